@@ -1,0 +1,23 @@
+//! The typed graph IR of graph-opt.
+//!
+//! # Design
+//! Every operator states two functions, once: its shape rule ([`infer`]) and its region rule
+//! ([`region`]: which part of each input a part of the output needs). Tiling, fusing, splitting
+//! over devices, costs and proofs all read these two, so no pass knows what a convolution is.
+#![forbid(unsafe_code)]
+
+mod build;
+mod entity;
+pub mod graph;
+pub mod infer;
+pub mod op;
+pub mod rule;
+mod shape;
+pub mod tensor;
+
+pub use build::Builder;
+pub use entity::{NodeId, ValueId};
+pub use graph::{Def, Graph, Meta, Node, Use, Value};
+pub use op::{Attr, Attrs, Op};
+pub use shape::{DType, Dim, TensorType, Type};
+pub use tensor::Tensor;

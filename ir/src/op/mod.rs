@@ -1,0 +1,442 @@
+//! The table of operators: every operator that graph-opt models, with its attributes.
+//!
+//! An operator is one row of the table below. The row gives its typed form, its reader and writer
+//! of ONNX attributes, and its [`Class`]; its shape rule is in [`crate::infer`] and its region
+//! rule in [`crate::region`]. All that is not in the table is [`Op::Other`], which every pass
+//! treats as opaque.
+
+mod attr;
+
+use std::sync::Arc;
+
+use attr::Field;
+pub use attr::{Attr, Attrs, Subgraph};
+
+/// The domain of the operators of ONNX itself, which files also write as "".
+pub const ONNX: &str = "ai.onnx";
+/// The domain of ONNX Runtime's own operators.
+pub const MICROSOFT: &str = "com.microsoft";
+/// The domain of graph-opt's own operators.
+pub const GRAPH_OPT: &str = "graph_opt";
+
+/// What operators have in common, as far as rules are shared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Class {
+    /// Each output element depends on the elements at the same place of the broadcast inputs.
+    Pointwise,
+    /// Slides a window over the spatial axes.
+    Window,
+    /// Reduces whole axes to one element (or drops them).
+    Reduce,
+    /// Moves elements without changing them.
+    Layout,
+    /// Multiplies matrices.
+    Matmul,
+    /// Couples all elements along some axes (Softmax, normalisations).
+    Coupled,
+    /// Makes values from nothing or from shapes.
+    Source,
+    /// Runs subgraphs.
+    Control,
+    /// None of the above.
+    Special,
+}
+
+/// An operator that graph-opt does not model: carried through untouched.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Other {
+    /// Domain, `ai.onnx` for ONNX's own.
+    pub domain: Arc<str>,
+    /// Name.
+    pub op_type: Arc<str>,
+    /// All attributes.
+    pub attrs: Attrs,
+}
+
+/// An attribute is missing or not what the operator allows.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum AttrError {
+    /// Of the wrong kind.
+    #[error("attribute {name} of {op} must be {want}, not {have}")]
+    Kind {
+        /// Operator.
+        op: &'static str,
+        /// Attribute.
+        name: &'static str,
+        /// Kind that the operator wants.
+        want: &'static str,
+        /// Kind in the file.
+        have: &'static str,
+    },
+    /// Required, but absent.
+    #[error("{op} needs the attribute {name}")]
+    Missing {
+        /// Operator.
+        op: &'static str,
+        /// Attribute.
+        name: &'static str,
+    },
+}
+
+macro_rules! ops {
+    ($($(#[$doc:meta])* $domain:ident $class:ident $name:ident {
+        $($field:ident: $ty:ty $(= $default:expr)?),* $(,)?
+    })*) => {
+        $(
+            $(#[$doc])*
+            #[doc = concat!("Attributes of `", stringify!($name), "`, as ONNX names them.")]
+            #[derive(Clone, PartialEq, Debug)]
+            #[allow(missing_docs, non_snake_case)] // The names are ONNX's.
+            pub struct $name { $(pub $field: $ty),* }
+
+            impl From<$name> for Op {
+                fn from(op: $name) -> Self { Self::$name(op) }
+            }
+
+            impl $name {
+                #[allow(unused_mut, unused_variables)]
+                fn read(attrs: &mut Attrs) -> Result<Self, AttrError> {
+                    Ok(Self { $($field: match take(attrs, stringify!($field)) {
+                        Some(attr) => {
+                            let have = attr.kind();
+                            <$ty as Field>::read(attr).ok_or(AttrError::Kind {
+                                op: stringify!($name),
+                                name: stringify!($field),
+                                want: <$ty as Field>::KIND,
+                                have,
+                            })?
+                        }
+                        None => ops!(@default $name $field $ty $(= $default)?),
+                    }),* })
+                }
+
+                #[allow(unused_variables, unused_mut, clippy::vec_init_then_push)]
+                fn write(&self) -> Attrs {
+                    let mut attrs = Attrs::new();
+                    $(
+                        if !ops!(@is_default self.$field, $ty $(, $default)?)
+                            && let Some(a) = self.$field.write()
+                        {
+                            attrs.push((stringify!($field).into(), a));
+                        }
+                    )*
+                    attrs
+                }
+            }
+        )*
+
+        /// An operator with its attributes.
+        #[derive(Clone, PartialEq, Debug)]
+        #[allow(missing_docs)]
+        pub enum Op {
+            $($name($name),)*
+            /// Not modelled.
+            Other(Other),
+        }
+
+        impl Op {
+            /// The operator of this name with these attributes; second, the attributes that the
+            /// operator does not know, to be carried along.
+            ///
+            /// # Errors
+            /// If an attribute is of the wrong kind, or a required one is missing.
+            pub fn from_attrs(
+                domain: &str,
+                op_type: &str,
+                mut attrs: Attrs,
+            ) -> Result<(Self, Attrs), AttrError> {
+                let domain = if domain.is_empty() { ONNX } else { domain };
+                let op = match (domain, op_type) {
+                    $(($domain, stringify!($name)) => Self::$name($name::read(&mut attrs)?),)*
+                    _ => {
+                        let attrs = std::mem::take(&mut attrs);
+                        Self::Other(Other { domain: domain.into(), op_type: op_type.into(), attrs })
+                    }
+                };
+                Ok((op, attrs))
+            }
+
+            /// Attributes that differ from the operator's defaults, in the table's order.
+            pub fn attrs(&self) -> Attrs {
+                match self {
+                    $(Self::$name(op) => op.write(),)*
+                    Self::Other(op) => op.attrs.clone(),
+                }
+            }
+
+            /// Name, as in ONNX.
+            pub fn name(&self) -> &str {
+                match self {
+                    $(Self::$name(_) => stringify!($name),)*
+                    Self::Other(op) => &op.op_type,
+                }
+            }
+
+            /// Domain, `ai.onnx` for ONNX's own.
+            pub fn domain(&self) -> &str {
+                match self {
+                    $(Self::$name(_) => $domain,)*
+                    Self::Other(op) => &op.domain,
+                }
+            }
+
+            /// What its rules have in common with others.
+            pub fn class(&self) -> Class {
+                match self {
+                    $(Self::$name(_) => Class::$class,)*
+                    Self::Other(_) => Class::Special,
+                }
+            }
+        }
+
+        /// Names of the modelled operators with their domains and classes.
+        pub const TABLE: &[(&str, &str, Class)] =
+            &[$(($domain, stringify!($name), Class::$class),)*];
+    };
+    (@default $op:ident $field:ident $ty:ty = $default:expr) => {{ let d: $ty = $default; d }};
+    (@default $op:ident $field:ident $ty:ty) => {
+        return Err(AttrError::Missing { op: stringify!($op), name: stringify!($field) })
+    };
+    (@is_default $value:expr, $ty:ty, $default:expr) => { $value == { let d: $ty = $default; d } };
+    (@is_default $value:expr, $ty:ty) => { false };
+}
+
+fn take(attrs: &mut Attrs, name: &str) -> Option<Attr> {
+    // Attributes must be unique; where a file repeats one, the last counts, as in protobuf.
+    let i = attrs.iter().rposition(|(n, _)| &**n == name)?;
+    Some(attrs.remove(i).1)
+}
+
+type Ints = Option<Vec<i64>>;
+
+ops! {
+    // Windows.
+    ONNX Window Conv { auto_pad: String = "NOTSET".into(), dilations: Ints = None, group: i64 = 1, kernel_shape: Ints = None, pads: Ints = None, strides: Ints = None }
+    ONNX Window ConvTranspose { auto_pad: String = "NOTSET".into(), dilations: Ints = None, group: i64 = 1, kernel_shape: Ints = None, output_padding: Ints = None, output_shape: Ints = None, pads: Ints = None, strides: Ints = None }
+    ONNX Window ConvInteger { auto_pad: String = "NOTSET".into(), dilations: Ints = None, group: i64 = 1, kernel_shape: Ints = None, pads: Ints = None, strides: Ints = None }
+    ONNX Window QLinearConv { auto_pad: String = "NOTSET".into(), dilations: Ints = None, group: i64 = 1, kernel_shape: Ints = None, pads: Ints = None, strides: Ints = None }
+    /// ONNX Runtime's optimiser writes it: a convolution, an optional sum, an activation.
+    MICROSOFT Window FusedConv { activation: String = "".into(), activation_params: Option<Vec<f32>> = None, auto_pad: String = "NOTSET".into(), dilations: Ints = None, group: i64 = 1, kernel_shape: Ints = None, pads: Ints = None, strides: Ints = None }
+    ONNX Window MaxPool { auto_pad: String = "NOTSET".into(), ceil_mode: i64 = 0, dilations: Ints = None, kernel_shape: Vec<i64>, pads: Ints = None, storage_order: i64 = 0, strides: Ints = None }
+    ONNX Window AveragePool { auto_pad: String = "NOTSET".into(), ceil_mode: i64 = 0, count_include_pad: i64 = 0, dilations: Ints = None, kernel_shape: Vec<i64>, pads: Ints = None, strides: Ints = None }
+    ONNX Window LpPool { auto_pad: String = "NOTSET".into(), ceil_mode: i64 = 0, dilations: Ints = None, kernel_shape: Vec<i64>, p: i64 = 2, pads: Ints = None, strides: Ints = None }
+    ONNX Reduce GlobalAveragePool {}
+    ONNX Reduce GlobalMaxPool {}
+    ONNX Reduce GlobalLpPool { p: i64 = 2 }
+
+    // Matrices.
+    ONNX Matmul MatMul {}
+    ONNX Matmul Gemm { alpha: f32 = 1.0, beta: f32 = 1.0, transA: i64 = 0, transB: i64 = 0, broadcast: i64 = 0 }
+    ONNX Matmul MatMulInteger {}
+    ONNX Matmul QLinearMatMul {}
+
+    // One input, element by element.
+    ONNX Pointwise Relu {}
+    ONNX Pointwise LeakyRelu { alpha: f32 = 0.01 }
+    ONNX Pointwise ThresholdedRelu { alpha: f32 = 1.0 }
+    ONNX Pointwise Elu { alpha: f32 = 1.0 }
+    ONNX Pointwise Selu { alpha: f32 = 1.673_263_2, gamma: f32 = 1.050_701 }
+    ONNX Pointwise Celu { alpha: f32 = 1.0 }
+    ONNX Pointwise Sigmoid {}
+    ONNX Pointwise HardSigmoid { alpha: f32 = 0.2, beta: f32 = 0.5 }
+    ONNX Pointwise HardSwish {}
+    ONNX Pointwise Mish {}
+    ONNX Pointwise Gelu { approximate: String = "none".into() }
+    ONNX Pointwise Softplus {}
+    ONNX Pointwise Softsign {}
+    ONNX Pointwise Tanh {}
+    ONNX Pointwise Exp {}
+    ONNX Pointwise Log {}
+    ONNX Pointwise Sqrt {}
+    ONNX Pointwise Reciprocal {}
+    ONNX Pointwise Abs {}
+    ONNX Pointwise Neg {}
+    ONNX Pointwise Sign {}
+    ONNX Pointwise Floor {}
+    ONNX Pointwise Ceil {}
+    ONNX Pointwise Round {}
+    ONNX Pointwise Erf {}
+    ONNX Pointwise Sin {}
+    ONNX Pointwise Cos {}
+    ONNX Pointwise Tan {}
+    ONNX Pointwise Asin {}
+    ONNX Pointwise Acos {}
+    ONNX Pointwise Atan {}
+    ONNX Pointwise Sinh {}
+    ONNX Pointwise Cosh {}
+    ONNX Pointwise Asinh {}
+    ONNX Pointwise Acosh {}
+    ONNX Pointwise Atanh {}
+    ONNX Pointwise Not {}
+    ONNX Pointwise IsNaN {}
+    ONNX Pointwise IsInf { detect_negative: i64 = 1, detect_positive: i64 = 1 }
+    ONNX Pointwise Identity {}
+    ONNX Pointwise Cast { to: i64, saturate: i64 = 1 }
+    ONNX Pointwise Clip { min: Option<f32> = None, max: Option<f32> = None }
+    ONNX Pointwise Dropout { ratio: f32 = 0.5, seed: Option<i64> = None }
+
+    // Several inputs, element by element, broadcast against each other.
+    ONNX Pointwise Add { axis: Option<i64> = None, broadcast: i64 = 0 }
+    ONNX Pointwise Sub { axis: Option<i64> = None, broadcast: i64 = 0 }
+    ONNX Pointwise Mul { axis: Option<i64> = None, broadcast: i64 = 0 }
+    ONNX Pointwise Div { axis: Option<i64> = None, broadcast: i64 = 0 }
+    ONNX Pointwise Pow { axis: Option<i64> = None, broadcast: i64 = 0 }
+    ONNX Pointwise Mod { fmod: i64 = 0 }
+    ONNX Pointwise PRelu {}
+    ONNX Pointwise And {}
+    ONNX Pointwise Or {}
+    ONNX Pointwise Xor {}
+    ONNX Pointwise Equal {}
+    ONNX Pointwise Less {}
+    ONNX Pointwise LessOrEqual {}
+    ONNX Pointwise Greater {}
+    ONNX Pointwise GreaterOrEqual {}
+    ONNX Pointwise Where {}
+    ONNX Pointwise Sum {}
+    ONNX Pointwise Mean {}
+    ONNX Pointwise Max {}
+    ONNX Pointwise Min {}
+
+    // Per channel, element by element: scale and bias along one axis.
+    ONNX Special BatchNormalization { epsilon: f32 = 1e-5, momentum: f32 = 0.9, spatial: i64 = 1, training_mode: i64 = 0 }
+    ONNX Special ImageScaler { bias: Option<Vec<f32>> = None, scale: f32 = 1.0 }
+    ONNX Pointwise Affine { alpha: f32 = 1.0, beta: f32 = 0.0 }
+    ONNX Special QuantizeLinear { axis: i64 = 1, block_size: i64 = 0, output_dtype: i64 = 0, saturate: i64 = 1, precision: i64 = 0 }
+    ONNX Special DequantizeLinear { axis: i64 = 1, block_size: i64 = 0, output_dtype: i64 = 0 }
+    ONNX Special DynamicQuantizeLinear {}
+
+    // Coupled along axes.
+    ONNX Coupled Softmax { axis: Option<i64> = None }
+    ONNX Coupled LogSoftmax { axis: Option<i64> = None }
+    ONNX Coupled Hardmax { axis: Option<i64> = None }
+    ONNX Coupled InstanceNormalization { epsilon: f32 = 1e-5 }
+    ONNX Coupled LayerNormalization { axis: i64 = -1, epsilon: f32 = 1e-5, stash_type: i64 = 1 }
+    ONNX Coupled LpNormalization { axis: i64 = -1, p: i64 = 2 }
+    ONNX Coupled LRN { alpha: f32 = 1e-4, beta: f32 = 0.75, bias: f32 = 1.0, size: i64 }
+    ONNX Coupled CumSum { exclusive: i64 = 0, reverse: i64 = 0 }
+
+    // Reductions.
+    ONNX Reduce ReduceSum { axes: Ints = None, keepdims: i64 = 1, noop_with_empty_axes: i64 = 0 }
+    ONNX Reduce ReduceMean { axes: Ints = None, keepdims: i64 = 1, noop_with_empty_axes: i64 = 0 }
+    ONNX Reduce ReduceMax { axes: Ints = None, keepdims: i64 = 1, noop_with_empty_axes: i64 = 0 }
+    ONNX Reduce ReduceMin { axes: Ints = None, keepdims: i64 = 1, noop_with_empty_axes: i64 = 0 }
+    ONNX Reduce ReduceProd { axes: Ints = None, keepdims: i64 = 1, noop_with_empty_axes: i64 = 0 }
+    ONNX Reduce ReduceL1 { axes: Ints = None, keepdims: i64 = 1, noop_with_empty_axes: i64 = 0 }
+    ONNX Reduce ReduceL2 { axes: Ints = None, keepdims: i64 = 1, noop_with_empty_axes: i64 = 0 }
+    ONNX Reduce ReduceSumSquare { axes: Ints = None, keepdims: i64 = 1, noop_with_empty_axes: i64 = 0 }
+    ONNX Reduce ReduceLogSum { axes: Ints = None, keepdims: i64 = 1, noop_with_empty_axes: i64 = 0 }
+    ONNX Reduce ReduceLogSumExp { axes: Ints = None, keepdims: i64 = 1, noop_with_empty_axes: i64 = 0 }
+    ONNX Reduce ArgMax { axis: i64 = 0, keepdims: i64 = 1, select_last_index: i64 = 0 }
+    ONNX Reduce ArgMin { axis: i64 = 0, keepdims: i64 = 1, select_last_index: i64 = 0 }
+
+    // Layout.
+    ONNX Layout Reshape { allowzero: i64 = 0 }
+    ONNX Layout Flatten { axis: i64 = 1 }
+    ONNX Layout Squeeze { axes: Ints = None }
+    ONNX Layout Unsqueeze { axes: Ints = None }
+    ONNX Layout Transpose { perm: Ints = None }
+    ONNX Layout Expand {}
+    ONNX Layout Tile {}
+    ONNX Layout Slice { starts: Ints = None, ends: Ints = None, axes: Ints = None }
+    ONNX Layout Crop { border: Ints = None, scale: Ints = None }
+    ONNX Layout Concat { axis: i64 = 1 }
+    ONNX Layout Split { axis: i64 = 0, split: Ints = None, num_outputs: Option<i64> = None }
+    ONNX Layout Pad { mode: String = "constant".into(), pads: Ints = None, value: f32 = 0.0 }
+    ONNX Layout DepthToSpace { blocksize: i64, mode: String = "DCR".into() }
+    ONNX Layout SpaceToDepth { blocksize: i64 }
+    ONNX Special Resize { antialias: i64 = 0, axes: Ints = None, coordinate_transformation_mode: Option<String> = None, cubic_coeff_a: f32 = -0.75, exclude_outside: i64 = 0, extrapolation_value: f32 = 0.0, keep_aspect_ratio_policy: String = "stretch".into(), mode: String = "nearest".into(), nearest_mode: String = "round_prefer_floor".into() }
+    ONNX Special Upsample { mode: String = "nearest".into(), scales: Option<Vec<f32>> = None }
+    ONNX Special Gather { axis: i64 = 0 }
+    ONNX Special GatherElements { axis: i64 = 0 }
+    ONNX Special GatherND { batch_dims: i64 = 0 }
+    ONNX Special ScatterElements { axis: i64 = 0, reduction: String = "none".into() }
+    ONNX Special ScatterND { reduction: String = "none".into() }
+
+    // Sources and shapes.
+    ONNX Source Constant { value: Option<Arc<crate::tensor::Tensor>> = None, value_float: Option<f32> = None, value_floats: Option<Vec<f32>> = None, value_int: Option<i64> = None, value_ints: Ints = None }
+    ONNX Source ConstantOfShape { value: Option<Arc<crate::tensor::Tensor>> = None }
+    ONNX Source Shape { start: i64 = 0, end: Option<i64> = None }
+    ONNX Source Size {}
+    ONNX Source Range {}
+    ONNX Source EyeLike { dtype: Option<i64> = None, k: i64 = 0 }
+
+    // The rest.
+    ONNX Special NonZero {}
+    ONNX Special OneHot { axis: i64 = -1 }
+    ONNX Special TopK { axis: i64 = -1, k: Option<i64> = None, largest: i64 = 1, sorted: i64 = 1 }
+    ONNX Special Trilu { upper: i64 = 1 }
+    ONNX Special Einsum { equation: String }
+    ONNX Special LSTM { activation_alpha: Option<Vec<f32>> = None, activation_beta: Option<Vec<f32>> = None, activations: Option<Vec<String>> = None, clip: Option<f32> = None, direction: String = "forward".into(), hidden_size: Option<i64> = None, input_forget: i64 = 0, layout: i64 = 0 }
+    ONNX Special GRU { activation_alpha: Option<Vec<f32>> = None, activation_beta: Option<Vec<f32>> = None, activations: Option<Vec<String>> = None, clip: Option<f32> = None, direction: String = "forward".into(), hidden_size: Option<i64> = None, layout: i64 = 0, linear_before_reset: i64 = 0 }
+    ONNX Special RNN { activation_alpha: Option<Vec<f32>> = None, activation_beta: Option<Vec<f32>> = None, activations: Option<Vec<String>> = None, clip: Option<f32> = None, direction: String = "forward".into(), hidden_size: Option<i64> = None, layout: i64 = 0 }
+
+    // Control flow.
+    ONNX Control If { then_branch: Subgraph, else_branch: Subgraph }
+    ONNX Control Loop { body: Subgraph }
+
+    /// Moves a value to another device; the identity in value.
+    GRAPH_OPT Pointwise Transfer { to: String }
+}
+
+impl Op {
+    /// Whether running it twice on the same inputs may give two results, so that it must be
+    /// neither folded, merged, duplicated nor removed.
+    pub fn is_random(&self) -> bool {
+        matches!(
+            self.name(),
+            "RandomNormal"
+                | "RandomNormalLike"
+                | "RandomUniform"
+                | "RandomUniformLike"
+                | "Multinomial"
+                | "Bernoulli"
+        ) || matches!(self, Self::Dropout(_))
+    }
+
+    /// Graphs inside its attributes, in order.
+    pub fn subgraphs(&self) -> Vec<Arc<crate::Graph>> {
+        self.attrs()
+            .into_iter()
+            .filter_map(|(_, a)| match a {
+                Attr::Graph(g) => Some(g.0),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_it_writes_and_omits_defaults() {
+        let attrs: Attrs = vec![
+            ("group".into(), Attr::Int(2)),
+            ("auto_pad".into(), Attr::Str(b"NOTSET".to_vec())),
+            ("extra".into(), Attr::Float(1.0)),
+        ];
+        let (op, rest) = Op::from_attrs("", "Conv", attrs).unwrap();
+        assert_eq!(rest.len(), 1);
+        assert_eq!(op.attrs(), vec![("group".into(), Attr::Int(2))]);
+        assert!(matches!(&op, Op::Conv(c) if c.group == 2));
+    }
+
+    #[test]
+    fn names_the_attribute_of_the_wrong_kind() {
+        let attrs: Attrs = vec![("kernel_shape".into(), Attr::Str(b"3x3".to_vec()))];
+        let e = Op::from_attrs("ai.onnx", "Conv", attrs).unwrap_err();
+        assert_eq!(
+            e.to_string(),
+            "attribute kernel_shape of Conv must be a list of ints, not a string"
+        );
+    }
+
+    #[test]
+    fn unknown_operators_keep_all_attributes() {
+        let attrs: Attrs = vec![("n".into(), Attr::Int(3))];
+        let (op, rest) = Op::from_attrs("my.domain", "Conv", attrs.clone()).unwrap();
+        assert!(rest.is_empty());
+        assert_eq!((op.name(), op.domain(), op.attrs()), ("Conv", "my.domain", attrs));
+    }
+}

@@ -1,0 +1,116 @@
+//! What the two functions of an operator, [`crate::infer`] and [`crate::region`], are told about
+//! one node.
+
+use std::sync::Arc;
+
+use crate::op::Op;
+use crate::tensor::Tensor;
+use crate::{DType, Dim, Graph, NodeId, Type};
+
+/// What is known of one operand.
+#[derive(Clone, Debug)]
+pub struct Operand<'a> {
+    /// Its type.
+    pub ty: &'a Type,
+    /// Its elements, if it is a constant.
+    pub value: Option<Arc<Tensor>>,
+    /// Its elements as dimensions, if it is a whole-number tensor computed from shapes.
+    pub dims: Option<Vec<Dim>>,
+}
+
+/// One node, as its rules see it.
+#[derive(Clone, Debug)]
+pub struct Ctx<'a> {
+    /// Operator with its attributes.
+    pub op: &'a Op,
+    /// Version of the operator set of the operator's domain.
+    pub opset: i64,
+    /// Operands; `None` where an optional one is absent.
+    pub inputs: Vec<Option<Operand<'a>>>,
+    /// Number of results.
+    pub outputs: usize,
+}
+
+/// A node contradicts its operator's definition.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{0}")]
+pub struct RuleError(pub String);
+
+/// Shorthand for an error with a formatted message.
+macro_rules! fail {
+    ($($arg:tt)*) => { return Err($crate::rule::RuleError(format!($($arg)*))) };
+}
+pub(crate) use fail;
+
+impl<'a> Ctx<'a> {
+    /// The node as it stands in the graph.
+    pub fn of(graph: &'a Graph, node: NodeId) -> Self {
+        let n = graph.node(node);
+        let operand = |v: &Option<crate::ValueId>| {
+            v.map(|v| Operand { ty: &graph.value(v).ty, value: graph.constant(v), dims: None })
+        };
+        Self {
+            op: &n.op,
+            opset: graph.opsets.get(n.op.domain()).copied().unwrap_or(1),
+            inputs: n.inputs.iter().map(operand).collect(),
+            outputs: n.outputs.len(),
+        }
+    }
+
+    /// The operand, if present.
+    pub fn input(&self, i: usize) -> Option<&Operand<'a>> {
+        self.inputs.get(i)?.as_ref()
+    }
+
+    /// Type of the operand; `Unknown` if it is absent.
+    pub fn ty(&self, i: usize) -> &Type {
+        self.input(i).map_or(&Type::Unknown, |o| o.ty)
+    }
+
+    /// Element type of the operand.
+    pub fn dtype(&self, i: usize) -> Option<DType> {
+        self.ty(i).dtype()
+    }
+
+    /// Extents of the operand.
+    pub fn dims(&self, i: usize) -> Option<&[Dim]> {
+        self.ty(i).dims()
+    }
+
+    /// Elements of a constant whole-number operand.
+    pub fn ints(&self, i: usize) -> Option<Vec<i64>> {
+        let o = self.input(i)?;
+        if let Some(t) = &o.value {
+            return t.to_i64s();
+        }
+        let known = |d: &Dim| d.known().and_then(|n| i64::try_from(n).ok());
+        o.dims.as_ref()?.iter().map(known).collect()
+    }
+
+    /// Elements of a whole-number operand, some perhaps symbolic.
+    pub fn symbolic(&self, i: usize) -> Option<Vec<Dim>> {
+        let o = self.input(i)?;
+        if let Some(d) = &o.dims {
+            return Some(d.clone());
+        }
+        let t = o.value.as_ref()?;
+        t.to_i64s()?.into_iter().map(|n| u64::try_from(n).ok().map(Dim::Known)).collect()
+    }
+
+    /// Elements of a constant floating-point operand.
+    pub fn floats(&self, i: usize) -> Option<Vec<f32>> {
+        self.input(i)?.value.as_ref()?.to_f32s()
+    }
+}
+
+/// The axis as an index below `rank`; negative ones count from the end.
+///
+/// # Errors
+/// If it lies outside.
+pub fn axis_of(axis: i64, rank: usize) -> Result<usize, RuleError> {
+    let r = rank as i64;
+    if axis < -r || axis >= r {
+        fail!("axis {axis} is out of range for rank {rank}");
+    }
+    Ok(if axis < 0 { (axis + r) as usize } else { axis as usize })
+}

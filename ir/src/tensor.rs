@@ -1,0 +1,330 @@
+//! Constant tensors: shared, content-hashed, and read only when somebody asks.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::DType;
+
+/// A range of a shared buffer; slices of one file share its memory.
+#[derive(Clone)]
+pub struct Bytes {
+    buf: Arc<Vec<u8>>,
+    range: Range<usize>,
+}
+
+impl Bytes {
+    /// The range of the buffer, or `None` if it does not lie within.
+    pub fn slice_of(buf: &Arc<Vec<u8>>, range: Range<usize>) -> Option<Self> {
+        (range.start <= range.end && range.end <= buf.len())
+            .then(|| Self { buf: Arc::clone(buf), range })
+    }
+
+    /// A part of this range, relative to its start.
+    pub fn slice(&self, range: Range<usize>) -> Option<Self> {
+        let (s, e) =
+            (self.range.start.checked_add(range.start)?, self.range.start.checked_add(range.end)?);
+        (s <= e && e <= self.range.end).then(|| Self { buf: Arc::clone(&self.buf), range: s..e })
+    }
+}
+
+impl std::ops::Deref for Bytes {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.buf[self.range.clone()]
+    }
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(v: Vec<u8>) -> Self {
+        let range = 0..v.len();
+        Self { buf: Arc::new(v), range }
+    }
+}
+
+impl Default for Bytes {
+    fn default() -> Self {
+        Vec::new().into()
+    }
+}
+
+impl PartialEq for Bytes {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.len())
+    }
+}
+
+/// Where a tensor's elements are.
+#[derive(Clone, Debug)]
+pub enum Data {
+    /// Little-endian, row-major, packed as ONNX's `raw_data` is (4-bit types two to a byte).
+    Bytes(Bytes),
+    /// A range of a file, checked at import to lie inside the model's folder and to exist.
+    External {
+        /// Resolved path of the file.
+        path: Arc<PathBuf>,
+        /// First byte.
+        offset: u64,
+        /// Number of bytes.
+        len: u64,
+    },
+    /// Strings, as raw bytes.
+    Strings(Arc<Vec<Vec<u8>>>),
+}
+
+/// Why a tensor's elements cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum TensorError {
+    /// The data do not fill the shape.
+    #[error("{dtype} tensor of shape {dims:?} needs {need} bytes of data but has {have}")]
+    Length {
+        /// Element type.
+        dtype: DType,
+        /// Extents.
+        dims: Vec<u64>,
+        /// Bytes needed.
+        need: u64,
+        /// Bytes present.
+        have: u64,
+    },
+    /// The number of elements or bytes overflows.
+    #[error("shape {0:?} is too large")]
+    Overflow(Vec<u64>),
+    /// External data could not be read.
+    #[error("cannot read external data {path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Asked for the bytes of strings, or for another type than it has.
+    #[error("a {0} tensor where {1} was expected")]
+    Type(DType, &'static str),
+}
+
+/// A constant tensor.
+#[derive(Clone)]
+pub struct Tensor {
+    dtype: DType,
+    dims: Vec<u64>,
+    data: Data,
+    hash: OnceLock<u128>,
+}
+
+impl Tensor {
+    /// A tensor over these data.
+    ///
+    /// # Errors
+    /// If the data do not fill the shape exactly.
+    pub fn new(dtype: DType, dims: Vec<u64>, data: Data) -> Result<Self, TensorError> {
+        let n = dims.iter().try_fold(1u64, |a, &b| a.checked_mul(b));
+        let n = n.filter(|n| i64::try_from(*n).is_ok());
+        let n = n.ok_or_else(|| TensorError::Overflow(dims.clone()))?;
+        let (need, have) = match &data {
+            Data::Strings(s) => (n, s.len() as u64),
+            Data::Bytes(b) => (0, b.len() as u64),
+            Data::External { len, .. } => (0, *len),
+        };
+        let need = match &data {
+            Data::Strings(_) if dtype != DType::String => {
+                return Err(TensorError::Type(dtype, "strings"));
+            }
+            Data::Strings(_) => need,
+            _ if dtype == DType::String => return Err(TensorError::Type(dtype, "numbers")),
+            _ => dtype.bytes_of(n).ok_or_else(|| TensorError::Overflow(dims.clone()))?,
+        };
+        if need != have {
+            return Err(TensorError::Length { dtype, dims, need, have });
+        }
+        Ok(Self { dtype, dims, data, hash: OnceLock::new() })
+    }
+
+    /// A tensor of these little-endian bytes.
+    ///
+    /// # Errors
+    /// If the bytes do not fill the shape exactly.
+    pub fn from_bytes(dtype: DType, dims: Vec<u64>, bytes: Vec<u8>) -> Result<Self, TensorError> {
+        Self::new(dtype, dims, Data::Bytes(bytes.into()))
+    }
+
+    /// A one-dimensional `i64` tensor, as ONNX uses for axes, starts and shapes.
+    pub fn i64s(values: &[i64]) -> Self {
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        Self {
+            dtype: DType::I64,
+            dims: vec![values.len() as u64],
+            data: Data::Bytes(bytes.into()),
+            hash: OnceLock::new(),
+        }
+    }
+
+    /// An `f32` tensor.
+    ///
+    /// # Errors
+    /// If `values` do not fill the shape exactly.
+    pub fn f32s(dims: &[u64], values: &[f32]) -> Result<Self, TensorError> {
+        let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        Self::from_bytes(DType::F32, dims.to_vec(), bytes)
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Extents.
+    pub fn dims(&self) -> &[u64] {
+        &self.dims
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.dims.iter().product::<u64>() as usize
+    }
+
+    /// Whether it has no elements.
+    pub fn is_empty(&self) -> bool {
+        self.dims.contains(&0)
+    }
+
+    /// Where the elements are.
+    pub fn data(&self) -> &Data {
+        &self.data
+    }
+
+    /// Its type.
+    pub fn ty(&self) -> crate::Type {
+        crate::Type::tensor(self.dtype, &self.dims)
+    }
+
+    /// The same elements under another shape of as many elements.
+    ///
+    /// # Errors
+    /// If the number of elements differs.
+    pub fn reshaped(&self, dims: Vec<u64>) -> Result<Self, TensorError> {
+        Self::new(self.dtype, dims, self.data.clone())
+    }
+
+    /// Little-endian bytes, read from the file if they are external.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or the elements are strings.
+    pub fn bytes(&self) -> Result<Bytes, TensorError> {
+        match &self.data {
+            Data::Bytes(b) => Ok(b.clone()),
+            Data::Strings(_) => Err(TensorError::Type(self.dtype, "numbers")),
+            Data::External { path, offset, len } => {
+                let read = || -> std::io::Result<Vec<u8>> {
+                    use std::io::{Read, Seek, SeekFrom};
+                    let mut f = std::fs::File::open(path.as_path())?;
+                    f.seek(SeekFrom::Start(*offset))?;
+                    let mut buf = Vec::new();
+                    f.take(*len).read_to_end(&mut buf)?;
+                    Ok(buf)
+                };
+                let buf = read()
+                    .map_err(|source| TensorError::Io { path: path.to_path_buf(), source })?;
+                if buf.len() as u64 != *len {
+                    let source = std::io::ErrorKind::UnexpectedEof.into();
+                    return Err(TensorError::Io { path: path.to_path_buf(), source });
+                }
+                Ok(buf.into())
+            }
+        }
+    }
+
+    /// Elements as `i64`, for the whole-number types and bool; `None` otherwise.
+    pub fn to_i64s(&self) -> Option<Vec<i64>> {
+        let b = self.bytes().ok()?;
+        macro_rules! read {
+            ($t:ty) => {
+                b.chunks_exact(size_of::<$t>())
+                    .map(|c| c.try_into().ok().map(<$t>::from_le_bytes))
+                    .map(|v| v.and_then(|v| i64::try_from(v).ok()))
+                    .collect()
+            };
+        }
+        match self.dtype {
+            DType::I64 => read!(i64),
+            DType::I32 => read!(i32),
+            DType::I16 => read!(i16),
+            DType::I8 => read!(i8),
+            DType::U64 => read!(u64),
+            DType::U32 => read!(u32),
+            DType::U16 => read!(u16),
+            DType::U8 | DType::Bool => read!(u8),
+            _ => None,
+        }
+    }
+
+    /// Elements as `f32`, for `f32`, `f64`, `f16` and `bf16`; `None` otherwise.
+    pub fn to_f32s(&self) -> Option<Vec<f32>> {
+        let b = self.bytes().ok()?;
+        macro_rules! read {
+            ($t:ty, $conv:expr) => {
+                b.chunks_exact(size_of::<$t>())
+                    .map(|c| c.try_into().ok().map(<$t>::from_le_bytes).map($conv))
+                    .collect()
+            };
+        }
+        match self.dtype {
+            DType::F32 => read!(f32, |x| x),
+            DType::F64 => read!(f64, |x| x as f32),
+            DType::F16 => read!(half::f16, half::f16::to_f32),
+            DType::BF16 => read!(half::bf16, half::bf16::to_f32),
+            _ => None,
+        }
+    }
+
+    /// Hash of type, shape and elements; equal tensors have equal hashes on every machine.
+    /// An external tensor that can no longer be read hashes by its place.
+    pub fn content_hash(&self) -> u128 {
+        *self.hash.get_or_init(|| {
+            let mut h = Xxh3::new();
+            h.update(&self.dtype.to_onnx().to_le_bytes());
+            for d in &self.dims {
+                h.update(&d.to_le_bytes());
+            }
+            match (&self.data, self.bytes()) {
+                (Data::Strings(s), _) => {
+                    for v in s.iter() {
+                        h.update(&(v.len() as u64).to_le_bytes());
+                        h.update(v);
+                    }
+                }
+                (_, Ok(b)) => h.update(&b),
+                (Data::External { path, offset, len }, Err(_)) => {
+                    h.update(path.to_string_lossy().as_bytes());
+                    h.update(&offset.to_le_bytes());
+                    h.update(&len.to_le_bytes());
+                }
+                (Data::Bytes(_), Err(_)) => {}
+            }
+            h.digest128()
+        })
+    }
+}
+
+impl PartialEq for Tensor {
+    fn eq(&self, other: &Self) -> bool {
+        self.dtype == other.dtype
+            && self.dims == other.dims
+            && self.content_hash() == other.content_hash()
+    }
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{:08x}", self.ty(), (self.content_hash() >> 96) as u32)
+    }
+}
