@@ -14,6 +14,7 @@ pub mod op;
 pub mod rule;
 mod shape;
 pub mod tensor;
+pub mod window;
 
 pub use build::Builder;
 pub use entity::{NodeId, ValueId};
@@ -21,3 +22,4 @@ pub use graph::{Def, Graph, Meta, Node, Use, Value};
 pub use op::{Attr, Attrs, Op};
 pub use shape::{DType, Dim, TensorType, Type};
 pub use tensor::Tensor;
+pub use window::Span;
