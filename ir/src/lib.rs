@@ -11,8 +11,10 @@ mod entity;
 pub mod graph;
 pub mod infer;
 pub mod op;
+pub mod resize;
 pub mod rule;
 mod shape;
+pub mod spec;
 pub mod tensor;
 pub mod window;
 
