@@ -7,10 +7,12 @@
 #![forbid(unsafe_code)]
 
 mod build;
+pub mod edit;
 mod entity;
 pub mod graph;
 pub mod infer;
 pub mod op;
+pub mod region;
 pub mod resize;
 pub mod rule;
 mod shape;
@@ -19,6 +21,7 @@ pub mod tensor;
 pub mod window;
 
 pub use build::Builder;
+pub use edit::{Edit, EditError, Editor, Ref};
 pub use entity::{NodeId, ValueId};
 pub use graph::{Def, Graph, Meta, Node, Use, Value};
 pub use op::{Attr, Attrs, Op};

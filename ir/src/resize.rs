@@ -108,9 +108,19 @@ pub fn aligned(ctx: &Ctx<'_>) -> Result<Vec<(i64, i64)>, RuleError> {
     if !ok {
         fail!("antialias and exclude_outside depend on the border");
     }
+    let factors = match target(ctx)? {
+        Some(Target::Scales(s)) => Some(s),
+        _ => None,
+    };
     let mut out = Vec::new();
     for (i, (a, b)) in x.iter().zip(&extents).enumerate() {
         let (Some(a), Some(b)) = (known(a), known(b)) else { fail!("extent {i} is unknown") };
+        // Coordinates follow the factor that is given, not the one of the rounded extents.
+        if let Some(f) = factors.as_ref().map(|f| f[i])
+            && f64::from(f) * a as f64 != b as f64
+        {
+            fail!("axis {i} grows by {f}, which is no whole factor");
+        }
         if a == b {
             out.push((1, 0));
             continue;

@@ -17,7 +17,8 @@ use crate::rule::{Ctx, RuleError, fail};
 use crate::{DType, Dim, Graph, Type};
 
 pub use broadcast::broadcast;
-pub(crate) use values::symbolic_values;
+pub(crate) use reduce::reduction;
+
 pub use values::{InferError, infer_graph};
 
 /// Types of the results. Where the operands' types say too little, the results' types do, too.
