@@ -18,6 +18,7 @@ pub mod rule;
 mod shape;
 pub mod spec;
 pub mod tensor;
+pub mod text;
 pub mod window;
 
 pub use build::Builder;
