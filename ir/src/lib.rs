@@ -10,6 +10,8 @@ mod build;
 mod entity;
 pub mod graph;
 pub mod infer;
+#[cfg(feature = "onnx")]
+pub mod onnx;
 pub mod op;
 pub mod rule;
 mod shape;
