@@ -7,19 +7,27 @@
 #![forbid(unsafe_code)]
 
 mod build;
+pub mod edit;
 mod entity;
 pub mod graph;
 pub mod infer;
 #[cfg(feature = "onnx")]
 pub mod onnx;
 pub mod op;
+pub mod region;
+pub mod resize;
 pub mod rule;
 mod shape;
+pub mod spec;
 pub mod tensor;
+pub mod text;
+pub mod window;
 
 pub use build::Builder;
+pub use edit::{Edit, EditError, Editor, Ref};
 pub use entity::{NodeId, ValueId};
 pub use graph::{Def, Graph, Meta, Node, Use, Value};
 pub use op::{Attr, Attrs, Op};
 pub use shape::{DType, Dim, TensorType, Type};
 pub use tensor::Tensor;
+pub use window::Span;

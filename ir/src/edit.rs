@@ -1,0 +1,504 @@
+//! Edits, not mutation: a pass proposes an [`Edit`]; [`Editor`] checks it against the graph,
+//! applies it whole or not at all, numbers it and tells the observers.
+
+use std::sync::Arc;
+
+use crate::graph::{Def, Graph, Meta, Node};
+use crate::op::{Attrs, Op};
+use crate::rule::{Ctx, Operand, RuleError};
+use crate::tensor::Tensor;
+use crate::{NodeId, Type, ValueId, infer};
+
+/// An operand or a result of an edit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ref {
+    /// A value that the graph has.
+    Value(ValueId),
+    /// Result `.1` of the edit's node `.0`.
+    New(usize, usize),
+    /// The edit's constant of this index.
+    Const(usize),
+}
+
+/// A node that an edit adds.
+#[derive(Clone, Debug)]
+pub struct NewNode {
+    /// Name to ask for; made unique when it is taken.
+    pub name: String,
+    /// Operator.
+    pub op: Op,
+    /// Attributes that the operator does not define, carried along.
+    pub extra: Attrs,
+    /// Operands.
+    pub inputs: Vec<Option<Ref>>,
+    /// Number of results.
+    pub outputs: usize,
+    /// Nodes whose metadata it inherits.
+    pub like: Vec<NodeId>,
+}
+
+/// A change of a graph. Nodes are added in order, before `before`; then the values of `replaces`
+/// are taken over, then the nodes of `removes` go, with constants that nothing reads any more.
+#[derive(Clone, Debug, Default)]
+pub struct Edit {
+    /// Who made it and of what, such as `tile-conv conv1`.
+    pub origin: String,
+    /// Where the new nodes go; if absent, before the first removed node.
+    pub before: Option<NodeId>,
+    /// New constants with the names to ask for.
+    pub consts: Vec<(String, Arc<Tensor>)>,
+    /// New nodes.
+    pub nodes: Vec<NewNode>,
+    /// Values that get a new definition, keeping name, type and readers.
+    pub replaces: Vec<(ValueId, Ref)>,
+    /// Nodes that go.
+    pub removes: Vec<NodeId>,
+}
+
+impl Edit {
+    /// An empty edit.
+    pub fn new(origin: impl Into<String>) -> Self {
+        Self { origin: origin.into(), ..Self::default() }
+    }
+
+    /// Adds a constant; an equal one that the edit already has serves again.
+    pub fn constant(&mut self, name: &str, tensor: Tensor) -> Ref {
+        if let Some(i) = self.consts.iter().position(|(_, t)| **t == tensor) {
+            return Ref::Const(i);
+        }
+        self.consts.push((name.to_owned(), Arc::new(tensor)));
+        Ref::Const(self.consts.len() - 1)
+    }
+
+    /// Adds a node with one result and gives the result.
+    pub fn node(
+        &mut self,
+        name: impl Into<String>,
+        op: impl Into<Op>,
+        inputs: Vec<Option<Ref>>,
+        like: &[NodeId],
+    ) -> Ref {
+        self.nodes.push(NewNode {
+            name: name.into(),
+            op: op.into(),
+            extra: Vec::new(),
+            inputs,
+            outputs: 1,
+            like: like.to_vec(),
+        });
+        Ref::New(self.nodes.len() - 1, 0)
+    }
+}
+
+/// Why an edit was not applied. The graph is as it was.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum EditError {
+    /// A handle does not exist.
+    #[error("{0}: names a node or value that does not exist")]
+    Dangling(String),
+    /// A new node contradicts its operator's definition.
+    #[error("{origin}: new node {node:?}: {reason}")]
+    Rule {
+        /// The edit.
+        origin: String,
+        /// The new node.
+        node: String,
+        /// What is wrong.
+        reason: RuleError,
+    },
+    /// A replacement has another type.
+    #[error("{origin}: {value:?} is {old}, its replacement {new}")]
+    Type {
+        /// The edit.
+        origin: String,
+        /// The value.
+        value: String,
+        /// Its type.
+        old: Type,
+        /// The replacement's type.
+        new: Type,
+    },
+    /// A new node would run before an operand, or after a reader.
+    #[error("{origin}: {what} does not run before what reads it")]
+    Order {
+        /// The edit.
+        origin: String,
+        /// The value or node.
+        what: String,
+    },
+    /// A removed node's result is still wanted.
+    #[error("{origin}: {value:?} would lose its definition")]
+    Undefined {
+        /// The edit.
+        origin: String,
+        /// The value.
+        value: String,
+    },
+    /// A value that must keep its name cannot be replaced by another that must keep its own.
+    #[error("{origin}: {value:?} and its replacement must both keep their names")]
+    Names {
+        /// The edit.
+        origin: String,
+        /// The value.
+        value: String,
+    },
+    /// An observer found the result wrong, or wants no more edits.
+    #[error("{origin}: {reason}")]
+    Refused {
+        /// The edit.
+        origin: String,
+        /// The observer's reason.
+        reason: String,
+    },
+}
+
+/// What was applied.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// Number of the edit, from 1.
+    pub number: usize,
+    /// The edit's origin.
+    pub origin: String,
+    /// The new nodes.
+    pub nodes: Vec<NodeId>,
+    /// Labels of the removed nodes.
+    pub removed: Vec<String>,
+}
+
+/// Watches edits as they are applied; an error from it is passed on to the pass, which stops.
+pub type Observer<'a> = Box<dyn FnMut(&Graph, &Applied) -> Result<(), String> + 'a>;
+
+/// Applies edits to a graph.
+pub struct Editor<'a> {
+    graph: &'a mut Graph,
+    observers: Vec<Observer<'a>>,
+    /// No more edits are applied once the graph has had this many.
+    limit: usize,
+}
+
+impl<'a> Editor<'a> {
+    /// An editor of this graph.
+    pub fn new(graph: &'a mut Graph) -> Self {
+        Self { graph, observers: Vec::new(), limit: usize::MAX }
+    }
+
+    /// Adds an observer.
+    pub fn observe(&mut self, observer: Observer<'a>) {
+        self.observers.push(observer);
+    }
+
+    /// Refuses further edits once the graph has had `limit`; how a bisection stops early.
+    pub fn stop_after(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    /// The graph as it is now.
+    pub fn graph(&self) -> &Graph {
+        self.graph
+    }
+
+    /// Whether the limit of edits is reached.
+    pub fn is_done(&self) -> bool {
+        self.graph.edits >= self.limit
+    }
+
+    /// Applies the edit.
+    ///
+    /// # Errors
+    /// If the edit would break the graph, which then stays as it was; or if an observer objects,
+    /// after the edit.
+    pub fn apply(&mut self, edit: &Edit) -> Result<Applied, EditError> {
+        if self.is_done() {
+            let reason = format!("stopped after {} edits", self.limit);
+            return Err(EditError::Refused { origin: edit.origin.clone(), reason });
+        }
+        let plan = check(self.graph, edit)?;
+        let applied = apply(self.graph, edit, plan);
+        for o in &mut self.observers {
+            o(self.graph, &applied)
+                .map_err(|reason| EditError::Refused { origin: edit.origin.clone(), reason })?;
+        }
+        Ok(applied)
+    }
+}
+
+/// What [`check`] found out.
+struct Plan {
+    before: Option<NodeId>,
+    types: Vec<Vec<Type>>,
+}
+
+fn check(graph: &Graph, edit: &Edit) -> Result<Plan, EditError> {
+    let origin = || edit.origin.clone();
+    let dangling = || EditError::Dangling(origin());
+    for n in &edit.removes {
+        graph.get_node(*n).ok_or_else(dangling)?;
+    }
+    let first = edit.removes.iter().min_by_key(|n| graph.node(**n).order);
+    let before = edit.before.or(first.copied());
+    if let Some(b) = before {
+        graph.get_node(b).ok_or_else(dangling)?;
+    }
+    let runs_before = |producer: NodeId| match before {
+        Some(b) => graph.node(producer).order < graph.node(b).order,
+        None => true,
+    };
+    let mut types: Vec<Vec<Type>> = Vec::with_capacity(edit.nodes.len());
+    for (i, n) in edit.nodes.iter().enumerate() {
+        let mut inputs = Vec::with_capacity(n.inputs.len());
+        for r in &n.inputs {
+            inputs.push(match r {
+                None => None,
+                Some(Ref::Value(v)) => {
+                    let value = graph.get_value(*v).ok_or_else(dangling)?;
+                    if let Def::Node(p, _) = value.def
+                        && !runs_before(p)
+                    {
+                        return Err(EditError::Order {
+                            origin: origin(),
+                            what: value.name.to_string(),
+                        });
+                    }
+                    Some(Operand { ty: &value.ty, value: graph.constant(*v), dims: None })
+                }
+                Some(Ref::New(m, o)) => {
+                    let ty = types.get(*m).and_then(|t| t.get(*o)).ok_or_else(dangling)?;
+                    Some(Operand { ty, value: None, dims: None })
+                }
+                Some(Ref::Const(_)) => None,
+            });
+        }
+        let consts: Vec<Option<(Type, Arc<Tensor>)>> = n
+            .inputs
+            .iter()
+            .map(|r| match r {
+                Some(Ref::Const(c)) => {
+                    let (_, t) = edit.consts.get(*c).ok_or_else(dangling)?;
+                    Ok(Some((t.ty(), t.clone())))
+                }
+                _ => Ok(None),
+            })
+            .collect::<Result<_, EditError>>()?;
+        for (o, c) in inputs.iter_mut().zip(&consts) {
+            if let Some((ty, t)) = c {
+                *o = Some(Operand { ty, value: Some(t.clone()), dims: None });
+            }
+        }
+        let opset = graph.opsets.get(n.op.domain()).copied().unwrap_or(1);
+        let ctx = Ctx { op: &n.op, opset, inputs, outputs: n.outputs };
+        let t = infer::infer(&ctx).map_err(|reason| EditError::Rule {
+            origin: origin(),
+            node: edit.nodes[i].name.clone(),
+            reason,
+        })?;
+        types.push(t);
+    }
+    check_replacements(graph, edit, before, &types)?;
+    Ok(Plan { before, types })
+}
+
+fn check_replacements(
+    graph: &Graph,
+    edit: &Edit,
+    before: Option<NodeId>,
+    types: &[Vec<Type>],
+) -> Result<(), EditError> {
+    let origin = || edit.origin.clone();
+    let dangling = || EditError::Dangling(origin());
+    let removed: std::collections::HashSet<NodeId> = edit.removes.iter().copied().collect();
+    for (v, r) in &edit.replaces {
+        let value = graph.get_value(*v).ok_or_else(dangling)?;
+        let name = || value.name.to_string();
+        let new = match r {
+            Ref::Value(w) => &graph.get_value(*w).ok_or_else(dangling)?.ty,
+            Ref::New(n, o) => types.get(*n).and_then(|t| t.get(*o)).ok_or_else(dangling)?,
+            Ref::Const(c) => &edit.consts.get(*c).ok_or_else(dangling)?.1.ty(),
+        };
+        if value.ty.meet(new).is_none() {
+            let (old, new) = (value.ty.clone(), new.clone());
+            return Err(EditError::Type { origin: origin(), value: name(), old, new });
+        }
+        match r {
+            Ref::New(..) => {
+                // Readers that stay must run after the new nodes.
+                for u in value.uses() {
+                    let after =
+                        before.is_none_or(|b| graph.node(u.node).order < graph.node(b).order);
+                    if !removed.contains(&u.node) && after {
+                        return Err(EditError::Order { origin: origin(), what: name() });
+                    }
+                }
+            }
+            Ref::Value(w) => {
+                let other = graph.value(*w);
+                if keeps_name(graph, *v)
+                    && (keeps_name(graph, *w)
+                        || !matches!(other.def, Def::Node(p, _) if !removed.contains(&p)))
+                {
+                    return Err(EditError::Names { origin: origin(), value: name() });
+                }
+            }
+            Ref::Const(_) => {}
+        }
+    }
+    for n in &edit.removes {
+        for v in graph.node(*n).outputs.iter().flatten() {
+            let value = graph.value(*v);
+            let wanted = value.is_output() || value.uses().any(|u| !removed.contains(&u.node));
+            if wanted && !edit.replaces.iter().any(|(r, _)| r == v) {
+                let value = value.name.to_string();
+                return Err(EditError::Undefined { origin: origin(), value });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether something outside of the graph's own nodes knows the value by its name.
+fn keeps_name(graph: &Graph, v: ValueId) -> bool {
+    let value = graph.value(v);
+    value.is_output() || value.uses().any(|u| u.index >= graph.node(u.node).inputs.len())
+}
+
+fn apply(graph: &mut Graph, edit: &Edit, plan: Plan) -> Applied {
+    let consts: Vec<ValueId> = edit
+        .consts
+        .iter()
+        .map(|(name, t)| {
+            // A constant that is about to take over a value needs no name of its own.
+            let name = graph.fresh(name);
+            graph.push_value(name, t.ty(), Def::Const(t.clone()))
+        })
+        .collect();
+    let mut results: Vec<Vec<ValueId>> = Vec::new();
+    let mut nodes = Vec::new();
+    for ((i, n), types) in edit.nodes.iter().enumerate().zip(plan.types) {
+        let name = graph.fresh(&n.name);
+        let outputs: Vec<ValueId> = types
+            .into_iter()
+            .enumerate()
+            .map(|(o, ty)| match edit.replaces.iter().find(|(_, r)| *r == Ref::New(i, o)) {
+                Some((v, _)) => {
+                    let value = graph.value_mut(*v);
+                    value.ty = value.ty.meet(&ty).unwrap_or(ty);
+                    *v
+                }
+                None => {
+                    let base =
+                        if o == 0 { format!("{name}_out") } else { format!("{name}_out{o}") };
+                    let base = graph.fresh(&base);
+                    graph.push_value(base, ty, Def::Outer)
+                }
+            })
+            .collect();
+        let resolve = |r: &Ref| match r {
+            Ref::Value(v) => *v,
+            Ref::New(n, o) => results[*n][*o],
+            Ref::Const(c) => consts[*c],
+        };
+        let inputs = n.inputs.iter().map(|r| r.as_ref().map(resolve)).collect();
+        let node = Node {
+            name,
+            op: n.op.clone(),
+            extra: n.extra.clone(),
+            inputs,
+            outputs: outputs.iter().map(|&v| Some(v)).collect(),
+            captures: Vec::new(),
+            meta: inherited(graph, n, &edit.origin),
+            order: 0,
+            prev: None,
+            next: None,
+        };
+        results.push(outputs);
+        nodes.push(graph.insert_node(node, plan.before));
+    }
+    for (v, r) in &edit.replaces {
+        match r {
+            Ref::New(..) => {}
+            Ref::Const(c) => {
+                // The value itself becomes the constant.
+                let t = edit.consts[*c].1.clone();
+                let value = graph.value_mut(*v);
+                value.ty = t.ty();
+                value.def = Def::Const(t);
+            }
+            Ref::Value(w) => forward(graph, *v, *w),
+        }
+    }
+    let mut removed = Vec::new();
+    let mut orphans = consts.clone();
+    for n in &edit.removes {
+        removed.push(graph.label(*n).to_owned());
+        if let Some(node) = graph.remove_node(*n) {
+            for v in node.outputs.into_iter().flatten() {
+                if graph.get_value(v).is_some_and(|x| x.def_is(*n)) {
+                    orphans.push(v);
+                }
+            }
+            orphans.extend(node.inputs.into_iter().flatten());
+        }
+    }
+    for v in orphans {
+        let unread = |x: &crate::Value| x.uses.is_empty() && !x.is_output();
+        let gone = graph.get_value(v).is_some_and(|x| match &x.def {
+            Def::Const(_) => unread(x),
+            Def::Node(n, _) => graph.get_node(*n).is_none(),
+            _ => false,
+        });
+        if gone {
+            graph.remove_value(v);
+        }
+    }
+    graph.edits += 1;
+    Applied { number: graph.edits, origin: edit.origin.clone(), nodes, removed }
+}
+
+/// Makes every reader of `v` read `w`. If `v` must keep its name, `w`'s node defines `v` instead.
+fn forward(graph: &mut Graph, v: ValueId, w: ValueId) {
+    let (from, to) = if keeps_name(graph, v) { (w, v) } else { (v, w) };
+    for u in std::mem::take(&mut graph.value_mut(from).uses) {
+        let node = graph.node_mut(u.node);
+        node.inputs[u.index] = Some(to);
+        node.meta.verbatim = None;
+        graph.value_mut(to).uses.insert(u);
+    }
+    let ty = graph.value(from).ty.meet(&graph.value(to).ty);
+    if let Some(ty) = ty {
+        graph.value_mut(to).ty = ty;
+    }
+    if from == w
+        && let Def::Node(p, o) = graph.value(w).def
+    {
+        let node = graph.node_mut(p);
+        node.outputs[o] = Some(v);
+        node.meta.verbatim = None;
+        graph.value_mut(v).def = Def::Node(p, o);
+        graph.remove_value(w);
+    }
+}
+
+/// The union of the origins' metadata.
+fn inherited(graph: &Graph, n: &NewNode, origin: &str) -> Meta {
+    let mut meta = Meta { origin: origin.into(), ..Meta::default() };
+    for id in &n.like {
+        let Some(node) = graph.get_node(*id) else { continue };
+        for (k, v) in &node.meta.props {
+            if !meta.props.iter().any(|(l, _)| l == k) {
+                meta.props.push((k.clone(), v.clone()));
+            }
+        }
+        if meta.doc.is_empty() {
+            meta.doc.clone_from(&node.meta.doc);
+        }
+        if meta.foreign.is_empty() {
+            meta.foreign = node.meta.foreign.clone();
+        }
+    }
+    meta
+}
+
+impl crate::Value {
+    fn def_is(&self, n: NodeId) -> bool {
+        matches!(self.def, Def::Node(d, _) if d == n)
+    }
+}

@@ -1,0 +1,312 @@
+//! The operators whose shape rules are their own.
+
+use super::broadcast::vector_of;
+use super::{branches, dim, dtype_attr, known, same_dtype, same_type, shape_text, typed};
+use crate::op::Op;
+use crate::rule::{Ctx, RuleError, axis_of, fail};
+use crate::{DType, Dim, Type};
+
+pub(super) fn misc(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
+    let x = ctx.dims(0);
+    Ok(match ctx.op {
+        Op::BatchNormalization(_) => batch_norm(ctx)?,
+        Op::InstanceNormalization(_) => {
+            let c = x.and_then(|x| x.get(1)).and_then(known);
+            vector_of(ctx, 1, c, "scale")?;
+            vector_of(ctx, 2, c, "bias")?;
+            vec![ctx.ty(0).clone()]
+        }
+        Op::LayerNormalization(l) => {
+            let axis = match x {
+                Some(x) => Some(axis_of(l.axis, x.len())?),
+                None => None,
+            };
+            let stats = x.zip(axis).map(|(x, a)| {
+                let one = |(i, d): (usize, &Dim)| if i < a { d.clone() } else { Dim::Known(1) };
+                x.iter().enumerate().map(one).collect::<Vec<_>>()
+            });
+            let stat = typed(Some(DType::F32), stats);
+            vec![ctx.ty(0).clone(), stat.clone(), stat]
+        }
+        Op::Softmax(s) => axis_checked(ctx, s.axis.unwrap_or(if ctx.opset < 13 { 1 } else { -1 }))?,
+        Op::LogSoftmax(s) => {
+            axis_checked(ctx, s.axis.unwrap_or(if ctx.opset < 13 { 1 } else { -1 }))?
+        }
+        Op::Hardmax(s) => axis_checked(ctx, s.axis.unwrap_or(if ctx.opset < 13 { 1 } else { -1 }))?,
+        Op::LpNormalization(l) => axis_checked(ctx, l.axis)?,
+        Op::Trilu(_) | Op::LRN(_) | Op::CumSum(_) | Op::ImageScaler(_) => vec![ctx.ty(0).clone()],
+        Op::ScatterElements(_) | Op::ScatterND(_) => vec![ctx.ty(0).clone()],
+        Op::QuantizeLinear(q) => {
+            let dtype = match (ctx.dtype(2), q.output_dtype) {
+                (Some(d), _) => Some(d),
+                (None, 0) => Some(DType::U8),
+                (None, d) => Some(dtype_attr(d)?),
+            };
+            vec![typed(dtype, x.map(<[Dim]>::to_vec))]
+        }
+        Op::DequantizeLinear(q) => {
+            same_dtype(ctx, [0, 2])?;
+            let dtype = match q.output_dtype {
+                0 => ctx.dtype(1),
+                d => Some(dtype_attr(d)?),
+            };
+            vec![typed(dtype, x.map(<[Dim]>::to_vec))]
+        }
+        Op::DynamicQuantizeLinear(_) => vec![
+            typed(Some(DType::U8), x.map(<[Dim]>::to_vec)),
+            Type::tensor(DType::F32, &[]),
+            Type::tensor(DType::U8, &[]),
+        ],
+        Op::Constant(c) => {
+            let t = crate::graph::constant_value(c);
+            if t.is_none() && *c == NO_VALUE {
+                // Kinds that are only carried stand among the node's extra attributes.
+                vec![Type::Unknown]
+            } else {
+                vec![t.map_or(Type::Unknown, |t| t.ty())]
+            }
+        }
+        Op::ConstantOfShape(c) => {
+            let dtype = c.value.as_ref().map_or(DType::F32, |t| t.dtype());
+            vec![typed(Some(dtype), shape_operand(ctx, 0)?)]
+        }
+        Op::Shape(s) => {
+            let n = x.map(|x| shape_range(x.len(), s.start, s.end).len() as u64);
+            vec![Type::with_dims(DType::I64, vec![n.map_or(Dim::Unknown, Dim::Known)])]
+        }
+        Op::Size(_) => vec![Type::tensor(DType::I64, &[])],
+        Op::Range(_) => {
+            same_dtype(ctx, 0..3)?;
+            vec![typed(ctx.dtype(0), Some(vec![dim(range_len(ctx)?)]))]
+        }
+        Op::EyeLike(e) => {
+            let dtype = match e.dtype {
+                Some(d) => Some(dtype_attr(d)?),
+                None => ctx.dtype(0),
+            };
+            vec![typed(dtype, x.map(<[Dim]>::to_vec))]
+        }
+        Op::NonZero(_) => {
+            let rank = x.map_or(Dim::Unknown, |x| Dim::Known(x.len() as u64));
+            vec![Type::with_dims(DType::I64, vec![rank, Dim::Unknown])]
+        }
+        Op::OneHot(o) => {
+            let depth = ctx.ints(1).and_then(|d| d.first().copied());
+            let dims = match x {
+                None => None,
+                Some(x) => {
+                    let mut out = x.to_vec();
+                    out.insert(axis_of(o.axis, x.len() + 1)?, dim(depth));
+                    Some(out)
+                }
+            };
+            vec![typed(ctx.dtype(2), dims)]
+        }
+        Op::TopK(t) => {
+            let k = t.k.or_else(|| ctx.ints(1).and_then(|k| k.first().copied()));
+            let dims = match x {
+                None => None,
+                Some(x) => {
+                    let mut out = x.to_vec();
+                    let a = axis_of(t.axis, x.len())?;
+                    if let (Some(k), Some(n)) = (k, known(&x[a]))
+                        && !(0..=n).contains(&k)
+                    {
+                        fail!("the {k} largest of {n} elements");
+                    }
+                    out[a] = dim(k);
+                    Some(out)
+                }
+            };
+            vec![same_type(ctx, dims.clone()), typed(Some(DType::I64), dims)]
+        }
+        Op::Gather(g) => gather(ctx, g.axis)?,
+        Op::GatherElements(_) => vec![same_type(ctx, ctx.dims(1).map(<[Dim]>::to_vec))],
+        Op::GatherND(g) => gather_nd(ctx, g.batch_dims)?,
+        Op::Resize(_) | Op::Upsample(_) => vec![same_type(ctx, crate::resize::extents(ctx)?)],
+        Op::LSTM(l) => rnn(ctx, 4, l.hidden_size, &l.direction, l.layout),
+        Op::GRU(l) => rnn(ctx, 3, l.hidden_size, &l.direction, l.layout),
+        Op::RNN(l) => rnn(ctx, 1, l.hidden_size, &l.direction, l.layout),
+        Op::Einsum(e) => vec![same_type(ctx, einsum(ctx, &e.equation)?)],
+        Op::If(i) => branches(&i.then_branch.0, &i.else_branch.0),
+        Op::Loop(l) => loop_types(ctx, &l.body.0),
+        _ => vec![Type::Unknown; ctx.outputs],
+    })
+}
+
+const NO_VALUE: crate::op::Constant = crate::op::Constant {
+    value: None,
+    value_float: None,
+    value_floats: None,
+    value_int: None,
+    value_ints: None,
+};
+
+fn axis_checked(ctx: &Ctx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
+    if let Some(rank) = ctx.ty(0).rank().filter(|&r| r > 0) {
+        // Before version 13 the axis could stand one past the last.
+        if !(ctx.opset < 13 && axis == rank as i64) {
+            axis_of(axis, rank)?;
+        }
+    }
+    Ok(vec![ctx.ty(0).clone()])
+}
+
+fn batch_norm(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
+    let c = match ctx.dims(0) {
+        Some(x) if x.len() >= 2 => known(&x[1]),
+        Some(_) => Some(1),
+        None => None,
+    };
+    for (i, what) in [(1, "scale"), (2, "B"), (3, "mean"), (4, "variance")] {
+        vector_of(ctx, i, c, what)?;
+    }
+    let stat = ctx.ty(3).clone();
+    Ok(vec![ctx.ty(0).clone(), stat.clone(), stat.clone(), stat.clone(), stat])
+}
+
+/// Indices that `Shape` gives for its start and end.
+pub(crate) fn shape_range(rank: usize, start: i64, end: Option<i64>) -> std::ops::Range<usize> {
+    let r = rank as i64;
+    let clamp = |x: i64| (if x < 0 { x.saturating_add(r) } else { x }).clamp(0, r) as usize;
+    let (s, e) = (clamp(start), end.map_or(rank, clamp));
+    s..e.max(s)
+}
+
+fn shape_operand(ctx: &Ctx<'_>, i: usize) -> Result<Option<Vec<Dim>>, RuleError> {
+    if let Some(v) = ctx.ints(i)
+        && v.iter().any(|&n| n < 0)
+    {
+        fail!("a shape of {v:?}");
+    }
+    Ok(ctx.symbolic(i).or_else(|| match ctx.dims(i) {
+        Some([n]) => known(n).filter(|&n| n < 64).map(|n| vec![Dim::Unknown; n as usize]),
+        _ => None,
+    }))
+}
+
+fn range_len(ctx: &Ctx<'_>) -> Result<Option<i64>, RuleError> {
+    let one = |i: usize| -> Option<f64> {
+        let v = ctx.ints(i).and_then(|v| v.first().map(|&x| x as f64));
+        v.or_else(|| ctx.floats(i).and_then(|v| v.first().map(|&x| f64::from(x))))
+    };
+    let (Some(a), Some(b), Some(d)) = (one(0), one(1), one(2)) else { return Ok(None) };
+    if d == 0.0 {
+        fail!("Range with a step of 0");
+    }
+    let n = ((b - a) / d).ceil().max(0.0);
+    if !n.is_finite() || n >= 9.0e18 {
+        fail!("Range of {n} elements");
+    }
+    Ok(Some(n as i64))
+}
+
+fn gather(ctx: &Ctx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
+    let (Some(x), Some(i)) = (ctx.dims(0), ctx.dims(1)) else {
+        return Ok(vec![same_type(ctx, None)]);
+    };
+    if x.is_empty() {
+        fail!("Gather from a scalar");
+    }
+    let a = axis_of(axis, x.len())?;
+    let mut out = x[..a].to_vec();
+    out.extend_from_slice(i);
+    out.extend_from_slice(&x[a + 1..]);
+    Ok(vec![same_type(ctx, Some(out))])
+}
+
+fn gather_nd(ctx: &Ctx<'_>, batch: i64) -> Result<Vec<Type>, RuleError> {
+    let (Some(x), Some(i)) = (ctx.dims(0), ctx.dims(1)) else {
+        return Ok(vec![same_type(ctx, None)]);
+    };
+    let last = i.last().and_then(known);
+    let (Some(n), Ok(b)) = (last, usize::try_from(batch)) else {
+        return Ok(vec![same_type(ctx, None)]);
+    };
+    let skip = usize::try_from(n).ok().and_then(|n| n.checked_add(b)).unwrap_or(usize::MAX);
+    if skip > x.len() || i.is_empty() {
+        fail!("GatherND of {} by {}", shape_text(x), shape_text(i));
+    }
+    let mut out = i[..i.len() - 1].to_vec();
+    out.extend_from_slice(&x[skip..]);
+    Ok(vec![same_type(ctx, Some(out))])
+}
+
+fn rnn(ctx: &Ctx<'_>, gates: i64, hidden: Option<i64>, direction: &str, layout: i64) -> Vec<Type> {
+    let directions = Dim::Known(if direction == "bidirectional" { 2 } else { 1 });
+    let from_r = ctx.dims(2).and_then(|r| r.get(1)).and_then(known).map(|n| n / gates);
+    let h = dim(hidden.or(from_r));
+    let Some([a, b, _]) = ctx.dims(0) else { return vec![Type::Unknown; ctx.outputs] };
+    let (y, state) = if layout == 0 {
+        (vec![a.clone(), directions.clone(), b.clone(), h.clone()], vec![directions, b.clone(), h])
+    } else {
+        (vec![a.clone(), b.clone(), directions.clone(), h.clone()], vec![a.clone(), directions, h])
+    };
+    let state = same_type(ctx, Some(state));
+    vec![same_type(ctx, Some(y)), state.clone(), state]
+}
+
+/// Extents of an Einsum result; `None` with an ellipsis.
+fn einsum(ctx: &Ctx<'_>, equation: &str) -> Result<Option<Vec<Dim>>, RuleError> {
+    let eq: String = equation.chars().filter(|c| !c.is_whitespace()).collect();
+    if eq.contains("...") {
+        return Ok(None);
+    }
+    let (terms, result) = match eq.split_once("->") {
+        Some((t, r)) => (t, Some(r)),
+        None => (eq.as_str(), None),
+    };
+    let terms: Vec<&str> = terms.split(',').collect();
+    if terms.len() != ctx.inputs.len() {
+        fail!("Einsum {equation:?} of {} operands", ctx.inputs.len());
+    }
+    let mut extent: std::collections::BTreeMap<char, Dim> = std::collections::BTreeMap::new();
+    for (i, t) in terms.iter().enumerate() {
+        let Some(x) = ctx.dims(i) else { return Ok(None) };
+        if t.chars().count() != x.len() {
+            fail!("Einsum {equation:?} of an operand of shape {}", shape_text(x));
+        }
+        for (c, d) in t.chars().zip(x) {
+            match extent.get(&c).and_then(known).zip(known(d)) {
+                Some((a, b)) if a != b && a != 1 && b != 1 => {
+                    fail!("Einsum {equation:?}: {c} is {a} and {b}")
+                }
+                Some((1, _)) | None => drop(extent.insert(c, d.clone())),
+                Some(_) => {}
+            }
+        }
+    }
+    let result: String = match result {
+        Some(r) => r.to_owned(),
+        None => {
+            let all: String = terms.concat();
+            extent.keys().filter(|&&c| all.matches(c).count() == 1).collect()
+        }
+    };
+    let dims: Option<Vec<Dim>> = result.chars().map(|c| extent.get(&c).cloned()).collect();
+    match dims {
+        Some(d) => Ok(Some(d)),
+        None => fail!("Einsum {equation:?} names an axis that no operand has"),
+    }
+}
+
+/// State variables keep what the body says of them, unless their shape changes from turn to turn.
+fn loop_types(ctx: &Ctx<'_>, body: &crate::Graph) -> Vec<Type> {
+    let states = ctx.inputs.len().saturating_sub(2);
+    let outs = body.outputs().iter().skip(1).enumerate();
+    outs.map(|(i, &v)| {
+        let ty = &body.value(v).ty;
+        if i < states {
+            let initial = ctx.ty(i + 2);
+            if initial == ty { ty.clone() } else { typed(ty.dtype().or(initial.dtype()), None) }
+        } else {
+            let dims = ty.dims().map(|d| {
+                let mut all = vec![Dim::Unknown];
+                all.extend_from_slice(d);
+                all
+            });
+            typed(ty.dtype(), dims)
+        }
+    })
+    .collect()
+}

@@ -1,0 +1,168 @@
+//! Shape inference over a whole graph, with small whole-number tensors followed symbolically.
+
+use super::{dim, known, misc::shape_range};
+use crate::graph::Graph;
+use crate::op::Op;
+use crate::rule::{Ctx, Operand, RuleError};
+use crate::spec;
+use crate::{DType, Dim, NodeId, Type, ValueId};
+
+/// Longest tensor that is followed.
+const LIMIT: usize = 64;
+
+/// A node contradicts its operator's definition, or what the file declares of its result.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("node {label:?} ({op}): {reason}")]
+pub struct InferError {
+    /// Name of the node.
+    pub label: String,
+    /// Operator.
+    pub op: String,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// Infers the types of all results in place. `declared` are types that a file claims for values:
+/// they fill in what inference leaves open, and an element type that contradicts it is an error;
+/// extents that contradict it are ignored, as files are known to be wrong there.
+///
+/// Returns the values whose declared extents were wrong.
+///
+/// # Errors
+/// At the first node whose operands contradict its operator's definition.
+pub fn infer_graph(
+    graph: &mut Graph,
+    declared: &[(ValueId, Type)],
+) -> Result<Vec<ValueId>, InferError> {
+    let mut hints = vec![None; graph.value_bound()];
+    for (v, ty) in declared {
+        hints[v.index()] = Some(ty);
+    }
+    let mut wrong = Vec::new();
+    let mut values: Vec<Option<Vec<Dim>>> = vec![None; graph.value_bound()];
+    let order: Vec<NodeId> = graph.schedule().collect();
+    for id in order {
+        let error = |graph: &Graph, reason: String| InferError {
+            label: graph.label(id).to_owned(),
+            op: graph.node(id).op.name().to_owned(),
+            reason,
+        };
+        let types = {
+            let ctx = context(graph, id, &values);
+            let types = super::infer(&ctx).map_err(|e: RuleError| error(graph, e.0))?;
+            let result = symbolic(&ctx, &types);
+            let first = graph.node(id).outputs.first().copied().flatten();
+            if let (Some(v), Some(s)) = (first, result) {
+                values[v.index()] = Some(s);
+            }
+            types
+        };
+        let outputs = graph.node(id).outputs.clone();
+        for (v, ty) in outputs.into_iter().zip(types) {
+            let Some(v) = v else { continue };
+            let ty = match hints[v.index()] {
+                None => ty,
+                Some(hint) => match ty.meet(hint) {
+                    Some(t) => t,
+                    None if ty.dtype() != hint.dtype() => {
+                        let name = &graph.value(v).name;
+                        let reason = format!("{name:?} is declared {hint}, but is {ty}");
+                        return Err(error(graph, reason));
+                    }
+                    None => {
+                        wrong.push(v);
+                        ty
+                    }
+                },
+            };
+            graph.value_mut(v).ty = ty;
+        }
+    }
+    Ok(wrong)
+}
+
+fn context<'a>(graph: &'a Graph, id: NodeId, values: &[Option<Vec<Dim>>]) -> Ctx<'a> {
+    let mut ctx = Ctx::of(graph, id);
+    for (o, v) in ctx.inputs.iter_mut().zip(&graph.node(id).inputs) {
+        if let (Some(Operand { dims, .. }), Some(v)) = (o, v) {
+            dims.clone_from(&values[v.index()]);
+        }
+    }
+    ctx
+}
+
+/// Elements of every small whole-number value, as far as they follow from shapes and constants.
+pub(crate) fn symbolic_values(graph: &Graph) -> Vec<Option<Vec<Dim>>> {
+    let mut values: Vec<Option<Vec<Dim>>> = vec![None; graph.value_bound()];
+    for id in graph.schedule() {
+        let node = graph.node(id);
+        let Some(Some(v)) = node.outputs.first() else { continue };
+        let ctx = context(graph, id, &values);
+        values[v.index()] = symbolic(&ctx, std::slice::from_ref(&graph.value(*v).ty));
+    }
+    values
+}
+
+/// Elements of the node's first result as dimensions, if it computes with shapes.
+fn symbolic(ctx: &Ctx<'_>, types: &[Type]) -> Option<Vec<Dim>> {
+    let out = match ctx.op {
+        Op::Shape(s) => {
+            let x = ctx.dims(0)?;
+            return Some(x[shape_range(x.len(), s.start, s.end)].to_vec());
+        }
+        Op::Size(_) => return ctx.ty(0).elements().map(|n| vec![Dim::Known(n)]),
+        _ => types.first()?,
+    };
+    if !matches!(out.dtype(), Some(DType::I64 | DType::I32)) || out.rank().is_none_or(|r| r > 1) {
+        return None;
+    }
+    let result = match ctx.op {
+        Op::Identity(_) | Op::Squeeze(_) | Op::Unsqueeze(_) | Op::Reshape(_) | Op::Flatten(_) => {
+            ctx.symbolic(0)?
+        }
+        Op::Cast(_) if ctx.dtype(0).is_some_and(DType::is_int) => ctx.symbolic(0)?,
+        Op::Concat(_) => {
+            let parts: Option<Vec<_>> = (0..ctx.inputs.len()).map(|i| ctx.symbolic(i)).collect();
+            parts?.concat()
+        }
+        Op::Gather(_) => {
+            let x = ctx.symbolic(0)?;
+            let n = x.len() as i64;
+            let pick =
+                |&i: &i64| x.get(usize::try_from(if i < 0 { i + n } else { i }).ok()?).cloned();
+            ctx.ints(1)?.iter().map(pick).collect::<Option<_>>()?
+        }
+        Op::Slice(_) => {
+            let x = ctx.symbolic(0)?;
+            let taken = spec::slices(ctx).ok()??;
+            let [Some(t)] = taken[..] else { return None };
+            let at = |i: i64| x.get(usize::try_from(t.start + i * t.step).ok()?).cloned();
+            (0..t.count).map(at).collect::<Option<_>>()?
+        }
+        Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Div(_) => arithmetic(ctx)?,
+        _ => return None,
+    };
+    (result.len() <= LIMIT).then_some(result)
+}
+
+fn arithmetic(ctx: &Ctx<'_>) -> Option<Vec<Dim>> {
+    let (a, b) = (ctx.symbolic(0)?, ctx.symbolic(1)?);
+    let n = a.len().max(b.len());
+    if (a.len() != n && a.len() != 1) || (b.len() != n && b.len() != 1) {
+        return None;
+    }
+    let apply = |x: &Dim, y: &Dim| {
+        let unit = |d: &Dim| known(d) == Some(1);
+        match (ctx.op, known(x), known(y)) {
+            (Op::Mul(_), ..) if unit(x) => y.clone(),
+            (Op::Mul(_) | Op::Div(_), ..) if unit(y) => x.clone(),
+            (Op::Add(_), Some(x), Some(y)) => dim(x.checked_add(y)),
+            (Op::Sub(_), Some(x), Some(y)) => dim(x.checked_sub(y)),
+            (Op::Mul(_), Some(x), Some(y)) => dim(x.checked_mul(y)),
+            (Op::Div(_), Some(x), Some(y)) => dim(x.checked_div(y)),
+            _ => Dim::Unknown,
+        }
+    };
+    let at = |v: &[Dim], i: usize| v[if v.len() == 1 { 0 } else { i }].clone();
+    Some((0..n).map(|i| apply(&at(&a, i), &at(&b, i))).collect())
+}

@@ -1,0 +1,120 @@
+//! Convolutions and pools.
+
+use super::broadcast::vector_of;
+use super::{dim, known, same_dtype, typed};
+use crate::op::Op;
+use crate::rule::{Ctx, RuleError, fail};
+use crate::window;
+use crate::{DType, Dim, Type};
+
+pub(super) fn window(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
+    let (x, w) = window::operands(ctx.op);
+    let dtype = match ctx.op {
+        Op::ConvInteger(_) => Some(DType::I32),
+        Op::QLinearConv(_) => ctx.dtype(7),
+        Op::Conv(_) | Op::ConvTranspose(_) => {
+            same_dtype(ctx, 0..3)?;
+            ctx.dtype(0).or(ctx.dtype(1))
+        }
+        _ => ctx.dtype(0),
+    };
+    let Some(dims) = ctx.dims(x) else { return Ok(vec![typed(dtype, None)]) };
+    let windows = window::resolved(ctx)?;
+    let channels = match w {
+        None => dims[1].clone(),
+        Some(w) => conv_channels(ctx, &dims[1], w)?,
+    };
+    let mut out = vec![dims[0].clone(), channels];
+    match windows {
+        None => out.extend(vec![Dim::Unknown; dims.len() - 2]),
+        Some(windows) => {
+            for (w, d) in windows.iter().zip(&dims[2..]) {
+                let transposed = matches!(ctx.op, Op::ConvTranspose(_));
+                out.push(match known(d) {
+                    // The identity on an extent that is not known, such as 3 taps with padding 1.
+                    None if !transposed
+                        && w.stride == 1
+                        && w.begin + w.end + 1 == w.extent() =>
+                    {
+                        d.clone()
+                    }
+                    None => Dim::Unknown,
+                    Some(n) => {
+                        let o = if transposed { w.transposed_outputs(n) } else { w.outputs(n) };
+                        if o.is_none() {
+                            fail!(
+                                "kernel of extent {} does not fit {n} elements with padding {} and {}",
+                                w.extent(),
+                                w.begin,
+                                w.end
+                            );
+                        }
+                        dim(o)
+                    }
+                });
+            }
+        }
+    }
+    if let (Op::FusedConv(_), Some(z)) = (ctx.op, ctx.dims(3)) {
+        let clash = z
+            .iter()
+            .zip(&out)
+            .any(|(a, b)| matches!((known(a), known(b)), (Some(a), Some(b)) if a != b));
+        if clash || z.len() != out.len() {
+            fail!("the sum of FusedConv has another shape than its result");
+        }
+    }
+    let y = typed(dtype, Some(out.clone()));
+    Ok(vec![y, typed(Some(DType::I64), Some(out))])
+}
+
+/// Output channels, after checking groups, weights and bias against each other.
+fn conv_channels(ctx: &Ctx<'_>, input: &Dim, w: usize) -> Result<Dim, RuleError> {
+    let group = match ctx.op {
+        Op::Conv(c) => c.group,
+        Op::FusedConv(c) => c.group,
+        Op::ConvInteger(c) => c.group,
+        Op::QLinearConv(c) => c.group,
+        Op::ConvTranspose(c) => c.group,
+        _ => 1,
+    };
+    if group < 1 {
+        fail!("group is {group}");
+    }
+    let Some(wd) = ctx.dims(w) else { return Ok(Dim::Unknown) };
+    let c = known(input);
+    if let Some(c) = c
+        && c % group != 0
+    {
+        fail!("{c} input channels in {group} groups");
+    }
+    let bias = match ctx.op {
+        Op::Conv(_) | Op::FusedConv(_) | Op::ConvTranspose(_) => Some(2),
+        Op::QLinearConv(_) => Some(8),
+        _ => None,
+    };
+    let out = if let Op::ConvTranspose(_) = ctx.op {
+        if let (Some(a), Some(b)) = (c, known(&wd[0]))
+            && a != b
+        {
+            fail!("weights for {b} input channels, the input has {a}");
+        }
+        known(&wd[1]).and_then(|m| m.checked_mul(group))
+    } else {
+        if let (Some(a), Some(b)) = (c, known(&wd[1]))
+            && b.checked_mul(group) != Some(a)
+        {
+            fail!("weights for {b} input channels a group in {group} groups, the input has {a}");
+        }
+        if let Some(m) = known(&wd[0])
+            && m % group != 0
+        {
+            fail!("{m} output channels in {group} groups");
+        }
+        known(&wd[0])
+    };
+    if let Some(b) = bias {
+        vector_of(ctx, b, out, "bias")?;
+    }
+    Ok(dim(out))
+}

@@ -1,0 +1,297 @@
+//! The operator that computes a region from the regions of its operands.
+
+use super::relations::group;
+use super::{Barrier, Need, Part, Region, Relation, Relations, Tile, barrier, extents};
+use crate::infer::known;
+use crate::op::{self, Op};
+use crate::rule::{Ctx, axis_of};
+use crate::tensor::Tensor;
+use crate::window::{self, Span, Window};
+use crate::{infer, spec};
+
+/// The tile, given what the relations say of each operand.
+pub(super) fn adjust(
+    ctx: &Ctx<'_>,
+    output: usize,
+    region: &Region,
+    rel: &Relations,
+    parts: Vec<Part>,
+) -> Result<Tile, Barrier> {
+    let mut needs: Vec<Need> = Vec::with_capacity(parts.len());
+    for (i, p) in parts.iter().enumerate() {
+        needs.push(match ctx.input(i) {
+            None => Need::Nothing,
+            Some(_) if p.nothing => Need::Nothing,
+            Some(o) if rel.operands[i].is_empty() => {
+                Need::Region(vec![None; o.ty.rank().unwrap_or(0)])
+            }
+            Some(_) => Need::Region(p.spans.clone()),
+        });
+    }
+    let mut tile = Tile { op: ctx.op.clone(), needs, computes: region.clone() };
+    match ctx.op {
+        _ if region.iter().all(Option::is_none) => {}
+        Op::Conv(_)
+        | Op::ConvTranspose(_)
+        | Op::ConvInteger(_)
+        | Op::QLinearConv(_)
+        | Op::FusedConv(_)
+        | Op::MaxPool(_)
+        | Op::AveragePool(_)
+        | Op::LpPool(_) => {
+            windowed(ctx, region, rel, &parts, &mut tile)?;
+        }
+        Op::Slice(_) => slice(ctx, region, &parts, &mut tile)?,
+        Op::Split(_) | Op::Crop(_) => {
+            tile.op = op::Identity {}.into();
+            tile.needs.truncate(1);
+        }
+        Op::Concat(_) => {
+            tile.needs.retain(|n| *n != Need::Nothing);
+            if tile.needs.len() == 1 {
+                tile.op = op::Identity {}.into();
+            }
+        }
+        Op::Pad(_) => pad(ctx, region, &parts, &mut tile)?,
+        Op::Reshape(_) => reshape(ctx, output, region, &mut tile)?,
+        Op::Flatten(_) | Op::Squeeze(_) | Op::Unsqueeze(_) => {}
+        Op::Expand(_) => {
+            let target = ctx.symbolic(1).unwrap_or_default();
+            let x = ctx.dims(0).unwrap_or_default();
+            let out = infer::broadcast(&[x, &target])?;
+            tile.needs[1] = Need::Instead(shape_of(region, &out)?);
+        }
+        Op::Resize(_) | Op::Upsample(_) => resize(ctx, region, rel, &parts, &mut tile)?,
+        _ => {}
+    }
+    Ok(tile)
+}
+
+/// A constant shape for this region; at most one extent may be unknown, which becomes -1.
+fn shape_of(region: &Region, dims: &[crate::Dim]) -> Result<Tensor, Barrier> {
+    let e = extents(region, dims);
+    if e.iter().filter(|e| e.is_none()).count() > 1 {
+        barrier!("more than one extent of the result is unknown");
+    }
+    Ok(Tensor::i64s(&e.iter().map(|e| e.unwrap_or(-1)).collect::<Vec<_>>()))
+}
+
+fn windowed(
+    ctx: &Ctx<'_>,
+    region: &Region,
+    rel: &Relations,
+    parts: &[Part],
+    tile: &mut Tile,
+) -> Result<(), Barrier> {
+    let (x, _) = window::operands(ctx.op);
+    let windows: Vec<Window> = parts[x].windows.iter().skip(2).filter_map(|w| *w).collect();
+    let mut groups = group(ctx.op);
+    if let Some(r) = region[1]
+        && let Relation::Block { outer, .. } = rel.operands[x][1]
+    {
+        groups = if r.len() % outer == 0 && r.lo % outer == 0 { r.len() / outer } else { 1 };
+    }
+    set_windows(&mut tile.op, &windows, groups);
+    if !parts[x].hollow.is_empty() {
+        let zero_padded = matches!(ctx.op, Op::Conv(_) | Op::FusedConv(_));
+        if !zero_padded {
+            barrier!("windows lie entirely in the padding");
+        }
+        // All of what the windows see is padding: zeros take the place of both.
+        let mut hollow = windows;
+        let mut spans = parts[x].spans.clone();
+        let mut want = vec![-1; spans.len()];
+        for &(a, n) in &parts[x].hollow {
+            (hollow[a - 2].begin, hollow[a - 2].end) = (0, 0);
+            spans[a] = None;
+            want[a] = n;
+        }
+        set_windows(&mut tile.op, &hollow, groups);
+        for (a, w) in want.iter_mut().enumerate().filter(|(_, w)| **w < 0) {
+            let n = spans[a].map(Span::len).or_else(|| known(&ctx.dims(x)?[a]));
+            *w = n.ok_or_else(|| Barrier(format!("extent {a} is unknown")))?;
+        }
+        tile.needs[x] = Need::Zeros(spans, want);
+    }
+    Ok(())
+}
+
+/// Gives the operator explicit windows instead of whatever it had.
+fn set_windows(op: &mut Op, windows: &[Window], groups: i64) {
+    let begins = windows.iter().map(|w| w.begin);
+    let pads: Vec<i64> = begins.chain(windows.iter().map(|w| w.end)).collect();
+    let pads = pads.iter().any(|&p| p != 0).then_some(pads);
+    macro_rules! set {
+        ($c:expr) => {{
+            $c.auto_pad = "NOTSET".into();
+            $c.pads = pads;
+        }};
+    }
+    match op {
+        Op::Conv(c) => {
+            set!(c);
+            c.group = groups;
+        }
+        Op::FusedConv(c) => {
+            set!(c);
+            c.group = groups;
+        }
+        Op::ConvInteger(c) => {
+            set!(c);
+            c.group = groups;
+        }
+        Op::QLinearConv(c) => {
+            set!(c);
+            c.group = groups;
+        }
+        Op::ConvTranspose(c) => {
+            set!(c);
+            c.group = groups;
+            c.output_shape = None;
+            let extra: Vec<i64> = windows.iter().map(|w| w.output_padding).collect();
+            c.output_padding = extra.iter().any(|&p| p != 0).then_some(extra);
+        }
+        Op::MaxPool(c) => {
+            set!(c);
+            c.ceil_mode = windows.iter().any(|w| w.ceil).into();
+        }
+        Op::AveragePool(c) => {
+            set!(c);
+            c.ceil_mode = windows.iter().any(|w| w.ceil).into();
+        }
+        Op::LpPool(c) => {
+            set!(c);
+            c.ceil_mode = windows.iter().any(|w| w.ceil).into();
+        }
+        _ => {}
+    }
+}
+
+fn slice(ctx: &Ctx<'_>, region: &Region, parts: &[Part], tile: &mut Tile) -> Result<(), Barrier> {
+    let taken = spec::slices(ctx)?.unwrap_or_default();
+    let steps: Vec<i64> = taken.iter().map(|t| t.map_or(1, |t| t.step)).collect();
+    // Axes that are not cut are sliced as before; so are the steps of those that are.
+    let mut new: Vec<(i64, i64, i64, i64)> = Vec::new();
+    for (a, t) in taken.iter().enumerate() {
+        let Some(t) = t else { continue };
+        let cut = parts[0].spans[a];
+        match (region[a], cut) {
+            (Some(_), _) if steps[a] == 1 => {}
+            (Some(r), cut) => {
+                let lo = cut.map_or(0, |c| c.lo);
+                let first = t.start + t.step * r.lo - lo;
+                let end = first + t.step * (r.len() - 1) + t.step.signum();
+                new.push((a as i64, first, if end < 0 { i64::MIN } else { end }, t.step));
+            }
+            (None, _)
+                if t.start == 0
+                    && t.step == 1
+                    && known(&ctx.dims(0).unwrap_or_default()[a]) == Some(t.count) => {}
+            (None, cut) => {
+                let lo = cut.map_or(0, |c| c.lo);
+                let first = t.start - lo;
+                let end = first + t.step * (t.count - 1) + t.step.signum();
+                new.push((a as i64, first, if end < 0 { i64::MIN } else { end }, t.step));
+            }
+        }
+    }
+    if new.is_empty() {
+        tile.op = op::Identity {}.into();
+        tile.needs.truncate(1);
+        return Ok(());
+    }
+    let list = |f: fn(&(i64, i64, i64, i64)) -> i64| new.iter().map(f).collect::<Vec<_>>();
+    if ctx.opset < 10 {
+        tile.op = op::Slice {
+            starts: Some(list(|s| s.1)),
+            ends: Some(list(|s| s.2)),
+            axes: Some(list(|s| s.0)),
+        }
+        .into();
+    } else {
+        let all = [list(|s| s.1), list(|s| s.2), list(|s| s.0), list(|s| s.3)];
+        tile.needs.truncate(1);
+        tile.needs.extend(all.iter().map(|v| Need::Instead(Tensor::i64s(v))));
+    }
+    Ok(())
+}
+
+fn pad(ctx: &Ctx<'_>, region: &Region, parts: &[Part], tile: &mut Tile) -> Result<(), Barrier> {
+    if parts[0].nothing {
+        barrier!("the tile lies entirely in the padding");
+    }
+    let old = spec::pads(ctx)?.unwrap_or_default();
+    let dims = ctx.dims(0).unwrap_or_default();
+    let mut new = old.clone();
+    for (a, r) in region.iter().enumerate() {
+        let (Some(r), (b, _)) = (r, old[a]) else { continue };
+        let n = known(&dims[a]).unwrap_or(0);
+        let span = parts[0].spans[a].unwrap_or(Span::whole(n));
+        // Output index i is input index i - b.
+        new[a] = (span.lo - (r.lo - b), (r.hi - b) - span.hi);
+    }
+    if new.iter().all(|p| *p == (0, 0)) {
+        tile.op = op::Identity {}.into();
+        tile.needs.truncate(1);
+        return Ok(());
+    }
+    let flat: Vec<i64> = new.iter().map(|p| p.0).chain(new.iter().map(|p| p.1)).collect();
+    match &mut tile.op {
+        Op::Pad(p) if p.pads.is_some() => p.pads = Some(flat),
+        _ => {
+            tile.needs[1] = Need::Instead(Tensor::i64s(&flat));
+            // All axes are named now.
+            tile.needs.truncate(3);
+        }
+    }
+    Ok(())
+}
+
+fn reshape(ctx: &Ctx<'_>, output: usize, region: &Region, tile: &mut Tile) -> Result<(), Barrier> {
+    let types = infer::infer(ctx)?;
+    let Some(out) = types.get(output).and_then(|t| t.dims()) else {
+        barrier!("the result's rank is unknown")
+    };
+    tile.needs[1] = Need::Instead(shape_of(region, out)?);
+    Ok(())
+}
+
+fn resize(
+    ctx: &Ctx<'_>,
+    region: &Region,
+    rel: &Relations,
+    parts: &[Part],
+    tile: &mut Tile,
+) -> Result<(), Barrier> {
+    let dims = ctx.dims(0).unwrap_or_default();
+    let mut sizes = Vec::new();
+    for (a, r) in region.iter().enumerate() {
+        let Some(n) = known(&dims[a]) else { barrier!("extent {a} is unknown") };
+        let span = parts[0].spans[a].unwrap_or(Span::whole(n));
+        let factor = match rel.operands[0][a] {
+            Relation::Scaled { factor, .. } => factor,
+            _ => 1,
+        };
+        if r.is_some() {
+            let all = Span::new(span.lo * factor, span.hi * factor);
+            tile.computes[a] = (all != Span::whole(n * factor)).then_some(all);
+        }
+        sizes.push(span.len() * factor);
+    }
+    // Explicit sizes would be those of the whole; factors serve every tile.
+    if let Op::Resize(r) = &mut tile.op
+        && ctx.opset >= 11
+        && ctx.input(3).is_some()
+    {
+        let axes = r.axes.clone();
+        let named = match axes {
+            None => sizes,
+            Some(axes) => axes
+                .iter()
+                .map(|&a| axis_of(a, dims.len()).map(|a| sizes[a]))
+                .collect::<Result<_, _>>()?,
+        };
+        tile.needs[3] = Need::Instead(Tensor::i64s(&named));
+    }
+    Ok(())
+}

@@ -1,0 +1,445 @@
+//! The table of relations: how each operator's operands relate to its result, axis by axis.
+
+use super::reshape::aligned;
+use super::{Barrier, Relation, Relations, barrier};
+use crate::infer::known;
+use crate::op::{Class, Op};
+use crate::rule::{Ctx, axis_of};
+use crate::{Dim, resize, spec, window};
+
+use Relation::{Affine, Block, Broadcast, Contract, Same, Scaled, Transposed, Whole};
+
+/// How the operands relate to result `output`.
+///
+/// # Errors
+/// With the reason, if the operator is opaque, or its shapes say too little.
+pub fn relations(ctx: &Ctx<'_>, output: usize) -> Result<Relations, Barrier> {
+    let mut rel = Relations { operands: vec![Vec::new(); ctx.inputs.len()], barriers: Vec::new() };
+    if ctx.op.is_random() {
+        barrier!("{} gives other results when it runs in parts", ctx.op.name());
+    }
+    if output != 0 && !matches!(ctx.op, Op::Split(_)) {
+        let what = if matches!(ctx.op, Op::MaxPool(_)) {
+            "Indices are positions in the whole tensor".to_owned()
+        } else {
+            format!("result {output} has no region rule")
+        };
+        return Err(Barrier(what));
+    }
+    match ctx.op.class() {
+        Class::Pointwise => pointwise(ctx, &mut rel)?,
+        Class::Window => windowed(ctx, &mut rel)?,
+        Class::Matmul => matmul(ctx, &mut rel)?,
+        Class::Reduce => reduce(ctx, &mut rel)?,
+        Class::Layout => layout(ctx, output, &mut rel)?,
+        Class::Coupled | Class::Special => special(ctx, &mut rel)?,
+        Class::Source | Class::Control => {
+            barrier!("{} has no region rule", ctx.op.name())
+        }
+    }
+    Ok(rel)
+}
+
+fn dims<'a>(ctx: &'a Ctx<'_>, i: usize) -> Result<&'a [Dim], Barrier> {
+    ctx.dims(i).ok_or_else(|| Barrier(format!("the rank of operand {i} is unknown")))
+}
+
+fn same(rank: usize) -> Vec<Relation> {
+    (0..rank).map(Same).collect()
+}
+
+fn whole(ctx: &Ctx<'_>, i: usize) -> Vec<Relation> {
+    vec![Whole; ctx.ty(i).rank().unwrap_or(0)]
+}
+
+/// Relations of an operand that broadcasts to the result.
+fn broadcast(operand: &[Dim], out: &[Dim], rel: &mut Relations) -> Vec<Relation> {
+    let pad = out.len() - operand.len();
+    let axis = |(a, d): (usize, &Dim)| {
+        let o = pad + a;
+        match (d, &out[o]) {
+            (Dim::Known(1), Dim::Known(1)) => Same(o),
+            (Dim::Known(1), _) => Broadcast,
+            (Dim::Known(m), Dim::Known(n)) if m == n => Same(o),
+            (Dim::Param(m), Dim::Param(n)) if m == n => Same(o),
+            (d, n) => {
+                rel.barriers.push((o, format!("extent {d} may or may not broadcast to {n}")));
+                Whole
+            }
+        }
+    };
+    operand.iter().enumerate().map(axis).collect()
+}
+
+fn pointwise(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
+    if matches!(ctx.op, Op::Clip(_) | Op::Dropout(_)) {
+        rel.operands[0] = same(dims(ctx, 0)?.len());
+        for i in 1..ctx.inputs.len() {
+            rel.operands[i] = whole(ctx, i);
+        }
+        return Ok(());
+    }
+    let shapes: Vec<&[Dim]> =
+        (0..ctx.inputs.len()).map(|i| dims(ctx, i)).collect::<Result<_, _>>()?;
+    let out = crate::infer::broadcast(&shapes)?;
+    for (i, s) in shapes.iter().enumerate() {
+        rel.operands[i] = broadcast(s, &out, rel);
+    }
+    Ok(())
+}
+
+fn windowed(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
+    let (x, w) = window::operands(ctx.op);
+    let Some(windows) = window::resolved(ctx)? else {
+        barrier!("auto_pad or the kernel depends on extents that are unknown")
+    };
+    let mut image = vec![Same(0), Same(1)];
+    for (i, win) in windows.iter().enumerate() {
+        image.push(match ctx.op {
+            Op::ConvTranspose(_) => Transposed(2 + i, *win),
+            _ => Relation::Window(2 + i, *win),
+        });
+    }
+    for i in 0..ctx.inputs.len() {
+        rel.operands[i] = whole(ctx, i);
+    }
+    if let Some(w) = w {
+        let transposed = matches!(ctx.op, Op::ConvTranspose(_));
+        let group = group(ctx.op);
+        let wd = dims(ctx, w)?;
+        let (ins, outs) = (known(&dims(ctx, x)?[1]), known(&wd[usize::from(transposed)]));
+        let mut weights = vec![Whole; wd.len()];
+        if group == 1 {
+            image[1] = Contract(0);
+            weights[usize::from(!transposed)] = Contract(0);
+            weights[usize::from(transposed)] = Same(1);
+        } else if let (Some(c), Some(m)) = (ins, outs) {
+            let inner = c / group;
+            if transposed {
+                // Weights are [C, M/group, ...]: their first axis follows the image's channels.
+                let outer = m;
+                image[1] = Block { out: 1, outer, inner, partial: false };
+                weights[0] = Block { out: 1, outer, inner, partial: false };
+            } else {
+                image[1] = Block { out: 1, outer: m / group, inner, partial: true };
+                weights[0] = Same(1);
+            }
+        } else {
+            rel.barriers.push((1, "the number of channels is unknown".to_owned()));
+        }
+        rel.operands[w] = weights;
+        // Vectors with one element an output channel: bias, scales, zero points of weights.
+        let per_channel: &[usize] = match ctx.op {
+            Op::Conv(_) | Op::FusedConv(_) | Op::ConvTranspose(_) => &[2],
+            Op::QLinearConv(_) => &[4, 5, 8],
+            Op::ConvInteger(_) => &[3],
+            _ => &[],
+        };
+        for &i in per_channel {
+            if let Some(d) = ctx.dims(i)
+                && d.len() == 1
+                && known(&d[0]) != Some(1)
+            {
+                rel.operands[i] = vec![Same(1)];
+            }
+        }
+        if matches!(ctx.op, Op::FusedConv(_)) && ctx.input(3).is_some() {
+            rel.operands[3] = same(wd.len());
+        }
+    }
+    rel.operands[x] = image;
+    Ok(())
+}
+
+/// Groups of a convolution.
+pub(super) fn group(op: &Op) -> i64 {
+    match op {
+        Op::Conv(c) => c.group,
+        Op::FusedConv(c) => c.group,
+        Op::ConvInteger(c) => c.group,
+        Op::QLinearConv(c) => c.group,
+        Op::ConvTranspose(c) => c.group,
+        _ => 1,
+    }
+}
+
+fn matmul(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
+    for i in 0..ctx.inputs.len() {
+        rel.operands[i] = whole(ctx, i);
+    }
+    if let Op::Gemm(g) = ctx.op {
+        let pair = |t: i64, free: usize| {
+            if t != 0 { vec![Contract(0), Same(free)] } else { vec![Same(free), Contract(0)] }
+        };
+        rel.operands[0] = pair(g.transA, 0);
+        rel.operands[1] = pair(i64::from(g.transB == 0), 1);
+        let (a, b) = (dims(ctx, 0)?, dims(ctx, 1)?);
+        let out = [a[usize::from(g.transA != 0)].clone(), b[usize::from(g.transB == 0)].clone()];
+        if let Some(c) = ctx.dims(2) {
+            rel.operands[2] = broadcast(c, &out, rel);
+        }
+        return Ok(());
+    }
+    let (x, y) = if matches!(ctx.op, Op::QLinearMatMul(_)) { (0, 3) } else { (0, 1) };
+    let (a, b) = (dims(ctx, x)?, dims(ctx, y)?);
+    let (p, q) = (a.len().saturating_sub(2), b.len().saturating_sub(2));
+    let batch = crate::infer::broadcast(&[&a[..p], &b[..q]])?;
+    let mut left = broadcast(&a[..p], &batch, rel);
+    let mut right = broadcast(&b[..q], &batch, rel);
+    let rows = usize::from(a.len() >= 2);
+    if rows == 1 {
+        left.push(Same(batch.len()));
+    }
+    left.push(Contract(0));
+    right.push(Contract(0));
+    if b.len() >= 2 {
+        right.push(Same(batch.len() + rows));
+    }
+    rel.operands[x] = left;
+    rel.operands[y] = right;
+    if !matches!(ctx.op, Op::MatMul(_)) {
+        // Scales and zero points by row or column are not followed.
+        let rank = batch.len() + rows + usize::from(b.len() >= 2);
+        for i in (0..ctx.inputs.len()).filter(|&i| i != x && i != y) {
+            if ctx.ty(i).elements() != Some(1) && ctx.input(i).is_some() {
+                for o in 0..rank {
+                    rel.barriers.push((o, format!("operand {i} is not a scalar")));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn reduce(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
+    let rank = dims(ctx, 0)?.len();
+    let r = crate::infer::reduction(ctx, rank)?;
+    let Some(axes) = r.axes else { barrier!("the reduced axes are computed at run time") };
+    let mut out = 0;
+    for a in 0..rank {
+        let reduced = axes.contains(&a);
+        rel.operands[0].push(if reduced { Whole } else { Same(out) });
+        out += usize::from(!reduced || r.keepdims);
+    }
+    for i in 1..ctx.inputs.len() {
+        rel.operands[i] = whole(ctx, i);
+    }
+    Ok(())
+}
+
+fn layout(ctx: &Ctx<'_>, output: usize, rel: &mut Relations) -> Result<(), Barrier> {
+    let x = dims(ctx, 0)?;
+    rel.operands[0] = match ctx.op {
+        Op::Transpose(_) => {
+            let perm = spec::permutation(ctx, x.len())?;
+            let mut r = vec![Whole; x.len()];
+            for (o, &a) in perm.iter().enumerate() {
+                r[a] = Same(o);
+            }
+            r
+        }
+        Op::Slice(_) => {
+            let Some(taken) = spec::slices(ctx)? else {
+                barrier!("the slice is computed at run time")
+            };
+            let axis = |(o, t): (usize, &Option<spec::Taken>)| match t {
+                Some(t) if t.start == 0 && t.step == 1 && Some(t.count) == known(&x[o]) => Same(o),
+                Some(t) => Affine { out: o, start: t.start, step: t.step },
+                None => Same(o),
+            };
+            let unknown = taken.iter().position(Option::is_none);
+            if let Some(a) = unknown {
+                let named = match ctx.op {
+                    Op::Slice(s) => s.axes.clone().or_else(|| ctx.ints(3)),
+                    _ => None,
+                };
+                let cut = named.is_none_or(|n| n.iter().any(|&n| axis_of(n, x.len()) == Ok(a)));
+                if cut {
+                    rel.barriers.push((a, format!("extent {a} of the sliced input is unknown")));
+                }
+            }
+            taken.iter().enumerate().map(axis).collect()
+        }
+        Op::Crop(c) => {
+            let border = c.border.clone().unwrap_or_default();
+            let at = |i: usize| border.get(i).copied().unwrap_or(0);
+            vec![
+                Same(0),
+                Same(1),
+                Affine { out: 2, start: at(1), step: 1 },
+                Affine { out: 3, start: at(0), step: 1 },
+            ]
+        }
+        Op::Split(_) => {
+            let Some((axis, sizes)) = spec::split_sizes(ctx)? else {
+                barrier!("the sizes of Split are computed at run time")
+            };
+            let start = sizes[..output].iter().sum();
+            let mut r = same(x.len());
+            r[axis] = Affine { out: axis, start, step: 1 };
+            r
+        }
+        Op::Pad(p) => {
+            let Some(pads) = spec::pads(ctx)? else {
+                barrier!("the pads are computed at run time")
+            };
+            let mut r = same(x.len());
+            for (a, &(b, e)) in pads.iter().enumerate() {
+                if (b, e) == (0, 0) {
+                    continue;
+                }
+                r[a] = Affine { out: a, start: -b, step: 1 };
+                if p.mode != "constant" {
+                    rel.barriers.push((a, format!("{} padding reads the other border", p.mode)));
+                }
+            }
+            r
+        }
+        Op::Concat(c) => {
+            let axis = axis_of(c.axis, x.len())?;
+            let mut start = 0;
+            for i in 0..ctx.inputs.len() {
+                let d = dims(ctx, i)?;
+                let mut r = same(d.len());
+                r[axis] = Affine { out: axis, start: -start, step: 1 };
+                rel.operands[i] = r;
+                match known(&d[axis]) {
+                    Some(n) => start += n,
+                    None => rel.barriers.push((axis, format!("extent of operand {i} is unknown"))),
+                }
+            }
+            return Ok(());
+        }
+        Op::Expand(_) => {
+            let Some(t) = ctx.symbolic(1) else { barrier!("the shape is computed at run time") };
+            let out = crate::infer::broadcast(&[x, &t])?;
+            broadcast(x, &out, rel)
+        }
+        Op::Tile(_) => {
+            let Some(r) = ctx.ints(1) else { barrier!("the repeats are computed at run time") };
+            let mut axes = same(x.len());
+            for (a, _) in r.iter().enumerate().filter(|(_, n)| **n != 1) {
+                axes[a] = Whole;
+                rel.barriers.push((a, "Tile repeats this axis".to_owned()));
+            }
+            axes
+        }
+        Op::DepthToSpace(d) => block_axes(rel, d.blocksize, 1),
+        Op::SpaceToDepth(d) => block_axes(rel, 1, d.blocksize),
+        _ => {
+            let out =
+                match crate::infer::infer(ctx)?.first().and_then(|t| t.dims().map(<[_]>::to_vec)) {
+                    Some(d) => d,
+                    None => barrier!("the result's rank is unknown"),
+                };
+            aligned(x, &out, rel)
+        }
+    };
+    Ok(())
+}
+
+fn block_axes(rel: &mut Relations, outer: i64, inner: i64) -> Vec<Relation> {
+    rel.barriers.push((1, "its channels are interleaved with space".to_owned()));
+    let block = |out| Block { out, outer, inner, partial: false };
+    vec![Same(0), Whole, block(2), block(3)]
+}
+
+fn special(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
+    for i in 1..ctx.inputs.len() {
+        rel.operands[i] = whole(ctx, i);
+    }
+    let x = dims(ctx, 0)?;
+    let rank = x.len();
+    rel.operands[0] = same(rank);
+    let coupled = |rel: &mut Relations, axes: std::ops::Range<usize>, what: &str| {
+        for a in axes {
+            rel.operands[0][a] = Whole;
+            rel.barriers.push((a, format!("{} {what} this axis", ctx.op.name())));
+        }
+    };
+    let softmax = |axis: Option<i64>| -> Result<_, Barrier> {
+        Ok(if ctx.opset < 13 {
+            let a = axis.unwrap_or(1);
+            (if a == rank as i64 { rank } else { axis_of(a, rank)? })..rank
+        } else {
+            let a = axis_of(axis.unwrap_or(-1), rank)?;
+            a..a + 1
+        })
+    };
+    match ctx.op {
+        Op::BatchNormalization(b) => {
+            if b.training_mode != 0 {
+                barrier!("BatchNormalization in training mode looks at the whole batch");
+            }
+            for i in 1..5 {
+                rel.operands[i] = vec![Same(1)];
+            }
+            if b.spatial == 0 {
+                barrier!("BatchNormalization with spatial=0 has a parameter for every element");
+            }
+        }
+        Op::ImageScaler(_) => {
+            rel.barriers.push((1, "ImageScaler's bias is an attribute".to_owned()))
+        }
+        Op::QuantizeLinear(crate::op::QuantizeLinear { axis, block_size, .. })
+        | Op::DequantizeLinear(crate::op::DequantizeLinear { axis, block_size, .. }) => {
+            if *block_size != 0 {
+                barrier!("blocked quantization is not followed");
+            }
+            for i in 1..ctx.inputs.len() {
+                if ctx.ty(i).rank() == Some(1) && ctx.ty(i).elements() != Some(1) {
+                    rel.operands[i] = vec![Same(axis_of(*axis, rank)?)];
+                }
+            }
+        }
+        Op::Softmax(s) => coupled(rel, softmax(s.axis)?, "sums over"),
+        Op::LogSoftmax(s) => coupled(rel, softmax(s.axis)?, "sums over"),
+        Op::Hardmax(s) => coupled(rel, softmax(s.axis)?, "compares along"),
+        Op::InstanceNormalization(_) => {
+            coupled(rel, 2..rank, "averages over");
+            rel.operands[1] = vec![Same(1)];
+            rel.operands[2] = vec![Same(1)];
+        }
+        Op::LayerNormalization(l) => coupled(rel, axis_of(l.axis, rank)?..rank, "averages over"),
+        Op::LpNormalization(l) => {
+            let a = axis_of(l.axis, rank)?;
+            coupled(rel, a..a + 1, "sums over");
+        }
+        Op::LRN(_) => coupled(rel, 1..2, "sums along"),
+        Op::CumSum(_) => coupled(rel, 0..rank, "sums along"),
+        Op::Gather(g) => {
+            let a = axis_of(g.axis, rank)?;
+            let i = dims(ctx, 1)?.len();
+            rel.operands[0] = (0..rank)
+                .map(|d| match d.cmp(&a) {
+                    std::cmp::Ordering::Less => Same(d),
+                    std::cmp::Ordering::Equal => Whole,
+                    std::cmp::Ordering::Greater => Same(d - 1 + i),
+                })
+                .collect();
+            rel.operands[1] = (0..i).map(|d| Same(a + d)).collect();
+        }
+        Op::Resize(_) | Op::Upsample(_) => {
+            let out = resize::extents(ctx)?.unwrap_or_default();
+            match resize::aligned(ctx) {
+                Ok(axes) => {
+                    for (a, (factor, halo)) in axes.into_iter().enumerate() {
+                        if factor != 1 {
+                            rel.operands[0][a] = Scaled { out: a, factor, halo };
+                        }
+                    }
+                }
+                Err(why) => {
+                    for (a, (d, o)) in x.iter().zip(&out).enumerate() {
+                        if d != o || known(d).is_none() {
+                            rel.operands[0][a] = Whole;
+                            rel.barriers.push((a, format!("{}: {why}", ctx.op.name())));
+                        }
+                    }
+                }
+            }
+        }
+        _ => barrier!("{} has no region rule", ctx.op.name()),
+    }
+    Ok(())
+}

@@ -1,0 +1,284 @@
+//! What layout operators do, read from attributes or constant operands (ONNX moved one into the
+//! other over its versions) and resolved against the extents of their input.
+
+use crate::infer::known;
+use crate::op::Op;
+use crate::rule::{Ctx, RuleError, axis_of, fail};
+use crate::{Dim, Type};
+
+/// What `Slice` takes along one axis: elements `start, start + step, …`, `count` of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Taken {
+    /// First element.
+    pub start: i64,
+    /// Distance of neighbours; negative for reversed order.
+    pub step: i64,
+    /// Number of elements.
+    pub count: i64,
+}
+
+/// What the node, a `Slice`, takes along each axis. Entries are `None` where the extent is unknown
+/// and matters; the whole is `None` if starts, ends, axes or steps are computed at run time or
+/// the rank is unknown.
+///
+/// # Errors
+/// If the operands contradict the operator's definition.
+pub fn slices(ctx: &Ctx<'_>) -> Result<Option<Vec<Option<Taken>>>, RuleError> {
+    let Op::Slice(s) = ctx.op else { return Ok(None) };
+    let Some(dims) = ctx.dims(0) else { return Ok(None) };
+    let whole = |d: &Dim| known(d).map(|count| Taken { start: 0, step: 1, count });
+    let mut out: Vec<Option<Taken>> = dims.iter().map(whole).collect();
+    let (starts, ends, axes, steps) = if let (Some(a), Some(b)) = (&s.starts, &s.ends) {
+        (a.clone(), b.clone(), s.axes.clone(), None)
+    } else {
+        let optional = |i: usize| match ctx.input(i) {
+            None => Some(None),
+            Some(_) => ctx.ints(i).map(Some),
+        };
+        match (ctx.ints(1), ctx.ints(2), optional(3), optional(4)) {
+            (Some(a), Some(b), Some(c), Some(d)) => (a, b, c, d),
+            (.., Some(Some(steps))) if steps.contains(&0) => fail!("a step of Slice is 0"),
+            _ => return Ok(None),
+        }
+    };
+    let axes = axes.unwrap_or_else(|| (0..starts.len() as i64).collect());
+    let steps = steps.unwrap_or_else(|| vec![1; starts.len()]);
+    if ends.len() != starts.len() || axes.len() != starts.len() || steps.len() != starts.len() {
+        fail!("starts, ends, axes and steps of Slice differ in length");
+    }
+    let mut seen = vec![false; dims.len()];
+    for (((start, end), axis), step) in starts.into_iter().zip(ends).zip(axes).zip(steps) {
+        let axis = axis_of(axis, dims.len())?;
+        if std::mem::replace(&mut seen[axis], true) {
+            fail!("Slice names axis {axis} twice");
+        }
+        if step == 0 || step == i64::MIN {
+            fail!("a step of Slice is {step}");
+        }
+        out[axis] = known(&dims[axis]).map(|n| take(n, start, end, step));
+    }
+    Ok(Some(out))
+}
+
+/// ONNX, operator Slice: how starts and ends are clamped.
+fn take(n: i64, start: i64, end: i64, step: i64) -> Taken {
+    let wrap = |x: i64| if x < 0 { x.saturating_add(n) } else { x };
+    let (start, end) = (wrap(start), wrap(end));
+    if n == 0 {
+        return Taken { start: 0, step, count: 0 };
+    }
+    let (start, end) = if step > 0 {
+        (start.clamp(0, n), end.clamp(0, n))
+    } else {
+        (start.clamp(0, n - 1), end.clamp(-1, n - 1))
+    };
+    let distance = if step > 0 { end - start } else { start - end };
+    let step_abs = step.abs();
+    let count = if distance <= 0 { 0 } else { (distance - 1) / step_abs + 1 };
+    Taken { start, step, count }
+}
+
+/// Padding before and after each axis of the node, a `Pad` (negative: elements cut off); `None` if
+/// computed at run time.
+///
+/// # Errors
+/// If the operands contradict the operator's definition.
+pub fn pads(ctx: &Ctx<'_>) -> Result<Option<Vec<(i64, i64)>>, RuleError> {
+    let Op::Pad(p) = ctx.op else { return Ok(None) };
+    let Some(rank) = ctx.ty(0).rank() else { return Ok(None) };
+    let given = match &p.pads {
+        Some(p) => p.clone(),
+        None => match ctx.ints(1) {
+            Some(p) => p,
+            None => return Ok(None),
+        },
+    };
+    let axes: Vec<usize> = match ctx.input(3) {
+        None => (0..rank).collect(),
+        Some(_) => match ctx.ints(3) {
+            Some(a) => a.iter().map(|&a| axis_of(a, rank)).collect::<Result<_, _>>()?,
+            None => return Ok(None),
+        },
+    };
+    if given.len() != 2 * axes.len() {
+        fail!("{} pads for {} axes", given.len(), axes.len());
+    }
+    if let Some(bad) = given.iter().find(|p| p.unsigned_abs() > 1 << 48) {
+        fail!("a pad of {bad}");
+    }
+    let mut out = vec![(0, 0); rank];
+    for (i, &a) in axes.iter().enumerate() {
+        out[a] = (given[i], given[axes.len() + i]);
+    }
+    Ok(Some(out))
+}
+
+/// Axes that `Squeeze` or `Unsqueeze` names, as indices into a shape of this rank; `None` if
+/// computed at run time or, for `Squeeze`, left to the extents.
+///
+/// # Errors
+/// If an axis is out of range or stands twice.
+pub fn squeeze_axes(ctx: &Ctx<'_>, rank: usize) -> Result<Option<Vec<usize>>, RuleError> {
+    let attr = match ctx.op {
+        Op::Squeeze(s) => s.axes.clone(),
+        Op::Unsqueeze(s) => s.axes.clone(),
+        _ => None,
+    };
+    let Some(axes) = attr.or_else(|| ctx.ints(1)) else { return Ok(None) };
+    let mut axes: Vec<usize> = axes.iter().map(|&a| axis_of(a, rank)).collect::<Result<_, _>>()?;
+    axes.sort_unstable();
+    if axes.windows(2).any(|w| w[0] == w[1]) {
+        fail!("{} names an axis twice", ctx.op.name());
+    }
+    Ok(Some(axes))
+}
+
+/// The permutation of a `Transpose`: output axis `i` is input axis `perm[i]`.
+///
+/// # Errors
+/// If it is not a permutation.
+pub fn permutation(ctx: &Ctx<'_>, rank: usize) -> Result<Vec<usize>, RuleError> {
+    let Op::Transpose(t) = ctx.op else { fail!("{} permutes nothing", ctx.op.name()) };
+    let Some(perm) = &t.perm else { return Ok((0..rank).rev().collect()) };
+    let p: Vec<usize> = perm.iter().filter_map(|&a| usize::try_from(a).ok()).collect();
+    let mut sorted = p.clone();
+    sorted.sort_unstable();
+    if p.len() != perm.len() || sorted != (0..rank).collect::<Vec<_>>() {
+        fail!("perm {perm:?} does not permute {rank} axes");
+    }
+    Ok(p)
+}
+
+/// Sizes of the outputs of a `Split`; `None` where an extent is unknown.
+///
+/// # Errors
+/// If they do not add up to the extent of the axis.
+pub fn split_sizes(ctx: &Ctx<'_>) -> Result<Option<(usize, Vec<i64>)>, RuleError> {
+    let Op::Split(s) = ctx.op else { return Ok(None) };
+    let Some(dims) = ctx.dims(0) else { return Ok(None) };
+    let axis = axis_of(s.axis, dims.len())?;
+    let given = s.split.clone().or_else(|| ctx.ints(1));
+    let n = known(&dims[axis]);
+    if let Some(sizes) = given {
+        let total = sizes.iter().try_fold(0i64, |a, &b| a.checked_add(b));
+        if sizes.len() != ctx.outputs
+            || sizes.iter().any(|&s| s < 0)
+            || n.is_some_and(|n| total != Some(n))
+        {
+            fail!("Split of {} into {sizes:?} for {} outputs", dims[axis], ctx.outputs);
+        }
+        return Ok(Some((axis, sizes)));
+    }
+    let (Some(n), None) = (n, ctx.input(1)) else { return Ok(None) };
+    let parts = s.num_outputs.unwrap_or(ctx.outputs as i64);
+    if parts != ctx.outputs as i64 || parts < 1 {
+        fail!("num_outputs is {parts}, the node has {} outputs", ctx.outputs);
+    }
+    if s.num_outputs.is_none() && n % parts != 0 {
+        fail!("Split of {n} into {parts} equal parts");
+    }
+    let each = n / parts + i64::from(n % parts != 0);
+    let sizes = (0..parts).map(|i| (n - i * each).clamp(0, each)).collect();
+    Ok(Some((axis, sizes)))
+}
+
+/// Extents after a `Reshape` of `input` to `target`, where entries may be unknown.
+///
+/// # Errors
+/// If the numbers of elements cannot agree.
+pub fn reshaped(input: &Type, target: &[Dim], zero_copies: bool) -> Result<Vec<Dim>, RuleError> {
+    let mut out = Vec::with_capacity(target.len());
+    for (i, d) in target.iter().enumerate() {
+        out.push(match d {
+            Dim::Known(0) if zero_copies => match input.dims() {
+                None => Dim::Unknown,
+                Some(x) if i < x.len() => x[i].clone(),
+                Some(_) => fail!("Reshape copies extent {i} of an input of lower rank"),
+            },
+            d => d.clone(),
+        });
+    }
+    let Some(n) = input.elements() else { return Ok(out) };
+    let all: Option<Vec<u64>> = out.iter().map(Dim::known).collect();
+    if let Some(all) = all {
+        if all.iter().try_fold(1u64, |a, &b| a.checked_mul(b)) != Some(n) {
+            fail!("Reshape of {n} elements to {all:?}");
+        }
+    }
+    Ok(out)
+}
+
+/// Target of a `Reshape` as far as it is known, the entry -1 resolved where it can be.
+///
+/// # Errors
+/// If it contradicts the operator's definition.
+pub fn reshape_target(ctx: &Ctx<'_>) -> Result<Option<Vec<Dim>>, RuleError> {
+    let Op::Reshape(r) = ctx.op else { return Ok(None) };
+    let zero_copies = r.allowzero == 0;
+    let ints = ctx.ints(1);
+    let Some(symbolic) = (match &ints {
+        Some(v) => {
+            Some(v.iter().map(|&n| u64::try_from(n).map_or(Dim::Unknown, Dim::Known)).collect())
+        }
+        None => ctx.input(1).and_then(|o| o.dims.clone()),
+    }) else {
+        return Ok(None);
+    };
+    let wild: Vec<usize> = match &ints {
+        Some(v) => v.iter().enumerate().filter(|(_, n)| **n < 0).map(|(i, _)| i).collect(),
+        None => Vec::new(),
+    };
+    if let Some(v) = &ints
+        && (wild.len() > 1 || v.iter().any(|&n| n < -1))
+    {
+        fail!("Reshape to {v:?}");
+    }
+    let mut out = reshaped(ctx.ty(0), &symbolic, zero_copies)?;
+    let unknown: Vec<usize> =
+        out.iter().enumerate().filter(|(_, d)| d.known().is_none()).map(|(i, _)| i).collect();
+    if let ([i], Some(n)) = (&unknown[..], ctx.ty(0).elements()) {
+        let rest = out.iter().filter_map(Dim::known).try_fold(1u64, u64::checked_mul);
+        match rest {
+            Some(r) if r > 0 && n % r == 0 => out[*i] = Dim::Known(n / r),
+            Some(0) if n == 0 => {}
+            _ => fail!("Reshape of {n} elements to {}", crate::infer::shape_text(&out)),
+        }
+    } else if let (&[i], Some(x)) = (&wild[..], ctx.dims(0)) {
+        // Symbolic extents that stand on both sides cancel.
+        let mut left: Vec<Dim> = x.to_vec();
+        let others = out.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, d)| d.clone());
+        let mut known_rest = 1u64;
+        let mut cancelled = true;
+        for d in others {
+            match (&d, left.iter().position(|l| l == &d && !matches!(d, Dim::Unknown))) {
+                (_, Some(p)) => drop(left.remove(p)),
+                (Dim::Known(n), None) => known_rest = known_rest.saturating_mul(*n),
+                _ => cancelled = false,
+            }
+        }
+        let product = left.iter().map(Dim::known).try_fold(1u64, |a, b| a.checked_mul(b?));
+        if cancelled {
+            match (product, &left[..]) {
+                (Some(p), _) if known_rest > 0 && p % known_rest == 0 => {
+                    out[i] = Dim::Known(p / known_rest);
+                }
+                (None, [d]) if known_rest == 1 => out[i] = d.clone(),
+                _ => {}
+            }
+        }
+    }
+    Ok(Some(out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_clamp_as_onnx_says() {
+        assert_eq!(take(10, -3, i64::MAX, 1), Taken { start: 7, step: 1, count: 3 });
+        assert_eq!(take(10, -1, i64::MIN, -2), Taken { start: 9, step: -2, count: 5 });
+        assert_eq!(take(10, 20, 30, 1).count, 0);
+        assert_eq!(take(0, 0, 5, 1).count, 0);
+    }
+}

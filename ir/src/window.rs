@@ -1,0 +1,425 @@
+//! Windows: kernel, stride, dilation and padding along one spatial axis, and where they come from.
+//!
+//! All arithmetic is over `i64` with checks, as sizes in files are anybody's.
+
+use crate::op::Op;
+use crate::rule::{Ctx, RuleError, fail};
+
+/// A half-open range of indices along one axis.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Span {
+    /// First index.
+    pub lo: i64,
+    /// One past the last index.
+    pub hi: i64,
+}
+
+impl Span {
+    /// `[lo, hi)`.
+    pub fn new(lo: i64, hi: i64) -> Self {
+        Self { lo, hi }
+    }
+
+    /// `[0, n)`.
+    pub fn whole(n: i64) -> Self {
+        Self { lo: 0, hi: n }
+    }
+
+    /// Number of indices; 0 if `hi <= lo`.
+    pub fn len(self) -> i64 {
+        (self.hi - self.lo).max(0)
+    }
+
+    /// Whether it holds no index.
+    pub fn is_empty(self) -> bool {
+        self.hi <= self.lo
+    }
+
+    /// The smallest span that contains both; an empty one counts for nothing.
+    pub fn hull(self, other: Self) -> Self {
+        match (self.is_empty(), other.is_empty()) {
+            (true, _) => other,
+            (_, true) => self,
+            _ => Self { lo: self.lo.min(other.lo), hi: self.hi.max(other.hi) },
+        }
+    }
+
+    /// Whether `other` lies within.
+    pub fn contains(self, other: Self) -> bool {
+        other.is_empty() || (self.lo <= other.lo && other.hi <= self.hi)
+    }
+}
+
+impl std::fmt::Display for Span {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}..{}", self.lo, self.hi)
+    }
+}
+
+/// A window along one spatial axis of a convolution, transposed convolution or pool, after
+/// `auto_pad` has been resolved against the full tensor.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Window {
+    /// Number of taps.
+    pub kernel: i64,
+    /// Distance of neighbouring windows (of neighbouring inputs, if transposed).
+    pub stride: i64,
+    /// Distance of neighbouring taps.
+    pub dilation: i64,
+    /// Padding before the first element (if transposed: outputs cut off there).
+    pub begin: i64,
+    /// Padding after the last element (if transposed: outputs cut off there).
+    pub end: i64,
+    /// Whether a last window that only starts inside is kept (pools).
+    pub ceil: bool,
+    /// Outputs added at the end (transposed only).
+    pub output_padding: i64,
+}
+
+/// What a span of outputs needs of an input axis: elements, and the padding that stands in for
+/// what lies outside.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WindowNeed {
+    /// Elements of the input; empty if the windows lie entirely in the padding.
+    pub span: Span,
+    /// Padding before them.
+    pub begin: i64,
+    /// Padding after them.
+    pub end: i64,
+    /// Whether the last window reaches beyond the padding (pools with `ceil_mode`).
+    pub ceil: bool,
+}
+
+impl Window {
+    /// Elements from the first tap to the last: `dilation * (kernel - 1) + 1`.
+    pub fn extent(&self) -> i64 {
+        self.dilation * (self.kernel - 1) + 1
+    }
+
+    /// Output extent for `n` inputs; `None` if no window fits or a size overflows.
+    ///
+    /// ONNX, operators Conv and MaxPool: `floor((n + pads - extent) / stride) + 1`, or `ceil` with
+    /// the last window dropped if it would start in the padding at the end.
+    pub fn outputs(&self, n: i64) -> Option<i64> {
+        let room = n.checked_add(self.begin)?.checked_add(self.end)?.checked_sub(self.extent())?;
+        if room < 0 {
+            return None;
+        }
+        let full = room / self.stride + 1;
+        let cut = self.ceil && room % self.stride != 0 && full * self.stride < n + self.begin;
+        Some(if cut { full + 1 } else { full })
+    }
+
+    /// Output extent of a transposed convolution for `n` inputs.
+    pub fn transposed_outputs(&self, n: i64) -> Option<i64> {
+        let full = self.stride.checked_mul(n.checked_sub(1)?)?.checked_add(self.extent())?;
+        let out = full.checked_add(self.output_padding)?.checked_sub(self.begin)?;
+        out.checked_sub(self.end).filter(|&o| n == 0 || o > 0)
+    }
+
+    /// What the outputs `out` need of an axis of `n` inputs: section 1 of the design. Exact for
+    /// every kernel, stride, dilation and padding.
+    pub fn need(&self, out: Span, n: i64) -> WindowNeed {
+        let lo = out.lo * self.stride - self.begin;
+        let reach = (out.hi - 1) * self.stride - self.begin + self.extent();
+        // A window that ceil_mode keeps may reach beyond the padding; what is there is not padding.
+        let hi = reach.min(n + self.end);
+        WindowNeed {
+            span: Span::new(lo.clamp(0, n), hi.clamp(0, n)),
+            begin: (-lo).max(0),
+            end: (hi - n).max(0),
+            ceil: reach > hi,
+        }
+    }
+
+    /// What the outputs `out` of a transposed convolution need of an axis of `n` inputs, and the
+    /// window that gives exactly these outputs from exactly those inputs: all contributing inputs,
+    /// with the surplus at both ends cut off by the padding.
+    pub fn transposed_need(&self, out: Span, n: i64) -> (Span, Self) {
+        // In coordinates without padding, input i writes [i*s, i*s + extent).
+        let (a, b) = (out.lo + self.begin, out.hi + self.begin);
+        let first = (a - self.extent() + 1).div_euclid(self.stride)
+            + i64::from((a - self.extent() + 1).rem_euclid(self.stride) != 0);
+        // With gaps between the kernels the first contributing input may start after `a`.
+        let lo = first.min(a.div_euclid(self.stride)).clamp(0, (n - 1).max(0));
+        let hi = ((b - 1).div_euclid(self.stride) + 1).clamp(lo + 1, n.max(lo + 1));
+        let written = (hi - 1) * self.stride + self.extent();
+        let window = Self {
+            begin: a - lo * self.stride,
+            end: (written - b).max(0),
+            output_padding: (b - written).max(0),
+            ..*self
+        };
+        (Span::new(lo, hi), window)
+    }
+}
+
+/// Attributes that windows come from.
+struct Attributes<'a> {
+    auto_pad: &'a str,
+    dilations: Option<&'a [i64]>,
+    kernel: Option<&'a [i64]>,
+    pads: Option<&'a [i64]>,
+    strides: Option<&'a [i64]>,
+    ceil: bool,
+}
+
+/// Windows of a convolution or pool over spatial axes of these extents; `None` where the extent is
+/// unknown and `auto_pad` needs it. `kernel` are the spatial extents of the weights, if it has
+/// weights.
+///
+/// # Errors
+/// If attributes contradict each other or the operator's definition.
+pub fn windows(
+    op: &Op,
+    spatial: &[Option<i64>],
+    kernel: Option<&[Option<i64>]>,
+) -> Result<Vec<Option<Window>>, RuleError> {
+    macro_rules! attributes {
+        ($c:expr, $kernel:expr, $ceil:expr) => {
+            Attributes {
+                auto_pad: &$c.auto_pad,
+                dilations: $c.dilations.as_deref(),
+                kernel: $kernel,
+                pads: $c.pads.as_deref(),
+                strides: $c.strides.as_deref(),
+                ceil: $ceil,
+            }
+        };
+    }
+    let a = match op {
+        Op::Conv(c) => attributes!(c, c.kernel_shape.as_deref(), false),
+        Op::ConvInteger(c) => attributes!(c, c.kernel_shape.as_deref(), false),
+        Op::QLinearConv(c) => attributes!(c, c.kernel_shape.as_deref(), false),
+        Op::FusedConv(c) => attributes!(c, c.kernel_shape.as_deref(), false),
+        Op::ConvTranspose(c) => attributes!(c, c.kernel_shape.as_deref(), false),
+        Op::MaxPool(c) => attributes!(c, Some(&c.kernel_shape), c.ceil_mode != 0),
+        Op::AveragePool(c) => attributes!(c, Some(&c.kernel_shape), c.ceil_mode != 0),
+        Op::LpPool(c) => attributes!(c, Some(&c.kernel_shape), c.ceil_mode != 0),
+        _ => fail!("{} has no windows", op.name()),
+    };
+    let axes = spatial.len();
+    let check = |name: &str, v: Option<&[i64]>, len: usize, least: i64| {
+        if let Some(v) = v {
+            if v.len() != len {
+                fail!("{name} has {} entries for {axes} spatial axes", v.len());
+            }
+            if let Some(bad) = v.iter().find(|&&x| x < least || x > i64::from(i32::MAX)) {
+                fail!("{name} contains {bad}, which is out of range");
+            }
+        }
+        Ok(())
+    };
+    check("strides", a.strides, axes, 1)?;
+    check("dilations", a.dilations, axes, 1)?;
+    check("kernel_shape", a.kernel, axes, 1)?;
+    check("pads", a.pads, 2 * axes, 0)?;
+    if let Some(k) = kernel
+        && k.len() != axes
+    {
+        fail!("weights have {} spatial axes, the input {axes}", k.len());
+    }
+    let transpose = match op {
+        Op::ConvTranspose(c) => Some(c),
+        _ => None,
+    };
+    if let Some(c) = transpose {
+        check("output_padding", c.output_padding.as_deref(), axes, 0)?;
+        if let Some(s) = &c.output_shape
+            && s.len() != axes
+            && s.len() != axes + 2
+        {
+            fail!("output_shape has {} entries for {axes} spatial axes", s.len());
+        }
+    }
+    (0..axes)
+        .map(|i| {
+            let weights = kernel.and_then(|k| k[i]);
+            let k = match (a.kernel.map(|k| k[i]), weights) {
+                (Some(k), Some(w)) if k != w => {
+                    fail!("kernel_shape says {k} on spatial axis {i}, the weights have {w}")
+                }
+                (Some(k), _) | (None, Some(k)) => k,
+                (None, None) => return Ok(None),
+            };
+            let mut w = Window {
+                kernel: k,
+                stride: a.strides.map_or(1, |s| s[i]),
+                dilation: a.dilations.map_or(1, |d| d[i]),
+                begin: a.pads.map_or(0, |p| p[i]),
+                end: a.pads.map_or(0, |p| p[axes + i]),
+                ceil: a.ceil,
+                output_padding: 0,
+            };
+            if k.checked_mul(w.dilation).is_none() || k < 1 {
+                fail!("kernel of {k} on spatial axis {i}");
+            }
+            let n = spatial[i];
+            match transpose {
+                Some(c) => transposed(&mut w, c, i, axes, n)?,
+                None => match a.auto_pad {
+                    "NOTSET" | "" => {}
+                    "VALID" => (w.begin, w.end) = (0, 0),
+                    "SAME_UPPER" | "SAME_LOWER" => {
+                        let Some(n) = n else { return Ok(None) };
+                        let out = n / w.stride + i64::from(n % w.stride != 0);
+                        let total = ((out - 1) * w.stride + w.extent() - n).max(0);
+                        let small = total / 2;
+                        (w.begin, w.end) = match a.auto_pad {
+                            "SAME_UPPER" => (small, total - small),
+                            _ => (total - small, small),
+                        };
+                        w.ceil = false;
+                    }
+                    other => fail!("auto_pad is {other:?}"),
+                },
+            }
+            Ok(Some(w))
+        })
+        .collect()
+}
+
+/// Padding of a transposed convolution: ONNX, operator ConvTranspose.
+fn transposed(
+    w: &mut Window,
+    c: &crate::op::ConvTranspose,
+    i: usize,
+    axes: usize,
+    n: Option<i64>,
+) -> Result<(), RuleError> {
+    w.output_padding = c.output_padding.as_ref().map_or(0, |p| p[i]);
+    let shape = c.output_shape.as_ref().map(|s| s[s.len() - axes + i]);
+    let target = match (c.auto_pad.as_str(), shape) {
+        (_, Some(t)) => Some(t),
+        ("SAME_UPPER" | "SAME_LOWER", None) => match n {
+            Some(n) => n.checked_mul(w.stride),
+            None => None,
+        },
+        ("NOTSET" | "", None) => return Ok(()),
+        ("VALID", None) => {
+            (w.begin, w.end) = (0, 0);
+            return Ok(());
+        }
+        (other, None) => fail!("auto_pad is {other:?}"),
+    };
+    let (Some(target), Some(n)) = (target, n) else {
+        // The padding depends on an extent that is not known; callers see the unknown extent.
+        return Ok(());
+    };
+    let full = w.stride.checked_mul(n - 1).and_then(|x| x.checked_add(w.extent()));
+    let Some(total) = full.and_then(|f| f.checked_add(w.output_padding)?.checked_sub(target))
+    else {
+        fail!("output size overflows");
+    };
+    // A shape larger than what is written is filled at the end, as runtimes do.
+    w.output_padding += (-total).max(0);
+    let total = total.max(0);
+    (w.begin, w.end) = match c.auto_pad.as_str() {
+        "SAME_UPPER" => (total / 2, total - total / 2),
+        _ => (total - total / 2, total / 2),
+    };
+    Ok(())
+}
+
+/// Windows of the node, all of them resolved; `None` if an extent that they depend on is unknown.
+///
+/// # Errors
+/// As [`windows`].
+pub fn resolved(ctx: &Ctx<'_>) -> Result<Option<Vec<Window>>, RuleError> {
+    let (x, w) = operands(ctx.op);
+    let known = |dims: &[crate::Dim]| -> Vec<Option<i64>> {
+        dims.iter().map(|d| d.known().and_then(|n| i64::try_from(n).ok())).collect()
+    };
+    let Some(x) = ctx.dims(x) else { return Ok(None) };
+    if x.len() < 3 {
+        fail!("{} needs at least one spatial axis, its input has rank {}", ctx.op.name(), x.len());
+    }
+    let spatial = known(&x[2..]);
+    let kernel = match w.and_then(|w| ctx.dims(w)) {
+        Some(w) if w.len() != x.len() => {
+            fail!("weights have rank {}, the input rank {}", w.len(), x.len())
+        }
+        Some(w) => Some(known(&w[2..])),
+        None => None,
+    };
+    let all = windows(ctx.op, &spatial, kernel.as_deref())?;
+    Ok(all.into_iter().collect())
+}
+
+/// Operand indices of the image and, if there are any, the weights of a windowed operator.
+pub fn operands(op: &Op) -> (usize, Option<usize>) {
+    match op {
+        Op::Conv(_) | Op::FusedConv(_) | Op::ConvTranspose(_) | Op::ConvInteger(_) => (0, Some(1)),
+        Op::QLinearConv(_) => (0, Some(3)),
+        _ => (0, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn w(kernel: i64, stride: i64, dilation: i64, begin: i64, end: i64) -> Window {
+        Window { kernel, stride, dilation, begin, end, ceil: false, output_padding: 0 }
+    }
+
+    /// Counts windows one by one.
+    fn brute(w: &Window, n: i64) -> i64 {
+        (0..).take_while(|o| o * w.stride + w.extent() <= n + w.begin + w.end).count() as i64
+    }
+
+    #[test]
+    fn extents_agree_with_counting() {
+        for (k, s, d, b, e) in [(3, 1, 1, 0, 0), (3, 2, 1, 1, 1), (5, 3, 2, 2, 0), (1, 3, 1, 0, 4)]
+        {
+            for n in 9..30 {
+                let w = w(k, s, d, b, e);
+                assert_eq!(w.outputs(n), Some(brute(&w, n)), "{w:?} over {n}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_rule_of_thumb_about_borders_is_wrong() {
+        // 7 taps, padding 3, tiles of 2 rows: the second tile touches no border and still pads.
+        let n = w(7, 1, 1, 3, 3).need(Span::new(2, 4), 16);
+        assert_eq!((n.span, n.begin, n.end), (Span::new(0, 7), 1, 0));
+    }
+
+    #[test]
+    fn windows_in_the_padding_need_nothing() {
+        let n = w(1, 1, 1, 4, 0).need(Span::new(0, 2), 5);
+        assert!(n.span.is_empty());
+        assert_eq!(n.begin, 4);
+    }
+
+    #[test]
+    fn transposed_tiles_give_exactly_their_outputs() {
+        for (k, s, d, b, e, op) in [
+            (3, 2, 1, 1, 1, 1),
+            (2, 2, 1, 0, 0, 0),
+            (4, 2, 1, 1, 1, 0),
+            (2, 4, 1, 1, 0, 1),
+            (3, 1, 2, 2, 0, 0),
+        ] {
+            let w = Window { output_padding: op, ..w(k, s, d, b, e) };
+            let n = 7;
+            let out = w.transposed_outputs(n).unwrap();
+            for lo in 0..out {
+                for hi in lo + 1..=out {
+                    let (span, t) = w.transposed_need(Span::new(lo, hi), n);
+                    assert!(t.begin >= 0 && t.end >= 0 && t.output_padding >= 0, "{t:?}");
+                    assert_eq!(t.transposed_outputs(span.len()), Some(hi - lo), "{w:?} {lo}..{hi}");
+                    // Every contributing input is inside.
+                    for i in 0..n {
+                        let writes = i * s - b..i * s - b + w.extent();
+                        let taps = writes.step_by(d as usize);
+                        if taps.into_iter().any(|o| lo <= o && o < hi) {
+                            assert!(span.lo <= i && i < span.hi, "{w:?} {lo}..{hi} misses {i}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
