@@ -3,20 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::node::RawNode;
+use super::node::{RawNode, short};
 use super::operators::{Known, find};
 use crate::op::{Attrs, ONNX, Op};
 
 /// Whether the operator exists and takes so many inputs and outputs.
 pub(super) fn arity(raw: &RawNode<'_>, opsets: &BTreeMap<Arc<str>, i64>) -> Result<(), String> {
     if raw.op_type.is_empty() {
-        return Err("has no operator".into());
+        return Err("it names no operator".into());
     }
     if raw.domain != ONNX {
         return Ok(());
     }
     let Some(&opset) = opsets.get(ONNX) else {
-        return Err("is ONNX's own operator, but the model does not import ONNX's operators".into());
+        return Err("it is one of ONNX's own operators, which the model does not import".into());
     };
     let schema = match find(raw.op_type, opset) {
         Known::Yes(s) => s,
@@ -26,16 +26,16 @@ pub(super) fn arity(raw: &RawNode<'_>, opsets: &BTreeMap<Arc<str>, i64>) -> Resu
                 "came with version {v} of ONNX's operators, the model has {opset}"
             ));
         }
-        Known::No => return Err("is no operator of ONNX".into()),
+        Known::No => return Err(format!("ONNX has no operator {}", short(raw.op_type))),
     };
     if schema.deprecated {
-        return Err(format!("was removed from ONNX's operators before version {opset}"));
+        return Err(format!("{} is no longer in version {opset} of ONNX's operators", raw.op_type));
     }
     let count = |what: &str, n: usize, (least, most): (usize, usize)| {
         if n < least {
-            Err(format!("has {n} {what}, needs at least {least}"))
+            Err(format!("it has {n} {what}, needs at least {least}"))
         } else if n > most {
-            Err(format!("has {n} {what}, takes at most {most}"))
+            Err(format!("it has {n} {what}, takes at most {most}"))
         } else {
             Ok(())
         }
@@ -70,8 +70,8 @@ pub(super) fn node(op: &Op, extra: &Attrs, inputs: usize, outputs: usize) -> Res
             let others = extra.iter().filter(|(n, _)| others.contains(&&**n)).count();
             match own.iter().filter(|&&b| b).count() + others {
                 1 => Ok(()),
-                0 => Err("has no value".into()),
-                _ => Err("has more than one value".into()),
+                0 => Err("it has no value".into()),
+                _ => Err("it has more than one value".into()),
             }
         }
         Op::If(i) => {

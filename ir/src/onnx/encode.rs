@@ -3,10 +3,10 @@
 use std::cell::RefCell;
 use std::path::{Component, Path};
 
+use super::encode_graph;
 use super::error::Result;
-use super::export;
 use super::rope::Rope;
-use super::wire::fields;
+use super::wire::fields_in;
 use crate::graph::{Graph, Node};
 use crate::op::{Attr, Attrs};
 use crate::tensor::{Bytes, Data, Tensor};
@@ -126,8 +126,7 @@ impl Place<'_> {
     /// The TensorProto with its elements put elsewhere; all else stays.
     pub fn moved(&self, proto: &Bytes, t: &Tensor) -> Result<Rope> {
         let mut out = Rope::default();
-        let all = [0..proto.len()];
-        for f in fields(proto, &all) {
+        for f in fields_in(proto, &(0..proto.len())) {
             let f = f?;
             if !matches!(f.number, 4..=7 | 9..=11 | 13 | 14) {
                 out.copy(&proto[f.span]);
@@ -163,7 +162,7 @@ impl Place<'_> {
                 4
             }
             Attr::Graph(g) => {
-                out.message(6, export::subgraph(&g.0, self)?);
+                out.message(6, encode_graph::subgraph(&g.0, self)?);
                 5
             }
             Attr::Floats(v) => {

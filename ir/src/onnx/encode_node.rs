@@ -11,7 +11,7 @@ use super::file::File;
 use super::node::{NoSubgraphs, RawAttr, read_attr};
 use super::origin::Origin;
 use super::rope::Rope;
-use super::wire::{Field, fields};
+use super::wire::{Field, fields_in};
 use crate::graph::{Graph, Node};
 use crate::op::{Attr, Attrs, ONNX, Op};
 use crate::tensor::Bytes;
@@ -23,8 +23,7 @@ const ORIGIN: &str = "graph_opt.origin";
 pub(super) fn node(g: &Graph, n: &Node, place: &Place<'_>) -> Result<Rope> {
     let old = n.meta.model.clone().unwrap_or_default();
     let mut old_fields = Vec::new();
-    let all = [0..old.len()];
-    for f in fields(&old, &all) {
+    for f in fields_in(&old, &(0..old.len())) {
         old_fields.push(f?);
     }
     let w = Writer { g, n, place, old: &old, fields: &old_fields };

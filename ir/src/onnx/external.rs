@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use super::file::File;
-use super::wire::fields;
+use super::wire::fields_in;
 use crate::tensor::Data;
 
 /// Where the elements are; the entries are `external_data` of a TensorProto.
@@ -47,7 +47,7 @@ pub(super) fn locate(file: &File, entries: &[Range<usize>], need: u64) -> Result
 
 fn entry<'a>(file: &'a File, range: &Range<usize>) -> Result<(&'a str, &'a str), String> {
     let (mut key, mut value) = ("", "");
-    for f in fields(&file.buf, std::slice::from_ref(range)) {
+    for f in fields_in(&file.buf, range) {
         let f = f.map_err(|e| e.what)?;
         let slot = match f.number {
             1 => &mut key,

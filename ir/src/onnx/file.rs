@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::error::{OnnxError, Result};
-use super::wire::fields;
+use super::wire::fields_in;
 use crate::tensor::Bytes;
 
 /// The file being read.
@@ -52,7 +52,7 @@ impl File {
 /// The string in this field of the message at `r`.
 pub(super) fn string_in<'a>(buf: &'a [u8], r: &Range<usize>, number: u32) -> Result<&'a str> {
     let mut at = 0..0;
-    for f in fields(buf, std::slice::from_ref(r)) {
+    for f in fields_in(buf, r) {
         let f = f?;
         if f.number == number {
             at = f.bytes().unwrap_or(at);

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use super::error::{OnnxError, Result};
 use super::file::File;
 use super::node::{NoSubgraphs, read_attr};
-use super::scope::{Importer, Key, Opsets, Parts, graph_parts};
+use super::parts::{self, Parts};
+use super::scope::{Importer, Key, Opsets};
 use super::types::{self, Info};
-use super::wire::fields;
+use super::wire::fields_in;
 use super::{Imported, operators, scan, sort};
 use crate::Type;
 use crate::graph::{Function, Functions};
@@ -32,8 +33,7 @@ pub(super) fn import(bytes: Vec<u8>, dir: Option<&Path>) -> Result<Imported> {
         None => None,
     };
     let file = File { buf: Arc::new(bytes), dir, data: RefCell::default() };
-    let whole = [0..file.buf.len()];
-    let header = header(&file, &whole)?;
+    let header = header(&file)?;
     let (calls, functions) = function_heads(&file, &header.functions)?;
     let mut importer = Importer {
         file: &file,
@@ -46,7 +46,7 @@ pub(super) fn import(bytes: Vec<u8>, dir: Option<&Path>) -> Result<Imported> {
         nothing: "".into(),
     };
     importer.functions = Arc::new(bodies(&mut importer, functions, &header.opsets)?);
-    let mut parts = graph_parts(&file, header.graph, "the graph")?;
+    let mut parts = parts::of_graph(&file, header.graph, "the graph")?;
     parts.opsets = header.opsets;
     parts.main = true;
     let mut graph = importer.build(parts)?;
@@ -70,11 +70,11 @@ struct Header {
     remarks: Vec<String>,
 }
 
-fn header(file: &File, whole: &[Range<usize>]) -> Result<Header> {
+fn header(file: &File) -> Result<Header> {
     let fail = |what: String| Err(OnnxError::Model(what));
     let (mut ir_version, mut graph, mut functions) = (None, Vec::new(), Vec::new());
     let mut imports = Vec::new();
-    for f in fields(&file.buf, whole) {
+    for f in fields_in(&file.buf, &(0..file.buf.len())) {
         let f = f?;
         match (f.number, f.bytes()) {
             (1, None) => ir_version = f.int(),
@@ -120,7 +120,7 @@ fn opsets(file: &File, imports: &[Range<usize>]) -> Result<BTreeMap<Arc<str>, i6
     let mut opsets: BTreeMap<Arc<str>, i64> = BTreeMap::new();
     for r in imports {
         let (mut domain, mut version) = ("", 0);
-        for f in fields(&file.buf, std::slice::from_ref(r)) {
+        for f in fields_in(&file.buf, r) {
             let f = f?;
             match (f.number, f.bytes()) {
                 (1, Some(r)) => domain = file.str(r)?,
@@ -170,7 +170,7 @@ fn function_heads(file: &File, ranges: &[Range<usize>]) -> Result<Heads> {
             nodes: Vec::new(),
             infos: Vec::new(),
         };
-        for f in fields(&file.buf, std::slice::from_ref(range)) {
+        for f in fields_in(&file.buf, range) {
             let f = f?;
             let Some(r) = f.bytes() else { continue };
             match f.number {

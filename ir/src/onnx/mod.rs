@@ -5,15 +5,18 @@
 
 mod check;
 mod encode;
+mod encode_graph;
 mod encode_node;
 mod error;
 mod export;
 mod external;
 mod file;
 mod import;
+mod names;
 mod node;
 mod operators;
 mod origin;
+mod parts;
 mod rope;
 mod save;
 mod scan;
@@ -60,9 +63,29 @@ pub fn import(bytes: Vec<u8>, dir: Option<&Path>) -> Result<Imported, OnnxError>
 /// If the file cannot be read, or is no sound model.
 pub fn load(path: impl AsRef<Path>) -> Result<Imported, OnnxError> {
     let path = path.as_ref();
-    let bytes =
-        std::fs::read(path).map_err(|source| OnnxError::Io { path: path.into(), source })?;
+    let bytes = read_file(path).map_err(|source| OnnxError::Io { path: path.into(), source })?;
     import(bytes, Some(path.parent().unwrap_or(Path::new("."))))
+}
+
+/// The file's bytes; a file that no model can be is not read to its end.
+fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read;
+    let file = std::fs::File::open(path)?;
+    let meta = file.metadata()?;
+    #[cfg(unix)]
+    let pipe = std::os::unix::fs::FileTypeExt::is_fifo(&meta.file_type());
+    #[cfg(not(unix))]
+    let pipe = false;
+    let fail = |kind: std::io::ErrorKind, what: &str| Err(std::io::Error::new(kind, what));
+    if !meta.is_file() && !pipe {
+        return fail(std::io::ErrorKind::InvalidInput, "not a regular file");
+    }
+    let mut bytes = Vec::with_capacity(meta.len().min(export::LIMIT) as usize);
+    file.take(export::LIMIT).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 >= export::LIMIT {
+        return fail(std::io::ErrorKind::FileTooLarge, "2 GiB or more, which no ONNX file can be");
+    }
+    Ok(bytes)
 }
 
 /// Writes a model. A graph that did not change since it was read is written as it was. References to

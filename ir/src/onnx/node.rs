@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::error::{OnnxError, Result};
 use super::file::File;
 use super::tensor::{self, numbers};
-use super::wire::{Payload, fields};
+use super::wire::{Payload, fields_in};
 use crate::op::{Attr, Attrs, ONNX};
 use crate::tensor::Data;
 
@@ -89,7 +89,7 @@ pub(super) fn read<'a>(file: &'a File, range: &Range<usize>) -> Result<RawNode<'
         foreign: Vec::new(),
         range: range.clone(),
     };
-    for f in fields(&file.buf, std::slice::from_ref(range)) {
+    for f in fields_in(&file.buf, range) {
         let f = f?;
         match (f.number, f.bytes()) {
             (1, Some(r)) => n.inputs.push(file.str(r)?),
@@ -117,7 +117,7 @@ pub(super) fn read<'a>(file: &'a File, range: &Range<usize>) -> Result<RawNode<'
 /// Reads a StringStringEntryProto.
 pub(super) fn read_entry(file: &File, range: &Range<usize>) -> Result<(String, String)> {
     let (mut key, mut value) = ("", "");
-    for f in fields(&file.buf, std::slice::from_ref(range)) {
+    for f in fields_in(&file.buf, range) {
         let f = f?;
         match (f.number, f.bytes()) {
             (1, Some(r)) => key = file.str(r)?,
@@ -149,7 +149,7 @@ pub(super) fn read_attr<'a>(file: &'a File, range: &Range<usize>) -> Result<RawA
     };
     // Files older than IR version 2 name no kind.
     let mut guess = 0;
-    for f in fields(&file.buf, std::slice::from_ref(range)) {
+    for f in fields_in(&file.buf, range) {
         let f = f?;
         let kind = match (f.number, &f.payload) {
             (1, Payload::Bytes(r)) => {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::graph::{Graph, Source};
-use crate::tensor::Tensor;
+use crate::tensor::{Bytes, Tensor};
 use crate::{Type, ValueId};
 
 /// Where a graph came from.
@@ -45,5 +45,10 @@ impl Origin {
     /// Where the graph came from, if it came from a file.
     pub fn of(graph: &Graph) -> Option<&Self> {
         graph.source.as_deref()?.as_any().downcast_ref()
+    }
+
+    /// A part of the file.
+    pub fn slice(&self, r: Range<usize>) -> Bytes {
+        Bytes::slice_of(&self.buf, r).unwrap_or_default()
     }
 }

@@ -154,7 +154,7 @@ impl Rope {
 
 #[cfg(test)]
 mod tests {
-    use super::super::wire::{Payload, fields};
+    use super::super::wire::{Payload, fields_in};
     use super::*;
 
     #[test]
@@ -169,12 +169,11 @@ mod tests {
         let mut out = Vec::new();
         r.write(&mut out).unwrap();
         assert_eq!(out.len() as u64, r.len());
-        let all = [0..out.len()];
-        let got: Vec<_> = fields(&out, &all).map(Result::unwrap).collect();
+        let got: Vec<_> = fields_in(&out, &(0..out.len())).map(Result::unwrap).collect();
         assert_eq!(got[0].int(), Some(-2));
         assert_eq!(got[1].payload, Payload::Fixed32(0.5f32.to_bits()));
-        let inner = [got[2].bytes().unwrap()];
-        let inner: Vec<_> = fields(&out, &inner).map(Result::unwrap).collect();
+        let inner = got[2].bytes().unwrap();
+        let inner: Vec<_> = fields_in(&out, &inner).map(Result::unwrap).collect();
         assert_eq!(&out[inner[0].bytes().unwrap()], &*long);
     }
 }

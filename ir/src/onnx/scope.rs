@@ -7,12 +7,12 @@ use std::sync::Arc;
 use super::check;
 use super::error::{OnnxError, Result};
 use super::file::File;
-use super::file::string_in;
+use super::names::Scope;
 use super::node::{self, RawNode, Subgraphs, short, unique};
 use super::origin::Origin;
+use super::parts::{self, Parts};
 use super::sort;
-use super::types::{self, Info};
-use super::wire::fields;
+use super::types::Info;
 use super::{tensor, tensor::name_in};
 use crate::graph::{Def, Functions, Graph, Meta, Node};
 use crate::op::{Attr, Attrs, Op, Other, Subgraph};
@@ -38,92 +38,6 @@ pub(super) struct Importer<'a> {
     pub pinned: bool,
     /// An empty string, shared.
     pub nothing: Arc<str>,
-}
-
-/// What defines a scope, in pieces.
-#[derive(Default)]
-pub(super) struct Parts {
-    /// For messages.
-    pub what: String,
-    pub name: String,
-    pub opsets: Opsets,
-    pub nodes: Vec<Range<usize>>,
-    pub initializers: Vec<Range<usize>>,
-    pub sparse: Vec<Range<usize>>,
-    pub inputs: Vec<Info>,
-    pub outputs: Vec<Info>,
-    pub infos: Vec<Info>,
-    /// Names of values with quantization annotations.
-    pub annotated: Vec<String>,
-    /// The GraphProto; empty for functions.
-    pub graph: Vec<Range<usize>>,
-    /// Whether names may refer to a scope around this one.
-    pub inner: bool,
-    /// Whether it is the main graph.
-    pub main: bool,
-}
-
-/// Sorts the fields of a GraphProto.
-pub(super) fn graph_parts(file: &File, graph: Vec<Range<usize>>, what: &str) -> Result<Parts> {
-    let mut p = Parts { what: what.into(), ..Parts::default() };
-    for f in fields(&file.buf, &graph) {
-        let f = f?;
-        let Some(r) = f.bytes() else { continue };
-        let info = |r: Range<usize>| types::read(&file.buf[r.clone()], r.start);
-        match f.number {
-            1 => p.nodes.push(r),
-            2 => p.name = file.str(r)?.into(),
-            5 => p.initializers.push(r),
-            11 => p.inputs.push(info(r)?),
-            12 => p.outputs.push(info(r)?),
-            13 => p.infos.push(info(r)?),
-            14 => p.annotated.push(string_in(&file.buf, &r, 1)?.into()),
-            15 => p.sparse.push(r),
-            _ => {}
-        }
-    }
-    p.graph = graph;
-    Ok(p)
-}
-
-/// A scope while it is being read.
-struct Scope {
-    what: String,
-    inner: bool,
-    graph: Graph,
-    by_name: HashMap<Arc<str>, ValueId>,
-}
-
-impl Scope {
-    fn fail<T>(&self, what: impl Into<String>) -> Result<T> {
-        Err(OnnxError::Graph { graph: self.what.clone(), what: what.into() })
-    }
-
-    fn define(&mut self, name: &str, ty: Type, def: Def) -> Result<ValueId> {
-        if name.is_empty() {
-            return self.fail("a value has no name");
-        }
-        let name: Arc<str> = name.into();
-        if self.by_name.contains_key(&name) {
-            return self.fail(format!("{:?} is defined twice", short(&name)));
-        }
-        let id = self.graph.push_value(name.clone(), ty, def);
-        self.by_name.insert(name, id);
-        Ok(id)
-    }
-
-    /// The value of this name; in a subgraph it may be one of the graphs around it.
-    fn resolve(&mut self, name: &str) -> Option<ValueId> {
-        if let Some(&v) = self.by_name.get(name) {
-            return Some(v);
-        }
-        self.inner.then(|| {
-            let name: Arc<str> = name.into();
-            let id = self.graph.push_value(name.clone(), Type::Unknown, Def::Outer);
-            self.by_name.insert(name, id);
-            id
-        })
-    }
 }
 
 /// A node of which everything but the order is known.
@@ -337,7 +251,7 @@ impl Importer<'_> {
         if let Some((most_in, most_out)) = call {
             self.called.insert(key);
             if raw.inputs.len() > most_in || raw.outputs.len() > most_out {
-                return raw.fail("has more inputs or outputs than the function that it calls");
+                return raw.fail("it has more inputs or outputs than the function that it calls");
             }
         } else if let Err(what) = check::arity(raw, &s.graph.opsets) {
             return raw.fail(what);
@@ -458,7 +372,7 @@ struct SubReader<'i, 'a> {
 impl Subgraphs for SubReader<'_, '_> {
     fn subgraph(&mut self, attr: &str, ranges: &[Range<usize>]) -> Result<Attr> {
         let mut parts =
-            graph_parts(self.importer.file, ranges.to_vec(), &format!("subgraph {attr}"))?;
+            parts::of_graph(self.importer.file, ranges.to_vec(), &format!("subgraph {attr}"))?;
         parts.inner = true;
         parts.opsets = Arc::clone(&self.opsets);
         let graph = Arc::new(self.importer.build(parts)?);

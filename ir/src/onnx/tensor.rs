@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::error::{OnnxError, Result};
 use super::external;
 use super::file::File;
-use super::wire::{Field, Payload, WireError, fields, varint};
+use super::wire::{Field, Payload, WireError, fields, fields_in, varint};
 use crate::tensor::{Bytes, Data, Tensor};
 use crate::{DType, Type};
 
@@ -119,10 +119,10 @@ fn typed(file: &File, t: &Raw, dtype: DType) -> std::result::Result<Bytes, Strin
     // Packed floats are little-endian bytes already.
     if matches!(list, 4 | 10) {
         let first = fields.next();
-        if fields.peek().is_none() {
-            if let Some(r) = first.and_then(Field::bytes) {
-                return Ok(file.bytes(r));
-            }
+        if fields.peek().is_none()
+            && let Some(r) = first.and_then(Field::bytes)
+        {
+            return Ok(file.bytes(r));
         }
     }
     let mut out = Vec::new();
@@ -177,7 +177,7 @@ pub(super) fn numbers(
 /// Checks a SparseTensorProto; gives its name and the type of the dense tensor that it stands for.
 pub(super) fn read_sparse(file: &File, range: &Range<usize>) -> Result<(Arc<str>, Type)> {
     let (mut values, mut indices, mut dims) = (Vec::new(), Vec::new(), Vec::new());
-    for f in fields(&file.buf, std::slice::from_ref(range)) {
+    for f in fields_in(&file.buf, range) {
         let f = f?;
         match (f.number, f.bytes()) {
             (1, Some(r)) => values.push(r),
@@ -234,7 +234,7 @@ fn check_sparse(
 
 /// Whether a SparseTensorProto keeps elements in another file.
 pub(super) fn is_sparse_external(file: &File, range: &Range<usize>) -> bool {
-    let parts = fields(&file.buf, std::slice::from_ref(range)).flatten();
+    let parts = fields_in(&file.buf, range).flatten();
     parts
         .filter(|f| matches!(f.number, 1 | 2))
         .filter_map(|f| f.bytes())

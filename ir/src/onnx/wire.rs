@@ -62,6 +62,11 @@ pub(super) fn fields<'a>(buf: &'a [u8], ranges: &'a [Range<usize>]) -> Fields<'a
     Fields { buf, at: 0, end: 0, rest: ranges.iter(), failed: false }
 }
 
+/// The fields of the message in this range of the buffer.
+pub(super) fn fields_in<'a>(buf: &'a [u8], range: &'a Range<usize>) -> Fields<'a> {
+    fields(buf, std::slice::from_ref(range))
+}
+
 impl Iterator for Fields<'_> {
     type Item = Result<Field, WireError>;
 
@@ -152,8 +157,7 @@ mod tests {
     #[test]
     fn reads_each_wire_type() {
         let b = [0x08, 0x96, 0x01, 0x12, 2, 7, 8, 0x1d, 1, 0, 0, 0, 0x21, 2, 0, 0, 0, 0, 0, 0, 0];
-        let all = [0..b.len()];
-        let f: Vec<_> = fields(&b, &all).map(Result::unwrap).collect();
+        let f: Vec<_> = fields_in(&b, &(0..b.len())).map(Result::unwrap).collect();
         assert_eq!(f[0].payload, Payload::Varint(150));
         assert_eq!(f[1].payload, Payload::Bytes(5..7));
         assert_eq!(f[2].payload, Payload::Fixed32(1));
