@@ -84,6 +84,9 @@ pub struct Meta {
     pub foreign: Bytes,
     /// The whole NodeProto as it was in the file, while the node is as it was in the file.
     pub(crate) verbatim: Option<Bytes>,
+    /// The NodeProto from which the node came, even if it has changed since: the writer takes the
+    /// spelling of what is unchanged (order of attributes, explicit defaults) from it.
+    pub(crate) model: Option<Bytes>,
     /// Which edit made the node, such as `tile-conv conv1`; empty for nodes of the input file.
     pub origin: Arc<str>,
 }
@@ -153,7 +156,10 @@ pub struct Graph {
 }
 
 /// What a reader of a file keeps for the writer.
-pub(crate) trait Source: Any + Send + Sync + std::fmt::Debug {}
+pub(crate) trait Source: Any + Send + Sync + std::fmt::Debug {
+    /// For the reader to recognise its own.
+    fn as_any(&self) -> &dyn Any;
+}
 
 /// Distance of neighbours in the schedule's order keys after renumbering.
 const GAP: u64 = 1 << 20;

@@ -11,6 +11,8 @@ pub mod edit;
 mod entity;
 pub mod graph;
 pub mod infer;
+#[cfg(feature = "onnx")]
+pub mod onnx;
 pub mod op;
 pub mod region;
 pub mod resize;

@@ -23,6 +23,12 @@ impl Bytes {
             .then(|| Self { buf: Arc::clone(buf), range })
     }
 
+    /// The buffer, and the range of it.
+    #[cfg(feature = "onnx")]
+    pub(crate) fn parts(&self) -> (&Arc<Vec<u8>>, Range<usize>) {
+        (&self.buf, self.range.clone())
+    }
+
     /// A part of this range, relative to its start.
     pub fn slice(&self, range: Range<usize>) -> Option<Self> {
         let (s, e) =

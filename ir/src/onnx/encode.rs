@@ -1,0 +1,202 @@
+//! Writing tensors and attributes.
+
+use std::cell::RefCell;
+use std::path::{Component, Path};
+
+use super::encode_graph;
+use super::error::Result;
+use super::rope::Rope;
+use super::wire::fields_in;
+use crate::graph::{Graph, Node};
+use crate::op::{Attr, Attrs};
+use crate::tensor::{Bytes, Data, Tensor};
+
+/// Where the model goes, and so what becomes of external data.
+#[derive(Default)]
+pub(super) struct Place<'a> {
+    /// Folder of the output, resolved.
+    pub dir: Option<&'a Path>,
+    /// Whether references in the input's bytes lead to the same files from there.
+    pub same: bool,
+    /// A data file to be written beside the model, for all that is large.
+    pub spill: Option<RefCell<Spill>>,
+}
+
+/// A data file in the making.
+pub(super) struct Spill {
+    pub name: String,
+    pub data: Rope,
+}
+
+/// Tensors smaller than this stay in the model.
+const SPILL_FROM: u64 = 1024;
+/// Runtimes map data files into memory by pages.
+const ALIGN: u64 = 4096;
+
+impl Place<'_> {
+    /// How the file is called from the output's folder.
+    fn location(&self, path: &Path) -> Option<String> {
+        let rest = path.strip_prefix(self.dir?).ok()?;
+        let name = |c: Component<'_>| match c {
+            Component::Normal(n) => n.to_str().filter(|n| !n.contains('\\')).map(str::to_owned),
+            _ => None,
+        };
+        let parts: Option<Vec<String>> = rest.components().map(name).collect();
+        parts.filter(|p| !p.is_empty()).map(|p| p.join("/"))
+    }
+
+    /// Whether this tensor can stay as it is in the input's bytes.
+    pub fn keeps(&self, t: &Tensor) -> bool {
+        match t.data() {
+            Data::External { .. } => self.same,
+            Data::Bytes(b) => self.spill.is_none() || (b.len() as u64) < SPILL_FROM,
+            Data::Strings(_) => true,
+        }
+    }
+
+    /// Whether a node with these attributes can stay as it is.
+    fn keeps_attrs(&self, attrs: &Attrs) -> bool {
+        attrs.iter().all(|(_, a)| match a {
+            Attr::Tensor(t) => self.keeps(t),
+            Attr::Graph(g) => self.keeps_graph(&g.0),
+            _ => true,
+        })
+    }
+
+    /// Whether a subgraph can stay as it is.
+    pub fn keeps_graph(&self, g: &Graph) -> bool {
+        (self.same && self.spill.is_none())
+            || (g.values().all(|(_, v)| v.constant().is_none_or(|t| self.keeps(t)))
+                && g.schedule().all(|n| self.keeps_node(g.node(n))))
+    }
+
+    /// Whether a node that did not change can stay as it is.
+    pub fn keeps_node(&self, n: &Node) -> bool {
+        (self.same && self.spill.is_none())
+            || (self.keeps_attrs(&n.op.attrs()) && self.keeps_attrs(&n.extra))
+    }
+
+    /// Writes the elements into a TensorProto.
+    fn elements(&self, out: &mut Rope, data: &Data) {
+        match data {
+            Data::Strings(s) => {
+                for v in s.iter() {
+                    out.text(6, v);
+                }
+            }
+            Data::Bytes(b) => match &self.spill {
+                Some(s) if b.len() as u64 >= SPILL_FROM => {
+                    let mut s = s.borrow_mut();
+                    let at = s.place();
+                    s.data.share(b);
+                    refer(out, &s.name, at, b.len() as u64);
+                }
+                _ => out.bytes(9, b),
+            },
+            Data::External { path, offset, len } => {
+                if let Some(location) = self.location(path) {
+                    refer(out, &location, *offset, *len);
+                } else if let Some(s) = &self.spill {
+                    let mut s = s.borrow_mut();
+                    let at = s.place();
+                    s.data.file(path.clone(), *offset, *len);
+                    refer(out, &s.name, at, *len);
+                } else {
+                    out.head(9, *len);
+                    out.file(path.clone(), *offset, *len);
+                }
+            }
+        }
+    }
+
+    /// A TensorProto.
+    pub fn tensor(&self, name: &str, t: &Tensor) -> Rope {
+        let mut out = Rope::default();
+        for &d in t.dims() {
+            out.int(1, d as i64);
+        }
+        out.int(2, t.dtype().to_onnx().into());
+        if !name.is_empty() {
+            out.text(8, name.as_bytes());
+        }
+        self.elements(&mut out, t.data());
+        out
+    }
+
+    /// The TensorProto with its elements put elsewhere; all else stays.
+    pub fn moved(&self, proto: &Bytes, t: &Tensor) -> Result<Rope> {
+        let mut out = Rope::default();
+        for f in fields_in(proto, &(0..proto.len())) {
+            let f = f?;
+            if !matches!(f.number, 4..=7 | 9..=11 | 13 | 14) {
+                out.copy(&proto[f.span]);
+            }
+        }
+        self.elements(&mut out, t.data());
+        Ok(out)
+    }
+
+    /// An AttributeProto.
+    pub fn attr(&self, name: &str, a: &Attr) -> Result<Rope> {
+        let mut out = Rope::default();
+        if let Attr::Raw(b) = a {
+            out.share(b);
+            return Ok(out);
+        }
+        out.text(1, name.as_bytes());
+        let kind = match a {
+            Attr::Float(v) => {
+                out.float(2, *v);
+                1
+            }
+            Attr::Int(v) => {
+                out.int(3, *v);
+                2
+            }
+            Attr::Str(s) => {
+                out.text(4, s);
+                3
+            }
+            Attr::Tensor(t) => {
+                out.message(5, self.tensor("", t));
+                4
+            }
+            Attr::Graph(g) => {
+                out.message(6, encode_graph::subgraph(&g.0, self)?);
+                5
+            }
+            Attr::Floats(v) => {
+                v.iter().for_each(|&v| out.float(7, v));
+                6
+            }
+            Attr::Ints(v) => {
+                v.iter().for_each(|&v| out.int(8, v));
+                7
+            }
+            Attr::Strs(v) => {
+                v.iter().for_each(|v| out.text(9, v));
+                8
+            }
+            Attr::Raw(_) => 0,
+        };
+        out.int(20, kind);
+        Ok(out)
+    }
+}
+
+impl Spill {
+    /// Fills up to where the next tensor may start.
+    fn place(&mut self) -> u64 {
+        let gap = self.data.len().next_multiple_of(ALIGN) - self.data.len();
+        self.data.copy(&vec![0; gap as usize]);
+        self.data.len()
+    }
+}
+
+/// Reference to another file, in a TensorProto.
+fn refer(out: &mut Rope, location: &str, offset: u64, len: u64) {
+    out.entry(13, "location", location);
+    out.entry(13, "offset", &offset.to_string());
+    out.entry(13, "length", &len.to_string());
+    out.int(14, 1);
+}

@@ -1,0 +1,309 @@
+//! Writing graphs: field by field as the input has them, with what changed in its place.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::encode::Place;
+use super::encode_node;
+use super::error::Result;
+use super::file::string_in;
+use super::origin::Origin;
+use super::rope::Rope;
+use super::tensor::name_in;
+use super::types;
+use super::wire::{Field, fields, fields_in};
+use crate::graph::{Def, Graph};
+use crate::{Type, ValueId};
+
+/// A GraphProto in an attribute.
+pub(super) fn subgraph(g: &Graph, place: &Place<'_>) -> Result<Rope> {
+    if g.edits() == 0
+        && let Some(origin) = Origin::of(g)
+        && !origin.graph.is_empty()
+        && place.keeps_graph(g)
+    {
+        let mut out = Rope::default();
+        for r in &origin.graph {
+            out.share(&origin.slice(r.clone()));
+        }
+        return Ok(out);
+    }
+    graph(g, place)
+}
+
+/// A GraphProto.
+pub(super) fn graph(g: &Graph, place: &Place<'_>) -> Result<Rope> {
+    let mut w = GraphWriter {
+        g,
+        place,
+        origin: Origin::of(g),
+        by_name: g.values().map(|(id, v)| (&*v.name, id)).collect(),
+        out: Rope::default(),
+        constants: BTreeSet::new(),
+    };
+    let mut old = Old::default();
+    if let Some(origin) = w.origin {
+        for f in fields(&origin.buf, &origin.graph) {
+            old.add(f?);
+        }
+    }
+    w.write(&old)?;
+    Ok(w.out)
+}
+
+/// Fields of the GraphProto in the input.
+#[derive(Default)]
+struct Old {
+    fields: Vec<Field>,
+    inputs: Vec<Range<usize>>,
+    outputs: Vec<Range<usize>>,
+}
+
+impl Old {
+    fn add(&mut self, f: Field) {
+        match (f.number, f.bytes()) {
+            (11, Some(r)) => self.inputs.push(r),
+            (12, Some(r)) => self.outputs.push(r),
+            _ => {}
+        }
+        self.fields.push(f);
+    }
+}
+
+struct GraphWriter<'a> {
+    g: &'a Graph,
+    place: &'a Place<'a>,
+    origin: Option<&'a Origin>,
+    by_name: HashMap<&'a str, ValueId>,
+    out: Rope,
+    /// Constants that are written.
+    constants: BTreeSet<ValueId>,
+}
+
+impl GraphWriter<'_> {
+    fn write(&mut self, old: &Old) -> Result<()> {
+        let mut done = BTreeSet::new();
+        for f in &old.fields {
+            match f.number {
+                2 if done.insert(2) => self.name(true),
+                2 => {}
+                // What may have been reordered stands at the place of the first.
+                1 | 11 | 12 => {
+                    if done.insert(f.number) {
+                        self.list(f.number, old)?;
+                    }
+                }
+                _ => self.keep(f)?,
+            }
+        }
+        if !done.contains(&2) {
+            self.name(false);
+        }
+        self.new_constants()?;
+        for number in [1, 11, 12] {
+            if !done.contains(&number) {
+                self.list(number, old)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn list(&mut self, number: u32, old: &Old) -> Result<()> {
+        match number {
+            1 => self.nodes(),
+            11 => self.inputs(old),
+            _ => self.outputs(old),
+        }
+    }
+
+    fn name(&mut self, spelled: bool) {
+        if spelled || !self.g.name.is_empty() {
+            self.out.text(2, self.g.name.as_bytes());
+        }
+    }
+
+    fn nodes(&mut self) -> Result<()> {
+        for id in self.g.schedule() {
+            let n = self.g.node(id);
+            match &n.meta.verbatim {
+                Some(b) if self.place.keeps_node(n) => self.out.bytes(1, b),
+                _ => {
+                    let node = encode_node::node(self.g, n, self.place)?;
+                    self.out.message(1, node);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A field of the input other than nodes, inputs and outputs.
+    fn keep(&mut self, f: &Field) -> Result<()> {
+        let Some(origin) = self.origin else { return Ok(()) };
+        let Some(r) = f.bytes() else {
+            self.out.share(&origin.slice(f.span.clone()));
+            return Ok(());
+        };
+        let live = match f.number {
+            5 => return self.initializer(origin, f, &r),
+            13 => {
+                let info = types::read(&origin.buf[r.clone()], r.start)?;
+                match self.by_name.get(&*info.name) {
+                    Some(&v) => self.g.value(v).ty.meet(&info.ty).is_some(),
+                    None => origin.strangers.contains(&info.name),
+                }
+            }
+            14 => {
+                let name = string_in(&origin.buf, &r, 1)?;
+                self.by_name.contains_key(name) || origin.strangers.contains(name)
+            }
+            15 => {
+                let mut values = 0..0;
+                for f in fields_in(&origin.buf, &r) {
+                    let f = f?;
+                    if f.number == 1 {
+                        values = f.bytes().unwrap_or(values);
+                    }
+                }
+                let name = name_in(&origin.buf, &[values])?;
+                self.by_name.contains_key(name)
+            }
+            _ => true,
+        };
+        if live {
+            self.out.share(&origin.slice(f.span.clone()));
+        }
+        Ok(())
+    }
+
+    fn initializer(&mut self, origin: &Origin, f: &Field, r: &Range<usize>) -> Result<()> {
+        let name = name_in(&origin.buf, std::slice::from_ref(r))?;
+        let Some(&v) = self.by_name.get(name) else { return Ok(()) };
+        let (Def::Const(t) | Def::Input(Some(t))) = &self.g.value(v).def else { return Ok(()) };
+        self.constants.insert(v);
+        let same = origin.tensors.get(name).is_some_and(|o| Arc::ptr_eq(o, t) || o == t);
+        if same && self.place.keeps(t) {
+            self.out.share(&origin.slice(f.span.clone()));
+        } else if same {
+            let moved = self.place.moved(&origin.slice(r.clone()), t)?;
+            self.out.message(5, moved);
+        } else {
+            self.out.message(5, self.place.tensor(name, t));
+        }
+        Ok(())
+    }
+
+    fn new_constants(&mut self) -> Result<()> {
+        for (id, v) in self.g.values() {
+            if let Def::Const(t) | Def::Input(Some(t)) = &v.def
+                && self.constants.insert(id)
+            {
+                self.out.message(5, self.place.tensor(&v.name, t));
+            }
+        }
+        Ok(())
+    }
+
+    fn inputs(&mut self, old: &Old) -> Result<()> {
+        let Some(origin) = self.origin else {
+            for &v in self.g.inputs() {
+                self.declare(11, v)?;
+            }
+            return self.constants_as_inputs(&BTreeSet::new());
+        };
+        let mut protos = HashMap::new();
+        let mut slots = Vec::new();
+        for r in &old.inputs {
+            let info = types::read(&origin.buf[r.clone()], r.start)?;
+            let v = self.by_name.get(&*info.name).copied();
+            match v.map(|v| (v, &self.g.value(v).def)) {
+                // Before IR version 4, constants stand among the inputs.
+                Some((v, Def::Const(_))) => slots.push(Some((v, r.clone()))),
+                _ => slots.push(None),
+            }
+            protos.insert(info.name, (r.clone(), info.ty));
+        }
+        let mut inputs = self.g.inputs().iter();
+        let mut listed = BTreeSet::new();
+        for slot in slots {
+            match slot {
+                Some((v, r)) => {
+                    listed.insert(v);
+                    self.out.bytes(11, &origin.slice(r));
+                }
+                None => {
+                    if let Some(&v) = inputs.next() {
+                        self.input(origin, &protos, v)?;
+                    }
+                }
+            }
+        }
+        for &v in inputs {
+            self.input(origin, &protos, v)?;
+        }
+        self.constants_as_inputs(&listed)
+    }
+
+    fn input(
+        &mut self,
+        origin: &Origin,
+        protos: &HashMap<String, (Range<usize>, Type)>,
+        v: ValueId,
+    ) -> Result<()> {
+        let value = self.g.value(v);
+        match protos.get(&*value.name) {
+            None => self.declare(11, v),
+            // In subgraphs, types of inputs are often left out and inferred.
+            Some((r, ty)) if value.ty == *ty || *ty == Type::Unknown => {
+                self.out.bytes(11, &origin.slice(r.clone()));
+                Ok(())
+            }
+            Some((r, _)) => {
+                self.out.text(11, &types::rewrite(&origin.buf[r.clone()], &value.ty)?);
+                Ok(())
+            }
+        }
+    }
+
+    /// Before IR version 4, every constant of the main graph has to be an input, too.
+    fn constants_as_inputs(&mut self, listed: &BTreeSet<ValueId>) -> Result<()> {
+        if self.g.ir_version >= 4 {
+            return Ok(());
+        }
+        // Files of that age whose constants are not among the inputs exist: they are left so.
+        let known = |name: &str| self.origin.is_some_and(|o| o.tensors.contains_key(name));
+        let new: Vec<ValueId> = self
+            .g
+            .values()
+            .filter(|(id, v)| v.constant().is_some() && !listed.contains(id) && !known(&v.name))
+            .map(|(id, _)| id)
+            .collect();
+        new.into_iter().try_for_each(|v| self.declare(11, v))
+    }
+
+    fn outputs(&mut self, old: &Old) -> Result<()> {
+        let mut protos = HashMap::new();
+        if let Some(origin) = self.origin {
+            for r in &old.outputs {
+                let info = types::read(&origin.buf[r.clone()], r.start)?;
+                protos.insert(info.name, (origin.slice(r.clone()), info.ty));
+            }
+        }
+        for &v in self.g.outputs() {
+            let value = self.g.value(v);
+            match protos.get(&*value.name) {
+                // Names of dimensions stay even where more is known of them.
+                Some((b, ty)) if value.ty.meet(ty).is_some() => self.out.bytes(12, b),
+                Some((b, _)) => self.out.text(12, &types::rewrite(b, &value.ty)?),
+                None => self.declare(12, v)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn declare(&mut self, number: u32, v: ValueId) -> Result<()> {
+        let v = self.g.value(v);
+        self.out.text(number, &types::write(&v.name, &v.ty)?);
+        Ok(())
+    }
+}

@@ -1,0 +1,179 @@
+//! Writing nodes.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::encode::Place;
+use super::error::Result;
+use super::file::File;
+use super::node::{NoSubgraphs, RawAttr, read_attr};
+use super::origin::Origin;
+use super::rope::Rope;
+use super::wire::{Field, fields_in};
+use crate::graph::{Graph, Node};
+use crate::op::{Attr, Attrs, ONNX, Op};
+use crate::tensor::Bytes;
+
+/// Key of the metadata that tells where a node came from.
+const ORIGIN: &str = "graph_opt.origin";
+
+/// A NodeProto. What did not change keeps the spelling of the node's NodeProto in the input.
+pub(super) fn node(g: &Graph, n: &Node, place: &Place<'_>) -> Result<Rope> {
+    let old = n.meta.model.clone().unwrap_or_default();
+    let mut old_fields = Vec::new();
+    for f in fields_in(&old, &(0..old.len())) {
+        old_fields.push(f?);
+    }
+    let w = Writer { g, n, place, old: &old, fields: &old_fields };
+    let mut out = Rope::default();
+    let mut done = HashSet::new();
+    for f in &old_fields {
+        // Attributes stand together, at the first one's place, so that new ones follow them.
+        if done.insert(f.number) {
+            w.part(&mut out, f.number)?;
+        }
+    }
+    for number in [1, 2, 3, 4, 5, 6, 7, 9] {
+        if done.insert(number) {
+            w.part(&mut out, number)?;
+        }
+    }
+    out.share(&n.meta.foreign);
+    Ok(out)
+}
+
+struct Writer<'a> {
+    g: &'a Graph,
+    n: &'a Node,
+    place: &'a Place<'a>,
+    old: &'a Bytes,
+    fields: &'a [Field],
+}
+
+impl Writer<'_> {
+    /// All fields of this number.
+    fn part(&self, out: &mut Rope, number: u32) -> Result<()> {
+        let n = self.n;
+        match number {
+            1 | 2 => {
+                for v in if number == 1 { &n.inputs } else { &n.outputs } {
+                    out.text(number, v.map_or("", |v| &self.g.value(v).name).as_bytes());
+                }
+            }
+            3 => self.text(out, 3, &n.name),
+            4 => self.text(out, 4, n.op.name()),
+            5 => self.attrs(out)?,
+            6 => self.text(out, 6, &self.doc()),
+            7 => {
+                let own = n.op.domain();
+                let old = self
+                    .old_text(7)
+                    .filter(|d| *d == own.as_bytes() || own == ONNX && d.is_empty());
+                match old {
+                    Some(d) => out.text(7, d),
+                    None if own == ONNX => {}
+                    None => out.text(7, own.as_bytes()),
+                }
+            }
+            9 => {
+                for (k, v) in &n.meta.props {
+                    out.entry(9, k, v);
+                }
+                let there = n.meta.props.iter().any(|(k, _)| k == ORIGIN);
+                if self.has_props() && !n.meta.origin.is_empty() && !there {
+                    out.entry(9, ORIGIN, &n.meta.origin);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whether nodes have metadata in this version of the format.
+    fn has_props(&self) -> bool {
+        self.g.ir_version >= 10
+    }
+
+    fn doc(&self) -> Cow<'_, str> {
+        let m = &self.n.meta;
+        if m.doc.is_empty() && !self.has_props() && !m.origin.is_empty() {
+            return format!("{ORIGIN}: {}", m.origin).into();
+        }
+        m.doc.as_str().into()
+    }
+
+    fn old_text(&self, number: u32) -> Option<&[u8]> {
+        let f = self.fields.iter().rfind(|f| f.number == number)?;
+        f.bytes().map(|r| &self.old[r])
+    }
+
+    fn text(&self, out: &mut Rope, number: u32, s: &str) {
+        if !s.is_empty() || self.old_text(number).is_some() {
+            out.text(number, s.as_bytes());
+        }
+    }
+
+    fn attrs(&self, out: &mut Rope) -> Result<()> {
+        let n = self.n;
+        let mut now = n.op.attrs();
+        now.extend(n.extra.iter().cloned());
+        let mut done = HashSet::new();
+        let same_op = self.old_text(4) == Some(n.op.name().as_bytes());
+        for f in self.fields.iter().filter(|f| same_op && f.number == 5) {
+            let Some(proto) = f.bytes().and_then(|r| self.old.slice(r)) else { continue };
+            let (buf, range) = proto.parts();
+            let file = File {
+                buf: Arc::clone(buf),
+                dir: Origin::of(self.g).and_then(|o| o.dir.clone()),
+                data: RefCell::default(),
+            };
+            let old = read_attr(&file, &range)?;
+            if done.contains(old.name) {
+                continue;
+            }
+            match now.iter().find(|(k, _)| **k == *old.name) {
+                Some((_, a)) if self.unchanged(&file, &old, a) => out.bytes(5, &proto),
+                Some((_, a)) => out.message(5, self.place.attr(old.name, a)?),
+                None if self.is_default(&file, &old, &now) => out.bytes(5, &proto),
+                None => continue,
+            }
+            done.insert(old.name.to_owned());
+        }
+        for (name, a) in &now {
+            if done.insert(name.to_string()) {
+                out.message(5, self.place.attr(name, a)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the attribute is what the input has, and can stay as it is there.
+    fn unchanged(&self, file: &File, old: &RawAttr<'_>, now: &Attr) -> bool {
+        match now {
+            Attr::Graph(g) => {
+                let origin = Origin::of(&g.0);
+                let from_here =
+                    |o: &Origin| Arc::ptr_eq(&o.buf, &file.buf) && o.graph == old.graph_ranges();
+                g.0.edits() == 0 && origin.is_some_and(from_here) && self.place.keeps_graph(&g.0)
+            }
+            Attr::Tensor(t) => self.place.keeps(t) && self.value(file, old).as_ref() == Some(now),
+            now => self.value(file, old).as_ref() == Some(now),
+        }
+    }
+
+    /// Whether the input spells out a value that the attribute has anyhow.
+    fn is_default(&self, file: &File, old: &RawAttr<'_>, now: &Attrs) -> bool {
+        let n = self.n;
+        let Some(value) = self.value(file, old) else { return false };
+        let mut with = now.clone();
+        with.push((old.name.into(), value));
+        Op::from_attrs(n.op.domain(), n.op.name(), with)
+            .is_ok_and(|(op, extra)| op == n.op && extra.len() == n.extra.len())
+    }
+
+    fn value(&self, file: &File, old: &RawAttr<'_>) -> Option<Attr> {
+        old.value(file, &mut NoSubgraphs).ok()?.ok()
+    }
+}

@@ -1,0 +1,109 @@
+//! Writing models: the header as the input has it, around the graph.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::encode::Place;
+use super::encode_graph::graph;
+use super::error::{OnnxError, Result};
+use super::file::string_in;
+use super::origin::Origin;
+use super::rope::Rope;
+use super::wire::fields_in;
+use crate::graph::Graph;
+use crate::op::{GRAPH_OPT, ONNX};
+
+/// Files of 2 GiB and more cannot be read by anybody.
+pub(super) const LIMIT: u64 = 1 << 31;
+
+/// See [`super::export`].
+pub(super) fn export(g: &Graph, out: &mut dyn std::io::Write) -> Result<()> {
+    let place =
+        Place { dir: Origin::of(g).and_then(|o| o.dir.as_deref()), same: true, ..Place::default() };
+    let rope = model(g, &place)?;
+    if rope.len() >= LIMIT {
+        return Err(OnnxError::TooLarge(rope.len()));
+    }
+    Ok(rope.write(out)?)
+}
+
+/// A ModelProto.
+pub(super) fn model(g: &Graph, place: &Place<'_>) -> Result<Rope> {
+    let mut out = Rope::default();
+    let Some(origin) = Origin::of(g).filter(|o| o.main) else {
+        if !g.functions.is_empty() {
+            let what = "functions can be written only as they were in a file";
+            return Err(OnnxError::Model(what.into()));
+        }
+        out.int(1, g.ir_version);
+        out.text(2, b"graph-opt");
+        out.text(3, env!("CARGO_PKG_VERSION").as_bytes());
+        out.message(7, graph(g, place)?);
+        for (domain, version) in opsets(g) {
+            opset(&mut out, spelled(&domain), version);
+        }
+        return Ok(out);
+    };
+    let keep = place.same && place.spill.is_none();
+    if g.edits() == 0 && keep {
+        out.share(&origin.slice(0..origin.buf.len()));
+        return Ok(out);
+    }
+    if origin.pinned && !keep {
+        let what = "external data of functions or sparse tensors cannot be moved; write the model \
+                    into the folder of the input";
+        return Err(OnnxError::Model(what.into()));
+    }
+    let mut graph = Some(graph(g, place)?);
+    let mut wanted = opsets(g);
+    for f in fields_in(&origin.buf, &(0..origin.buf.len())) {
+        let f = f?;
+        match (f.number, f.bytes()) {
+            (1, None) if g.ir_version != origin.ir_version => out.int(1, g.ir_version),
+            (7, Some(_)) => {
+                if let Some(graph) = graph.take() {
+                    out.message(7, graph);
+                }
+            }
+            (8, Some(r)) => {
+                let old = string_in(&origin.buf, &r, 1)?;
+                let domain = if old.is_empty() { ONNX } else { old };
+                match wanted.remove(domain) {
+                    Some(v) if origin.opsets.get(domain) != Some(&v) => {
+                        opset(&mut out, old, v);
+                    }
+                    // A domain that stands here twice has one version.
+                    _ if g.opsets.contains_key(domain) => out.share(&origin.slice(f.span)),
+                    _ => {}
+                }
+            }
+            _ => out.share(&origin.slice(f.span)),
+        }
+    }
+    for (domain, version) in wanted {
+        opset(&mut out, spelled(&domain), version);
+    }
+    Ok(out)
+}
+
+/// Versions of all domains, graph-opt's own among them if it is used.
+fn opsets(g: &Graph) -> BTreeMap<Arc<str>, i64> {
+    let mut all = (*g.opsets).clone();
+    if g.schedule().any(|n| g.node(n).op.domain() == GRAPH_OPT) {
+        all.entry(GRAPH_OPT.into()).or_insert(1);
+    }
+    all
+}
+
+/// An OperatorSetIdProto.
+fn opset(out: &mut Rope, domain: &str, version: i64) {
+    let mut o = Rope::default();
+    o.text(1, domain.as_bytes());
+    o.int(2, version);
+    out.message(8, o);
+}
+
+/// How the domain is called in files.
+fn spelled(domain: &str) -> &str {
+    if domain == ONNX { "" } else { domain }
+}

@@ -1,0 +1,64 @@
+//! The file being read: its bytes and its folder.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::error::{OnnxError, Result};
+use super::wire::fields_in;
+use crate::tensor::Bytes;
+
+/// The file being read.
+pub(super) struct File {
+    pub buf: Arc<Vec<u8>>,
+    /// The model's folder, resolved; `None` where external data is refused.
+    pub dir: Option<PathBuf>,
+    /// Files of external data that were already checked, with their lengths.
+    pub data: RefCell<BTreeMap<String, (Arc<PathBuf>, u64)>>,
+}
+
+impl File {
+    /// A part of the file, sharing its memory.
+    pub fn bytes(&self, r: Range<usize>) -> Bytes {
+        Bytes::slice_of(&self.buf, r).unwrap_or_default()
+    }
+
+    /// Nothing, without allocating.
+    pub fn nothing(&self) -> Bytes {
+        self.bytes(0..0)
+    }
+
+    /// A string; in protobuf strings are UTF-8.
+    pub fn str(&self, r: Range<usize>) -> Result<&str> {
+        let offset = r.start;
+        std::str::from_utf8(&self.buf[r])
+            .map_err(|_| OnnxError::Wire { offset, what: "a string is not UTF-8" })
+    }
+
+    /// The parts of the file put together (messages that occur in several pieces are rare).
+    pub fn join(&self, ranges: &[Range<usize>]) -> Bytes {
+        match ranges {
+            [] => self.nothing(),
+            [r] => self.bytes(r.clone()),
+            many => {
+                many.iter().flat_map(|r| &self.buf[r.clone()]).copied().collect::<Vec<_>>().into()
+            }
+        }
+    }
+}
+
+/// The string in this field of the message at `r`.
+pub(super) fn string_in<'a>(buf: &'a [u8], r: &Range<usize>, number: u32) -> Result<&'a str> {
+    let mut at = 0..0;
+    for f in fields_in(buf, r) {
+        let f = f?;
+        if f.number == number {
+            at = f.bytes().unwrap_or(at);
+        }
+    }
+    let offset = at.start;
+    std::str::from_utf8(&buf[at])
+        .map_err(|_| OnnxError::Wire { offset, what: "a string is not UTF-8" })
+}

@@ -1,0 +1,257 @@
+//! ModelProto: the header, the functions, the graph.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::error::{OnnxError, Result};
+use super::file::File;
+use super::node::{NoSubgraphs, read_attr};
+use super::parts::{self, Parts};
+use super::scope::{Importer, Key, Opsets};
+use super::types::{self, Info};
+use super::wire::fields_in;
+use super::{Imported, operators, scan, sort};
+use crate::Type;
+use crate::graph::{Function, Functions};
+use crate::op::{Attr, ONNX};
+
+/// The newest version of the format that is known.
+const NEWEST_IR: i64 = 14;
+
+/// See [`super::import`].
+pub(super) fn import(bytes: Vec<u8>, dir: Option<&Path>) -> Result<Imported> {
+    scan::scan(&bytes)?;
+    let dir = match dir {
+        Some(d) => {
+            let d = if d.as_os_str().is_empty() { Path::new(".") } else { d };
+            let resolved = d.canonicalize();
+            Some(resolved.map_err(|source| OnnxError::Io { path: d.into(), source })?)
+        }
+        None => None,
+    };
+    let file = File { buf: Arc::new(bytes), dir, data: RefCell::default() };
+    let header = header(&file)?;
+    let (calls, functions) = function_heads(&file, &header.functions)?;
+    let mut importer = Importer {
+        file: &file,
+        ir_version: header.ir_version,
+        calls,
+        functions: Arc::default(),
+        remarks: header.remarks,
+        called: BTreeSet::new(),
+        pinned: false,
+        nothing: "".into(),
+    };
+    importer.functions = Arc::new(bodies(&mut importer, functions, &header.opsets)?);
+    let mut parts = parts::of_graph(&file, header.graph, "the graph")?;
+    parts.opsets = header.opsets;
+    parts.main = true;
+    let mut graph = importer.build(parts)?;
+    let functions = Arc::clone(&graph.functions);
+    for f in functions.values() {
+        // Which names are taken does not depend on their order.
+        #[allow(clippy::iter_over_hash_type)]
+        for name in &f.body.names {
+            graph.names.insert(name.clone());
+        }
+    }
+    let declared = super::declared(&graph).to_vec();
+    Ok(Imported { graph, declared, remarks: importer.remarks })
+}
+
+struct Header {
+    ir_version: i64,
+    opsets: Opsets,
+    graph: Vec<Range<usize>>,
+    functions: Vec<Range<usize>>,
+    remarks: Vec<String>,
+}
+
+fn header(file: &File) -> Result<Header> {
+    let fail = |what: String| Err(OnnxError::Model(what));
+    let (mut ir_version, mut graph, mut functions) = (None, Vec::new(), Vec::new());
+    let mut imports = Vec::new();
+    for f in fields_in(&file.buf, &(0..file.buf.len())) {
+        let f = f?;
+        match (f.number, f.bytes()) {
+            (1, None) => ir_version = f.int(),
+            (7, Some(r)) => graph.push(r),
+            (8, Some(r)) => imports.push(r),
+            (25, Some(r)) => functions.push(r),
+            _ => {}
+        }
+    }
+    let mut remarks = Vec::new();
+    let ir_version = match ir_version {
+        None => return fail("the model has no ir_version".into()),
+        Some(v) if v < 1 => return fail(format!("ir_version {v} does not exist")),
+        Some(v) => v,
+    };
+    if ir_version > NEWEST_IR {
+        remarks.push(format!("ir_version {ir_version} is newer than what graph-opt knows"));
+    }
+    if graph.is_empty() {
+        return fail("the model has no graph".into());
+    }
+    let mut opsets = opsets(file, &imports)?;
+    if opsets.is_empty() {
+        if ir_version >= 3 {
+            return fail("the model imports no operators (opset_import)".into());
+        }
+        opsets.insert(ONNX.into(), 1);
+    }
+    if let Some(&v) = opsets.get(ONNX) {
+        if v > operators::newest() {
+            remarks.push(format!(
+                "version {v} of ONNX's operators is newer than {}, the newest known",
+                operators::newest()
+            ));
+        } else if v < 7 {
+            remarks.push(format!("version {v} of ONNX's operators is older than 7"));
+        }
+    }
+    Ok(Header { ir_version, opsets: Arc::new(opsets), graph, functions, remarks })
+}
+
+fn opsets(file: &File, imports: &[Range<usize>]) -> Result<BTreeMap<Arc<str>, i64>> {
+    let mut opsets: BTreeMap<Arc<str>, i64> = BTreeMap::new();
+    for r in imports {
+        let (mut domain, mut version) = ("", 0);
+        for f in fields_in(&file.buf, r) {
+            let f = f?;
+            match (f.number, f.bytes()) {
+                (1, Some(r)) => domain = file.str(r)?,
+                (2, None) => version = f.int().unwrap_or(0),
+                _ => {}
+            }
+        }
+        let domain = if domain.is_empty() { ONNX } else { domain };
+        if version < 1 {
+            return Err(OnnxError::Model(format!("version {version} of {domain} does not exist")));
+        }
+        if let Some(other) = opsets.insert(domain.into(), version)
+            && other != version
+        {
+            let what = format!("the model imports {domain} in versions {other} and {version}");
+            return Err(OnnxError::Model(what));
+        }
+    }
+    Ok(opsets)
+}
+
+/// A FunctionProto, sorted into its parts.
+struct Head {
+    key: Key,
+    attrs: Vec<Arc<str>>,
+    defaults: Vec<Range<usize>>,
+    imports: Vec<Range<usize>>,
+    inputs: Vec<Arc<str>>,
+    outputs: Vec<Arc<str>>,
+    nodes: Vec<Range<usize>>,
+    infos: Vec<Info>,
+}
+
+type Heads = (BTreeMap<Key, (usize, usize)>, Vec<Head>);
+
+fn function_heads(file: &File, ranges: &[Range<usize>]) -> Result<Heads> {
+    let (mut calls, mut heads) = (BTreeMap::new(), Vec::new());
+    for range in ranges {
+        let (mut name, mut domain, mut overload) = ("", "", "");
+        let mut h = Head {
+            key: Key::default(),
+            attrs: Vec::new(),
+            defaults: Vec::new(),
+            imports: Vec::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            nodes: Vec::new(),
+            infos: Vec::new(),
+        };
+        for f in fields_in(&file.buf, range) {
+            let f = f?;
+            let Some(r) = f.bytes() else { continue };
+            match f.number {
+                1 => name = file.str(r)?,
+                4 => h.inputs.push(file.str(r)?.into()),
+                5 => h.outputs.push(file.str(r)?.into()),
+                6 => h.attrs.push(file.str(r)?.into()),
+                7 => h.nodes.push(r),
+                9 => h.imports.push(r),
+                10 => domain = file.str(r)?,
+                11 => h.defaults.push(r),
+                12 => h.infos.push(types::read(&file.buf[r.clone()], r.start)?),
+                13 => overload = file.str(r)?,
+                _ => {}
+            }
+        }
+        let domain = if domain.is_empty() { ONNX } else { domain };
+        if name.is_empty() {
+            return Err(OnnxError::Model("a function of the model has no name".into()));
+        }
+        h.key = (domain.to_owned(), name.to_owned(), overload.to_owned());
+        if calls.insert(h.key.clone(), (h.inputs.len(), h.outputs.len())).is_some() {
+            let what = format!("the function {domain}.{name} is defined twice");
+            return Err(OnnxError::Model(what));
+        }
+        heads.push(h);
+    }
+    Ok((calls, heads))
+}
+
+/// Reads the functions' bodies.
+fn bodies(importer: &mut Importer<'_>, heads: Vec<Head>, main: &Opsets) -> Result<Functions> {
+    let mut functions = Functions::new();
+    let (mut keys, mut called) = (Vec::new(), Vec::new());
+    for h in heads {
+        let what = format!("function {}.{}", h.key.0, h.key.1);
+        let mut own = opsets(importer.file, &h.imports)?;
+        // Functions import for themselves; some writers leave it to the model.
+        for (domain, version) in main.iter() {
+            own.entry(domain.clone()).or_insert(*version);
+        }
+        let info =
+            |name: &Arc<str>| Info { name: name.to_string(), ty: Type::Unknown, fault: None };
+        let parts = Parts {
+            what,
+            name: h.key.1.clone(),
+            opsets: Arc::new(own),
+            nodes: h.nodes,
+            inputs: h.inputs.iter().map(info).collect(),
+            outputs: h.outputs.iter().map(info).collect(),
+            infos: h.infos,
+            ..Parts::default()
+        };
+        importer.called.clear();
+        let body = Arc::new(importer.build(parts)?);
+        called.push(std::mem::take(&mut importer.called));
+        importer.pinned |= super::external_anywhere(&body);
+        let mut attrs: Vec<(Arc<str>, Option<Attr>)> =
+            h.attrs.into_iter().map(|name| (name, None)).collect();
+        for r in &h.defaults {
+            let a = read_attr(importer.file, r)?;
+            match a.value(importer.file, &mut NoSubgraphs)? {
+                Ok(v) => attrs.push((a.name.into(), Some(v))),
+                Err(what) => return Err(OnnxError::Model(what)),
+            }
+        }
+        let (domain, name, overload) = &h.key;
+        let shown = if overload.is_empty() { name.clone() } else { format!("{name}:{overload}") };
+        functions.insert(
+            (domain.as_str().into(), shown.into()),
+            Function { inputs: h.inputs, outputs: h.outputs, attrs, body },
+        );
+        keys.push(h.key);
+    }
+    let index: BTreeMap<&Key, usize> = keys.iter().enumerate().map(|(i, k)| (k, i)).collect();
+    let needs: Vec<Vec<usize>> =
+        called.iter().map(|c| c.iter().filter_map(|k| index.get(k).copied()).collect()).collect();
+    if let Err(cycle) = sort::sort(&needs) {
+        let names: Vec<&str> = cycle.iter().map(|&i| keys[i].1.as_str()).collect();
+        let what = format!("functions call each other in a cycle: {}", names.join(" → "));
+        return Err(OnnxError::Model(what));
+    }
+    Ok(functions)
+}

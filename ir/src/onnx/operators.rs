@@ -1,0 +1,109 @@
+//! Which operators ONNX defines, and how many inputs and outputs each takes.
+
+use std::sync::OnceLock;
+
+/// One version of one operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Schema {
+    name: &'static str,
+    since: i64,
+    pub inputs: (usize, usize),
+    pub outputs: (usize, usize),
+    pub deprecated: bool,
+}
+
+/// Operators of ONNX's early experimental days, and others that ONNX Runtime takes in ONNX's
+/// domain although no version of the standard (or only a later one) has them.
+const EXPERIMENTAL: &[&str] = &[
+    "ATen",
+    "Affine",
+    "ConstantFill",
+    "Crop",
+    "DynamicSlice",
+    "FusedGemm",
+    "GRUUnit",
+    "GivenTensorFill",
+    "ImageScaler",
+    "LayerNormalization",
+    "MeanVarianceNormalization",
+    "ParametricSoftplus",
+    "Scale",
+    "ScaledTanh",
+    "SimplifiedLayerNormalization",
+    "ThresholdedRelu",
+];
+
+/// What is known of an operator in a version of the operator set.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    Yes(Schema),
+    /// Exists, but nobody says how many inputs it takes.
+    Experimental,
+    /// Came with this later version.
+    Since(i64),
+    No,
+}
+
+fn table() -> &'static (Vec<Schema>, i64) {
+    static TABLE: OnceLock<(Vec<Schema>, i64)> = OnceLock::new();
+    TABLE.get_or_init(|| {
+        let rows: Vec<Schema> = include_str!("schemas.txt").lines().filter_map(row).collect();
+        let newest = rows.iter().map(|s| s.since).max().unwrap_or(1);
+        (rows, newest)
+    })
+}
+
+fn row(line: &'static str) -> Option<Schema> {
+    let mut cells = line.split(' ');
+    let name = cells.next().filter(|n| !n.starts_with('#'))?;
+    let since = cells.next()?.parse().ok()?;
+    let mut count = || match cells.next()? {
+        "-" => Some(usize::MAX),
+        n => n.parse().ok(),
+    };
+    let inputs = (count()?, count()?);
+    let outputs = (count()?, count()?);
+    Some(Schema { name, since, inputs, outputs, deprecated: cells.next()? == "1" })
+}
+
+/// The newest version of the operator set that has an operator of its own.
+pub(super) fn newest() -> i64 {
+    table().1
+}
+
+/// The operator in this version of ONNX's operator set.
+pub(super) fn find(name: &str, opset: i64) -> Known {
+    let rows = &table().0;
+    let from = rows.partition_point(|s| s.name < name);
+    let same = rows[from..].iter().take_while(|s| s.name == name);
+    match same.clone().filter(|s| s.since <= opset).last() {
+        Some(s) => Known::Yes(*s),
+        None if EXPERIMENTAL.contains(&name) => Known::Experimental,
+        None => same.map(|s| s.since).next().map_or(Known::No, Known::Since),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_whole_and_sorted() {
+        let lines = include_str!("schemas.txt").lines().filter(|l| !l.starts_with('#'));
+        assert_eq!(table().0.len(), lines.count());
+        assert!(table().0.is_sorted_by_key(|s| (s.name, s.since)));
+    }
+
+    #[test]
+    fn finds_the_version_that_applies() {
+        let Known::Yes(s) = find("Clip", 10) else { panic!() };
+        assert_eq!((s.since, s.inputs), (6, (1, 1)));
+        let Known::Yes(s) = find("Clip", 99) else { panic!() };
+        assert_eq!((s.since, s.inputs), (13, (1, 3)));
+        assert_eq!(find("Gelu", 13), Known::Since(20));
+        assert_eq!(find("Frobnicate", 13), Known::No);
+        assert_eq!(find("ImageScaler", 7), Known::Experimental);
+        let Known::Yes(s) = find("Upsample", 13) else { panic!() };
+        assert!(s.deprecated);
+    }
+}

@@ -1,0 +1,179 @@
+//! Bytes to be written, in pieces: what comes from the input is referred to, not copied.
+
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::tensor::Bytes;
+
+/// A piece.
+#[derive(Debug, Clone)]
+pub(super) enum Part {
+    Owned(Vec<u8>),
+    Shared(Bytes),
+    File { path: Arc<PathBuf>, offset: u64, len: u64 },
+}
+
+/// Pieces in order, and their length.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Rope {
+    parts: Vec<Part>,
+    len: u64,
+}
+
+/// Below this, copying is cheaper than referring.
+const SMALL: usize = 128;
+
+impl Rope {
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Appends a copy.
+    pub fn copy(&mut self, bytes: &[u8]) {
+        self.len += bytes.len() as u64;
+        match self.parts.last_mut() {
+            Some(Part::Owned(v)) => v.extend_from_slice(bytes),
+            _ => self.parts.push(Part::Owned(bytes.to_vec())),
+        }
+    }
+
+    /// Appends a reference.
+    pub fn share(&mut self, bytes: &Bytes) {
+        if bytes.len() < SMALL {
+            self.copy(bytes);
+        } else {
+            self.len += bytes.len() as u64;
+            self.parts.push(Part::Shared(bytes.clone()));
+        }
+    }
+
+    /// Appends a part of a file, which is read when it is written.
+    pub fn file(&mut self, path: Arc<PathBuf>, offset: u64, len: u64) {
+        self.len += len;
+        self.parts.push(Part::File { path, offset, len });
+    }
+
+    pub fn append(&mut self, other: Rope) {
+        for p in other.parts {
+            match p {
+                Part::Owned(v) => self.copy(&v),
+                p => {
+                    self.len += match &p {
+                        Part::Owned(v) => v.len() as u64,
+                        Part::Shared(s) => s.len() as u64,
+                        Part::File { len, .. } => *len,
+                    };
+                    self.parts.push(p);
+                }
+            }
+        }
+    }
+
+    pub fn varint(&mut self, mut v: u64) {
+        let mut buf = [0u8; 10];
+        let mut n = 0;
+        for b in &mut buf {
+            n += 1;
+            *b = (v & 0x7f) as u8;
+            v >>= 7;
+            if v == 0 {
+                break;
+            }
+            *b |= 0x80;
+        }
+        self.copy(&buf[..n]);
+    }
+
+    fn tag(&mut self, number: u32, wire: u32) {
+        self.varint(u64::from(number << 3 | wire));
+    }
+
+    /// A field of a whole number.
+    pub fn int(&mut self, number: u32, v: i64) {
+        self.tag(number, 0);
+        self.varint(v as u64);
+    }
+
+    /// A field of an `f32`.
+    pub fn float(&mut self, number: u32, v: f32) {
+        self.tag(number, 5);
+        self.copy(&v.to_le_bytes());
+    }
+
+    /// The start of a field of `len` bytes, which must follow.
+    pub fn head(&mut self, number: u32, len: u64) {
+        self.tag(number, 2);
+        self.varint(len);
+    }
+
+    /// A field of bytes, copied.
+    pub fn text(&mut self, number: u32, bytes: &[u8]) {
+        self.head(number, bytes.len() as u64);
+        self.copy(bytes);
+    }
+
+    /// A field of bytes, referred to.
+    pub fn bytes(&mut self, number: u32, bytes: &Bytes) {
+        self.head(number, bytes.len() as u64);
+        self.share(bytes);
+    }
+
+    /// A field that holds a message.
+    pub fn message(&mut self, number: u32, message: Rope) {
+        self.head(number, message.len);
+        self.append(message);
+    }
+
+    /// A StringStringEntryProto.
+    pub fn entry(&mut self, number: u32, key: &str, value: &str) {
+        let mut e = Rope::default();
+        e.text(1, key.as_bytes());
+        e.text(2, value.as_bytes());
+        self.message(number, e);
+    }
+
+    /// Writes all pieces.
+    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        for p in &self.parts {
+            match p {
+                Part::Owned(v) => out.write_all(v)?,
+                Part::Shared(s) => out.write_all(s)?,
+                Part::File { path, offset, len } => {
+                    let mut f = std::fs::File::open(path.as_path())?;
+                    f.seek(SeekFrom::Start(*offset))?;
+                    if io::copy(&mut f.take(*len), out)? != *len {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::wire::{Payload, fields_in};
+    use super::*;
+
+    #[test]
+    fn what_it_writes_is_read_back() {
+        let long = Bytes::from(vec![7u8; 300]);
+        let mut inner = Rope::default();
+        inner.bytes(9, &long);
+        let mut r = Rope::default();
+        r.int(1, -2);
+        r.float(2, 0.5);
+        r.message(3, inner);
+        let mut out = Vec::new();
+        r.write(&mut out).unwrap();
+        assert_eq!(out.len() as u64, r.len());
+        let got: Vec<_> = fields_in(&out, &(0..out.len())).map(Result::unwrap).collect();
+        assert_eq!(got[0].int(), Some(-2));
+        assert_eq!(got[1].payload, Payload::Fixed32(0.5f32.to_bits()));
+        let inner = got[2].bytes().unwrap();
+        let inner: Vec<_> = fields_in(&out, &inner).map(Result::unwrap).collect();
+        assert_eq!(&out[inner[0].bytes().unwrap()], &*long);
+    }
+}

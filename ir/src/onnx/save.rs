@@ -1,0 +1,111 @@
+//! Writing to files: never half, and never over data that the model still needs.
+
+use std::cell::RefCell;
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use super::encode::{Place, Spill};
+use super::error::{OnnxError, Result};
+use super::export::{LIMIT, model};
+use super::origin::Origin;
+use super::rope::Rope;
+use crate::graph::Graph;
+
+/// See [`super::save`].
+pub(super) fn save(g: &Graph, path: &Path) -> Result<()> {
+    let io = |source| OnnxError::Io { path: path.into(), source };
+    let parent = match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        _ => Path::new("."),
+    };
+    let dir = parent.canonicalize().map_err(io)?;
+    let Some(name) = path.file_name().and_then(|n| n.to_str()) else {
+        return Err(io(std::io::ErrorKind::InvalidFilename.into()));
+    };
+    let sources = sources(g);
+    let target = dir.join(name);
+    let is_source = |p: &Path| p.canonicalize().is_ok_and(|p| sources.contains(&p));
+    if is_source(&target) {
+        let what = format!("{} holds data of the model and cannot be its output", path.display());
+        return Err(OnnxError::Model(what));
+    }
+    let home = Origin::of(g).and_then(|o| o.dir.as_deref());
+    let same = sources.is_empty() || home == Some(&dir);
+    let place = Place { dir: Some(&dir), same, spill: None };
+    let rope = model(g, &place)?;
+    if rope.len() < LIMIT {
+        return put(&rope, &target).map_err(io);
+    }
+    drop(rope);
+    let data = (1..)
+        .map(|i| if i == 1 { format!("{name}.data") } else { format!("{name}.{i}.data") })
+        .find(|n| !is_source(&dir.join(n)))
+        .unwrap_or_default();
+    let spill = RefCell::new(Spill { name: data.clone(), data: Rope::default() });
+    let place = Place { dir: Some(&dir), same, spill: Some(spill) };
+    let rope = model(g, &place)?;
+    if rope.len() >= LIMIT {
+        return Err(OnnxError::TooLarge(rope.len()));
+    }
+    if let Some(s) = place.spill {
+        put(&s.into_inner().data, &dir.join(data)).map_err(io)?;
+    }
+    put(&rope, &target).map_err(io)
+}
+
+/// Files that hold data of the graph.
+fn sources(g: &Graph) -> std::collections::BTreeSet<PathBuf> {
+    let mut found = std::collections::BTreeSet::new();
+    super::each_tensor(g, &mut |t| {
+        if let crate::tensor::Data::External { path, .. } = t.data() {
+            found.insert(path.to_path_buf());
+        }
+    });
+    for f in g.functions.values() {
+        super::each_tensor(&f.body, &mut |t| {
+            if let crate::tensor::Data::External { path, .. } = t.data() {
+                found.insert(path.to_path_buf());
+            }
+        });
+    }
+    found
+}
+
+/// Writes a file beside the target, then renames it.
+fn put(rope: &Rope, target: &Path) -> std::io::Result<()> {
+    // Devices and pipes are written to, not replaced.
+    if fs::metadata(target).is_ok_and(|m| !m.is_file()) {
+        let mut out = OpenOptions::new().write(true).open(target)?;
+        rope.write(&mut out)?;
+        return out.flush();
+    }
+    let (file, temp) = create_beside(target)?;
+    let written = write_all(rope, file).and_then(|()| fs::rename(&temp, target));
+    if written.is_err() {
+        // The first error is the one to tell.
+        let _ = fs::remove_file(&temp);
+    }
+    written
+}
+
+fn write_all(rope: &Rope, file: File) -> std::io::Result<()> {
+    let mut out = BufWriter::with_capacity(1 << 20, file);
+    rope.write(&mut out)?;
+    let file = out.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+    file.sync_all()
+}
+
+fn create_beside(target: &Path) -> std::io::Result<(File, PathBuf)> {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let pid = std::process::id();
+    for i in 0..100 {
+        let temp = target.with_file_name(format!(".{name}.{pid}-{i}.tmp"));
+        match OpenOptions::new().write(true).create_new(true).open(&temp) {
+            Ok(f) => return Ok((f, temp)),
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Err(std::io::ErrorKind::AlreadyExists.into())
+}

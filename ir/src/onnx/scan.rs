@@ -1,0 +1,178 @@
+//! A first walk over the file, before anything is read from it: every message that ONNX defines is
+//! checked to be well-formed and not too deeply nested. What follows can then recurse safely.
+
+use super::error::{OnnxError, Result};
+use super::wire::{WireError, field};
+
+/// Messages in messages, as protobuf's own readers limit them.
+const MAX_DEPTH: usize = 100;
+
+/// A message of ONNX's schema that contains others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    Model,
+    Graph,
+    Node,
+    Attribute,
+    Tensor,
+    Sparse,
+    ValueInfo,
+    Type,
+    TensorType,
+    Nested,
+    Map,
+    Shape,
+    Function,
+    Annotation,
+    Training,
+    NodeDevices,
+    Sharding,
+    ShardedDim,
+    /// Contains no message.
+    Leaf,
+}
+
+/// The message in this field, if there is one.
+fn child(kind: Kind, number: u32) -> Option<Kind> {
+    use Kind::*;
+    Some(match (kind, number) {
+        (Model, 7) | (Attribute, 6 | 11) | (Training, 1 | 2) => Graph,
+        (Model, 8 | 14 | 26) | (Function, 9 | 14) => Leaf,
+        (Model, 20) => Training,
+        (Model, 25) => Function,
+        (Graph, 1) | (Function, 7) => Node,
+        (Graph, 5) | (Attribute, 5 | 10) | (Sparse, 1 | 2) => Tensor,
+        (Graph, 11..=13) | (Function, 12) => ValueInfo,
+        (Graph, 14) => Annotation,
+        (Graph, 15) | (Attribute, 22 | 23) => Sparse,
+        (Node, 5) | (Function, 11) => Attribute,
+        (Node, 10) => NodeDevices,
+        (Attribute, 14 | 15) | (ValueInfo, 2) | (Nested, 1) | (Map, 2) => Type,
+        (Type, 1 | 8) => TensorType,
+        (Type, 4 | 9) => Nested,
+        (Type, 5) => Map,
+        (Type, 7) => Leaf,
+        (TensorType, 2) => Shape,
+        (NodeDevices, 2) => Sharding,
+        (Sharding, 4) => ShardedDim,
+        (Shape, 1)
+        | (Graph, 16)
+        | (Training, 3 | 4)
+        | (Node, 9)
+        | (Tensor, 3 | 13 | 16)
+        | (ValueInfo, 4)
+        | (Annotation, 2)
+        | (Sharding, 3)
+        | (ShardedDim, 2) => Leaf,
+        _ => return None,
+    })
+}
+
+/// Checks the whole file.
+pub(super) fn scan(buf: &[u8]) -> Result<()> {
+    if buf.is_empty() {
+        return Err(OnnxError::NotOnnx("the file is empty"));
+    }
+    walk(buf).map_err(|e| match recognise(buf) {
+        Some(what) => OnnxError::NotOnnx(what),
+        None => e.into(),
+    })
+}
+
+fn walk(buf: &[u8]) -> std::result::Result<(), WireError> {
+    let mut open = vec![(Kind::Model, buf.len())];
+    let mut at = 0;
+    while let Some(&(kind, end)) = open.last() {
+        if at >= end {
+            open.pop();
+            continue;
+        }
+        let f = field(buf, at, end)?;
+        at = f.span.end;
+        if let (Some(inner), Some(r)) = (child(kind, f.number), f.bytes()) {
+            if open.len() >= MAX_DEPTH {
+                let what = "messages are nested more than 100 deep";
+                return Err(WireError { offset: f.span.start, what });
+            }
+            at = r.start;
+            open.push((inner, r.end));
+        }
+    }
+    Ok(())
+}
+
+/// Files that people mistake for models.
+fn recognise(buf: &[u8]) -> Option<&'static str> {
+    let text = buf.strip_prefix(b"\xef\xbb\xbf").unwrap_or(buf).trim_ascii_start();
+    let is = |p: &[u8]| text.get(..p.len()).is_some_and(|t| t.eq_ignore_ascii_case(p));
+    if is(b"version https://git-lfs") {
+        Some("it is a Git LFS pointer; fetch the file itself with `git lfs pull`")
+    } else if is(b"<!doctype") || is(b"<html") {
+        Some("it is an HTML page; the download probably failed")
+    } else if is(b"<") {
+        Some("it is an XML file")
+    } else if is(b"{") || is(b"[") {
+        Some("it is JSON; only the binary form is read")
+    } else if is(b"PK\x03\x04") {
+        Some("it is a zip archive (perhaps a PyTorch checkpoint)")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn message(b: &[u8]) -> String {
+        scan(b).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn recognises_what_is_no_model() {
+        assert!(message(b"").contains("empty"));
+        assert!(message(b"version https://git-lfs.github.com/spec/v1\n").contains("LFS"));
+        assert!(message(b"\n <!DOCTYPE html><html>").contains("HTML"));
+        assert!(message(b"{\"irVersion\": 8}").contains("JSON"));
+        assert!(message(b"PK\x03\x04....").contains("zip"));
+    }
+
+    #[test]
+    fn refuses_deep_nesting_wherever_it_is() {
+        let wrap = |tag: u8, inner: &[u8]| {
+            let mut outer = vec![tag];
+            let mut n = inner.len();
+            while n >= 0x80 {
+                outer.push((n & 0x7f) as u8 | 0x80);
+                n >>= 7;
+            }
+            outer.push(n as u8);
+            outer.extend_from_slice(inner);
+            outer
+        };
+        // A graph in an attribute of a node of a graph, again and again.
+        let mut b = Vec::new();
+        for i in 0..300 {
+            b = wrap([0x32, 0x2a, 0x0a][i % 3], &b);
+        }
+        b = wrap(0x3a, &b);
+        assert!(message(&b).contains("100 deep"), "{}", message(&b));
+    }
+
+    #[test]
+    fn gives_the_byte() {
+        // A model whose graph holds a node with field number 0.
+        assert_eq!(
+            message(&[0x3a, 4, 0x0a, 2, 0x00, 0x00]),
+            "broken file, at byte 4: field number 0 does not exist"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(b in proptest::collection::vec(any::<u8>(), 0..500)) {
+            let _ = scan(&b);
+        }
+    }
+}
