@@ -1,1 +1,6 @@
-//! x
+//! Backends of graph-opt: what executes graphs, to compare what passes made of them.
+
+mod backend;
+pub mod cpu;
+
+pub use backend::{Backend, Executable, PrepareError, RunError, Unsupported};

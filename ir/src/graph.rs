@@ -248,6 +248,11 @@ impl Graph {
         self.edits
     }
 
+    /// A key that sorts nodes by when they run.
+    pub fn position(&self, node: NodeId) -> u64 {
+        self.node(node).order
+    }
+
     /// Whether `a` runs before `b`.
     pub fn runs_before(&self, a: NodeId, b: NodeId) -> bool {
         self.node(a).order < self.node(b).order

@@ -21,6 +21,7 @@ mod shape;
 pub mod spec;
 pub mod tensor;
 pub mod text;
+pub mod verify;
 pub mod window;
 
 pub use build::Builder;

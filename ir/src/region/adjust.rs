@@ -117,7 +117,7 @@ fn windowed(
 }
 
 /// Gives the operator explicit windows instead of whatever it had.
-fn set_windows(op: &mut Op, windows: &[Window], groups: i64) {
+pub(super) fn set_windows(op: &mut Op, windows: &[Window], groups: i64) {
     let begins = windows.iter().map(|w| w.begin);
     let pads: Vec<i64> = begins.chain(windows.iter().map(|w| w.end)).collect();
     let pads = pads.iter().any(|&p| p != 0).then_some(pads);

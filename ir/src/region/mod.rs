@@ -6,6 +6,7 @@
 //! from the others. Tiling, fusing, device splits, costs and proofs all read this.
 
 mod adjust;
+mod normal;
 mod relations;
 mod reshape;
 
@@ -15,6 +16,7 @@ use crate::rule::{Ctx, RuleError};
 use crate::tensor::Tensor;
 use crate::window::{self, Span, Window};
 
+pub use normal::{normal_form, whole_of};
 pub use relations::relations;
 
 /// A region of a tensor: a span along each axis, or `None` for the whole axis, whatever its extent.
@@ -67,6 +69,19 @@ pub enum Relation {
         /// Neighbours on either side that interpolation reads.
         halo: i64,
     },
+}
+
+impl Relation {
+    /// The output axis that it relates to.
+    pub fn output(&self) -> Option<usize> {
+        match *self {
+            Self::Same(o) | Self::Window(o, _) | Self::Transposed(o, _) => Some(o),
+            Self::Block { out, .. } | Self::Affine { out, .. } | Self::Scaled { out, .. } => {
+                Some(out)
+            }
+            Self::Broadcast | Self::Whole | Self::Contract(_) => None,
+        }
+    }
 }
 
 /// How an operator's operands relate to one of its results.

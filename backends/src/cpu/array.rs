@@ -1,0 +1,340 @@
+//! Tensors at run time: elements in vectors of their type, shared so that nothing is copied that
+//! only changes its name or shape.
+
+use std::sync::Arc;
+
+use graph_opt_ir::tensor::{Data, TensorError};
+use graph_opt_ir::{DType, Tensor};
+use half::{bf16, f16};
+
+use super::field::{Fp, Key};
+use crate::RunError;
+
+macro_rules! buffers {
+    ($($variant:ident $t:ty;)*) => {
+        /// Elements of an array.
+        #[derive(Clone, Debug)]
+        pub(crate) enum Buf {
+            $($variant(Arc<Vec<$t>>),)*
+            Bool(Arc<Vec<bool>>),
+            Str(Arc<Vec<Vec<u8>>>),
+            Field(Arc<Vec<Fp>>),
+        }
+
+        $(impl Element for $t {
+            const DTYPE: DType = DType::$variant;
+            fn wrap(v: Vec<Self>) -> Buf {
+                Buf::$variant(Arc::new(v))
+            }
+            fn peek(b: &Buf) -> Option<&[Self]> {
+                match b { Buf::$variant(v) => Some(v), _ => None }
+            }
+            fn unshared(b: &mut Buf) -> Option<&mut [Self]> {
+                match b { Buf::$variant(v) => Arc::get_mut(v).map(Vec::as_mut_slice), _ => None }
+            }
+        })*
+
+        /// Runs the body with the vector of whatever type.
+        macro_rules! on_any {
+            ($buf:expr, $v:ident => $body:expr) => {
+                match $buf {
+                    $($crate::cpu::array::Buf::$variant($v) => $body,)*
+                    $crate::cpu::array::Buf::Bool($v) => $body,
+                    $crate::cpu::array::Buf::Str($v) => $body,
+                    $crate::cpu::array::Buf::Field($v) => $body,
+                }
+            };
+        }
+
+        impl Array {
+            /// From a tensor of the graph; packed 4- and 2-bit elements are unpacked.
+            pub(crate) fn of(t: &Tensor) -> Result<Self, RunError> {
+                let dims: Option<Vec<usize>> =
+                    t.dims().iter().map(|&d| usize::try_from(d).ok()).collect();
+                let dims = dims.ok_or_else(|| TensorError::Overflow(t.dims().to_vec()))?;
+                let data = match (t.dtype(), t.data()) {
+                    (_, Data::Strings(s)) => Buf::Str(s.clone()),
+                    $((DType::$variant, _) => <$t as Element>::wrap(from_bytes(&t.bytes()?)),)*
+                    (DType::Bool, _) => {
+                        Buf::Bool(Arc::new(t.bytes()?.iter().map(|&b| b != 0).collect()))
+                    }
+                    (d @ (DType::I4 | DType::I2), _) => {
+                        let n = dims.iter().product();
+                        let u = unpack(&t.bytes()?, d.bits(), n);
+                        let shift = 8 - d.bits();
+                        let signed = u.into_iter().map(|x| ((x << shift) as i8) >> shift);
+                        Buf::I8(Arc::new(signed.collect()))
+                    }
+                    (d @ (DType::U4 | DType::U2 | DType::F4E2M1), _) => {
+                        let n = dims.iter().product();
+                        Buf::U8(Arc::new(unpack(&t.bytes()?, d.bits(), n)))
+                    }
+                    (d, _) if d.bits() == 8 => Buf::U8(Arc::new(t.bytes()?.to_vec())),
+                    (d, _) => return Err(RunError::Unsupported(format!("{d} tensors"))),
+                };
+                Ok(Self { dims, dtype: t.dtype(), data })
+            }
+
+            /// As a tensor of the graph.
+            pub(crate) fn tensor(&self) -> Result<Tensor, RunError> {
+                let dims = self.dims.iter().map(|&d| d as u64).collect();
+                let data = match &self.data {
+                    Buf::Str(s) => Data::Strings(s.clone()),
+                    Buf::Bool(v) => {
+                        Data::Bytes(v.iter().map(|&b| u8::from(b)).collect::<Vec<_>>().into())
+                    }
+                    Buf::Field(_) => {
+                        return Err(RunError::NotInField("bytes of a tensor".into()));
+                    }
+                    Buf::U8(v) if self.dtype.bits() < 8 => {
+                        Data::Bytes(pack(v.iter().copied(), self.dtype.bits()).into())
+                    }
+                    Buf::I8(v) if self.dtype.bits() < 8 => {
+                        Data::Bytes(pack(v.iter().map(|&x| x as u8), self.dtype.bits()).into())
+                    }
+                    $(Buf::$variant(v) => Data::Bytes(to_bytes(v).into()),)*
+                };
+                Ok(Tensor::new(self.dtype, dims, data)?)
+            }
+        }
+    };
+}
+
+buffers! {
+    F32 f32; F64 f64; F16 f16; BF16 bf16;
+    I8 i8; I16 i16; I32 i32; I64 i64;
+    U8 u8; U16 u16; U32 u32; U64 u64;
+}
+pub(crate) use on_any;
+
+/// Runs the body with the vector if its elements are numbers of a native type or of the field.
+macro_rules! on_number {
+    ($buf:expr, $v:ident => $body:expr, else $other:expr) => {
+        match $buf {
+            $crate::cpu::array::Buf::F32($v) => $body,
+            $crate::cpu::array::Buf::F64($v) => $body,
+            $crate::cpu::array::Buf::Field($v) => $body,
+            $crate::cpu::array::Buf::I8($v) => $body,
+            $crate::cpu::array::Buf::I16($v) => $body,
+            $crate::cpu::array::Buf::I32($v) => $body,
+            $crate::cpu::array::Buf::I64($v) => $body,
+            $crate::cpu::array::Buf::U8($v) => $body,
+            $crate::cpu::array::Buf::U16($v) => $body,
+            $crate::cpu::array::Buf::U32($v) => $body,
+            $crate::cpu::array::Buf::U64($v) => $body,
+            _ => $other,
+        }
+    };
+}
+pub(crate) use on_number;
+
+/// A type of elements.
+pub(crate) trait Element: Clone + Default + Send + Sync + PartialEq + 'static {
+    /// Its name in graphs. What stands for floats in the field counts as `F32`.
+    const DTYPE: DType;
+    fn wrap(v: Vec<Self>) -> Buf;
+    fn peek(b: &Buf) -> Option<&[Self]>;
+    /// The elements, if nobody else holds them.
+    fn unshared(b: &mut Buf) -> Option<&mut [Self]>;
+}
+
+macro_rules! element {
+    ($variant:ident, $t:ty, $dtype:ident) => {
+        impl Element for $t {
+            const DTYPE: DType = DType::$dtype;
+            fn wrap(v: Vec<Self>) -> Buf {
+                Buf::$variant(Arc::new(v))
+            }
+            fn peek(b: &Buf) -> Option<&[Self]> {
+                match b {
+                    Buf::$variant(v) => Some(v),
+                    _ => None,
+                }
+            }
+            fn unshared(b: &mut Buf) -> Option<&mut [Self]> {
+                match b {
+                    Buf::$variant(v) => Arc::get_mut(v).map(Vec::as_mut_slice),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+element!(Bool, bool, Bool);
+element!(Str, Vec<u8>, String);
+element!(Field, Fp, F32);
+
+/// A tensor at run time.
+#[derive(Clone, Debug)]
+pub(crate) struct Array {
+    pub dims: Vec<usize>,
+    /// What the graph calls the elements. It differs from the buffer's type in the field, and for
+    /// types that are narrower than a byte or that nothing computes with.
+    pub dtype: DType,
+    pub data: Buf,
+}
+
+impl Array {
+    /// Of these elements, which must be as many as the shape has.
+    pub fn new<T: Element>(dims: Vec<usize>, v: Vec<T>) -> Self {
+        debug_assert_eq!(dims.iter().product::<usize>(), v.len());
+        Self { dims, dtype: T::DTYPE, data: T::wrap(v) }
+    }
+
+    pub fn len(&self) -> usize {
+        self.dims.iter().product()
+    }
+
+    pub fn rank(&self) -> usize {
+        self.dims.len()
+    }
+
+    /// The same elements in another shape of as many.
+    pub fn reshaped(self, dims: Vec<usize>) -> Result<Self, RunError> {
+        let n = dims.iter().try_fold(1usize, |a, &d| a.checked_mul(d));
+        if n != Some(self.len()) {
+            return Err(RunError::Invalid(format!("{:?} does not fit {dims:?}", self.dims)));
+        }
+        Ok(Self { dims, ..self })
+    }
+
+    pub fn is_field(&self) -> bool {
+        matches!(self.data, Buf::Field(_))
+    }
+
+    /// The elements, if the buffer and the graph agree that they are of this type.
+    pub fn get<T: Element>(&self) -> Result<&[T], RunError> {
+        T::peek(&self.data).ok_or_else(|| {
+            RunError::Invalid(format!("{} tensor where {} was expected", self.dtype, T::DTYPE))
+        })
+    }
+
+    /// Bytes of the elements in memory, strings without their text.
+    pub fn bytes(&self) -> u64 {
+        fn size<T>(v: &[T]) -> u64 {
+            size_of_val(v) as u64
+        }
+        on_any!(&self.data, v => size(v))
+    }
+
+    /// Whether it is of a kind that operators compute with: not one of the carried types.
+    pub fn is_computable(&self) -> bool {
+        use DType::*;
+        !matches!(
+            self.dtype,
+            F8E4M3FN | F8E4M3FNUZ | F8E5M2 | F8E5M2FNUZ | F4E2M1 | F8E8M0 | U4 | I4 | U2 | I2
+        )
+    }
+
+    /// Elements as `i64` where they are whole numbers or bool.
+    pub fn to_i64s(&self) -> Result<Vec<i64>, RunError> {
+        Ok(match &self.data {
+            Buf::I64(v) => v.to_vec(),
+            Buf::I32(v) => v.iter().map(|&x| x.into()).collect(),
+            Buf::I16(v) => v.iter().map(|&x| x.into()).collect(),
+            Buf::I8(v) => v.iter().map(|&x| x.into()).collect(),
+            Buf::U32(v) => v.iter().map(|&x| x.into()).collect(),
+            Buf::U16(v) => v.iter().map(|&x| x.into()).collect(),
+            Buf::U8(v) => v.iter().map(|&x| x.into()).collect(),
+            Buf::U64(v) => v.iter().map(|&x| i64::try_from(x).unwrap_or(i64::MAX)).collect(),
+            Buf::Bool(v) => v.iter().map(|&x| x.into()).collect(),
+            _ => {
+                return Err(RunError::Invalid(format!(
+                    "{} tensor where whole numbers were expected",
+                    self.dtype
+                )));
+            }
+        })
+    }
+
+    /// Elements as `f64` where they are native numbers.
+    pub fn to_f64s(&self) -> Result<Vec<f64>, RunError> {
+        Ok(match &self.data {
+            Buf::F32(v) => v.iter().map(|&x| x.into()).collect(),
+            Buf::F64(v) => v.to_vec(),
+            Buf::F16(v) => v.iter().map(|x| x.to_f64()).collect(),
+            Buf::BF16(v) => v.iter().map(|x| x.to_f64()).collect(),
+            Buf::U64(v) => v.iter().map(|&x| x as f64).collect(),
+            Buf::Field(_) => {
+                return Err(RunError::NotInField("a value that must be a known number".into()));
+            }
+            _ => self.to_i64s()?.into_iter().map(|x| x as f64).collect(),
+        })
+    }
+
+    /// In the field, if it is of a floating-point type.
+    pub fn embedded(self, k: Key) -> Self {
+        if !matches!(self.data, Buf::F32(_) | Buf::F64(_) | Buf::F16(_) | Buf::BF16(_)) {
+            return self;
+        }
+        let v = self.to_f64s().unwrap_or_default();
+        let data = Buf::Field(Arc::new(v.into_iter().map(|x| k.embed(x)).collect()));
+        Self { data, ..self }
+    }
+
+    /// 16-bit floats as `f32`; all else as it is.
+    pub fn widened(self) -> Self {
+        let v = match &self.data {
+            Buf::F16(v) => v.iter().map(|x| x.to_f32()).collect(),
+            Buf::BF16(v) => v.iter().map(|x| x.to_f32()).collect(),
+            _ => return self,
+        };
+        Self::new(self.dims, v)
+    }
+
+    /// `f32` rounded to this 16-bit type; all else as it is.
+    pub fn narrowed(self, to: DType) -> Self {
+        match (&self.data, to) {
+            (Buf::F32(v), DType::F16) => {
+                let v = v.iter().map(|&x| f16::from_f32(x)).collect();
+                Self::new(self.dims, v)
+            }
+            (Buf::F32(v), DType::BF16) => {
+                let v = v.iter().map(|&x| bf16::from_f32(x)).collect();
+                Self::new(self.dims, v)
+            }
+            (Buf::Field(_), _) => Self { dtype: to, ..self },
+            _ => self,
+        }
+    }
+}
+
+/// Elements of these little-endian bytes.
+fn from_bytes<T: bytemuck::Pod>(b: &[u8]) -> Vec<T> {
+    let mut v = vec![T::zeroed(); b.len() / size_of::<T>()];
+    let used = size_of_val(v.as_slice());
+    bytemuck::cast_slice_mut::<T, u8>(&mut v).copy_from_slice(&b[..used]);
+    if cfg!(target_endian = "big") {
+        swap(&mut v);
+    }
+    v
+}
+
+fn to_bytes<T: bytemuck::Pod>(v: &[T]) -> Vec<u8> {
+    let mut bytes = bytemuck::cast_slice(v).to_vec();
+    if cfg!(target_endian = "big") {
+        bytes.chunks_exact_mut(size_of::<T>()).for_each(<[u8]>::reverse);
+    }
+    bytes
+}
+
+fn swap<T: bytemuck::Pod>(v: &mut [T]) {
+    let n = size_of::<T>();
+    bytemuck::cast_slice_mut::<T, u8>(v).chunks_exact_mut(n).for_each(<[u8]>::reverse);
+}
+
+fn unpack(b: &[u8], bits: usize, n: usize) -> Vec<u8> {
+    let per = 8 / bits;
+    let mask = (1u8 << bits) - 1;
+    (0..n).map(|i| (b[i / per] >> (bits * (i % per))) & mask).collect()
+}
+
+fn pack(v: impl ExactSizeIterator<Item = u8>, bits: usize) -> Vec<u8> {
+    let per = 8 / bits;
+    let mask = (1u8 << bits) - 1;
+    let mut out = vec![0; v.len().div_ceil(per)];
+    for (i, x) in v.enumerate() {
+        out[i / per] |= (x & mask) << (bits * (i % per));
+    }
+    out
+}

@@ -1,0 +1,136 @@
+//! What a kernel sees of its node: operator, operands, limits.
+
+use graph_opt_ir::{DType, Op};
+
+use super::array::{Array, Element};
+use super::field::Key;
+use super::gemm::How;
+use super::simd::Level;
+use crate::RunError;
+
+/// Shorthand for an error about operands or attributes.
+macro_rules! invalid {
+    ($($arg:tt)*) => { return Err($crate::RunError::Invalid(format!($($arg)*))) };
+}
+pub(crate) use invalid;
+
+/// Shorthand for an error about what is valid but not implemented.
+macro_rules! unsupported {
+    ($($arg:tt)*) => { return Err($crate::RunError::Unsupported(format!($($arg)*))) };
+}
+pub(crate) use unsupported;
+
+pub(crate) type Outputs = Result<Vec<Array>, RunError>;
+
+/// What holds for a whole run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Env {
+    pub threads: usize,
+    pub fused: bool,
+    pub level: Level,
+    /// Draws the functions of the finite field.
+    pub key: Key,
+    /// Bytes that may be allocated: the limit less what is live.
+    pub room: u64,
+}
+
+impl Env {
+    pub fn how(&self) -> How {
+        How { threads: self.threads, fused: self.fused, level: self.level }
+    }
+}
+
+/// One node at run time.
+pub(crate) struct Cx<'a> {
+    pub op: &'a Op,
+    pub opset: i64,
+    pub inputs: Vec<Option<Array>>,
+    pub outputs: usize,
+    pub env: Env,
+}
+
+impl Cx<'_> {
+    pub fn key(&self) -> Key {
+        self.env.key
+    }
+
+    /// The operand, if it is there.
+    pub fn opt(&self, i: usize) -> Option<&Array> {
+        self.inputs.get(i)?.as_ref()
+    }
+
+    pub fn input(&self, i: usize) -> Result<&Array, RunError> {
+        self.opt(i).ok_or_else(|| RunError::Invalid(format!("operand {i} is missing")))
+    }
+
+    /// The operand, no longer available afterwards; unshared if this node is its last reader.
+    pub fn take(&mut self, i: usize) -> Result<Array, RunError> {
+        let a = self.inputs.get_mut(i).and_then(Option::take);
+        a.ok_or_else(|| RunError::Invalid(format!("operand {i} is missing")))
+    }
+
+    /// Elements of a whole-number operand.
+    pub fn ints(&self, i: usize) -> Result<Vec<i64>, RunError> {
+        self.input(i)?.to_i64s()
+    }
+
+    /// Elements of a whole-number operand, if it is there.
+    pub fn opt_ints(&self, i: usize) -> Result<Option<Vec<i64>>, RunError> {
+        self.opt(i).map(Array::to_i64s).transpose()
+    }
+
+    /// The single element of an operand.
+    pub fn int(&self, i: usize) -> Result<i64, RunError> {
+        match self.ints(i)?[..] {
+            [x] => Ok(x),
+            ref v => invalid!("operand {i} has {} elements instead of one", v.len()),
+        }
+    }
+
+    /// Number of elements of a shape, after checking that there is room for them.
+    pub fn room<T: Element>(&self, dims: &[usize]) -> Result<usize, RunError> {
+        room(self.env.room, dims, size_of::<T>())
+    }
+
+    /// A vector for a tensor of this shape.
+    pub fn zeros<T: Element>(&self, dims: &[usize]) -> Result<Vec<T>, RunError> {
+        Ok(vec![T::default(); self.room::<T>(dims)?])
+    }
+}
+
+fn room(left: u64, dims: &[usize], size: usize) -> Result<usize, RunError> {
+    let n = dims.iter().try_fold(1usize, |a, &d| a.checked_mul(d));
+    let bytes = n.and_then(|n| n.checked_mul(size.max(1)));
+    match (n, bytes) {
+        (Some(n), Some(b)) if b as u64 <= left => Ok(n),
+        _ => Err(RunError::TooLarge {
+            what: "tensor",
+            elements: n.map_or(u64::MAX, |n| n as u64),
+            left,
+        }),
+    }
+}
+
+/// The axis as an index below `rank`.
+pub(crate) fn axis_of(axis: i64, rank: usize) -> Result<usize, RunError> {
+    Ok(graph_opt_ir::rule::axis_of(axis, rank)?)
+}
+
+/// An extent from a file.
+pub(crate) fn extent(x: i64) -> Result<usize, RunError> {
+    usize::try_from(x).map_err(|_| RunError::Invalid(format!("{x} cannot be an extent")))
+}
+
+/// The element type that an attribute names.
+pub(crate) fn dtype_of(code: i64) -> Result<DType, RunError> {
+    DType::from_onnx(code).ok_or_else(|| RunError::Invalid(format!("{code} is no element type")))
+}
+
+/// Distances in memory of neighbours along each axis, row-major.
+pub(crate) fn strides(dims: &[usize]) -> Vec<usize> {
+    let mut s = vec![1usize; dims.len()];
+    for i in (1..dims.len()).rev() {
+        s[i - 1] = s[i].saturating_mul(dims[i]);
+    }
+    s
+}

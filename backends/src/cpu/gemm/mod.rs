@@ -1,0 +1,303 @@
+//! Matrix product in `f32`, with the same bits whatever the blocking and the number of threads.
+//!
+//! Every element of the product is one left fold over k from +0, rounded once a step if fused.
+//! Blocks of k take up the accumulators where the last one left them; partial sums are never
+//! added. Only rows and columns are spread over vectors and threads.
+#![allow(unsafe_code)] // Threads write disjoint tiles of one matrix.
+
+mod kernel;
+
+use std::ops::Range;
+
+use super::simd::{Level, vectorised};
+use kernel::{HALF, MR, NR};
+
+/// Depth of a block: a panel of B of this depth fits the first-level cache.
+const KC: usize = 256;
+/// Columns of a block: a block of B fits the second-level cache.
+const NC: usize = 1024;
+
+/// The right operand, which gives its blocks in packed form.
+pub(crate) trait Columns: Sync {
+    /// Writes the rows `k` of the columns `n` into `dst`, row after row of `width` elements, of
+    /// which those beyond the columns become 0.
+    fn pack(&self, k: Range<usize>, n: Range<usize>, width: usize, dst: &mut [f32]);
+}
+
+/// A matrix in memory: element (row, column) at `row * rows + column * columns`.
+#[derive(Clone, Copy)]
+pub(crate) struct Strided<'a> {
+    pub data: &'a [f32],
+    pub row: usize,
+    pub column: usize,
+}
+
+impl Columns for Strided<'_> {
+    fn pack(&self, k: Range<usize>, n: Range<usize>, width: usize, dst: &mut [f32]) {
+        let cols = n.len();
+        if self.column == 1 {
+            for (row, k) in dst.chunks_exact_mut(width).zip(k) {
+                let at = k * self.row + n.start;
+                row[..cols].copy_from_slice(&self.data[at..at + cols]);
+                row[cols..].fill(0.0);
+            }
+            return;
+        }
+        vectorised(|| {
+            for (j, n) in n.enumerate() {
+                for (i, k) in k.clone().enumerate() {
+                    dst[i * width + j] = self.data[k * self.row + n * self.column];
+                }
+            }
+            for row in dst.chunks_exact_mut(width) {
+                row[cols..].fill(0.0);
+            }
+        });
+    }
+}
+
+/// The left operand in packed form: for each block of k, panels of up to `MR` rows, k by k.
+pub(crate) struct Rows {
+    m: usize,
+    k: usize,
+    data: Vec<f32>,
+}
+
+impl Rows {
+    /// Packs an `m` by `k` matrix.
+    pub(crate) fn pack(a: Strided<'_>, m: usize, k: usize) -> Self {
+        let mut data = vec![0.0; m * k];
+        let mut at = 0;
+        for k0 in (0..k).step_by(KC) {
+            let kc = KC.min(k - k0);
+            for m0 in (0..m).step_by(MR) {
+                let rows = MR.min(m - m0);
+                let dst = &mut data[at..at + rows * kc];
+                for i in 0..rows {
+                    let from = &a.data[(m0 + i) * a.row + k0 * a.column..];
+                    for j in 0..kc {
+                        dst[j * rows + i] = from[j * a.column];
+                    }
+                }
+                at += rows * kc;
+            }
+        }
+        Self { m, k, data }
+    }
+
+    fn panel(&self, k0: usize, m0: usize) -> &[f32] {
+        let kc = KC.min(self.k - k0);
+        let rows = MR.min(self.m - m0);
+        let at = k0 * self.m + m0 * kc;
+        &self.data[at..at + rows * kc]
+    }
+}
+
+/// What is done with a finished element, by its row.
+#[derive(Clone, Copy)]
+pub(crate) enum Finish<'a> {
+    Nothing,
+    AddRow(&'a [f32]),
+}
+
+struct Out(*mut f32);
+// SAFETY: threads write disjoint tiles through it.
+unsafe impl Sync for Out {}
+
+/// How to run: numbers of threads, rounding, instructions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct How {
+    pub threads: usize,
+    pub fused: bool,
+    pub level: Level,
+}
+
+/// `c = a * b`, where `c` has `n` columns, its rows following each other.
+pub(crate) fn gemm(
+    a: &Rows,
+    b: &dyn Columns,
+    n: usize,
+    c: &mut [f32],
+    finish: Finish<'_>,
+    how: How,
+) {
+    let m = a.m;
+    assert_eq!(c.len(), m * n);
+    if m == 0 || n == 0 {
+        return;
+    }
+    let out = Out(c.as_mut_ptr());
+    // Threads share the longer side in whole tiles.
+    let work = m as u64 * n as u64 * a.k as u64;
+    let threads = how.threads.clamp(1, 1 + (work >> 18) as usize);
+    let (tiles_m, tiles_n) = (m.div_ceil(MR), n.div_ceil(NR));
+    let by_n = tiles_n >= tiles_m;
+    let tiles = if by_n { tiles_n } else { tiles_m };
+    let threads = threads.min(tiles);
+    let part = |i: usize| {
+        let (lo, hi) = (tiles * i / threads, tiles * (i + 1) / threads);
+        if by_n { (0..m, lo * NR..n.min(hi * NR)) } else { (lo * MR..m.min(hi * MR), 0..n) }
+    };
+    let run = |i: usize| {
+        let (ms, ns) = part(i);
+        // SAFETY: the parts are disjoint and lie within `c`, which is borrowed until all end.
+        unsafe {
+            if how.fused {
+                block::<true>(a, b, ms, ns, n, &out, finish, how.level);
+            } else {
+                block::<false>(a, b, ms, ns, n, &out, finish, how.level);
+            }
+        }
+    };
+    if threads == 1 {
+        return run(0);
+    }
+    std::thread::scope(|s| {
+        for i in 1..threads {
+            let run = &run;
+            s.spawn(move || run(i));
+        }
+        run(0);
+    });
+}
+
+/// The rows `ms` and columns `ns` of the product.
+///
+/// # Safety
+/// `c` must have all rows of the product with `ldc` columns, and nobody else may touch this part.
+#[allow(clippy::too_many_arguments)]
+unsafe fn block<const FUSED: bool>(
+    a: &Rows,
+    b: &dyn Columns,
+    ms: Range<usize>,
+    ns: Range<usize>,
+    ldc: usize,
+    c: &Out,
+    finish: Finish<'_>,
+    level: Level,
+) {
+    let mut packed = vec![0f32; KC.min(a.k) * NC.min(ns.len().next_multiple_of(HALF))];
+    for n0 in ns.clone().step_by(NC) {
+        let n1 = ns.end.min(n0 + NC);
+        // An empty sum is 0, and still goes through one block.
+        for k0 in (0..a.k.max(1)).step_by(KC) {
+            let kc = KC.min(a.k - k0);
+            let mut at = 0;
+            for j in (n0..n1).step_by(NR) {
+                let width = if n1 - j > HALF { NR } else { HALF };
+                let dst = &mut packed[at..at + kc * width];
+                b.pack(k0..k0 + kc, j..n1.min(j + NR), width, dst);
+                at += kc * width;
+            }
+            let last = k0 + kc == a.k;
+            for i in ms.clone().step_by(MR) {
+                let rows = MR.min(a.m - i);
+                let pa = a.panel(k0, i);
+                let mut at = 0;
+                for j in (n0..n1).step_by(NR) {
+                    let width = if n1 - j > HALF { NR } else { HALF };
+                    let cols = width.min(n1 - j);
+                    let pb = &packed[at..at + kc * width];
+                    at += kc * width;
+                    // SAFETY: the tile lies within this part; both panels have `kc` rows.
+                    unsafe {
+                        let c = c.0.add(i * ldc + j);
+                        let (pa, pb) = (pa.as_ptr(), pb.as_ptr());
+                        let first = k0 == 0;
+                        if cols == width {
+                            kernel::tile::<FUSED>(level, rows, width, kc, pa, pb, c, ldc, first);
+                        } else {
+                            edge::<FUSED>(level, rows, width, cols, kc, pa, pb, c, ldc, first);
+                        }
+                        if last && let Finish::AddRow(bias) = finish {
+                            for (r, &x) in bias[i..i + rows].iter().enumerate() {
+                                let row = std::slice::from_raw_parts_mut(c.add(r * ldc), cols);
+                                row.iter_mut().for_each(|v| *v += x);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A tile that is cut off at the right: computed whole beside the matrix.
+///
+/// # Safety
+/// As [`kernel::tile`], with only `cols` columns of `c`.
+#[allow(clippy::too_many_arguments)]
+unsafe fn edge<const FUSED: bool>(
+    level: Level,
+    rows: usize,
+    width: usize,
+    cols: usize,
+    kc: usize,
+    a: *const f32,
+    b: *const f32,
+    c: *mut f32,
+    ldc: usize,
+    first: bool,
+) {
+    let mut whole = [0f32; MR * NR];
+    // SAFETY: `whole` has room for `MR` rows of `width`; of `c` only `cols` columns are touched.
+    unsafe {
+        for r in 0..rows {
+            let row = std::slice::from_raw_parts(c.add(r * ldc), cols);
+            whole[r * width..r * width + cols].copy_from_slice(row);
+        }
+        kernel::tile::<FUSED>(level, rows, width, kc, a, b, whole.as_mut_ptr(), width, first);
+        for r in 0..rows {
+            let row = std::slice::from_raw_parts_mut(c.add(r * ldc), cols);
+            row.copy_from_slice(&whole[r * width..r * width + cols]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(n: usize, seed: u64) -> Vec<f32> {
+        let key = crate::cpu::field::Key(seed);
+        (0..n).map(|i| (key.with(i as u64).0 >> 40) as f32 / 8e6 - 1.0).collect()
+    }
+
+    #[test]
+    fn all_kernels_threads_and_a_plain_loop_have_the_same_bits() {
+        for (m, n, k) in [(1, 1, 1), (13, 33, 7), (5, 100, 300), (30, 17, 513), (64, 49, 600)] {
+            let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
+            let rows = Rows::pack(Strided { data: &a, row: k, column: 1 }, m, k);
+            let mut bt = vec![0.0; k * n];
+            for i in 0..k * n {
+                bt[(i % n) * k + i / n] = b[i];
+            }
+            let views =
+                [Strided { data: &b, row: n, column: 1 }, Strided { data: &bt, row: 1, column: k }];
+            for fused in [true, false] {
+                let mut want = vec![0.0f32; m * n];
+                for i in 0..m * n {
+                    for l in 0..k {
+                        let (x, y) = (a[i / n * k + l], b[l * n + i % n]);
+                        want[i] = if fused { x.mul_add(y, want[i]) } else { x * y + want[i] };
+                    }
+                }
+                let mut levels = vec![Level::Portable, Level::best()];
+                #[cfg(target_arch = "x86_64")]
+                if Level::best() == Level::Avx512 {
+                    levels.push(Level::Avx2);
+                }
+                for level in levels {
+                    for threads in [1, 2, 3] {
+                        for v in views {
+                            let mut c = vec![1.0; m * n];
+                            let how = How { threads, fused, level };
+                            gemm(&rows, &v, n, &mut c, Finish::Nothing, how);
+                            assert_eq!(c, want, "{m} {n} {k} {how:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

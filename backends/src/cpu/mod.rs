@@ -1,0 +1,201 @@
+//! The reference interpreter.
+//!
+//! # Design
+//! Every output element is one left-to-right fold over its reduction, in ascending order, from
+//! +0, one rounding step at a time: `fma(a, b, acc)`, or `acc + a * b` in the unfused mode. So a
+//! tile has the bits of the same part of the whole, and the number of threads and the kind of
+//! machine do not matter. Kernels are written once over the type of the elements; one type is
+//! the finite field of integers modulo 2^61 - 1 ([`run_field`]), in which there is no rounding at
+//! all.
+
+mod array;
+mod cx;
+mod field;
+mod gemm;
+mod math;
+mod ops;
+mod run;
+mod scalar;
+mod simd;
+mod threads;
+
+use std::sync::Arc;
+
+use graph_opt_ir::{DType, Graph, Op, Tensor, ValueId};
+
+use crate::{Backend, Executable, PrepareError, RunError};
+use array::{Array, Buf};
+use cx::{Cx, Env};
+pub use field::{Fp, Key};
+use simd::Level;
+
+/// Bytes that a run may hold at once unless told otherwise: 4 GiB.
+pub const DEFAULT_MAX_BYTES: u64 = 4 << 30;
+
+/// The reference interpreter.
+#[derive(Clone, Debug)]
+pub struct Cpu {
+    /// Threads of an operator. Results do not depend on it.
+    pub threads: usize,
+    /// Whether sums of products round once a step (`fma`) or twice.
+    pub fused: bool,
+    /// Bytes that the tensors of a run may take together.
+    pub max_bytes: u64,
+}
+
+impl Default for Cpu {
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { threads, fused: true, max_bytes: DEFAULT_MAX_BYTES }
+    }
+}
+
+impl Cpu {
+    fn env(&self) -> Env {
+        Env {
+            threads: self.threads.max(1),
+            fused: self.fused,
+            level: Level::best(),
+            key: Key(0),
+            room: self.max_bytes,
+        }
+    }
+}
+
+impl Backend for Cpu {
+    fn name(&self) -> &str {
+        "cpu"
+    }
+
+    fn prepare(&self, graph: Arc<Graph>) -> Result<Box<dyn Executable>, PrepareError> {
+        let unsupported = run::unsupported(&graph);
+        if !unsupported.is_empty() {
+            return Err(PrepareError::Unsupported(unsupported));
+        }
+        let constants = run::constants(&graph)?;
+        Ok(Box::new(Prepared { graph, constants, env: self.env() }))
+    }
+}
+
+struct Prepared {
+    graph: Arc<Graph>,
+    constants: Vec<Option<Array>>,
+    env: Env,
+}
+
+impl Executable for Prepared {
+    fn run(&self, inputs: &[Tensor], wanted: &[ValueId]) -> Result<Vec<Tensor>, RunError> {
+        let inputs = run::bind(&self.graph, inputs)?;
+        let out = run::graph(&self.graph, &self.constants, inputs, wanted, self.env)?;
+        out.iter().map(Array::tensor).collect()
+    }
+}
+
+/// An input of a run in the finite field.
+#[derive(Clone, Debug)]
+pub enum FieldInput {
+    /// Drawn by the key and the input's name, in the shape that the graph declares.
+    Declared,
+    /// Drawn likewise, in this shape.
+    Shaped(Vec<usize>),
+    /// These elements; of floating-point types, embedded.
+    Given(Tensor),
+}
+
+/// Elements of a result of a run in the finite field.
+#[derive(Clone, PartialEq, Debug)]
+pub enum FieldData {
+    /// It depends on floating-point inputs.
+    Field(Vec<Fp>),
+    /// It does not, or it is of a type that stays as it is.
+    Native(Tensor),
+}
+
+/// A result of a run in the finite field.
+#[derive(Clone, PartialEq, Debug)]
+pub struct FieldTensor {
+    /// Element type in the graph.
+    pub dtype: DType,
+    /// Extents.
+    pub dims: Vec<usize>,
+    /// Elements.
+    pub data: FieldData,
+}
+
+impl FieldTensor {
+    /// Its elements in the field: floating-point constants are embedded as they are where they
+    /// meet inputs.
+    ///
+    /// # Errors
+    /// If the elements are external and cannot be read.
+    pub fn embedded(&self, key: u64) -> Result<Self, RunError> {
+        let FieldData::Native(t) = &self.data else { return Ok(self.clone()) };
+        let a = Array::of(t)?.embedded(Key(key));
+        match a.data {
+            Buf::Field(v) => Ok(Self { data: FieldData::Field(v.to_vec()), ..self.clone() }),
+            _ => Ok(self.clone()),
+        }
+    }
+}
+
+/// Runs the graph over the finite field of integers modulo 2^61 - 1. Floating-point inputs are
+/// drawn at random, as are the functions that are not rational (by `key`); whole-number inputs are
+/// small and drawn, or given. `inputs` go with [`Graph::inputs`]; those beyond its end are drawn
+/// as declared, or take their default.
+///
+/// Two graphs that are the same rational function of their inputs (and of such functions) have
+/// equal results for every key; two that are not differ but for a chance of about
+/// degree / 2^61.
+///
+/// # Errors
+/// If a shape is unknown, an operator has no meaning in the field or rejects its operands, or the
+/// tensors would take more than `max_bytes` together.
+pub fn run_field(
+    graph: &Graph,
+    key: u64,
+    inputs: &[FieldInput],
+    wanted: &[ValueId],
+    cpu: &Cpu,
+) -> Result<Vec<FieldTensor>, RunError> {
+    if let Some(u) = run::unsupported(graph).into_iter().next() {
+        return Err(RunError::Unsupported(u.to_string()));
+    }
+    let env = Env { key: Key(key), ..cpu.env() };
+    let constants = run::constants(graph).map_err(|e| RunError::Invalid(e.to_string()))?;
+    let inputs = run::draw(graph, inputs, env)?;
+    let out = run::graph(graph, &constants, inputs, wanted, env)?;
+    out.into_iter()
+        .map(|a| {
+            Ok(FieldTensor {
+                dtype: a.dtype,
+                dims: a.dims.clone(),
+                data: match &a.data {
+                    Buf::Field(v) => FieldData::Field(v.to_vec()),
+                    _ => FieldData::Native(a.tensor()?),
+                },
+            })
+        })
+        .collect()
+}
+
+/// Runs one node on tensors, exactly as a run of a graph does. `max_bytes` limits each result.
+///
+/// # Errors
+/// If the operator is not supported here (control flow never is), rejects its operands, or its
+/// results would exceed the limit.
+pub fn evaluate(
+    op: &Op,
+    opset: i64,
+    inputs: &[Option<Tensor>],
+    outputs: usize,
+    max_bytes: u64,
+) -> Result<Vec<Tensor>, RunError> {
+    let of = |t: &Option<Tensor>| t.as_ref().map(Array::of).transpose();
+    let inputs = inputs.iter().map(of).collect::<Result<_, _>>()?;
+    let env = Cpu { threads: 1, fused: true, max_bytes }.env();
+    let out = ops::evaluate(Cx { op, opset, inputs, outputs, env })?;
+    out.iter().map(Array::tensor).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,339 @@
+//! Operators of several operands, element by element, broadcast against each other.
+
+use graph_opt_ir::Op;
+
+use crate::RunError;
+use crate::cpu::array::{Array, Buf, Element, on_any, on_number};
+use crate::cpu::cx::{Cx, Outputs, invalid, strides, unsupported};
+use crate::cpu::field::Fp;
+use crate::cpu::scalar::{Fun, Real, Scalar};
+use crate::cpu::simd::vectorised;
+
+/// Shape of the broadcast operands: ONNX, "Multidirectional Broadcasting".
+pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, RunError> {
+    let rank = a.len().max(b.len());
+    let at = |d: &[usize], i: usize| (i + d.len()).checked_sub(rank).map_or(1, |j| d[j]);
+    (0..rank)
+        .map(|i| match (at(a, i), at(b, i)) {
+            (x, y) if x == y => Ok(x),
+            (1, y) => Ok(y),
+            (x, 1) => Ok(x),
+            _ => invalid!("{a:?} and {b:?} do not broadcast"),
+        })
+        .collect()
+}
+
+/// Strides of an operand within the broadcast shape: 0 along axes that it is repeated over.
+pub(super) fn spread(from: &[usize], to: &[usize]) -> Vec<usize> {
+    let s = strides(from);
+    let skip = to.len() - from.len();
+    let stride = |i: usize| if from[i] == 1 { 0 } else { s[i] };
+    (0..to.len()).map(|i| if i < skip { 0 } else { stride(i - skip) }).collect()
+}
+
+/// Calls `row(out, a, b, stride of a, stride of b)` with the starts of innermost runs of `len`.
+fn rows(
+    dims: &[usize],
+    sa: &[usize],
+    sb: &[usize],
+    mut row: impl FnMut(usize, usize, usize, usize, usize, usize),
+) {
+    // Axes that both operands walk evenly count as one.
+    let (mut d, mut a, mut b) = (vec![], vec![], vec![]);
+    for i in 0..dims.len() {
+        match (d.last_mut(), a.last_mut(), b.last_mut()) {
+            (Some(ld), Some(la), Some(lb)) if *la == sa[i] * dims[i] && *lb == sb[i] * dims[i] => {
+                *ld *= dims[i];
+                (*la, *lb) = (sa[i], sb[i]);
+            }
+            _ => {
+                d.push(dims[i]);
+                a.push(sa[i]);
+                b.push(sb[i]);
+            }
+        }
+    }
+    let (len, ia, ib) = (d.pop().unwrap_or(1), a.pop().unwrap_or(0), b.pop().unwrap_or(0));
+    let outer: usize = d.iter().product();
+    let mut index = vec![0; d.len()];
+    let (mut pa, mut pb) = (0, 0);
+    for o in 0..outer {
+        row(o * len, pa, pb, len, ia, ib);
+        for i in (0..d.len()).rev() {
+            index[i] += 1;
+            pa += a[i];
+            pb += b[i];
+            if index[i] < d[i] {
+                break;
+            }
+            pa -= a[i] * d[i];
+            pb -= b[i] * d[i];
+            index[i] = 0;
+        }
+    }
+}
+
+/// Applies the function to the broadcast operands.
+pub(super) fn zip<T: Element + Copy, U: Element + Copy>(
+    cx: &Cx<'_>,
+    a: Array,
+    b: &Array,
+    f: impl Fn(T, T) -> U,
+) -> Result<Array, RunError> {
+    let dims = broadcast(&a.dims, &b.dims)?;
+    let n = cx.room::<U>(&dims)?;
+    let (x, y) = (a.get::<T>()?, b.get::<T>()?);
+    if a.dims == b.dims {
+        let v = vectorised(|| x.iter().zip(y).map(|(&x, &y)| f(x, y)).collect());
+        return Ok(Array::new(dims, v));
+    }
+    let mut v = vec![U::default(); n];
+    if n > 0 {
+        let (sa, sb) = (spread(&a.dims, &dims), spread(&b.dims, &dims));
+        vectorised(|| {
+            rows(&dims, &sa, &sb, |o, pa, pb, len, ia, ib| {
+                let out = &mut v[o..o + len];
+                match (ia, ib) {
+                    (1, 0) => {
+                        let y = y[pb];
+                        out.iter_mut().zip(&x[pa..pa + len]).for_each(|(o, &x)| *o = f(x, y));
+                    }
+                    (0, 1) => {
+                        let x = x[pa];
+                        out.iter_mut().zip(&y[pb..pb + len]).for_each(|(o, &y)| *o = f(x, y));
+                    }
+                    (1, 1) => {
+                        let both = x[pa..pa + len].iter().zip(&y[pb..pb + len]);
+                        out.iter_mut().zip(both).for_each(|(o, (&x, &y))| *o = f(x, y));
+                    }
+                    _ => {
+                        for (i, o) in out.iter_mut().enumerate() {
+                            *o = f(x[pa + i * ia], y[pb + i * ib]);
+                        }
+                    }
+                }
+            });
+        });
+    }
+    Ok(Array::new(dims, v))
+}
+
+/// As [`zip`] with a result of the operands' type, in place where that is possible.
+fn fold<T: Element + Copy>(
+    cx: &Cx<'_>,
+    mut a: Array,
+    b: &Array,
+    f: impl Fn(T, T) -> T,
+) -> Result<Array, RunError> {
+    let dtype = if a.is_field() { a.dtype } else { T::DTYPE };
+    if a.dims == b.dims
+        && let Some(y) = T::peek(&b.data)
+        && let Some(x) = T::unshared(&mut a.data)
+    {
+        vectorised(|| x.iter_mut().zip(y).for_each(|(x, &y)| *x = f(*x, y)));
+        return Ok(a);
+    }
+    Ok(Array { dtype, ..zip(cx, a, b, f)? })
+}
+
+/// Before opset 7, operands were aligned by attributes; files of opset 7 still carry them.
+fn no_legacy(cx: &Cx<'_>) -> Result<(), RunError> {
+    let legacy = match cx.op {
+        Op::Add(o) => o.broadcast,
+        Op::Sub(o) => o.broadcast,
+        Op::Mul(o) => o.broadcast,
+        Op::Div(o) => o.broadcast,
+        Op::Pow(o) => o.broadcast,
+        _ => 0,
+    };
+    if legacy != 0 && cx.opset < 7 {
+        unsupported!("the attribute broadcast of opset {}", cx.opset);
+    }
+    Ok(())
+}
+
+pub(super) fn arithmetic(cx: &mut Cx<'_>) -> Outputs {
+    no_legacy(cx)?;
+    let mut acc = cx.take(0)?;
+    let count = cx.inputs.len();
+    let variadic = matches!(cx.op, Op::Sum(_) | Op::Mean(_) | Op::Max(_) | Op::Min(_));
+    if !variadic && count != 2 {
+        invalid!("{} operands instead of 2", count);
+    }
+    if matches!(cx.op, Op::Pow(_)) {
+        let b = cx.take(1)?;
+        return Ok(vec![power(cx, acc, b)?]);
+    }
+    if !variadic && matches!(&acc.data, Buf::Bool(_)) {
+        invalid!("{} of truth values", cx.op.name());
+    }
+    for i in 1..count {
+        let b = cx.take(i)?;
+        if std::mem::discriminant(&acc.data) != std::mem::discriminant(&b.data) {
+            invalid!("{} of {} and {}", cx.op.name(), acc.dtype, b.dtype);
+        }
+        acc = match &acc.data {
+            Buf::F32(_) => real::<f32>(cx, acc, &b)?,
+            Buf::F64(_) => real::<f64>(cx, acc, &b)?,
+            Buf::Field(_) => real::<Fp>(cx, acc, &b)?,
+            Buf::I8(_) => number::<i8>(cx, acc, &b)?,
+            Buf::I16(_) => number::<i16>(cx, acc, &b)?,
+            Buf::I32(_) => number::<i32>(cx, acc, &b)?,
+            Buf::I64(_) => number::<i64>(cx, acc, &b)?,
+            Buf::U8(_) => number::<u8>(cx, acc, &b)?,
+            Buf::U16(_) => number::<u16>(cx, acc, &b)?,
+            Buf::U32(_) => number::<u32>(cx, acc, &b)?,
+            Buf::U64(_) => number::<u64>(cx, acc, &b)?,
+            _ => invalid!("{} of {} elements", cx.op.name(), acc.dtype),
+        };
+    }
+    if matches!(cx.op, Op::Mean(_)) {
+        fn divide<T: Scalar>(cx: &Cx<'_>, a: Array, n: f64) -> Result<Array, RunError> {
+            let (k, n) = (cx.key(), T::of(n, cx.key()));
+            super::unary::map(cx, a, |x: T| x.over(n, k))
+        }
+        acc = match &acc.data {
+            Buf::F32(_) => divide::<f32>(cx, acc, count as f64)?,
+            Buf::F64(_) => divide::<f64>(cx, acc, count as f64)?,
+            Buf::Field(_) => divide::<Fp>(cx, acc, count as f64)?,
+            _ => invalid!("Mean of {} elements", acc.dtype),
+        };
+    }
+    Ok(vec![acc])
+}
+
+fn number<T: Scalar>(cx: &Cx<'_>, a: Array, b: &Array) -> Result<Array, RunError> {
+    let k = cx.key();
+    match cx.op {
+        Op::Add(_) | Op::Sum(_) | Op::Mean(_) => fold(cx, a, b, |x: T, y: T| x.plus(y)),
+        Op::Sub(_) => fold(cx, a, b, |x: T, y: T| x.minus(y)),
+        Op::Mul(_) => fold(cx, a, b, |x: T, y: T| x.times(y)),
+        Op::Div(_) => fold(cx, a, b, |x: T, y: T| x.over(y, k)),
+        Op::Max(_) => fold(cx, a, b, |x: T, y: T| x.larger(y, k)),
+        Op::Min(_) => fold(cx, a, b, |x: T, y: T| x.smaller(y, k)),
+        Op::PRelu(_) => {
+            if broadcast(&a.dims, &b.dims)? != a.dims {
+                invalid!("slope {:?} does not broadcast to {:?}", b.dims, a.dims);
+            }
+            fold(cx, a, b, |x: T, y: T| if x.negative(k) { x.times(y) } else { x })
+        }
+        Op::Mod(o) => fold(cx, a, b, |x: T, y: T| {
+            if y == T::ZERO {
+                return T::ZERO;
+            }
+            let r = x.minus(x.over(y, k).times(y));
+            let other = r != T::ZERO && r.negative(k) != y.negative(k);
+            if o.fmod == 0 && other { r.plus(y) } else { r }
+        }),
+        _ => unsupported!("{} of {}", cx.op.name(), a.dtype),
+    }
+}
+
+fn real<T: Real>(cx: &Cx<'_>, a: Array, b: &Array) -> Result<Array, RunError> {
+    let k = cx.key();
+    match cx.op {
+        Op::Mod(o) => fold(cx, a, b, |x: T, y: T| x.modulo(y, o.fmod != 0, k)),
+        _ => number::<T>(cx, a, b),
+    }
+}
+
+/// `Pow`: the exponent may be of another type than the base, and whole exponents are products.
+fn power(cx: &Cx<'_>, a: Array, b: Array) -> Result<Array, RunError> {
+    let k = cx.key();
+    match &a.data {
+        Buf::Field(_) => {
+            if b.is_field() {
+                return fold(cx, a, &b, |x: Fp, e: Fp| x.power(e, k));
+            }
+            let e: Vec<f64> = b.to_f64s()?;
+            let index = (0..e.len() as i64).collect::<Vec<_>>();
+            let dims = broadcast(&a.dims, &b.dims)?;
+            // Positions within `e`, broadcast; the exponents themselves are not of the field.
+            let index = expand(cx, &Array::new(b.dims.clone(), index), &dims)?;
+            let base = expand(cx, &a, &dims)?;
+            let raise = |x: Fp, e: f64| match e {
+                e if e.fract() == 0.0 && e.abs() <= 64.0 => {
+                    let p = x.pow(e.abs() as u64);
+                    if e < 0.0 { p.inverse() } else { p }
+                }
+                0.5 => Fp::call(Fun::Sqrt, x, k),
+                e => x.power(k.embed(e), k),
+            };
+            let pairs = base.get::<Fp>()?.iter().zip(index.get::<i64>()?);
+            let v = pairs.map(|(&x, &i)| raise(x, e[i as usize])).collect();
+            Ok(Array { dims, dtype: a.dtype, data: Fp::wrap(v) })
+        }
+        Buf::F32(_) => {
+            let b = super::unary::convert(cx, b, graph_opt_ir::DType::F32)?;
+            // The exponent 2 stands for a square nearly everywhere.
+            if b.get::<f32>()? == [2.0] && b.rank() <= a.rank() {
+                return super::unary::map(cx, a, |x: f32| x * x);
+            }
+            fold(cx, a, &b, |x: f32, y: f32| x.power(y, k))
+        }
+        Buf::F64(_) => {
+            let b = super::unary::convert(cx, b, graph_opt_ir::DType::F64)?;
+            fold(cx, a, &b, |x: f64, y: f64| x.power(y, k))
+        }
+        Buf::I32(_) | Buf::I64(_) => {
+            let to = a.dtype;
+            let wide = |a| super::unary::convert(cx, a, graph_opt_ir::DType::F64);
+            let (a, b) = (wide(a)?, wide(b)?);
+            let p = fold(cx, a, &b, |x: f64, y: f64| x.power(y, k))?;
+            super::unary::convert(cx, p, to)
+        }
+        _ => invalid!("Pow of {} elements", a.dtype),
+    }
+}
+
+/// The array repeated to this shape.
+pub(super) fn expand(cx: &Cx<'_>, a: &Array, dims: &[usize]) -> Result<Array, RunError> {
+    let s: Vec<isize> = spread(&a.dims, dims).into_iter().map(|s| s as isize).collect();
+    super::layout::strided(cx, a, dims.to_vec(), &s, 0)
+}
+
+pub(super) fn compare(cx: &mut Cx<'_>) -> Outputs {
+    let (a, b) = (cx.take(0)?, cx.take(1)?);
+    if let (Op::Equal(_), Buf::Bool(_)) = (cx.op, &a.data) {
+        return Ok(vec![zip(cx, a, &b, |x: bool, y: bool| x == y)?]);
+    }
+    fn run<T: Scalar>(cx: &Cx<'_>, a: Array, b: &Array) -> Result<Array, RunError> {
+        let k = cx.key();
+        match cx.op {
+            Op::Equal(_) => zip(cx, a, b, |x: T, y: T| x == y),
+            Op::Less(_) => zip(cx, a, b, |x: T, y: T| x.less(y, k)),
+            Op::LessOrEqual(_) => zip(cx, a, b, |x: T, y: T| x.less(y, k) || x == y),
+            Op::Greater(_) => zip(cx, a, b, |x: T, y: T| y.less(x, k)),
+            _ => zip(cx, a, b, |x: T, y: T| y.less(x, k) || x == y),
+        }
+    }
+    fn typed<T: Scalar>(_: &[T]) -> fn(&Cx<'_>, Array, &Array) -> Result<Array, RunError> {
+        run::<T>
+    }
+    let f = on_number!(&a.data, v => typed(v), else invalid!("comparison of {}", a.dtype));
+    Ok(vec![f(cx, a, &b)?])
+}
+
+pub(super) fn logic(cx: &mut Cx<'_>) -> Outputs {
+    let (a, b) = (cx.take(0)?, cx.take(1)?);
+    let v = match cx.op {
+        Op::And(_) => zip(cx, a, &b, |x: bool, y: bool| x && y),
+        Op::Or(_) => zip(cx, a, &b, |x: bool, y: bool| x || y),
+        _ => zip(cx, a, &b, |x: bool, y: bool| x != y),
+    };
+    Ok(vec![v?])
+}
+
+/// `Where`
+pub(super) fn choose(cx: &mut Cx<'_>) -> Outputs {
+    let (c, a, b) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
+    let dims = broadcast(&broadcast(&a.dims, &b.dims)?, &c.dims)?;
+    let (c, a, b) = (expand(cx, c, &dims)?, expand(cx, a, &dims)?, expand(cx, b, &dims)?);
+    fn run<T: Element>(c: &[bool], a: &[T], b: &Array) -> Result<Vec<T>, RunError> {
+        let all = c.iter().zip(a.iter().zip(b.get::<T>()?));
+        Ok(all.map(|(&c, (x, y))| if c { x.clone() } else { y.clone() }).collect())
+    }
+    let c = c.get::<bool>()?;
+    let data = on_any!(&a.data, v => Element::wrap(run(c, v, &b)?));
+    Ok(vec![Array { dims, dtype: a.dtype, data }])
+}

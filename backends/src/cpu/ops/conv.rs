@@ -1,0 +1,386 @@
+//! Convolutions. Every output is one fold over (channel of the group, taps in row-major order)
+//! from +0, padding taking part as multiplications by 0; the bias is added at the end.
+
+use graph_opt_ir::Op;
+
+use super::geometry::Geometry;
+use super::im2col::Im2col;
+use crate::RunError;
+use crate::cpu::array::{Array, Buf, Element};
+use crate::cpu::cx::{Cx, Outputs, extent, invalid, unsupported};
+use crate::cpu::field::Fp;
+use crate::cpu::gemm::{self, Columns, Finish, Rows, Strided};
+use crate::cpu::scalar::Scalar;
+use crate::cpu::simd::vectorised;
+use crate::cpu::threads::parts;
+
+/// Extents of a convolution beside the windows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    pub batch: usize,
+    pub groups: usize,
+    /// Input channels of a group.
+    pub cin: usize,
+    /// Output channels of a group.
+    pub cout: usize,
+}
+
+pub(super) fn conv(cx: &mut Cx<'_>) -> Outputs {
+    let a = cx.input(0)?;
+    let out = match &a.data {
+        Buf::F32(v) => {
+            let w = cx.input(1)?;
+            let (g, s) = sizes(cx.op, &a.dims, &w.dims)?;
+            let dims = g.output_dims(s.batch, s.groups * s.cout, a.rank());
+            let bias = bias::<f32>(cx, 2, s.groups * s.cout)?;
+            let mut out = cx.zeros(&dims)?;
+            single(cx, v, w.get()?, bias, &g, s, &mut out)?;
+            Array::new(dims, out)
+        }
+        Buf::F64(v) => typed(cx, v, a)?,
+        Buf::Field(v) => typed::<Fp>(cx, v, a)?,
+        _ => unsupported!("{} of {}", cx.op.name(), a.dtype),
+    };
+    let Op::FusedConv(o) = cx.op else { return Ok(vec![out]) };
+    // ONNX Runtime: the sum before the activation.
+    let out = match cx.opt(3) {
+        Some(z) => {
+            let op = Op::from(graph_opt_ir::op::Sum {});
+            let inputs = vec![Some(out), Some(z.clone())];
+            let mut sum = Cx { op: &op, opset: 13, inputs, outputs: 1, env: cx.env };
+            super::binary::arithmetic(&mut sum)?.remove(0)
+        }
+        None => out,
+    };
+    activate(cx, &o.activation, o.activation_params.as_deref(), out)
+}
+
+/// The activation of a fused operator.
+fn activate(cx: &Cx<'_>, name: &str, params: Option<&[f32]>, a: Array) -> Outputs {
+    use graph_opt_ir::op;
+    let p = |i: usize| params.and_then(|p| p.get(i).copied());
+    let activation: Op = match name {
+        "" => return Ok(vec![a]),
+        "Relu" => op::Relu {}.into(),
+        "Sigmoid" => op::Sigmoid {}.into(),
+        "Tanh" => op::Tanh {}.into(),
+        "LeakyRelu" => op::LeakyRelu { alpha: p(0).unwrap_or(0.01) }.into(),
+        "HardSigmoid" => {
+            op::HardSigmoid { alpha: p(0).unwrap_or(0.2), beta: p(1).unwrap_or(0.5) }.into()
+        }
+        "Clip" => {
+            let op = Op::from(op::Clip { min: p(0), max: p(1) });
+            let mut cx = Cx { op: &op, opset: 6, inputs: vec![Some(a)], outputs: 1, env: cx.env };
+            return super::unary::clip(&mut cx);
+        }
+        other => unsupported!("the activation {other}"),
+    };
+    let mut cx = Cx { op: &activation, opset: 13, inputs: vec![Some(a)], outputs: 1, env: cx.env };
+    super::unary::unary(&mut cx)
+}
+
+/// Windows and extents, checked against each other.
+pub(super) fn sizes(op: &Op, x: &[usize], w: &[usize]) -> Result<(Geometry, Sizes), RunError> {
+    let group = match op {
+        Op::Conv(o) => o.group,
+        Op::FusedConv(o) => o.group,
+        Op::ConvInteger(o) => o.group,
+        Op::QLinearConv(o) => o.group,
+        Op::ConvTranspose(o) => o.group,
+        _ => invalid!("{} is no convolution", op.name()),
+    };
+    let groups = extent(group)?;
+    let g = Geometry::new(op, x, Some(w))?;
+    let transposed = matches!(op, Op::ConvTranspose(_));
+    let (c, per) = if transposed { (w[0], x[1]) } else { (x[1], w[0]) };
+    if groups == 0 || c % groups != 0 || per % groups != 0 {
+        invalid!("{groups} groups for {x:?} and weights {w:?}");
+    }
+    let (cin, cout) = if transposed { (x[1] / groups, w[1]) } else { (w[1], w[0] / groups) };
+    if cin.checked_mul(groups) != Some(x[1]) || (transposed && w[0] != x[1]) {
+        invalid!("{} channels, but weights {w:?} in {groups} groups", x[1]);
+    }
+    Ok((g, Sizes { batch: x[0], groups, cin, cout }))
+}
+
+fn bias<'a, T: Element>(cx: &'a Cx<'_>, i: usize, n: usize) -> Result<Option<&'a [T]>, RunError> {
+    match cx.opt(i) {
+        Some(b) if b.len() == n => Ok(Some(b.get::<T>()?)),
+        Some(b) => invalid!("a bias of shape {:?} for {n} channels", b.dims),
+        None => Ok(None),
+    }
+}
+
+/// In `f32`: a matrix product, or directly where the groups are too small for one.
+fn single(
+    cx: &Cx<'_>,
+    v: &[f32],
+    w: &[f32],
+    bias: Option<&[f32]>,
+    g: &Geometry,
+    s: Sizes,
+    out: &mut [f32],
+) -> Result<(), RunError> {
+    if s.groups > 1 && s.cout < 8 {
+        return direct(cx, v, w, bias, g, s, out);
+    }
+    let (k, n) = (s.cin * g.taps(), g.outputs());
+    let (image, plane) = (s.cin * g.inputs(), s.cout * n);
+    if plane == 0 {
+        return Ok(());
+    }
+    // Packing copies the weights.
+    cx.room::<f32>(&[s.cout, k])?;
+    let pointwise = g.taps() == 1 && g.stride == [1; 3] && g.begin == [0; 3] && g.end == [0; 3];
+    for group in 0..s.groups {
+        let w = &w[group * s.cout * k..][..s.cout * k];
+        let rows = Rows::pack(Strided { data: w, row: k, column: 1 }, s.cout, k);
+        let finish = match bias {
+            Some(b) => Finish::AddRow(&b[group * s.cout..][..s.cout]),
+            None => Finish::Nothing,
+        };
+        for b in 0..s.batch {
+            let at = b * s.groups + group;
+            let x = &v[at * image..][..image];
+            let out = &mut out[at * plane..][..plane];
+            let strided = Strided { data: x, row: n, column: 1 };
+            let unfolded = Im2col { data: x, geometry: g };
+            let columns: &dyn Columns = if pointwise { &strided } else { &unfolded };
+            gemm::gemm(&rows, columns, n, out, finish, cx.env.how());
+        }
+    }
+    Ok(())
+}
+
+fn typed<T: Scalar>(cx: &Cx<'_>, v: &[T], a: &Array) -> Result<Array, RunError> {
+    let w = cx.input(1)?;
+    let (g, s) = sizes(cx.op, &a.dims, &w.dims)?;
+    let dims = g.output_dims(s.batch, s.groups * s.cout, a.rank());
+    let mut out = cx.zeros(&dims)?;
+    direct(cx, v, w.get()?, bias(cx, 2, s.groups * s.cout)?, &g, s, &mut out)?;
+    Ok(Array { dims, dtype: a.dtype, data: T::wrap(out) })
+}
+
+/// Outputs computed side by side.
+const LANES: usize = 32;
+
+/// One group's channels with their padding written out, each row split into `stride` rows of every
+/// `stride`-th element, so that what neighbouring outputs read lies side by side.
+struct Padded<T> {
+    v: Vec<T>,
+    /// Distances of channels, planes, rows, and the split rows of a row.
+    channel: usize,
+    plane: usize,
+    row: usize,
+    phase: usize,
+}
+
+impl<T: Scalar> Padded<T> {
+    fn new(cx: &Cx<'_>, g: &Geometry, channels: usize) -> Result<Self, RunError> {
+        let full = |i: usize| -> usize {
+            let reach = (g.output[i] - 1) * g.stride[i] + (g.kernel[i] - 1) * g.dilation[i] + 1;
+            reach.max(g.begin[i] + g.input[i])
+        };
+        // What a vector reads beyond the last output is ignored.
+        let phase = full(2).div_ceil(g.stride[2]) + LANES;
+        let dims = [channels, full(0), full(1), g.stride[2], phase];
+        let v = cx.zeros(&dims)?;
+        let row = phase * dims[3];
+        Ok(Self { v, channel: dims[1] * dims[2] * row, plane: dims[2] * row, row, phase })
+    }
+
+    fn fill(&mut self, x: &[T], g: &Geometry) {
+        let [id, ih, iw] = g.input;
+        let s = g.stride[2];
+        for (i, line) in x.chunks_exact(iw).enumerate() {
+            let (c, z, y) = (i / (id * ih), i / ih % id, i % ih);
+            let at = c * self.channel + (z + g.begin[0]) * self.plane + (y + g.begin[1]) * self.row;
+            let row = &mut self.v[at..at + self.row];
+            if s == 1 {
+                row[g.begin[2]..g.begin[2] + iw].copy_from_slice(line);
+            } else {
+                for (x, &e) in line.iter().enumerate() {
+                    let p = x + g.begin[2];
+                    row[p % s * self.phase + p / s] = e;
+                }
+            }
+        }
+    }
+}
+
+/// Plane by plane, for small groups and for all types but `f32`.
+pub(super) fn direct<T: Scalar>(
+    cx: &Cx<'_>,
+    v: &[T],
+    w: &[T],
+    bias: Option<&[T]>,
+    g: &Geometry,
+    s: Sizes,
+    out: &mut [T],
+) -> Result<(), RunError> {
+    let plane = g.outputs();
+    if plane == 0 || s.cout == 0 {
+        return Ok(());
+    }
+    let image = s.cin * g.inputs();
+    let threads = if out.len() * s.cin * g.taps() < 1 << 18 { 1 } else { cx.env.threads };
+    // Every thread has its own; made here, where failure can be reported.
+    let scratch: Result<Vec<_>, _> = (0..threads).map(|_| Padded::new(cx, g, s.cin)).collect();
+    let pool = std::sync::Mutex::new(scratch?);
+    parts(out, plane, threads, |first, out| {
+        let taken = pool.lock().ok().and_then(|mut p| p.pop());
+        let Some(mut padded) = taken else { return };
+        let mut filled = usize::MAX;
+        for (i, out) in out.chunks_exact_mut(plane).enumerate() {
+            let m = (first + i) % (s.groups * s.cout);
+            let at = (first + i) / s.cout;
+            if at != filled {
+                padded.fill(&v[at * image..][..image], g);
+                filled = at;
+            }
+            let size = s.cin * g.taps();
+            let w = &w[m * size..][..size];
+            let b = bias.map(|b| b[m]);
+            let wide = g.output[2] > 8;
+            vectorised(|| match (cx.env.fused, wide) {
+                (true, true) => one_plane::<T, true, LANES>(&padded, w, b, g, out),
+                (true, false) => one_plane::<T, true, 8>(&padded, w, b, g, out),
+                (false, true) => one_plane::<T, false, LANES>(&padded, w, b, g, out),
+                (false, false) => one_plane::<T, false, 8>(&padded, w, b, g, out),
+            });
+        }
+    });
+    Ok(())
+}
+
+#[inline(always)]
+fn one_plane<T: Scalar, const FUSED: bool, const L: usize>(
+    p: &Padded<T>,
+    w: &[T],
+    bias: Option<T>,
+    g: &Geometry,
+    out: &mut [T],
+) {
+    let [_, oh, ow] = g.output;
+    let s = g.stride[2];
+    for (i, row) in out.chunks_exact_mut(ow).enumerate() {
+        let (z, y) = (i / oh * g.stride[0], i % oh * g.stride[1]);
+        for (j, out) in row.chunks_mut(L).enumerate() {
+            let mut acc = [T::ZERO; L];
+            let mut w = w.iter();
+            for channel in p.v.chunks_exact(p.channel) {
+                for kz in 0..g.kernel[0] {
+                    for ky in 0..g.kernel[1] {
+                        let at = (z + kz * g.dilation[0]) * p.plane
+                            + (y + ky * g.dilation[1]) * p.row
+                            + j * L;
+                        for (kx, &w) in w.by_ref().take(g.kernel[2]).enumerate() {
+                            let shift = kx * g.dilation[2];
+                            let from = &channel[at + shift % s * p.phase + shift / s..][..L];
+                            for (a, &x) in acc.iter_mut().zip(from) {
+                                *a = a.fold::<FUSED>(w, x);
+                            }
+                        }
+                    }
+                }
+            }
+            if let Some(b) = bias {
+                acc.iter_mut().for_each(|a| *a = a.plus(b));
+            }
+            out.copy_from_slice(&acc[..out.len()]);
+        }
+    }
+}
+
+pub(super) fn conv_transpose(cx: &mut Cx<'_>) -> Outputs {
+    let a = cx.input(0)?;
+    let w = cx.input(1)?;
+    let (g, s) = sizes(cx.op, &a.dims, &w.dims)?;
+    let dims = g.output_dims(s.batch, s.groups * s.cout, a.rank());
+    fn run<T: Scalar>(
+        cx: &Cx<'_>,
+        v: &[T],
+        w: &Array,
+        g: &Geometry,
+        s: Sizes,
+        dims: &[usize],
+    ) -> Result<Vec<T>, RunError> {
+        let mut out = cx.zeros(dims)?;
+        let (w, b) = (w.get::<T>()?, bias::<T>(cx, 2, s.groups * s.cout)?);
+        let run = if cx.env.fused { transposed::<T, true> } else { transposed::<T, false> };
+        let work = out.len() * s.cin * g.taps();
+        let threads = if work < 1 << 18 { 1 } else { cx.env.threads };
+        parts(&mut out, g.outputs(), threads, |first, out| {
+            for (i, out) in out.chunks_exact_mut(g.outputs()).enumerate() {
+                vectorised(|| run(v, w, b, g, s, first + i, out));
+            }
+        });
+        Ok(out)
+    }
+    let data = match &a.data {
+        Buf::F32(v) => f32::wrap(run(cx, v, w, &g, s, &dims)?),
+        Buf::F64(v) => f64::wrap(run(cx, v, w, &g, s, &dims)?),
+        Buf::Field(v) => Fp::wrap(run(cx, v, w, &g, s, &dims)?),
+        _ => unsupported!("ConvTranspose of {}", a.dtype),
+    };
+    Ok(vec![Array { dims, dtype: a.dtype, data }])
+}
+
+/// One output channel. Each output is a fold over (input channel, taps) that reach it: inputs
+/// are walked innermost, and meet no output twice for one tap.
+#[inline(always)]
+fn transposed<T: Scalar, const FUSED: bool>(
+    v: &[T],
+    w: &[T],
+    bias: Option<&[T]>,
+    g: &Geometry,
+    s: Sizes,
+    plane: usize,
+    out: &mut [T],
+) {
+    let (b, m) = (plane / (s.groups * s.cout), plane % (s.groups * s.cout));
+    let (group, m) = (m / s.cout, m % s.cout);
+    let [id, ih, iw] = g.input;
+    let [od, oh, ow] = g.output;
+    // Output index along an axis that input `i` reaches through tap `k`.
+    let target = |axis: usize, i: usize, k: usize| {
+        (i * g.stride[axis] + k * g.dilation[axis]).checked_sub(g.begin[axis])
+    };
+    for c in 0..s.cin {
+        let c = group * s.cin + c;
+        let x = &v[(b * s.groups * s.cin + c) * g.inputs()..][..g.inputs()];
+        let w = &w[(c * s.cout + m) * g.taps()..][..g.taps()];
+        for (t, &w) in w.iter().enumerate() {
+            let [_, kh, kw] = g.kernel;
+            let (kz, ky, kx) = (t / (kh * kw), t / kw % kh, t % kw);
+            let step = g.stride[2];
+            let shift = kx * g.dilation[2];
+            // Inputs of a row whose target is inside the output.
+            let lo = g.begin[2].saturating_sub(shift).div_ceil(step).min(iw);
+            let hi = (ow + g.begin[2]).saturating_sub(shift).div_ceil(step).min(iw);
+            if lo >= hi {
+                continue;
+            }
+            let first = lo * step + shift - g.begin[2];
+            for z in 0..id {
+                let Some(oz) = target(0, z, kz).filter(|&o| o < od) else { continue };
+                for y in 0..ih {
+                    let Some(oy) = target(1, y, ky).filter(|&o| o < oh) else { continue };
+                    let line = &x[(z * ih + y) * iw..][lo..hi];
+                    let out = &mut out[(oz * oh + oy) * ow..][first..ow];
+                    if step == 1 {
+                        let pairs = out.iter_mut().zip(line);
+                        pairs.for_each(|(o, &x)| *o = o.fold::<FUSED>(w, x));
+                    } else {
+                        let pairs = out.iter_mut().step_by(step).zip(line);
+                        pairs.for_each(|(o, &x)| *o = o.fold::<FUSED>(w, x));
+                    }
+                }
+            }
+        }
+    }
+    if let Some(b) = bias {
+        let b = b[group * s.cout + m];
+        out.iter_mut().for_each(|o| *o = o.plus(b));
+    }
+}

@@ -1,0 +1,233 @@
+//! Kernels of the operators, and what all of them share: types that are widened, and operands
+//! that are taken into the finite field.
+
+mod binary;
+mod conv;
+mod geometry;
+mod im2col;
+mod layout;
+mod matmul;
+mod norm;
+mod pool;
+mod reduce;
+mod shapes;
+mod unary;
+
+use graph_opt_ir::op::Class;
+use graph_opt_ir::{DType, Op};
+
+use super::array::{Array, Buf};
+use super::cx::{Cx, Env, Outputs, unsupported};
+use crate::RunError;
+
+/// What runs an operator.
+pub(crate) type Kernel = fn(&mut Cx<'_>) -> Outputs;
+
+/// The kernel of the operator, if there is one.
+pub(crate) fn kernel(op: &Op) -> Option<Kernel> {
+    Some(match op {
+        Op::Conv(_) | Op::FusedConv(_) => conv::conv,
+        Op::ConvTranspose(_) => conv::conv_transpose,
+        Op::MaxPool(_) => pool::max_pool,
+        Op::AveragePool(_) => pool::average_pool,
+        Op::LpPool(_) => pool::lp_pool,
+        Op::GlobalAveragePool(_) | Op::GlobalMaxPool(_) | Op::GlobalLpPool(_) => reduce::global,
+        Op::MatMul(_) => matmul::matmul,
+        Op::Gemm(_) => matmul::gemm,
+        Op::Add(_)
+        | Op::Sub(_)
+        | Op::Mul(_)
+        | Op::Div(_)
+        | Op::Pow(_)
+        | Op::Mod(_)
+        | Op::PRelu(_)
+        | Op::Sum(_)
+        | Op::Mean(_)
+        | Op::Max(_)
+        | Op::Min(_) => binary::arithmetic,
+        Op::Equal(_)
+        | Op::Less(_)
+        | Op::LessOrEqual(_)
+        | Op::Greater(_)
+        | Op::GreaterOrEqual(_) => binary::compare,
+        Op::And(_) | Op::Or(_) | Op::Xor(_) => binary::logic,
+        Op::Where(_) => binary::choose,
+        Op::BatchNormalization(_) | Op::ImageScaler(_) | Op::Affine(_) => norm::channels,
+        Op::InstanceNormalization(_) => norm::instance,
+        Op::LayerNormalization(_) => norm::layer,
+        Op::LpNormalization(_) => norm::lp,
+        Op::LRN(_) => norm::lrn,
+        Op::Softmax(_) | Op::LogSoftmax(_) | Op::Hardmax(_) => norm::softmax,
+        Op::ReduceSum(_)
+        | Op::ReduceMean(_)
+        | Op::ReduceMax(_)
+        | Op::ReduceMin(_)
+        | Op::ReduceProd(_)
+        | Op::ReduceL1(_)
+        | Op::ReduceL2(_)
+        | Op::ReduceSumSquare(_)
+        | Op::ReduceLogSum(_)
+        | Op::ReduceLogSumExp(_) => reduce::reduce,
+        Op::ArgMax(_) | Op::ArgMin(_) => reduce::arg,
+        Op::CumSum(_) => reduce::cumsum,
+        Op::Identity(_) | Op::Transfer(_) | Op::Dropout(_) => shapes::identity,
+        Op::Reshape(_) | Op::Flatten(_) | Op::Squeeze(_) | Op::Unsqueeze(_) => shapes::reshape,
+        Op::Shape(_) | Op::Size(_) => shapes::shape,
+        Op::Constant(_) => shapes::constant,
+        Op::ConstantOfShape(_) => shapes::constant_of_shape,
+        Op::Range(_) => shapes::range,
+        Op::EyeLike(_) => shapes::eye_like,
+        Op::Transpose(_)
+        | Op::Expand(_)
+        | Op::Tile(_)
+        | Op::Slice(_)
+        | Op::Crop(_)
+        | Op::DepthToSpace(_)
+        | Op::SpaceToDepth(_) => layout::view,
+        Op::Concat(_) => layout::concat,
+        Op::Split(_) => layout::split,
+        Op::Pad(_) => layout::pad,
+        Op::Cast(_) => unary::cast,
+        Op::Clip(_) => unary::clip,
+        Op::Not(_) | Op::IsNaN(_) | Op::IsInf(_) => unary::test,
+        Op::Relu(_)
+        | Op::LeakyRelu(_)
+        | Op::ThresholdedRelu(_)
+        | Op::Elu(_)
+        | Op::Selu(_)
+        | Op::Celu(_)
+        | Op::Sigmoid(_)
+        | Op::HardSigmoid(_)
+        | Op::HardSwish(_)
+        | Op::Mish(_)
+        | Op::Gelu(_)
+        | Op::Softplus(_)
+        | Op::Softsign(_)
+        | Op::Tanh(_)
+        | Op::Exp(_)
+        | Op::Log(_)
+        | Op::Sqrt(_)
+        | Op::Reciprocal(_)
+        | Op::Abs(_)
+        | Op::Neg(_)
+        | Op::Sign(_)
+        | Op::Floor(_)
+        | Op::Ceil(_)
+        | Op::Round(_)
+        | Op::Erf(_)
+        | Op::Sin(_)
+        | Op::Cos(_)
+        | Op::Tan(_)
+        | Op::Asin(_)
+        | Op::Acos(_)
+        | Op::Atan(_)
+        | Op::Sinh(_)
+        | Op::Cosh(_)
+        | Op::Asinh(_)
+        | Op::Acosh(_)
+        | Op::Atanh(_) => unary::unary,
+        _ => return None,
+    })
+}
+
+/// Whether the operator only moves elements, of whatever type.
+fn moves(op: &Op) -> bool {
+    op.class() == Class::Layout
+        || matches!(
+            op,
+            Op::Identity(_)
+                | Op::Transfer(_)
+                | Op::Shape(_)
+                | Op::Size(_)
+                | Op::Where(_)
+                | Op::Gather(_)
+                | Op::GatherElements(_)
+                | Op::GatherND(_)
+                | Op::Constant(_)
+                | Op::ConstantOfShape(_)
+                | Op::Cast(_)
+                | Op::OneHot(_)
+                | Op::NonZero(_)
+                | Op::EyeLike(_)
+                | Op::Trilu(_)
+                | Op::Dropout(_)
+        )
+}
+
+/// Whether the operand must be a known number even where others are in the field.
+fn stays_native(op: &Op, operand: usize) -> bool {
+    match op {
+        Op::Resize(_) => operand > 0,
+        Op::Pow(_) | Op::Upsample(_) | Op::Dropout(_) => operand == 1,
+        Op::OneHot(_) => operand < 2,
+        _ => false,
+    }
+}
+
+/// Runs one node on arrays.
+pub(crate) fn evaluate(mut cx: Cx<'_>) -> Outputs {
+    let Some(kernel) = kernel(cx.op) else {
+        unsupported!("operator {}", cx.op.name());
+    };
+    let inputs = || cx.inputs.iter().flatten();
+    if inputs().any(|a| a.is_field()) {
+        let (op, key) = (cx.op, cx.key());
+        let room = inputs().map(|a| a.len() as u64).sum::<u64>().saturating_mul(8);
+        if room > cx.env.room {
+            return Err(RunError::TooLarge {
+                what: "operand",
+                elements: room / 8,
+                left: cx.env.room,
+            });
+        }
+        for (i, slot) in cx.inputs.iter_mut().enumerate() {
+            if !stays_native(op, i) {
+                *slot = slot.take().map(|a| a.embedded(key));
+            }
+        }
+    }
+    if moves(cx.op) {
+        return kernel(&mut cx);
+    }
+    if let Some(a) = cx.inputs.iter().flatten().find(|a| !a.is_computable())
+        && !matches!(cx.op, Op::DequantizeLinear(_))
+    {
+        unsupported!("arithmetic on {}", a.dtype);
+    }
+    let half = |a: &&Array| matches!(a.dtype, DType::F16 | DType::BF16);
+    let float = cx.inputs.iter().flatten().find(|a| a.dtype.is_float());
+    let narrow = float.filter(half).map(|a| a.dtype);
+    if cx.inputs.iter().flatten().any(|a| matches!(a.data, Buf::F16(_) | Buf::BF16(_))) {
+        for slot in &mut cx.inputs {
+            *slot = slot.take().map(|a| a.widened());
+        }
+    }
+    let mut out = kernel(&mut cx)?;
+    if let Some(to) = narrow {
+        // Mean and deviation of LayerNormalization stay as wide as they were computed.
+        let rounded = if matches!(cx.op, Op::LayerNormalization(_)) { 1 } else { out.len() };
+        let tail = out.split_off(rounded.min(out.len()));
+        out = out.into_iter().map(|a| a.narrowed(to)).chain(tail).collect();
+    }
+    Ok(out)
+}
+
+/// The elements in another type.
+pub(crate) fn convert(a: Array, to: DType, env: Env) -> Result<Array, RunError> {
+    let op = Op::from(graph_opt_ir::op::Identity {});
+    unary::convert(&Cx { op: &op, opset: 13, inputs: vec![], outputs: 1, env }, a, to)
+}
+
+/// Arrays of one shape along a new first axis.
+pub(crate) fn stack(all: Vec<Array>, env: Env) -> Result<Array, RunError> {
+    let op = Op::from(graph_opt_ir::op::Concat { axis: 0 });
+    if all.is_empty() {
+        return Ok(Array::new(vec![0], Vec::<f32>::new()));
+    }
+    let mut inputs = vec![];
+    for a in all {
+        let dims = std::iter::once(1).chain(a.dims.iter().copied()).collect();
+        inputs.push(Some(a.reshaped(dims)?));
+    }
+    Ok(layout::concat(&mut Cx { op: &op, opset: 13, inputs, outputs: 1, env })?.remove(0))
+}

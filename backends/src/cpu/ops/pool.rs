@@ -1,0 +1,286 @@
+//! Pools: folds over the elements under each window, in ascending order.
+
+use graph_opt_ir::Op;
+
+use super::geometry::Geometry;
+use crate::RunError;
+use crate::cpu::array::{Array, Buf, Element};
+use crate::cpu::cx::{Cx, Outputs, invalid, unsupported};
+use crate::cpu::field::Fp;
+use crate::cpu::scalar::{Fun, Real, Scalar};
+use crate::cpu::simd::vectorised;
+
+/// Folds over the window of every output, row by row so that rows vectorise: `step` for every
+/// element under a window, none for padding. Second, the numbers of elements.
+fn fold<T: Scalar>(
+    v: &[T],
+    g: &Geometry,
+    out: &mut [T],
+    start: impl Fn(T) -> T,
+    step: impl Fn(T, T) -> T,
+    finish: impl Fn(T, [usize; 3]) -> T,
+) {
+    let [_, ih, iw] = g.input;
+    let [od, oh, ow] = g.output;
+    let s = g.stride[2];
+    vectorised(|| {
+        for (v, out) in v.chunks_exact(g.inputs()).zip(out.chunks_exact_mut(g.outputs())) {
+            for (i, row) in out.chunks_exact_mut(ow).enumerate() {
+                let (z, y) = (i / oh % od, i % oh);
+                let (kz, ky) = (g.valid(0, z), g.valid(1, y));
+                let mut first = true;
+                // Whether a column of the row has seen an element, by its first tap.
+                for (kz, ky) in kz.clone().flat_map(|z| ky.clone().map(move |y| (z, y))) {
+                    let (Some(z), Some(y)) = (g.source(0, z, kz), g.source(1, y, ky)) else {
+                        continue;
+                    };
+                    let line = &v[(z * ih + y) * iw..][..iw];
+                    for kx in 0..g.kernel[2] {
+                        let shift = kx * g.dilation[2];
+                        // Outputs of this row whose tap is inside the line.
+                        let lo = g.begin[2].saturating_sub(shift).div_ceil(s).min(ow);
+                        let hi = (iw + g.begin[2]).saturating_sub(shift).div_ceil(s).min(ow);
+                        if lo >= hi {
+                            continue;
+                        }
+                        let from = &line[lo * s + shift - g.begin[2]..];
+                        let row = &mut row[lo..hi];
+                        if first {
+                            // The first valid tap of a column is the first of this line.
+                            let fresh = |x: usize| g.valid(2, x).start == kx;
+                            for (x, o) in row.iter_mut().enumerate() {
+                                let e = from[x * s];
+                                *o = if fresh(lo + x) { start(e) } else { step(*o, e) };
+                            }
+                        } else if s == 1 {
+                            row.iter_mut().zip(from).for_each(|(o, &e)| *o = step(*o, e));
+                        } else if s == 2 {
+                            let pairs = from.iter().step_by(2);
+                            row.iter_mut().zip(pairs).for_each(|(o, &e)| *o = step(*o, e));
+                        } else {
+                            for (x, o) in row.iter_mut().enumerate() {
+                                *o = step(*o, from[x * s]);
+                            }
+                        }
+                    }
+                    first = false;
+                }
+                let (kz, ky) = (kz.len(), ky.len());
+                for (x, o) in row.iter_mut().enumerate() {
+                    *o = finish(*o, [kz, ky, g.valid(2, x).len()]);
+                }
+            }
+        }
+    });
+}
+
+fn prepare(cx: &Cx<'_>) -> Result<(Geometry, Vec<usize>), RunError> {
+    let a = cx.input(0)?;
+    let g = Geometry::new(cx.op, &a.dims, None)?;
+    let dims = g.output_dims(a.dims[0], a.dims[1], a.rank());
+    Ok((g, dims))
+}
+
+pub(super) fn max_pool(cx: &mut Cx<'_>) -> Outputs {
+    let (g, dims) = prepare(cx)?;
+    let a = cx.input(0)?;
+    if cx.outputs > 1 {
+        return indices(cx, &g, dims);
+    }
+    fn run<T: Scalar>(
+        cx: &Cx<'_>,
+        v: &[T],
+        g: &Geometry,
+        dims: &[usize],
+    ) -> Result<Vec<T>, RunError> {
+        let mut out = cx.zeros(dims)?;
+        let k = cx.key();
+        let least = least::<T>(cx);
+        if g.inputs() == 0 || g.outputs() == 0 {
+            return Ok(out);
+        }
+        let none = |o: T, n: [usize; 3]| if n.contains(&0) { least } else { o };
+        fold(v, g, &mut out, |x| x, |a, x| a.larger(x, k), none);
+        Ok(out)
+    }
+    let data = match &a.data {
+        Buf::F32(v) => f32::wrap(run(cx, v, &g, &dims)?),
+        Buf::F64(v) => f64::wrap(run(cx, v, &g, &dims)?),
+        Buf::Field(v) => Fp::wrap(run(cx, v, &g, &dims)?),
+        Buf::I8(v) => i8::wrap(run(cx, v, &g, &dims)?),
+        Buf::U8(v) => u8::wrap(run(cx, v, &g, &dims)?),
+        _ => unsupported!("MaxPool of {}", a.dtype),
+    };
+    Ok(vec![Array { dims, dtype: a.dtype, data }])
+}
+
+/// What a window without elements gives.
+fn least<T: Scalar>(cx: &Cx<'_>) -> T {
+    T::of(f64::NEG_INFINITY, cx.key())
+}
+
+/// MaxPool with its second result: where each maximum stands in the whole tensor.
+fn indices(cx: &Cx<'_>, g: &Geometry, dims: Vec<usize>) -> Outputs {
+    let Op::MaxPool(o) = cx.op else { invalid!("not a MaxPool") };
+    let a = cx.input(0)?;
+    fn run<T: Scalar>(
+        cx: &Cx<'_>,
+        v: &[T],
+        g: &Geometry,
+        dims: &[usize],
+        column_major: bool,
+    ) -> Result<(Vec<T>, Vec<i64>), RunError> {
+        let (mut out, mut at) = (cx.zeros::<T>(dims)?, cx.zeros::<i64>(dims)?);
+        let k = cx.key();
+        let [id, ih, iw] = g.input;
+        let [od, oh, ow] = g.output;
+        for i in 0..out.len() {
+            let (plane, z, y, x) = (i / (od * oh * ow), i / (oh * ow) % od, i / ow % oh, i % ow);
+            let mut best: Option<(T, [usize; 3])> = None;
+            for kz in g.valid(0, z) {
+                for ky in g.valid(1, y) {
+                    for kx in g.valid(2, x) {
+                        let p = (g.source(0, z, kz), g.source(1, y, ky), g.source(2, x, kx));
+                        let (Some(z), Some(y), Some(x)) = p else { continue };
+                        let e = v[((plane * id + z) * ih + y) * iw + x];
+                        let replace =
+                            best.is_none_or(|(b, _)| b.less(e, k) || e.is_nan() && !b.is_nan());
+                        if replace {
+                            best = Some((e, [z, y, x]));
+                        }
+                    }
+                }
+            }
+            if let Some((e, [z, y, x])) = best {
+                out[i] = e;
+                let within =
+                    if column_major { (x * ih + y) * id + z } else { (z * ih + y) * iw + x };
+                at[i] = (plane * id * ih * iw + within) as i64;
+            }
+        }
+        Ok((out, at))
+    }
+    let order = o.storage_order != 0;
+    let (data, at) = match &a.data {
+        Buf::F32(v) => wrap(run(cx, v, g, &dims, order)?),
+        Buf::F64(v) => wrap(run(cx, v, g, &dims, order)?),
+        Buf::Field(v) => wrap(run(cx, v, g, &dims, order)?),
+        Buf::I8(v) => wrap(run(cx, v, g, &dims, order)?),
+        Buf::U8(v) => wrap(run(cx, v, g, &dims, order)?),
+        _ => unsupported!("MaxPool of {}", a.dtype),
+    };
+    let at = Array::new(dims.clone(), at);
+    Ok(vec![Array { dims, dtype: a.dtype, data }, at])
+}
+
+fn wrap<T: Element>((v, at): (Vec<T>, Vec<i64>)) -> (Buf, Vec<i64>) {
+    (T::wrap(v), at)
+}
+
+pub(super) fn average_pool(cx: &mut Cx<'_>) -> Outputs {
+    let Op::AveragePool(o) = cx.op else { invalid!("not an AveragePool") };
+    let (g, dims) = prepare(cx)?;
+    let pads = o.count_include_pad != 0;
+    fn run<T: Real>(
+        cx: &Cx<'_>,
+        v: &[T],
+        g: &Geometry,
+        dims: &[usize],
+        pads: bool,
+    ) -> Result<Vec<T>, RunError> {
+        let mut out = cx.zeros(dims)?;
+        if g.inputs() == 0 || g.outputs() == 0 {
+            return Ok(out);
+        }
+        fold(
+            v,
+            g,
+            &mut out,
+            |x| T::ZERO.plus(x),
+            |a, x| a.plus(x),
+            |o, n| {
+                if n.contains(&0) { T::ZERO } else { o }
+            },
+        );
+        // Divisors depend on the place only, and differ only near the border.
+        let k = cx.key();
+        let along = |axis: usize| -> Vec<usize> {
+            let end = g.input[axis] + g.begin[axis] + g.end[axis];
+            (0..g.output[axis])
+                .map(|o| match pads {
+                    // Taps beyond the padding, which ceil_mode leads to, do not count.
+                    true => {
+                        let room = end.saturating_sub(o * g.stride[axis]);
+                        g.kernel[axis].min(room.div_ceil(g.dilation[axis]))
+                    }
+                    false => g.valid(axis, o).len(),
+                })
+                .collect()
+        };
+        let (z, y, x) = (along(0), along(1), along(2));
+        let [od, oh, ow] = g.output;
+        for (i, row) in out.chunks_exact_mut(ow).enumerate() {
+            let zy = z[i / oh % od] * y[i % oh];
+            let mut last = (0, T::ONE);
+            for (o, &n) in row.iter_mut().zip(&x) {
+                if last.0 != zy * n {
+                    last = (zy * n, T::of((zy * n) as f64, k));
+                }
+                if zy * n > 0 {
+                    *o = o.over(last.1, k);
+                }
+            }
+        }
+        Ok(out)
+    }
+    let a = cx.input(0)?;
+    let data = match &a.data {
+        Buf::F32(v) => f32::wrap(run(cx, v, &g, &dims, pads)?),
+        Buf::F64(v) => f64::wrap(run(cx, v, &g, &dims, pads)?),
+        Buf::Field(v) => Fp::wrap(run(cx, v, &g, &dims, pads)?),
+        _ => unsupported!("AveragePool of {}", a.dtype),
+    };
+    Ok(vec![Array { dims, dtype: a.dtype, data }])
+}
+
+pub(super) fn lp_pool(cx: &mut Cx<'_>) -> Outputs {
+    let Op::LpPool(o) = cx.op else { invalid!("not an LpPool") };
+    let (g, dims) = prepare(cx)?;
+    fn run<T: Real>(
+        cx: &Cx<'_>,
+        v: &[T],
+        g: &Geometry,
+        dims: &[usize],
+        p: i64,
+    ) -> Result<Vec<T>, RunError> {
+        let mut out = cx.zeros(dims)?;
+        let k = cx.key();
+        if g.inputs() == 0 || g.outputs() == 0 {
+            return Ok(out);
+        }
+        let none = |o: T, n: [usize; 3]| if n.contains(&0) { T::ZERO } else { o };
+        let abs = |x: T| if x.negative(k) { x.opposite() } else { x };
+        match p {
+            1 => fold(v, g, &mut out, abs, |a, x| a.plus(abs(x)), none),
+            2 => {
+                fold(v, g, &mut out, |x| x.times(x), |a, x| a.plus(x.times(x)), none);
+                out.iter_mut().for_each(|x| *x = T::call(Fun::Sqrt, *x, k));
+            }
+            p => {
+                let (e, inverse) = (T::of(p as f64, k), T::of(1.0 / p as f64, k));
+                let f = |x: T| abs(x).power(e, k);
+                fold(v, g, &mut out, f, |a, x| a.plus(f(x)), none);
+                out.iter_mut().for_each(|x| *x = x.power(inverse, k));
+            }
+        }
+        Ok(out)
+    }
+    let a = cx.input(0)?;
+    let data = match &a.data {
+        Buf::F32(v) => f32::wrap(run(cx, v, &g, &dims, o.p)?),
+        Buf::F64(v) => f64::wrap(run(cx, v, &g, &dims, o.p)?),
+        Buf::Field(v) => Fp::wrap(run(cx, v, &g, &dims, o.p)?),
+        _ => unsupported!("LpPool of {}", a.dtype),
+    };
+    Ok(vec![Array { dims, dtype: a.dtype, data }])
+}

@@ -1,0 +1,383 @@
+//! Operators that reduce axes. Every result is one left fold over its elements in ascending
+//! order, from the first axis to the last.
+
+use graph_opt_ir::Op;
+
+use crate::RunError;
+use crate::cpu::array::{Array, Buf, Element, on_number};
+use crate::cpu::cx::{Cx, Outputs, axis_of, invalid, unsupported};
+use crate::cpu::field::{Fp, Key};
+use crate::cpu::scalar::{Fun, Real, Scalar};
+use crate::cpu::simd::vectorised;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Sum,
+    Mean,
+    Max,
+    Min,
+    Prod,
+    L1,
+    L2,
+    SumSquare,
+    LogSum,
+    LogSumExp,
+}
+
+/// Folds over the marked axes; the result has the unmarked axes in order.
+///
+/// `start` makes the accumulator from the first element.
+fn fold<T: Scalar>(
+    v: &[T],
+    dims: &[usize],
+    over: &[bool],
+    out: usize,
+    start: impl Fn(T) -> T,
+    step: impl Fn(T, T) -> T,
+) -> Vec<T> {
+    let mut acc = vec![T::ZERO; out];
+    if v.is_empty() {
+        return acc;
+    }
+    // Neighbouring axes of one kind count as one.
+    let mut groups: Vec<(usize, bool)> = vec![];
+    for (&d, &r) in dims.iter().zip(over) {
+        match groups.last_mut() {
+            _ if d == 1 => {}
+            Some((n, kind)) if *kind == r => *n *= d,
+            _ => groups.push((d, r)),
+        }
+    }
+    if groups.is_empty() {
+        groups.push((1, false));
+    }
+    // Where the result stands that the element at each index of the outer groups belongs to.
+    let (len, reduced) = groups.pop().unwrap_or((1, false));
+    let mut place = vec![0; groups.len()];
+    let mut scale = if reduced { 1 } else { len };
+    for (i, &(n, r)) in groups.iter().enumerate().rev() {
+        if !r {
+            place[i] = scale;
+            scale *= n;
+        }
+    }
+    let mut index = vec![0; groups.len()];
+    vectorised(|| {
+        let mut at = 0;
+        for row in v.chunks_exact(len) {
+            let first = groups.iter().zip(&index).all(|(g, &i)| !g.1 || i == 0);
+            if reduced {
+                let mut rest = row.iter();
+                let mut s = acc[at];
+                if first && let Some(&x) = rest.next() {
+                    s = start(x);
+                }
+                for &x in rest {
+                    s = step(s, x);
+                }
+                acc[at] = s;
+            } else {
+                let acc = &mut acc[at..at + len];
+                if first {
+                    acc.iter_mut().zip(row).for_each(|(a, &x)| *a = start(x));
+                } else {
+                    acc.iter_mut().zip(row).for_each(|(a, &x)| *a = step(*a, x));
+                }
+            }
+            for i in (0..groups.len()).rev() {
+                index[i] += 1;
+                at += place[i];
+                if index[i] < groups[i].0 {
+                    break;
+                }
+                at -= place[i] * groups[i].0;
+                index[i] = 0;
+            }
+        }
+    });
+    acc
+}
+
+fn reduced<T: Real>(
+    cx: &Cx<'_>,
+    a: &Array,
+    over: &[bool],
+    dims: &[usize],
+    kind: Kind,
+) -> Result<Vec<T>, RunError> {
+    let (k, v) = (cx.key(), a.get::<T>()?);
+    let n = cx.room::<T>(dims)?;
+    let whole: usize = a.dims.iter().zip(over).filter(|x| *x.1).map(|x| *x.0).product();
+    if whole == 0 {
+        return Ok(vec![empty(kind, k); n]);
+    }
+    let magnitude = |x: T| if x.negative(k) { x.opposite() } else { x };
+    let zero = T::ZERO;
+    let same = |x: T| x;
+    let run =
+        |start: &dyn Fn(T) -> T, step: &dyn Fn(T, T) -> T| fold(v, &a.dims, over, n, start, step);
+    let call = |f: Fun, v: &mut Vec<T>| v.iter_mut().for_each(|x| *x = T::call(f, *x, k));
+    Ok(match kind {
+        Kind::Sum | Kind::Mean | Kind::LogSum => {
+            let mut s = fold(v, &a.dims, over, n, |x| zero.plus(x), |a, x| a.plus(x));
+            if kind == Kind::Mean {
+                let count = T::of(whole as f64, k);
+                s.iter_mut().for_each(|x| *x = x.over(count, k));
+            }
+            if kind == Kind::LogSum {
+                call(Fun::Log, &mut s);
+            }
+            s
+        }
+        Kind::Max => fold(v, &a.dims, over, n, same, |a, x| a.larger(x, k)),
+        Kind::Min => fold(v, &a.dims, over, n, same, |a, x| a.smaller(x, k)),
+        Kind::Prod => run(&same, &|a, x| a.times(x)),
+        Kind::L1 => run(&|x| zero.plus(magnitude(x)), &|a, x| a.plus(magnitude(x))),
+        Kind::L2 | Kind::SumSquare => {
+            let mut s = if cx.env.fused {
+                run(&|x| zero.fold::<true>(x, x), &|a, x| a.fold::<true>(x, x))
+            } else {
+                run(&|x| zero.fold::<false>(x, x), &|a, x| a.fold::<false>(x, x))
+            };
+            if kind == Kind::L2 {
+                call(Fun::Sqrt, &mut s);
+            }
+            s
+        }
+        Kind::LogSumExp => {
+            if T::NATIVE {
+                // Relative to the greatest, so that nothing overflows.
+                let top = fold(v, &a.dims, over, n, same, |a, x| a.larger(x, k));
+                let kept: Vec<usize> =
+                    a.dims.iter().zip(over).map(|(&d, &r)| if r { 1 } else { d }).collect();
+                let top = Array::new(kept, top);
+                let d = super::binary::zip(cx, a.clone(), &top, |x: T, m: T| {
+                    T::call(Fun::Exp, x.minus(m), k)
+                })?;
+                let mut s =
+                    fold(d.get::<T>()?, &a.dims, over, n, |x| zero.plus(x), |a, x| a.plus(x));
+                for (s, &m) in s.iter_mut().zip(top.get::<T>()?) {
+                    *s = T::call(Fun::Log, *s, k).plus(m);
+                }
+                s
+            } else {
+                let e = |x: T| T::call(Fun::Exp, x, k);
+                let mut s = run(&|x| zero.plus(e(x)), &|a, x| a.plus(e(x)));
+                call(Fun::Log, &mut s);
+                s
+            }
+        }
+    })
+}
+
+/// Result of reducing no elements.
+fn empty<T: Scalar>(kind: Kind, k: Key) -> T {
+    match kind {
+        Kind::Prod => T::ONE,
+        Kind::Max | Kind::LogSum | Kind::LogSumExp => T::of(f64::NEG_INFINITY, k),
+        Kind::Min => T::of(f64::INFINITY, k),
+        Kind::Mean => T::ZERO.over(T::ZERO, k),
+        _ => T::ZERO,
+    }
+}
+
+/// Reduction of whole numbers.
+fn whole<T: Scalar>(
+    cx: &Cx<'_>,
+    a: &Array,
+    over: &[bool],
+    dims: &[usize],
+    kind: Kind,
+) -> Result<Vec<T>, RunError> {
+    let (k, v) = (cx.key(), a.get::<T>()?);
+    let n = cx.room::<T>(dims)?;
+    let count: usize = a.dims.iter().zip(over).filter(|x| *x.1).map(|x| *x.0).product();
+    if count == 0 {
+        let x = match kind {
+            Kind::Sum | Kind::L1 | Kind::SumSquare => T::ZERO,
+            Kind::Prod => T::ONE,
+            // The least and the greatest number: conversion from floats saturates.
+            Kind::Max => T::of(f64::NEG_INFINITY, k),
+            Kind::Min => T::of(f64::INFINITY, k),
+            _ => invalid!("reduction of no elements"),
+        };
+        return Ok(vec![x; n]);
+    }
+    let abs = |x: T| if x.negative(k) { x.opposite() } else { x };
+    let run =
+        |start: &dyn Fn(T) -> T, step: &dyn Fn(T, T) -> T| fold(v, &a.dims, over, n, start, step);
+    Ok(match kind {
+        Kind::Sum => run(&|x| x, &|a, x| a.plus(x)),
+        Kind::Mean => {
+            let count = T::of(count as f64, k);
+            let s = run(&|x| x, &|a, x| a.plus(x));
+            s.into_iter().map(|x| x.over(count, k)).collect()
+        }
+        Kind::Max => run(&|x| x, &|a, x| a.larger(x, k)),
+        Kind::Min => run(&|x| x, &|a, x| a.smaller(x, k)),
+        Kind::Prod => run(&|x| x, &|a, x| a.times(x)),
+        Kind::L1 => run(&abs, &|a, x| a.plus(abs(x))),
+        Kind::SumSquare => run(&|x| x.times(x), &|a, x| a.plus(x.times(x))),
+        _ => unsupported!("{} of {}", cx.op.name(), a.dtype),
+    })
+}
+
+fn run(cx: &Cx<'_>, a: &Array, over: &[bool], keep: bool, kind: Kind) -> Result<Array, RunError> {
+    let kept = |(&d, &r): (&usize, &bool)| if r { keep.then_some(1) } else { Some(d) };
+    let dims: Vec<usize> = a.dims.iter().zip(over).filter_map(kept).collect();
+    macro_rules! call {
+        ($f:ident, $t:ty) => {
+            <$t as Element>::wrap($f::<$t>(cx, a, over, &dims, kind)?)
+        };
+    }
+    let data = match &a.data {
+        Buf::F32(_) => call!(reduced, f32),
+        Buf::F64(_) => call!(reduced, f64),
+        Buf::Field(_) => call!(reduced, Fp),
+        Buf::I32(_) => call!(whole, i32),
+        Buf::I64(_) => call!(whole, i64),
+        Buf::U32(_) => call!(whole, u32),
+        Buf::U64(_) => call!(whole, u64),
+        Buf::I8(_) => call!(whole, i8),
+        Buf::U8(_) => call!(whole, u8),
+        _ => unsupported!("{} of {}", cx.op.name(), a.dtype),
+    };
+    Ok(Array { dims, dtype: a.dtype, data })
+}
+
+pub(super) fn reduce(cx: &mut Cx<'_>) -> Outputs {
+    macro_rules! parts {
+        ($($op:ident $kind:ident $since:literal;)*) => {
+            match cx.op {
+                $(Op::$op(o) => {
+                    (Kind::$kind, &o.axes, o.keepdims != 0, o.noop_with_empty_axes != 0, $since)
+                })*
+                _ => invalid!("{} is no reduction", cx.op.name()),
+            }
+        };
+    }
+    // Second, the version since which the axes are an operand.
+    let (kind, axes, keep, noop, since) = parts! {
+        ReduceSum Sum 13; ReduceMean Mean 18; ReduceMax Max 18; ReduceMin Min 18;
+        ReduceProd Prod 18; ReduceL1 L1 18; ReduceL2 L2 18; ReduceSumSquare SumSquare 18;
+        ReduceLogSum LogSum 18; ReduceLogSumExp LogSumExp 18;
+    };
+    let a = cx.input(0)?;
+    let axes = if cx.opset < since { axes.clone() } else { cx.opt_ints(1)? };
+    let axes = axes.unwrap_or_default();
+    let mut over = vec![axes.is_empty() && !noop; a.rank()];
+    for x in axes {
+        over[axis_of(x, a.rank())?] = true;
+    }
+    if let Buf::Bool(v) = &a.data {
+        // Since opset 20, of truth values: all and any.
+        let v: Vec<u8> = v.iter().map(|&b| b.into()).collect();
+        let a = Array::new(a.dims.clone(), v);
+        let r = run(cx, &a, &over, keep, kind)?;
+        return Ok(vec![super::unary::convert(cx, r, graph_opt_ir::DType::Bool)?]);
+    }
+    Ok(vec![run(cx, a, &over, keep, kind)?])
+}
+
+/// Pooling over all spatial axes.
+pub(super) fn global(cx: &mut Cx<'_>) -> Outputs {
+    let a = cx.input(0)?;
+    if a.rank() < 2 {
+        invalid!("rank {}", a.rank());
+    }
+    let over: Vec<bool> = (0..a.rank()).map(|i| i >= 2).collect();
+    let kind = match cx.op {
+        Op::GlobalMaxPool(_) => Kind::Max,
+        Op::GlobalAveragePool(_) => Kind::Mean,
+        Op::GlobalLpPool(o) if o.p == 1 => Kind::L1,
+        Op::GlobalLpPool(o) if o.p == 2 => Kind::L2,
+        _ => unsupported!("this exponent"),
+    };
+    Ok(vec![run(cx, a, &over, true, kind)?])
+}
+
+/// ArgMax and ArgMin: the first (or last) of equal elements.
+pub(super) fn arg(cx: &mut Cx<'_>) -> Outputs {
+    let (axis, keep, last, least) = match cx.op {
+        Op::ArgMax(o) => (o.axis, o.keepdims, o.select_last_index, false),
+        Op::ArgMin(o) => (o.axis, o.keepdims, o.select_last_index, true),
+        _ => invalid!("{} is no ArgMax", cx.op.name()),
+    };
+    let a = cx.input(0)?;
+    let axis = axis_of(axis, a.rank())?;
+    let n = a.dims[axis];
+    if n == 0 {
+        invalid!("axis {axis} is empty");
+    }
+    let mut dims = a.dims.clone();
+    dims[axis] = 1;
+    cx.room::<i64>(&dims)?;
+    let inner: usize = a.dims[axis + 1..].iter().product();
+    fn find<T: Scalar>(
+        v: &[T],
+        n: usize,
+        inner: usize,
+        last: bool,
+        least: bool,
+        k: Key,
+    ) -> Vec<i64> {
+        let better = |x: T, y: T| if least { x.less(y, k) } else { y.less(x, k) };
+        let mut out = vec![];
+        for block in v.chunks_exact((n * inner).max(1)) {
+            for i in 0..inner {
+                let mut best = 0;
+                for j in 1..n {
+                    let (x, y) = (block[j * inner + i], block[best * inner + i]);
+                    if better(x, y) || (last && x == y) {
+                        best = j;
+                    }
+                }
+                out.push(best as i64);
+            }
+        }
+        out
+    }
+    let k = cx.key();
+    let v = on_number!(&a.data, v => find(v, n, inner, last != 0, least, k), else {
+        invalid!("{} of {}", cx.op.name(), a.dtype)
+    });
+    if keep == 0 {
+        dims.remove(axis);
+    }
+    Ok(vec![Array::new(dims, v)])
+}
+
+pub(super) fn cumsum(cx: &mut Cx<'_>) -> Outputs {
+    let Op::CumSum(o) = cx.op else { invalid!("not a CumSum") };
+    let axis = axis_of(cx.int(1)?, cx.input(0)?.rank())?;
+    let a = cx.input(0)?;
+    let n = a.dims[axis];
+    let inner: usize = a.dims[axis + 1..].iter().product();
+    fn run<T: Scalar>(
+        cx: &Cx<'_>,
+        v: &[T],
+        dims: &[usize],
+        n: usize,
+        inner: usize,
+        o: &graph_opt_ir::op::CumSum,
+    ) -> Result<Vec<T>, RunError> {
+        let mut out = cx.zeros::<T>(dims)?;
+        let size = (n * inner).max(1);
+        for (v, out) in v.chunks_exact(size).zip(out.chunks_exact_mut(size)) {
+            for i in 0..inner {
+                let mut s = T::ZERO;
+                for j in 0..n {
+                    let at = if o.reverse != 0 { n - 1 - j } else { j } * inner + i;
+                    let next = s.plus(v[at]);
+                    out[at] = if o.exclusive != 0 { s } else { next };
+                    s = next;
+                }
+            }
+        }
+        Ok(out)
+    }
+    let data = on_number!(&a.data, v => Element::wrap(run(cx, v, &a.dims, n, inner, o)?), else {
+        invalid!("CumSum of {}", a.dtype)
+    });
+    Ok(vec![Array { dims: a.dims.clone(), dtype: a.dtype, data }])
+}

@@ -1,0 +1,350 @@
+//! Operators of one operand, element by element.
+
+use graph_opt_ir::{DType, Op};
+
+use crate::RunError;
+use crate::cpu::array::{Array, Buf, Element, on_number};
+use crate::cpu::cx::{Cx, Outputs, dtype_of, invalid, unsupported};
+use crate::cpu::field::{Fp, Key};
+use crate::cpu::scalar::{Fun, Real, Scalar};
+use crate::cpu::simd::vectorised;
+
+/// Applies the function to every element, in place if nobody else reads the array.
+pub(super) fn map<T: Element + Copy>(
+    cx: &Cx<'_>,
+    mut a: Array,
+    f: impl Fn(T) -> T,
+) -> Result<Array, RunError> {
+    if let Some(v) = T::unshared(&mut a.data) {
+        vectorised(|| v.iter_mut().for_each(|x| *x = f(*x)));
+        return Ok(a);
+    }
+    cx.room::<T>(&a.dims)?;
+    let v = a.get::<T>()?;
+    let v = vectorised(|| v.iter().map(|&x| f(x)).collect());
+    Ok(Array { data: T::wrap(v), ..a })
+}
+
+pub(super) fn unary(cx: &mut Cx<'_>) -> Outputs {
+    let a = cx.take(0)?;
+    let out = match &a.data {
+        Buf::F32(_) => real::<f32>(cx, a)?,
+        Buf::F64(_) => real::<f64>(cx, a)?,
+        Buf::Field(_) => real::<Fp>(cx, a)?,
+        Buf::I8(_) => whole::<i8>(cx, a)?,
+        Buf::I16(_) => whole::<i16>(cx, a)?,
+        Buf::I32(_) => whole::<i32>(cx, a)?,
+        Buf::I64(_) => whole::<i64>(cx, a)?,
+        Buf::U8(_) => whole::<u8>(cx, a)?,
+        Buf::U16(_) => whole::<u16>(cx, a)?,
+        Buf::U32(_) => whole::<u32>(cx, a)?,
+        Buf::U64(_) => whole::<u64>(cx, a)?,
+        _ => invalid!("{} of {} elements", cx.op.name(), a.dtype),
+    };
+    Ok(vec![out])
+}
+
+fn absolute<T: Scalar>(x: T, k: Key) -> T {
+    if x.negative(k) { x.opposite() } else { x }
+}
+
+fn sign<T: Scalar>(x: T, k: Key) -> T {
+    if x.negative(k) {
+        T::ONE.opposite()
+    } else if x == T::ZERO || x.is_nan() {
+        x
+    } else {
+        T::ONE
+    }
+}
+
+/// Operators that are defined over whole numbers too.
+fn whole<T: Scalar>(cx: &Cx<'_>, a: Array) -> Result<Array, RunError> {
+    let k = cx.key();
+    match cx.op {
+        Op::Relu(_) => map(cx, a, |x: T| x.larger(T::ZERO, k)),
+        Op::Neg(_) => map(cx, a, |x: T| x.opposite()),
+        Op::Abs(_) => map(cx, a, |x: T| absolute(x, k)),
+        Op::Sign(_) => map(cx, a, |x: T| sign(x, k)),
+        _ => unsupported!("{} of {} elements", cx.op.name(), a.dtype),
+    }
+}
+
+fn real<T: Real>(cx: &Cx<'_>, a: Array) -> Result<Array, RunError> {
+    let k = cx.key();
+    let of = |x: f64| T::of(x, k);
+    macro_rules! call {
+        ($f:ident) => {
+            map(cx, a, |x: T| T::call(Fun::$f, x, k))
+        };
+    }
+    let (one, zero) = (T::ONE, T::ZERO);
+    match cx.op {
+        Op::Exp(_) => call!(Exp),
+        Op::Log(_) => call!(Log),
+        Op::Sqrt(_) => call!(Sqrt),
+        Op::Tanh(_) => call!(Tanh),
+        Op::Sigmoid(_) => call!(Sigmoid),
+        Op::Erf(_) => call!(Erf),
+        Op::Softplus(_) => call!(Softplus),
+        Op::Floor(_) => call!(Floor),
+        Op::Ceil(_) => call!(Ceil),
+        Op::Round(_) => call!(Round),
+        Op::Sin(_) => call!(Sin),
+        Op::Cos(_) => call!(Cos),
+        Op::Tan(_) => call!(Tan),
+        Op::Asin(_) => call!(Asin),
+        Op::Acos(_) => call!(Acos),
+        Op::Atan(_) => call!(Atan),
+        Op::Sinh(_) => call!(Sinh),
+        Op::Cosh(_) => call!(Cosh),
+        Op::Asinh(_) => call!(Asinh),
+        Op::Acosh(_) => call!(Acosh),
+        Op::Atanh(_) => call!(Atanh),
+        Op::Reciprocal(_) => map(cx, a, |x: T| one.over(x, k)),
+        Op::LeakyRelu(o) => {
+            let alpha = of(o.alpha.into());
+            map(cx, a, |x: T| if x.negative(k) { x.times(alpha) } else { x })
+        }
+        Op::ThresholdedRelu(o) => {
+            let alpha = of(o.alpha.into());
+            map(cx, a, |x: T| if alpha.less(x, k) { x } else { zero })
+        }
+        Op::Elu(o) => {
+            let alpha = of(o.alpha.into());
+            let f = |x: T| T::call(Fun::Exp, x, k).minus(one).times(alpha);
+            map(cx, a, |x: T| if x.negative(k) { f(x) } else { x })
+        }
+        Op::Selu(o) => {
+            let (alpha, gamma) = (of(o.alpha.into()), of(o.gamma.into()));
+            let f = |x: T| T::call(Fun::Exp, x, k).times(alpha).minus(alpha).times(gamma);
+            map(cx, a, |x: T| if zero.less(x, k) || x.is_nan() { x.times(gamma) } else { f(x) })
+        }
+        Op::Celu(o) => {
+            let alpha = of(o.alpha.into());
+            let f = |x: T| T::call(Fun::Exp, x.over(alpha, k), k).minus(one).times(alpha);
+            map(cx, a, |x: T| x.larger(zero, k).plus(f(x).smaller(zero, k)))
+        }
+        Op::HardSigmoid(o) => {
+            let (alpha, beta) = (of(o.alpha.into()), of(o.beta.into()));
+            map(cx, a, |x: T| x.times(alpha).plus(beta).smaller(one, k).larger(zero, k))
+        }
+        Op::HardSwish(_) => {
+            let (alpha, beta) = (of(1.0 / 6.0), of(0.5));
+            let gate = |x: T| x.times(alpha).plus(beta).smaller(one, k).larger(zero, k);
+            map(cx, a, |x: T| x.times(gate(x)))
+        }
+        Op::Mish(_) => {
+            let gate = |x: T| T::call(Fun::Tanh, T::call(Fun::Softplus, x, k), k);
+            map(cx, a, |x: T| x.times(gate(x)))
+        }
+        Op::Softsign(_) => map(cx, a, |x: T| x.over(one.plus(absolute(x, k)), k)),
+        Op::Gelu(o) if o.approximate == "tanh" => {
+            let (half, c, d) = (of(0.5), of(0.797_884_560_802_865_4), of(0.044_715));
+            map(cx, a, |x: T| {
+                let inner = x.plus(d.times(x.times(x).times(x))).times(c);
+                half.times(x).times(one.plus(T::call(Fun::Tanh, inner, k)))
+            })
+        }
+        Op::Gelu(_) => {
+            let (half, c) = (of(0.5), of(std::f64::consts::FRAC_1_SQRT_2));
+            map(cx, a, |x: T| half.times(x).times(one.plus(T::call(Fun::Erf, x.times(c), k))))
+        }
+        _ => whole::<T>(cx, a),
+    }
+}
+
+pub(super) fn clip(cx: &mut Cx<'_>) -> Outputs {
+    let Op::Clip(o) = cx.op else { invalid!("not a Clip") };
+    let bound = |attr: Option<f32>, i: usize| match (cx.opt(i), attr) {
+        (None, Some(x)) if cx.opset < 11 => Some(Array::new(vec![], vec![x])),
+        (a, _) => a.cloned(),
+    };
+    let (lo, hi) = (bound(o.min, 1), bound(o.max, 2));
+    let a = cx.take(0)?;
+    fn scalar<T: Scalar>(b: Option<Array>, a: &Array, k: Key) -> Result<Option<T>, RunError> {
+        let Some(b) = b else { return Ok(None) };
+        // Before opset 11 the bounds are attributes, always f32.
+        let same = b.dtype == a.dtype || b.is_field();
+        let v = if same { b.get::<T>()?.first().copied() } else { None };
+        match v {
+            Some(x) if b.len() == 1 => Ok(Some(x)),
+            _ if b.len() == 1 => Ok(b.to_f64s()?.first().map(|&x| T::of(x, k))),
+            _ => invalid!("a bound has {} elements", b.len()),
+        }
+    }
+    fn run<T: Scalar>(
+        cx: &Cx<'_>,
+        a: Array,
+        (lo, hi): (Option<Array>, Option<Array>),
+    ) -> Result<Array, RunError> {
+        let k = cx.key();
+        match (scalar::<T>(lo, &a, k)?, scalar::<T>(hi, &a, k)?) {
+            (Some(l), Some(h)) => map(cx, a, |x: T| x.larger(l, k).smaller(h, k)),
+            (Some(l), None) => map(cx, a, |x: T| x.larger(l, k)),
+            (None, Some(h)) => map(cx, a, |x: T| x.smaller(h, k)),
+            (None, None) => Ok(a),
+        }
+    }
+    fn typed<T: Scalar>(
+        _: &[T],
+    ) -> fn(&Cx<'_>, Array, (Option<Array>, Option<Array>)) -> Result<Array, RunError> {
+        run::<T>
+    }
+    let f = on_number!(&a.data, v => typed(v), else invalid!("Clip of {}", a.dtype));
+    Ok(vec![f(cx, a, (lo, hi))?])
+}
+
+/// Operators whose result is a truth value.
+pub(super) fn test(cx: &mut Cx<'_>) -> Outputs {
+    let a = cx.input(0)?;
+    let n = cx.room::<bool>(&a.dims)?;
+    let v: Vec<bool> = match (cx.op, &a.data) {
+        (Op::Not(_), Buf::Bool(v)) => v.iter().map(|x| !x).collect(),
+        // No element of the field is NaN or infinite.
+        (Op::IsNaN(_) | Op::IsInf(_), Buf::Field(_)) => vec![false; n],
+        (Op::IsNaN(_), Buf::F32(v)) => v.iter().map(|x| x.is_nan()).collect(),
+        (Op::IsNaN(_), Buf::F64(v)) => v.iter().map(|x| x.is_nan()).collect(),
+        (Op::IsInf(o), _) => {
+            let test = |x: f64| {
+                x.is_infinite()
+                    && if x > 0.0 { o.detect_positive != 0 } else { o.detect_negative != 0 }
+            };
+            a.to_f64s()?.into_iter().map(test).collect()
+        }
+        _ => invalid!("{} of {} elements", cx.op.name(), a.dtype),
+    };
+    Ok(vec![Array::new(a.dims.clone(), v)])
+}
+
+pub(super) fn cast(cx: &mut Cx<'_>) -> Outputs {
+    let Op::Cast(o) = cx.op else { invalid!("not a Cast") };
+    let to = dtype_of(o.to)?;
+    let a = cx.take(0)?;
+    Ok(vec![convert(cx, a, to)?])
+}
+
+/// The elements in another type.
+pub(super) fn convert(cx: &Cx<'_>, a: Array, to: DType) -> Result<Array, RunError> {
+    if a.dtype == to {
+        return Ok(a);
+    }
+    if let Buf::Field(v) = &a.data {
+        return field_cast(cx, v, &a, to);
+    }
+    if !a.is_computable() {
+        unsupported!("Cast from {}", a.dtype);
+    }
+    let dims = &a.dims;
+    macro_rules! from {
+        ($v:ident, $s:ty, $float:expr, $int:expr) => {{
+            let (float, int) = ($float, $int);
+            macro_rules! to {
+                ($t:ty, $f:expr) => {
+                    each::<$s, $t>(cx, dims, $v, $f)
+                };
+            }
+            match to {
+                DType::F32 => to!(f32, |x| float(x) as f32),
+                DType::F64 => to!(f64, |x| float(x) as f64),
+                // Through f32 a double would be rounded twice.
+                DType::F16 => to!(half::f16, |x| half::f16::from_f64(float(x) as f64)),
+                DType::BF16 => to!(half::bf16, |x| half::bf16::from_f64(float(x) as f64)),
+                DType::Bool => to!(bool, |x| float(x) as f64 != 0.0),
+                DType::I8 => to!(i8, |x| int(x) as i8),
+                DType::I16 => to!(i16, |x| int(x) as i16),
+                DType::I32 => to!(i32, |x| int(x) as i32),
+                DType::I64 => to!(i64, |x| int(x) as i64),
+                DType::U8 => to!(u8, |x| int(x) as u8),
+                DType::U16 => to!(u16, |x| int(x) as u16),
+                DType::U32 => to!(u32, |x| int(x) as u32),
+                DType::U64 => to!(u64, |x| int(x) as u64),
+                _ => unsupported!("Cast to {to}"),
+            }
+        }};
+        ($v:ident, $s:ty) => {
+            from!($v, $s, |x: $s| x, |x: $s| x)
+        };
+    }
+    match &a.data {
+        Buf::F32(v) => from!(v, f32, |x: f32| x, |x: f32| whole_of(x.into())),
+        Buf::F64(v) => from!(v, f64, |x: f64| x, whole_of),
+        Buf::F16(v) => {
+            let float = |x: half::f16| x.to_f32();
+            from!(v, half::f16, float, |x: half::f16| whole_of(x.to_f64()))
+        }
+        Buf::BF16(v) => {
+            let float = |x: half::bf16| x.to_f32();
+            from!(v, half::bf16, float, |x: half::bf16| whole_of(x.to_f64()))
+        }
+        Buf::I8(v) => from!(v, i8),
+        Buf::I16(v) => from!(v, i16),
+        Buf::I32(v) => from!(v, i32),
+        Buf::I64(v) => from!(v, i64),
+        Buf::U8(v) => from!(v, u8),
+        Buf::U16(v) => from!(v, u16),
+        Buf::U32(v) => from!(v, u32),
+        Buf::U64(v) => from!(v, u64),
+        Buf::Bool(v) => from!(v, bool, |x: bool| u8::from(x), |x: bool| u8::from(x)),
+        _ => unsupported!("Cast from {}", a.dtype),
+    }
+}
+
+fn each<S: Copy, T: Element>(
+    cx: &Cx<'_>,
+    dims: &[usize],
+    v: &[S],
+    f: impl Fn(S) -> T,
+) -> Result<Array, RunError> {
+    cx.room::<T>(dims)?;
+    Ok(Array::new(dims.to_vec(), vectorised(|| v.iter().map(|&x| f(x)).collect())))
+}
+
+/// Truncated towards 0; then whole-number types take the low bits, as C does on most machines.
+fn whole_of(x: f64) -> i128 {
+    x as i128
+}
+
+fn field_cast(cx: &Cx<'_>, v: &[Fp], a: &Array, to: DType) -> Result<Array, RunError> {
+    let k = cx.key();
+    let round = match (a.dtype, to) {
+        // Rounding to fewer bits is a function; the other way it is the identity.
+        (_, DType::F16) => Some(Fun::Narrow16),
+        (_, DType::BF16) => Some(Fun::NarrowB16),
+        (DType::F64, DType::F32) => Some(Fun::Narrow32),
+        (_, DType::F32 | DType::F64) => None,
+        _ => {
+            cx.room::<i64>(&a.dims)?;
+            let key = k.named("cast").with(to.to_onnx() as u64);
+            let ints = v.iter().map(|&x| key.bits(x));
+            return drawn_ints(ints, a.dims.clone(), to);
+        }
+    };
+    cx.room::<Fp>(&a.dims)?;
+    let v = match round {
+        Some(f) => v.iter().map(|&x| Fp::call(f, x, k)).collect(),
+        None => v.to_vec(),
+    };
+    Ok(Array { dims: a.dims.clone(), dtype: to, data: Fp::wrap(v) })
+}
+
+/// Whole numbers of the type from random bits; of the wide types only small ones, so that sums
+/// of them do not wrap.
+pub(super) fn drawn_ints(
+    bits: impl Iterator<Item = u64>,
+    dims: Vec<usize>,
+    to: DType,
+) -> Result<Array, RunError> {
+    Ok(match to {
+        DType::Bool => Array::new(dims, bits.map(|b| b & 1 == 1).collect()),
+        DType::I8 => Array::new(dims, bits.map(|b| b as i8).collect()),
+        DType::U8 => Array::new(dims, bits.map(|b| b as u8).collect()),
+        DType::I16 => Array::new(dims, bits.map(|b| b as i16).collect()),
+        DType::U16 => Array::new(dims, bits.map(|b| b as u16).collect()),
+        DType::I32 => Array::new(dims, bits.map(|b| (b & 0xffff) as i32 - 0x8000).collect()),
+        DType::U32 => Array::new(dims, bits.map(|b| (b & 0xffff) as u32).collect()),
+        DType::I64 => Array::new(dims, bits.map(|b| (b & 0xffff) as i64 - 0x8000).collect()),
+        DType::U64 => Array::new(dims, bits.map(|b| b & 0xffff).collect()),
+        _ => unsupported!("{to} from the finite field"),
+    })
+}

@@ -1,0 +1,415 @@
+//! Running a graph: nodes in the order of its schedule, values dropped after their last use.
+
+use std::sync::Arc;
+
+use graph_opt_ir::{DType, Def, Graph, NodeId, Op, Tensor, ValueId};
+
+use super::array::Array;
+use super::cx::{Cx, Env};
+use super::field::Fp;
+use super::{FieldInput, ops};
+use crate::{PrepareError, RunError, Unsupported};
+
+/// How deep control flow and functions may nest.
+const DEPTH: usize = 32;
+
+/// Every node, in subgraphs too, that has no kernel.
+pub(super) fn unsupported(graph: &Graph) -> Vec<Unsupported> {
+    let mut all = vec![];
+    collect(graph, 0, &mut all);
+    all
+}
+
+fn collect(graph: &Graph, depth: usize, all: &mut Vec<Unsupported>) {
+    for id in graph.schedule() {
+        let op = &graph.node(id).op;
+        let mut report = |why: &str| {
+            let operator = match op.domain() {
+                graph_opt_ir::op::ONNX => op.name().to_owned(),
+                domain => format!("{domain}.{}", op.name()),
+            };
+            all.push(Unsupported { node: graph.label(id).into(), operator, why: why.into() });
+        };
+        if depth > DEPTH {
+            report("nested too deeply");
+            return;
+        }
+        match op {
+            Op::If(_) | Op::Loop(_) => {
+                op.subgraphs().iter().for_each(|g| collect(g, depth + 1, all));
+            }
+            Op::Other(o) => match graph.functions.get(&(o.domain.clone(), o.op_type.clone())) {
+                Some(f) if o.attrs.is_empty() && f.attrs.is_empty() => {
+                    collect(&f.body, depth + 1, all);
+                }
+                Some(_) => report("a function with attributes"),
+                None => report("no such operator here"),
+            },
+            op if ops::kernel(op).is_none() => report("no kernel"),
+            _ => {}
+        }
+    }
+}
+
+/// The constants of the graph by value.
+pub(super) fn constants(graph: &Graph) -> Result<Vec<Option<Array>>, PrepareError> {
+    let mut all = vec![None; graph.value_bound()];
+    for (id, v) in graph.values() {
+        let fail = |source: RunError| match source {
+            RunError::Tensor(source) => PrepareError::Constant { name: v.name.to_string(), source },
+            other => PrepareError::Other(format!("constant {}: {other}", v.name)),
+        };
+        if let Def::Const(t) | Def::Input(Some(t)) = &v.def {
+            all[id.index()] = Some(Array::of(t).map_err(fail)?);
+        }
+    }
+    Ok(all)
+}
+
+fn bad_input(graph: &Graph, id: ValueId, why: String) -> RunError {
+    RunError::Input { name: graph.value(id).name.to_string(), why }
+}
+
+fn required(graph: &Graph, id: ValueId) -> bool {
+    matches!(graph.value(id).def, Def::Input(None))
+}
+
+/// The inputs of a run by value: all of the graph's inputs, or those without a default.
+pub(super) fn bind(graph: &Graph, given: &[Tensor]) -> Result<Vec<(ValueId, Array)>, RunError> {
+    let all = graph.inputs();
+    let needed: Vec<ValueId> = all.iter().copied().filter(|&v| required(graph, v)).collect();
+    let ids = match given.len() {
+        n if n == all.len() => all,
+        n if n == needed.len() => &needed,
+        n => {
+            let (a, b) = (all.len(), needed.len());
+            return Err(RunError::Invalid(format!(
+                "{n} inputs given to a graph of {a} ({b} needed)"
+            )));
+        }
+    };
+    let one = |(&id, t): (&ValueId, &Tensor)| {
+        let ty = &graph.value(id).ty;
+        if ty.meet(&t.ty()).is_none() {
+            return Err(bad_input(graph, id, format!("{} given for {ty}", t.ty())));
+        }
+        Ok((id, Array::of(t)?))
+    };
+    ids.iter().zip(given).map(one).collect()
+}
+
+/// The inputs of a run in the field.
+pub(super) fn draw(
+    graph: &Graph,
+    given: &[FieldInput],
+    env: Env,
+) -> Result<Vec<(ValueId, Array)>, RunError> {
+    let mut all = vec![];
+    for (i, &id) in graph.inputs().iter().enumerate() {
+        let value = graph.value(id);
+        let fail = |why: &str| bad_input(graph, id, why.into());
+        let declared = || {
+            let dims = value.ty.extents()?;
+            dims.into_iter().map(|d| usize::try_from(d).ok()).collect::<Option<Vec<_>>>()
+        };
+        let dims = match given.get(i).unwrap_or(&FieldInput::Declared) {
+            FieldInput::Given(t) => {
+                all.push((id, Array::of(t)?.embedded(env.key)));
+                continue;
+            }
+            FieldInput::Shaped(d) => d.clone(),
+            FieldInput::Declared if !required(graph, id) => continue,
+            FieldInput::Declared => declared().ok_or_else(|| fail("its shape is not known"))?,
+        };
+        let dtype = value.ty.dtype().ok_or_else(|| fail("it is not a tensor"))?;
+        let n = dims.iter().try_fold(1usize, |a, &d| a.checked_mul(d));
+        let n = n.filter(|&n| (n as u64).saturating_mul(8) <= env.room);
+        let n =
+            n.ok_or(RunError::TooLarge { what: "input", elements: u64::MAX, left: env.room })?;
+        let key = env.key.named(&value.name);
+        let bits = (0..n as u64).map(|i| key.with(i).0);
+        let array = if dtype.is_float() {
+            let v: Vec<Fp> = bits.map(Fp::new).collect();
+            Array { dtype, ..Array::new(dims, v) }
+        } else {
+            // Small, as they may be indices, lengths or shapes.
+            let small = bits.map(|b| if dtype == DType::Bool { b & 1 } else { b & 3 });
+            let a = Array::new(dims, small.map(|b| b as i64).collect());
+            ops::convert(a, dtype, env)?
+        };
+        all.push((id, array));
+    }
+    Ok(all)
+}
+
+/// Values of the graphs around a subgraph, found by name.
+#[derive(Clone, Copy)]
+struct Scope<'a> {
+    graph: &'a Graph,
+    values: &'a [Option<Array>],
+    constants: &'a [Option<Array>],
+    outer: Option<&'a Scope<'a>>,
+    depth: usize,
+}
+
+impl Scope<'_> {
+    fn find(&self, name: &str) -> Option<Array> {
+        let here = self.graph.find_value(name).and_then(|id| {
+            let i = id.index();
+            self.values[i].as_ref().or(self.constants[i].as_ref()).cloned()
+        });
+        here.or_else(|| self.outer?.find(name))
+    }
+}
+
+/// Runs the graph on these inputs.
+pub(super) fn graph(
+    graph: &Graph,
+    constants: &[Option<Array>],
+    inputs: Vec<(ValueId, Array)>,
+    wanted: &[ValueId],
+    env: Env,
+) -> Result<Vec<Array>, RunError> {
+    inner(graph, constants, inputs, wanted, env, None)
+}
+
+fn inner(
+    graph: &Graph,
+    constants: &[Option<Array>],
+    inputs: Vec<(ValueId, Array)>,
+    wanted: &[ValueId],
+    env: Env,
+    outer: Option<&Scope<'_>>,
+) -> Result<Vec<Array>, RunError> {
+    let bound = graph.value_bound();
+    let mut values: Vec<Option<Array>> = vec![None; bound];
+    let mut uses: Vec<usize> = vec![0; bound];
+    for (id, v) in graph.values() {
+        uses[id.index()] = v.uses().len();
+        if matches!(v.def, Def::Outer) {
+            values[id.index()] = outer.and_then(|o| o.find(&v.name));
+        }
+    }
+    for &w in wanted {
+        if graph.get_value(w).is_none() {
+            return Err(RunError::Invalid("a wanted value is not in the graph".into()));
+        }
+        uses[w.index()] += 1;
+    }
+    let mut live = 0u64;
+    for (id, a) in inputs {
+        live = live.saturating_add(a.bytes());
+        values[id.index()] = Some(a);
+    }
+    let needed = needed(graph, wanted);
+    for id in graph.schedule() {
+        let node = graph.node(id);
+        let skip = !needed[id.index()];
+        let here = Env { room: env.room.saturating_sub(live), ..env };
+        let out = if skip {
+            vec![]
+        } else {
+            let result = match &node.op {
+                Op::If(_) | Op::Loop(_) => {
+                    let scope = Scope {
+                        graph,
+                        values: &values,
+                        constants,
+                        outer,
+                        depth: outer.map_or(0, |o| o.depth) + 1,
+                    };
+                    control(&scope, id, here)
+                }
+                Op::Other(o) => {
+                    let f = graph.functions.get(&(o.domain.clone(), o.op_type.clone()));
+                    let depth = outer.map_or(0, |o| o.depth) + 1;
+                    function(graph, f, id, (&values, constants), depth, here)
+                }
+                op => {
+                    let mut operands = Vec::with_capacity(node.inputs.len());
+                    for (i, v) in node.inputs.iter().enumerate() {
+                        operands.push(match v {
+                            Some(v) => {
+                                // The last reader takes the value, to reuse its memory.
+                                let again = node.inputs[i + 1..].contains(&Some(*v));
+                                let last = uses[v.index()] == 1 && !again;
+                                let slot = &mut values[v.index()];
+                                let a = if last { slot.take() } else { slot.clone() };
+                                if last && let Some(a) = &a {
+                                    live = live.saturating_sub(a.bytes());
+                                }
+                                let a = a.or_else(|| constants[v.index()].clone());
+                                Some(a.ok_or_else(|| missing(graph, *v))?)
+                            }
+                            None => None,
+                        });
+                    }
+                    let opset = graph.opsets.get(op.domain()).copied().unwrap_or(1);
+                    let outputs = node.outputs.len();
+                    ops::evaluate(Cx { op, opset, inputs: operands, outputs, env: here })
+                }
+            };
+            result.map_err(|e| locate(graph, id, e))?
+        };
+        for (v, a) in node.outputs.iter().zip(out) {
+            if let Some(v) = v
+                && uses[v.index()] > 0
+            {
+                live = live.saturating_add(a.bytes());
+                values[v.index()] = Some(a);
+            }
+        }
+        for v in node.inputs.iter().flatten().chain(&node.captures) {
+            let left = &mut uses[v.index()];
+            *left = left.saturating_sub(1);
+            if *left == 0
+                && let Some(a) = values[v.index()].take()
+            {
+                live = live.saturating_sub(a.bytes());
+            }
+        }
+    }
+    let get = |w: &ValueId| {
+        let i = w.index();
+        let a = values[i].as_ref().or(constants[i].as_ref());
+        a.cloned().ok_or_else(|| missing(graph, *w))
+    };
+    wanted.iter().map(get).collect()
+}
+
+/// Nodes that the wanted values depend on.
+fn needed(graph: &Graph, wanted: &[ValueId]) -> Vec<bool> {
+    let mut needed = vec![false; graph.node_bound()];
+    let mut todo: Vec<NodeId> = wanted.iter().filter_map(|&w| graph.producer(w)).collect();
+    while let Some(id) = todo.pop() {
+        if !std::mem::replace(&mut needed[id.index()], true) {
+            let n = graph.node(id);
+            let reads = n.inputs.iter().flatten().chain(&n.captures);
+            todo.extend(reads.filter_map(|&v| graph.producer(v)));
+        }
+    }
+    needed
+}
+
+fn missing(graph: &Graph, id: ValueId) -> RunError {
+    RunError::Invalid(format!("{} has no value here", graph.value(id).name))
+}
+
+fn locate(graph: &Graph, id: NodeId, e: RunError) -> RunError {
+    RunError::Node {
+        node: graph.label(id).to_owned(),
+        operator: graph.node(id).op.name().to_owned(),
+        source: Box::new(e),
+    }
+}
+
+fn read(scope: &Scope<'_>, v: Option<ValueId>) -> Result<Option<Array>, RunError> {
+    let Some(v) = v else { return Ok(None) };
+    let a = scope.values[v.index()].as_ref().or(scope.constants[v.index()].as_ref());
+    a.cloned().map(Some).ok_or_else(|| missing(scope.graph, v))
+}
+
+/// Runs a subgraph on these inputs.
+fn nested(
+    scope: &Scope<'_>,
+    body: &Graph,
+    constants: &[Option<Array>],
+    inputs: Vec<Array>,
+    env: Env,
+) -> Result<Vec<Array>, RunError> {
+    if scope.depth > DEPTH {
+        return Err(RunError::Unsupported("deeper nesting".into()));
+    }
+    let inputs = body.inputs().iter().copied().zip(inputs).collect();
+    inner(body, constants, inputs, body.outputs(), env, Some(scope))
+}
+
+fn body_constants(body: &Graph) -> Result<Vec<Option<Array>>, RunError> {
+    constants(body).map_err(|e| RunError::Invalid(e.to_string()))
+}
+
+fn control(scope: &Scope<'_>, id: NodeId, env: Env) -> Result<Vec<Array>, RunError> {
+    let node = scope.graph.node(id);
+    let operand = |i: usize| read(scope, node.inputs.get(i).copied().flatten());
+    let truth = |a: Option<Array>| -> Result<bool, RunError> {
+        match a {
+            Some(a) => Ok(a.get::<bool>()?.first().copied().unwrap_or(false)),
+            None => Ok(true),
+        }
+    };
+    match &node.op {
+        Op::If(o) => {
+            let branch = if truth(operand(0)?)? { &o.then_branch } else { &o.else_branch };
+            nested(scope, &branch.0, &body_constants(&branch.0)?, vec![], env)
+        }
+        Op::Loop(o) => {
+            let body: &Arc<Graph> = &o.body.0;
+            let constants = body_constants(body)?;
+            let limit = match operand(0)? {
+                Some(a) => a.to_i64s()?.first().copied().unwrap_or(0),
+                None => i64::MAX,
+            };
+            let mut go = truth(operand(1)?)?;
+            let mut state = vec![];
+            for i in 2..node.inputs.len() {
+                let a = operand(i)?;
+                state.push(a.ok_or_else(|| RunError::Invalid(format!("operand {i} is missing")))?);
+            }
+            let carried = state.len();
+            let mut scans: Vec<Vec<Array>> =
+                vec![vec![]; body.outputs().len().saturating_sub(1 + carried)];
+            let (mut i, mut held) = (0, 0u64);
+            while go && i < limit {
+                let mut inputs = vec![Array::new(vec![], vec![i]), Array::new(vec![], vec![go])];
+                inputs.append(&mut state);
+                let here = Env { room: env.room.saturating_sub(held), ..env };
+                let mut out = nested(scope, body, &constants, inputs, here)?;
+                if out.len() < 1 + carried {
+                    return Err(RunError::Invalid("the body has too few results".into()));
+                }
+                go = truth(Some(out.remove(0)))?;
+                for (all, a) in scans.iter_mut().zip(out.split_off(carried)) {
+                    // Small arrays cost more than their elements.
+                    held = held.saturating_add(a.bytes()).saturating_add(64);
+                    all.push(a);
+                }
+                if held > env.room {
+                    return Err(RunError::TooLarge {
+                        what: "scan",
+                        elements: held,
+                        left: env.room,
+                    });
+                }
+                state = out;
+                i += 1;
+            }
+            for all in scans {
+                state.push(ops::stack(all, env)?);
+            }
+            Ok(state)
+        }
+        _ => Err(RunError::Invalid("not control flow".into())),
+    }
+}
+
+/// Runs a function that the model defines.
+fn function(
+    graph: &Graph,
+    f: Option<&graph_opt_ir::graph::Function>,
+    id: NodeId,
+    (values, constants): (&[Option<Array>], &[Option<Array>]),
+    depth: usize,
+    env: Env,
+) -> Result<Vec<Array>, RunError> {
+    let Some(f) = f else { return Err(RunError::Unsupported("this operator".into())) };
+    let scope = Scope { graph, values, constants, outer: None, depth };
+    let mut inputs = vec![];
+    for &v in &graph.node(id).inputs {
+        let a = read(&scope, v)?;
+        inputs.push(a.ok_or_else(|| RunError::Unsupported("an absent operand".into()))?);
+    }
+    // A function's body sees nothing of the graph that calls it.
+    let empty = Graph::default();
+    let blank = Scope { graph: &empty, values: &[], constants: &[], outer: None, depth };
+    nested(&blank, &f.body, &body_constants(&f.body)?, inputs, env)
+}

@@ -1,0 +1,185 @@
+//! Whole runs: convolutions against plain loops, tiles against wholes, threads and limits.
+
+use std::sync::Arc;
+
+use graph_opt_ir::{Builder, Graph, Op, Tensor, Type, ValueId, op};
+
+use super::*;
+
+/// Numbers in [-1, 1).
+pub(super) fn numbers(n: usize, seed: u64) -> Vec<f32> {
+    (0..n).map(|i| (Key(seed).with(i as u64).0 >> 40) as f32 / (1u64 << 23) as f32 - 1.0).collect()
+}
+
+fn tensor(dims: &[u64], seed: u64) -> Tensor {
+    Tensor::f32s(dims, &numbers(dims.iter().product::<u64>() as usize, seed)).unwrap()
+}
+
+fn run(cpu: &Cpu, g: &Arc<Graph>, inputs: &[Tensor], wanted: &[ValueId]) -> Vec<Tensor> {
+    cpu.prepare(g.clone()).unwrap().run(inputs, wanted).unwrap()
+}
+
+/// A convolution to try.
+#[derive(Clone, Debug)]
+struct Case {
+    x: Vec<u64>,
+    w: Vec<u64>,
+    group: i64,
+    stride: Vec<i64>,
+    dilation: Vec<i64>,
+    pads: Vec<i64>,
+}
+
+impl Case {
+    /// Drawn by the seed: 1 to 3 spatial axes, all attributes.
+    fn draw(seed: u64) -> Self {
+        let mut i = 0;
+        let mut pick = |n: u64| {
+            i += 1;
+            Key(seed).with(i).0 % n
+        };
+        let axes = 1 + pick(3) as usize;
+        let (group, cin, cout) = (1 + pick(3), 1 + pick(4), 1 + pick(9));
+        let kernel: Vec<u64> = (0..axes).map(|_| 1 + pick(4)).collect();
+        let dilation: Vec<i64> = (0..axes).map(|_| 1 + pick(2) as i64).collect();
+        let mut x = vec![1 + pick(2), group * cin];
+        x.extend(kernel.iter().map(|k| 2 * k + pick(if axes < 3 { 30 } else { 6 })));
+        let mut w = vec![group * cout, cin];
+        w.extend(&kernel);
+        Self {
+            x,
+            w,
+            group: group as i64,
+            stride: (0..axes).map(|_| 1 + pick(3) as i64).collect(),
+            dilation,
+            pads: (0..2 * axes).map(|_| pick(3) as i64).collect(),
+        }
+    }
+
+    fn op(&self) -> op::Conv {
+        op::Conv {
+            auto_pad: "NOTSET".into(),
+            dilations: Some(self.dilation.clone()),
+            group: self.group,
+            kernel_shape: None,
+            pads: Some(self.pads.clone()),
+            strides: Some(self.stride.clone()),
+        }
+    }
+
+    fn graph(&self) -> (Arc<Graph>, ValueId) {
+        let mut b = Builder::new("conv", 17);
+        let x = b.input("x", Type::tensor(DType::F32, &self.x));
+        let w = b.constant("w", tensor(&self.w, 2));
+        let bias = b.constant("b", tensor(&self.w[..1], 3));
+        let y = b.node("conv", self.op(), &[x, w, bias]).unwrap();
+        b.output(y);
+        (Arc::new(b.finish()), y)
+    }
+
+    /// The same in f64, by loops over everything.
+    fn plain(&self, x: &[f32], w: &[f32], bias: &[f32]) -> Vec<f64> {
+        let axes = self.x.len() - 2;
+        let at3 = |v: &[i64], i: usize, none: i64| {
+            if i + axes < 3 { none } else { v[i + axes - 3] }
+        };
+        let us = |v: &[u64]| -> Vec<i64> { v.iter().map(|&d| d as i64).collect() };
+        let (xs, ws) = (us(&self.x[2..]), us(&self.w[2..]));
+        let get = |i: usize| {
+            let (n, k) = (at3(&xs, i, 1), at3(&ws, i, 1));
+            let (s, d) = (at3(&self.stride, i, 1), at3(&self.dilation, i, 1));
+            let (b, e) = (at3(&self.pads[..axes], i, 0), at3(&self.pads[axes..], i, 0));
+            (n, k, s, d, b, (n + b + e - d * (k - 1) - 1) / s + 1)
+        };
+        let (z, y, r) = (get(0), get(1), get(2));
+        let (cin, cout) = (self.w[1] as i64, self.w[0] as i64 / self.group);
+        let mut out = vec![];
+        for n in 0..self.x[0] as i64 {
+            for m in 0..self.w[0] as i64 {
+                for oz in 0..z.5 {
+                    for oy in 0..y.5 {
+                        for ox in 0..r.5 {
+                            let mut s = 0.0;
+                            for c in 0..cin {
+                                for kz in 0..z.1 {
+                                    for ky in 0..y.1 {
+                                        for kx in 0..r.1 {
+                                            let iz = oz * z.2 + kz * z.3 - z.4;
+                                            let iy = oy * y.2 + ky * y.3 - y.4;
+                                            let ix = ox * r.2 + kx * r.3 - r.4;
+                                            let inside = (0..z.0).contains(&iz)
+                                                && (0..y.0).contains(&iy)
+                                                && (0..r.0).contains(&ix);
+                                            if inside {
+                                                let ch = n * self.x[1] as i64 + m / cout * cin + c;
+                                                let i = ((ch * z.0 + iz) * y.0 + iy) * r.0 + ix;
+                                                let j = ((m * cin + c) * z.1 + kz) * y.1 + ky;
+                                                let wv = w[(j * r.1 + kx) as usize];
+                                                s += f64::from(x[i as usize]) * f64::from(wv);
+                                            }
+                                        }
+                                    }
+                                }
+                            }
+                            out.push(s + f64::from(bias[m as usize]));
+                        }
+                    }
+                }
+            }
+        }
+        out
+    }
+}
+
+#[test]
+fn convolutions_agree_with_plain_loops() {
+    for seed in 0..120 {
+        let c = Case::draw(seed);
+        let (g, y) = c.graph();
+        let x = tensor(&c.x, seed + 1000);
+        let one = Cpu { threads: 1, ..Cpu::default() };
+        let got = run(&one, &g, std::slice::from_ref(&x), &[y]).remove(0);
+        let f = |t: &Tensor| t.to_f32s().unwrap();
+        let want = c.plain(&f(&x), &f(&tensor(&c.w, 2)), &f(&tensor(&c.w[..1], 3)));
+        assert_eq!(got.len(), want.len(), "{c:?}");
+        for (a, b) in f(&got).iter().zip(&want) {
+            assert!((f64::from(*a) - b).abs() < 1e-4, "{a} {b} in {c:?}");
+        }
+        // Any number of threads, the same bits.
+        let two = run(&Cpu { threads: 3, ..Cpu::default() }, &g, std::slice::from_ref(&x), &[y]);
+        assert_eq!(got.bytes().unwrap()[..], two[0].bytes().unwrap()[..], "{c:?}");
+        // Unfused differs, but only by rounding.
+        let unfused = Cpu { fused: false, ..Cpu::default() };
+        let unfused = run(&unfused, &g, &[x], &[y]).remove(0);
+        for (a, b) in f(&got).iter().zip(f(&unfused)) {
+            assert!((a - b).abs() < 1e-4, "{a} {b} in {c:?}");
+        }
+    }
+}
+
+#[test]
+fn what_asks_for_too_much_memory_is_refused() {
+    let shape = Tensor::i64s(&[1 << 25, 1 << 25]);
+    let fill = Op::from(op::ConstantOfShape { value: None });
+    let e = evaluate(&fill, 17, &[Some(shape)], 1, 1 << 30).unwrap_err();
+    assert!(matches!(e, RunError::TooLarge { .. }), "{e}");
+    let x = Tensor::f32s(&[1], &[1.0]).unwrap();
+    let times = Tensor::i64s(&[1 << 50]);
+    let tile = Op::from(op::Tile {});
+    assert!(evaluate(&tile, 17, &[Some(x), Some(times)], 1, 1 << 30).is_err());
+}
+
+#[test]
+fn all_that_cannot_run_is_listed_at_once() {
+    let mut b = Builder::new("g", 17);
+    let x = b.input("x", Type::tensor(DType::F32, &[1]));
+    let other =
+        |name: &str| op::Other { domain: "my.domain".into(), op_type: name.into(), attrs: vec![] };
+    let y = b.node("a", Op::Other(other("Foo")), &[x]).unwrap();
+    let z = b.node("b", Op::Other(other("Bar")), &[y]).unwrap();
+    b.output(z);
+    let e = Cpu::default().prepare(Arc::new(b.finish())).err().unwrap();
+    let PrepareError::Unsupported(all) = e else { panic!("{e}") };
+    let names: Vec<_> = all.iter().map(|u| u.operator.as_str()).collect();
+    assert_eq!(names, ["my.domain.Foo", "my.domain.Bar"]);
+}

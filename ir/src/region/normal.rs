@@ -1,0 +1,105 @@
+//! One spelling for operators that say the same.
+
+use super::adjust::set_windows;
+use super::relations::group;
+use crate::op::Op;
+use crate::rule::Ctx;
+use crate::window;
+
+/// The node's operator with its windows written out: no `auto_pad`, no `output_shape`, no zero
+/// pads, no strides or dilations of 1, the kernel only where there are no weights. Two windowed
+/// operators over the same operands compute the same if these are equal.
+pub fn normal_form(ctx: &Ctx<'_>) -> Op {
+    let mut op = ctx.op.clone();
+    let Ok(Some(mut windows)) = window::resolved(ctx) else { return op };
+    for w in &mut windows {
+        // Outputs added at the end and cut off again.
+        let both = w.output_padding.min(w.end);
+        w.output_padding -= both;
+        w.end -= both;
+    }
+    let groups = group(&op);
+    set_windows(&mut op, &windows, groups);
+    let ones = |v: &mut Option<Vec<i64>>| {
+        if v.as_ref().is_some_and(|v| v.iter().all(|&x| x == 1)) {
+            *v = None;
+        }
+    };
+    macro_rules! tidy {
+        ($c:expr) => {{
+            ones(&mut $c.strides);
+            ones(&mut $c.dilations);
+        }};
+    }
+    match &mut op {
+        Op::Conv(c) => {
+            tidy!(c);
+            c.kernel_shape = None;
+        }
+        Op::FusedConv(c) => {
+            tidy!(c);
+            c.kernel_shape = None;
+        }
+        Op::ConvInteger(c) => {
+            tidy!(c);
+            c.kernel_shape = None;
+        }
+        Op::QLinearConv(c) => {
+            tidy!(c);
+            c.kernel_shape = None;
+        }
+        Op::ConvTranspose(c) => {
+            tidy!(c);
+            c.kernel_shape = None;
+        }
+        Op::MaxPool(c) => tidy!(c),
+        Op::AveragePool(c) => tidy!(c),
+        Op::LpPool(c) => tidy!(c),
+        _ => {}
+    }
+    op
+}
+
+/// The whole operator of which these are tiles, row by row over a grid, for an image of `channels`
+/// and weights of `per_group` channels a group. A guess, to be checked by tiling it again.
+pub fn whole_of(first: &Op, last: &Op, groups: i64) -> Op {
+    let mut op = first.clone();
+    macro_rules! join {
+        ($a:expr, $b:expr, $c:expr) => {{
+            let none = Vec::new();
+            let (p, q) = ($a.pads.as_ref().unwrap_or(&none), $b.pads.as_ref().unwrap_or(&none));
+            let n = p.len().max(q.len()) / 2;
+            let at = |v: &Vec<i64>, i: usize| v.get(i).copied().unwrap_or(0);
+            let all: Vec<i64> =
+                (0..n).map(|i| at(p, i)).chain((n..2 * n).map(|i| at(q, i))).collect();
+            $c.pads = all.iter().any(|&p| p != 0).then_some(all);
+        }};
+    }
+    macro_rules! grouped {
+        ($a:expr, $b:expr, $c:expr) => {{
+            join!($a, $b, $c);
+            $c.group = groups;
+        }};
+    }
+    macro_rules! pooled {
+        ($a:expr, $b:expr, $c:expr) => {{
+            join!($a, $b, $c);
+            $c.ceil_mode = $a.ceil_mode.max($b.ceil_mode);
+        }};
+    }
+    match (first, last, &mut op) {
+        (Op::Conv(a), Op::Conv(b), Op::Conv(c)) => grouped!(a, b, c),
+        (Op::FusedConv(a), Op::FusedConv(b), Op::FusedConv(c)) => grouped!(a, b, c),
+        (Op::ConvInteger(a), Op::ConvInteger(b), Op::ConvInteger(c)) => grouped!(a, b, c),
+        (Op::QLinearConv(a), Op::QLinearConv(b), Op::QLinearConv(c)) => grouped!(a, b, c),
+        (Op::ConvTranspose(a), Op::ConvTranspose(b), Op::ConvTranspose(c)) => {
+            grouped!(a, b, c);
+            c.output_padding = b.output_padding.clone();
+        }
+        (Op::MaxPool(a), Op::MaxPool(b), Op::MaxPool(c)) => pooled!(a, b, c),
+        (Op::AveragePool(a), Op::AveragePool(b), Op::AveragePool(c)) => pooled!(a, b, c),
+        (Op::LpPool(a), Op::LpPool(b), Op::LpPool(c)) => pooled!(a, b, c),
+        _ => {}
+    }
+    op
+}

@@ -1,0 +1,183 @@
+//! Runs pipelines.
+
+use graph_opt_ir::edit::Observer;
+use graph_opt_ir::verify::{Violation, verify};
+use graph_opt_ir::{EditError, Editor, Graph};
+use regex::Regex;
+
+use crate::pass::{Cx, Evaluate, Exactness, NoEvaluator, Outcome, Remark};
+use crate::pipeline::{Pipeline, Step};
+use crate::registry;
+
+/// Most rounds of one `fixpoint`.
+const ROUNDS: usize = 50;
+
+/// What a pipeline did.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// What the passes had to say, in order.
+    pub remarks: Vec<Remark>,
+    /// Edits applied.
+    pub edits: usize,
+    /// The least exact of the passes that changed something.
+    pub exactness: Exactness,
+}
+
+/// A pipeline broke off.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RunError {
+    /// An edit was refused.
+    #[error("{pass}: {source}")]
+    Edit {
+        /// The pass.
+        pass: String,
+        /// Why.
+        source: EditError,
+    },
+    /// A pass broke an invariant of the IR, which is a bug in it.
+    #[error("{pass} broke the graph: {}", .violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Broken {
+        /// The pass.
+        pass: String,
+        /// The invariants.
+        violations: Vec<Violation>,
+    },
+}
+
+/// Runs pipelines over a graph.
+pub struct Runner<'a> {
+    evaluator: &'a dyn Evaluate,
+    observers: Vec<Observer<'a>>,
+    limit: usize,
+    /// Called before each pass with its name.
+    progress: Option<Box<dyn FnMut(&str) + 'a>>,
+}
+
+impl Default for Runner<'_> {
+    fn default() -> Self {
+        Self { evaluator: &NoEvaluator, observers: Vec::new(), limit: usize::MAX, progress: None }
+    }
+}
+
+impl<'a> Runner<'a> {
+    /// Folds constants with this evaluator.
+    #[must_use]
+    pub fn evaluator(mut self, evaluator: &'a dyn Evaluate) -> Self {
+        self.evaluator = evaluator;
+        self
+    }
+
+    /// Shows every edit to this observer.
+    #[must_use]
+    pub fn observe(mut self, observer: Observer<'a>) -> Self {
+        self.observers.push(observer);
+        self
+    }
+
+    /// Stops once the graph has had this many edits.
+    #[must_use]
+    pub fn stop_after(mut self, edits: usize) -> Self {
+        self.limit = edits;
+        self
+    }
+
+    /// Tells this function the name of each pass as it starts.
+    #[must_use]
+    pub fn progress(mut self, progress: Box<dyn FnMut(&str) + 'a>) -> Self {
+        self.progress = Some(progress);
+        self
+    }
+
+    /// Runs the pipeline and verifies the graph after each pass.
+    ///
+    /// # Errors
+    /// If an edit is refused or a pass breaks an invariant; the graph may then be half rewritten.
+    pub fn run(self, graph: &mut Graph, pipeline: &Pipeline) -> Result<Report, RunError> {
+        let before = graph.edits();
+        let mut report = Report { remarks: Vec::new(), edits: 0, exactness: Exactness::BitExact };
+        let mut editor = Editor::new(graph);
+        editor.stop_after(self.limit);
+        for o in self.observers {
+            editor.observe(o);
+        }
+        let mut progress = self.progress;
+        let mut state =
+            State { evaluator: self.evaluator, report: &mut report, progress: &mut progress };
+        state.steps(&mut editor, pipeline, None)?;
+        report.edits = editor.graph().edits() - before;
+        Ok(report)
+    }
+}
+
+struct State<'a, 'p> {
+    evaluator: &'a dyn Evaluate,
+    report: &'a mut Report,
+    progress: &'a mut Option<Box<dyn FnMut(&str) + 'p>>,
+}
+
+impl State<'_, '_> {
+    fn steps(
+        &mut self,
+        editor: &mut Editor<'_>,
+        pipeline: &Pipeline,
+        only: Option<&Regex>,
+    ) -> Result<(), RunError> {
+        for step in &pipeline.0 {
+            if editor.is_done() {
+                return Ok(());
+            }
+            match step {
+                Step::Only(regex, inner) => {
+                    let graph = editor.graph();
+                    if !graph.schedule().any(|n| regex.is_match(graph.label(n))) {
+                        self.report.remarks.push(Remark {
+                            pass: format!("only({regex})"),
+                            node: String::new(),
+                            outcome: Outcome::NoMatch,
+                            message: "no node has such a name".into(),
+                        });
+                    }
+                    self.steps(editor, inner, Some(regex))?;
+                }
+                Step::Fixpoint(inner) => {
+                    for _ in 0..ROUNDS {
+                        let edits = editor.graph().edits();
+                        self.steps(editor, inner, only)?;
+                        if editor.graph().edits() == edits {
+                            break;
+                        }
+                    }
+                }
+                Step::Pass { name, options } => {
+                    let made = registry::find(name).map(|i| (i.make)(options));
+                    // The parser made it once already.
+                    let Some(Ok(pass)) = made else { continue };
+                    if let Some(p) = self.progress {
+                        p(name);
+                    }
+                    let edits = editor.graph().edits();
+                    let mut cx = Cx {
+                        pass: name,
+                        editor,
+                        remarks: &mut self.report.remarks,
+                        only,
+                        evaluator: self.evaluator,
+                    };
+                    match pass.run(&mut cx) {
+                        Ok(()) => {}
+                        Err(EditError::Refused { .. }) if editor.is_done() => return Ok(()),
+                        Err(source) => return Err(RunError::Edit { pass: (*name).into(), source }),
+                    }
+                    if editor.graph().edits() > edits {
+                        self.report.exactness = self.report.exactness.max(pass.exactness());
+                        verify(editor.graph()).map_err(|violations| RunError::Broken {
+                            pass: (*name).into(),
+                            violations,
+                        })?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

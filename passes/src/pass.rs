@@ -1,0 +1,179 @@
+//! What a pass is.
+
+use graph_opt_ir::{Edit, EditError, Editor, Graph, NodeId, Op, Tensor};
+use regex::Regex;
+use std::sync::Arc;
+
+use crate::options::{OptionError, OptionInfo, Options};
+
+/// How safe a pass is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Exactness {
+    /// Moves indices only: the same multiplications and additions in the same order.
+    BitExact,
+    /// Equal in exact arithmetic; rounding may differ.
+    Reassociates,
+    /// Another function on purpose.
+    Approximates,
+}
+
+impl std::fmt::Display for Exactness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::BitExact => "bit-exact",
+            Self::Reassociates => "reassociates",
+            Self::Approximates => "approximates",
+        })
+    }
+}
+
+/// A registered pass: what help, parser and documentation are made from.
+#[derive(Clone, Copy, Debug)]
+pub struct PassInfo {
+    /// Name in pipelines.
+    pub name: &'static str,
+    /// One line.
+    pub summary: &'static str,
+    /// How safe it is; with some options less.
+    pub exactness: Exactness,
+    /// Its options.
+    pub options: &'static [OptionInfo],
+    /// Makes it from its options.
+    pub make: fn(&Options) -> Result<Box<dyn Pass>, OptionError>,
+}
+
+/// A pass with its options.
+pub trait Pass {
+    /// How safe it is with these options.
+    fn exactness(&self) -> Exactness;
+
+    /// Proposes its edits.
+    ///
+    /// # Errors
+    /// Only for faults of the pass itself or an observer that objects; what a pass cannot do it
+    /// says in a remark.
+    fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError>;
+}
+
+/// Computes one node on constant operands; a backend serves as one.
+pub trait Evaluate {
+    /// Results of the operator, or the reason why there are none. `limit` is the most bytes that
+    /// the results may take.
+    ///
+    /// # Errors
+    /// If the operator is not supported, fails on these operands, or would exceed the limit.
+    fn evaluate(
+        &self,
+        op: &Op,
+        opset: i64,
+        inputs: &[Option<Arc<Tensor>>],
+        outputs: usize,
+        limit: u64,
+    ) -> Result<Vec<Tensor>, String>;
+}
+
+/// For hosts without an interpreter: nothing is folded.
+#[derive(Clone, Copy, Debug)]
+pub struct NoEvaluator;
+
+impl Evaluate for NoEvaluator {
+    fn evaluate(
+        &self,
+        op: &Op,
+        _: i64,
+        _: &[Option<Arc<Tensor>>],
+        _: usize,
+        _: u64,
+    ) -> Result<Vec<Tensor>, String> {
+        Err(format!("no evaluator for {}", op.name()))
+    }
+}
+
+/// What became of a place where a pass could have done something.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Outcome {
+    /// It did it.
+    Applied,
+    /// It would have changed nothing.
+    NoEffect,
+    /// It cannot be done exactly.
+    Blocked,
+    /// There was no such place.
+    NoMatch,
+}
+
+/// What a pass has to say about a place.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Remark {
+    /// The pass.
+    pub pass: String,
+    /// Label of the node; empty for the graph as a whole.
+    pub node: String,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// What was done, or why not and what would help.
+    pub message: String,
+}
+
+impl std::fmt::Display for Remark {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.pass)?;
+        if !self.node.is_empty() {
+            write!(f, " {:?}", self.node)?;
+        }
+        let what = match self.outcome {
+            Outcome::Applied => "",
+            Outcome::NoEffect => " no effect:",
+            Outcome::Blocked => " not done:",
+            Outcome::NoMatch => " no match:",
+        };
+        write!(f, ":{what} {}", self.message)
+    }
+}
+
+/// What a pass works with.
+pub struct Cx<'a, 'g> {
+    /// The pass's name.
+    pub pass: &'a str,
+    pub(crate) editor: &'a mut Editor<'g>,
+    pub(crate) remarks: &'a mut Vec<Remark>,
+    pub(crate) only: Option<&'a Regex>,
+    pub(crate) evaluator: &'a dyn Evaluate,
+}
+
+impl Cx<'_, '_> {
+    /// The graph as it is now.
+    pub fn graph(&self) -> &Graph {
+        self.editor.graph()
+    }
+
+    /// Whether the pipeline lets this pass touch the node.
+    pub fn selected(&self, node: NodeId) -> bool {
+        self.only.is_none_or(|r| r.is_match(self.graph().label(node)))
+    }
+
+    /// Applies an edit.
+    ///
+    /// # Errors
+    /// As [`Editor::apply`].
+    pub fn apply(&mut self, edit: &Edit) -> Result<(), EditError> {
+        self.editor.apply(edit).map(drop)
+    }
+
+    /// Whether no more edits are wanted.
+    pub fn is_done(&self) -> bool {
+        self.editor.is_done()
+    }
+
+    /// Adds a remark on a node.
+    pub fn remark(&mut self, node: NodeId, outcome: Outcome, message: impl Into<String>) {
+        let node = self.graph().label(node).to_owned();
+        self.say(node, outcome, message);
+    }
+
+    /// Adds a remark on a node that may be gone, by its label.
+    pub fn say(&mut self, node: impl Into<String>, outcome: Outcome, message: impl Into<String>) {
+        let (pass, node, message) = (self.pass.to_owned(), node.into(), message.into());
+        self.remarks.push(Remark { pass, node, outcome, message });
+    }
+}

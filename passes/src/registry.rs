@@ -1,0 +1,21 @@
+//! All passes, by name.
+
+use crate::pass::PassInfo;
+use crate::{simplify, tile};
+
+/// All passes, in the order of the help.
+pub const PASSES: &[PassInfo] = &[simplify::INFO, tile::tile_conv::INFO, tile::untile::INFO];
+
+/// The pass of this name.
+pub fn find(name: &str) -> Option<&'static PassInfo> {
+    PASSES.iter().find(|p| p.name == name)
+}
+
+/// Help for one pass.
+pub fn help(info: &PassInfo) -> String {
+    let mut s = format!("{} ({})\n  {}\n", info.name, info.exactness, info.summary);
+    for o in info.options {
+        s.push_str(&format!("    {:<28} {}\n", format!("{}={}", o.name, o.value), o.help));
+    }
+    s
+}

@@ -1,0 +1,481 @@
+//! `tile-conv`: one convolution, pool or matrix product becomes Slice, n smaller ones, and Concat.
+//!
+//! Before:
+//! ```text
+//! graph @main(%x: f32[1,3,16,16]) -> (%y) opset 13 {
+//!   %W = const random(1)                        : f32[8,3,3,3]
+//!   %y = Conv %x, %W {pads=[1,1,1,1]}           : f32[1,8,16,16]    ; conv1
+//! }
+//! ```
+//! After `tile-conv{axis=h parts=2}`:
+//! ```text
+//! graph @main(%x: f32[1,3,16,16]) -> (%y) opset 13 {
+//!   %W = const random(1)                        : f32[8,3,3,3]
+//!   %a = Slice %x [2: 0..9]                     : f32[1,3,9,16]
+//!   %b = Conv %a, %W {pads=[1,1,0,1]}           : f32[1,8,8,16]
+//!   %c = Slice %x [2: 7..16]                    : f32[1,3,9,16]
+//!   %d = Conv %c, %W {pads=[0,1,1,1]}           : f32[1,8,8,16]
+//!   %y = Concat %b, %d {axis=2}                 : f32[1,8,16,16]
+//! }
+//! ```
+//!
+//! Along `c-in` (the axis that the operator sums over) the parts are partial sums, added up.
+
+use graph_opt_ir::op::{Class, Op};
+use graph_opt_ir::region::{self, Barrier, Need, Relation};
+use graph_opt_ir::rule::Ctx;
+use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, Span, ValueId, op};
+
+use super::build::{self, Grid};
+use super::parts;
+use crate::options::{OptionError, OptionInfo, Options};
+use crate::pass::{Cx, Exactness, Outcome, Pass, PassInfo};
+
+/// Its entry in the registry.
+pub const INFO: PassInfo = PassInfo {
+    name: "tile-conv",
+    summary: "one convolution, pool or matrix product into Slice, n smaller ones, and Concat",
+    exactness: Exactness::BitExact,
+    options: &[
+        OptionInfo {
+            name: "axis",
+            value: "n|h|w|d|c-out|c-in|hxw|…",
+            help: "axis of the result to cut, or two for a grid; c-in gives partial sums, which reassociates",
+        },
+        OptionInfo {
+            name: "parts",
+            value: "4|2x2",
+            help: "number of parts; remainders are spread",
+        },
+        OptionInfo { name: "sizes", value: "[3,3,2]", help: "sizes of the parts along the axis" },
+        OptionInfo {
+            name: "max-bytes",
+            value: "64KiB",
+            help: "as many parts as it takes for a part's inputs and result together to fit",
+        },
+        OptionInfo {
+            name: "ops",
+            value: "conv|pool|matmul|all",
+            help: "which operators to tile (default all)",
+        },
+    ],
+    make,
+};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Axis {
+    Batch,
+    Depth,
+    Height,
+    Width,
+    ChannelsOut,
+    ChannelsIn,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum How {
+    Parts(Vec<i64>),
+    Sizes(Vec<i64>),
+    MaxBytes(u64),
+}
+
+struct TileConv {
+    axes: Vec<Axis>,
+    how: How,
+    ops: String,
+}
+
+fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
+    let err = |m: String| Err(OptionError(m));
+    let Some(axis) = o.get("axis") else { return err("axis is missing; try axis=h".into()) };
+    let one = |name: &str| match name {
+        "n" => Ok(Axis::Batch),
+        "d" => Ok(Axis::Depth),
+        "h" => Ok(Axis::Height),
+        "w" => Ok(Axis::Width),
+        "c-out" => Ok(Axis::ChannelsOut),
+        "c-in" => Ok(Axis::ChannelsIn),
+        _ => Err(OptionError(format!(
+            "axis must be n, d, h, w, c-out, c-in or two of them as in hxw, not {axis:?}"
+        ))),
+    };
+    let axes: Vec<Axis> = axis.split('x').map(one).collect::<Result<_, _>>()?;
+    if axes.len() > 2 || (axes.len() == 2 && axes[0] == axes[1]) {
+        return err(format!("a grid has two different axes, not {axis:?}"));
+    }
+    if axes.len() == 2 && axes.contains(&Axis::ChannelsIn) {
+        return err("c-in makes no grid with another axis; use two passes".into());
+    }
+    let parts = match o.get("parts") {
+        None => None,
+        Some(v) => Some(
+            v.split('x')
+                .map(|n| crate::options::count("parts", n))
+                .collect::<Result<Vec<_>, _>>()?,
+        ),
+    };
+    let how = match (parts, o.list("sizes")?, o.bytes("max-bytes")?) {
+        (Some(p), None, None) if p.len() == axes.len() => How::Parts(p),
+        (Some(_), None, None) => {
+            return err("parts must have one number for each axis, as in axis=hxw parts=2x2".into());
+        }
+        (None, Some(s), None) if axes.len() == 1 => How::Sizes(s),
+        (None, None, Some(b)) if axes.len() == 1 => How::MaxBytes(b),
+        (None, None, None) => return err("one of parts, sizes and max-bytes is needed".into()),
+        _ => {
+            return err(
+                "only one of parts, sizes and max-bytes, and the latter two on one axis".into()
+            );
+        }
+    };
+    if matches!(how, How::MaxBytes(_)) && axes[0] == Axis::ChannelsIn {
+        return err("max-bytes cannot choose the parts of c-in; use parts".into());
+    }
+    let ops = o.get("ops").unwrap_or("all").to_owned();
+    if !["conv", "pool", "matmul", "all"].contains(&ops.as_str()) {
+        return err(format!("ops must be conv, pool, matmul or all, not {ops:?}"));
+    }
+    Ok(Box::new(TileConv { axes, how, ops }))
+}
+
+impl Pass for TileConv {
+    fn exactness(&self) -> Exactness {
+        match self.axes[..] {
+            [Axis::ChannelsIn] => Exactness::Reassociates,
+            _ => Exactness::BitExact,
+        }
+    }
+
+    fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError> {
+        let all: Vec<NodeId> = cx.graph().schedule().collect();
+        let (mut seen, mut done) = (0, 0);
+        for id in all {
+            let Some(node) = cx.graph().get_node(id) else { continue };
+            let hidden = node.op.subgraphs().iter().map(|g| count(g, self)).sum::<usize>();
+            if hidden > 0 && cx.selected(id) {
+                cx.remark(
+                    id,
+                    Outcome::Blocked,
+                    format!("{hidden} inside its subgraphs are left as they are"),
+                );
+            }
+            if !self.wants(&cx.graph().node(id).op) || !cx.selected(id) {
+                continue;
+            }
+            seen += 1;
+            if cx.is_done() {
+                return Ok(());
+            }
+            let label = cx.graph().label(id).to_owned();
+            match self.plan(cx.graph(), id) {
+                Ok((edit, what)) => {
+                    cx.apply(&edit)?;
+                    done += 1;
+                    cx.say(label, Outcome::Applied, what);
+                }
+                Err((outcome, why)) => cx.say(label, outcome, why),
+            }
+        }
+        if seen == 0 {
+            cx.say("", Outcome::NoMatch, "no convolution, pool or matrix product to tile");
+        } else if done == 0 {
+            cx.say("", Outcome::NoEffect, format!("none of {seen} nodes was tiled"));
+        }
+        Ok(())
+    }
+}
+
+fn count(graph: &Graph, pass: &TileConv) -> usize {
+    let nodes = graph.schedule().map(|n| &graph.node(n).op);
+    nodes
+        .map(|op| {
+            usize::from(pass.wants(op))
+                + op.subgraphs().iter().map(|g| count(g, pass)).sum::<usize>()
+        })
+        .sum()
+}
+
+/// No, and how.
+type No = (Outcome, String);
+
+fn blocked(b: impl ToString) -> No {
+    (Outcome::Blocked, b.to_string())
+}
+
+impl TileConv {
+    fn wants(&self, op: &Op) -> bool {
+        let pool = matches!(op, Op::MaxPool(_) | Op::AveragePool(_) | Op::LpPool(_));
+        match (op.class(), self.ops.as_str()) {
+            (Class::Window, "all") => true,
+            (Class::Window, "conv") => !pool,
+            (Class::Window, "pool") => pool,
+            (Class::Matmul, "all" | "matmul") => true,
+            _ => false,
+        }
+    }
+
+    fn plan(&self, graph: &Graph, id: NodeId) -> Result<(Edit, String), No> {
+        let origin = format!("tile-conv {}", graph.label(id));
+        if self.axes == [Axis::ChannelsIn] {
+            return contraction(graph, id, &self.how, &origin);
+        }
+        let (nodes, output) = unit(graph, id);
+        let value = graph.node(id).outputs.first().copied().flatten();
+        let Some(ty) = value.map(|v| &graph.value(v).ty) else {
+            return Err(blocked("its first result is not used"));
+        };
+        let Some(dims) = ty.dims() else {
+            return Err(blocked("the rank of its result is unknown"));
+        };
+        let extents: Vec<Option<i64>> = region::extents(&vec![None; dims.len()], dims);
+        let rel = region::relations(&Ctx::of(graph, id), 0).map_err(blocked)?;
+        let axes: Vec<usize> = self
+            .axes
+            .iter()
+            .map(|a| index(&graph.node(id).op, *a, dims.len()))
+            .collect::<Result<_, _>>()
+            .map_err(blocked)?;
+        for &a in &axes {
+            if extents[a].is_none() {
+                let why = format!(
+                    "extent {a} of its result is {}; fix it in the model to cut that axis",
+                    dims[a]
+                );
+                return Err(blocked(why));
+            }
+        }
+        let n = |a: usize| extents[a].unwrap_or(0);
+        let cut = |a: usize, parts: i64| {
+            let align = region::alignment(&rel, a);
+            let inside = rel
+                .operands
+                .iter()
+                .flatten()
+                .any(|r| matches!(r, Relation::Block { out, partial: true, .. } if *out == a));
+            parts::even(n(a), parts, align, inside).map_err(blocked)
+        };
+        let spans = match &self.how {
+            How::Parts(p) => {
+                axes.iter().zip(p).map(|(&a, &p)| cut(a, p)).collect::<Result<Vec<_>, _>>()?
+            }
+            How::Sizes(s) => vec![parts::of_sizes(n(axes[0]), s).map_err(blocked)?],
+            How::MaxBytes(limit) => {
+                let a = axes[0];
+                let mut best = None;
+                let mut least = u64::MAX;
+                for p in 1..=n(a) {
+                    let Ok(spans) = cut(a, p) else { continue };
+                    let bytes = largest(graph, id, ty, a, &spans).map_err(blocked)?;
+                    least = least.min(bytes);
+                    if bytes <= *limit {
+                        best = Some(spans);
+                        break;
+                    }
+                }
+                match best {
+                    Some(s) => vec![s],
+                    None => {
+                        return Err(blocked(format!(
+                            "its smallest part along this axis takes {least} bytes"
+                        )));
+                    }
+                }
+            }
+        };
+        let grid = Grid { axes: axes.into_iter().zip(spans).collect() };
+        if grid.len() == 1 {
+            return Err((Outcome::NoEffect, "one part is the whole".into()));
+        }
+        let edit = match build::tile_group(graph, &nodes, output, &grid, &origin) {
+            Ok(e) => e,
+            // Without its quantization the node may still be cut.
+            Err(_) if nodes.len() > 1 => {
+                let v = value.ok_or_else(|| blocked("its first result is not used"))?;
+                build::tile_group(graph, &[id], v, &grid, &origin).map_err(|(_, b)| blocked(b))?
+            }
+            Err((_, b)) => return Err(blocked(b)),
+        };
+        Ok((edit, format!("{} parts", grid.len())))
+    }
+}
+
+/// Bytes of the largest part: its slices of the inputs that are no constants, and its result.
+fn largest(
+    graph: &Graph,
+    id: NodeId,
+    ty: &graph_opt_ir::Type,
+    axis: usize,
+    spans: &[Span],
+) -> Result<u64, Barrier> {
+    let bytes = |ty: &graph_opt_ir::Type, r: &region::Region| {
+        let dims = ty.dims()?;
+        let n =
+            region::extents(r, dims).into_iter().try_fold(1u64, |a, e| a.checked_mul(e? as u64))?;
+        ty.dtype()?.bytes_of(n)
+    };
+    let mut most = 0;
+    for s in spans {
+        let mut r = vec![None; ty.rank().unwrap_or(0)];
+        r[axis] = Some(*s);
+        let tile = region::tile(&Ctx::of(graph, id), 0, &r)?;
+        let mut total = bytes(ty, &r);
+        for (v, need) in graph.node(id).inputs.iter().zip(&tile.needs) {
+            if let (Some(v), Need::Region(r)) = (v, need)
+                && graph.constant(*v).is_none()
+            {
+                total = total.and_then(|t| t.checked_add(bytes(&graph.value(*v).ty, r)?));
+            }
+        }
+        most = most.max(total.ok_or_else(|| Barrier("its extents are unknown".into()))?);
+    }
+    Ok(most)
+}
+
+/// The axis of the result that the name means for this operator.
+fn index(op: &Op, axis: Axis, rank: usize) -> Result<usize, String> {
+    let spatial = if op.class() == Class::Matmul { rank } else { rank.saturating_sub(2) };
+    let from_end = |k: usize, name: &str| {
+        if k <= spatial { Ok(rank - k) } else { Err(format!("its result has no axis {name}")) }
+    };
+    match (op.class(), axis) {
+        (_, Axis::Width) => from_end(1, "w"),
+        (_, Axis::Height) => from_end(2, "h"),
+        (Class::Matmul, Axis::Depth) => Err("its result has no axis d".into()),
+        (_, Axis::Depth) => from_end(3, "d"),
+        (_, Axis::Batch) if rank > 0 => Ok(0),
+        (Class::Matmul, Axis::ChannelsOut) => from_end(1, "c-out"),
+        (_, Axis::ChannelsOut) if rank > 1 => Ok(1),
+        (_, axis) => Err(format!("its result has no axis {axis:?}")),
+    }
+}
+
+/// The nodes that are cut together with this one: a quantized convolution is one unit of
+/// DequantizeLinear, Conv and QuantizeLinear, whose parts belong together.
+fn unit(graph: &Graph, id: NodeId) -> (Vec<NodeId>, ValueId) {
+    let node = graph.node(id);
+    let mut nodes = vec![id];
+    let mut output = node.outputs.iter().flatten().next().copied().unwrap_or(ValueId::new(0));
+    let dequantized: Vec<NodeId> = node
+        .inputs
+        .iter()
+        .flatten()
+        .filter_map(|&v| graph.producer(v))
+        .filter(|&p| matches!(graph.node(p).op, Op::DequantizeLinear(_)))
+        .collect();
+    let value = graph.value(output);
+    let reader = match value.uses().collect::<Vec<_>>()[..] {
+        [u] if !value.is_output() => Some(u.node),
+        _ => None,
+    };
+    let quantize = reader.filter(|&r| matches!(graph.node(r).op, Op::QuantizeLinear(_)));
+    if let (false, Some(q)) = (dequantized.is_empty(), quantize) {
+        nodes.extend(dequantized);
+        nodes.push(q);
+        if let Some(Some(v)) = graph.node(q).outputs.first() {
+            output = *v;
+        }
+    }
+    nodes.sort_by_key(|&n| graph.position(n));
+    nodes.dedup();
+    (nodes, output)
+}
+
+/// The node as a sum of parts over the axis that it contracts.
+fn contraction(graph: &Graph, id: NodeId, how: &How, origin: &str) -> Result<(Edit, String), No> {
+    let node = graph.node(id);
+    // The operand that is added once.
+    let addend = match node.op {
+        Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm(_) => Some(2),
+        Op::MatMul(_) | Op::MatMulInteger(_) | Op::ConvInteger(_) => None,
+        _ => {
+            return Err(blocked(format!(
+                "{} is no plain sum over its input channels",
+                node.op.name()
+            )));
+        }
+    };
+    let rel = region::relations(&Ctx::of(graph, id), 0).map_err(blocked)?;
+    let contracted: Vec<Option<usize>> = rel
+        .operands
+        .iter()
+        .map(|axes| axes.iter().position(|r| matches!(r, Relation::Contract(_))))
+        .collect();
+    let extent = |i: usize| {
+        let (v, a) =
+            (node.inputs.get(i).copied().flatten()?, contracted.get(i).copied().flatten()?);
+        graph.value(v).ty.dims()?[a].known().map(|n| n as i64)
+    };
+    let Some(n) = (0..contracted.len()).find_map(extent) else {
+        return Err(blocked("it sums over groups of channels, or their number is unknown"));
+    };
+    let spans = match how {
+        How::Parts(p) => parts::even(n, p[0], 1, false),
+        How::Sizes(s) => parts::of_sizes(n, s),
+        How::MaxBytes(_) => Err("max-bytes cannot choose the parts of c-in".into()),
+    }
+    .map_err(blocked)?;
+    if spans.len() == 1 {
+        return Err((Outcome::NoEffect, "one part is the whole".into()));
+    }
+    let mut edit = Edit::new(origin);
+    let base = graph.label(id).to_owned();
+    let mut sum: Option<Ref> = None;
+    for (i, s) in spans.iter().enumerate() {
+        let name = format!("{base}/tile{i}of{}", spans.len());
+        let mut inputs = Vec::new();
+        for (k, v) in node.inputs.iter().enumerate() {
+            let Some(v) = *v else {
+                inputs.push(None);
+                continue;
+            };
+            if Some(k) == addend && i > 0 {
+                inputs.push(None);
+                continue;
+            }
+            let Some(axis) = contracted.get(k).copied().flatten() else {
+                inputs.push(Some(Ref::Value(v)));
+                continue;
+            };
+            let own = graph.value(v).uses().len() == 1 && !graph.value(v).is_output();
+            inputs.push(Some(match graph.value(v).constant() {
+                Some(t) if own => {
+                    let piece = build::slice_tensor(t, &[(axis, *s)]).map_err(blocked)?;
+                    let label = format!("{}/tile{i}of{}", graph.value(v).name, spans.len());
+                    edit.consts.push((label, piece.into()));
+                    Ref::Const(edit.consts.len() - 1)
+                }
+                _ => build::slice(
+                    &mut edit,
+                    graph,
+                    Ref::Value(v),
+                    &[(axis, *s)],
+                    &format!("{name}/slice"),
+                    id,
+                ),
+            }));
+        }
+        while inputs.last() == Some(&None) {
+            inputs.pop();
+        }
+        let mut tile = node.op.clone();
+        if i > 0
+            && let Op::Gemm(g) = &mut tile
+        {
+            g.beta = 1.0;
+        }
+        let part = edit.node(&name, tile, inputs, &[id]);
+        sum = Some(match sum {
+            None => part,
+            Some(s) => {
+                let add = op::Add { axis: None, broadcast: 0 };
+                edit.node(format!("{name}/sum"), add, vec![Some(s), Some(part)], &[id])
+            }
+        });
+    }
+    let (Some(sum), Some(Some(out))) = (sum, node.outputs.first()) else {
+        return Err(blocked("its result is not used"));
+    };
+    edit.replaces.push((*out, sum));
+    edit.removes.push(id);
+    Ok((edit, format!("{} partial sums", spans.len())))
+}
