@@ -99,8 +99,8 @@ pub fn export(graph: &Graph, out: &mut dyn std::io::Write) -> Result<(), OnnxErr
 
 /// Writes a model to a file: beside it first, then in one step to its place. External data is
 /// referred to where it lies below the output's folder, and otherwise becomes part of the file, or
-/// of a fresh `.data` file beside it where the whole would exceed 2 GiB. Data files that exist are
-/// never written to.
+/// of a fresh `.data` file beside it where the whole would exceed 2 GiB. Files that hold
+/// data of the model are never written to.
 ///
 /// # Errors
 /// If writing fails, or the model would not fit into an ONNX file.
