@@ -111,7 +111,7 @@ fn remarks(all: &[Remark], verbose: bool) {
 fn table(a: &Graph, b: &Graph, edits: usize, verdict: &str) -> String {
     let (c, d) = (cost(a), cost(b));
     let mut t = Table::new();
-    t.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    t.load_style(presets::UTF8_HORIZONTAL_ONLY);
     t.set_header(["", "before", "after"]);
     let mut row = |what: &str, p: String, q: String| {
         t.add_row([what.to_owned(), p, q]);

@@ -72,7 +72,7 @@ pub fn write(t: &Tensor, path: &Path) -> Result {
     macro_rules! write {
         ($t:ty, $read:expr) => {{
             const N: usize = size_of::<$t>();
-            let write = || -> std::io::Result<()> {
+            let mut write = || -> std::io::Result<()> {
                 let mut w = npyz::WriteOptions::new()
                     .default_dtype()
                     .shape(t.dims())

@@ -12,7 +12,7 @@ mod reduce;
 mod values;
 mod windows;
 
-use crate::op::{Class, Op};
+use crate::op::Class;
 use crate::rule::{Ctx, RuleError, fail};
 use crate::{DType, Dim, Graph, Type};
 
@@ -114,10 +114,4 @@ fn branches(a: &Graph, b: &Graph) -> Vec<Type> {
             _ => Type::Unknown,
         })
         .collect()
-}
-
-/// Whether the operator belongs to the operator sets of ONNX in which attributes had become
-/// inputs by this version.
-pub(crate) fn is_onnx(op: &Op) -> bool {
-    op.domain() == crate::op::ONNX
 }

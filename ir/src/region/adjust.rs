@@ -120,11 +120,12 @@ fn windowed(
 pub(super) fn set_windows(op: &mut Op, windows: &[Window], groups: i64) {
     let begins = windows.iter().map(|w| w.begin);
     let pads: Vec<i64> = begins.chain(windows.iter().map(|w| w.end)).collect();
-    let pads = pads.iter().any(|&p| p != 0).then_some(pads);
     macro_rules! set {
         ($c:expr) => {{
             $c.auto_pad = "NOTSET".into();
-            $c.pads = pads;
+            // Pads that were spelled out stay so, also where they are zero.
+            let spelled = $c.pads.is_some() || pads.iter().any(|&p| p != 0);
+            $c.pads = spelled.then_some(pads);
         }};
     }
     match op {

@@ -29,6 +29,9 @@ pub fn normal_form(ctx: &Ctx<'_>) -> Op {
         ($c:expr) => {{
             ones(&mut $c.strides);
             ones(&mut $c.dilations);
+            if $c.pads.as_ref().is_some_and(|p| p.iter().all(|&p| p == 0)) {
+                $c.pads = None;
+            }
         }};
     }
     match &mut op {
@@ -72,7 +75,8 @@ pub fn whole_of(first: &Op, last: &Op, groups: i64) -> Op {
             let at = |v: &Vec<i64>, i: usize| v.get(i).copied().unwrap_or(0);
             let all: Vec<i64> =
                 (0..n).map(|i| at(p, i)).chain((n..2 * n).map(|i| at(q, i))).collect();
-            $c.pads = all.iter().any(|&p| p != 0).then_some(all);
+            let spelled = $a.pads.is_some() || all.iter().any(|&p| p != 0);
+            $c.pads = spelled.then_some(all);
         }};
     }
     macro_rules! grouped {

@@ -1,0 +1,92 @@
+//! File tests: `tests/cases/<pass>/*.gir` hold a pipeline, an input, and the expected text or error.
+//!
+//! ```text
+//! // pipeline: tile-conv{axis=h parts=2}
+//! graph …
+//! // expect:            (the text after, or)
+//! // error: 3: …        (the parser's error at that line of the file)
+//! // remark: …          (a remark that must be among those made)
+//! ```
+//! `UPDATE_CASES=1` writes what comes out as what is expected; read it before you commit it.
+
+use std::path::{Path, PathBuf};
+
+use graph_opt_ir::text::{Constants, parse, parse_with, print};
+
+use crate::support::{compare, is_bit_exact, optimise};
+
+fn cases(dir: &Path, out: &mut Vec<PathBuf>) {
+    let mut entries: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+    entries.sort();
+    for p in entries {
+        if p.is_dir() {
+            cases(&p, out);
+        } else if p.extension().is_some_and(|e| e == "gir") {
+            out.push(p);
+        }
+    }
+}
+
+#[test]
+fn cases_give_what_they_expect() {
+    let mut all = Vec::new();
+    cases(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/cases"), &mut all);
+    assert!(all.len() >= 15, "only {} cases", all.len());
+    for path in all {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let name = path.display();
+        let header = |key: &str| {
+            text.lines().filter_map(|l| l.strip_prefix("// ")?.strip_prefix(key)).map(str::trim).collect::<Vec<_>>()
+        };
+        let (input, expected) = match text.split_once("// expect:\n") {
+            Some((i, e)) => (i, Some(e)),
+            None => (text.as_str(), None),
+        };
+        if let Some(want) = header("error:").first() {
+            let e = parse(input).expect_err(&name.to_string());
+            assert_eq!(format!("{}: {}", e.line, e.message), *want, "{name}");
+            continue;
+        }
+        let pipeline = header("pipeline:").first().copied().unwrap_or_else(|| panic!("{name}: no pipeline"));
+        let before = parse(input).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let (after, remarks) = optimise(&before, pipeline);
+        for want in header("remark:") {
+            assert!(remarks.iter().any(|r| r.to_string().contains(want)), "{name}: {want} is not in {remarks:?}");
+        }
+        let got = print(&after);
+        // What is printed parses back to the same.
+        let again = parse_with(&got, &Constants::of(&after)).unwrap_or_else(|e| panic!("{name}: {e}\n{got}"));
+        assert_eq!(print(&again), got, "{name}");
+        let r = compare(&before, &after);
+        assert!(is_bit_exact(&r), "{name}: {r:?}");
+        if std::env::var("UPDATE_CASES").is_ok() {
+            std::fs::write(&path, format!("{input}// expect:\n{got}")).unwrap();
+            continue;
+        }
+        let expected = expected.unwrap_or_else(|| panic!("{name}: nothing is expected"));
+        assert_eq!(got, expected, "{name}");
+    }
+}
+
+/// The examples in the documentation of the passes: the text before becomes the text after.
+#[test]
+fn documentation_of_passes_is_true() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("passes/src");
+    for (file, pipeline) in [
+        ("tile/tile_conv.rs", "tile-conv{axis=h parts=2}"),
+        ("tile/untile.rs", "untile"),
+        ("simplify/mod.rs", "simplify"),
+    ] {
+        let source = std::fs::read_to_string(root.join(file)).unwrap();
+        let docs: Vec<&str> = source.lines().map_while(|l| l.strip_prefix("//!")).collect();
+        let docs = docs.join("\n");
+        let graphs: Vec<_> = docs
+            .split("```text")
+            .skip(1)
+            .map(|b| parse(b.split("```").next().unwrap()).unwrap_or_else(|e| panic!("{file}: {e}")))
+            .collect();
+        let [before, after] = &graphs[..] else { panic!("{file} has {} examples", graphs.len()) };
+        let (got, _) = optimise(before, pipeline);
+        assert!(graph_opt_ir::same::identical(&got, after), "{file}: {}", print(&got));
+    }
+}

@@ -1,0 +1,13 @@
+//! Integration tests: the whole of graph-opt on small graphs, random graphs, real models and
+//! hostile files. One binary, so that it is linked once.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)] // Tests.
+
+mod bugs;
+mod cli;
+mod filetests;
+mod hostile;
+mod models;
+mod properties;
+mod snapshots;
+mod support;
+mod tutorial;

@@ -1,0 +1,69 @@
+//! What the tests share.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use graph_opt_backends::compare::{Compare, Report, Verdict};
+use graph_opt_backends::cpu::Cpu;
+use graph_opt_backends::{Backend, Folder};
+use graph_opt_ir::{Graph, infer, onnx};
+use graph_opt_passes::{Pipeline, Remark, Runner};
+
+/// The folder of shared material beside the project, if it is there; says so loudly if not.
+pub fn shared(what: &str) -> Option<PathBuf> {
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared").join(what);
+    if dir.exists() {
+        return Some(dir);
+    }
+    eprintln!("SKIPPED: {} is not there", dir.display());
+    None
+}
+
+/// Runs a pipeline with constant folding.
+pub fn optimise(graph: &Graph, pipeline: &str) -> (Graph, Vec<Remark>) {
+    let mut out = graph.clone();
+    let pipeline = Pipeline::parse(pipeline).unwrap();
+    let report = Runner::default().evaluator(&Folder).run(&mut out, &pipeline).unwrap();
+    (out, report.remarks)
+}
+
+/// Compares over the field and on the interpreter.
+pub fn compare(a: &Graph, b: &Graph) -> Report {
+    let cpu = Cpu::default();
+    compare_on(a, b, &[&cpu])
+}
+
+/// Compares over the field and on these backends.
+pub fn compare_on(a: &Graph, b: &Graph, backends: &[&dyn Backend]) -> Report {
+    let c = Compare { backends: backends.to_vec(), seed: 7, ..Compare::default() };
+    c.run(&Arc::new(a.clone()), &Arc::new(b.clone())).unwrap()
+}
+
+/// Whether every output is identical, or exact in the field and equal in its bits on the CPU.
+pub fn is_bit_exact(r: &Report) -> bool {
+    r.outputs.iter().all(|o| {
+        o.verdicts == [Verdict::Identical]
+            || matches!(&o.verdicts[..], [Verdict::Exact(_), Verdict::BitExact(..), ..])
+    })
+}
+
+/// Loads a model and infers its types.
+pub fn load(path: &std::path::Path) -> Graph {
+    let onnx::Imported { mut graph, declared, .. } = onnx::load(path).unwrap();
+    infer::infer_graph(&mut graph, &declared).unwrap();
+    graph
+}
+
+/// The wgpu backend, if this machine has an adapter; a missing one fails where it is required.
+#[cfg(feature = "wgpu")]
+pub fn wgpu() -> Option<graph_opt_backends::wgpu::Wgpu> {
+    match graph_opt_backends::wgpu::Wgpu::new(None) {
+        Ok(w) => Some(w),
+        Err(e) => {
+            let required = std::env::var("GRAPH_OPT_REQUIRE_ADAPTER").is_ok_and(|v| v == "1");
+            assert!(!required, "no wgpu adapter: {e}");
+            eprintln!("SKIPPED: no wgpu adapter: {e}");
+            None
+        }
+    }
+}
