@@ -2,5 +2,6 @@
 
 mod backend;
 pub mod cpu;
+pub mod zoo;
 
 pub use backend::{Backend, Executable, PrepareError, RunError, Unsupported};
