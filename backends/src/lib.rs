@@ -1,7 +1,12 @@
 //! Backends of graph-opt: what executes graphs, to compare what passes made of them.
 
 mod backend;
+pub mod compare;
 pub mod cpu;
+mod evaluate;
+pub mod inputs;
+pub mod tolerance;
 pub mod zoo;
 
 pub use backend::{Backend, Executable, PrepareError, RunError, Unsupported};
+pub use evaluate::Folder;

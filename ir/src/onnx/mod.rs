@@ -88,6 +88,17 @@ fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Reads one tensor, a serialized TensorProto such as ONNX's test data holds. Its elements must be
+/// in the file itself.
+///
+/// # Errors
+/// If the bytes are no sound tensor.
+pub fn tensor(bytes: Vec<u8>) -> Result<Tensor, OnnxError> {
+    let whole = 0..bytes.len();
+    let file = file::File { buf: std::sync::Arc::new(bytes), dir: None, data: Default::default() };
+    tensor::read(&file, std::slice::from_ref(&whole), "the tensor")
+}
+
 /// Writes a model. A graph that did not change since it was read is written as it was. References to
 /// external data stay what they are, relative to the folder that the model was read from.
 ///
