@@ -17,10 +17,10 @@ struct Quant {
 /// Images in 0..=1.
 const PIXELS: Quant = Quant { scale: 1.0 / 255.0, dtype: DType::U8 };
 /// Activations after Relu; the ranges are those that the seeded weights give, rounded up.
-const FIRST: Quant = Quant { scale: 4.0 / 255.0, dtype: DType::U8 };
-const SECOND: Quant = Quant { scale: 8.0 / 255.0, dtype: DType::U8 };
+const FIRST: Quant = Quant { scale: 2.0 / 255.0, dtype: DType::U8 };
+const SECOND: Quant = Quant { scale: 2.0 / 255.0, dtype: DType::U8 };
 /// Scores, of both signs.
-const SCORES: Quant = Quant { scale: 16.0 / 127.0, dtype: DType::I8 };
+const SCORES: Quant = Quant { scale: 2.0 / 127.0, dtype: DType::I8 };
 
 /// The classifier: activations per tensor in u8, weights per channel in i8, biases in i32.
 pub(super) fn mnist_qdq() -> Result<Graph, ZooError> {
