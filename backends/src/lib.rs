@@ -6,6 +6,7 @@ pub mod cpu;
 mod evaluate;
 pub mod inputs;
 pub mod tolerance;
+pub mod zoo;
 
 pub use backend::{Backend, Executable, PrepareError, RunError, Unsupported};
 pub use evaluate::Folder;
