@@ -2,5 +2,7 @@
 
 mod backend;
 pub mod cpu;
+#[cfg(feature = "wgpu")]
+pub mod wgpu;
 
 pub use backend::{Backend, Executable, PrepareError, RunError, Unsupported};
