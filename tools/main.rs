@@ -1,1 +1,78 @@
-fn main() {}
+//! The command line of graph-opt: one file a subcommand.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+// A program's answers go to standard output, everything else to standard error.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod bench;
+mod diff;
+mod failure;
+mod inspect;
+mod model;
+mod opt;
+mod passes;
+mod print;
+mod progress;
+mod run;
+mod tensors;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Rewrites ONNX graphs so that networks fit the memory of the machine, and shows that the answer
+/// is the same.
+///
+/// MODEL is a .onnx file, a .gir file, "-" for standard input, or zoo:NAME for a network that
+/// graph-opt builds itself ("zoo:" lists them).
+///
+/// Exit codes: 0 done; 1 a check failed; 2 wrong usage or unreadable input; 3 unsupported.
+#[derive(Parser)]
+#[command(name = "graph-opt", version, propagate_version = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Rewrites a model with a pipeline of passes
+    Opt(opt::Args),
+    /// Compares two models: identical, exact, bit-exact, close, or where they differ
+    Verify(verify::Args),
+    /// Runs a model
+    Run(run::Args),
+    /// Times a model on the CPU backend
+    Bench(bench::Args),
+    /// Shows operators, MACs, parameters, peak memory, and what cannot be tiled and why
+    Inspect(inspect::Args),
+    /// Prints a model as IR text
+    Print(print::Args),
+    /// Shows how two models differ, as IR text
+    Diff(diff::Args),
+    /// Lists the passes and their options
+    Passes(passes::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Opt(a) => opt::main(a),
+        Command::Verify(a) => verify::main(&a),
+        Command::Run(a) => run::main(&a),
+        Command::Bench(a) => bench::main(&a),
+        Command::Inspect(a) => inspect::main(&a),
+        Command::Print(a) => print::main(&a),
+        Command::Diff(a) => diff::main(&a),
+        Command::Passes(a) => passes::main(&a),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(f) => {
+            if !f.message.is_empty() {
+                eprintln!("error: {}", f.message);
+            }
+            ExitCode::from(f.code)
+        }
+    }
+}

@@ -1,8 +1,13 @@
 //! Backends of graph-opt: what executes graphs, to compare what passes made of them.
 
 mod backend;
+pub mod compare;
 pub mod cpu;
+mod evaluate;
+pub mod inputs;
+pub mod tolerance;
 #[cfg(feature = "wgpu")]
 pub mod wgpu;
 
 pub use backend::{Backend, Executable, PrepareError, RunError, Unsupported};
+pub use evaluate::Folder;

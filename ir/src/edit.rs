@@ -412,6 +412,7 @@ fn apply(graph: &mut Graph, edit: &Edit, plan: Plan) -> Applied {
         results.push(outputs);
         nodes.push(graph.insert_node(node, plan.before));
     }
+    let mut orphans = consts.clone();
     for (v, r) in &edit.replaces {
         match r {
             Ref::New(..) => {}
@@ -422,11 +423,13 @@ fn apply(graph: &mut Graph, edit: &Edit, plan: Plan) -> Applied {
                 value.ty = t.ty();
                 value.def = Def::Const(t);
             }
-            Ref::Value(w) => forward(graph, *v, *w),
+            Ref::Value(w) => {
+                forward(graph, *v, *w);
+                orphans.push(*v);
+            }
         }
     }
     let mut removed = Vec::new();
-    let mut orphans = consts.clone();
     for n in &edit.removes {
         removed.push(graph.label(*n).to_owned());
         if let Some(node) = graph.remove_node(*n) {

@@ -17,6 +17,7 @@ pub mod op;
 pub mod region;
 pub mod resize;
 pub mod rule;
+pub mod same;
 mod shape;
 pub mod spec;
 pub mod tensor;

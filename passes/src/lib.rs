@@ -17,6 +17,6 @@ pub mod simplify;
 pub mod tile;
 
 pub use manager::{Report, RunError, Runner};
-pub use options::{OptionError, OptionInfo, Options};
+pub use options::{OptionError, OptionInfo, Options, nearest};
 pub use pass::{Cx, Evaluate, Exactness, NoEvaluator, Outcome, Pass, PassInfo, Remark};
 pub use pipeline::{Pipeline, PipelineError, Step};

@@ -132,6 +132,8 @@ pub(crate) use on_number;
 pub(crate) trait Element: Clone + Default + Send + Sync + PartialEq + 'static {
     /// Its name in graphs. What stands for floats in the field counts as `F32`.
     const DTYPE: DType;
+    /// Whether simple loops over it are compiled for each kind of vectors.
+    const WIDE: bool = matches!(Self::DTYPE, DType::F32);
     fn wrap(v: Vec<Self>) -> Buf;
     fn peek(b: &Buf) -> Option<&[Self]>;
     /// The elements, if nobody else holds them.
@@ -142,6 +144,7 @@ macro_rules! element {
     ($variant:ident, $t:ty, $dtype:ident) => {
         impl Element for $t {
             const DTYPE: DType = DType::$dtype;
+            const WIDE: bool = false;
             fn wrap(v: Vec<Self>) -> Buf {
                 Buf::$variant(Arc::new(v))
             }

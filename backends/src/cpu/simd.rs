@@ -50,6 +50,18 @@ pub(crate) fn vectorised<R>(f: impl FnOnce() -> R) -> R {
     }
 }
 
+/// As [`vectorised`], but only for the types of elements that it is worth compiling thrice for.
+#[inline(always)]
+pub(crate) fn vectorised_for<T: super::array::Element, R>(f: impl FnOnce() -> R) -> R {
+    if T::WIDE { vectorised(f) } else { f() }
+}
+
+/// As [`vectorised`] for `f32` and `f64`, whose `mul_add` is slow without an instruction for it.
+#[inline(always)]
+pub(crate) fn vectorised_float<T: super::array::Element, R>(f: impl FnOnce() -> R) -> R {
+    if T::WIDE || matches!(T::DTYPE, graph_opt_ir::DType::F64) { vectorised(f) } else { f() }
+}
+
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 fn avx2<R>(f: impl FnOnce() -> R) -> R {

@@ -92,7 +92,7 @@ fn context<'a>(graph: &'a Graph, id: NodeId, values: &[Option<Vec<Dim>>]) -> Ctx
 }
 
 /// Elements of every small whole-number value, as far as they follow from shapes and constants.
-pub(crate) fn symbolic_values(graph: &Graph) -> Vec<Option<Vec<Dim>>> {
+pub fn symbolic_values(graph: &Graph) -> Vec<Option<Vec<Dim>>> {
     let mut values: Vec<Option<Vec<Dim>>> = vec![None; graph.value_bound()];
     for id in graph.schedule() {
         let node = graph.node(id);

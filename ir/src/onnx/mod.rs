@@ -88,6 +88,17 @@ fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Reads one tensor, a serialized TensorProto such as ONNX's test data holds. Its elements must be
+/// in the file itself.
+///
+/// # Errors
+/// If the bytes are no sound tensor.
+pub fn tensor(bytes: Vec<u8>) -> Result<Tensor, OnnxError> {
+    let whole = 0..bytes.len();
+    let file = file::File { buf: std::sync::Arc::new(bytes), dir: None, data: Default::default() };
+    tensor::read(&file, std::slice::from_ref(&whole), "the tensor")
+}
+
 /// Writes a model. A graph that did not change since it was read is written as it was. References to
 /// external data stay what they are, relative to the folder that the model was read from.
 ///
@@ -99,8 +110,8 @@ pub fn export(graph: &Graph, out: &mut dyn std::io::Write) -> Result<(), OnnxErr
 
 /// Writes a model to a file: beside it first, then in one step to its place. External data is
 /// referred to where it lies below the output's folder, and otherwise becomes part of the file, or
-/// of a fresh `.data` file beside it where the whole would exceed 2 GiB. Data files that exist are
-/// never written to.
+/// of a fresh `.data` file beside it where the whole would exceed 2 GiB. Files that hold
+/// data of the model are never written to.
 ///
 /// # Errors
 /// If writing fails, or the model would not fit into an ONNX file.

@@ -1,11 +1,99 @@
-//! stub
-use crate::options::*;
-use crate::pass::*;
-/// Info
+//! `simplify`: what can be removed without changing a bit of the answer.
+//!
+//! Before:
+//! ```text
+//! graph @main(%x: f32[1,8,4,4]) -> (%y) opset 13 {
+//!   %i = Identity %x                   : f32[1,8,4,4]
+//!   %s = Shape %i                      : i64[4]
+//!   %r = Reshape %i, %s                : f32[1,8,4,4]
+//!   %a = Slice %r [1: 0..6]            : f32[1,6,4,4]
+//!   %b = Slice %a [1: 2..4]            : f32[1,2,4,4]
+//!   %y = Relu %b                       : f32[1,2,4,4]
+//! }
+//! ```
+//! After:
+//! ```text
+//! graph @main(%x: f32[1,8,4,4]) -> (%y) opset 13 {
+//!   %b = Slice %x [1: 2..4]            : f32[1,2,4,4]
+//!   %y = Relu %b                       : f32[1,2,4,4]
+//! }
+//! ```
+//!
+//! Names of inputs and outputs stay. A constant is folded only where the file does not grow by it.
+
+mod cse;
+mod dead;
+mod fold;
+mod identity;
+mod layout;
+
+use graph_opt_ir::{Edit, EditError};
+
+use crate::options::{OptionError, Options};
+use crate::pass::{Cx, Exactness, Outcome, Pass, PassInfo};
+
+/// Its entry in the registry.
 pub const INFO: PassInfo = PassInfo {
     name: "simplify",
-    summary: "",
+    summary: "constant folding that never grows the file, dead code, common subexpressions, \
+              identities, shape arithmetic, Slice/Concat normal form",
     exactness: Exactness::BitExact,
     options: &[],
-    make: |_| Err(OptionError("stub".into())),
+    make,
 };
+
+fn make(_: &Options) -> Result<Box<dyn Pass>, OptionError> {
+    Ok(Box::new(Simplify))
+}
+
+/// Most rounds until nothing changes; each removes at least one node.
+const ROUNDS: usize = 30;
+
+struct Simplify;
+
+impl Pass for Simplify {
+    fn exactness(&self) -> Exactness {
+        Exactness::BitExact
+    }
+
+    fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError> {
+        let mut total = [0usize; 5];
+        let before = cx.graph().len();
+        for _ in 0..ROUNDS {
+            let round = [
+                fold::sweep(cx)?,
+                identity::sweep(cx)?,
+                layout::sweep(cx)?,
+                cse::sweep(cx)?,
+                dead::sweep(cx)?,
+            ];
+            for (t, r) in total.iter_mut().zip(round) {
+                *t += r;
+            }
+            if round == [0; 5] || cx.is_done() {
+                break;
+            }
+        }
+        if total == [0; 5] {
+            cx.say("", Outcome::NoEffect, "nothing to simplify");
+            return Ok(());
+        }
+        let [folded, identities, layouts, merged, dead] = total;
+        let message = format!(
+            "{before} nodes to {}: {folded} folded, {identities} without effect, \
+             {layouts} data movements joined, {merged} merged, {dead} dead",
+            cx.graph().len()
+        );
+        cx.say("", Outcome::Applied, message);
+        Ok(())
+    }
+}
+
+/// Applies an edit that may turn out to be impossible because two names must both stay.
+fn attempt(cx: &mut Cx<'_, '_>, edit: &Edit) -> Result<usize, EditError> {
+    match cx.apply(edit) {
+        Ok(()) => Ok(1),
+        Err(EditError::Names { .. }) => Ok(0),
+        Err(e) => Err(e),
+    }
+}

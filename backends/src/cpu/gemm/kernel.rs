@@ -50,7 +50,13 @@ pub(crate) unsafe fn tile<const FUSED: bool>(
         };
     }
     match level {
-        Level::Portable => call!(portable, 32, 16),
+        // SAFETY: as promised by the caller, for either width.
+        Level::Portable => unsafe {
+            match width {
+                NR => portable::<NR, FUSED>(rows, kc, a, b, c, ldc, first),
+                _ => portable::<HALF, FUSED>(rows, kc, a, b, c, ldc, first),
+            }
+        },
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => {
             // Six rows of 16 fill the 16 registers; larger tiles are made of those.
@@ -73,7 +79,9 @@ pub(crate) unsafe fn tile<const FUSED: bool>(
     }
 }
 
-unsafe fn portable<const R: usize, const W: usize, const FUSED: bool>(
+/// Row by row: what makes it slow is `mul_add` without an instruction for it, not the loads.
+unsafe fn portable<const W: usize, const FUSED: bool>(
+    rows: usize,
     kc: usize,
     a: *const f32,
     b: *const f32,
@@ -81,25 +89,20 @@ unsafe fn portable<const R: usize, const W: usize, const FUSED: bool>(
     ldc: usize,
     first: bool,
 ) {
-    let mut acc = [[0f32; W]; R];
-    // SAFETY: the caller promises the extents of all three.
-    unsafe {
-        if !first {
-            for (i, row) in acc.iter_mut().enumerate() {
-                row.copy_from_slice(std::slice::from_raw_parts(c.add(i * ldc), W));
+    for i in 0..rows {
+        // SAFETY: the caller promises the extents of all three.
+        unsafe {
+            let row = std::slice::from_raw_parts_mut(c.add(i * ldc), W);
+            if first {
+                row.fill(0.0);
             }
-        }
-        for k in 0..kc {
-            let b = std::slice::from_raw_parts(b.add(k * W), W);
-            for (i, row) in acc.iter_mut().enumerate() {
-                let x = *a.add(k * R + i);
+            for k in 0..kc {
+                let x = *a.add(k * rows + i);
+                let b = std::slice::from_raw_parts(b.add(k * W), W);
                 for (s, &y) in row.iter_mut().zip(b) {
                     *s = if FUSED { x.mul_add(y, *s) } else { x * y + *s };
                 }
             }
-        }
-        for (i, row) in acc.iter().enumerate() {
-            std::slice::from_raw_parts_mut(c.add(i * ldc), W).copy_from_slice(row);
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::cpu::array::{Array, Buf, Element, on_any, on_number};
 use crate::cpu::cx::{Cx, Outputs, invalid, strides, unsupported};
 use crate::cpu::field::Fp;
 use crate::cpu::scalar::{Fun, Real, Scalar};
-use crate::cpu::simd::vectorised;
+use crate::cpu::simd::vectorised_for;
 
 /// Shape of the broadcast operands: ONNX, "Multidirectional Broadcasting".
 pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, RunError> {
@@ -84,13 +84,13 @@ pub(super) fn zip<T: Element + Copy, U: Element + Copy>(
     let n = cx.room::<U>(&dims)?;
     let (x, y) = (a.get::<T>()?, b.get::<T>()?);
     if a.dims == b.dims {
-        let v = vectorised(|| x.iter().zip(y).map(|(&x, &y)| f(x, y)).collect());
+        let v = vectorised_for::<T, _>(|| x.iter().zip(y).map(|(&x, &y)| f(x, y)).collect());
         return Ok(Array::new(dims, v));
     }
     let mut v = vec![U::default(); n];
     if n > 0 {
         let (sa, sb) = (spread(&a.dims, &dims), spread(&b.dims, &dims));
-        vectorised(|| {
+        vectorised_for::<T, _>(|| {
             rows(&dims, &sa, &sb, |o, pa, pb, len, ia, ib| {
                 let out = &mut v[o..o + len];
                 match (ia, ib) {
@@ -121,6 +121,16 @@ pub(super) fn zip<T: Element + Copy, U: Element + Copy>(
 /// As [`zip`] with a result of the operands' type, in place where that is possible.
 fn fold<T: Element + Copy>(
     cx: &Cx<'_>,
+    a: Array,
+    b: &Array,
+    f: impl Fn(T, T) -> T,
+) -> Result<Array, RunError> {
+    // One compiled loop for each function only where it pays.
+    if T::WIDE { fold_with(cx, a, b, f) } else { fold_with(cx, a, b, &f as &dyn Fn(T, T) -> T) }
+}
+
+fn fold_with<T: Element + Copy>(
+    cx: &Cx<'_>,
     mut a: Array,
     b: &Array,
     f: impl Fn(T, T) -> T,
@@ -130,7 +140,7 @@ fn fold<T: Element + Copy>(
         && let Some(y) = T::peek(&b.data)
         && let Some(x) = T::unshared(&mut a.data)
     {
-        vectorised(|| x.iter_mut().zip(y).for_each(|(x, &y)| *x = f(*x, y)));
+        vectorised_for::<T, _>(|| x.iter_mut().zip(y).for_each(|(x, &y)| *x = f(*x, y)));
         return Ok(a);
     }
     Ok(Array { dtype, ..zip(cx, a, b, f)? })
@@ -299,12 +309,13 @@ pub(super) fn compare(cx: &mut Cx<'_>) -> Outputs {
     }
     fn run<T: Scalar>(cx: &Cx<'_>, a: Array, b: &Array) -> Result<Array, RunError> {
         let k = cx.key();
+        let test = |f: &dyn Fn(T, T) -> bool| zip(cx, a, b, f);
         match cx.op {
-            Op::Equal(_) => zip(cx, a, b, |x: T, y: T| x == y),
-            Op::Less(_) => zip(cx, a, b, |x: T, y: T| x.less(y, k)),
-            Op::LessOrEqual(_) => zip(cx, a, b, |x: T, y: T| x.less(y, k) || x == y),
-            Op::Greater(_) => zip(cx, a, b, |x: T, y: T| y.less(x, k)),
-            _ => zip(cx, a, b, |x: T, y: T| y.less(x, k) || x == y),
+            Op::Equal(_) => test(&|x: T, y: T| x == y),
+            Op::Less(_) => test(&|x: T, y: T| x.less(y, k)),
+            Op::LessOrEqual(_) => test(&|x: T, y: T| x.less(y, k) || x == y),
+            Op::Greater(_) => test(&|x: T, y: T| y.less(x, k)),
+            _ => test(&|x: T, y: T| y.less(x, k) || x == y),
         }
     }
     fn typed<T: Scalar>(_: &[T]) -> fn(&Cx<'_>, Array, &Array) -> Result<Array, RunError> {

@@ -11,7 +11,7 @@ use crate::cpu::cx::{Cx, Outputs, extent, invalid, unsupported};
 use crate::cpu::field::Fp;
 use crate::cpu::gemm::{self, Columns, Finish, Rows, Strided};
 use crate::cpu::scalar::Scalar;
-use crate::cpu::simd::vectorised;
+use crate::cpu::simd::vectorised_float;
 use crate::cpu::threads::parts;
 
 /// Extents of a convolution beside the windows.
@@ -242,7 +242,7 @@ pub(super) fn direct<T: Scalar>(
             let w = &w[m * size..][..size];
             let b = bias.map(|b| b[m]);
             let wide = g.output[2] > 8;
-            vectorised(|| match (cx.env.fused, wide) {
+            vectorised_float::<T, _>(|| match (cx.env.fused, wide) {
                 (true, true) => one_plane::<T, true, LANES>(&padded, w, b, g, out),
                 (true, false) => one_plane::<T, true, 8>(&padded, w, b, g, out),
                 (false, true) => one_plane::<T, false, LANES>(&padded, w, b, g, out),
@@ -312,7 +312,7 @@ pub(super) fn conv_transpose(cx: &mut Cx<'_>) -> Outputs {
         let threads = if work < 1 << 18 { 1 } else { cx.env.threads };
         parts(&mut out, g.outputs(), threads, |first, out| {
             for (i, out) in out.chunks_exact_mut(g.outputs()).enumerate() {
-                vectorised(|| run(v, w, b, g, s, first + i, out));
+                vectorised_float::<T, _>(|| run(v, w, b, g, s, first + i, out));
             }
         });
         Ok(out)

@@ -8,7 +8,7 @@ use crate::cpu::cx::{Cx, Outputs, invalid, strides};
 use crate::cpu::field::Fp;
 use crate::cpu::gemm::{self, Finish, Rows, Strided};
 use crate::cpu::scalar::Scalar;
-use crate::cpu::simd::vectorised;
+use crate::cpu::simd::vectorised_float;
 
 /// A matrix within a tensor: first element, distance of rows, distance of columns.
 #[derive(Clone, Copy)]
@@ -39,7 +39,7 @@ pub(super) fn product<T: Scalar>(
         (k, n): (usize, usize),
         out: &mut [T],
     ) {
-        vectorised(|| {
+        vectorised_float::<T, _>(|| {
             for (i, row) in out.chunks_exact_mut(n).enumerate() {
                 row.fill(T::ZERO);
                 for l in 0..k {

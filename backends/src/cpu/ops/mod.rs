@@ -3,13 +3,18 @@
 
 mod binary;
 mod conv;
+mod einsum;
+mod gather;
 mod geometry;
 mod im2col;
 mod layout;
 mod matmul;
 mod norm;
 mod pool;
+mod quant;
+mod recurrent;
 mod reduce;
+mod resize;
 mod shapes;
 mod unary;
 
@@ -126,6 +131,22 @@ pub(crate) fn kernel(op: &Op) -> Option<Kernel> {
         | Op::Asinh(_)
         | Op::Acosh(_)
         | Op::Atanh(_) => unary::unary,
+        Op::Gather(_) => gather::gather,
+        Op::GatherElements(_) => gather::gather_elements,
+        Op::GatherND(_) => gather::gather_nd,
+        Op::ScatterElements(_) | Op::ScatterND(_) => gather::scatter,
+        Op::OneHot(_) => gather::one_hot,
+        Op::NonZero(_) => gather::non_zero,
+        Op::TopK(_) => gather::top_k,
+        Op::Trilu(_) => gather::trilu,
+        Op::Resize(_) | Op::Upsample(_) => resize::resize,
+        Op::QuantizeLinear(_) => quant::quantize,
+        Op::DequantizeLinear(_) => quant::dequantize,
+        Op::DynamicQuantizeLinear(_) => quant::dynamic,
+        Op::ConvInteger(_) | Op::QLinearConv(_) => quant::conv,
+        Op::MatMulInteger(_) | Op::QLinearMatMul(_) => quant::matmul,
+        Op::Einsum(_) => einsum::einsum,
+        Op::LSTM(_) | Op::GRU(_) | Op::RNN(_) => recurrent::recurrent,
         _ => return None,
     })
 }

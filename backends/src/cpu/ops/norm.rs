@@ -7,7 +7,7 @@ use crate::cpu::array::{Array, Buf, Element};
 use crate::cpu::cx::{Cx, Outputs, axis_of, extent, invalid, unsupported};
 use crate::cpu::field::{Fp, Key};
 use crate::cpu::scalar::{Fun, Real};
-use crate::cpu::simd::vectorised;
+use crate::cpu::simd::vectorised_for;
 
 /// Calls the function for the real type of the first operand.
 macro_rules! by_type {
@@ -69,7 +69,7 @@ fn channels_of<T: Real>(cx: &mut Cx<'_>) -> Outputs {
     let mut a = cx.take(0)?;
     let fused = cx.env.fused;
     let run = |v: &mut [T]| {
-        vectorised(|| {
+        vectorised_for::<T, _>(|| {
             for (i, row) in v.chunks_exact_mut(inner.max(1)).enumerate() {
                 let (m, s, b) = (mean[i % c], scale[i % c], bias[i % c]);
                 if fused {
@@ -120,7 +120,9 @@ fn instance_of<T: Real>(cx: &mut Cx<'_>) -> Outputs {
     for (i, row) in v.chunks_exact_mut(inner.max(1)).enumerate() {
         let (mean, r) = moments(row, e, k);
         let (scale, bias) = (r.times(s[i % c]), b[i % c]);
-        vectorised(|| row.iter_mut().for_each(|x| *x = x.minus(mean).times(scale).plus(bias)));
+        vectorised_for::<T, _>(|| {
+            row.iter_mut().for_each(|x| *x = x.minus(mean).times(scale).plus(bias))
+        });
     }
     Ok(vec![Array { data: T::wrap(v), dims: a.dims.clone(), dtype: a.dtype }])
 }
@@ -264,9 +266,9 @@ fn softmax_of<T: Real>(cx: &mut Cx<'_>) -> Outputs {
         op => lines(&a, along, |v: &mut [T]| {
             let top = v.iter().skip(1).fold(v[0], |m, &x| m.larger(x, k));
             if matches!(op, Op::Softmax(_)) {
-                vectorised(|| v.iter_mut().for_each(|x| *x = exp(x.minus(top))));
+                vectorised_for::<T, _>(|| v.iter_mut().for_each(|x| *x = exp(x.minus(top))));
                 let s = v.iter().fold(T::ZERO, |s, &x| s.plus(x));
-                vectorised(|| v.iter_mut().for_each(|x| *x = x.over(s, k)));
+                vectorised_for::<T, _>(|| v.iter_mut().for_each(|x| *x = x.over(s, k)));
             } else {
                 let s = v.iter().fold(T::ZERO, |s, &x| s.plus(exp(x.minus(top))));
                 let log = T::call(Fun::Log, s, k);

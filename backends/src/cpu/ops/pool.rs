@@ -8,7 +8,7 @@ use crate::cpu::array::{Array, Buf, Element};
 use crate::cpu::cx::{Cx, Outputs, invalid, unsupported};
 use crate::cpu::field::Fp;
 use crate::cpu::scalar::{Fun, Real, Scalar};
-use crate::cpu::simd::vectorised;
+use crate::cpu::simd::vectorised_for;
 
 /// Folds over the window of every output, row by row so that rows vectorise: `step` for every
 /// element under a window, none for padding. Second, the numbers of elements.
@@ -23,7 +23,7 @@ fn fold<T: Scalar>(
     let [_, ih, iw] = g.input;
     let [od, oh, ow] = g.output;
     let s = g.stride[2];
-    vectorised(|| {
+    vectorised_for::<T, _>(|| {
         for (v, out) in v.chunks_exact(g.inputs()).zip(out.chunks_exact_mut(g.outputs())) {
             for (i, row) in out.chunks_exact_mut(ow).enumerate() {
                 let (z, y) = (i / oh % od, i % oh);

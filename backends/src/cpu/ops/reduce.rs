@@ -8,7 +8,7 @@ use crate::cpu::array::{Array, Buf, Element, on_number};
 use crate::cpu::cx::{Cx, Outputs, axis_of, invalid, unsupported};
 use crate::cpu::field::{Fp, Key};
 use crate::cpu::scalar::{Fun, Real, Scalar};
-use crate::cpu::simd::vectorised;
+use crate::cpu::simd::vectorised_for;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
@@ -62,7 +62,7 @@ fn fold<T: Scalar>(
         }
     }
     let mut index = vec![0; groups.len()];
-    vectorised(|| {
+    vectorised_for::<T, _>(|| {
         let mut at = 0;
         for row in v.chunks_exact(len) {
             let first = groups.iter().zip(&index).all(|(g, &i)| !g.1 || i == 0);

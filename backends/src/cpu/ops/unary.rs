@@ -7,21 +7,30 @@ use crate::cpu::array::{Array, Buf, Element, on_number};
 use crate::cpu::cx::{Cx, Outputs, dtype_of, invalid, unsupported};
 use crate::cpu::field::{Fp, Key};
 use crate::cpu::scalar::{Fun, Real, Scalar};
-use crate::cpu::simd::vectorised;
+use crate::cpu::simd::vectorised_for;
 
 /// Applies the function to every element, in place if nobody else reads the array.
 pub(super) fn map<T: Element + Copy>(
+    cx: &Cx<'_>,
+    a: Array,
+    f: impl Fn(T) -> T,
+) -> Result<Array, RunError> {
+    // One compiled loop for each function only where it pays.
+    if T::WIDE { map_with(cx, a, f) } else { map_with(cx, a, &f as &dyn Fn(T) -> T) }
+}
+
+fn map_with<T: Element + Copy>(
     cx: &Cx<'_>,
     mut a: Array,
     f: impl Fn(T) -> T,
 ) -> Result<Array, RunError> {
     if let Some(v) = T::unshared(&mut a.data) {
-        vectorised(|| v.iter_mut().for_each(|x| *x = f(*x)));
+        vectorised_for::<T, _>(|| v.iter_mut().for_each(|x| *x = f(*x)));
         return Ok(a);
     }
     cx.room::<T>(&a.dims)?;
     let v = a.get::<T>()?;
-    let v = vectorised(|| v.iter().map(|&x| f(x)).collect());
+    let v = vectorised_for::<T, _>(|| v.iter().map(|&x| f(x)).collect());
     Ok(Array { data: T::wrap(v), ..a })
 }
 
@@ -235,59 +244,72 @@ pub(super) fn convert(cx: &Cx<'_>, a: Array, to: DType) -> Result<Array, RunErro
     if !a.is_computable() {
         unsupported!("Cast from {}", a.dtype);
     }
+    // The pairs that networks use in earnest.
     let dims = &a.dims;
-    macro_rules! from {
-        ($v:ident, $s:ty, $float:expr, $int:expr) => {{
-            let (float, int) = ($float, $int);
-            macro_rules! to {
-                ($t:ty, $f:expr) => {
-                    each::<$s, $t>(cx, dims, $v, $f)
-                };
-            }
+    match (&a.data, to) {
+        (Buf::F32(v), DType::F16) => return each(cx, dims, v, half::f16::from_f32),
+        (Buf::F16(v), DType::F32) => return each(cx, dims, v, half::f16::to_f32),
+        (Buf::F32(v), DType::I64) => return each(cx, dims, v, |x| whole_of(x.into()) as i64),
+        (Buf::F32(v), DType::I32) => return each(cx, dims, v, |x| whole_of(x.into()) as i32),
+        (Buf::F32(v), DType::F64) => return each(cx, dims, v, f64::from),
+        (Buf::F64(v), DType::F32) => return each(cx, dims, v, |x| x as f32),
+        (Buf::I32(v), DType::F32) => return each(cx, dims, v, |x| x as f32),
+        (Buf::I64(v), DType::F32) => return each(cx, dims, v, |x| x as f32),
+        (Buf::U8(v), DType::F32) => return each(cx, dims, v, f32::from),
+        _ => {}
+    }
+    let number: &dyn Fn(usize) -> Number = match &a.data {
+        Buf::F32(v) => &|i| Number::Float(v[i].into()),
+        Buf::F64(v) => &|i| Number::Float(v[i]),
+        Buf::F16(v) => &|i| Number::Float(v[i].to_f64()),
+        Buf::BF16(v) => &|i| Number::Float(v[i].to_f64()),
+        Buf::I8(v) => &|i| Number::Whole(v[i].into()),
+        Buf::I16(v) => &|i| Number::Whole(v[i].into()),
+        Buf::I32(v) => &|i| Number::Whole(v[i].into()),
+        Buf::I64(v) => &|i| Number::Whole(v[i].into()),
+        Buf::U8(v) => &|i| Number::Whole(v[i].into()),
+        Buf::U16(v) => &|i| Number::Whole(v[i].into()),
+        Buf::U32(v) => &|i| Number::Whole(v[i].into()),
+        Buf::U64(v) => &|i| Number::Whole(v[i].into()),
+        Buf::Bool(v) => &|i| Number::Whole(v[i].into()),
+        _ => unsupported!("Cast from {}", a.dtype),
+    };
+    macro_rules! to {
+        ($($dtype:ident $t:ty: $x:ident => $float:expr, $whole:expr;)*) => {
             match to {
-                DType::F32 => to!(f32, |x| float(x) as f32),
-                DType::F64 => to!(f64, |x| float(x) as f64),
-                // Through f32 a double would be rounded twice.
-                DType::F16 => to!(half::f16, |x| half::f16::from_f64(float(x) as f64)),
-                DType::BF16 => to!(half::bf16, |x| half::bf16::from_f64(float(x) as f64)),
-                DType::Bool => to!(bool, |x| float(x) as f64 != 0.0),
-                DType::I8 => to!(i8, |x| int(x) as i8),
-                DType::I16 => to!(i16, |x| int(x) as i16),
-                DType::I32 => to!(i32, |x| int(x) as i32),
-                DType::I64 => to!(i64, |x| int(x) as i64),
-                DType::U8 => to!(u8, |x| int(x) as u8),
-                DType::U16 => to!(u16, |x| int(x) as u16),
-                DType::U32 => to!(u32, |x| int(x) as u32),
-                DType::U64 => to!(u64, |x| int(x) as u64),
+                $(DType::$dtype => {
+                    let n = cx.room::<$t>(dims)?;
+                    let one = |i| match number(i) {
+                        Number::Float($x) => $float,
+                        Number::Whole($x) => $whole,
+                    };
+                    Array::new(dims.clone(), (0..n).map(one).collect::<Vec<$t>>())
+                })*
                 _ => unsupported!("Cast to {to}"),
             }
-        }};
-        ($v:ident, $s:ty) => {
-            from!($v, $s, |x: $s| x, |x: $s| x)
         };
     }
-    match &a.data {
-        Buf::F32(v) => from!(v, f32, |x: f32| x, |x: f32| whole_of(x.into())),
-        Buf::F64(v) => from!(v, f64, |x: f64| x, whole_of),
-        Buf::F16(v) => {
-            let float = |x: half::f16| x.to_f32();
-            from!(v, half::f16, float, |x: half::f16| whole_of(x.to_f64()))
-        }
-        Buf::BF16(v) => {
-            let float = |x: half::bf16| x.to_f32();
-            from!(v, half::bf16, float, |x: half::bf16| whole_of(x.to_f64()))
-        }
-        Buf::I8(v) => from!(v, i8),
-        Buf::I16(v) => from!(v, i16),
-        Buf::I32(v) => from!(v, i32),
-        Buf::I64(v) => from!(v, i64),
-        Buf::U8(v) => from!(v, u8),
-        Buf::U16(v) => from!(v, u16),
-        Buf::U32(v) => from!(v, u32),
-        Buf::U64(v) => from!(v, u64),
-        Buf::Bool(v) => from!(v, bool, |x: bool| u8::from(x), |x: bool| u8::from(x)),
-        _ => unsupported!("Cast from {}", a.dtype),
-    }
+    Ok(to! {
+        F32 f32: x => x as f32, x as f32;
+        F64 f64: x => x, x as f64;
+        F16 half::f16: x => half::f16::from_f64(x), half::f16::from_f64(x as f64);
+        BF16 half::bf16: x => half::bf16::from_f64(x), half::bf16::from_f64(x as f64);
+        Bool bool: x => x != 0.0, x != 0;
+        I8 i8: x => whole_of(x) as i8, x as i8;
+        I16 i16: x => whole_of(x) as i16, x as i16;
+        I32 i32: x => whole_of(x) as i32, x as i32;
+        I64 i64: x => whole_of(x) as i64, x as i64;
+        U8 u8: x => whole_of(x) as u8, x as u8;
+        U16 u16: x => whole_of(x) as u16, x as u16;
+        U32 u32: x => whole_of(x) as u32, x as u32;
+        U64 u64: x => whole_of(x) as u64, x as u64;
+    })
+}
+
+/// An element on its way between types.
+enum Number {
+    Float(f64),
+    Whole(i128),
 }
 
 fn each<S: Copy, T: Element>(
@@ -297,7 +319,7 @@ fn each<S: Copy, T: Element>(
     f: impl Fn(S) -> T,
 ) -> Result<Array, RunError> {
     cx.room::<T>(dims)?;
-    Ok(Array::new(dims.to_vec(), vectorised(|| v.iter().map(|&x| f(x)).collect())))
+    Ok(Array::new(dims.to_vec(), v.iter().map(|&x| f(x)).collect()))
 }
 
 /// Truncated towards 0; then whole-number types take the low bits, as C does on most machines.

@@ -1,0 +1,57 @@
+//! Sane random inputs for runs.
+
+use std::collections::BTreeMap;
+
+use graph_opt_ir::text::random_tensor;
+use graph_opt_ir::{DType, Dim, Graph, Tensor, Type, ValueId};
+
+/// Extents to use for symbolic dimensions.
+#[derive(Clone, Debug, Default)]
+pub struct Extents(pub BTreeMap<String, u64>);
+
+impl Extents {
+    /// Extents of an input: known ones as they are, named ones as given, others 1 along the first
+    /// axis and 64 along the rest, which suits images.
+    pub fn of(&self, ty: &Type) -> Option<Vec<u64>> {
+        let dims = ty.dims()?;
+        let extent = |(i, d): (usize, &Dim)| match d {
+            Dim::Known(n) => *n,
+            Dim::Param(p) => self.0.get(&**p).copied().unwrap_or(if i == 0 { 1 } else { 64 }),
+            Dim::Unknown => self.0.get("?").copied().unwrap_or(if i == 0 { 1 } else { 64 }),
+        };
+        Some(dims.iter().enumerate().map(extent).collect())
+    }
+}
+
+/// A random tensor for each input without a default: floats in [0, 1) as images have them, whole
+/// numbers in 0..8.
+///
+/// # Errors
+/// If an input's rank is unknown or its type has no random elements.
+pub fn draw(graph: &Graph, extents: &Extents, seed: u64) -> Result<Vec<Tensor>, String> {
+    required(graph)
+        .into_iter()
+        .enumerate()
+        .map(|(i, v)| {
+            let value = graph.value(v);
+            let err = |why: &str| format!("input {:?} of type {}: {why}", value.name, value.ty);
+            let dims =
+                extents.of(&value.ty).ok_or_else(|| err("its rank is unknown; give a file"))?;
+            let dtype = value.ty.dtype().ok_or_else(|| err("not a tensor"))?;
+            let t = random_tensor(dtype, &dims, seed.wrapping_mul(1009).wrapping_add(i as u64))
+                .map_err(|e| err(&e))?;
+            if dtype != DType::F32 {
+                return Ok(t);
+            }
+            let v: Vec<f32> =
+                t.to_f32s().unwrap_or_default().iter().map(|x| (x + 1.0) / 2.0).collect();
+            Tensor::f32s(&dims, &v).map_err(|e| e.to_string())
+        })
+        .collect()
+}
+
+/// Inputs that have no default.
+pub fn required(graph: &Graph) -> Vec<ValueId> {
+    let no_default = |v: &&ValueId| matches!(graph.value(**v).def, graph_opt_ir::Def::Input(None));
+    graph.inputs().iter().filter(no_default).copied().collect()
+}

@@ -1,0 +1,85 @@
+//! How far results of two ways to compute the same may lie apart.
+
+/// Difference of two floating-point tensors.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Difference {
+    /// Largest absolute difference.
+    pub absolute: f64,
+    /// Largest distance in units in the last place of `f32`.
+    pub ulp: u64,
+    /// Largest magnitude in the reference.
+    pub scale: f64,
+    /// First element that differs in its bits, if one does.
+    pub first: Option<usize>,
+    /// Whether one is NaN or infinite where the other is not.
+    pub unlike: bool,
+}
+
+impl Difference {
+    /// Relative to the largest magnitude in the reference.
+    pub fn relative(&self) -> f64 {
+        if self.absolute == 0.0 { 0.0 } else { self.absolute / self.scale.max(f64::MIN_POSITIVE) }
+    }
+
+    /// Whether it is within what reassociated sums of a deep network may differ by: 1e-4 of the
+    /// largest magnitude, which is also what peers' tools compare with.
+    pub fn is_close(&self) -> bool {
+        !self.unlike && (self.relative() <= CLOSE || self.absolute <= 1e-6)
+    }
+}
+
+/// Relative difference that counts as close.
+pub const CLOSE: f64 = 1e-4;
+
+/// Compares element by element. NaN equals NaN only where both are.
+pub fn difference(reference: &[f32], other: &[f32]) -> Difference {
+    let mut d = Difference {
+        absolute: 0.0,
+        ulp: 0,
+        scale: 0.0,
+        first: None,
+        unlike: reference.len() != other.len(),
+    };
+    for (i, (&a, &b)) in reference.iter().zip(other).enumerate() {
+        if a.is_finite() {
+            d.scale = d.scale.max(f64::from(a.abs()));
+        }
+        if a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()) {
+            continue;
+        }
+        d.first.get_or_insert(i);
+        if !a.is_finite() || !b.is_finite() {
+            d.unlike = true;
+            continue;
+        }
+        d.absolute = d.absolute.max((f64::from(a) - f64::from(b)).abs());
+        d.ulp = d.ulp.max(ordered(a).abs_diff(ordered(b)));
+    }
+    d
+}
+
+/// Floats in their order as whole numbers; neighbours differ by 1.
+fn ordered(x: f32) -> i64 {
+    let bits = i64::from(x.to_bits() & 0x7FFF_FFFF);
+    if x.is_sign_negative() { -bits } else { bits }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nan_equals_only_nan() {
+        assert_eq!(difference(&[f32::NAN], &[f32::NAN]).first, None);
+        assert!(difference(&[f32::NAN], &[1.0]).unlike);
+        assert!(difference(&[1.0], &[f32::INFINITY]).unlike);
+    }
+
+    #[test]
+    fn neighbours_are_one_ulp_apart() {
+        let x = 1.0f32;
+        let d = difference(&[x, -0.0], &[f32::from_bits(x.to_bits() + 1), 0.0]);
+        assert_eq!((d.ulp, d.first), (1, Some(0)));
+        assert!(d.is_close());
+    }
+}

@@ -1,0 +1,82 @@
+//! Multiply-accumulates and parameters.
+
+use std::collections::BTreeMap;
+
+use graph_opt_ir::op::{Class, Op};
+use graph_opt_ir::{DType, Def, Graph, NodeId, window};
+
+/// Totals of a graph, its subgraphs left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Nodes.
+    pub nodes: usize,
+    /// Nodes by operator.
+    pub operators: BTreeMap<String, usize>,
+    /// Multiply-accumulates of the nodes whose shapes are known.
+    pub macs: u64,
+    /// Nodes that multiply and whose shapes are not known.
+    pub unknown_macs: usize,
+    /// Elements of constants, those of shapes and indices (`i64`) left out.
+    pub parameters: u64,
+    /// Bytes of all constants.
+    pub constant_bytes: u64,
+}
+
+/// Totals of the graph.
+pub fn cost(graph: &Graph) -> Cost {
+    let mut c = Cost { nodes: graph.len(), ..Cost::default() };
+    for id in graph.schedule() {
+        let op = &graph.node(id).op;
+        *c.operators.entry(op.name().to_owned()).or_default() += 1;
+        if multiplies(op) {
+            match node_macs(graph, id) {
+                Some(m) => c.macs = c.macs.saturating_add(m),
+                None => c.unknown_macs += 1,
+            }
+        }
+        if let Op::Constant(k) = op
+            && let Some(t) = graph_opt_ir::graph::constant_value(k)
+        {
+            add(&mut c, &t);
+        }
+    }
+    for (_, v) in graph.values() {
+        if let Def::Const(t) = &v.def {
+            add(&mut c, t);
+        }
+    }
+    c
+}
+
+fn add(c: &mut Cost, t: &graph_opt_ir::Tensor) {
+    if t.dtype() != DType::I64 {
+        c.parameters += t.len() as u64;
+    }
+    c.constant_bytes += t.ty().bytes().unwrap_or(0);
+}
+
+fn multiplies(op: &Op) -> bool {
+    let pool = matches!(op, Op::MaxPool(_) | Op::AveragePool(_) | Op::LpPool(_));
+    !pool && matches!(op.class(), Class::Window | Class::Matmul)
+}
+
+/// Multiply-accumulates of a convolution or matrix product, products with padding included; `None`
+/// for other operators and unknown shapes.
+pub fn node_macs(graph: &Graph, id: NodeId) -> Option<u64> {
+    let node = graph.node(id);
+    if !multiplies(&node.op) {
+        return None;
+    }
+    let extents = |i: usize| graph.value(node.inputs.get(i).copied()??).ty.extents();
+    let out = graph.value(node.outputs.first().copied()??).ty.elements()?;
+    let product = |v: &[u64]| v.iter().try_fold(1u64, |a, &b| a.checked_mul(b));
+    match (&node.op, window::operands(&node.op)) {
+        // Each input element meets each weight of its channel.
+        (Op::ConvTranspose(_), (x, Some(w))) => {
+            product(&extents(x)?)?.checked_mul(product(&extents(w)?[1..])?)
+        }
+        (_, (_, Some(w))) => out.checked_mul(product(&extents(w)?[1..])?),
+        (Op::Gemm(g), _) => out.checked_mul(extents(0)?[usize::from(g.transA == 0)]),
+        _ => out.checked_mul(*extents(0)?.last()?),
+    }
+}

@@ -1,0 +1,178 @@
+//! Constants computed ahead of time, and values that follow from shapes alone.
+//!
+//! Neither ever grows the file: the new constant may take no more than what goes with the node.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use graph_opt_ir::op::{Class, Op};
+use graph_opt_ir::{
+    Attr, DType, Def, Dim, Edit, EditError, Graph, NodeId, Ref, Tensor, ValueId, infer,
+};
+
+use super::attempt;
+use super::dead::has_effects;
+use crate::pass::Cx;
+
+pub(super) fn sweep(cx: &mut Cx<'_, '_>) -> Result<usize, EditError> {
+    Ok(shapes(cx)? + constants(cx)?)
+}
+
+fn foldable(graph: &Graph, id: NodeId) -> bool {
+    let op = &graph.node(id).op;
+    // Parts of a quantized unit belong together; a Constant is one already.
+    let kept = matches!(op, Op::Constant(_) | Op::QuantizeLinear(_) | Op::DequantizeLinear(_));
+    !kept
+        && !matches!(op, Op::Other(_))
+        && op.class() != Class::Control
+        && !has_effects(graph, id)
+        && !op.is_random()
+}
+
+fn constants(cx: &mut Cx<'_, '_>) -> Result<usize, EditError> {
+    let mut done = 0;
+    let order: Vec<NodeId> = cx.graph().schedule().collect();
+    for id in order {
+        let graph = cx.graph();
+        let node = graph.node(id);
+        if !cx.selected(id) || !foldable(graph, id) || node.outputs.iter().any(Option::is_none) {
+            continue;
+        }
+        let operands: Option<Vec<Option<Arc<Tensor>>>> = node
+            .inputs
+            .iter()
+            .map(|v| v.map(|v| graph.constant(v)).map_or(Some(None), |t| t.map(Some)))
+            .collect();
+        let Some(operands) = operands else { continue };
+        if operands.iter().all(Option::is_none) {
+            continue;
+        }
+        let room = freed(graph, id);
+        let results =
+            cx.evaluator.evaluate(&node.op, graph.opset(), &operands, node.outputs.len(), room);
+        // What cannot be computed now is left to the runtime.
+        let Ok(results) = results else { continue };
+        let mut edit = Edit::new(format!("simplify fold {}", graph.label(id)));
+        let mut need = 0;
+        for (v, t) in node.outputs.iter().flatten().zip(results) {
+            need += constant_cost(&graph.value(*v).name, &t);
+            edit.consts.push((graph.value(*v).name.to_string(), Arc::new(t)));
+            edit.replaces.push((*v, Ref::Const(edit.consts.len() - 1)));
+        }
+        if need > room {
+            continue;
+        }
+        edit.removes.push(id);
+        done += attempt(cx, &edit)?;
+        if cx.is_done() {
+            break;
+        }
+    }
+    Ok(done)
+}
+
+/// Whole-number values that are known because they are computed from known extents.
+fn shapes(cx: &mut Cx<'_, '_>) -> Result<usize, EditError> {
+    let values = infer::symbolic_values(cx.graph());
+    let graph = cx.graph();
+    let known = |v: ValueId| -> Option<Vec<i64>> {
+        let all = values.get(v.index())?.as_ref()?;
+        all.iter().map(|d| Dim::known(d).and_then(|n| i64::try_from(n).ok())).collect()
+    };
+    let mut edits = Vec::new();
+    for id in graph.schedule() {
+        let node = graph.node(id);
+        let (&[Some(v)], true) = (&node.outputs[..], foldable(graph, id) && cx.selected(id)) else {
+            continue;
+        };
+        let Some(ints) = known(v) else { continue };
+        // Only where the value leaves the arithmetic: what comes before dies with it.
+        let value = graph.value(v);
+        let inner = |u: NodeId| match graph.node(u).outputs[..] {
+            [Some(w)] => known(w).is_some() && foldable(graph, u),
+            _ => false,
+        };
+        if !value.is_output() && value.uses().all(|u| inner(u.node)) {
+            continue;
+        }
+        let dims: Option<Vec<u64>> = match value.ty.rank() {
+            Some(0) if ints.len() == 1 => Some(Vec::new()),
+            Some(1) => Some(vec![ints.len() as u64]),
+            _ => None,
+        };
+        let t = match (value.ty.dtype(), dims) {
+            (Some(DType::I64), Some(d)) => Tensor::i64s(&ints).reshaped(d),
+            (Some(DType::I32), Some(d)) => {
+                let bytes = ints.iter().flat_map(|&n| (n as i32).to_le_bytes()).collect();
+                Tensor::from_bytes(DType::I32, d, bytes)
+            }
+            _ => continue,
+        };
+        let Ok(t) = t else { continue };
+        if constant_cost(&value.name, &t) > freed(graph, id) {
+            continue;
+        }
+        let mut edit = Edit::new(format!("simplify shape {}", graph.label(id)));
+        edit.consts.push((value.name.to_string(), Arc::new(t)));
+        edit.replaces.push((v, Ref::Const(0)));
+        edit.removes.push(id);
+        edits.push(edit);
+    }
+    let mut done = 0;
+    for e in &edits {
+        done += attempt(cx, e)?;
+        if cx.is_done() {
+            break;
+        }
+    }
+    Ok(done)
+}
+
+/// Bytes that a constant takes in the file, to within the few of its headers.
+fn constant_cost(name: &str, t: &Tensor) -> u64 {
+    t.ty().bytes().unwrap_or(u64::MAX / 4) + name.len() as u64 + 8 + 2 * t.dims().len() as u64
+}
+
+/// Bytes that leave the file with the node: its own, and those of what only it reads.
+fn freed(graph: &Graph, id: NodeId) -> u64 {
+    let mut gone: HashSet<NodeId> = HashSet::from([id]);
+    let mut stack = vec![id];
+    let mut seen: HashSet<ValueId> = HashSet::new();
+    let mut total = 0;
+    while let Some(id) = stack.pop() {
+        let node = graph.node(id);
+        total += 8 + node.name.len() as u64 + node.op.name().len() as u64;
+        for (k, a) in node.op.attrs().iter().chain(&node.extra) {
+            total += 6 + k.len() as u64;
+            total += match a {
+                Attr::Tensor(t) => t.ty().bytes().unwrap_or(0),
+                Attr::Ints(v) => v.len() as u64,
+                Attr::Floats(v) => 4 * v.len() as u64,
+                Attr::Str(s) => s.len() as u64,
+                _ => 4,
+            };
+        }
+        for v in node.inputs.iter().chain(&node.outputs).flatten() {
+            total += 2 + graph.value(*v).name.len() as u64;
+        }
+        for &v in node.inputs.iter().flatten() {
+            let value = graph.value(v);
+            if !seen.insert(v) || value.is_output() || !value.uses().all(|u| gone.contains(&u.node))
+            {
+                continue;
+            }
+            match &value.def {
+                Def::Const(t) => total += constant_cost(&value.name, t),
+                Def::Node(p, _) if gone.len() < 64 => {
+                    let only = graph.node(*p).outputs.iter().flatten().all(|w| *w == v);
+                    if only && !has_effects(graph, *p) {
+                        gone.insert(*p);
+                        stack.push(*p);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    total
+}

@@ -1,0 +1,113 @@
+//! Nodes whose result is their operand, bit for bit.
+
+use graph_opt_ir::op::Op;
+use graph_opt_ir::rule::Ctx;
+use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, Tensor, ValueId, resize, spec};
+
+use super::attempt;
+use crate::pass::Cx;
+
+pub(super) fn sweep(cx: &mut Cx<'_, '_>) -> Result<usize, EditError> {
+    let mut done = 0;
+    let order: Vec<NodeId> = cx.graph().schedule().collect();
+    for id in order {
+        let graph = cx.graph();
+        let Some(node) = graph.get_node(id) else { continue };
+        let (Some(x), true) = (operand(graph, id), cx.selected(id)) else { continue };
+        let Some(Some(out)) = node.outputs.first().copied() else { continue };
+        // Other results (the mask of Dropout) must not be wanted.
+        let wanted = |v: &ValueId| graph.value(*v).is_output() || graph.value(*v).uses().len() > 0;
+        if node.outputs.iter().skip(1).flatten().any(wanted) {
+            continue;
+        }
+        let mut edit = Edit::new(format!("simplify identity {}", graph.label(id)));
+        edit.replaces.push((out, Ref::Value(x)));
+        edit.removes.push(id);
+        done += attempt(cx, &edit)?;
+        if cx.is_done() {
+            break;
+        }
+    }
+    Ok(done)
+}
+
+/// The operand that the node gives back unchanged, if it does.
+fn operand(graph: &Graph, id: NodeId) -> Option<ValueId> {
+    let node = graph.node(id);
+    let ctx = Ctx::of(graph, id);
+    let first = node.inputs.first().copied().flatten();
+    let same_extents = || {
+        let out = graph.value(node.outputs.first().copied()??).ty.extents()?;
+        (Some(&out) == ctx.ty(0).extents().as_ref()).then_some(())
+    };
+    match &node.op {
+        Op::Identity(_) => first,
+        Op::Dropout(_) => {
+            let training = match (ctx.opset >= 12, ctx.input(2)) {
+                (true, Some(_)) => ctx.ints(2)?.first().is_none_or(|&t| t != 0),
+                _ => false,
+            };
+            first.filter(|_| !training)
+        }
+        Op::Cast(c) => {
+            let to = graph_opt_ir::DType::from_onnx(c.to);
+            first.filter(|_| to.is_some() && to == ctx.dtype(0))
+        }
+        Op::Transpose(_) => {
+            let perm = spec::permutation(&ctx, ctx.ty(0).rank()?).ok()?;
+            first.filter(|_| perm.iter().enumerate().all(|(i, &p)| i == p))
+        }
+        Op::Concat(_) if node.inputs.len() == 1 => first,
+        Op::Sum(_) | Op::Mean(_) | Op::Max(_) | Op::Min(_) if node.inputs.len() == 1 => first,
+        Op::Reshape(_) | Op::Flatten(_) | Op::Expand(_) | Op::Squeeze(_) | Op::Unsqueeze(_) => {
+            // A dynamic dimension might still change: only known extents count.
+            same_extents().and(first)
+        }
+        Op::Slice(_) => {
+            let taken = spec::slices(&ctx).ok()??;
+            taken.iter().all(|t| t.is_some_and(|t| t.step == 1)).then_some(())?;
+            same_extents().and(first)
+        }
+        Op::Pad(_) => {
+            let pads = spec::pads(&ctx).ok()??;
+            first.filter(|_| pads.iter().all(|p| *p == (0, 0)))
+        }
+        Op::Tile(_) => ctx.ints(1)?.iter().all(|&r| r == 1).then_some(first)?,
+        Op::Upsample(_) | Op::Resize(_) => match resize::target(&ctx).ok()?? {
+            // Factors of 1 read every element at its own place.
+            resize::Target::Scales(s) if s.iter().all(|&s| s == 1.0) => same_extents().and(first),
+            _ => None,
+        },
+        Op::Mul(_) => neutral(graph, &node.inputs, 1.0, true),
+        Op::Div(_) => neutral(graph, &node.inputs, 1.0, false),
+        // x - 0 is x; x + 0 is not: it turns -0 into +0.
+        Op::Sub(_) => neutral(graph, &node.inputs, 0.0, false),
+        _ => None,
+    }
+}
+
+/// The operand beside a constant that is neutral in the operation and does not broadcast it.
+fn neutral(
+    graph: &Graph,
+    inputs: &[Option<ValueId>],
+    element: f32,
+    commutes: bool,
+) -> Option<ValueId> {
+    let [Some(a), Some(b)] = inputs[..] else { return None };
+    let is_neutral = |t: &Tensor| {
+        let floats = t.len() <= 4096
+            && t.to_f32s().is_some_and(|v| {
+                !v.is_empty() && v.iter().all(|x| x.to_bits() == element.to_bits())
+            });
+        let ints = t.len() <= 4096
+            && t.to_i64s().is_some_and(|v| !v.is_empty() && v.iter().all(|&x| x as f32 == element));
+        floats || ints
+    };
+    let try_one = |x: ValueId, c: ValueId| {
+        let t = graph.constant(c)?;
+        let (x_ty, c_rank) = (&graph.value(x).ty, t.dims().len());
+        let fits = t.len() == 1 && x_ty.rank()? >= c_rank || x_ty.extents()?.ends_with(t.dims());
+        (fits && is_neutral(&t)).then_some(x)
+    };
+    try_one(a, b).or_else(|| if commutes { try_one(b, a) } else { None })
+}

@@ -1,0 +1,80 @@
+//! `graph-opt inspect`
+
+use graph_opt_passes::analysis::{cost, peak, untileable};
+
+use crate::failure::{Result, out};
+use crate::model;
+use crate::opt::size;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The model
+    model: String,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn main(args: &Args) -> Result {
+    let graph = model::load(&args.model)?;
+    let c = cost(&graph);
+    let memory = peak(&graph);
+    let blocked = untileable(&graph);
+    let label = |n| graph.label(n).to_owned();
+    if args.json {
+        let values = |ids: &[graph_opt_ir::ValueId]| -> Vec<_> {
+            let one = |&v| {
+                let v = graph.value(v);
+                serde_json::json!({ "name": &*v.name, "type": v.ty.to_string() })
+            };
+            ids.iter().map(one).collect()
+        };
+        let json = serde_json::json!({
+            "nodes": c.nodes,
+            "operators": c.operators,
+            "parameters": c.parameters,
+            "constant_bytes": c.constant_bytes,
+            "macs": c.macs,
+            "nodes_of_unknown_macs": c.unknown_macs,
+            "peak_activation_bytes": memory.as_ref().map(|m| m.peak),
+            "peak_at": memory.as_ref().and_then(|m| m.at).map(label),
+            "inputs": values(graph.inputs()),
+            "outputs": values(graph.outputs()),
+            "opset": graph.opset(),
+            "ir_version": graph.ir_version,
+            "untileable": blocked.iter().map(|u| serde_json::json!({
+                "name": label(u.node), "operator": graph.node(u.node).op.name(), "reason": u.reason,
+            })).collect::<Vec<_>>(),
+        });
+        return out(format!("{json:#}\n"));
+    }
+    let mut s = String::new();
+    let mut line = |k: &str, v: String| s.push_str(&format!("{k:<18}{v}\n"));
+    for &v in graph.inputs() {
+        line("input", format!("{}: {}", graph.value(v).name, graph.value(v).ty));
+    }
+    for &v in graph.outputs() {
+        line("output", format!("{}: {}", graph.value(v).name, graph.value(v).ty));
+    }
+    line("opset", graph.opset().to_string());
+    line("nodes", c.nodes.to_string());
+    let ops: Vec<String> = c.operators.iter().map(|(n, k)| format!("{n} {k}")).collect();
+    line("operators", ops.join(", "));
+    line("MACs", c.macs.to_string());
+    if c.unknown_macs > 0 {
+        line("", format!("and {} nodes of unknown shape", c.unknown_macs));
+    }
+    line("parameters", format!("{} ({})", c.parameters, size(c.constant_bytes)));
+    match &memory {
+        Some(m) => {
+            let at = m.at.map(|n| format!(" at {}", label(n))).unwrap_or_default();
+            line("peak activations", format!("{}{at}", size(m.peak)));
+        }
+        None => line("peak activations", "unknown: some extents are symbolic".into()),
+    }
+    line("not tileable", if blocked.is_empty() { "nothing".into() } else { String::new() });
+    for u in &blocked {
+        line("", format!("{} ({}): {}", label(u.node), graph.node(u.node).op.name(), u.reason));
+    }
+    out(s)
+}

@@ -1,0 +1,92 @@
+//! Loading and saving models in all their forms.
+
+use std::io::Read;
+use std::path::Path;
+
+use graph_opt_backends::zoo;
+use graph_opt_ir::onnx::{self, Imported};
+use graph_opt_ir::verify::verify;
+use graph_opt_ir::{Graph, infer, text};
+
+use crate::failure::{Result, out, unsupported, usage};
+
+/// Most bytes that are read from standard input.
+const LIMIT: u64 = 2 << 30;
+
+/// Loads a model and infers its types. Remarks go to standard error.
+pub fn load(name: &str) -> Result<Graph> {
+    if let Some(zoo) = name.strip_prefix("zoo:") {
+        if zoo.is_empty() {
+            let list: String =
+                zoo::NAMES.iter().map(|(n, what)| format!("zoo:{n:<16} {what}\n")).collect();
+            out(list)?;
+            return Err(crate::failure::Failure { code: 0, message: String::new() });
+        }
+        return zoo::build(zoo).map_err(usage);
+    }
+    let imported = if name == "-" {
+        let mut bytes = Vec::new();
+        let read = std::io::stdin().lock().take(LIMIT).read_to_end(&mut bytes);
+        read.map_err(|e| usage(format!("standard input: {e}")))?;
+        if bytes.starts_with(b"graph @") || bytes.starts_with(b"//") {
+            return parse(name, &bytes);
+        }
+        onnx::import(bytes, None)
+    } else if Path::new(name).extension().is_some_and(|e| e == "gir") {
+        let bytes = std::fs::read(name).map_err(|e| usage(format!("{name}: {e}")))?;
+        return parse(name, &bytes);
+    } else {
+        onnx::load(name)
+    };
+    let Imported { mut graph, declared, remarks } =
+        imported.map_err(|e| usage(format!("{name}: {e}")))?;
+    for r in remarks {
+        eprintln!("{name}: {r}");
+    }
+    let wrong = infer::infer_graph(&mut graph, &declared).map_err(|e| usage(format!("{name}: {e}")))?;
+    for v in wrong {
+        let v = graph.value(v);
+        eprintln!("{name}: the declared shape of {:?} is wrong; it is {}", v.name, v.ty);
+    }
+    if let Err(v) = verify(&graph) {
+        return Err(usage(format!("{name}: {}", v[0])));
+    }
+    Ok(graph)
+}
+
+fn parse(name: &str, bytes: &[u8]) -> Result<Graph> {
+    let s = std::str::from_utf8(bytes).map_err(|e| usage(format!("{name}: {e}")))?;
+    text::parse(s).map_err(|e| usage(format!("{name}: {e}")))
+}
+
+/// Saves a model, as IR text if the name ends in `.gir`, to standard output if it is `-`.
+pub fn save(graph: &Graph, name: &str) -> Result {
+    if name == "-" {
+        let mut bytes = Vec::new();
+        onnx::export(graph, &mut bytes).map_err(unsupported)?;
+        use std::io::Write;
+        let mut o = std::io::stdout().lock();
+        return o.write_all(&bytes).map_err(|e| usage(format!("standard output: {e}")));
+    }
+    if Path::new(name).extension().is_some_and(|e| e == "gir") {
+        return whole(Path::new(name), text::print(graph).as_bytes());
+    }
+    onnx::save(graph, name).map_err(|e| match e {
+        onnx::OnnxError::TooLarge(_) => unsupported(e),
+        e => usage(e),
+    })
+}
+
+/// Writes a file whole or not at all.
+pub fn whole(path: &Path, bytes: &[u8]) -> Result {
+    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let write = || -> std::io::Result<()> {
+        use std::io::Write;
+        let mut f = tempfile::NamedTempFile::new_in(dir)?;
+        f.write_all(bytes)?;
+        f.as_file().sync_all()?;
+        f.persist(path).map_err(|e| e.error)?;
+        Ok(())
+    };
+    write().map_err(|e| usage(format!("{}: {e}", path.display())))
+}

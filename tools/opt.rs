@@ -1,0 +1,157 @@
+//! `graph-opt opt`
+
+use std::sync::Arc;
+
+use comfy_table::{Table, presets};
+use graph_opt_backends::Folder;
+use graph_opt_ir::{Graph, text};
+use graph_opt_passes::analysis::{cost, peak};
+use graph_opt_passes::{Outcome, Pipeline, Remark, Runner};
+
+use crate::failure::{Failure, Result, check, usage};
+use crate::progress::Progress;
+use crate::verify::{Checks, compare, judge};
+use crate::{model, verify};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The model
+    model: String,
+    /// Passes to run, such as 'simplify,tile-conv{axis=h parts=4}'; '' for none
+    #[arg(short, long, value_name = "PIPELINE")]
+    passes: String,
+    /// Where to write the result: .onnx, .gir, or "-"; without it nothing is written
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<String>,
+    /// Compare the result with the model, and write it only if they are equal; on these backends
+    /// besides the finite field
+    #[arg(long, value_name = "BACKENDS", num_args = 0..=1, require_equals = true, default_missing_value = "cpu", value_delimiter = ',', value_parser = ["cpu", "wgpu"])]
+    verify: Option<Vec<String>>,
+    /// Stop after this many edits
+    #[arg(long, value_name = "N")]
+    stop_after: Option<usize>,
+    /// Print the IR text to standard error after each edit
+    #[arg(long)]
+    print_after: bool,
+    /// Verify the invariants of the graph after each edit, not only after each pass
+    #[arg(long)]
+    verify_each: bool,
+    /// Show every remark, not only the first of each kind
+    #[arg(short, long)]
+    verbose: bool,
+    #[command(flatten)]
+    checks: Checks,
+}
+
+pub fn main(args: Args) -> Result {
+    let pipeline = Pipeline::parse(&args.passes).map_err(usage)?;
+    let original = Arc::new(model::load(&args.model)?);
+    let mut graph = (*original).clone();
+    let progress = Progress::new();
+    let mut runner = Runner::default()
+        .evaluator(&Folder)
+        .progress(Box::new(|pass| progress.say(pass)));
+    if let Some(n) = args.stop_after {
+        runner = runner.stop_after(n);
+    }
+    if args.print_after {
+        runner = runner.observe(Box::new(|g, e| {
+            eprintln!("// edit {}: {}\n{}", e.number, e.origin, text::print(g));
+            Ok(())
+        }));
+    }
+    if args.verify_each {
+        runner = runner.observe(Box::new(|g, _| {
+            graph_opt_ir::verify::verify(g).map_err(|v| v[0].to_string())
+        }));
+    }
+    let report = runner.run(&mut graph, &pipeline).map_err(check)?;
+    drop(progress);
+    remarks(&report.remarks, args.verbose);
+    let graph = Arc::new(graph);
+    let mut verdict = String::new();
+    let mut failed: Option<Failure> = None;
+    if let Some(backends) = &args.verify {
+        let found = compare(&original, &graph, true, backends, &args.checks)?;
+        verdict = verify::text(&found);
+        failed = judge(&found).err();
+    }
+    eprint!("{}", table(&original, &graph, report.edits, &verdict));
+    if let Some(f) = failed {
+        let hint = if args.output.is_some() { "; nothing was written" } else { "" };
+        return Err(Failure { message: format!("{}{hint}", f.message), ..f });
+    }
+    match &args.output {
+        Some(name) => model::save(&graph, name),
+        None => Ok(()),
+    }
+}
+
+/// What the passes had to say: of each kind of message the first few.
+fn remarks(all: &[Remark], verbose: bool) {
+    let mut shown = std::collections::BTreeMap::new();
+    for r in all {
+        if r.outcome == Outcome::Applied && !r.node.is_empty() && !verbose {
+            continue;
+        }
+        let n: &mut usize = shown.entry((r.pass.clone(), r.outcome)).or_default();
+        *n += 1;
+        if *n <= 5 || verbose {
+            eprintln!("{r}");
+        }
+    }
+    for ((pass, _), n) in shown {
+        if n > 5 && !verbose {
+            eprintln!("{pass}: {} more such remarks; --verbose shows them", n - 5);
+        }
+    }
+}
+
+/// Before and after.
+fn table(a: &Graph, b: &Graph, edits: usize, verdict: &str) -> String {
+    let (c, d) = (cost(a), cost(b));
+    let mut t = Table::new();
+    t.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    t.set_header(["", "before", "after"]);
+    let mut row = |what: &str, p: String, q: String| {
+        t.add_row([what.to_owned(), p, q]);
+    };
+    row("nodes", c.nodes.to_string(), d.nodes.to_string());
+    let names: std::collections::BTreeSet<&String> = c.operators.keys().chain(d.operators.keys()).collect();
+    for n in names {
+        let (p, q) = (c.operators.get(n).unwrap_or(&0), d.operators.get(n).unwrap_or(&0));
+        if p != q {
+            row(&format!("  {n}"), p.to_string(), q.to_string());
+        }
+    }
+    row("MACs", macs(&c), macs(&d));
+    row("parameters", c.parameters.to_string(), d.parameters.to_string());
+    let memory = |g: &Graph| peak(g).map_or("unknown".into(), |m| size(m.peak));
+    row("peak activations", memory(a), memory(b));
+    let mut s = format!("{t}\n{edits} edits\n");
+    if !verdict.is_empty() {
+        s.push_str(verdict);
+    }
+    s
+}
+
+fn macs(c: &graph_opt_passes::analysis::Cost) -> String {
+    let known = match c.macs {
+        m if m >= 10_000_000_000 => format!("{:.2} G", m as f64 / 1e9),
+        m if m >= 10_000_000 => format!("{:.2} M", m as f64 / 1e6),
+        m => m.to_string(),
+    };
+    match c.unknown_macs {
+        0 => known,
+        n => format!("{known} and {n} nodes of unknown shape"),
+    }
+}
+
+/// Bytes with a unit.
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        b if b >= 1 << 20 => format!("{:.2} MiB", b as f64 / f64::from(1 << 20)),
+        b if b >= 1 << 10 => format!("{:.2} KiB", b as f64 / f64::from(1 << 10)),
+        b => format!("{b} B"),
+    }
+}

@@ -1,0 +1,26 @@
+//! `graph-opt passes`
+
+use graph_opt_passes::registry::{self, PASSES};
+
+use crate::failure::{Result, out, usage};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// One pass
+    name: Option<String>,
+}
+
+pub fn main(args: &Args) -> Result {
+    match &args.name {
+        None => out(PASSES.iter().map(registry::help).collect::<String>()
+            + "only(REGEX)(…) restricts passes to nodes whose name matches; fixpoint(…) repeats them\n"),
+        Some(name) => match registry::find(name) {
+            Some(p) => out(registry::help(p)),
+            None => {
+                let near = graph_opt_passes::nearest(name, PASSES.iter().map(|p| p.name));
+                let hint = near.map(|n| format!("; did you mean {n:?}?")).unwrap_or_default();
+                Err(usage(format!("no pass is named {name:?}{hint}")))
+            }
+        },
+    }
+}

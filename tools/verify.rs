@@ -1,0 +1,165 @@
+//! `graph-opt verify`
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use graph_opt_backends::compare::{Compare, Report, Verdict};
+use graph_opt_backends::cpu::Cpu;
+use graph_opt_backends::inputs::Extents;
+use graph_opt_backends::{Backend, PrepareError};
+use graph_opt_ir::{Graph, Tensor};
+
+use crate::failure::{Result, check, out, usage};
+use crate::progress::Progress;
+use crate::{model, tensors};
+
+/// What checks share.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Checks {
+    /// Runs on different inputs
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub runs: u16,
+    /// Seed of random inputs
+    #[arg(long, default_value_t = 0, value_name = "S")]
+    pub seed: u64,
+    /// Extent of a symbolic dimension, such as height=480; "?" stands for dimensions without a name
+    #[arg(long = "dim", value_name = "NAME=N", value_parser = tensors::parse_dim)]
+    pub dims: Vec<(String, u64)>,
+    /// Inputs to run on: a folder of NAME.npy or NAME.pb files, or a .npz file
+    #[arg(long, value_name = "DIR|FILE.npz")]
+    pub inputs: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The original
+    a: String,
+    /// The rewritten model
+    b: String,
+    /// How: exact (finite field), run (bits on the backends)
+    #[arg(long, value_delimiter = ',', default_value = "exact,run", value_name = "HOW", value_parser = ["exact", "run"])]
+    by: Vec<String>,
+    /// Backends to run on
+    #[arg(long, value_delimiter = ',', default_value = "cpu", value_name = "NAME", value_parser = ["cpu", "wgpu"])]
+    backend: Vec<String>,
+    /// Print the verdicts as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    checks: Checks,
+}
+
+pub fn main(args: &Args) -> Result {
+    let a = Arc::new(model::load(&args.a)?);
+    let b = Arc::new(model::load(&args.b)?);
+    let by = |how: &str| args.by.iter().any(|b| b == how);
+    let backends: &[String] = if by("run") { &args.backend } else { &[] };
+    let report = compare(&a, &b, by("exact"), backends, &args.checks)?;
+    if args.json {
+        let outputs: Vec<_> = report.outputs.iter().map(|o| {
+            let verdicts: Vec<String> = o.verdicts.iter().map(ToString::to_string).collect();
+            serde_json::json!({ "output": o.name, "verdicts": verdicts })
+        }).collect();
+        out(format!("{}\n", serde_json::json!({ "equal": report.is_equal(), "outputs": outputs })))?;
+    } else {
+        out(text(&report))?;
+    }
+    judge(&report)
+}
+
+/// Runs the ladder over two models.
+pub fn compare(
+    a: &Arc<Graph>,
+    b: &Arc<Graph>,
+    exact: bool,
+    backends: &[String],
+    checks: &Checks,
+) -> Result<Report> {
+    let cpu = Cpu::default();
+    let mut made: Vec<Box<dyn Backend>> = Vec::new();
+    for name in backends {
+        made.push(backend(name)?);
+    }
+    let extents = Extents(checks.dims.iter().cloned().collect());
+    let inputs: Option<Vec<Tensor>> = match &checks.inputs {
+        None => None,
+        Some(path) => {
+            let given = tensors::read_all(path, a)?;
+            if given.is_empty() {
+                return Err(usage(format!("{}: no input of the model is there", path.display())));
+            }
+            Some(tensors::inputs(a, &given, &extents, checks.seed)?)
+        }
+    };
+    let progress = Progress::new();
+    let say = |what: &str| progress.say(&format!("comparing on {what}"));
+    let compare = Compare {
+        exact,
+        backends: made.iter().map(|b| &**b).collect(),
+        runs: checks.runs.into(),
+        seed: checks.seed,
+        extents,
+        inputs,
+        cpu,
+        progress: Some(&say),
+    };
+    compare.run(a, b).map_err(check)
+}
+
+/// The backend of this name. One that this machine lacks says so when it prepares a graph.
+pub fn backend(name: &str) -> Result<Box<dyn Backend>> {
+    match name {
+        "cpu" => Ok(Box::new(Cpu::default())),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => Ok(match graph_opt_backends::wgpu::Wgpu::new(None) {
+            Ok(w) => Box::new(w),
+            Err(e) => {
+                eprintln!("wgpu: {e}");
+                Box::new(Missing(e.to_string()))
+            }
+        }),
+        other => Err(usage(format!("no backend {other:?} in this build"))),
+    }
+}
+
+/// A backend that this machine lacks.
+struct Missing(String);
+
+impl Backend for Missing {
+    fn name(&self) -> &str {
+        "wgpu"
+    }
+
+    fn prepare(
+        &self,
+        _: Arc<Graph>,
+    ) -> std::result::Result<Box<dyn graph_opt_backends::Executable>, PrepareError> {
+        Err(PrepareError::Other(self.0.clone()))
+    }
+}
+
+/// One line an output, or one for all where all have the same verdicts.
+pub fn text(report: &Report) -> String {
+    let line = |v: &[Verdict]| v.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let lines: Vec<String> = report.outputs.iter().map(|o| line(&o.verdicts)).collect();
+    match &lines[..] {
+        [first, rest @ ..] if rest.iter().all(|l| l == first) => {
+            let n = lines.len();
+            let outputs = if n == 1 { "output".to_owned() } else { format!("all {n} outputs") };
+            format!("{outputs}: {first}\n")
+        }
+        _ => report.outputs.iter().zip(&lines).map(|(o, l)| format!("{}: {l}\n", o.name)).collect(),
+    }
+}
+
+/// Failure unless every output is known to be equal.
+pub fn judge(report: &Report) -> Result {
+    if report.differs() {
+        return Err(check("the models differ"));
+    }
+    if !report.is_equal() {
+        return Err(check("it could not be decided whether the models are equal"));
+    }
+    Ok(())
+}
+
