@@ -7,6 +7,8 @@ mod evaluate;
 pub mod inputs;
 pub mod tolerance;
 pub mod zoo;
+#[cfg(feature = "wgpu")]
+pub mod wgpu;
 
 pub use backend::{Backend, Executable, PrepareError, RunError, Unsupported};
 pub use evaluate::Folder;

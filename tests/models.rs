@@ -1,0 +1,172 @@
+//! Real models from `../shared/models`.
+
+use std::path::PathBuf;
+
+use graph_opt_backends::compare::{Compare, Verdict};
+use graph_opt_backends::cpu::Cpu;
+use graph_opt_backends::inputs::Extents;
+use graph_opt_backends::{Backend, Executable};
+use graph_opt_ir::op::Op;
+use graph_opt_ir::{Graph, same};
+use graph_opt_passes::Outcome;
+use graph_opt_passes::analysis::cost;
+use std::sync::Arc;
+
+use crate::support::{load, optimise, shared};
+
+/// Convolutional models, with the multiply-accumulates of one run.
+fn convolutional() -> Vec<(String, Graph)> {
+    let Some(dir) = shared("models") else { return Vec::new() };
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+    paths.sort();
+    paths.retain(|p| p.extension().is_some_and(|e| e == "onnx"));
+    let conv = |g: &Graph| {
+        g.schedule().any(|n| {
+            matches!(g.node(n).op, Op::Conv(_) | Op::ConvTranspose(_) | Op::FusedConv(_) | Op::ConvInteger(_) | Op::QLinearConv(_))
+        })
+    };
+    paths
+        .into_iter()
+        .map(|p| (p.file_stem().unwrap().to_string_lossy().into_owned(), load(&p)))
+        .filter(|(_, g)| conv(g))
+        .collect()
+}
+
+/// Extents of symbolic dimensions that a model needs, from the file beside it.
+fn extents(name: &str) -> Extents {
+    let mut e = Extents::default();
+    let Some(dir) = shared("models") else { return e };
+    if let Ok(bytes) = std::fs::read(dir.join(format!("{name}.inputs.json"))) {
+        let v: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        if let Some(dims) = v["dims"].as_object() {
+            for (k, n) in dims {
+                if let Some(n) = n.as_u64() {
+                    e.0.insert(k.clone(), n);
+                }
+            }
+        }
+    }
+    e
+}
+
+/// Multiply-accumulates above which a model is left to the full run, `GRAPH_OPT_ALL_MODELS=1`: the
+/// finite field takes a few nanoseconds for each.
+const QUICK: u64 = 400_000_000;
+
+/// All convolutions of every convolutional model, in 3 along h, in 2 x 2, and in 2 along c-out:
+/// exact, bit-exact, and whole again.
+#[test]
+fn tiled_models_are_bit_exact_and_whole_again() {
+    let all = std::env::var("GRAPH_OPT_ALL_MODELS").is_ok_and(|v| v == "1");
+    let (mut checked, mut left) = (0, Vec::new());
+    for (name, g) in convolutional() {
+        let macs = cost(&g).macs;
+        for pipeline in ["tile-conv{axis=h parts=3 ops=conv}", "tile-conv{axis=hxw parts=2x2 ops=conv}", "tile-conv{axis=c-out parts=2 ops=conv}"] {
+            let (t, remarks) = optimise(&g, pipeline);
+            let count = |o| remarks.iter().filter(|r| r.outcome == o && !r.node.is_empty()).count();
+            let (tiled, blocked) = (count(Outcome::Applied), count(Outcome::Blocked));
+            if t.edits() == 0 {
+                println!("{name}: {pipeline}: nothing tiled, {blocked} blocked: {:?}", remarks.first().map(|r| &r.message));
+                continue;
+            }
+            let (back, _) = optimise(&t, "untile");
+            assert!(same::identical(&g, &back), "{name}: {pipeline}: untile does not give back the graph");
+            if macs > QUICK && !all {
+                left.push(name.clone());
+                continue;
+            }
+            let cpu = Cpu::default();
+            let c = Compare { backends: vec![&cpu], extents: extents(&name), ..Compare::default() };
+            let r = c.run(&Arc::new(g.clone()), &Arc::new(t)).unwrap();
+            let mut unknown = Vec::new();
+            for o in &r.outputs {
+                for v in &o.verdicts {
+                    match v {
+                        Verdict::Exact(_) | Verdict::BitExact(..) => {}
+                        Verdict::Unknown(by, why) => unknown.push(format!("{by}: {why}")),
+                        other => panic!("{name}: {pipeline}: {}: {other}", o.name),
+                    }
+                }
+            }
+            unknown.dedup();
+            println!("{name}: {pipeline}: {tiled} tiled, {blocked} blocked{}", if unknown.is_empty() { String::new() } else { format!(", UNKNOWN {unknown:?}") });
+            checked += 1;
+        }
+    }
+    left.dedup();
+    println!("{checked} checked; left to GRAPH_OPT_ALL_MODELS=1: {left:?}");
+}
+
+/// Simplified models give the same bits.
+#[test]
+fn simplified_models_are_bit_exact() {
+    for (name, g) in convolutional() {
+        let (s, _) = optimise(&g, "simplify");
+        assert!(s.len() <= g.len(), "{name}: {} nodes became {}", g.len(), s.len());
+        if cost(&g).macs > QUICK {
+            continue;
+        }
+        let cpu = Cpu::default();
+        let c = Compare { backends: vec![&cpu], extents: extents(&name), ..Compare::default() };
+        let r = c.run(&Arc::new(g.clone()), &Arc::new(s)).unwrap();
+        for o in &r.outputs {
+            for v in &o.verdicts {
+                let bad = matches!(v, Verdict::Differs(..) | Verdict::Close(..));
+                assert!(!bad, "{name}: {}: {v}", o.name);
+            }
+        }
+        println!("{name}: {:?}", r.outputs[0].verdicts.iter().map(ToString::to_string).collect::<Vec<_>>());
+    }
+}
+
+/// Recorded runs of ONNX Runtime are reproduced within 1e-4 of the largest element.
+#[test]
+fn recorded_runs_are_reproduced() {
+    let Some(dir) = shared("models") else { return };
+    let mut run = 0;
+    for (name, g) in convolutional() {
+        let Ok(mut npz) = npyz::npz::NpzArchive::open(dir.join(format!("{name}.io.npz"))) else { continue };
+        let mut array = |key: String| -> Option<(Vec<u64>, Vec<f32>)> {
+            let f = npz.by_name(&key).ok()??;
+            let dims = f.shape().to_vec();
+            match f.dtype().descr().contains("f4") {
+                true => Some((dims, f.into_vec::<f32>().ok()?)),
+                false => None,
+            }
+        };
+        let graph = Arc::new(g);
+        let inputs: Option<Vec<_>> = graph_opt_backends::inputs::required(&graph)
+            .iter()
+            .map(|&v| {
+                let (dims, data) = array(format!("in:{}", graph.value(v).name))?;
+                graph_opt_ir::Tensor::f32s(&dims, &data).ok()
+            })
+            .collect();
+        let Some(inputs) = inputs else { continue };
+        let executable = match Cpu::default().prepare(graph.clone()) {
+            Ok(e) => e,
+            Err(e) => {
+                println!("{name}: {e}");
+                continue;
+            }
+        };
+        let executable: Box<dyn Executable> = executable;
+        let out = match executable.run(&inputs, graph.outputs()) {
+            Ok(o) => o,
+            Err(e) => {
+                println!("{name}: {e}");
+                continue;
+            }
+        };
+        for (&v, t) in graph.outputs().iter().zip(&out) {
+            let value = &graph.value(v).name;
+            let (Some((dims, want)), Some(got)) = (array(format!("out:{value}")), t.to_f32s()) else { continue };
+            assert_eq!(dims, t.dims(), "{name}: {value}");
+            let d = graph_opt_backends::tolerance::difference(&want, &got);
+            assert!(d.is_close(), "{name}: {value}: {d:?}");
+        }
+        run += 1;
+    }
+    println!("{run} recorded runs reproduced");
+    assert!(run >= 20, "only {run} models ran");
+}
