@@ -57,7 +57,7 @@ pub fn load(path: &std::path::Path) -> Graph {
 /// The wgpu backend, if this machine has an adapter; a missing one fails where it is required.
 #[cfg(feature = "wgpu")]
 pub fn wgpu() -> Option<graph_opt_backends::wgpu::Wgpu> {
-    match graph_opt_backends::wgpu::Wgpu::new(None) {
+    match graph_opt_backends::wgpu::Wgpu::new() {
         Ok(w) => Some(w),
         Err(e) => {
             let required = std::env::var("GRAPH_OPT_REQUIRE_ADAPTER").is_ok_and(|v| v == "1");

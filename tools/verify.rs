@@ -111,7 +111,7 @@ pub fn backend(name: &str) -> Result<Box<dyn Backend>> {
     match name {
         "cpu" => Ok(Box::new(Cpu::default())),
         #[cfg(feature = "wgpu")]
-        "wgpu" => Ok(match graph_opt_backends::wgpu::Wgpu::new(None) {
+        "wgpu" => Ok(match graph_opt_backends::wgpu::Wgpu::new() {
             Ok(w) => Box::new(w),
             Err(e) => {
                 eprintln!("wgpu: {e}");
