@@ -192,7 +192,8 @@ fn every_seeded_bug_is_caught() {
     println!("{:<56} {:<10} f32 at 1e-4", "bug", "verify");
     for b in BUGS {
         let graph = |body: &str| {
-            let text = format!("graph @g(%x: {}) -> (%y) opset 13 {{\n{}\n{body}\n}}", b.input, b.shared);
+            let text =
+                format!("graph @g(%x: {}) -> (%y) opset 13 {{\n{}\n{body}\n}}", b.input, b.shared);
             parse(&text).unwrap_or_else(|e| panic!("{}: {e}\n{text}", b.name))
         };
         let (right, wrong) = (graph(b.right), graph(b.wrong));
@@ -231,5 +232,8 @@ fn what_differs_is_traced_to_its_edit() {
     Editor::new(&mut wrong).apply(&e).unwrap();
     let report = compare(&right, &wrong);
     let Verdict::Differs(_, p) = &report.outputs[0].verdicts[0] else { panic!("{report:?}") };
-    assert_eq!((p.value.as_str(), p.edit.as_str(), &p.element[..]), ("b", "wrong-pass b", &[0, 0][..]));
+    assert_eq!(
+        (p.value.as_str(), p.edit.as_str(), &p.element[..]),
+        ("b", "wrong-pass b", &[0, 0][..])
+    );
 }

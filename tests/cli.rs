@@ -26,7 +26,15 @@ fn tile_verify_untile_and_run() {
     let (plain, tiled, back) = (at("a.onnx"), at("b.onnx"), at("c.onnx"));
     let o = run(&["opt", "zoo:aidge-tutorial", "-p", "", "-o", text(&plain)]);
     assert_eq!(code(&o), 0, "{}", err(&o));
-    let o = run(&["opt", text(&plain), "-p", "tile-conv{axis=h parts=4}", "-o", text(&tiled), "--verify"]);
+    let o = run(&[
+        "opt",
+        text(&plain),
+        "-p",
+        "tile-conv{axis=h parts=4}",
+        "-o",
+        text(&tiled),
+        "--verify",
+    ]);
     assert_eq!(code(&o), 0, "{}", err(&o));
     assert!(err(&o).contains("exact, bit-exact on cpu"), "{}", err(&o));
     assert_eq!(code(&run(&["verify", text(&plain), text(&tiled)])), 0);
@@ -55,7 +63,11 @@ fn mistakes_say_what_was_meant_and_write_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("x.onnx");
     for (args, exit, what) in [
-        (vec!["opt", "zoo:aidge-tutorial", "-p", "tile-cnov{axis=h parts=2}"], 2, "did you mean \"tile-conv\""),
+        (
+            vec!["opt", "zoo:aidge-tutorial", "-p", "tile-cnov{axis=h parts=2}"],
+            2,
+            "did you mean \"tile-conv\"",
+        ),
         (vec!["opt", "zoo:aidge", "-p", ""], 2, "aidge-tutorial"),
         (vec!["opt", "/nowhere.onnx", "-p", ""], 2, "/nowhere.onnx"),
         (vec!["passes", "simplfy"], 2, "did you mean \"simplify\""),
@@ -77,7 +89,8 @@ fn models_that_differ_end_with_1() {
     let dir = tempfile::tempdir().unwrap();
     let at = |n: &str, body: &str| {
         let p = dir.path().join(n);
-        std::fs::write(&p, format!("graph @g(%x: f32[4]) -> (%y) opset 13 {{\n{body}\n}}")).unwrap();
+        std::fs::write(&p, format!("graph @g(%x: f32[4]) -> (%y) opset 13 {{\n{body}\n}}"))
+            .unwrap();
         p
     };
     let (a, b) = (at("a.gir", "%y = Relu %x : f32[4]"), at("b.gir", "%y = Tanh %x : f32[4]"));

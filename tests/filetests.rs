@@ -36,7 +36,10 @@ fn cases_give_what_they_expect() {
         let text = std::fs::read_to_string(&path).unwrap();
         let name = path.display();
         let header = |key: &str| {
-            text.lines().filter_map(|l| l.strip_prefix("// ")?.strip_prefix(key)).map(str::trim).collect::<Vec<_>>()
+            text.lines()
+                .filter_map(|l| l.strip_prefix("// ")?.strip_prefix(key))
+                .map(str::trim)
+                .collect::<Vec<_>>()
         };
         let (input, expected) = match text.split_once("// expect:\n") {
             Some((i, e)) => (i, Some(e)),
@@ -47,15 +50,20 @@ fn cases_give_what_they_expect() {
             assert_eq!(format!("{}: {}", e.line, e.message), *want, "{name}");
             continue;
         }
-        let pipeline = header("pipeline:").first().copied().unwrap_or_else(|| panic!("{name}: no pipeline"));
+        let pipeline =
+            header("pipeline:").first().copied().unwrap_or_else(|| panic!("{name}: no pipeline"));
         let before = parse(input).unwrap_or_else(|e| panic!("{name}: {e}"));
         let (after, remarks) = optimise(&before, pipeline);
         for want in header("remark:") {
-            assert!(remarks.iter().any(|r| r.to_string().contains(want)), "{name}: {want} is not in {remarks:?}");
+            assert!(
+                remarks.iter().any(|r| r.to_string().contains(want)),
+                "{name}: {want} is not in {remarks:?}"
+            );
         }
         let got = print(&after);
         // What is printed parses back to the same.
-        let again = parse_with(&got, &Constants::of(&after)).unwrap_or_else(|e| panic!("{name}: {e}\n{got}"));
+        let again = parse_with(&got, &Constants::of(&after))
+            .unwrap_or_else(|e| panic!("{name}: {e}\n{got}"));
         assert_eq!(print(&again), got, "{name}");
         let r = compare(&before, &after);
         assert!(is_bit_exact(&r), "{name}: {r:?}");
@@ -83,7 +91,9 @@ fn documentation_of_passes_is_true() {
         let graphs: Vec<_> = docs
             .split("```text")
             .skip(1)
-            .map(|b| parse(b.split("```").next().unwrap()).unwrap_or_else(|e| panic!("{file}: {e}")))
+            .map(|b| {
+                parse(b.split("```").next().unwrap()).unwrap_or_else(|e| panic!("{file}: {e}"))
+            })
             .collect();
         let [before, after] = &graphs[..] else { panic!("{file} has {} examples", graphs.len()) };
         let (got, _) = optimise(before, pipeline);

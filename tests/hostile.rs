@@ -20,7 +20,9 @@ fn hostile_files_get_what_the_manifest_says() {
         let expect = f["expect"].as_str().unwrap();
         let out = tmp.path().join(format!("{name}.out.onnx"));
         // Simplifying looks at every operator, tiling at every region.
-        for pipeline in ["", "simplify,tile-conv{axis=h parts=2},tile-conv{axis=c-out parts=2},untile"] {
+        for pipeline in
+            ["", "simplify,tile-conv{axis=h parts=2},tile-conv{axis=c-out parts=2},untile"]
+        {
             let _ = std::fs::remove_file(&out);
             let start = Instant::now();
             // The address space bounds what can be allocated.
@@ -61,7 +63,10 @@ fn hostile_files_get_what_the_manifest_says() {
             };
             let clean = !said.contains("panicked") && (code == Some(0) || said.contains("error: "));
             if !ok || !clean {
-                wrong.push(format!("{name} (-p '{pipeline}'): {expect}, but exit {code:?}: {}", said.trim()));
+                wrong.push(format!(
+                    "{name} (-p '{pipeline}'): {expect}, but exit {code:?}: {}",
+                    said.trim()
+                ));
             }
         }
     }

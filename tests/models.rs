@@ -17,12 +17,20 @@ use crate::support::{load, optimise, shared};
 /// Convolutional models, with the multiply-accumulates of one run.
 fn convolutional() -> Vec<(String, Graph)> {
     let Some(dir) = shared("models") else { return Vec::new() };
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
     paths.sort();
     paths.retain(|p| p.extension().is_some_and(|e| e == "onnx"));
     let conv = |g: &Graph| {
         g.schedule().any(|n| {
-            matches!(g.node(n).op, Op::Conv(_) | Op::ConvTranspose(_) | Op::FusedConv(_) | Op::ConvInteger(_) | Op::QLinearConv(_))
+            matches!(
+                g.node(n).op,
+                Op::Conv(_)
+                    | Op::ConvTranspose(_)
+                    | Op::FusedConv(_)
+                    | Op::ConvInteger(_)
+                    | Op::QLinearConv(_)
+            )
         })
     };
     paths
@@ -61,16 +69,26 @@ fn tiled_models_are_bit_exact_and_whole_again() {
     let (mut checked, mut left) = (0, Vec::new());
     for (name, g) in convolutional() {
         let macs = cost(&g).macs;
-        for pipeline in ["tile-conv{axis=h parts=3 ops=conv}", "tile-conv{axis=hxw parts=2x2 ops=conv}", "tile-conv{axis=c-out parts=2 ops=conv}"] {
+        for pipeline in [
+            "tile-conv{axis=h parts=3 ops=conv}",
+            "tile-conv{axis=hxw parts=2x2 ops=conv}",
+            "tile-conv{axis=c-out parts=2 ops=conv}",
+        ] {
             let (t, remarks) = optimise(&g, pipeline);
             let count = |o| remarks.iter().filter(|r| r.outcome == o && !r.node.is_empty()).count();
             let (tiled, blocked) = (count(Outcome::Applied), count(Outcome::Blocked));
             if t.edits() == 0 {
-                println!("{name}: {pipeline}: nothing tiled, {blocked} blocked: {:?}", remarks.first().map(|r| &r.message));
+                println!(
+                    "{name}: {pipeline}: nothing tiled, {blocked} blocked: {:?}",
+                    remarks.first().map(|r| &r.message)
+                );
                 continue;
             }
             let (back, _) = optimise(&t, "untile");
-            assert!(same::identical(&g, &back), "{name}: {pipeline}: untile does not give back the graph");
+            assert!(
+                same::identical(&g, &back),
+                "{name}: {pipeline}: untile does not give back the graph"
+            );
             if macs > QUICK && !all {
                 left.push(name.clone());
                 continue;
@@ -89,7 +107,10 @@ fn tiled_models_are_bit_exact_and_whole_again() {
                 }
             }
             unknown.dedup();
-            println!("{name}: {pipeline}: {tiled} tiled, {blocked} blocked{}", if unknown.is_empty() { String::new() } else { format!(", UNKNOWN {unknown:?}") });
+            println!(
+                "{name}: {pipeline}: {tiled} tiled, {blocked} blocked{}",
+                if unknown.is_empty() { String::new() } else { format!(", UNKNOWN {unknown:?}") }
+            );
             checked += 1;
         }
     }
@@ -115,7 +136,10 @@ fn simplified_models_are_bit_exact() {
                 assert!(!bad, "{name}: {}: {v}", o.name);
             }
         }
-        println!("{name}: {:?}", r.outputs[0].verdicts.iter().map(ToString::to_string).collect::<Vec<_>>());
+        println!(
+            "{name}: {:?}",
+            r.outputs[0].verdicts.iter().map(ToString::to_string).collect::<Vec<_>>()
+        );
     }
 }
 
@@ -125,7 +149,9 @@ fn recorded_runs_are_reproduced() {
     let Some(dir) = shared("models") else { return };
     let mut run = 0;
     for (name, g) in convolutional() {
-        let Ok(mut npz) = npyz::npz::NpzArchive::open(dir.join(format!("{name}.io.npz"))) else { continue };
+        let Ok(mut npz) = npyz::npz::NpzArchive::open(dir.join(format!("{name}.io.npz"))) else {
+            continue;
+        };
         let mut array = |key: String| -> Option<(Vec<u64>, Vec<f32>)> {
             let f = npz.by_name(&key).ok()??;
             let dims = f.shape().to_vec();
@@ -160,7 +186,10 @@ fn recorded_runs_are_reproduced() {
         };
         for (&v, t) in graph.outputs().iter().zip(&out) {
             let value = &graph.value(v).name;
-            let (Some((dims, want)), Some(got)) = (array(format!("out:{value}")), t.to_f32s()) else { continue };
+            let (Some((dims, want)), Some(got)) = (array(format!("out:{value}")), t.to_f32s())
+            else {
+                continue;
+            };
             assert_eq!(dims, t.dims(), "{name}: {value}");
             let d = graph_opt_backends::tolerance::difference(&want, &got);
             assert!(d.is_close(), "{name}: {value}: {d:?}");

@@ -59,15 +59,43 @@ fn case() -> impl Strategy<Value = Case> {
         1 => Just("SAME_UPPER"),
         1 => Just("SAME_LOWER"),
     ];
-    let cut = (prop_oneof![Just("w"), Just("w"), Just("h"), Just("h"), Just("d"), Just("n"), Just("c-out")], 2i64..=4);
+    let cut = (
+        prop_oneof![
+            Just("w"),
+            Just("w"),
+            Just("h"),
+            Just("h"),
+            Just("d"),
+            Just("n"),
+            Just("c-out")
+        ],
+        2i64..=4,
+    );
     (
         (kind, prop::collection::vec(axis(), 1..=3), 1u64..=3, 1u64..=2, 1u64..=2, any::<bool>()),
         (auto, any::<bool>(), any::<bool>(), prop_oneof![Just(9i64), Just(11), Just(13), Just(19)]),
         (0i64..1000, prop::collection::vec(cut, 1..=2)),
     )
-        .prop_map(|((kind, axes, groups, cin, cout, bias), (auto_pad, ceil, count_pad, opset), (seed, cut))| Case {
-            kind, axes, groups, cin, cout, bias, auto_pad, ceil, count_pad, opset, seed, cut,
-        })
+        .prop_map(
+            |(
+                (kind, axes, groups, cin, cout, bias),
+                (auto_pad, ceil, count_pad, opset),
+                (seed, cut),
+            )| Case {
+                kind,
+                axes,
+                groups,
+                cin,
+                cout,
+                bias,
+                auto_pad,
+                ceil,
+                count_pad,
+                opset,
+                seed,
+                cut,
+            },
+        )
 }
 
 /// The graph, if the operator allows it.
@@ -81,28 +109,59 @@ fn build(c: &Case) -> Option<Graph> {
     let (strides, dilations) = (list(|a| a.2), list(|a| a.3));
     let group = c.groups as i64;
     let op: Op = match c.kind {
-        Kind::Conv => op::Conv { auto_pad, dilations, group, kernel_shape: None, pads, strides }.into(),
+        Kind::Conv => {
+            op::Conv { auto_pad, dilations, group, kernel_shape: None, pads, strides }.into()
+        }
         Kind::Transpose => {
             // Output padding must be smaller than the stride or the dilation.
             let output_padding = Some(c.axes.iter().map(|a| a.6.min(a.2.max(a.3) - 1)).collect());
-            op::ConvTranspose { auto_pad, dilations, group, kernel_shape: None, output_padding, output_shape: None, pads, strides }.into()
+            op::ConvTranspose {
+                auto_pad,
+                dilations,
+                group,
+                kernel_shape: None,
+                output_padding,
+                output_shape: None,
+                pads,
+                strides,
+            }
+            .into()
         }
         // Dilations and ceil_mode came later.
         Kind::Max => op::MaxPool {
-            auto_pad, ceil_mode: (c.ceil && c.opset >= 10).into(), dilations: dilations.filter(|_| c.opset >= 10),
-            kernel_shape: kernel, pads, storage_order: 0, strides,
-        }.into(),
+            auto_pad,
+            ceil_mode: (c.ceil && c.opset >= 10).into(),
+            dilations: dilations.filter(|_| c.opset >= 10),
+            kernel_shape: kernel,
+            pads,
+            storage_order: 0,
+            strides,
+        }
+        .into(),
         Kind::Average => op::AveragePool {
-            auto_pad, ceil_mode: (c.ceil && c.opset >= 10).into(), count_include_pad: c.count_pad.into(),
-            dilations: dilations.filter(|_| c.opset >= 19), kernel_shape: kernel, pads, strides,
-        }.into(),
+            auto_pad,
+            ceil_mode: (c.ceil && c.opset >= 10).into(),
+            count_include_pad: c.count_pad.into(),
+            dilations: dilations.filter(|_| c.opset >= 19),
+            kernel_shape: kernel,
+            pads,
+            strides,
+        }
+        .into(),
         Kind::Lp => op::LpPool {
-            auto_pad, ceil_mode: (c.ceil && c.opset >= 18).into(), dilations: dilations.filter(|_| c.opset >= 18),
-            kernel_shape: kernel, p: 2, pads, strides,
-        }.into(),
+            auto_pad,
+            ceil_mode: (c.ceil && c.opset >= 18).into(),
+            dilations: dilations.filter(|_| c.opset >= 18),
+            kernel_shape: kernel,
+            p: 2,
+            pads,
+            strides,
+        }
+        .into(),
     };
     // A pool whose windows may lie in the padding has no answer there.
-    if !matches!(c.kind, Kind::Conv | Kind::Transpose) && c.axes.iter().any(|a| a.4.max(a.5) >= a.1) {
+    if !matches!(c.kind, Kind::Conv | Kind::Transpose) && c.axes.iter().any(|a| a.4.max(a.5) >= a.1)
+    {
         return None;
     }
     let channels = c.groups * c.cin;
@@ -115,7 +174,9 @@ fn build(c: &Case) -> Option<Graph> {
         let outs = c.groups * c.cout;
         let mut w = if c.kind == Kind::Conv { vec![outs, c.cin] } else { vec![channels, c.cout] };
         w.extend(c.axes.iter().map(|a| a.1 as u64));
-        let random = |dims: &[u64], s: i64| -> Tensor { text::random_tensor(DType::F32, dims, s as u64).unwrap() };
+        let random = |dims: &[u64], s: i64| -> Tensor {
+            text::random_tensor(DType::F32, dims, s as u64).unwrap()
+        };
         inputs.push(b.constant("w", random(&w, c.seed)));
         if c.bias {
             inputs.push(b.constant("b", random(&[outs], c.seed + 1)));
@@ -141,7 +202,12 @@ struct Counts {
 #[test]
 fn random_windows_are_equal_when_tiled() {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|v| v.parse().ok()).unwrap_or(1500);
-    let config = Config { cases, max_global_rejects: u32::MAX, failure_persistence: None, ..Config::default() };
+    let config = Config {
+        cases,
+        max_global_rejects: u32::MAX,
+        failure_persistence: None,
+        ..Config::default()
+    };
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let counts = RefCell::new(Counts::default());
     TestRunner::new_with_rng(config, rng)
@@ -174,6 +240,12 @@ fn check(c: &Case, counts: &mut Counts) -> Result<(), TestCaseError> {
     let r = compare(&g, &t);
     prop_assert!(is_bit_exact(&r), "{pipeline}: {:?}\n{}\n{}", r, text::print(&g), text::print(&t));
     let (back, _) = optimise(&t, "untile");
-    prop_assert!(same::identical(&g, &back), "{pipeline}: untile gave\n{}\nfrom\n{}\nof\n{}", text::print(&back), text::print(&t), text::print(&g));
+    prop_assert!(
+        same::identical(&g, &back),
+        "{pipeline}: untile gave\n{}\nfrom\n{}\nof\n{}",
+        text::print(&back),
+        text::print(&t),
+        text::print(&g)
+    );
     Ok(())
 }

@@ -37,7 +37,10 @@ fn the_tutorial_is_bit_equal_on_wgpu() {
     let g = zoo::build("aidge-tutorial").unwrap();
     let (t, _) = optimise(&g, "tile-conv{axis=h parts=4}");
     let r = crate::support::compare_on(&g, &t, &[&wgpu]);
-    assert!(matches!(&r.outputs[0].verdicts[..], [Verdict::Exact(_), Verdict::BitExact(..)]), "{r:?}");
+    assert!(
+        matches!(&r.outputs[0].verdicts[..], [Verdict::Exact(_), Verdict::BitExact(..)]),
+        "{r:?}"
+    );
 }
 
 /// What Aidge's tutorial function refuses or breaks: each with its pipeline.
@@ -45,17 +48,57 @@ fn the_tutorial_is_bit_equal_on_wgpu() {
 fn what_the_original_refuses() {
     let cases = [
         ("padded", "Conv %x, %w, %b {pads=[1,1,1,1]}", "f32[6,4,3,3]", "tile-conv{axis=h parts=4}"),
-        ("asymmetric", "Conv %x, %w, %b {pads=[2,0,1,3]}", "f32[6,4,3,3]", "tile-conv{axis=w parts=3}"),
-        ("stride 2", "Conv %x, %w, %b {pads=[1,1,1,1], strides=[2,2]}", "f32[6,4,3,3]", "tile-conv{axis=h parts=4}"),
-        ("65 rows in 4", "Conv %x, %w, %b {pads=[1,1,1,1]}", "f32[6,4,3,3]", "tile-conv{axis=h parts=4}"),
+        (
+            "asymmetric",
+            "Conv %x, %w, %b {pads=[2,0,1,3]}",
+            "f32[6,4,3,3]",
+            "tile-conv{axis=w parts=3}",
+        ),
+        (
+            "stride 2",
+            "Conv %x, %w, %b {pads=[1,1,1,1], strides=[2,2]}",
+            "f32[6,4,3,3]",
+            "tile-conv{axis=h parts=4}",
+        ),
+        (
+            "65 rows in 4",
+            "Conv %x, %w, %b {pads=[1,1,1,1]}",
+            "f32[6,4,3,3]",
+            "tile-conv{axis=h parts=4}",
+        ),
         ("output channels", "Conv %x, %w, %b", "f32[6,4,3,3]", "tile-conv{axis=c-out parts=4}"),
         ("no bias", "Conv %x, %w", "f32[6,4,3,3]", "tile-conv{axis=c-out parts=2}"),
-        ("dilated", "Conv %x, %w, %b {dilations=[3,2], pads=[3,2,3,2]}", "f32[6,4,3,3]", "tile-conv{axis=h parts=4}"),
+        (
+            "dilated",
+            "Conv %x, %w, %b {dilations=[3,2], pads=[3,2,3,2]}",
+            "f32[6,4,3,3]",
+            "tile-conv{axis=h parts=4}",
+        ),
         ("grouped", "Conv %x, %w, %b {group=2}", "f32[6,2,3,3]", "tile-conv{axis=c-out parts=2}"),
-        ("grouped, more parts", "Conv %x, %w, %b {group=2}", "f32[6,2,3,3]", "tile-conv{axis=c-out parts=4}"),
-        ("transposed", "ConvTranspose %x, %w, %b {strides=[2,2], pads=[1,1,1,1], output_padding=[1,1]}", "f32[4,6,3,3]", "tile-conv{axis=h parts=4}"),
-        ("transposed, gaps", "ConvTranspose %x, %w, %b {strides=[4,4]}", "f32[4,6,3,3]", "tile-conv{axis=w parts=5}"),
-        ("grid", "Conv %x, %w, %b {auto_pad=\"SAME_UPPER\", strides=[2,3]}", "f32[6,4,3,3]", "tile-conv{axis=hxw parts=3x2}"),
+        (
+            "grouped, more parts",
+            "Conv %x, %w, %b {group=2}",
+            "f32[6,2,3,3]",
+            "tile-conv{axis=c-out parts=4}",
+        ),
+        (
+            "transposed",
+            "ConvTranspose %x, %w, %b {strides=[2,2], pads=[1,1,1,1], output_padding=[1,1]}",
+            "f32[4,6,3,3]",
+            "tile-conv{axis=h parts=4}",
+        ),
+        (
+            "transposed, gaps",
+            "ConvTranspose %x, %w, %b {strides=[4,4]}",
+            "f32[4,6,3,3]",
+            "tile-conv{axis=w parts=5}",
+        ),
+        (
+            "grid",
+            "Conv %x, %w, %b {auto_pad=\"SAME_UPPER\", strides=[2,3]}",
+            "f32[6,4,3,3]",
+            "tile-conv{axis=hxw parts=3x2}",
+        ),
     ];
     for (name, conv, weights, pipeline) in cases {
         let g = text::parse(&format!(
@@ -72,7 +115,11 @@ fn what_the_original_refuses() {
         let r = compare(&g, &t);
         assert!(is_bit_exact(&r), "{name}: {r:?}\n{}", text::print(&t));
         let (back, _) = optimise(&t, "untile");
-        assert!(graph_opt_ir::same::identical(&g, &back), "{name}: untile gave\n{}", text::print(&back));
+        assert!(
+            graph_opt_ir::same::identical(&g, &back),
+            "{name}: untile gave\n{}",
+            text::print(&back)
+        );
     }
 }
 
@@ -120,7 +167,9 @@ fn quantized_convolutions_are_cut_as_units() {
          }",
     )
     .unwrap();
-    for (pipeline, dequantized) in [("tile-conv{axis=h parts=3}", 3 + 1), ("tile-conv{axis=c-out parts=2}", 2 + 1)] {
+    for (pipeline, dequantized) in
+        [("tile-conv{axis=h parts=3}", 3 + 1), ("tile-conv{axis=c-out parts=2}", 2 + 1)]
+    {
         let (t, remarks) = optimise(&g, pipeline);
         assert!(remarks.iter().any(|r| r.outcome == Outcome::Applied), "{remarks:?}");
         assert_eq!(count(&t, "DequantizeLinear"), dequantized, "{}", text::print(&t));
@@ -155,6 +204,12 @@ fn what_cannot_be_cut_says_why() {
     ] {
         let (t, remarks) = optimise(&g, pipeline);
         assert_eq!(t.edits(), 0, "{pipeline}");
-        assert!(remarks.iter().any(|r| r.to_string().replace("extent 2 of its result is ?", "extent ? of its result").contains(why)), "{pipeline}: {remarks:?}");
+        assert!(
+            remarks.iter().any(|r| r
+                .to_string()
+                .replace("extent 2 of its result is ?", "extent ? of its result")
+                .contains(why)),
+            "{pipeline}: {remarks:?}"
+        );
     }
 }

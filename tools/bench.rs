@@ -47,5 +47,11 @@ pub fn main(args: &Args) -> Result {
         });
         return out(format!("{json}\n"));
     }
-    out(format!("{:.2} ms (median of {}, {:.2} to {:.2})\n", median * 1e3, times.len(), min * 1e3, max * 1e3))
+    out(format!(
+        "{:.2} ms (median of {}, {:.2} to {:.2})\n",
+        median * 1e3,
+        times.len(),
+        min * 1e3,
+        max * 1e3
+    ))
 }

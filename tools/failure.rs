@@ -34,7 +34,9 @@ pub fn out(text: impl Display) -> Result {
     use std::io::Write;
     let mut o = std::io::stdout().lock();
     match write!(o, "{text}").and_then(|()| o.flush()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(usage(format!("standard output: {e}"))),
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(usage(format!("standard output: {e}")))
+        }
         _ => Ok(()),
     }
 }

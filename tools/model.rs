@@ -43,7 +43,8 @@ pub fn load(name: &str) -> Result<Graph> {
     for r in remarks {
         eprintln!("{name}: {r}");
     }
-    let wrong = infer::infer_graph(&mut graph, &declared).map_err(|e| usage(format!("{name}: {e}")))?;
+    let wrong =
+        infer::infer_graph(&mut graph, &declared).map_err(|e| usage(format!("{name}: {e}")))?;
     for v in wrong {
         let v = graph.value(v);
         eprintln!("{name}: the declared shape of {:?} is wrong; it is {}", v.name, v.ty);

@@ -48,9 +48,8 @@ pub fn main(args: Args) -> Result {
     let original = Arc::new(model::load(&args.model)?);
     let mut graph = (*original).clone();
     let progress = Progress::new();
-    let mut runner = Runner::default()
-        .evaluator(&Folder)
-        .progress(Box::new(|pass| progress.say(pass)));
+    let mut runner =
+        Runner::default().evaluator(&Folder).progress(Box::new(|pass| progress.say(pass)));
     if let Some(n) = args.stop_after {
         runner = runner.stop_after(n);
     }
@@ -117,7 +116,8 @@ fn table(a: &Graph, b: &Graph, edits: usize, verdict: &str) -> String {
         t.add_row([what.to_owned(), p, q]);
     };
     row("nodes", c.nodes.to_string(), d.nodes.to_string());
-    let names: std::collections::BTreeSet<&String> = c.operators.keys().chain(d.operators.keys()).collect();
+    let names: std::collections::BTreeSet<&String> =
+        c.operators.keys().chain(d.operators.keys()).collect();
     for n in names {
         let (p, q) = (c.operators.get(n).unwrap_or(&0), d.operators.get(n).unwrap_or(&0));
         if p != q {

@@ -64,7 +64,8 @@ pub fn main(args: &Args) -> Result {
 
 fn summary(t: &Tensor) -> String {
     let Some(v) = t.to_f32s().filter(|v| !v.is_empty()) else { return String::new() };
-    let (min, max) = v.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(a, b), &x| (a.min(x), b.max(x)));
+    let (min, max) =
+        v.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(a, b), &x| (a.min(x), b.max(x)));
     let mean = v.iter().map(|&x| f64::from(x)).sum::<f64>() / v.len() as f64;
     format!(", {min} to {max}, mean {mean:.6}")
 }

@@ -113,7 +113,12 @@ pub fn write(t: &Tensor, path: &Path) -> Result {
 }
 
 /// Inputs that the user gave by name, and random ones for the rest; `None` if none was given.
-pub fn inputs(graph: &Graph, given: &[(String, Tensor)], extents: &Extents, seed: u64) -> Result<Vec<Tensor>> {
+pub fn inputs(
+    graph: &Graph,
+    given: &[(String, Tensor)],
+    extents: &Extents,
+    seed: u64,
+) -> Result<Vec<Tensor>> {
     let wanted = required(graph);
     for (name, _) in given {
         if !wanted.iter().any(|&v| &*graph.value(v).name == name) {
@@ -125,7 +130,9 @@ pub fn inputs(graph: &Graph, given: &[(String, Tensor)], extents: &Extents, seed
     let mut extents = extents.clone();
     for &v in &wanted {
         let value = graph.value(v);
-        if let (Some(dims), Some((_, t))) = (value.ty.dims(), given.iter().find(|g| *g.0 == *value.name)) {
+        if let (Some(dims), Some((_, t))) =
+            (value.ty.dims(), given.iter().find(|g| *g.0 == *value.name))
+        {
             for (d, n) in dims.iter().zip(t.dims()) {
                 if let graph_opt_ir::Dim::Param(p) = d {
                     extents.0.entry(p.to_string()).or_insert(*n);
@@ -134,13 +141,19 @@ pub fn inputs(graph: &Graph, given: &[(String, Tensor)], extents: &Extents, seed
         }
     }
     if wanted.iter().all(|&v| given.iter().any(|g| *g.0 == *graph.value(v).name)) {
-        return Ok(wanted.iter().filter_map(|&v| given.iter().find(|g| *g.0 == *graph.value(v).name)).map(|g| g.1.clone()).collect());
+        return Ok(wanted
+            .iter()
+            .filter_map(|&v| given.iter().find(|g| *g.0 == *graph.value(v).name))
+            .map(|g| g.1.clone())
+            .collect());
     }
     let drawn = draw(graph, &extents, seed).map_err(usage)?;
     Ok(wanted
         .iter()
         .zip(drawn)
-        .map(|(&v, d)| given.iter().find(|g| *g.0 == *graph.value(v).name).map_or(d, |g| g.1.clone()))
+        .map(|(&v, d)| {
+            given.iter().find(|g| *g.0 == *graph.value(v).name).map_or(d, |g| g.1.clone())
+        })
         .collect())
 }
 
@@ -154,7 +167,8 @@ pub fn parse_input(s: &str) -> std::result::Result<(String, PathBuf), String> {
 /// All inputs of a folder of `NAME.npy` and `NAME.pb` files, or of a `.npz` file, where they may
 /// also be named `in:NAME`.
 pub fn read_all(path: &Path, graph: &Graph) -> Result<Vec<(String, Tensor)>> {
-    let names: Vec<String> = required(graph).iter().map(|&v| graph.value(v).name.to_string()).collect();
+    let names: Vec<String> =
+        required(graph).iter().map(|&v| graph.value(v).name.to_string()).collect();
     let at = |e: String| usage(format!("{}: {e}", path.display()));
     let mut out = Vec::new();
     if path.is_dir() {

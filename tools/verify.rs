@@ -56,11 +56,18 @@ pub fn main(args: &Args) -> Result {
     let backends: &[String] = if by("run") { &args.backend } else { &[] };
     let report = compare(&a, &b, by("exact"), backends, &args.checks)?;
     if args.json {
-        let outputs: Vec<_> = report.outputs.iter().map(|o| {
-            let verdicts: Vec<String> = o.verdicts.iter().map(ToString::to_string).collect();
-            serde_json::json!({ "output": o.name, "verdicts": verdicts })
-        }).collect();
-        out(format!("{}\n", serde_json::json!({ "equal": report.is_equal(), "outputs": outputs })))?;
+        let outputs: Vec<_> = report
+            .outputs
+            .iter()
+            .map(|o| {
+                let verdicts: Vec<String> = o.verdicts.iter().map(ToString::to_string).collect();
+                serde_json::json!({ "output": o.name, "verdicts": verdicts })
+            })
+            .collect();
+        out(format!(
+            "{}\n",
+            serde_json::json!({ "equal": report.is_equal(), "outputs": outputs })
+        ))?;
     } else {
         out(text(&report))?;
     }
@@ -162,4 +169,3 @@ pub fn judge(report: &Report) -> Result {
     }
     Ok(())
 }
-

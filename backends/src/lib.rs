@@ -6,9 +6,9 @@ pub mod cpu;
 mod evaluate;
 pub mod inputs;
 pub mod tolerance;
-pub mod zoo;
 #[cfg(feature = "wgpu")]
 pub mod wgpu;
+pub mod zoo;
 
 pub use backend::{Backend, Executable, PrepareError, RunError, Unsupported};
 pub use evaluate::Folder;

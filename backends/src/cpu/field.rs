@@ -30,6 +30,14 @@ impl Fp {
         if x < 0 { m.neg() } else { m }
     }
 
+    /// The integer modulo 2^61 - 1.
+    #[inline]
+    pub fn reduce(x: u128) -> Self {
+        // 2^61 is 1, so 61-bit digits add up.
+        let low = (x as u64 & P) + ((x >> 61) as u64 & P) + (x >> 122) as u64;
+        Self::new(low)
+    }
+
     /// The representative below 2^61 - 1.
     pub fn get(self) -> u64 {
         self.0

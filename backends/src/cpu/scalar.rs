@@ -20,6 +20,14 @@ pub(crate) trait Scalar: Element + Copy + PartialEq {
     fn over(self, o: Self, k: Key) -> Self;
     /// `a * b + self`, rounded once if `FUSED`, else after each of the two.
     fn fold<const FUSED: bool>(self, a: Self, b: Self) -> Self;
+    /// What a long sum of products is kept in.
+    type Sum: Copy;
+    /// The empty sum.
+    const NOTHING: Self::Sum;
+    /// One step of such a sum, as [`Scalar::fold`].
+    fn step<const FUSED: bool>(s: Self::Sum, a: Self, b: Self) -> Self::Sum;
+    /// The sum.
+    fn total(s: Self::Sum) -> Self;
     /// Total order in the field and over whole numbers; IEEE's `<` over floats.
     fn less(self, o: Self, k: Key) -> bool;
 
@@ -129,6 +137,16 @@ macro_rules! float {
             fn fold<const FUSED: bool>(self, a: Self, b: Self) -> Self {
                 if FUSED { a.mul_add(b, self) } else { a * b + self }
             }
+            type Sum = Self;
+            const NOTHING: Self = Self::ZERO;
+            #[inline(always)]
+            fn step<const FUSED: bool>(s: Self, a: Self, b: Self) -> Self {
+                s.fold::<FUSED>(a, b)
+            }
+            #[inline(always)]
+            fn total(s: Self) -> Self {
+                s
+            }
             #[inline(always)]
             fn less(self, o: Self, _: Key) -> bool {
                 self < o
@@ -184,6 +202,16 @@ macro_rules! whole {
             fn fold<const FUSED: bool>(self, a: Self, b: Self) -> Self {
                 self.wrapping_add(a.wrapping_mul(b))
             }
+            type Sum = Self;
+            const NOTHING: Self = Self::ZERO;
+            #[inline(always)]
+            fn step<const FUSED: bool>(s: Self, a: Self, b: Self) -> Self {
+                s.fold::<FUSED>(a, b)
+            }
+            #[inline(always)]
+            fn total(s: Self) -> Self {
+                s
+            }
             #[inline(always)]
             fn less(self, o: Self, _: Key) -> bool {
                 self < o
@@ -220,6 +248,18 @@ impl Scalar for Fp {
     #[inline(always)]
     fn fold<const FUSED: bool>(self, a: Self, b: Self) -> Self {
         self.add(a.mul(b))
+    }
+    /// Products are below 2^122, so they are added up as they are and reduced now and then.
+    type Sum = u128;
+    const NOTHING: u128 = 0;
+    #[inline(always)]
+    fn step<const FUSED: bool>(s: u128, a: Self, b: Self) -> u128 {
+        let s = s + u128::from(a.get()) * u128::from(b.get());
+        if (s >> 64) as u64 >= 1 << 63 { u128::from(Self::reduce(s).get()) } else { s }
+    }
+    #[inline(always)]
+    fn total(s: u128) -> Self {
+        Self::reduce(s)
     }
     #[inline]
     fn less(self, o: Self, k: Key) -> bool {

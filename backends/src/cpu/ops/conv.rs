@@ -266,7 +266,7 @@ fn one_plane<T: Scalar, const FUSED: bool, const L: usize>(
     for (i, row) in out.chunks_exact_mut(ow).enumerate() {
         let (z, y) = (i / oh * g.stride[0], i % oh * g.stride[1]);
         for (j, out) in row.chunks_mut(L).enumerate() {
-            let mut acc = [T::ZERO; L];
+            let mut acc = [T::NOTHING; L];
             let mut w = w.iter();
             for channel in p.v.chunks_exact(p.channel) {
                 for kz in 0..g.kernel[0] {
@@ -278,16 +278,16 @@ fn one_plane<T: Scalar, const FUSED: bool, const L: usize>(
                             let shift = kx * g.dilation[2];
                             let from = &channel[at + shift % s * p.phase + shift / s..][..L];
                             for (a, &x) in acc.iter_mut().zip(from) {
-                                *a = a.fold::<FUSED>(w, x);
+                                *a = T::step::<FUSED>(*a, w, x);
                             }
                         }
                     }
                 }
             }
-            if let Some(b) = bias {
-                acc.iter_mut().for_each(|a| *a = a.plus(b));
+            for (o, a) in out.iter_mut().zip(acc) {
+                let sum = T::total(a);
+                *o = bias.map_or(sum, |b| sum.plus(b));
             }
-            out.copy_from_slice(&acc[..out.len()]);
         }
     }
 }
