@@ -128,6 +128,23 @@ macro_rules! on_number {
 }
 pub(crate) use on_number;
 
+/// As [`on_number`] for the types that ONNX multiplies and sums: no narrow ones.
+macro_rules! on_wide {
+    ($buf:expr, $v:ident => $body:expr, else $other:expr) => {
+        match $buf {
+            $crate::cpu::array::Buf::F32($v) => $body,
+            $crate::cpu::array::Buf::F64($v) => $body,
+            $crate::cpu::array::Buf::Field($v) => $body,
+            $crate::cpu::array::Buf::I32($v) => $body,
+            $crate::cpu::array::Buf::I64($v) => $body,
+            $crate::cpu::array::Buf::U32($v) => $body,
+            $crate::cpu::array::Buf::U64($v) => $body,
+            _ => $other,
+        }
+    };
+}
+pub(crate) use on_wide;
+
 /// A type of elements.
 pub(crate) trait Element: Clone + Default + Send + Sync + PartialEq + 'static {
     /// Its name in graphs. What stands for floats in the field counts as `F32`.

@@ -11,6 +11,8 @@ use super::math;
 pub(crate) trait Scalar: Element + Copy + PartialEq {
     const ZERO: Self;
     const ONE: Self;
+    /// Whether arithmetic rounds.
+    const ROUNDS: bool = false;
     /// Stands for the number (rounded; in the field, see [`Key::embed`]).
     fn of(x: f64, k: Key) -> Self;
     fn plus(self, o: Self) -> Self;
@@ -113,6 +115,7 @@ macro_rules! float {
         impl Scalar for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
+            const ROUNDS: bool = true;
             #[inline(always)]
             fn of(x: f64, _: Key) -> Self {
                 x as Self

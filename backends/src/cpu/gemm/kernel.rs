@@ -31,24 +31,6 @@ pub(crate) unsafe fn tile<const FUSED: bool>(
     ldc: usize,
     first: bool,
 ) {
-    macro_rules! rows {
-        ($f:ident, $nv:literal: $($r:literal)*) => {
-            match rows {
-                // SAFETY: as promised by the caller, for these rows and this width.
-                $($r => unsafe { $f::<$r, $nv, FUSED>(kc, a, b, c, ldc, first) },)*
-                _ => debug_assert!(false, "rows out of range"),
-            }
-        };
-    }
-    macro_rules! call {
-        ($f:ident, $wide:literal, $narrow:literal) => {
-            if width == NR {
-                rows!($f, $wide: 1 2 3 4 5 6 7 8 9 10 11 12)
-            } else {
-                rows!($f, $narrow: 1 2 3 4 5 6 7 8 9 10 11 12)
-            }
-        };
-    }
     match level {
         // SAFETY: as promised by the caller, for either width.
         Level::Portable => unsafe {
@@ -75,7 +57,19 @@ pub(crate) unsafe fn tile<const FUSED: bool>(
             }
         }
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => call!(avx512, 2, 1),
+        Level::Avx512 => {
+            let mut i = 0;
+            while i < rows {
+                // SAFETY: rows of the tile that the caller promised.
+                i += unsafe {
+                    let (a, c) = ((a.add(i), rows), c.add(i * ldc));
+                    match width {
+                        NR => avx512_rows::<2, FUSED>(rows - i, kc, a, b, c, ldc, first),
+                        _ => avx512_rows::<1, FUSED>(rows - i, kc, a, b, c, ldc, first),
+                    }
+                };
+            }
+        }
     }
 }
 
@@ -173,11 +167,37 @@ unsafe fn avx2<const R: usize, const FUSED: bool>(
     }
 }
 
+/// As many rows as one kernel takes; how many those were.
+#[cfg(target_arch = "x86_64")]
+unsafe fn avx512_rows<const V: usize, const FUSED: bool>(
+    rows: usize,
+    kc: usize,
+    a: (*const f32, usize),
+    b: *const f32,
+    c: *mut f32,
+    ldc: usize,
+    first: bool,
+) -> usize {
+    macro_rules! rows {
+        ($($r:literal)*) => {
+            match rows {
+                $($r.. => {
+                    // SAFETY: as promised by the caller.
+                    unsafe { avx512::<$r, V, FUSED>(kc, a, b, c, ldc, first) };
+                    $r
+                })*
+                0 => 0,
+            }
+        };
+    }
+    rows!(12 8 4 2 1)
+}
+
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 unsafe fn avx512<const R: usize, const V: usize, const FUSED: bool>(
     kc: usize,
-    mut a: *const f32,
+    (mut a, lda): (*const f32, usize),
     mut b: *const f32,
     c: *mut f32,
     ldc: usize,
@@ -209,7 +229,7 @@ unsafe fn avx512<const R: usize, const V: usize, const FUSED: bool>(
                     };
                 }
             }
-            (a, b) = (a.add(R), b.add(16 * V));
+            (a, b) = (a.add(lda), b.add(16 * V));
         }
         for (i, row) in acc.iter().enumerate() {
             for (j, &v) in row.iter().enumerate() {

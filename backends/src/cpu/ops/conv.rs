@@ -241,12 +241,12 @@ pub(super) fn direct<T: Scalar>(
             let size = s.cin * g.taps();
             let w = &w[m * size..][..size];
             let b = bias.map(|b| b[m]);
-            let wide = g.output[2] > 8;
-            vectorised_float::<T, _>(|| match (cx.env.fused, wide) {
-                (true, true) => one_plane::<T, true, LANES>(&padded, w, b, g, out),
-                (true, false) => one_plane::<T, true, 8>(&padded, w, b, g, out),
-                (false, true) => one_plane::<T, false, LANES>(&padded, w, b, g, out),
-                (false, false) => one_plane::<T, false, 8>(&padded, w, b, g, out),
+            // Only of floats there are two kinds of rounding, only of f32 long vectors.
+            vectorised_float::<T, _>(|| match (T::ROUNDS && !cx.env.fused, g.output[2] > 8) {
+                (false, true) if T::WIDE => one_plane::<T, true, LANES>(&padded, w, b, g, out),
+                (false, _) => one_plane::<T, true, 8>(&padded, w, b, g, out),
+                (true, true) if T::WIDE => one_plane::<T, false, LANES>(&padded, w, b, g, out),
+                (true, _) => one_plane::<T, false, 8>(&padded, w, b, g, out),
             });
         }
     });

@@ -238,6 +238,12 @@ pub(super) fn non_zero(cx: &mut Cx<'_>) -> Outputs {
     Ok(vec![Array::new(vec![a.rank(), at.len()], out)])
 }
 
+fn sorted(n: usize, order: &dyn Fn(usize, usize) -> std::cmp::Ordering) -> Vec<usize> {
+    let mut all: Vec<usize> = (0..n).collect();
+    all.sort_by(|&x, &y| order(x, y));
+    all
+}
+
 pub(super) fn top_k(cx: &mut Cx<'_>) -> Outputs {
     let Op::TopK(o) = cx.op else { invalid!("not a TopK") };
     let a = cx.input(0)?;
@@ -268,9 +274,8 @@ pub(super) fn top_k(cx: &mut Cx<'_>) -> Outputs {
         for b in 0..blocks {
             for i in 0..inner {
                 let get = |j: usize| v[(b * n + j) * inner + i];
-                let mut order: Vec<usize> = (0..n).collect();
                 // NaN counts as the greatest. Of equals the first comes first.
-                order.sort_by(|&x, &y| {
+                let order = sorted(n, &|x, y| {
                     let (x, y) = (get(x), get(y));
                     let less = |x: T, y: T| x.less(y, k) || (y.is_nan() && !x.is_nan());
                     let (a, b) = if largest { (y, x) } else { (x, y) };

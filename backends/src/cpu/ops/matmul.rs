@@ -3,7 +3,7 @@
 use graph_opt_ir::Op;
 
 use crate::RunError;
-use crate::cpu::array::{Array, Buf, on_number};
+use crate::cpu::array::{Array, Buf, on_wide};
 use crate::cpu::cx::{Cx, Outputs, invalid, strides};
 use crate::cpu::field::Fp;
 use crate::cpu::gemm::{self, Finish, Rows, Strided};
@@ -68,7 +68,7 @@ pub(super) fn product<T: Scalar>(
 
 pub(super) fn matmul(cx: &mut Cx<'_>) -> Outputs {
     let (a, b) = (cx.input(0)?, cx.input(1)?);
-    Ok(vec![on_number!(&a.data, v => typed(cx, v, a, b)?, else {
+    Ok(vec![on_wide!(&a.data, v => typed(cx, v, a, b)?, else {
         invalid!("MatMul of {}", a.dtype)
     })])
 }

@@ -4,7 +4,7 @@
 use graph_opt_ir::Op;
 
 use crate::RunError;
-use crate::cpu::array::{Array, Buf, Element, on_number};
+use crate::cpu::array::{Array, Buf, Element, on_number, on_wide};
 use crate::cpu::cx::{Cx, Outputs, axis_of, invalid, unsupported};
 use crate::cpu::field::{Fp, Key};
 use crate::cpu::scalar::{Fun, Real, Scalar};
@@ -376,7 +376,7 @@ pub(super) fn cumsum(cx: &mut Cx<'_>) -> Outputs {
         }
         Ok(out)
     }
-    let data = on_number!(&a.data, v => Element::wrap(run(cx, v, &a.dims, n, inner, o)?), else {
+    let data = on_wide!(&a.data, v => Element::wrap(run(cx, v, &a.dims, n, inner, o)?), else {
         invalid!("CumSum of {}", a.dtype)
     });
     Ok(vec![Array { dims: a.dims.clone(), dtype: a.dtype, data }])
