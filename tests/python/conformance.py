@@ -1,0 +1,160 @@
+"""ONNX's own conformance cases, for the operators that graph-opt models.
+
+The cases come from onnx.backend.test; each runs through `graph-opt run`. What graph-opt declares
+unsupported must stand in conformance.unsupported.txt, so that losing an operator fails.
+"""
+
+import collections
+import concurrent.futures
+import os
+import pathlib
+import re
+import tempfile
+import warnings
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+from onnx.backend.test.case import node as cases
+
+import common
+
+ALLOWED = pathlib.Path(__file__).with_name("conformance.unsupported.txt")
+
+
+def modelled():
+    """Names of the operators in graph-opt's table."""
+    text = (common.ROOT / "ir" / "src" / "op" / "mod.rs").read_text()
+    names = set(re.findall(r"^    ONNX \w+ (\w+) \{", text, re.MULTILINE))
+    assert len(names) > 100, "the table of operators has moved"
+    return names
+
+
+def operators(model):
+    """Operators of a case's graph; None where one is not ONNX's own."""
+    nodes = model.graph.node
+    if any(n.domain not in ("", "ai.onnx") for n in nodes):
+        return None
+    return {n.op_type for n in nodes}
+
+
+def tensors(values):
+    return all(isinstance(v, (np.ndarray, np.generic, onnx.TensorProto)) for v in values)
+
+
+def difference(got, want, case):
+    """Why the output is not the expected one; None if it is."""
+    if isinstance(want, onnx.TensorProto):
+        want = numpy_helper.to_array(want)
+    want = np.asarray(want)
+    if got.shape != want.shape:
+        return f"shape {got.shape}, not {want.shape}"
+    if want.dtype == object or want.dtype.kind in "SU":
+        same = np.array_equal(got.astype(str), want.astype(str))
+        return None if same else "other strings"
+    if got.dtype != want.dtype:
+        return f"type {got.dtype}, not {want.dtype}"
+    if want.dtype.kind not in "fiubc":  # ml_dtypes' types
+        got, want = got.astype(np.float32), want.astype(np.float32)
+    try:
+        np.testing.assert_allclose(got, want, rtol=case.rtol, atol=case.atol)
+    except AssertionError as error:
+        return " ".join(str(error).split())[:110]
+    return None
+
+
+def run(graph_opt, case):
+    """Verdict on one case and, if it is not `passed`, why."""
+    graph = case.model.graph
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        onnx.save(case.model, folder / "model.onnx")
+        for i, (inputs, outputs) in enumerate(case.data_sets):
+            if not tensors([*inputs, *outputs]):
+                return "unsupported", "not all inputs and outputs are tensors"
+            command = [graph_opt, "run", folder / "model.onnx", "--output", folder / f"out{i}"]
+            for j, (info, value) in enumerate(zip(graph.input, inputs)):
+                if not isinstance(value, onnx.TensorProto):
+                    value = numpy_helper.from_array(np.asarray(value), info.name)
+                file = folder / f"in{i}_{j}.pb"
+                file.write_bytes(value.SerializeToString())
+                command += ["--input", f"{info.name}={file}"]
+            code, errors = common.call(command, timeout=60)
+            if code == common.UNSUPPORTED:
+                return "unsupported", common.last_line(errors)
+            if code != 0:
+                return "failed", f"exit {code}: {common.last_line(errors)}"
+            for info, want in zip(graph.output, outputs):
+                file = folder / f"out{i}" / (info.name.replace("/", "_") + ".npy")
+                if not file.exists():
+                    return "failed", f"no output {info.name}"
+                why = difference(np.load(file, allow_pickle=False), want, case)
+                if why:
+                    return "failed", f"{info.name}: {why}"
+    return "passed", ""
+
+
+def allowed():
+    """Names of the cases that may be unsupported."""
+    lines = ALLOWED.read_text().splitlines() if ALLOWED.exists() else []
+    return {line.split()[0] for line in lines if line.strip() and not line.startswith("#")}
+
+
+def write_allowed(results):
+    rows = sorted((case.name, why) for case, (verdict, why) in results if verdict == "unsupported")
+    with ALLOWED.open("w") as f:
+        f.write("# Conformance cases that graph-opt does not support, and what it says.\n")
+        f.write("# conformance.py --update rewrites this file.\n")
+        for name, why in rows:
+            f.write(f"{name}  {why}".rstrip() + "\n")
+
+
+def main():
+    parser = common.arguments(__doc__)
+    parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--update", action="store_true", help="rewrite the list of the unsupported")
+    args = common.parsed(parser)
+    known = modelled()
+    chosen = []
+    with warnings.catch_warnings():
+        # NumPy's, about the infinities that some cases are there to make.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        collected = cases.collect_testcases()
+    for case in collected:
+        ops = operators(case.model)
+        if ops and ops <= known and args.only in case.name:
+            chosen.append((next(iter(ops)) if len(ops) == 1 else "(several operators)", case))
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        verdicts = list(pool.map(lambda c: run(args.graph_opt, c[1]), chosen))
+    if args.update:
+        write_allowed([(case, v) for (_, case), v in zip(chosen, verdicts)])
+
+    counts = collections.defaultdict(collections.Counter)
+    may, faults, stale = allowed(), [], []
+    passed = failed = skipped = 0
+    for (op, case), (verdict, why) in zip(chosen, verdicts):
+        counts[op][verdict] += 1
+        if verdict == "unsupported" and case.name in may:
+            skipped += 1
+        elif verdict == "passed":
+            passed += 1
+            stale += [case.name] * (case.name in may)
+        else:
+            failed += 1
+            new = " but not listed" if verdict == "unsupported" else ""
+            faults.append(f"{case.name}: {verdict}{new}: {why}")
+    kinds = ["passed", "failed", "unsupported"]
+    rows = [[op, *(counts[op][k] for k in kinds)] for op in sorted(counts)]
+    common.table(["operator", *kinds], rows)
+    for name in stale:
+        print(f"listed as unsupported, but passes: {name}")
+    for fault in faults:
+        print(fault)
+    if not passed:
+        print("FAILED: no case passed")
+        failed += 1
+    common.summary(passed, failed, skipped)
+
+
+if __name__ == "__main__":
+    main()

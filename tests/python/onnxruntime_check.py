@@ -1,0 +1,162 @@
+"""Rewritten convolutional networks give ONNX Runtime's recorded answers.
+
+Every model of ../shared/models with a recorded run (NAME.io.npz) goes through each pipeline; ONNX
+Runtime then runs the result, with its own optimisations off and on, on the recorded inputs.
+"""
+
+import pathlib
+import tempfile
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+import common
+
+PIPELINES = [
+    "simplify",
+    "tile-conv{axis=h parts=3}",
+    "tile-conv{axis=hxw parts=2x2}",
+    "tile-conv{axis=c-out parts=2}",
+]
+CONVOLUTIONS = {"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "FusedConv"}
+MODES = {
+    "off": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "on": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+# Of the largest magnitude of an output.
+TOLERANCE = 1e-4
+
+
+def record(path):
+    """Where the recorded run of a model is."""
+    return path.parent / f"{path.stem}.io.npz"
+
+
+def recorded(path):
+    """Inputs and outputs of the recorded run, by name."""
+    with np.load(path) as arrays:
+        pick = lambda kind: {
+            name[len(kind) :]: arrays[name] for name in arrays.files if name.startswith(kind)
+        }
+        return pick("in:"), pick("out:")
+
+
+def infer(path, mode, inputs, names):
+    """ONNX Runtime's outputs by name."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = MODES[mode]
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    wanted = {i.name for i in session.get_inputs()}
+    feed = {k: v for k, v in inputs.items() if k in wanted}
+    return dict(zip(names, session.run(names, feed)))
+
+
+def deviation(got, want):
+    """Largest deviation of any output, relative to the largest magnitude of that output."""
+    worst = 0.0
+    for name, expected in want.items():
+        value = np.asarray(got[name])
+        if value.shape != expected.shape or value.dtype != expected.dtype:
+            return float("inf")
+        if expected.size == 0:
+            continue
+        if not np.issubdtype(expected.dtype, np.number):
+            worst = max(worst, 0.0 if np.array_equal(value, expected) else float("inf"))
+            continue
+        a, b = value.astype(np.float64), expected.astype(np.float64)
+        # Where the record is NaN or infinite, nothing but the same will do.
+        special = ~np.isfinite(b)
+        if not np.array_equal(a[special], b[special], equal_nan=True):
+            return float("inf")
+        a, b = a[~special], b[~special]
+        if a.size == 0:
+            continue
+        if not np.isfinite(a).all():
+            return float("inf")
+        worst = max(worst, np.abs(a - b).max() / max(np.abs(b).max(), 1e-30))
+    return worst
+
+
+def reference(path, mode, inputs, outputs):
+    """What to compare with, and a mark.
+
+    It is the record, unless ONNX Runtime itself leaves it in this mode on the untouched model
+    (rounding at the edge of a quantisation step); then it is that run.
+    """
+    own = infer(path, mode, inputs, list(outputs))
+    if deviation(own, outputs) <= TOLERANCE:
+        return outputs, ""
+    return own, "*"
+
+
+def check(args, path, scratch):
+    """Rows of one model: pipeline, then a cell for each mode, then the verdict."""
+    model = onnx.load(path, load_external_data=False)
+    if not any(node.op_type in CONVOLUTIONS for node in model.graph.node):
+        return None
+    inputs, outputs = recorded(record(path))
+    try:
+        references = {mode: reference(path, mode, inputs, outputs) for mode in MODES}
+    except Exception as error:  # ONNX Runtime raises many kinds.
+        reason = str(error).splitlines()[0][:70]
+        return [["-", "", "", f"skipped: ONNX Runtime refuses the original: {reason}"]]
+    rows = []
+    for pipeline in PIPELINES:
+        out = scratch / "out.onnx"
+        out.unlink(missing_ok=True)
+        code, errors = common.call([args.graph_opt, "opt", path, "-p", pipeline, "-o", out])
+        if code == common.UNSUPPORTED:
+            rows.append([pipeline, "", "", f"skipped: unsupported: {common.last_line(errors)}"])
+            continue
+        if code != 0 or not out.exists():
+            rows.append([pipeline, "", "", f"FAILED: exit {code}: {common.last_line(errors)}"])
+            continue
+        if out.read_bytes() == path.read_bytes():
+            rows.append([pipeline, "", "", "skipped: nothing changed"])
+            continue
+        cells, good = [], True
+        for mode, (want, mark) in references.items():
+            try:
+                far = deviation(infer(out, mode, inputs, list(outputs)), want)
+                cells.append(f"{far:.1e}{mark}")
+                good &= far <= TOLERANCE
+            except Exception as error:
+                cells.append(str(error).splitlines()[0][:60])
+                good = False
+        rows.append([pipeline, *cells, "passed" if good else "FAILED"])
+    return rows
+
+
+def main():
+    parser = common.arguments(__doc__)
+    parser.add_argument("--only", default="", help="models whose name contains this")
+    args = common.parsed(parser)
+    ort.set_default_logger_severity(4)
+    if not common.MODELS.is_dir():
+        print(f"SKIPPED EVERYTHING: no models at {common.MODELS}")
+        common.summary(0, 0, 1)
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for path in sorted(common.MODELS.glob("*.onnx")):
+            if args.only not in path.name:
+                continue
+            if not record(path).exists():
+                continue
+            for row in check(args, path, pathlib.Path(scratch)) or []:
+                rows.append([path.stem.split("__")[-1], *row])
+    common.table(["model", "pipeline", "off", "on", "verdict"], rows)
+    print("off, on: ONNX Runtime's optimisations; the largest deviation over the largest magnitude")
+    print("*: ONNX Runtime leaves the record on the untouched model; compared with that run")
+    verdicts = [row[-1] for row in rows]
+    count = lambda word: sum(v.startswith(word) for v in verdicts)
+    if not count("passed") and not args.only:
+        print("FAILED: nothing was compared")
+        common.summary(0, 1, count("skipped"))
+    common.summary(count("passed"), count("FAILED"), count("skipped"))
+
+
+if __name__ == "__main__":
+    main()
