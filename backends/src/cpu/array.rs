@@ -107,43 +107,21 @@ buffers! {
 }
 pub(crate) use on_any;
 
-/// Runs the body with the vector if its elements are numbers of a native type or of the field.
+/// Runs the body with the vector if its elements are of a type that operators compute in: narrower
+/// whole numbers and floats are widened before, see [`crate::cpu::ops::evaluate`].
 macro_rules! on_number {
     ($buf:expr, $v:ident => $body:expr, else $other:expr) => {
         match $buf {
             $crate::cpu::array::Buf::F32($v) => $body,
             $crate::cpu::array::Buf::F64($v) => $body,
             $crate::cpu::array::Buf::Field($v) => $body,
-            $crate::cpu::array::Buf::I8($v) => $body,
-            $crate::cpu::array::Buf::I16($v) => $body,
-            $crate::cpu::array::Buf::I32($v) => $body,
             $crate::cpu::array::Buf::I64($v) => $body,
-            $crate::cpu::array::Buf::U8($v) => $body,
-            $crate::cpu::array::Buf::U16($v) => $body,
-            $crate::cpu::array::Buf::U32($v) => $body,
             $crate::cpu::array::Buf::U64($v) => $body,
             _ => $other,
         }
     };
 }
 pub(crate) use on_number;
-
-/// As [`on_number`] for the types that ONNX multiplies and sums: no narrow ones.
-macro_rules! on_wide {
-    ($buf:expr, $v:ident => $body:expr, else $other:expr) => {
-        match $buf {
-            $crate::cpu::array::Buf::F32($v) => $body,
-            $crate::cpu::array::Buf::F64($v) => $body,
-            $crate::cpu::array::Buf::Field($v) => $body,
-            $crate::cpu::array::Buf::I32($v) => $body,
-            $crate::cpu::array::Buf::I64($v) => $body,
-            $crate::cpu::array::Buf::U32($v) => $body,
-            $crate::cpu::array::Buf::U64($v) => $body,
-            _ => $other,
-        }
-    };
-}
-pub(crate) use on_wide;
 
 /// A type of elements.
 pub(crate) trait Element: Clone + Default + Send + Sync + PartialEq + 'static {

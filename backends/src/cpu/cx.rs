@@ -1,10 +1,13 @@
 //! What a kernel sees of its node: operator, operands, limits.
 
+use std::sync::Arc;
+
 use graph_opt_ir::{DType, Op};
 
 use super::array::{Array, Element};
 use super::field::Key;
-use super::gemm::How;
+use super::gemm::{How, Rows, Strided};
+use super::packs::Packs;
 use super::simd::Level;
 use crate::RunError;
 
@@ -47,6 +50,8 @@ pub(crate) struct Cx<'a> {
     pub inputs: Vec<Option<Array>>,
     pub outputs: usize,
     pub env: Env,
+    /// Packed weights of earlier runs.
+    pub packs: Option<&'a Packs>,
 }
 
 impl Cx<'_> {
@@ -90,6 +95,13 @@ impl Cx<'_> {
     /// Number of elements of a shape, after checking that there is room for them.
     pub fn room<T: Element>(&self, dims: &[usize]) -> Result<usize, RunError> {
         room(self.env.room, dims, size_of::<T>())
+    }
+
+    /// The `m` by `k` weights in packed form.
+    pub fn rows(&self, w: &[f32], m: usize, k: usize) -> Arc<Rows> {
+        let kept = self.packs.and_then(|p| p.rows(w, m, k));
+        let pack = || Arc::new(Rows::pack(Strided { data: w, row: k, column: 1 }, m, k));
+        kept.unwrap_or_else(pack)
     }
 
     /// A vector for a tensor of this shape.

@@ -14,6 +14,7 @@ mod field;
 mod gemm;
 mod math;
 mod ops;
+mod packs;
 mod run;
 mod scalar;
 mod simd;
@@ -27,6 +28,7 @@ use crate::{Backend, Executable, PrepareError, RunError};
 use array::{Array, Buf};
 use cx::{Cx, Env};
 pub use field::{Fp, Key};
+use packs::Packs;
 use simd::Level;
 
 /// Bytes that a run may hold at once unless told otherwise: 4 GiB.
@@ -73,20 +75,23 @@ impl Backend for Cpu {
             return Err(PrepareError::Unsupported(unsupported));
         }
         let constants = run::constants(&graph)?;
-        Ok(Box::new(Prepared { graph, constants, env: self.env() }))
+        let packs = Packs::new(&constants, self.max_bytes / 2);
+        Ok(Box::new(Prepared { graph, constants, packs, env: self.env() }))
     }
 }
 
 struct Prepared {
     graph: Arc<Graph>,
     constants: Vec<Option<Array>>,
+    packs: Packs,
     env: Env,
 }
 
 impl Executable for Prepared {
     fn run(&self, inputs: &[Tensor], wanted: &[ValueId]) -> Result<Vec<Tensor>, RunError> {
         let inputs = run::bind(&self.graph, inputs)?;
-        let out = run::graph(&self.graph, &self.constants, inputs, wanted, self.env)?;
+        let out =
+            run::graph(&self.graph, &self.constants, inputs, wanted, self.env, Some(&self.packs))?;
         out.iter().map(Array::tensor).collect()
     }
 }
@@ -163,7 +168,7 @@ pub fn run_field(
     let env = Env { key: Key(key), ..cpu.env() };
     let constants = run::constants(graph).map_err(|e| RunError::Invalid(e.to_string()))?;
     let inputs = run::draw(graph, inputs, env)?;
-    let out = run::graph(graph, &constants, inputs, wanted, env)?;
+    let out = run::graph(graph, &constants, inputs, wanted, env, None)?;
     out.into_iter()
         .map(|a| {
             Ok(FieldTensor {
@@ -193,7 +198,7 @@ pub fn evaluate(
     let of = |t: &Option<Tensor>| t.as_ref().map(Array::of).transpose();
     let inputs = inputs.iter().map(of).collect::<Result<_, _>>()?;
     let env = Cpu { threads: 1, fused: true, max_bytes }.env();
-    let out = ops::evaluate(Cx { op, opset, inputs, outputs, env })?;
+    let out = ops::evaluate(Cx { op, opset, inputs, outputs, env, packs: None })?;
     out.iter().map(Array::tensor).collect()
 }
 

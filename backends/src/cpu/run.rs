@@ -7,6 +7,7 @@ use graph_opt_ir::{DType, Def, Graph, NodeId, Op, Tensor, ValueId};
 use super::array::Array;
 use super::cx::{Cx, Env};
 use super::field::Fp;
+use super::packs::Packs;
 use super::{FieldInput, ops};
 use crate::{PrepareError, RunError, Unsupported};
 
@@ -171,8 +172,9 @@ pub(super) fn graph(
     inputs: Vec<(ValueId, Array)>,
     wanted: &[ValueId],
     env: Env,
+    packs: Option<&Packs>,
 ) -> Result<Vec<Array>, RunError> {
-    inner(graph, constants, inputs, wanted, env, None)
+    inner(graph, constants, inputs, wanted, env, None, packs)
 }
 
 fn inner(
@@ -182,6 +184,7 @@ fn inner(
     wanted: &[ValueId],
     env: Env,
     outer: Option<&Scope<'_>>,
+    packs: Option<&Packs>,
 ) -> Result<Vec<Array>, RunError> {
     let bound = graph.value_bound();
     let mut values: Vec<Option<Array>> = vec![None; bound];
@@ -248,7 +251,7 @@ fn inner(
                     }
                     let opset = graph.opsets.get(op.domain()).copied().unwrap_or(1);
                     let outputs = node.outputs.len();
-                    ops::evaluate(Cx { op, opset, inputs: operands, outputs, env: here })
+                    ops::evaluate(Cx { op, opset, inputs: operands, outputs, env: here, packs })
                 }
             };
             result.map_err(|e| locate(graph, id, e))?
@@ -323,7 +326,7 @@ fn nested(
         return Err(RunError::Unsupported("deeper nesting".into()));
     }
     let inputs = body.inputs().iter().copied().zip(inputs).collect();
-    inner(body, constants, inputs, body.outputs(), env, Some(scope))
+    inner(body, constants, inputs, body.outputs(), env, Some(scope), None)
 }
 
 fn body_constants(body: &Graph) -> Result<Vec<Option<Array>>, RunError> {

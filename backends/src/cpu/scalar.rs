@@ -222,7 +222,7 @@ macro_rules! whole {
         }
     )* };
 }
-whole!(i8 i16 i32 i64 u8 u16 u32 u64);
+whole!(i64 u64);
 
 /// Tag of the keyed order, apart from those of the functions.
 const ORDER: u64 = 1000;

@@ -36,7 +36,41 @@ impl Level {
     }
 }
 
-/// Runs `f`, compiled for the widest vectors of this machine.
+/// A loop that is worth being compiled for each kind of vectors. `run` must be
+/// `#[inline(always)]`: what is called rather than inlined is compiled for the baseline.
+pub(crate) trait Loop {
+    /// Runs it.
+    fn run(self);
+}
+
+/// Runs the loop, compiled for the widest vectors of this machine.
+#[inline]
+pub(crate) fn widest(l: impl Loop) {
+    match Level::best() {
+        Level::Portable => l.run(),
+        // SAFETY: the features were detected.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => unsafe { loop_avx2(l) },
+        // SAFETY: the features were detected.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { loop_avx512(l) },
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn loop_avx2(l: impl Loop) {
+    l.run();
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+fn loop_avx512(l: impl Loop) {
+    l.run();
+}
+
+/// Runs `f`, compiled for the widest vectors of this machine if the compiler inlines it, as it
+/// does with small closures.
 #[inline(always)]
 pub(crate) fn vectorised<R>(f: impl FnOnce() -> R) -> R {
     match Level::best() {
@@ -56,10 +90,10 @@ pub(crate) fn vectorised_for<T: super::array::Element, R>(f: impl FnOnce() -> R)
     if T::WIDE { vectorised(f) } else { f() }
 }
 
-/// As [`vectorised`] for `f32` and `f64`, whose `mul_add` is slow without an instruction for it.
-#[inline(always)]
-pub(crate) fn vectorised_float<T: super::array::Element, R>(f: impl FnOnce() -> R) -> R {
-    if T::WIDE || matches!(T::DTYPE, graph_opt_ir::DType::F64) { vectorised(f) } else { f() }
+/// As [`widest`] for `f32` and `f64`, whose `mul_add` is slow without an instruction for it.
+#[inline]
+pub(crate) fn widest_float<T: super::array::Element>(l: impl Loop) {
+    if T::WIDE || matches!(T::DTYPE, graph_opt_ir::DType::F64) { widest(l) } else { l.run() }
 }
 
 #[cfg(target_arch = "x86_64")]

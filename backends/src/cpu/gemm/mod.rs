@@ -9,7 +9,7 @@ mod kernel;
 
 use std::ops::Range;
 
-use super::simd::{Level, vectorised};
+use super::simd::Level;
 use kernel::{HALF, MR, NR};
 
 /// Depth of a block: a panel of B of this depth fits the first-level cache.
@@ -43,20 +43,29 @@ impl Columns for Strided<'_> {
             }
             return;
         }
-        vectorised(|| {
-            for (j, n) in n.enumerate() {
-                for (i, k) in k.clone().enumerate() {
-                    dst[i * width + j] = self.data[k * self.row + n * self.column];
+        // Blocks of 16 rows, so that what is read and what is written stays close together.
+        for k0 in k.clone().step_by(16) {
+            let k1 = k.end.min(k0 + 16);
+            for (j, n) in n.clone().enumerate() {
+                let at = k0 * self.row + n * self.column;
+                let to = (k0 - k.start) * width + j;
+                if self.row == 1 {
+                    let from = &self.data[at..at + k1 - k0];
+                    dst[to..].iter_mut().step_by(width).zip(from).for_each(|(d, x)| *d = *x);
+                } else {
+                    let from = self.data[at..].iter().step_by(self.row).take(k1 - k0);
+                    dst[to..].iter_mut().step_by(width).zip(from).for_each(|(d, x)| *d = *x);
                 }
             }
-            for row in dst.chunks_exact_mut(width) {
-                row[cols..].fill(0.0);
-            }
-        });
+        }
+        for row in dst.chunks_exact_mut(width) {
+            row[cols..].fill(0.0);
+        }
     }
 }
 
 /// The left operand in packed form: for each block of k, panels of up to `MR` rows, k by k.
+#[derive(Debug)]
 pub(crate) struct Rows {
     m: usize,
     k: usize,
@@ -73,10 +82,17 @@ impl Rows {
             for m0 in (0..m).step_by(MR) {
                 let rows = MR.min(m - m0);
                 let dst = &mut data[at..at + rows * kc];
-                for i in 0..rows {
-                    let from = &a.data[(m0 + i) * a.row + k0 * a.column..];
-                    for j in 0..kc {
-                        dst[j * rows + i] = from[j * a.column];
+                for j0 in (0..kc).step_by(16) {
+                    let j1 = kc.min(j0 + 16);
+                    for i in 0..rows {
+                        let from = &a.data[(m0 + i) * a.row + (k0 + j0) * a.column..];
+                        let to = dst[j0 * rows + i..].iter_mut().step_by(rows);
+                        if a.column == 1 {
+                            to.zip(&from[..j1 - j0]).for_each(|(d, x)| *d = *x);
+                        } else {
+                            let from = from.iter().step_by(a.column).take(j1 - j0);
+                            to.zip(from).for_each(|(d, x)| *d = *x);
+                        }
                     }
                 }
                 at += rows * kc;

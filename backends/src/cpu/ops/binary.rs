@@ -186,13 +186,7 @@ pub(super) fn arithmetic(cx: &mut Cx<'_>) -> Outputs {
             Buf::F32(_) => real::<f32>(cx, acc, &b)?,
             Buf::F64(_) => real::<f64>(cx, acc, &b)?,
             Buf::Field(_) => real::<Fp>(cx, acc, &b)?,
-            Buf::I8(_) => number::<i8>(cx, acc, &b)?,
-            Buf::I16(_) => number::<i16>(cx, acc, &b)?,
-            Buf::I32(_) => number::<i32>(cx, acc, &b)?,
             Buf::I64(_) => number::<i64>(cx, acc, &b)?,
-            Buf::U8(_) => number::<u8>(cx, acc, &b)?,
-            Buf::U16(_) => number::<u16>(cx, acc, &b)?,
-            Buf::U32(_) => number::<u32>(cx, acc, &b)?,
             Buf::U64(_) => number::<u64>(cx, acc, &b)?,
             _ => invalid!("{} of {} elements", cx.op.name(), acc.dtype),
         };
@@ -285,7 +279,7 @@ fn power(cx: &Cx<'_>, a: Array, b: Array) -> Result<Array, RunError> {
             let b = super::unary::convert(cx, b, graph_opt_ir::DType::F64)?;
             fold(cx, a, &b, |x: f64, y: f64| x.power(y, k))
         }
-        Buf::I32(_) | Buf::I64(_) => {
+        Buf::I64(_) => {
             let to = a.dtype;
             let wide = |a| super::unary::convert(cx, a, graph_opt_ir::DType::F64);
             let (a, b) = (wide(a)?, wide(b)?);

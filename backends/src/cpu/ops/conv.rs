@@ -9,9 +9,9 @@ use crate::RunError;
 use crate::cpu::array::{Array, Buf, Element};
 use crate::cpu::cx::{Cx, Outputs, extent, invalid, unsupported};
 use crate::cpu::field::Fp;
-use crate::cpu::gemm::{self, Columns, Finish, Rows, Strided};
+use crate::cpu::gemm::{self, Columns, Finish, Strided};
 use crate::cpu::scalar::Scalar;
-use crate::cpu::simd::vectorised_float;
+use crate::cpu::simd::{Loop, widest_float};
 use crate::cpu::threads::parts;
 
 /// Extents of a convolution beside the windows.
@@ -47,7 +47,7 @@ pub(super) fn conv(cx: &mut Cx<'_>) -> Outputs {
         Some(z) => {
             let op = Op::from(graph_opt_ir::op::Sum {});
             let inputs = vec![Some(out), Some(z.clone())];
-            let mut sum = Cx { op: &op, opset: 13, inputs, outputs: 1, env: cx.env };
+            let mut sum = Cx { op: &op, opset: 13, inputs, outputs: 1, env: cx.env, packs: None };
             super::binary::arithmetic(&mut sum)?.remove(0)
         }
         None => out,
@@ -70,12 +70,26 @@ fn activate(cx: &Cx<'_>, name: &str, params: Option<&[f32]>, a: Array) -> Output
         }
         "Clip" => {
             let op = Op::from(op::Clip { min: p(0), max: p(1) });
-            let mut cx = Cx { op: &op, opset: 6, inputs: vec![Some(a)], outputs: 1, env: cx.env };
+            let mut cx = Cx {
+                op: &op,
+                opset: 6,
+                inputs: vec![Some(a)],
+                outputs: 1,
+                env: cx.env,
+                packs: None,
+            };
             return super::unary::clip(&mut cx);
         }
         other => unsupported!("the activation {other}"),
     };
-    let mut cx = Cx { op: &activation, opset: 13, inputs: vec![Some(a)], outputs: 1, env: cx.env };
+    let mut cx = Cx {
+        op: &activation,
+        opset: 13,
+        inputs: vec![Some(a)],
+        outputs: 1,
+        env: cx.env,
+        packs: None,
+    };
     super::unary::unary(&mut cx)
 }
 
@@ -134,7 +148,7 @@ fn single(
     let pointwise = g.taps() == 1 && g.stride == [1; 3] && g.begin == [0; 3] && g.end == [0; 3];
     for group in 0..s.groups {
         let w = &w[group * s.cout * k..][..s.cout * k];
-        let rows = Rows::pack(Strided { data: w, row: k, column: 1 }, s.cout, k);
+        let rows = cx.rows(w, s.cout, k);
         let finish = match bias {
             Some(b) => Finish::AddRow(&b[group * s.cout..][..s.cout]),
             None => Finish::Nothing,
@@ -241,52 +255,65 @@ pub(super) fn direct<T: Scalar>(
             let size = s.cin * g.taps();
             let w = &w[m * size..][..size];
             let b = bias.map(|b| b[m]);
+            let (p, out) = (&padded, out);
             // Only of floats there are two kinds of rounding, only of f32 long vectors.
-            vectorised_float::<T, _>(|| match (T::ROUNDS && !cx.env.fused, g.output[2] > 8) {
-                (false, true) if T::WIDE => one_plane::<T, true, LANES>(&padded, w, b, g, out),
-                (false, _) => one_plane::<T, true, 8>(&padded, w, b, g, out),
-                (true, true) if T::WIDE => one_plane::<T, false, LANES>(&padded, w, b, g, out),
-                (true, _) => one_plane::<T, false, 8>(&padded, w, b, g, out),
-            });
+            match (T::ROUNDS && !cx.env.fused, T::WIDE && g.output[2] > 8) {
+                (false, true) => Plane::<T, true, LANES> { p, w, b, g, out }.widest(),
+                (false, false) => Plane::<T, true, 8> { p, w, b, g, out }.widest(),
+                (true, true) => Plane::<T, false, LANES> { p, w, b, g, out }.widest(),
+                (true, false) => Plane::<T, false, 8> { p, w, b, g, out }.widest(),
+            }
         }
     });
     Ok(())
 }
 
-#[inline(always)]
-fn one_plane<T: Scalar, const FUSED: bool, const L: usize>(
-    p: &Padded<T>,
-    w: &[T],
-    bias: Option<T>,
-    g: &Geometry,
-    out: &mut [T],
-) {
-    let [_, oh, ow] = g.output;
-    let s = g.stride[2];
-    for (i, row) in out.chunks_exact_mut(ow).enumerate() {
-        let (z, y) = (i / oh * g.stride[0], i % oh * g.stride[1]);
-        for (j, out) in row.chunks_mut(L).enumerate() {
-            let mut acc = [T::NOTHING; L];
-            let mut w = w.iter();
-            for channel in p.v.chunks_exact(p.channel) {
-                for kz in 0..g.kernel[0] {
-                    for ky in 0..g.kernel[1] {
-                        let at = (z + kz * g.dilation[0]) * p.plane
-                            + (y + ky * g.dilation[1]) * p.row
-                            + j * L;
-                        for (kx, &w) in w.by_ref().take(g.kernel[2]).enumerate() {
-                            let shift = kx * g.dilation[2];
-                            let from = &channel[at + shift % s * p.phase + shift / s..][..L];
-                            for (a, &x) in acc.iter_mut().zip(from) {
-                                *a = T::step::<FUSED>(*a, w, x);
+/// One plane of the output.
+struct Plane<'a, T, const FUSED: bool, const L: usize> {
+    p: &'a Padded<T>,
+    w: &'a [T],
+    b: Option<T>,
+    g: &'a Geometry,
+    out: &'a mut [T],
+}
+
+impl<T: Scalar, const FUSED: bool, const L: usize> Plane<'_, T, FUSED, L> {
+    fn widest(self) {
+        widest_float::<T>(self);
+    }
+}
+
+impl<T: Scalar, const FUSED: bool, const L: usize> Loop for Plane<'_, T, FUSED, L> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { p, w, b, g, out } = self;
+        let [_, oh, ow] = g.output;
+        let s = g.stride[2];
+        for (i, row) in out.chunks_exact_mut(ow).enumerate() {
+            let (z, y) = (i / oh * g.stride[0], i % oh * g.stride[1]);
+            for (j, out) in row.chunks_mut(L).enumerate() {
+                let mut acc = [T::NOTHING; L];
+                let mut w = w.iter();
+                for channel in p.v.chunks_exact(p.channel) {
+                    for kz in 0..g.kernel[0] {
+                        for ky in 0..g.kernel[1] {
+                            let at = (z + kz * g.dilation[0]) * p.plane
+                                + (y + ky * g.dilation[1]) * p.row
+                                + j * L;
+                            for (kx, &w) in w.by_ref().take(g.kernel[2]).enumerate() {
+                                let shift = kx * g.dilation[2];
+                                let from = &channel[at + shift % s * p.phase + shift / s..][..L];
+                                for (a, &x) in acc.iter_mut().zip(from) {
+                                    *a = T::step::<FUSED>(*a, w, x);
+                                }
                             }
                         }
                     }
                 }
-            }
-            for (o, a) in out.iter_mut().zip(acc) {
-                let sum = T::total(a);
-                *o = bias.map_or(sum, |b| sum.plus(b));
+                for (o, a) in out.iter_mut().zip(acc) {
+                    let sum = T::total(a);
+                    *o = b.map_or(sum, |b| sum.plus(b));
+                }
             }
         }
     }
@@ -307,12 +334,16 @@ pub(super) fn conv_transpose(cx: &mut Cx<'_>) -> Outputs {
     ) -> Result<Vec<T>, RunError> {
         let mut out = cx.zeros(dims)?;
         let (w, b) = (w.get::<T>()?, bias::<T>(cx, 2, s.groups * s.cout)?);
-        let run = if cx.env.fused { transposed::<T, true> } else { transposed::<T, false> };
         let work = out.len() * s.cin * g.taps();
         let threads = if work < 1 << 18 { 1 } else { cx.env.threads };
         parts(&mut out, g.outputs(), threads, |first, out| {
             for (i, out) in out.chunks_exact_mut(g.outputs()).enumerate() {
-                vectorised_float::<T, _>(|| run(v, w, b, g, s, first + i, out));
+                let plane = first + i;
+                if cx.env.fused || !T::ROUNDS {
+                    widest_float::<T>(Transposed::<T, true> { v, w, bias: b, g, s, plane, out });
+                } else {
+                    widest_float::<T>(Transposed::<T, false> { v, w, bias: b, g, s, plane, out });
+                }
             }
         });
         Ok(out)
@@ -328,59 +359,64 @@ pub(super) fn conv_transpose(cx: &mut Cx<'_>) -> Outputs {
 
 /// One output channel. Each output is a fold over (input channel, taps) that reach it: inputs
 /// are walked innermost, and meet no output twice for one tap.
-#[inline(always)]
-fn transposed<T: Scalar, const FUSED: bool>(
-    v: &[T],
-    w: &[T],
-    bias: Option<&[T]>,
-    g: &Geometry,
+struct Transposed<'a, T, const FUSED: bool> {
+    v: &'a [T],
+    w: &'a [T],
+    bias: Option<&'a [T]>,
+    g: &'a Geometry,
     s: Sizes,
     plane: usize,
-    out: &mut [T],
-) {
-    let (b, m) = (plane / (s.groups * s.cout), plane % (s.groups * s.cout));
-    let (group, m) = (m / s.cout, m % s.cout);
-    let [id, ih, iw] = g.input;
-    let [od, oh, ow] = g.output;
-    // Output index along an axis that input `i` reaches through tap `k`.
-    let target = |axis: usize, i: usize, k: usize| {
-        (i * g.stride[axis] + k * g.dilation[axis]).checked_sub(g.begin[axis])
-    };
-    for c in 0..s.cin {
-        let c = group * s.cin + c;
-        let x = &v[(b * s.groups * s.cin + c) * g.inputs()..][..g.inputs()];
-        let w = &w[(c * s.cout + m) * g.taps()..][..g.taps()];
-        for (t, &w) in w.iter().enumerate() {
-            let [_, kh, kw] = g.kernel;
-            let (kz, ky, kx) = (t / (kh * kw), t / kw % kh, t % kw);
-            let step = g.stride[2];
-            let shift = kx * g.dilation[2];
-            // Inputs of a row whose target is inside the output.
-            let lo = g.begin[2].saturating_sub(shift).div_ceil(step).min(iw);
-            let hi = (ow + g.begin[2]).saturating_sub(shift).div_ceil(step).min(iw);
-            if lo >= hi {
-                continue;
-            }
-            let first = lo * step + shift - g.begin[2];
-            for z in 0..id {
-                let Some(oz) = target(0, z, kz).filter(|&o| o < od) else { continue };
-                for y in 0..ih {
-                    let Some(oy) = target(1, y, ky).filter(|&o| o < oh) else { continue };
-                    let line = &x[(z * ih + y) * iw..][lo..hi];
-                    let out = &mut out[(oz * oh + oy) * ow..][first..ow];
-                    if step == 1 {
-                        let pairs = out.iter_mut().zip(line);
-                        pairs.for_each(|(o, &x)| *o = o.fold::<FUSED>(w, x));
-                    } else {
-                        let pairs = out.iter_mut().step_by(step).zip(line);
-                        pairs.for_each(|(o, &x)| *o = o.fold::<FUSED>(w, x));
+    out: &'a mut [T],
+}
+
+impl<T: Scalar, const FUSED: bool> Loop for Transposed<'_, T, FUSED> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { v, w, bias, g, s, plane, out } = self;
+        let (b, m) = (plane / (s.groups * s.cout), plane % (s.groups * s.cout));
+        let (group, m) = (m / s.cout, m % s.cout);
+        let [id, ih, iw] = g.input;
+        let [od, oh, ow] = g.output;
+        // Output index along an axis that input `i` reaches through tap `k`.
+        let target = |axis: usize, i: usize, k: usize| {
+            (i * g.stride[axis] + k * g.dilation[axis]).checked_sub(g.begin[axis])
+        };
+        for c in 0..s.cin {
+            let c = group * s.cin + c;
+            let x = &v[(b * s.groups * s.cin + c) * g.inputs()..][..g.inputs()];
+            let w = &w[(c * s.cout + m) * g.taps()..][..g.taps()];
+            for (t, &w) in w.iter().enumerate() {
+                let [_, kh, kw] = g.kernel;
+                let (kz, ky, kx) = (t / (kh * kw), t / kw % kh, t % kw);
+                let step = g.stride[2];
+                let shift = kx * g.dilation[2];
+                // Inputs of a row whose target is inside the output.
+                let lo = g.begin[2].saturating_sub(shift).div_ceil(step).min(iw);
+                let hi = (ow + g.begin[2]).saturating_sub(shift).div_ceil(step).min(iw);
+                if lo >= hi {
+                    continue;
+                }
+                let first = lo * step + shift - g.begin[2];
+                for z in 0..id {
+                    let Some(oz) = target(0, z, kz).filter(|&o| o < od) else { continue };
+                    for y in 0..ih {
+                        let Some(oy) = target(1, y, ky).filter(|&o| o < oh) else { continue };
+                        let line = &x[(z * ih + y) * iw..][lo..hi];
+                        let out = &mut out[(oz * oh + oy) * ow..][first..ow];
+                        if step == 1 {
+                            let pairs = out.iter_mut().zip(line);
+                            pairs.for_each(|(o, &x)| *o = o.fold::<FUSED>(w, x));
+                        } else {
+                            let pairs = out.iter_mut().step_by(step).zip(line);
+                            pairs.for_each(|(o, &x)| *o = o.fold::<FUSED>(w, x));
+                        }
                     }
                 }
             }
         }
-    }
-    if let Some(b) = bias {
-        let b = b[group * s.cout + m];
-        out.iter_mut().for_each(|o| *o = o.plus(b));
+        if let Some(b) = bias {
+            let b = b[group * s.cout + m];
+            out.iter_mut().for_each(|o| *o = o.plus(b));
+        }
     }
 }

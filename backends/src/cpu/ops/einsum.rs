@@ -3,7 +3,7 @@
 use graph_opt_ir::Op;
 
 use crate::RunError;
-use crate::cpu::array::{Array, Element, on_wide};
+use crate::cpu::array::{Array, Element, on_number};
 use crate::cpu::cx::{Cx, Outputs, invalid, strides, unsupported};
 use crate::cpu::scalar::Scalar;
 
@@ -142,7 +142,7 @@ pub(super) fn einsum(cx: &mut Cx<'_>) -> Outputs {
         Ok(out)
     }
     let a = operands[0];
-    let data = on_wide!(&a.data, v => {
+    let data = on_number!(&a.data, v => {
         Element::wrap(run(cx, v, &operands, &steps, &extents, kept)?)
     }, else unsupported!("Einsum of {}", a.dtype));
     Ok(vec![Array { dims, dtype: a.dtype, data }])

@@ -3,12 +3,12 @@
 use graph_opt_ir::Op;
 
 use crate::RunError;
-use crate::cpu::array::{Array, Buf, on_wide};
+use crate::cpu::array::{Array, Buf, on_number};
 use crate::cpu::cx::{Cx, Outputs, invalid, strides};
 use crate::cpu::field::Fp;
 use crate::cpu::gemm::{self, Finish, Rows, Strided};
 use crate::cpu::scalar::Scalar;
-use crate::cpu::simd::vectorised_float;
+use crate::cpu::simd::{Loop, widest_float};
 
 /// A matrix within a tensor: first element, distance of rows, distance of columns.
 #[derive(Clone, Copy)]
@@ -33,42 +33,49 @@ pub(super) fn product<T: Scalar>(
         gemm::gemm(&rows, &b, n, out, Finish::Nothing, cx.env.how());
         return;
     }
-    fn loops<T: Scalar, const FUSED: bool>(
-        a: View<'_, T>,
-        b: View<'_, T>,
-        (k, n): (usize, usize),
-        out: &mut [T],
-    ) {
-        vectorised_float::<T, _>(|| {
-            for (i, row) in out.chunks_exact_mut(n).enumerate() {
-                row.fill(T::ZERO);
-                for l in 0..k {
-                    let x = a.v[i * a.row + l * a.col];
-                    if b.col == 1 {
-                        let b = &b.v[l * b.row..l * b.row + n];
-                        row.iter_mut().zip(b).for_each(|(s, &y)| *s = s.fold::<FUSED>(x, y));
-                    } else {
-                        for (j, s) in row.iter_mut().enumerate() {
-                            *s = s.fold::<FUSED>(x, b.v[l * b.row + j * b.col]);
-                        }
-                    }
-                }
-            }
-        });
-    }
     if n == 0 {
         return;
     }
-    if cx.env.fused {
-        loops::<T, true>(a, b, (k, n), out);
+    if cx.env.fused || !T::ROUNDS {
+        widest_float::<T>(Rowwise::<T, true> { a, b, k, n, out });
     } else {
-        loops::<T, false>(a, b, (k, n), out);
+        widest_float::<T>(Rowwise::<T, false> { a, b, k, n, out });
+    }
+}
+
+/// The product row by row, each row a sum of rows of the right factor.
+struct Rowwise<'a, T, const FUSED: bool> {
+    a: View<'a, T>,
+    b: View<'a, T>,
+    k: usize,
+    n: usize,
+    out: &'a mut [T],
+}
+
+impl<T: Scalar, const FUSED: bool> Loop for Rowwise<'_, T, FUSED> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { a, b, k, n, out } = self;
+        for (i, row) in out.chunks_exact_mut(n).enumerate() {
+            row.fill(T::ZERO);
+            for l in 0..k {
+                let x = a.v[i * a.row + l * a.col];
+                if b.col == 1 {
+                    let b = &b.v[l * b.row..l * b.row + n];
+                    row.iter_mut().zip(b).for_each(|(s, &y)| *s = s.fold::<FUSED>(x, y));
+                } else {
+                    for (j, s) in row.iter_mut().enumerate() {
+                        *s = s.fold::<FUSED>(x, b.v[l * b.row + j * b.col]);
+                    }
+                }
+            }
+        }
     }
 }
 
 pub(super) fn matmul(cx: &mut Cx<'_>) -> Outputs {
     let (a, b) = (cx.input(0)?, cx.input(1)?);
-    Ok(vec![on_wide!(&a.data, v => typed(cx, v, a, b)?, else {
+    Ok(vec![on_number!(&a.data, v => typed(cx, v, a, b)?, else {
         invalid!("MatMul of {}", a.dtype)
     })])
 }
@@ -139,9 +146,7 @@ pub(super) fn gemm(cx: &mut Cx<'_>) -> Outputs {
         Buf::F32(v) => gemm_of(cx, v.as_slice(), a)?,
         Buf::F64(v) => gemm_of(cx, v.as_slice(), a)?,
         Buf::Field(v) => gemm_of::<Fp>(cx, v.as_slice(), a)?,
-        Buf::I32(v) => gemm_of(cx, v.as_slice(), a)?,
         Buf::I64(v) => gemm_of(cx, v.as_slice(), a)?,
-        Buf::U32(v) => gemm_of(cx, v.as_slice(), a)?,
         Buf::U64(v) => gemm_of(cx, v.as_slice(), a)?,
         _ => invalid!("Gemm of {}", a.dtype),
     }])

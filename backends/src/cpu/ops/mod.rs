@@ -186,6 +186,35 @@ fn stays_native(op: &Op, operand: usize) -> bool {
     }
 }
 
+/// Whole numbers of fewer than 64 bits.
+fn is_narrow(t: DType) -> bool {
+    t.is_int() && t.bits() < 64
+}
+
+/// Least and greatest number of a narrow whole-number type.
+fn limits(t: DType) -> (i64, i64) {
+    let half = 1i64 << (t.bits().min(62) - 1);
+    match t {
+        DType::I8 | DType::I16 | DType::I32 => (-half, half - 1),
+        _ => (0, 2 * half - 1),
+    }
+}
+
+/// Whether the operator has its own way with narrow whole numbers.
+fn reads_narrow(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::QuantizeLinear(_)
+            | Op::DequantizeLinear(_)
+            | Op::ConvInteger(_)
+            | Op::QLinearConv(_)
+            | Op::MatMulInteger(_)
+            | Op::QLinearMatMul(_)
+            | Op::Resize(_)
+            | Op::Upsample(_)
+    )
+}
+
 /// Runs one node on arrays.
 pub(crate) fn evaluate(mut cx: Cx<'_>) -> Outputs {
     let Some(kernel) = kernel(cx.op) else {
@@ -216,6 +245,38 @@ pub(crate) fn evaluate(mut cx: Cx<'_>) -> Outputs {
     {
         unsupported!("arithmetic on {}", a.dtype);
     }
+    // Whole numbers are computed in 64 bits and cut off after, which is the same but for overflow
+    // within sums, where the low bits are the same.
+    let first = cx.inputs.iter().flatten().next();
+    let cut = first.map(|a| a.dtype).filter(|t| is_narrow(*t) && !reads_narrow(cx.op));
+    if let Some(from) = cut {
+        let env = cx.env;
+        for slot in &mut cx.inputs {
+            if let Some(a) = slot.take() {
+                *slot = Some(if a.dtype == from { convert(a, DType::I64, env)? } else { a });
+            }
+        }
+        let mut out = kernel(&mut cx)?;
+        let typed = match cx.op {
+            Op::ArgMax(_) | Op::ArgMin(_) => 0,
+            Op::TopK(_) | Op::MaxPool(_) => 1,
+            _ => out.len(),
+        };
+        let tail = out.split_off(typed.min(out.len()));
+        // Only the greatest or least of no elements lies beyond the type, and means its limit.
+        let clamped = matches!(cx.op, Op::ReduceMax(_) | Op::ReduceMin(_) | Op::MaxPool(_));
+        let same = |a: Array| match &a.data {
+            Buf::I64(v) if clamped => {
+                let (lo, hi) = limits(from);
+                let v = v.iter().map(|&x| x.clamp(lo, hi)).collect();
+                convert(Array::new(a.dims, v), from, env)
+            }
+            Buf::I64(_) => convert(a, from, env),
+            _ => Ok(a),
+        };
+        let out = out.into_iter().map(same).collect::<Result<Vec<_>, _>>()?;
+        return Ok(out.into_iter().chain(tail).collect());
+    }
     let half = |a: &&Array| matches!(a.dtype, DType::F16 | DType::BF16);
     let float = cx.inputs.iter().flatten().find(|a| a.dtype.is_float());
     let narrow = float.filter(half).map(|a| a.dtype);
@@ -237,7 +298,7 @@ pub(crate) fn evaluate(mut cx: Cx<'_>) -> Outputs {
 /// The elements in another type.
 pub(crate) fn convert(a: Array, to: DType, env: Env) -> Result<Array, RunError> {
     let op = Op::from(graph_opt_ir::op::Identity {});
-    unary::convert(&Cx { op: &op, opset: 13, inputs: vec![], outputs: 1, env }, a, to)
+    unary::convert(&Cx { op: &op, opset: 13, inputs: vec![], outputs: 1, env, packs: None }, a, to)
 }
 
 /// Arrays of one shape along a new first axis.
@@ -251,5 +312,6 @@ pub(crate) fn stack(all: Vec<Array>, env: Env) -> Result<Array, RunError> {
         let dims = std::iter::once(1).chain(a.dims.iter().copied()).collect();
         inputs.push(Some(a.reshaped(dims)?));
     }
-    Ok(layout::concat(&mut Cx { op: &op, opset: 13, inputs, outputs: 1, env })?.remove(0))
+    Ok(layout::concat(&mut Cx { op: &op, opset: 13, inputs, outputs: 1, env, packs: None })?
+        .remove(0))
 }

@@ -8,10 +8,11 @@ use crate::cpu::array::{Array, Buf, Element};
 use crate::cpu::cx::{Cx, Outputs, invalid, unsupported};
 use crate::cpu::field::Fp;
 use crate::cpu::scalar::{Fun, Real, Scalar};
-use crate::cpu::simd::vectorised_for;
+use crate::cpu::simd::{Loop, widest};
 
 /// Folds over the window of every output, row by row so that rows vectorise: `step` for every
-/// element under a window, none for padding. Second, the numbers of elements.
+/// element under a window, none for padding; `finish` learns how many taps met elements along
+/// each axis.
 fn fold<T: Scalar>(
     v: &[T],
     g: &Geometry,
@@ -20,58 +21,82 @@ fn fold<T: Scalar>(
     step: impl Fn(T, T) -> T,
     finish: impl Fn(T, [usize; 3]) -> T,
 ) {
-    let [_, ih, iw] = g.input;
-    let [od, oh, ow] = g.output;
-    let s = g.stride[2];
-    vectorised_for::<T, _>(|| {
-        for (v, out) in v.chunks_exact(g.inputs()).zip(out.chunks_exact_mut(g.outputs())) {
-            for (i, row) in out.chunks_exact_mut(ow).enumerate() {
-                let (z, y) = (i / oh % od, i % oh);
-                let (kz, ky) = (g.valid(0, z), g.valid(1, y));
-                let mut first = true;
-                // Whether a column of the row has seen an element, by its first tap.
-                for (kz, ky) in kz.clone().flat_map(|z| ky.clone().map(move |y| (z, y))) {
-                    let (Some(z), Some(y)) = (g.source(0, z, kz), g.source(1, y, ky)) else {
-                        continue;
-                    };
-                    let line = &v[(z * ih + y) * iw..][..iw];
-                    for kx in 0..g.kernel[2] {
-                        let shift = kx * g.dilation[2];
-                        // Outputs of this row whose tap is inside the line.
-                        let lo = g.begin[2].saturating_sub(shift).div_ceil(s).min(ow);
-                        let hi = (iw + g.begin[2]).saturating_sub(shift).div_ceil(s).min(ow);
-                        if lo >= hi {
+    let fold = Fold { v, g, out, start, step, finish };
+    if T::WIDE { widest(fold) } else { fold.run() }
+}
+
+struct Fold<'a, T, A, B, C> {
+    v: &'a [T],
+    g: &'a Geometry,
+    out: &'a mut [T],
+    start: A,
+    step: B,
+    finish: C,
+}
+
+impl<T, A, B, C> Loop for Fold<'_, T, A, B, C>
+where
+    T: Scalar,
+    A: Fn(T) -> T,
+    B: Fn(T, T) -> T,
+    C: Fn(T, [usize; 3]) -> T,
+{
+    #[inline(always)]
+    fn run(self) {
+        let Self { v, g, out, start, step, finish } = self;
+        let [_, ih, iw] = g.input;
+        let [od, oh, ow] = g.output;
+        let s = g.stride[2];
+        {
+            for (v, out) in v.chunks_exact(g.inputs()).zip(out.chunks_exact_mut(g.outputs())) {
+                for (i, row) in out.chunks_exact_mut(ow).enumerate() {
+                    let (z, y) = (i / oh % od, i % oh);
+                    let (kz, ky) = (g.valid(0, z), g.valid(1, y));
+                    let mut first = true;
+                    // Whether a column of the row has seen an element, by its first tap.
+                    for (kz, ky) in kz.clone().flat_map(|z| ky.clone().map(move |y| (z, y))) {
+                        let (Some(z), Some(y)) = (g.source(0, z, kz), g.source(1, y, ky)) else {
                             continue;
-                        }
-                        let from = &line[lo * s + shift - g.begin[2]..];
-                        let row = &mut row[lo..hi];
-                        if first {
-                            // The first valid tap of a column is the first of this line.
-                            let fresh = |x: usize| g.valid(2, x).start == kx;
-                            for (x, o) in row.iter_mut().enumerate() {
-                                let e = from[x * s];
-                                *o = if fresh(lo + x) { start(e) } else { step(*o, e) };
+                        };
+                        let line = &v[(z * ih + y) * iw..][..iw];
+                        for kx in 0..g.kernel[2] {
+                            let shift = kx * g.dilation[2];
+                            // Outputs of this row whose tap is inside the line.
+                            let lo = g.begin[2].saturating_sub(shift).div_ceil(s).min(ow);
+                            let hi = (iw + g.begin[2]).saturating_sub(shift).div_ceil(s).min(ow);
+                            if lo >= hi {
+                                continue;
                             }
-                        } else if s == 1 {
-                            row.iter_mut().zip(from).for_each(|(o, &e)| *o = step(*o, e));
-                        } else if s == 2 {
-                            let pairs = from.iter().step_by(2);
-                            row.iter_mut().zip(pairs).for_each(|(o, &e)| *o = step(*o, e));
-                        } else {
-                            for (x, o) in row.iter_mut().enumerate() {
-                                *o = step(*o, from[x * s]);
+                            let from = &line[lo * s + shift - g.begin[2]..];
+                            let row = &mut row[lo..hi];
+                            if first {
+                                // The first valid tap of a column is the first of this line.
+                                let fresh = |x: usize| g.valid(2, x).start == kx;
+                                for (x, o) in row.iter_mut().enumerate() {
+                                    let e = from[x * s];
+                                    *o = if fresh(lo + x) { start(e) } else { step(*o, e) };
+                                }
+                            } else if s == 1 {
+                                row.iter_mut().zip(from).for_each(|(o, &e)| *o = step(*o, e));
+                            } else if s == 2 {
+                                let pairs = from.iter().step_by(2);
+                                row.iter_mut().zip(pairs).for_each(|(o, &e)| *o = step(*o, e));
+                            } else {
+                                for (x, o) in row.iter_mut().enumerate() {
+                                    *o = step(*o, from[x * s]);
+                                }
                             }
                         }
+                        first = false;
                     }
-                    first = false;
-                }
-                let (kz, ky) = (kz.len(), ky.len());
-                for (x, o) in row.iter_mut().enumerate() {
-                    *o = finish(*o, [kz, ky, g.valid(2, x).len()]);
+                    let (kz, ky) = (kz.len(), ky.len());
+                    for (x, o) in row.iter_mut().enumerate() {
+                        *o = finish(*o, [kz, ky, g.valid(2, x).len()]);
+                    }
                 }
             }
         }
-    });
+    }
 }
 
 fn prepare(cx: &Cx<'_>) -> Result<(Geometry, Vec<usize>), RunError> {
@@ -115,7 +140,7 @@ pub(super) fn max_pool(cx: &mut Cx<'_>) -> Outputs {
             let mut env = cx.env;
             env.key = key;
             let inputs = cx.inputs.clone();
-            let one = Cx { op: cx.op, opset: cx.opset, inputs, outputs: cx.outputs, env };
+            let one = Cx { op: cx.op, opset: cx.opset, inputs, outputs: cx.outputs, env, packs: None };
             let weight = key.apply(Fp::ONE);
             for (s, x) in sum.iter_mut().zip(run(&one, v, g, dims)?) {
                 *s = s.add(weight.mul(x));
@@ -127,8 +152,7 @@ pub(super) fn max_pool(cx: &mut Cx<'_>) -> Outputs {
         Buf::F32(v) => f32::wrap(run(cx, v, &g, &dims)?),
         Buf::F64(v) => f64::wrap(run(cx, v, &g, &dims)?),
         Buf::Field(v) => Fp::wrap(run_field(cx, v, &g, &dims)?),
-        Buf::I8(v) => i8::wrap(run(cx, v, &g, &dims)?),
-        Buf::U8(v) => u8::wrap(run(cx, v, &g, &dims)?),
+        Buf::I64(v) => i64::wrap(run(cx, v, &g, &dims)?),
         _ => unsupported!("MaxPool of {}", a.dtype),
     };
     Ok(vec![Array { dims, dtype: a.dtype, data }])
@@ -185,8 +209,7 @@ fn indices(cx: &Cx<'_>, g: &Geometry, dims: Vec<usize>) -> Outputs {
         Buf::F32(v) => wrap(run(cx, v, g, &dims, order)?),
         Buf::F64(v) => wrap(run(cx, v, g, &dims, order)?),
         Buf::Field(v) => wrap(run(cx, v, g, &dims, order)?),
-        Buf::I8(v) => wrap(run(cx, v, g, &dims, order)?),
-        Buf::U8(v) => wrap(run(cx, v, g, &dims, order)?),
+        Buf::I64(v) => wrap(run(cx, v, g, &dims, order)?),
         _ => unsupported!("MaxPool of {}", a.dtype),
     };
     let at = Array::new(dims.clone(), at);

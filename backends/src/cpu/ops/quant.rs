@@ -177,9 +177,9 @@ pub(super) fn dynamic(cx: &mut Cx<'_>) -> Outputs {
 }
 
 /// The numbers less their zero point, which is one for all or one an index of the axis.
-fn centred(a: &Array, zero: Option<&Array>, axis: usize) -> Result<Vec<i32>, RunError> {
+fn centred(a: &Array, zero: Option<&Array>, axis: usize) -> Result<Vec<i64>, RunError> {
     let v = wholes(a)?;
-    let Some(zero) = zero else { return Ok(v.into_iter().map(|x| x as i32).collect()) };
+    let Some(zero) = zero else { return Ok(v) };
     let z = wholes(zero)?;
     let s = strides(&a.dims);
     let at = |i: usize| match z.len() {
@@ -187,7 +187,12 @@ fn centred(a: &Array, zero: Option<&Array>, axis: usize) -> Result<Vec<i32>, Run
         n if a.dims.get(axis) == Some(&n) => Ok(z[i / s[axis] % n]),
         n => invalid!("{n} zero points for {:?}", a.dims),
     };
-    v.iter().enumerate().map(|(i, x)| Ok((x - at(i)?) as i32)).collect()
+    v.iter().enumerate().map(|(i, x)| Ok(x - at(i)?)).collect()
+}
+
+/// Sums as the `i32` that the operators define.
+fn sums(dims: Vec<usize>, v: Vec<i64>) -> Array {
+    Array::new(dims, v.into_iter().map(|x| x as i32).collect())
 }
 
 /// ConvInteger and QLinearConv.
@@ -200,15 +205,15 @@ pub(super) fn conv(cx: &mut Cx<'_>) -> Outputs {
     cx.room::<i64>(&a.dims)?;
     cx.room::<i64>(&w.dims)?;
     let (x, wv) = (centred(a, cx.opt(xz), usize::MAX)?, centred(w, cx.opt(wz), 0)?);
-    let mut out = cx.zeros::<i32>(&dims)?;
+    let mut out = cx.zeros::<i64>(&dims)?;
     let bias = match cx.opt(8) {
-        Some(b) if linear && b.len() == s.groups * s.cout => Some(b.get::<i32>()?),
+        Some(b) if linear && b.len() == s.groups * s.cout => Some(b.to_i64s()?),
         Some(b) if linear => invalid!("a bias of shape {:?}", b.dims),
         _ => None,
     };
-    direct(cx, &x, &wv, bias, &g, s, &mut out)?;
+    direct(cx, &x, &wv, bias.as_deref(), &g, s, &mut out)?;
     if !linear {
-        return Ok(vec![Array::new(dims, out)]);
+        return Ok(vec![sums(dims, out)]);
     }
     let channels = s.groups * s.cout;
     let plane = g.outputs().max(1);
@@ -220,7 +225,7 @@ pub(super) fn conv(cx: &mut Cx<'_>) -> Outputs {
 /// the scales of both factors and the result, and its zero point.
 fn requantize(
     cx: &Cx<'_>,
-    v: Vec<i32>,
+    v: Vec<i64>,
     dims: Vec<usize>,
     at: [usize; 4],
     channel: &dyn Fn(usize) -> usize,
@@ -236,7 +241,7 @@ fn requantize(
         let of = |i: usize| cx.input(at[i])?.get::<Fp>();
         let (x, w, y) = (of(0)?, of(1)?, of(2)?);
         let k: Key = cx.key().named("requantize");
-        let one = |(i, v): (usize, i32)| {
+        let one = |(i, v): (usize, i64)| {
             let c = if w.len() == 1 { 0 } else { channel(i) };
             let key = k.with(x[0].get()).with(w[c].get()).with(y[0].get()).with(z as u64);
             lo + (key.with(v as u64).0 % (hi - lo + 1.0) as u64) as f64
@@ -249,7 +254,7 @@ fn requantize(
     if w.is_empty() {
         invalid!("an empty scale");
     }
-    let one = |(i, v): (usize, i32)| {
+    let one = |(i, v): (usize, i64)| {
         let w = if w.len() == 1 { w[0] } else { w[channel(i).min(w.len() - 1)] };
         let q = (v as f32 * (x * w / y)).round_ties_even();
         (f64::from(q) + z as f64).clamp(lo, hi)
@@ -268,7 +273,7 @@ pub(super) fn matmul(cx: &mut Cx<'_>) -> Outputs {
     let va = centred(a, cx.opt(az), a.rank().saturating_sub(2))?;
     let vb = centred(b, cx.opt(bz), b.rank().saturating_sub(1))?;
     let (m, k, n) = (x[x.len() - 2], x[x.len() - 1], y[y.len() - 1]);
-    let mut out = cx.zeros::<i32>(&dims)?;
+    let mut out = cx.zeros::<i64>(&dims)?;
     if m * n > 0 {
         let sx = super::binary::spread(&x[..x.len() - 2], &batch);
         let sy = super::binary::spread(&y[..y.len() - 2], &batch);
@@ -283,7 +288,7 @@ pub(super) fn matmul(cx: &mut Cx<'_>) -> Outputs {
         }
     }
     if !linear {
-        return Ok(vec![Array::new(dims, out)]);
+        return Ok(vec![sums(dims, out)]);
     }
     let column = move |i: usize| i % n.max(1);
     requantize(cx, out, dims, [1, 4, 6, 7], &column)

@@ -4,7 +4,7 @@
 use graph_opt_ir::Op;
 
 use crate::RunError;
-use crate::cpu::array::{Array, Buf, Element, on_number, on_wide};
+use crate::cpu::array::{Array, Buf, Element, on_number};
 use crate::cpu::cx::{Cx, Outputs, axis_of, invalid, unsupported};
 use crate::cpu::field::{Fp, Key};
 use crate::cpu::scalar::{Fun, Real, Scalar};
@@ -234,12 +234,8 @@ fn run(cx: &Cx<'_>, a: &Array, over: &[bool], keep: bool, kind: Kind) -> Result<
         Buf::F32(_) => call!(reduced, f32),
         Buf::F64(_) => call!(reduced, f64),
         Buf::Field(_) => call!(reduced, Fp),
-        Buf::I32(_) => call!(whole, i32),
         Buf::I64(_) => call!(whole, i64),
-        Buf::U32(_) => call!(whole, u32),
         Buf::U64(_) => call!(whole, u64),
-        Buf::I8(_) => call!(whole, i8),
-        Buf::U8(_) => call!(whole, u8),
         _ => unsupported!("{} of {}", cx.op.name(), a.dtype),
     };
     Ok(Array { dims, dtype: a.dtype, data })
@@ -271,10 +267,12 @@ pub(super) fn reduce(cx: &mut Cx<'_>) -> Outputs {
     }
     if let Buf::Bool(v) = &a.data {
         // Since opset 20, of truth values: all and any.
-        let v: Vec<u8> = v.iter().map(|&b| b.into()).collect();
+        let v: Vec<i64> = v.iter().map(|&b| b.into()).collect();
         let a = Array::new(a.dims.clone(), v);
         let r = run(cx, &a, &over, keep, kind)?;
-        return Ok(vec![super::unary::convert(cx, r, graph_opt_ir::DType::Bool)?]);
+        // Of nothing, the least and the greatest number stand for false and true.
+        let v: Vec<bool> = r.get::<i64>()?.iter().map(|&x| x > 0).collect();
+        return Ok(vec![Array::new(r.dims, v)]);
     }
     Ok(vec![run(cx, a, &over, keep, kind)?])
 }
@@ -376,7 +374,7 @@ pub(super) fn cumsum(cx: &mut Cx<'_>) -> Outputs {
         }
         Ok(out)
     }
-    let data = on_wide!(&a.data, v => Element::wrap(run(cx, v, &a.dims, n, inner, o)?), else {
+    let data = on_number!(&a.data, v => Element::wrap(run(cx, v, &a.dims, n, inner, o)?), else {
         invalid!("CumSum of {}", a.dtype)
     });
     Ok(vec![Array { dims: a.dims.clone(), dtype: a.dtype, data }])

@@ -40,13 +40,7 @@ pub(super) fn unary(cx: &mut Cx<'_>) -> Outputs {
         Buf::F32(_) => real::<f32>(cx, a)?,
         Buf::F64(_) => real::<f64>(cx, a)?,
         Buf::Field(_) => real::<Fp>(cx, a)?,
-        Buf::I8(_) => whole::<i8>(cx, a)?,
-        Buf::I16(_) => whole::<i16>(cx, a)?,
-        Buf::I32(_) => whole::<i32>(cx, a)?,
         Buf::I64(_) => whole::<i64>(cx, a)?,
-        Buf::U8(_) => whole::<u8>(cx, a)?,
-        Buf::U16(_) => whole::<u16>(cx, a)?,
-        Buf::U32(_) => whole::<u32>(cx, a)?,
         Buf::U64(_) => whole::<u64>(cx, a)?,
         _ => invalid!("{} of {} elements", cx.op.name(), a.dtype),
     };
