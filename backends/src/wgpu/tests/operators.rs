@@ -169,7 +169,10 @@ fn elements_move() {
     moves(op::Concat { axis: 1 }.into(), 13, &[&[2, 1, 3], &[2, 5, 3]], &[]);
     moves(op::Expand {}.into(), 13, &[&[3, 1]], &[&[2, 1, 4]]);
     moves(op::Tile {}.into(), 13, &[&[3, 2]], &[&[2, 3]]);
-    moves(op::SpaceToDepth { blocksize: 2 }.into(), 13, &[x], &[]);
+    for mode in ["DCR", "CRD"] {
+        let op = op::SpaceToDepth { blocksize: 2, mode: mode.into() };
+        moves(op.into(), 13, &[x], &[]);
+    }
     for mode in ["DCR", "CRD"] {
         moves(op::DepthToSpace { blocksize: 2, mode: mode.into() }.into(), 13, &[x], &[]);
     }
