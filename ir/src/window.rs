@@ -125,10 +125,15 @@ impl Window {
         let reach = (out.hi - 1) * self.stride - self.begin + self.extent();
         // A window that ceil_mode keeps may reach beyond the padding; what is there is not padding.
         let hi = reach.min(n + self.end);
+        let mut end = (hi - n).max(0);
+        // Padding at the true border that no window reaches stays where it makes no difference.
+        if !self.ceil && hi >= n && self.end - end < self.stride {
+            end = self.end;
+        }
         WindowNeed {
             span: Span::new(lo.clamp(0, n), hi.clamp(0, n)),
             begin: (-lo).max(0),
-            end: (hi - n).max(0),
+            end,
             ceil: reach > hi,
         }
     }

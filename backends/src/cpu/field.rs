@@ -12,6 +12,8 @@ const P: u64 = (1 << 61) - 1;
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Hash)]
 pub struct Fp(u64);
 
+// Plain methods, so that the arithmetic is the same in form for every kind of scalar.
+#[allow(clippy::should_implement_trait)]
 impl Fp {
     /// 0.
     pub const ZERO: Self = Self(0);

@@ -2,6 +2,7 @@
 
 use super::adjust::set_windows;
 use super::relations::group;
+use crate::infer::known;
 use crate::op::Op;
 use crate::rule::Ctx;
 use crate::window;
@@ -12,11 +13,20 @@ use crate::window;
 pub fn normal_form(ctx: &Ctx<'_>) -> Op {
     let mut op = ctx.op.clone();
     let Ok(Some(mut windows)) = window::resolved(ctx) else { return op };
-    for w in &mut windows {
-        // Outputs added at the end and cut off again.
-        let both = w.output_padding.min(w.end);
-        w.output_padding -= both;
-        w.end -= both;
+    let (x, _) = window::operands(ctx.op);
+    let dims = ctx.dims(x).unwrap_or_default();
+    for (w, d) in windows.iter_mut().zip(dims.iter().skip(2)) {
+        if matches!(op, Op::ConvTranspose(_)) {
+            // Outputs added at the end and cut off again.
+            let both = w.output_padding.min(w.end);
+            w.output_padding -= both;
+            w.end -= both;
+        } else if let (Some(n), false) = (known(d), w.ceil)
+            && let Some(out) = w.outputs(n)
+        {
+            // Padding that no window reaches.
+            w.end = ((out - 1) * w.stride - w.begin + w.extent() - n).max(0);
+        }
     }
     let groups = group(&op);
     set_windows(&mut op, &windows, groups);

@@ -233,6 +233,14 @@ impl Guess<'_> {
             return None;
         }
         let rel = graph_opt_ir::region::relations(&Ctx::of(graph, nodes[0]), 0).ok()?;
+        let grouped = matches!(first.op, Op::ConvTranspose(_))
+            && first.inputs[0].and_then(|x| graph.producer(x)).is_some_and(|p| {
+                let taken = spec::slices(&Ctx::of(graph, p)).ok().flatten();
+                let channels = graph.node(p).inputs.first().copied().flatten();
+                let whole = channels.and_then(|v| graph.value(v).ty.dims()?.get(1)?.known());
+                let taken = taken.and_then(|t| t.get(1).copied().flatten());
+                taken.is_some_and(|t| Some(t.count as u64) != whole)
+            });
         let mut inputs = Vec::new();
         for k in 0..first.inputs.len() {
             let all: Vec<Option<ValueId>> =
@@ -244,7 +252,11 @@ impl Guess<'_> {
             let all: Vec<ValueId> = all.into_iter().collect::<Option<_>>()?;
             let along: Vec<Option<usize>> = axes
                 .iter()
-                .map(|a| rel.operands[k].iter().position(|r| a.is_some() && r.output() == *a))
+                .map(|a| match (k, a) {
+                    // Groups of a transposed convolution are cut along its weights' first axis.
+                    (1, Some(1)) if grouped => Some(0),
+                    _ => rel.operands[k].iter().position(|r| a.is_some() && r.output() == *a),
+                })
                 .collect();
             inputs.push(Some(self.join(&all, &along)?));
         }

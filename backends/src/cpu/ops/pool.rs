@@ -140,7 +140,8 @@ pub(super) fn max_pool(cx: &mut Cx<'_>) -> Outputs {
             let mut env = cx.env;
             env.key = key;
             let inputs = cx.inputs.clone();
-            let one = Cx { op: cx.op, opset: cx.opset, inputs, outputs: cx.outputs, env, packs: None };
+            let one =
+                Cx { op: cx.op, opset: cx.opset, inputs, outputs: cx.outputs, env, packs: None };
             let weight = key.apply(Fp::ONE);
             for (s, x) in sum.iter_mut().zip(run(&one, v, g, dims)?) {
                 *s = s.add(weight.mul(x));
