@@ -197,6 +197,15 @@ impl<'a> Editor<'a> {
         self.graph
     }
 
+    /// Infers the types of all results anew: what edits made constant may fix extents downstream.
+    /// What is known already stays known.
+    ///
+    /// # Errors
+    /// If a node contradicts its operator's definition, which edits do not let happen.
+    pub fn refine(&mut self) -> Result<(), infer::InferError> {
+        infer::refine(self.graph)
+    }
+
     /// Whether the limit of edits is reached.
     pub fn is_done(&self) -> bool {
         self.graph.edits >= self.limit
@@ -373,7 +382,8 @@ fn apply(graph: &mut Graph, edit: &Edit, plan: Plan) -> Applied {
     let mut results: Vec<Vec<ValueId>> = Vec::new();
     let mut nodes = Vec::new();
     for ((i, n), types) in edit.nodes.iter().enumerate().zip(plan.types) {
-        let name = graph.fresh(&n.name);
+        // A node of the file without a name stays without one.
+        let name = if n.name.is_empty() { "".into() } else { graph.fresh(&n.name) };
         let outputs: Vec<ValueId> = types
             .into_iter()
             .enumerate()

@@ -102,12 +102,13 @@ impl Window {
     /// the last window dropped if it would start in the padding at the end.
     pub fn outputs(&self, n: i64) -> Option<i64> {
         let room = n.checked_add(self.begin)?.checked_add(self.end)?.checked_sub(self.extent())?;
-        if room < 0 {
-            return None;
+        if !self.ceil {
+            return (room >= 0).then(|| room / self.stride + 1);
         }
-        let full = room / self.stride + 1;
-        let cut = self.ceil && room % self.stride != 0 && full * self.stride < n + self.begin;
-        Some(if cut { full + 1 } else { full })
+        // A window may reach beyond the padding, but must start before it.
+        let most = -(-room).div_euclid(self.stride) + 1;
+        let inside = (n + self.begin - 1).div_euclid(self.stride) + 1;
+        Some(most.min(inside)).filter(|&o| o >= 1)
     }
 
     /// Output extent of a transposed convolution for `n` inputs.

@@ -5,6 +5,22 @@
 //! A pass reads the graph and proposes [edits](graph_opt_ir::Edit); it does no I/O, prints
 //! nothing, reads no clock and no environment. What it has to say it returns as [`Remark`]s. No
 //! pass knows what a convolution is: it asks the operator's [region rule](graph_opt_ir::region).
+//!
+//! ```
+//! use graph_opt_ir::text::{parse, print};
+//! use graph_opt_passes::{Pipeline, Runner};
+//!
+//! let mut graph = parse(
+//!     "graph @main(%x: f32[1,3,16,16]) -> (%y) opset 13 {
+//!        %w = const random(1)              : f32[8,3,3,3]
+//!        %y = Conv %x, %w {pads=[1,1,1,1]} : f32[1,8,16,16] ; conv1
+//!      }",
+//! )?;
+//! let report = Runner::default().run(&mut graph, &Pipeline::parse("tile-conv{axis=h parts=2}")?)?;
+//! assert_eq!(report.edits, 1);
+//! assert!(print(&graph).contains("Slice %x [2: 7..16]"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![forbid(unsafe_code)]
 
 pub mod analysis;

@@ -34,6 +34,14 @@ pub enum RunError {
         /// Why.
         source: EditError,
     },
+    /// A pass left types that contradict each other, which is a bug in it.
+    #[error("{pass}: {source}")]
+    Types {
+        /// The pass.
+        pass: String,
+        /// Where.
+        source: graph_opt_ir::infer::InferError,
+    },
     /// A pass broke an invariant of the IR, which is a bug in it.
     #[error("{pass} broke the graph: {}", .violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Broken {
@@ -170,6 +178,9 @@ impl State<'_, '_> {
                     }
                     if editor.graph().edits() > edits {
                         self.report.exactness = self.report.exactness.max(pass.exactness());
+                        editor
+                            .refine()
+                            .map_err(|source| RunError::Types { pass: (*name).into(), source })?;
                         verify(editor.graph()).map_err(|violations| RunError::Broken {
                             pass: (*name).into(),
                             violations,

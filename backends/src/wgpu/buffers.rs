@@ -10,6 +10,9 @@ use crate::RunError;
 #[derive(Default)]
 pub(super) struct Pool {
     free: Mutex<BTreeMap<u64, Vec<wgpu::Buffer>>>,
+    /// Where a run's pool takes buffers from, and gives them back at its end: in between, commands
+    /// that are not submitted yet may use what is free, so no other run may have it.
+    parent: Option<Arc<Pool>>,
 }
 
 /// A buffer that goes back to its pool when dropped. Commands that still read it have been
@@ -23,11 +26,6 @@ pub(super) struct Pooled {
 impl Pooled {
     pub fn raw(&self) -> Result<&wgpu::Buffer, RunError> {
         self.buffer.as_ref().ok_or_else(|| RunError::Invalid("a buffer was given back".into()))
-    }
-
-    /// A buffer that is not shared with later runs.
-    pub fn own(buffer: wgpu::Buffer) -> Self {
-        Self { buffer: Some(buffer), pool: None }
     }
 }
 
@@ -48,13 +46,30 @@ fn class(bytes: u64) -> u64 {
 }
 
 impl Pool {
+    /// A pool for one run.
+    pub fn of_run(parent: &Arc<Self>) -> Arc<Self> {
+        Arc::new(Self { free: Mutex::default(), parent: Some(Arc::clone(parent)) })
+    }
+
+    /// Gives what is free to the pool that all runs share.
+    pub fn give_back(&self) {
+        let Some(parent) = &self.parent else { return };
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shared = parent.free.lock().unwrap_or_else(PoisonError::into_inner);
+        for (size, mut all) in std::mem::take(&mut *free) {
+            shared.entry(size).or_default().append(&mut all);
+        }
+    }
+
+    fn take(&self, size: u64) -> Option<wgpu::Buffer> {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        free.get_mut(&size).and_then(Vec::pop)
+    }
+
     /// A buffer of at least this size.
     pub fn get(self: &Arc<Self>, gpu: &Gpu, bytes: u64) -> Result<Pooled, RunError> {
         let size = class(bytes);
-        let found = {
-            let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-            free.get_mut(&size).and_then(Vec::pop)
-        };
+        let found = self.take(size).or_else(|| self.parent.as_ref()?.take(size));
         let buffer = match found {
             Some(b) => b,
             None => create(gpu, size)?,

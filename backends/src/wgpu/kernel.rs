@@ -50,6 +50,16 @@ kernels! {
     pool 1 ["math", "pool"];
     /// As [`Kernel::pool`].
     reduce 1 ["math", "reduce"];
+    conv_transpose 3 ["conv_transpose"];
+    channels 4 ["channels"];
+    moments 1 ["moments"];
+    /// `BODY` of `x`, `mean`, `r`, `s`; `AT` of `i`, `row`.
+    normalize 4 ["normalize"];
+    softmax 1 ["math", "softmax"];
+    lrn 1 ["math", "lrn"];
+    pad 1 ["pad"];
+    gather 2 ["gather"];
+    taps 2 ["taps"];
     probe 1 ["probe"];
 }
 

@@ -144,7 +144,11 @@ impl Executable for Compiled {
         let mut constants = self.constants.lock().unwrap_or_else(PoisonError::into_inner);
         let mut run = run::Run::new(&self.wgpu.gpu, &self.wgpu.pool);
         let out = run.graph(&self.graph, &mut constants, inputs, wanted);
-        *self.fallbacks.lock().unwrap_or_else(PoisonError::into_inner) = run.fallbacks;
+        if out.is_err() {
+            constants.forget();
+        }
+        let told = std::mem::take(&mut run.fallbacks);
+        *self.fallbacks.lock().unwrap_or_else(PoisonError::into_inner) = told;
         out
     }
 }

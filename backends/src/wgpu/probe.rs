@@ -34,7 +34,7 @@ impl Fusion {
 
 /// By one thread that computes a sum of products that the two kinds of rounding tell apart.
 pub(super) fn fusion(gpu: &Gpu, pool: &Arc<Pool>) -> Result<Fusion, RunError> {
-    let mut stream = Stream::new(gpu, Arc::clone(pool));
+    let mut stream = Stream::new(gpu, pool);
     // (1 + e)^2 = 1 + 2e + e^2, of which e^2 is lost if the product is rounded.
     let e = f32::EPSILON;
     let (a, c) = (1.0 + e, -(1.0 + 2.0 * e));

@@ -50,6 +50,16 @@ pub(super) struct Constants {
     pub packed: std::collections::BTreeMap<usize, Array>,
 }
 
+impl Constants {
+    /// Forgets what a run that failed may have left unfinished.
+    pub fn forget(&mut self) {
+        self.packed.clear();
+        for slot in &mut self.slots {
+            slot.device = None;
+        }
+    }
+}
+
 pub(super) fn constants(graph: &Graph) -> Constants {
     let mut slots = vec![Slot::default(); graph.value_bound()];
     for (id, v) in graph.values() {
@@ -108,7 +118,7 @@ pub(super) struct Run<'a> {
 
 impl<'a> Run<'a> {
     pub fn new(gpu: &'a Gpu, pool: &Arc<Pool>) -> Self {
-        Self { stream: Stream::new(gpu, Arc::clone(pool)), fallbacks: vec![] }
+        Self { stream: Stream::new(gpu, pool), fallbacks: vec![] }
     }
 
     /// Runs the graph and gives the wanted values.

@@ -66,17 +66,17 @@ impl Params {
 /// The commands of a run.
 pub(super) struct Stream<'a> {
     pub gpu: &'a Gpu,
-    pub pool: Arc<Pool>,
+    pool: Arc<Pool>,
     encoder: Option<wgpu::CommandEncoder>,
     params: wgpu::Buffer,
     staged: Vec<u32>,
-    /// Buffers that recorded commands use stay out of the pool's hands only as long as somebody
-    /// holds them; nothing else needs them, as commands run in order.
+    /// Dispatches recorded since the last submission.
     recorded: usize,
 }
 
 impl<'a> Stream<'a> {
-    pub fn new(gpu: &'a Gpu, pool: Arc<Pool>) -> Self {
+    pub fn new(gpu: &'a Gpu, shared: &Arc<Pool>) -> Self {
+        let pool = Pool::of_run(shared);
         let params = gpu.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("params"),
             size: PARAMS * BATCH as u64,
@@ -202,6 +202,14 @@ impl<'a> Stream<'a> {
         let mut out = vec![0f32; array.len()];
         bytemuck::cast_slice_mut::<f32, u8>(&mut out).copy_from_slice(&view);
         Ok(out)
+    }
+}
+
+impl Drop for Stream<'_> {
+    fn drop(&mut self) {
+        // Commands that are not submitted by now never will be.
+        self.encoder = None;
+        self.pool.give_back();
     }
 }
 

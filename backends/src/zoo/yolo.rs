@@ -47,7 +47,7 @@ pub(super) fn yolov2(size: Size) -> Result<Graph, ZooError> {
         x = dark(&mut n, STEM.len() + i, x, layer)?;
     }
     let fine = unit(&mut n, 26, fine, conv(64, 1))?;
-    let fine = n.node("reorg27", op::SpaceToDepth { blocksize: 2 }, &[fine])?;
+    let fine = n.node("reorg27", op::SpaceToDepth { blocksize: 2, mode: "DCR".into() }, &[fine])?;
     let x = n.concat("route28", &[fine, x])?;
     let x = unit(&mut n, 29, x, conv(1024, 3).pad(1))?;
     // Five anchors, each with a box, an objectness and 80 classes.

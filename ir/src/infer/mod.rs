@@ -19,6 +19,7 @@ use crate::{DType, Dim, Graph, Type};
 pub use broadcast::broadcast;
 pub(crate) use reduce::reduction;
 
+pub(crate) use values::refine;
 pub use values::{InferError, infer_graph, symbolic_values};
 
 /// Types of the results. Where the operands' types say too little, the results' types do, too.

@@ -81,6 +81,14 @@ pub fn infer_graph(
     Ok(wrong)
 }
 
+/// Infers all types anew and keeps what was known of them besides.
+pub(crate) fn refine(graph: &mut Graph) -> Result<(), InferError> {
+    let of_node = |v: &crate::Value| matches!(v.def, crate::Def::Node(..));
+    let known: Vec<(ValueId, Type)> =
+        graph.values().filter(|(_, v)| of_node(v)).map(|(id, v)| (id, v.ty.clone())).collect();
+    infer_graph(graph, &known).map(drop)
+}
+
 fn context<'a>(graph: &'a Graph, id: NodeId, values: &[Option<Vec<Dim>>]) -> Ctx<'a> {
     let mut ctx = Ctx::of(graph, id);
     for (o, v) in ctx.inputs.iter_mut().zip(&graph.node(id).inputs) {

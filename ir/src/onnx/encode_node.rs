@@ -118,6 +118,13 @@ impl Writer<'_> {
     fn attrs(&self, out: &mut Rope) -> Result<()> {
         let n = self.n;
         let mut now = n.op.attrs();
+        // The axis has a default in ONNX's first versions only; since the fourth it is required.
+        if let Op::Concat(c) = &n.op
+            && self.g.opset() >= 4
+            && now.is_empty()
+        {
+            now.push(("axis".into(), Attr::Int(c.axis)));
+        }
         now.extend(n.extra.iter().cloned());
         let mut done = HashSet::new();
         let same_op = self.old_text(4) == Some(n.op.name().as_bytes());

@@ -343,7 +343,7 @@ ops! {
     ONNX Layout Split { axis: i64 = 0, split: Ints = None, num_outputs: Option<i64> = None }
     ONNX Layout Pad { mode: String = "constant".into(), pads: Ints = None, value: f32 = 0.0 }
     ONNX Layout DepthToSpace { blocksize: i64, mode: String = "DCR".into() }
-    ONNX Layout SpaceToDepth { blocksize: i64 }
+    ONNX Layout SpaceToDepth { blocksize: i64, mode: String = "DCR".into() }
     ONNX Special Resize { antialias: i64 = 0, axes: Ints = None, coordinate_transformation_mode: Option<String> = None, cubic_coeff_a: f32 = -0.75, exclude_outside: i64 = 0, extrapolation_value: f32 = 0.0, keep_aspect_ratio_policy: String = "stretch".into(), mode: String = "nearest".into(), nearest_mode: String = "round_prefer_floor".into() }
     ONNX Special Upsample { mode: String = "nearest".into(), scales: Option<Vec<f32>> = None }
     ONNX Special Gather { axis: i64 = 0 }

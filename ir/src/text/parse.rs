@@ -71,10 +71,12 @@ pub fn parse(text: &str) -> Result<Graph, ParseError> {
 /// With the line, if the text is not a well-formed, well-typed graph.
 pub fn parse_with(text: &str, constants: &Constants) -> Result<Graph, ParseError> {
     let mut p = Parser { tokens: tokens(text)?, at: 0, constants, depth: 0 };
-    let graph = p.graph(None)?.0;
+    let mut graph = p.graph(None)?.0;
     if *p.peek() != Token::End {
         return p.fail("text after the graph");
     }
+    // Line by line only single nodes were looked at.
+    infer::refine(&mut graph).map_err(|e| ParseError::new(p.line(), e.to_string()))?;
     Ok(graph)
 }
 

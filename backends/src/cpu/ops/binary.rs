@@ -315,7 +315,7 @@ pub(super) fn compare(cx: &mut Cx<'_>) -> Outputs {
     fn typed<T: Scalar>(_: &[T]) -> fn(&Cx<'_>, Array, &Array) -> Result<Array, RunError> {
         run::<T>
     }
-    let f = on_number!(&a.data, v => typed(v), else invalid!("comparison of {}", a.dtype));
+    let f = on_number!(&a.data, v => typed(v), else unsupported!("comparison of {}", a.dtype));
     Ok(vec![f(cx, a, &b)?])
 }
 

@@ -162,7 +162,12 @@ pub(super) fn view(cx: &mut Cx<'_>) -> Outputs {
                 invalid!("{h} by {w} in blocks of {b}");
             }
             let a = a.clone().reshaped(vec![n, c, h / b, b, w / b, b])?;
-            let a = transpose(cx, &a, &[0, 3, 5, 1, 2, 4])?;
+            let perm = match o.mode.as_str() {
+                "CRD" => [0, 1, 3, 5, 2, 4],
+                "DCR" => [0, 3, 5, 1, 2, 4],
+                m => invalid!("mode {m:?}"),
+            };
+            let a = transpose(cx, &a, &perm)?;
             a.reshaped(vec![n, c * b * b, h / b, w / b])?
         }
         _ => invalid!("{} is no view", cx.op.name()),

@@ -7,6 +7,17 @@ use crate::cpu::array::{Array, Buf, Element, on_any, on_number};
 use crate::cpu::cx::{Cx, Outputs, axis_of, dtype_of, extent, invalid, unsupported};
 use crate::cpu::scalar::Scalar;
 
+/// Dropout: the identity, since what it drops in training is random.
+pub(super) fn dropout(cx: &mut Cx<'_>) -> Outputs {
+    let training = cx.opset >= 12 && cx.opt_ints(2)?.is_some_and(|t| t != [0]);
+    // Where no ratio is given it is one half.
+    let ratio = cx.opt(1).map(|r| r.tensor()).transpose()?.and_then(|r| r.to_f32s());
+    if training && ratio.is_none_or(|r| r != [0.0]) {
+        unsupported!("Dropout in training");
+    }
+    identity(cx)
+}
+
 /// Identity, Transfer, and Dropout outside training.
 pub(super) fn identity(cx: &mut Cx<'_>) -> Outputs {
     if matches!(cx.op, Op::Dropout(_))

@@ -136,3 +136,35 @@ fn packed(
     }
     Ok(a)
 }
+
+pub(super) fn conv_transpose(cx: &mut Cx<'_, '_>) -> Outputs {
+    let Op::ConvTranspose(o) = cx.op else { return Ok(None) };
+    let (Some(x), Some(w), Ok(groups)) = (cx.dims(0), cx.dims(1), usize::try_from(o.group)) else {
+        return Ok(None);
+    };
+    let Some(g) = Geometry::new(cx.op, &x, Some(&w))? else { return Ok(None) };
+    let fits = groups > 0 && x[1] % groups == 0 && w[0] == x[1];
+    let m = w[1].saturating_mul(groups);
+    if !fits || (cx.present(2) && cx.dims(2).is_none_or(|b| b != [m])) {
+        return Ok(None);
+    }
+    let mut dims = vec![x[0], m];
+    dims.extend_from_slice(&g.output[5 - x.len()..]);
+    let y = cx.result(&dims)?;
+    let bias = if cx.present(2) { Some(cx.array(2)?) } else { None };
+    let (x, weights) = (cx.array(0)?, cx.array(1)?);
+    let plane: usize = g.output.iter().product();
+    let mut p = Params::new(&[plane, g.output[1], g.output[2], m])?;
+    for (three, one) in [
+        (g.input, w[0] / groups),
+        (g.kernel, w[1]),
+        (g.stride, y.len()),
+        (g.dilation, usize::from(bias.is_some())),
+        (g.begin, groups),
+    ] {
+        three.into_iter().chain([one]).try_for_each(|w| p.push(w))?;
+    }
+    let b = bias.as_ref().unwrap_or(&x);
+    cx.run(&Kernel::conv_transpose(&[]), p, &[&x, &weights, b], &y, y.len())?;
+    cx.computed(vec![y])
+}

@@ -93,7 +93,7 @@ pub(super) fn rounded(cx: &mut Cx<'_, '_>, a: Array) -> Result<Array, RunError> 
 /// The bodies that no operator names.
 #[cfg(test)]
 pub(in crate::wgpu) const OTHER_BODIES: &[&str] =
-    &[ROUND_F16, ROUND_BF16, LOWER, UPPER, BOTH, QUOTIENT, SQUARE];
+    &[ROUND_F16, ROUND_BF16, LOWER, UPPER, BOTH, QUOTIENT, SQUARE, super::norm::SHIFTED_ROOT];
 
 const LOWER: &str = "larger(x, a)";
 const UPPER: &str = "smaller(x, b)";

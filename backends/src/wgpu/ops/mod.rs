@@ -4,6 +4,8 @@ mod conv;
 mod elementwise;
 mod layout;
 mod matmul;
+mod norm;
+mod pick;
 mod pool;
 mod reduce;
 
@@ -60,6 +62,7 @@ pub(super) fn heavy(op: &Op) -> bool {
 fn runner(op: &Op) -> Option<Runner> {
     Some(match op {
         Op::Conv(_) | Op::FusedConv(_) => conv::conv,
+        Op::ConvTranspose(_) => conv::conv_transpose,
         Op::MaxPool(_) | Op::AveragePool(_) | Op::LpPool(_) => pool::pool,
         Op::MatMul(_) => matmul::matmul,
         Op::Gemm(_) => matmul::gemm,
@@ -98,6 +101,14 @@ fn runner(op: &Op) -> Option<Runner> {
         | Op::SpaceToDepth(_) => layout::view,
         Op::Concat(_) => layout::concat,
         Op::Split(_) => layout::split,
+        Op::Pad(_) => pick::pad,
+        Op::Gather(_) => pick::gather,
+        Op::Resize(_) | Op::Upsample(_) => pick::resize,
+        Op::BatchNormalization(_) | Op::ImageScaler(_) => norm::channels,
+        Op::InstanceNormalization(_) => norm::instance,
+        Op::LayerNormalization(_) => norm::layer,
+        Op::Softmax(_) | Op::LogSoftmax(_) => norm::softmax,
+        Op::LRN(_) => norm::lrn,
         op if elementwise::body(op).is_some() => elementwise::unary,
         _ => return None,
     })
@@ -318,6 +329,16 @@ pub(super) fn fixed_kernels() -> Vec<Kernel> {
         Kernel::strided(&[]),
         Kernel::pack(&[]),
         Kernel::probe(&[]),
+        Kernel::conv_transpose(&[]),
+        Kernel::channels(&[]),
+        Kernel::moments(&[]),
+        Kernel::normalize(&norm::INSTANCE),
+        Kernel::normalize(&norm::LAYER),
+        Kernel::softmax(&[]),
+        Kernel::lrn(&[]),
+        Kernel::pad(&[]),
+        Kernel::gather(&[]),
+        Kernel::taps(&[]),
         Kernel::conv_eight(&pixels),
         Kernel::conv_one(&pixels),
     ];

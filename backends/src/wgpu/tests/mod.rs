@@ -46,7 +46,7 @@ fn numbers(n: usize, seed: u64, scale: f32) -> Vec<f32> {
         s ^= s << 17;
         (s >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     };
-    (0..8).for_each(|_| drop(next()));
+    (0..8).for_each(|_| _ = next());
     (0..n).map(|_| next() * scale).collect()
 }
 

@@ -57,6 +57,18 @@ fn a_graph_that_never_was_a_file_becomes_a_model() {
 }
 
 #[test]
+fn concat_says_its_axis_where_onnx_requires_it() {
+    let axis = |opset| {
+        let mut b = Builder::new("made", opset);
+        let x = b.input("x", Type::tensor(DType::F32, &[1, 4]));
+        let y = b.node("join", op::Concat { axis: 1 }, &[x, x]).unwrap();
+        b.output(y);
+        written(&b.finish()).graph.node[0].attribute.iter().map(|a| a.i).collect::<Vec<_>>()
+    };
+    assert_eq!((axis(13), axis(4), axis(1)), (vec![1], vec![1], vec![]));
+}
+
+#[test]
 fn removed_values_take_their_entries_along_and_others_keep_theirs() {
     let mut p = graph(
         vec![node("Add", "x w", "a"), node("Relu", "a", "y"), node("Add", "x v", "dead")],
