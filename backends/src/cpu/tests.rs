@@ -309,3 +309,15 @@ fn the_field_keeps_the_laws_that_rewrites_rely_on_and_no_others() {
     assert_eq!(field(scaled(2.0, true)), field(same));
     assert_ne!(field(scaled(0.5, false)), field(same));
 }
+
+#[test]
+fn bounds_that_are_attributes_work_in_the_field() {
+    let mut b = Builder::new("g", 10);
+    let x = b.input("x", Type::tensor(DType::F32, &[40]));
+    let y = b.node("y", op::Clip { min: Some(0.0), max: None }, &[x]).unwrap();
+    let z = b.node("z", op::Relu {}, &[x]).unwrap();
+    b.output(y);
+    b.output(z);
+    let out = run_field(&b.finish(), 3, &[], &[y, z], &Cpu::default()).unwrap();
+    assert_eq!(out[0], out[1]);
+}

@@ -32,7 +32,8 @@ impl Array {
     }
 }
 
-/// Up to 64 words for a kernel, which gives them their meaning.
+/// Up to 64 words for a kernel, which gives them their meaning. Those that are missing are 0, and
+/// so must the last one be for the kernels that use `math.wgsl`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Params(Vec<u32>);
 

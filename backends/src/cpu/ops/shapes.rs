@@ -20,12 +20,6 @@ pub(super) fn dropout(cx: &mut Cx<'_>) -> Outputs {
 
 /// Identity, Transfer, and Dropout outside training.
 pub(super) fn identity(cx: &mut Cx<'_>) -> Outputs {
-    if matches!(cx.op, Op::Dropout(_))
-        && let Some(training) = cx.opt(2)
-        && training.get::<bool>()?.contains(&true)
-    {
-        unsupported!("Dropout in training");
-    }
     let a = cx.take(0)?;
     if cx.outputs < 2 {
         return Ok(vec![a]);

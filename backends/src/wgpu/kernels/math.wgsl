@@ -1,13 +1,17 @@
 // Elementary functions. The built-in ones may be off by thousands of units in the last place;
 // these follow the reference interpreter's, operation by operation where f32 suffices.
 
+// The same number, of which no compiler knows that it is: some take n * a + (n * b + c) for
+// n * (a + b) + c, which undoes a constant in two parts. The last word of the parameters is 0.
+fn opaque_(x: f32) -> f32 { return bitcast<f32>(bitcast<u32>(x) ^ params.v[15].w); }
+
 fn pow2(e: i32) -> f32 { return bitcast<f32>(u32(e + 127) << 23u); }
 
 fn exp_(x: f32) -> f32 {
     let c = select(select(x, 89.0, x > 89.0), -104.0, x < -104.0);
     let n = round(c * 1.44269504);
     // ln 2 in two parts, the first short enough that n times it is exact.
-    let r = fma(n, 2.1219444e-4, fma(n, -0.6933594, c));
+    let r = fma(n, 2.1219444e-4, opaque_(fma(n, -0.6933594, c)));
     var p = 1.9875691e-4;
     p = fma(p, r, 1.3982e-3);
     p = fma(p, r, 8.333452e-3);
@@ -62,7 +66,7 @@ fn log_(x: f32) -> f32 {
     p = fma(p, m, 3.3333331174e-1);
     let n = f32(e);
     var y = p * m * z;
-    y = fma(n, -2.12194440e-4, y);
+    y = opaque_(fma(n, -2.12194440e-4, y));
     y = fma(z, -0.5, y);
     y = fma(n, 0.693359375, m + y);
     // 0 and subnormals count as 0.

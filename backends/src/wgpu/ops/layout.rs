@@ -152,7 +152,12 @@ pub(super) fn view(cx: &mut Cx<'_, '_>) -> Outputs {
                 return Ok(None);
             }
             let split = [n, c, h / b, b, w / b, b];
-            permuted(cx, &x, split, [0, 3, 5, 1, 2, 4])?.map(|y| y.reshaped(out))
+            let perm = match o.mode.as_str() {
+                "CRD" => [0, 1, 3, 5, 2, 4],
+                "DCR" => [0, 3, 5, 1, 2, 4],
+                _ => return Ok(None),
+            };
+            permuted(cx, &x, split, perm)?.map(|y| y.reshaped(out))
         }
         _ => None,
     };
