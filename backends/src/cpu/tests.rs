@@ -183,3 +183,141 @@ fn all_that_cannot_run_is_listed_at_once() {
     let names: Vec<_> = all.iter().map(|u| u.operator.as_str()).collect();
     assert_eq!(names, ["my.domain.Foo", "my.domain.Bar"]);
 }
+
+/// The rows `rows` of the result of a convolution over a two-dimensional image, as a graph that
+/// slices the input and pads what the slice lacks.
+fn tile(c: &Case, rows: std::ops::Range<i64>) -> (Graph, ValueId) {
+    use graph_opt_ir::window::{Span, Window};
+    let w = Window {
+        kernel: c.w[2] as i64,
+        stride: c.stride[0],
+        dilation: c.dilation[0],
+        begin: c.pads[0],
+        end: c.pads[2],
+        ceil: false,
+        output_padding: 0,
+    };
+    let need = w.need(Span::new(rows.start, rows.end), c.x[2] as i64);
+    let mut b = Builder::new("tile", 17);
+    let x = b.input("x", Type::tensor(DType::F32, &c.x));
+    let weights = b.constant("w", tensor(&c.w, 2));
+    let bias = b.constant("b", tensor(&c.w[..1], 3));
+    let at = |name: &str, v: i64, b: &mut Builder| b.constant(name, Tensor::i64s(&[v]));
+    let ends = [
+        at("starts", need.span.lo, &mut b),
+        at("ends", need.span.hi, &mut b),
+        at("axes", 2, &mut b),
+    ];
+    let slice = op::Slice { starts: None, ends: None, axes: None };
+    let part = b.node("slice", slice, &[x, ends[0], ends[1], ends[2]]).unwrap();
+    let pads = Some(vec![need.begin, c.pads[1], need.end, c.pads[3]]);
+    let y = b.node("conv", op::Conv { pads, ..c.op() }, &[part, weights, bias]).unwrap();
+    b.output(y);
+    (b.finish(), y)
+}
+
+#[test]
+fn tiles_have_the_bits_of_the_whole_and_are_equal_in_the_field() {
+    let mut tried = 0;
+    for seed in 0..400 {
+        let c = Case::draw(seed);
+        if c.x.len() != 4 {
+            continue;
+        }
+        let (whole, y) = c.graph();
+        let x = tensor(&c.x, seed + 7);
+        let cpu = Cpu::default();
+        let all = run(&cpu, &whole, std::slice::from_ref(&x), &[y]).remove(0);
+        let Ok(exact) = run_field(&whole, seed, &[], &[y], &cpu) else { panic!("{c:?}") };
+        let FieldData::Field(exact) = &exact[0].data else { panic!("not in the field") };
+        let [n, m, h, width] = all.dims()[..] else { panic!("rank") };
+        let (lo, hi) = (h as i64 / 3, (h as i64 / 3 + 1 + h as i64 / 4).min(h as i64));
+        let (g, t) = tile(&c, lo..hi);
+        let taken = |i: usize| -> usize {
+            let (w, rows) = (width as usize, (hi - lo) as usize);
+            let (plane, r) = (i / (rows * w), i % (rows * w));
+            plane * h as usize * w + lo as usize * w + r
+        };
+        let Ok(part) = run_field(&g, seed, &[], &[t], &cpu) else { continue };
+        let FieldData::Field(part) = &part[0].data else { panic!("not in the field") };
+        assert_eq!(part.len(), (n * m * width) as usize * (hi - lo) as usize);
+        assert!(part.iter().enumerate().all(|(i, p)| *p == exact[taken(i)]), "{c:?}");
+        let part = run(&cpu, &Arc::new(g), &[x], &[t]).remove(0);
+        let (part, all) = (part.to_f32s().unwrap(), all.to_f32s().unwrap());
+        let same = |(i, p): (usize, &f32)| p.to_bits() == all[taken(i)].to_bits();
+        assert!(part.iter().enumerate().all(same), "{c:?}");
+        tried += 1;
+    }
+    assert!(tried > 80, "{tried}");
+}
+
+/// What a graph of one input gives in the field.
+fn field(make: impl Fn(&mut Builder, ValueId) -> ValueId) -> Vec<Fp> {
+    let mut b = Builder::new("g", 17);
+    let x = b.input("x", Type::tensor(DType::F32, &[2, 3, 6, 6]));
+    let y = make(&mut b, x);
+    b.output(y);
+    match run_field(&b.finish(), 9, &[], &[y], &Cpu::default()).unwrap().remove(0).data {
+        FieldData::Field(v) => v,
+        FieldData::Native(t) => panic!("{t:?}"),
+    }
+}
+
+#[test]
+fn the_field_keeps_the_laws_that_rewrites_rely_on_and_no_others() {
+    let relu = |b: &mut Builder, x| b.node("r", op::Relu {}, &[x]).unwrap();
+    let pool = |b: &mut Builder, x| {
+        let op = op::MaxPool {
+            auto_pad: "NOTSET".into(),
+            ceil_mode: 0,
+            dilations: None,
+            kernel_shape: vec![3, 3],
+            pads: Some(vec![1; 4]),
+            storage_order: 0,
+            strides: None,
+        };
+        b.node("p", op, &[x]).unwrap()
+    };
+    let twice = |b: &mut Builder, x| {
+        let y = relu(b, x);
+        relu(b, y)
+    };
+    assert_eq!(field(relu), field(twice));
+    let after = |b: &mut Builder, x| {
+        let y = pool(b, x);
+        relu(b, y)
+    };
+    assert_ne!(field(pool), field(after));
+    let exp = |b: &mut Builder, x| b.node("e", op::Exp {}, &[x]).unwrap();
+    let tanh = |b: &mut Builder, x| b.node("t", op::Tanh {}, &[x]).unwrap();
+    assert_ne!(field(exp), field(tanh));
+    // A sum of halves is the whole only if halves are what they say; constants are drawn, so
+    // x/2 + x/2 by division is x, and by multiplying with the constant 0.5 it is not.
+    let scaled = |by: f32, divide: bool| {
+        move |b: &mut Builder, x| {
+            let c = b.constant("c", Tensor::f32s(&[], &[by]).unwrap());
+            let op = if divide {
+                Op::from(op::Div { axis: None, broadcast: 0 })
+            } else {
+                Op::from(op::Mul { axis: None, broadcast: 0 })
+            };
+            let h = b.node("h", op, &[x, c]).unwrap();
+            b.node("s", op::Add { axis: None, broadcast: 0 }, &[h, h]).unwrap()
+        }
+    };
+    let same = |b: &mut Builder, x| b.node("i", op::Identity {}, &[x]).unwrap();
+    assert_eq!(field(scaled(2.0, true)), field(same));
+    assert_ne!(field(scaled(0.5, false)), field(same));
+}
+
+#[test]
+fn bounds_that_are_attributes_work_in_the_field() {
+    let mut b = Builder::new("g", 10);
+    let x = b.input("x", Type::tensor(DType::F32, &[40]));
+    let y = b.node("y", op::Clip { min: Some(0.0), max: None }, &[x]).unwrap();
+    let z = b.node("z", op::Relu {}, &[x]).unwrap();
+    b.output(y);
+    b.output(z);
+    let out = run_field(&b.finish(), 3, &[], &[y, z], &Cpu::default()).unwrap();
+    assert_eq!(out[0], out[1]);
+}

@@ -213,9 +213,10 @@ impl<T: Scalar> Padded<T> {
             if s == 1 {
                 row[g.begin[2]..g.begin[2] + iw].copy_from_slice(line);
             } else {
-                for (x, &e) in line.iter().enumerate() {
-                    let p = x + g.begin[2];
-                    row[p % s * self.phase + p / s] = e;
+                for first in 0..s.min(iw) {
+                    let p = first + g.begin[2];
+                    let to = row[p % s * self.phase + p / s..].iter_mut();
+                    to.zip(line[first..].iter().step_by(s)).for_each(|(o, &e)| *o = e);
                 }
             }
         }

@@ -34,13 +34,18 @@ impl Columns for Im2col<'_> {
             at += len;
         }
         let s = g.stride[2];
-        for (row, k) in dst.chunks_exact_mut(width).zip(k) {
-            let (c, t) = (k / (kd * kh * kw), k % (kd * kh * kw));
-            let (kz, ky, kx) = (t / (kh * kw), t / kw % kh, t % kw);
-            let shift = kx * g.dilation[2];
-            // Outputs along a row whose tap is inside the image.
-            let lo = g.begin[2].saturating_sub(shift).div_ceil(s);
-            let hi = (iw + g.begin[2]).saturating_sub(shift).div_ceil(s);
+        // Outputs along a row whose tap is inside the image, by tap.
+        let valid: Vec<(usize, usize)> = (0..kw)
+            .map(|kx| {
+                let shift = kx * g.dilation[2];
+                let lo = g.begin[2].saturating_sub(shift).div_ceil(s);
+                (lo, (iw + g.begin[2]).saturating_sub(shift).div_ceil(s))
+            })
+            .collect();
+        let (mut c, t) = (k.start / (kd * kh * kw), k.start % (kd * kh * kw));
+        let (mut kz, mut ky, mut kx) = (t / (kh * kw), t / kw % kh, t % kw);
+        for row in dst.chunks_exact_mut(width).take(k.len()) {
+            let ((lo, hi), shift) = (valid[kx], kx * g.dilation[2]);
             let mut rest = row;
             for r in &runs {
                 let (part, tail) = rest.split_at_mut(r.len);
@@ -66,6 +71,16 @@ impl Columns for Im2col<'_> {
                 }
             }
             rest.fill(0.0);
+            kx += 1;
+            if kx == kw {
+                (kx, ky) = (0, ky + 1);
+                if ky == kh {
+                    (ky, kz) = (0, kz + 1);
+                    if kz == kd {
+                        (kz, c) = (0, c + 1);
+                    }
+                }
+            }
         }
     }
 }

@@ -165,15 +165,13 @@ pub(super) fn clip(cx: &mut Cx<'_>) -> Outputs {
     };
     let (lo, hi) = (bound(o.min, 1), bound(o.max, 2));
     let a = cx.take(0)?;
-    fn scalar<T: Scalar>(b: Option<Array>, a: &Array, k: Key) -> Result<Option<T>, RunError> {
+    fn scalar<T: Scalar>(b: Option<Array>, k: Key) -> Result<Option<T>, RunError> {
         let Some(b) = b else { return Ok(None) };
-        // Before opset 11 the bounds are attributes, always f32.
-        let same = b.dtype == a.dtype || b.is_field();
-        let v = if same { b.get::<T>()?.first().copied() } else { None };
-        match v {
-            Some(x) if b.len() == 1 => Ok(Some(x)),
-            _ if b.len() == 1 => Ok(b.to_f64s()?.first().map(|&x| T::of(x, k))),
-            _ => invalid!("a bound has {} elements", b.len()),
+        // Before opset 11 the bounds are attributes, native f32 whatever they are to bound.
+        match (b.get::<T>(), b.len()) {
+            (Ok(&[x]), _) => Ok(Some(x)),
+            (Err(_), 1) => Ok(b.to_f64s()?.first().map(|&x| T::of(x, k))),
+            (_, n) => invalid!("a bound has {n} elements"),
         }
     }
     fn run<T: Scalar>(
@@ -182,7 +180,7 @@ pub(super) fn clip(cx: &mut Cx<'_>) -> Outputs {
         (lo, hi): (Option<Array>, Option<Array>),
     ) -> Result<Array, RunError> {
         let k = cx.key();
-        match (scalar::<T>(lo, &a, k)?, scalar::<T>(hi, &a, k)?) {
+        match (scalar::<T>(lo, k)?, scalar::<T>(hi, k)?) {
             (Some(l), Some(h)) => map(cx, a, |x: T| x.larger(l, k).smaller(h, k)),
             (Some(l), None) => map(cx, a, |x: T| x.larger(l, k)),
             (None, Some(h)) => map(cx, a, |x: T| x.smaller(h, k)),
