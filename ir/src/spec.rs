@@ -200,10 +200,10 @@ pub fn reshaped(input: &Type, target: &[Dim], zero_copies: bool) -> Result<Vec<D
     }
     let Some(n) = input.elements() else { return Ok(out) };
     let all: Option<Vec<u64>> = out.iter().map(Dim::known).collect();
-    if let Some(all) = all {
-        if all.iter().try_fold(1u64, |a, &b| a.checked_mul(b)) != Some(n) {
-            fail!("Reshape of {n} elements to {all:?}");
-        }
+    if let Some(all) = all
+        && all.iter().try_fold(1u64, |a, &b| a.checked_mul(b)) != Some(n)
+    {
+        fail!("Reshape of {n} elements to {all:?}");
     }
     Ok(out)
 }

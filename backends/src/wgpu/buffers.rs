@@ -102,7 +102,7 @@ mod tests {
     fn classes_waste_at_most_an_eighth() {
         for bytes in [1u64, 256, 257, 5000, 1 << 20, (1 << 20) + 1, 77_777_777] {
             let c = class(bytes);
-            assert!(c >= bytes && c % 4 == 0);
+            assert!(c >= bytes && c.is_multiple_of(4));
             assert!(c - bytes <= (bytes / 8).max(256), "{bytes} {c}");
         }
     }

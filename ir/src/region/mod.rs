@@ -226,7 +226,7 @@ fn operand(
                 Some(r) => {
                     let (lo, hi) = (r.lo.div_euclid(outer), (r.hi + outer - 1).div_euclid(outer));
                     let whole = r.lo % outer == 0 && r.hi % outer == 0;
-                    if !whole && !(partial && hi - lo == 1) {
+                    if !(whole || partial && hi - lo == 1) {
                         barrier!("cuts along axis {out} must be multiples of {outer}, not {r}");
                     }
                     Some(Span::new(lo * inner, hi * inner))

@@ -135,10 +135,12 @@ fn windowed(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
             Op::ConvInteger(_) => &[3],
             _ => &[],
         };
+        // One element stands for all channels, unless there is but one.
+        let total = outs.map(|m| if transposed { m * group } else { m });
         for &i in per_channel {
             if let Some(d) = ctx.dims(i)
                 && d.len() == 1
-                && known(&d[0]) != Some(1)
+                && (known(&d[0]) != Some(1) || total == Some(1))
             {
                 rel.operands[i] = vec![Same(1)];
             }
@@ -387,8 +389,11 @@ fn special(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
                 barrier!("blocked quantization is not followed");
             }
             for i in 1..ctx.inputs.len() {
-                if ctx.ty(i).rank() == Some(1) && ctx.ty(i).elements() != Some(1) {
-                    rel.operands[i] = vec![Same(axis_of(*axis, rank)?)];
+                if ctx.ty(i).rank() == Some(1) && rank > 0 {
+                    let a = axis_of(*axis, rank)?;
+                    if ctx.ty(i).elements() != Some(1) || known(&x[a]) == Some(1) {
+                        rel.operands[i] = vec![Same(a)];
+                    }
                 }
             }
         }

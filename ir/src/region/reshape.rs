@@ -81,8 +81,8 @@ fn run(
         rel.barriers.push((b, "Reshape mixes this axis with others".to_owned()));
         Relation::Whole
     };
-    for o in b + 1..o1 {
-        if known(&out[o]) != Some(1) {
+    for (o, d) in out.iter().enumerate().take(o1).skip(b + 1) {
+        if known(d) != Some(1) {
             rel.barriers.push((o, "Reshape splits or merges this axis inside another".to_owned()));
         }
     }

@@ -457,7 +457,7 @@ pub fn slice(
 /// If its elements cannot be had or are no whole bytes.
 pub fn slice_tensor(t: &Tensor, cuts: &[(usize, Span)]) -> Result<Tensor, String> {
     let bits = t.dtype().bits();
-    if bits % 8 != 0 || bits == 0 {
+    if !bits.is_multiple_of(8) || bits == 0 {
         return Err(format!("a constant of {} cannot be cut", t.dtype()));
     }
     let (size, dims) = (bits / 8, t.dims());

@@ -280,7 +280,11 @@ impl Guess<'_> {
                 };
                 (out / per_group.max(1)) as i64
             }
-            (_, Some(w)) => (dim(&self.builder, x, 1)? / dim(&self.builder, w, 1)?.max(1)) as i64,
+            (_, Some(w)) => match (dim(&self.builder, x, 1), dim(&self.builder, w, 1)) {
+                (Some(c), Some(per_group)) => (c / per_group.max(1)) as i64,
+                // Unknown channels are not cut: the tile has the groups of the whole.
+                _ => group_of(&first.op),
+            },
             _ => 1,
         };
         let op = whole_of(&first.op, &last.op, groups);
@@ -357,6 +361,14 @@ impl Guess<'_> {
         }
         edit.removes = nodes.into_iter().filter(|n| gone.contains(n)).collect();
         Some(edit)
+    }
+}
+
+/// Groups of a convolution.
+fn group_of(op: &Op) -> i64 {
+    match op.attrs().iter().find(|(k, _)| &**k == "group") {
+        Some((_, graph_opt_ir::Attr::Int(g))) => *g,
+        _ => 1,
     }
 }
 

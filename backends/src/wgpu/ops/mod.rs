@@ -181,8 +181,8 @@ impl Cx<'_, '_> {
                 Some((t, dims)) => {
                     let dims: Vec<u64> = dims.iter().map(|&d| d as u64).collect();
                     // Numbers that other operands than the first hold are small: scales, bounds.
-                    let small = i > 0 && !on_device(t)
-                        || matches!(self.op, Op::Resize(_) | Op::Upsample(_)) && i > 0;
+                    let small = i > 0
+                        && (!on_device(t) || matches!(self.op, Op::Resize(_) | Op::Upsample(_)));
                     let value = if small { self.tensor(i)?.map(Arc::new) } else { None };
                     Some((Type::tensor(t, &dims), value))
                 }

@@ -163,7 +163,12 @@ fn tiles_have_the_bits_of_the_whole() {
         // One axis is cut; the others stay.
         let g = Arc::new(c.graph(true));
         let x = tensor(&c.x, seed);
-        let whole = w.compile(g.clone()).unwrap().run(&[x.clone()], g.outputs()).unwrap().remove(0);
+        let whole = w
+            .compile(g.clone())
+            .unwrap()
+            .run(std::slice::from_ref(&x), g.outputs())
+            .unwrap()
+            .remove(0);
         let n = c.x[2] as i64;
         let axes = c.x.len() - 2;
         let (pads, k) = (c.op.pads.clone().unwrap(), c.w[2] as i64);

@@ -12,7 +12,7 @@ use crate::wgpu::ops;
 fn all() -> Vec<Kernel> {
     let mut all = ops::fixed_kernels();
     for (domain, name, _) in TABLE {
-        for attrs in [vec![], ("approximate", Attr::Str(b"tanh".to_vec().into())).into_attrs()] {
+        for attrs in [vec![], ("approximate", Attr::Str(b"tanh".to_vec())).into_attrs()] {
             let Ok((op, _)) = Op::from_attrs(domain, name, required(name, attrs)) else { continue };
             all.extend(ops::kernels_of(&op));
         }
