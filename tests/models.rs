@@ -60,7 +60,7 @@ fn extents(name: &str) -> Extents {
 
 /// Multiply-accumulates above which a model is left to the full run, `GRAPH_OPT_ALL_MODELS=1`: the
 /// finite field takes a few nanoseconds for each.
-const QUICK: u64 = 400_000_000;
+const QUICK: u64 = 60_000_000;
 
 /// All convolutions of every convolutional model, in 3 along h, in 2 x 2, and in 2 along c-out:
 /// exact, bit-exact, and whole again.

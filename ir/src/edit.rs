@@ -134,6 +134,14 @@ pub enum EditError {
         /// The value.
         value: String,
     },
+    /// A value would be defined anew while the node that makes it stays.
+    #[error("{origin}: {value:?} would have two definitions")]
+    Twice {
+        /// The edit.
+        origin: String,
+        /// The value.
+        value: String,
+    },
     /// A value that must keep its name cannot be replaced by another that must keep its own.
     #[error("{origin}: {value:?} and its replacement must both keep their names")]
     Names {
@@ -326,6 +334,11 @@ fn check_replacements(
         if value.ty.meet(new).is_none() {
             let (old, new) = (value.ty.clone(), new.clone());
             return Err(EditError::Type { origin: origin(), value: name(), old, new });
+        }
+        if let (Ref::New(..) | Ref::Const(_), Def::Node(p, _)) = (r, &value.def)
+            && !removed.contains(p)
+        {
+            return Err(EditError::Twice { origin: origin(), value: name() });
         }
         match r {
             Ref::New(..) => {

@@ -202,6 +202,9 @@ pub fn tile_group(
     let whole = b.concat(&tiles, &grid.axes, last);
     b.edit.replaces.push((output, whole));
     b.edit.removes = removable(graph, nodes, &shared, output);
+    if !b.edit.removes.contains(&last) {
+        return Err((last, Barrier("its other results are read, too".into())));
+    }
     Ok(b.edit)
 }
 
