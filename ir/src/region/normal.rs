@@ -5,7 +5,7 @@ use super::relations::group;
 use crate::infer::known;
 use crate::op::Op;
 use crate::rule::Ctx;
-use crate::window;
+use crate::window::{self, Window};
 
 /// The node's operator with its windows written out: no `auto_pad`, no `output_shape`, no zero
 /// pads, no strides or dilations of 1, the kernel only where there are no weights. Two windowed
@@ -21,11 +21,15 @@ pub fn normal_form(ctx: &Ctx<'_>) -> Op {
             let both = w.output_padding.min(w.end);
             w.output_padding -= both;
             w.end -= both;
-        } else if let (Some(n), false) = (known(d), w.ceil)
+        } else if let Some(n) = known(d)
             && let Some(out) = w.outputs(n)
         {
-            // Padding that no window reaches.
-            w.end = ((out - 1) * w.stride - w.begin + w.extent() - n).max(0);
+            // Padding that no window reaches, and ceil_mode that keeps no window.
+            let reach = (out - 1) * w.stride - w.begin + w.extent();
+            let tight = Window { end: (reach - n).max(0), ceil: false, ..*w };
+            if tight.end <= w.end && tight.outputs(n) == Some(out) {
+                *w = tight;
+            }
         }
     }
     let groups = group(&op);
