@@ -271,10 +271,13 @@ impl Guess<'_> {
                 let per_group = dim(&self.builder, w, 1)?;
                 let channels = |t: ValueId| graph.value(t).ty.dims()?.get(1)?.known();
                 let out = if axes.contains(&Some(1)) {
-                    let mut spans =
-                        tiles.iter().map(|&t| channels(t)).collect::<Option<Vec<_>>>()?;
-                    spans.dedup();
-                    tiles.iter().map(|&t| channels(t)).sum::<Option<u64>>()?
+                    // Tiles that differ along other axes share their weights.
+                    let mut seen = HashSet::new();
+                    let own = nodes
+                        .iter()
+                        .zip(tiles)
+                        .filter(|(n, _)| seen.insert(graph.node(**n).inputs[w]));
+                    own.map(|(_, &t)| channels(t)).sum::<Option<u64>>()?
                 } else {
                     channels(tiles[0])?
                 };
