@@ -93,6 +93,14 @@ fn whole(graph: &Graph, concat: NodeId) -> Option<Edit> {
             joined: HashMap::new(),
             like: Vec::new(),
             seen: HashSet::new(),
+            extents: graph
+                .value(output)
+                .ty
+                .dims()
+                .unwrap_or_default()
+                .iter()
+                .map(|d| d.known().map(|n| n as i64))
+                .collect(),
         };
         let (grid, tiles) = guess.grid(concat, depth)?;
         let axes: Vec<Option<usize>> = grid.axes.iter().map(|a| Some(a.0)).collect();
@@ -121,6 +129,8 @@ struct Guess<'a> {
     like: Vec<NodeId>,
     /// Nodes of the graph that the tiles consist of.
     seen: HashSet<NodeId>,
+    /// Extents of the whole.
+    extents: Vec<Option<i64>>,
 }
 
 impl Guess<'_> {
@@ -290,12 +300,48 @@ impl Guess<'_> {
             },
             _ => 1,
         };
-        let op = whole_of(&first.op, &last.op, groups);
+        let mut op = whole_of(&first.op, &last.op, groups);
+        if let Op::ConvTranspose(c) = &mut op {
+            self.transposed_pads(c, nodes[0], &inputs, axes)?;
+        }
         let name = whole_name(&first.name);
         let out = self.builder.node_with(&name, op, inputs, 1).ok()?;
         self.like.push(nodes[0]);
         self.seen.extend(nodes);
         Some(out[0])
+    }
+
+    /// Pads of a transposed convolution: inputs that only make outputs that are cut off again are
+    /// not in its tiles, so the pads follow from where the first tile starts and from the extents.
+    fn transposed_pads(
+        &self,
+        c: &mut graph_opt_ir::op::ConvTranspose,
+        first: NodeId,
+        inputs: &[Option<ValueId>],
+        axes: &[Option<usize>],
+    ) -> Option<()> {
+        let dims = |v: ValueId| self.builder.graph().value(v).ty.dims().map(<[_]>::to_vec);
+        let (x, w) = (dims(inputs.first().copied()??)?, dims(inputs.get(1).copied()??)?);
+        let rank = x.len() - 2;
+        let at = |v: &Option<Vec<i64>>, i: usize, or: i64| v.as_ref().map_or(or, |v| v[i]);
+        let mut pads: Vec<i64> = (0..2 * rank).map(|i| at(&c.pads, i, 0)).collect();
+        let mut extra: Vec<i64> = (0..rank).map(|i| at(&c.output_padding, i, 0)).collect();
+        let slice = self.graph.node(first).inputs[0].and_then(|v| self.graph.producer(v));
+        let taken = slice.and_then(|s| spec::slices(&Ctx::of(self.graph, s)).ok().flatten());
+        for i in (0..rank).filter(|i| axes.contains(&Some(2 + i))) {
+            let lo = taken.as_ref().and_then(|t| *t.get(2 + i)?).map_or(0, |t| t.start);
+            let (stride, dilation) = (at(&c.strides, i, 1), at(&c.dilations, i, 1));
+            let n = x[2 + i].known()? as i64;
+            let extent = dilation * (w[2 + i].known()? as i64 - 1) + 1;
+            pads[i] += lo * stride;
+            let surplus =
+                (n - 1) * stride + extent - pads[i] - self.extents.get(2 + i).copied()??;
+            (pads[rank + i], extra[i]) = (surplus.max(0), (-surplus).max(0));
+        }
+        c.pads = (c.pads.is_some() || pads.iter().any(|&p| p != 0)).then_some(pads);
+        let spelled = c.output_padding.is_some() || extra.iter().any(|&p| p != 0);
+        c.output_padding = spelled.then_some(extra);
+        Some(())
     }
 
     /// Tiles the guess and compares the result with the tiles that are there.
