@@ -86,18 +86,9 @@ pub fn needs(
             _ => return Err((id, Barrier("several of its results are needed".into()))),
         };
         let tile = region::tile(&Ctx::of(graph, id), output, region).map_err(|b| (id, b))?;
-        for (v, need) in node.inputs.iter().zip(&tile.needs) {
-            // Nodes whose operators drop operands (Concat) are aligned by `operands`.
-            let (Some(v), Need::Region(r)) = (v, need) else { continue };
-            if tile.needs.len() == node.inputs.len() {
-                add(graph, &members, &mut n.regions, *v, r);
-            }
-        }
-        if tile.needs.len() != node.inputs.len() {
-            for (v, need) in operands(graph, id, &tile) {
-                if let (Some(v), Need::Region(r)) = (v, need) {
-                    add(graph, &members, &mut n.regions, v, r);
-                }
+        for (v, need) in operands(graph, id, &tile) {
+            if let (Some(v), Need::Region(r)) = (v, need) {
+                add(graph, &members, &mut n.regions, v, r);
             }
         }
         n.tiles.insert(id, tile);
@@ -208,8 +199,9 @@ pub fn tile_group(
     Ok(b.edit)
 }
 
-/// Nodes of the group that nothing outside of it reads.
-fn removable(
+/// Nodes of the group, but for the shared ones, that nothing outside of it reads once `output` is
+/// defined anew.
+pub(super) fn removable(
     graph: &Graph,
     nodes: &[NodeId],
     shared: &HashSet<NodeId>,

@@ -398,17 +398,7 @@ impl Guess<'_> {
         // Tiles that nothing else reads go.
         let mut nodes: Vec<NodeId> = self.seen.iter().copied().collect();
         nodes.sort_by_key(|&n| graph.position(n));
-        let mut gone: HashSet<NodeId> = HashSet::new();
-        for &n in nodes.iter().rev() {
-            let free = graph.node(n).outputs.iter().flatten().all(|&v| {
-                let value = graph.value(v);
-                v == output || (!value.is_output() && value.uses().all(|u| gone.contains(&u.node)))
-            });
-            if free {
-                gone.insert(n);
-            }
-        }
-        edit.removes = nodes.into_iter().filter(|n| gone.contains(n)).collect();
+        edit.removes = build::removable(graph, &nodes, &HashSet::new(), output);
         Some(edit)
     }
 }
