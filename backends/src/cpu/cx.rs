@@ -98,10 +98,9 @@ impl Cx<'_> {
     }
 
     /// The `m` by `k` weights in packed form.
-    pub fn rows(&self, w: &[f32], m: usize, k: usize) -> Arc<Rows> {
+    pub fn rows(&self, w: Strided<'_>, m: usize, k: usize) -> Arc<Rows> {
         let kept = self.packs.and_then(|p| p.rows(w, m, k));
-        let pack = || Arc::new(Rows::pack(Strided { data: w, row: k, column: 1 }, m, k));
-        kept.unwrap_or_else(pack)
+        kept.unwrap_or_else(|| Arc::new(Rows::pack(w, m, k)))
     }
 
     /// A vector for a tensor of this shape.

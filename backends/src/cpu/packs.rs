@@ -17,7 +17,7 @@ pub(crate) struct Packs {
 
 #[derive(Debug, Default)]
 struct Kept {
-    by_place: BTreeMap<(usize, usize, usize), Arc<Rows>>,
+    by_place: BTreeMap<[usize; 5], Arc<Rows>>,
     /// Elements that may still be kept.
     room: usize,
 }
@@ -35,20 +35,21 @@ impl Packs {
         Self { constants, packed: Mutex::new(Kept { room, ..Kept::default() }) }
     }
 
-    /// The weights in packed form, if they are constant.
-    pub fn rows(&self, w: &[f32], m: usize, k: usize) -> Option<Arc<Rows>> {
-        let at = w.as_ptr() as usize;
+    /// The `m` by `k` weights in packed form, if they are constant.
+    pub fn rows(&self, w: Strided<'_>, m: usize, k: usize) -> Option<Arc<Rows>> {
+        let at = w.data.as_ptr() as usize;
+        let place = [at, w.row, w.column, m, k];
         let i = self.constants.partition_point(|r| r.start <= at).checked_sub(1)?;
         if at >= self.constants[i].end {
             return None;
         }
         let mut kept = self.packed.lock().ok()?;
-        if let Some(r) = kept.by_place.get(&(at, m, k)) {
+        if let Some(r) = kept.by_place.get(&place) {
             return Some(r.clone());
         }
-        kept.room = kept.room.checked_sub(w.len())?;
-        let rows = Arc::new(Rows::pack(Strided { data: w, row: k, column: 1 }, m, k));
-        kept.by_place.insert((at, m, k), rows.clone());
+        kept.room = kept.room.checked_sub(w.data.len())?;
+        let rows = Arc::new(Rows::pack(w, m, k));
+        kept.by_place.insert(place, rows.clone());
         Some(rows)
     }
 }

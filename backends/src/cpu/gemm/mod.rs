@@ -32,6 +32,12 @@ pub(crate) struct Strided<'a> {
     pub column: usize,
 }
 
+impl Strided<'_> {
+    pub(crate) fn transposed(self) -> Self {
+        Self { row: self.column, column: self.row, ..self }
+    }
+}
+
 impl Columns for Strided<'_> {
     fn pack(&self, k: Range<usize>, n: Range<usize>, width: usize, dst: &mut [f32]) {
         let cols = n.len();

@@ -148,7 +148,7 @@ fn single(
     let pointwise = g.taps() == 1 && g.stride == [1; 3] && g.begin == [0; 3] && g.end == [0; 3];
     for group in 0..s.groups {
         let w = &w[group * s.cout * k..][..s.cout * k];
-        let rows = cx.rows(w, s.cout, k);
+        let rows = cx.rows(Strided { data: w, row: k, column: 1 }, s.cout, k);
         let finish = match bias {
             Some(b) => Finish::AddRow(&b[group * s.cout..][..s.cout]),
             None => Finish::Nothing,

@@ -6,7 +6,7 @@ use crate::RunError;
 use crate::cpu::array::{Array, Buf, on_number};
 use crate::cpu::cx::{Cx, Outputs, invalid, strides};
 use crate::cpu::field::Fp;
-use crate::cpu::gemm::{self, Finish, Rows, Strided};
+use crate::cpu::gemm::{self, Finish, Strided};
 use crate::cpu::scalar::Scalar;
 use crate::cpu::simd::{Loop, widest_float};
 
@@ -18,6 +18,9 @@ pub(super) struct View<'a, T> {
     pub col: usize,
 }
 
+/// Rows of a product below which packing the right factor anew takes most of the time.
+const FEW: usize = 8;
+
 /// `a` (`m` by `k`) times `b` (`k` by `n`) into `out`.
 pub(super) fn product<T: Scalar>(
     cx: &Cx<'_>,
@@ -28,9 +31,26 @@ pub(super) fn product<T: Scalar>(
 ) {
     let single = (T::as_f32s(a.v), T::as_f32s(b.v), T::as_f32s_mut(out));
     if let (Some(x), Some(y), Some(out)) = single {
-        let rows = Rows::pack(Strided { data: x, row: a.row, column: a.col }, m, k);
-        let b = Strided { data: y, row: b.row, column: b.col };
-        gemm::gemm(&rows, &b, n, out, Finish::Nothing, cx.env.how());
+        let x = Strided { data: x, row: a.row, column: a.col };
+        let y = Strided { data: y, row: b.row, column: b.col };
+        let how = cx.env.how();
+        if m >= FEW {
+            gemm::gemm(&cx.rows(x, m, k), &y, n, out, Finish::Nothing, how);
+            return;
+        }
+        // Large weights and few rows: the weights, packed once, as the left factor. A product of
+        // two numbers does not depend on their order, so the bits are the same.
+        let (x, y) = (x.transposed(), y.transposed());
+        let rows = cx.rows(y, n, k);
+        if m == 1 {
+            gemm::gemm(&rows, &x, 1, out, Finish::Nothing, how);
+            return;
+        }
+        let mut turned = vec![0.0; out.len()];
+        gemm::gemm(&rows, &x, m, &mut turned, Finish::Nothing, how);
+        for (i, row) in out.chunks_exact_mut(n.max(1)).enumerate() {
+            row.iter_mut().zip(turned[i..].iter().step_by(m)).for_each(|(o, &x)| *o = x);
+        }
         return;
     }
     if n == 0 {

@@ -7,7 +7,7 @@ use crate::cpu::array::{Array, Buf, Element};
 use crate::cpu::cx::{Cx, Outputs, axis_of, extent, invalid, unsupported};
 use crate::cpu::field::{Fp, Key};
 use crate::cpu::scalar::{Fun, Real};
-use crate::cpu::simd::vectorised_for;
+use crate::cpu::simd::{Loop, vectorised_for, widest_float};
 
 /// Calls the function for the real type of the first operand.
 macro_rules! by_type {
@@ -67,18 +67,13 @@ fn channels_of<T: Real>(cx: &mut Cx<'_>) -> Outputs {
         _ => invalid!("{} has no channels", cx.op.name()),
     };
     let mut a = cx.take(0)?;
-    let fused = cx.env.fused;
+    let (mean, scale, bias, fused) = (&mean, &scale, &bias, cx.env.fused);
     let run = |v: &mut [T]| {
-        vectorised_for::<T, _>(|| {
-            for (i, row) in v.chunks_exact_mut(inner.max(1)).enumerate() {
-                let (m, s, b) = (mean[i % c], scale[i % c], bias[i % c]);
-                if fused {
-                    row.iter_mut().for_each(|x| *x = b.fold::<true>(x.minus(m), s));
-                } else {
-                    row.iter_mut().for_each(|x| *x = b.fold::<false>(x.minus(m), s));
-                }
-            }
-        });
+        if fused {
+            widest_float::<T>(Channels::<T, true> { v, inner, mean, scale, bias });
+        } else {
+            widest_float::<T>(Channels::<T, false> { v, inner, mean, scale, bias });
+        }
     };
     if let Some(v) = T::unshared(&mut a.data) {
         run(v);
@@ -88,6 +83,27 @@ fn channels_of<T: Real>(cx: &mut Cx<'_>) -> Outputs {
     let mut v = a.get::<T>()?.to_vec();
     run(&mut v);
     Ok(vec![Array { data: T::wrap(v), ..a }])
+}
+
+/// `(x - mean) * scale + bias`, by channel.
+struct Channels<'a, T, const FUSED: bool> {
+    v: &'a mut [T],
+    inner: usize,
+    mean: &'a [T],
+    scale: &'a [T],
+    bias: &'a [T],
+}
+
+impl<T: Real, const FUSED: bool> Loop for Channels<'_, T, FUSED> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { v, inner, mean, scale, bias } = self;
+        for (i, row) in v.chunks_exact_mut(inner.max(1)).enumerate() {
+            let c = i % mean.len();
+            let (m, s, b) = (mean[c], scale[c], bias[c]);
+            row.iter_mut().for_each(|x| *x = b.fold::<FUSED>(x.minus(m), s));
+        }
+    }
 }
 
 /// Mean, and 1 over the square root of the variance plus epsilon.
