@@ -51,13 +51,17 @@ impl Options {
     /// # Errors
     /// If it is none.
     pub fn list(&self, name: &str) -> Result<Option<Vec<i64>>, OptionError> {
-        let Some(v) = self.get(name) else { return Ok(None) };
-        let inner = v.strip_prefix('[').and_then(|v| v.strip_suffix(']'));
-        let Some(inner) = inner else {
-            return Err(OptionError(format!("{name} must be a list such as [3,3,2], not {v:?}")));
-        };
-        inner.split(',').map(|n| count(name, n.trim())).collect::<Result<_, _>>().map(Some)
+        self.get(name).map(|v| list(name, v)).transpose()
     }
+}
+
+/// A list such as `[3,3,2]`.
+pub(crate) fn list(name: &str, v: &str) -> Result<Vec<i64>, OptionError> {
+    let inner = v.strip_prefix('[').and_then(|v| v.strip_suffix(']'));
+    let Some(inner) = inner else {
+        return Err(OptionError(format!("{name} must be a list such as [3,3,2], not {v:?}")));
+    };
+    inner.split(',').map(|n| count(name, n.trim())).collect()
 }
 
 /// A whole number of at least 1.

@@ -4,7 +4,8 @@ use crate::pass::PassInfo;
 use crate::{simplify, tile};
 
 /// All passes, in the order of the help.
-pub const PASSES: &[PassInfo] = &[simplify::INFO, tile::tile_conv::INFO, tile::untile::INFO];
+pub const PASSES: &[PassInfo] =
+    &[simplify::INFO, tile::tile_conv::INFO, tile::fuse_tiles::INFO, tile::untile::INFO];
 
 /// The pass of this name.
 pub fn find(name: &str) -> Option<&'static PassInfo> {

@@ -14,10 +14,16 @@ use crate::infer::known;
 use crate::op::Op;
 use crate::rule::{Ctx, RuleError};
 use crate::tensor::Tensor;
-use crate::window::{self, Span, Window};
+use crate::window::{Span, Window};
 
 pub use normal::{normal_form, whole_of};
 pub use relations::relations;
+
+/// Shorthand for a barrier with a formatted message.
+macro_rules! barrier {
+    ($($arg:tt)*) => { return Err($crate::region::Barrier(format!($($arg)*))) };
+}
+pub(crate) use barrier;
 
 /// A region of a tensor: a span along each axis, or `None` for the whole axis, whatever its extent.
 pub type Region = Vec<Option<Span>>;
@@ -82,6 +88,51 @@ impl Relation {
             Self::Broadcast | Self::Whole | Self::Contract(_) => None,
         }
     }
+
+    /// The span of the operand's axis, whose extent is `n`, that a region of the result needs:
+    /// `None` for all of it, whatever its extent; an empty one if no element is needed.
+    ///
+    /// # Errors
+    /// If the region cannot be computed from a part, or the extent matters and is unknown.
+    pub fn need(&self, region: &Region, n: Option<i64>) -> Result<Option<Span>, Barrier> {
+        let Some(r) = self.output().and_then(|o| region[o]) else { return Ok(None) };
+        let extent = || n.ok_or_else(|| Barrier("an extent is unknown".into()));
+        Ok(Some(match *self {
+            Self::Same(_) => r,
+            Self::Broadcast | Self::Whole | Self::Contract(_) => return Ok(None),
+            Self::Window(_, win) => win.need(r, extent()?).span,
+            Self::Transposed(_, win) => win.transposed_need(r, extent()?).0,
+            Self::Block { out, outer, inner, partial } => {
+                let (lo, hi) = (r.lo.div_euclid(outer), (r.hi + outer - 1).div_euclid(outer));
+                let whole = r.lo % outer == 0 && r.hi % outer == 0;
+                if !(whole || partial && hi - lo == 1) {
+                    barrier!("cuts along axis {out} must be multiples of {outer}, not {r}");
+                }
+                Span::new(lo * inner, hi * inner)
+            }
+            Self::Affine { start, step, .. } if step > 0 => {
+                let n = extent()?;
+                // Indices before 0 and from n on are not read.
+                let first = r.lo.max(-start.div_euclid(step));
+                let (lo, last) = (start + step * first, start + step * (r.hi - 1));
+                let last = if last >= n { n - 1 - (n - 1 - start).rem_euclid(step) } else { last };
+                Span::new(lo.max(0), last + 1)
+            }
+            Self::Affine { start, step, .. } => {
+                let s = Span::new(start + step * (r.hi - 1), start + step * r.lo + 1);
+                if !Span::whole(extent()?).contains(s) {
+                    barrier!("reads outside of the operand");
+                }
+                s
+            }
+            Self::Scaled { factor, halo, .. } => {
+                let n = extent()?;
+                let lo = (r.lo.div_euclid(factor) - halo).clamp(0, n);
+                let hi = ((r.hi + factor - 1).div_euclid(factor) + halo).clamp(0, n);
+                Span::new(lo, hi)
+            }
+        }))
+    }
 }
 
 /// How an operator's operands relate to one of its results.
@@ -105,11 +156,6 @@ impl From<RuleError> for Barrier {
     }
 }
 
-/// Shorthand for a barrier with a formatted message.
-macro_rules! barrier {
-    ($($arg:tt)*) => { return Err($crate::region::Barrier(format!($($arg)*))) };
-}
-pub(crate) use barrier;
 
 /// What a tile reads as one operand.
 #[derive(Clone, PartialEq, Debug)]
@@ -190,82 +236,26 @@ fn operand(
     let dims = ctx.dims(index).unwrap_or_default();
     for (a, rel) in axes.iter().enumerate() {
         let n = dims.get(a).and_then(known);
-        let extent =
-            || n.ok_or_else(|| Barrier(format!("extent {a} of operand {index} is unknown")));
+        let span = rel.need(region, n).map_err(|e| match n {
+            Some(_) => e,
+            None => Barrier(format!("extent {a} of operand {index} is unknown")),
+        })?;
         let mut w = None;
-        let span = match *rel {
-            Relation::Same(o) => region[o],
-            Relation::Broadcast | Relation::Whole | Relation::Contract(_) => None,
-            Relation::Window(o, win) => {
-                w = Some(win);
-                match region[o] {
-                    None => None,
-                    Some(r) => {
-                        let need = win.need(r, extent()?);
-                        w = Some(Window { begin: need.begin, end: need.end, ..win });
-                        if need.span.is_empty() {
-                            part.hollow.push((a, (r.len() - 1) * win.stride + win.extent()));
-                        }
-                        Some(need.span)
-                    }
+        match (rel, rel.output().and_then(|o| region[o]), n) {
+            (Relation::Window(_, win), Some(r), Some(n)) => {
+                let need = win.need(r, n);
+                w = Some(Window { begin: need.begin, end: need.end, ..*win });
+                if need.span.is_empty() {
+                    part.hollow.push((a, (r.len() - 1) * win.stride + win.extent()));
                 }
             }
-            Relation::Transposed(o, win) => {
-                w = Some(win);
-                match region[o] {
-                    None => None,
-                    Some(r) => {
-                        let (span, cut) = win.transposed_need(r, extent()?);
-                        w = Some(cut);
-                        Some(span)
-                    }
-                }
+            (Relation::Transposed(_, win), Some(r), Some(n)) => {
+                w = Some(win.transposed_need(r, n).1);
             }
-            Relation::Block { out, outer, inner, partial } => match region[out] {
-                None => None,
-                Some(r) => {
-                    let (lo, hi) = (r.lo.div_euclid(outer), (r.hi + outer - 1).div_euclid(outer));
-                    let whole = r.lo % outer == 0 && r.hi % outer == 0;
-                    if !(whole || partial && hi - lo == 1) {
-                        barrier!("cuts along axis {out} must be multiples of {outer}, not {r}");
-                    }
-                    Some(Span::new(lo * inner, hi * inner))
-                }
-            },
-            Relation::Affine { out, start, step } => {
-                let n = extent();
-                match region[out] {
-                    None => None,
-                    Some(r) if step > 0 => {
-                        let n = n?;
-                        // Indices before 0 and from n on are not read.
-                        let first = r.lo.max(-start.div_euclid(step));
-                        let (lo, last) = (start + step * first, start + step * (r.hi - 1));
-                        let last =
-                            if last >= n { n - 1 - (n - 1 - start).rem_euclid(step) } else { last };
-                        let s = Span::new(lo.max(0), last + 1);
-                        part.nothing |= s.is_empty();
-                        Some(s)
-                    }
-                    Some(r) => {
-                        let s = Span::new(start + step * (r.hi - 1), start + step * r.lo + 1);
-                        if !Span::whole(n?).contains(s) {
-                            barrier!("reads outside of the operand");
-                        }
-                        Some(s)
-                    }
-                }
-            }
-            Relation::Scaled { out, factor, halo } => match region[out] {
-                None => None,
-                Some(r) => {
-                    let n = extent()?;
-                    let lo = (r.lo.div_euclid(factor) - halo).clamp(0, n);
-                    let hi = ((r.hi + factor - 1).div_euclid(factor) + halo).clamp(0, n);
-                    Some(Span::new(lo, hi))
-                }
-            },
-        };
+            (Relation::Window(_, win) | Relation::Transposed(_, win), ..) => w = Some(*win),
+            (Relation::Affine { .. }, ..) => part.nothing |= span.is_some_and(Span::is_empty),
+            _ => {}
+        }
         // A span of the whole axis is no cut.
         let span = span.filter(|s| n != Some(s.hi) || s.lo != 0);
         part.spans.push(span);
@@ -282,12 +272,4 @@ pub fn extents(region: &Region, dims: &[crate::Dim]) -> Vec<Option<i64>> {
 /// The smallest region that contains both.
 pub fn hull(a: &Region, b: &Region) -> Region {
     a.iter().zip(b).map(|(a, b)| Some((*a)?.hull((*b)?))).collect()
-}
-
-/// The windows of the node as they are, for reports; see [`window::resolved`].
-///
-/// # Errors
-/// As [`window::resolved`].
-pub fn windows(ctx: &Ctx<'_>) -> Result<Option<Vec<Window>>, RuleError> {
-    window::resolved(ctx)
 }

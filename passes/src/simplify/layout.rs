@@ -7,7 +7,7 @@ use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, Span, Tensor, ValueId, s
 
 use super::attempt;
 use crate::pass::Cx;
-use crate::tile::build;
+use crate::tile::slices;
 
 pub(super) fn sweep(cx: &mut Cx<'_, '_>) -> Result<usize, EditError> {
     let mut done = 0;
@@ -88,7 +88,7 @@ fn slice(graph: &Graph, id: NodeId) -> Option<Edit> {
                 }
             }
             all.sort_unstable();
-            let r = build::slice(&mut edit, graph, Ref::Value(source), &all, &name, id);
+            let r = slices::slice(&mut edit, graph, Ref::Value(source), &all, &name, id);
             replace(edit, graph, id, r)
         }
         Op::Concat(c) => {
@@ -105,7 +105,7 @@ fn slice(graph: &Graph, id: NodeId) -> Option<Edit> {
                         rest.push((axis, Span::new(s.lo - at, s.hi - at)));
                         rest.sort_unstable();
                     }
-                    let r = build::slice(&mut edit, graph, Ref::Value((*v)?), &rest, &name, id);
+                    let r = slices::slice(&mut edit, graph, Ref::Value((*v)?), &rest, &name, id);
                     return replace(edit, graph, id, r);
                 }
                 at += n;
@@ -191,7 +191,7 @@ fn concat(graph: &Graph, id: NodeId) -> Option<Edit> {
                     .filter(|(a, s)| *a != axis || *s != Span::whole(n))
                     .collect();
                 let name = format!("{}/slice{i}", graph.label(id));
-                build::slice(&mut edit, graph, Ref::Value(x), &now, &name, id)
+                slices::slice(&mut edit, graph, Ref::Value(x), &now, &name, id)
             }
             _ => Ref::Value(*v),
         });

@@ -1,113 +1,21 @@
 //! Regions → Slice, tiles, Concat. The only code that writes tiles.
 //!
-//! A group of nodes that ends in one value is computed part by part: each part of the value asks
-//! the region rules back through the group what it needs, and the nodes are repeated with just
-//! that. A value with several readers is computed over the hull of their needs, and each reader
-//! crops.
+//! A group of nodes is computed part by part: each part of its outputs asks the region rules back
+//! through the group what it needs (`layout`), and the nodes are repeated with just that. A value
+//! with several readers is computed over the hull of their needs, and each reader crops. What a
+//! tile takes over from another one is sliced off there as soon as it exists, and joined to what
+//! the tile computes itself.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use graph_opt_ir::region::{self, Barrier, Need, Region, Tile};
 use graph_opt_ir::rule::Ctx;
-use graph_opt_ir::{Def, Edit, Graph, NodeId, Ref, Span, Tensor, ValueId, op};
+use graph_opt_ir::{Def, Edit, Graph, NodeId, Op, Ref, Span, Tensor, ValueId, op};
 
-/// Cuts of a value along some of its axes; the parts are their product, row by row.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Grid {
-    /// Axis and its parts, which cover it in order.
-    pub axes: Vec<(usize, Vec<Span>)>,
-}
-
-impl Grid {
-    /// Number of parts.
-    pub fn len(&self) -> usize {
-        self.axes.iter().map(|a| a.1.len()).product()
-    }
-
-    /// Whether there are no parts.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The regions of the parts in a tensor of this rank, row by row.
-    pub fn regions(&self, rank: usize) -> Vec<Region> {
-        let mut all = vec![vec![None; rank]];
-        for (axis, spans) in &self.axes {
-            all = all
-                .into_iter()
-                .flat_map(|r| {
-                    spans.iter().map(move |s| {
-                        let mut r = r.clone();
-                        r[*axis] = Some(*s);
-                        r
-                    })
-                })
-                .collect();
-        }
-        all
-    }
-}
-
-/// What one part of a group needs: the tile of each node that takes part, and the region that is
-/// computed of each value.
-#[derive(Clone, Debug, Default)]
-pub struct Needs {
-    /// Tiles by node.
-    pub tiles: HashMap<NodeId, Tile>,
-    /// Regions by value, of values that the group makes.
-    pub regions: HashMap<ValueId, Region>,
-}
-
-/// What `region` of `output` needs of the group's nodes, which stand in the order of the schedule.
-///
-/// # Errors
-/// With the node and the reason, if one of them cannot be cut that way.
-pub fn needs(
-    graph: &Graph,
-    nodes: &[NodeId],
-    output: ValueId,
-    region: &Region,
-) -> Result<Needs, (NodeId, Barrier)> {
-    let mut n = Needs::default();
-    let members: HashSet<NodeId> = nodes.iter().copied().collect();
-    n.regions.insert(output, region.clone());
-    for &id in nodes.iter().rev() {
-        let node = graph.node(id);
-        let wanted: Vec<(usize, &Region)> = node
-            .outputs
-            .iter()
-            .enumerate()
-            .filter_map(|(i, v)| Some((i, n.regions.get(&(*v)?)?)))
-            .collect();
-        let (output, region) = match wanted[..] {
-            [] => continue,
-            [one] => one,
-            _ => return Err((id, Barrier("several of its results are needed".into()))),
-        };
-        let tile = region::tile(&Ctx::of(graph, id), output, region).map_err(|b| (id, b))?;
-        for (v, need) in operands(graph, id, &tile) {
-            if let (Some(v), Need::Region(r)) = (v, need) {
-                add(graph, &members, &mut n.regions, v, r);
-            }
-        }
-        n.tiles.insert(id, tile);
-    }
-    Ok(n)
-}
-
-fn add(
-    graph: &Graph,
-    members: &HashSet<NodeId>,
-    regions: &mut HashMap<ValueId, Region>,
-    v: ValueId,
-    r: &Region,
-) {
-    if graph.producer(v).is_some_and(|p| members.contains(&p)) {
-        let hull = regions.get(&v).map_or_else(|| r.clone(), |h| region::hull(h, r));
-        regions.insert(v, hull);
-    }
-}
+use super::group::{Group, Made};
+use super::layout::{self, Grid, Layout, Reuse};
+use super::slices::{slice, slice_tensor};
 
 /// The tile's operands with the values that they are parts of. A tile may have fewer operands than
 /// its node: a `Concat` of which only some operands are needed keeps those in order; any other
@@ -145,73 +53,136 @@ fn operands<'t>(graph: &Graph, id: NodeId, tile: &'t Tile) -> Vec<(Option<ValueI
     out
 }
 
-/// The edit that computes `output` part by part.
+/// One node of one tile.
+struct Job<'l> {
+    tile: usize,
+    node: NodeId,
+    made: &'l Made,
+    /// What the tile needs of the result.
+    need: Region,
+    /// How it computes what it does not take over, if that is anything.
+    fresh: Option<(Region, Tile)>,
+}
+
+/// The edit that computes the outputs of a group part by part.
 ///
 /// # Errors
 /// With the node and the reason, if a part cannot be computed exactly.
 pub fn tile_group(
     graph: &Graph,
-    nodes: &[NodeId],
-    output: ValueId,
+    group: &Group,
     grid: &Grid,
+    reuse: Reuse,
     origin: &str,
 ) -> Result<Edit, (NodeId, Barrier)> {
-    let last = nodes[nodes.len() - 1];
-    let Some(rank) = graph.value(output).ty.rank() else {
-        return Err((last, Barrier("the rank of its result is unknown".into())));
-    };
-    let regions = grid.regions(rank);
-    let parts: Vec<Needs> =
-        regions.iter().map(|r| needs(graph, nodes, output, r)).collect::<Result<_, _>>()?;
-    // What every part needs whole stays as it is, once for all parts.
-    let shared: HashSet<NodeId> = nodes
-        .iter()
-        .copied()
-        .filter(|id| {
-            let whole = |n: &Needs| {
-                let outs = graph.node(*id).outputs.iter().flatten();
-                let mut wanted = outs.filter_map(|v| n.regions.get(v));
-                wanted.all(|r| r.iter().all(Option::is_none))
-            };
-            *id != last && parts.iter().all(whole)
-        })
-        .collect();
-    let base = graph.label(last).to_owned();
+    let last = group.nodes[group.nodes.len() - 1];
+    let layout = layout::layout(graph, group, grid, reuse)?;
+    let order = layout.order();
+    let (jobs, kept) = jobs(graph, &layout, &order)?;
     let mut b = Build {
         graph,
+        layout: &layout,
+        made: layout.table.made().map(|m| (m.value, m)).collect(),
         edit: Edit::new(origin),
+        have: HashMap::new(),
         slices: HashMap::new(),
-        pieces: pieces(graph, nodes, &shared, &parts),
-        base: &base,
-        of: parts.len(),
+        pieces: pieces(graph, &jobs, group, &kept),
+        handed: HashMap::new(),
+        of: order.len(),
     };
     b.edit.before = Some(last);
-    let mut tiles = Vec::new();
-    for (i, (part, region)) in parts.iter().zip(&regions).enumerate() {
-        tiles.push(b.part(i, nodes, &shared, part, output, region).map_err(|e| (last, e))?);
+    // Who takes over what of whom.
+    for job in &jobs {
+        let strips = layout.strips(job.made, &order[job.tile]).map_err(|e| (job.node, e))?;
+        for s in strips {
+            b.handed.entry((job.made.value, s.from)).or_default().push(s.region);
+        }
     }
-    let whole = b.concat(&tiles, &grid.axes, last);
-    b.edit.replaces.push((output, whole));
-    b.edit.removes = removable(graph, nodes, &shared, output);
-    if !b.edit.removes.contains(&last) {
-        return Err((last, Barrier("its other results are read, too".into())));
+    let mut parts: HashMap<(ValueId, Vec<usize>), Ref> = HashMap::new();
+    for job in &jobs {
+        let tile = &order[job.tile];
+        let fail = |e: Barrier| (job.node, e);
+        let own = match group.outputs.contains(&job.made.value) {
+            true => layout.own(job.made, tile).map_err(fail)?,
+            false => None,
+        };
+        if let Some(part) = b.run(job, tile, own.as_ref()).map_err(fail)? {
+            parts.insert((job.made.value, tile.clone()), part);
+        }
+    }
+    for &v in &group.outputs {
+        let Some(maker) = graph.producer(v).filter(|p| !kept.contains(p)) else { continue };
+        let cuts = layout.cuts(b.made[&v]);
+        // Parts are the same along an axis of the grid that does not cut the value.
+        let own = |t: &&Vec<usize>| t.iter().zip(&cuts).all(|(&i, c)| i == 0 || c.is_some());
+        let all: Option<Vec<Ref>> = grid
+            .tiles()
+            .iter()
+            .filter(own)
+            .map(|t| parts.get(&(v, t.clone())).copied())
+            .collect();
+        let all = all.ok_or_else(|| (maker, Barrier("a tile has no part of it".into())))?;
+        let axes: Vec<(usize, usize)> = cuts.into_iter().flatten().collect();
+        let whole = b.concat(&all, &axes, maker);
+        b.edit.replaces.push((v, whole));
+    }
+    b.edit.removes = removable(graph, &group.nodes, &kept, &group.outputs);
+    for &(v, _) in &b.edit.replaces {
+        match graph.producer(v) {
+            Some(p) if !b.edit.removes.contains(&p) => {
+                return Err((p, Barrier("its other results are read, too".into())));
+            }
+            _ => {}
+        }
     }
     Ok(b.edit)
 }
 
-/// Nodes of the group, but for the shared ones, that nothing outside of it reads once `output` is
-/// defined anew.
+/// What is to be done, tile by tile; and the nodes that stay as they are because some tile needs
+/// all of their result.
+fn jobs<'l>(
+    graph: &Graph,
+    layout: &'l Layout,
+    order: &[Vec<usize>],
+) -> Result<(Vec<Job<'l>>, HashSet<NodeId>), (NodeId, Barrier)> {
+    let (mut jobs, mut kept) = (Vec::new(), HashSet::new());
+    for (i, tile) in order.iter().enumerate() {
+        for step in &layout.table.steps {
+            let fail = |b: Barrier| (step.node, b);
+            for made in &step.results {
+                let Some(need) = layout.need(made, tile).map_err(fail)? else { continue };
+                if need.iter().all(Option::is_none) {
+                    kept.insert(step.node);
+                    continue;
+                }
+                let fresh = match layout.fresh(made, tile).map_err(fail)? {
+                    None => None,
+                    Some(r) => {
+                        let ctx = Ctx::of(graph, step.node);
+                        let t = region::tile(&ctx, made.index, &r).map_err(fail)?;
+                        Some((r, t))
+                    }
+                };
+                jobs.push(Job { tile: i, node: step.node, made, need, fresh });
+            }
+        }
+    }
+    Ok((jobs, kept))
+}
+
+/// Nodes of the group, but for the shared ones, that nothing outside of it reads once the outputs
+/// are defined anew.
 pub(super) fn removable(
     graph: &Graph,
     nodes: &[NodeId],
     shared: &HashSet<NodeId>,
-    output: ValueId,
+    outputs: &[ValueId],
 ) -> Vec<NodeId> {
     let mut gone: HashSet<NodeId> = HashSet::new();
     for &id in nodes.iter().rev().filter(|id| !shared.contains(id)) {
         let free = graph.node(id).outputs.iter().flatten().all(|&v| {
             let value = graph.value(v);
-            v == output || (!value.is_output() && value.uses().all(|u| gone.contains(&u.node)))
+            outputs.contains(&v) || (!value.is_output() && value.uses().all(|u| gone.contains(&u.node)))
         });
         if free {
             gone.insert(id);
@@ -224,31 +195,29 @@ pub(super) fn removable(
 /// group reads them, and the distinct parts of each are together no larger than the whole.
 fn pieces(
     graph: &Graph,
-    nodes: &[NodeId],
-    shared: &HashSet<NodeId>,
-    parts: &[Needs],
+    jobs: &[Job<'_>],
+    group: &Group,
+    kept: &HashSet<NodeId>,
 ) -> HashSet<ValueId> {
-    let mut regions: HashMap<ValueId, Vec<&Region>> = HashMap::new();
-    let members: HashSet<NodeId> = nodes.iter().copied().filter(|n| !shared.contains(n)).collect();
-    for part in parts {
-        for &id in nodes.iter().filter(|n| !shared.contains(n)) {
-            let Some(tile) = part.tiles.get(&id) else { continue };
-            for (v, need) in operands(graph, id, tile) {
-                let (Some(v), Need::Region(r)) = (v, need) else { continue };
-                let all = regions.entry(v).or_default();
-                if matches!(graph.value(v).def, Def::Const(_)) && !all.contains(&r) {
-                    all.push(r);
-                }
+    let mut regions: HashMap<ValueId, HashSet<&Region>> = HashMap::new();
+    let members: HashSet<NodeId> =
+        group.nodes.iter().copied().filter(|n| !kept.contains(n)).collect();
+    for job in jobs {
+        let Some((_, tile)) = &job.fresh else { continue };
+        for (v, need) in operands(graph, job.node, tile) {
+            if let (Some(v), Need::Region(r)) = (v, need)
+                && matches!(graph.value(v).def, Def::Const(_))
+            {
+                regions.entry(v).or_default().insert(r);
             }
         }
     }
-    let fits = |v: &ValueId, all: &Vec<&Region>| {
+    let fits = |v: &ValueId, all: &HashSet<&Region>| {
         let value = graph.value(*v);
         let Some(dims) = value.ty.dims() else { return false };
         let size = |r: &Region| region::extents(r, dims).iter().flatten().product::<i64>();
         let whole: i64 = size(&vec![None; dims.len()]);
-        value.constant().is_some()
-            && value.uses().all(|u| members.contains(&u.node))
+        value.uses().all(|u| members.contains(&u.node))
             && !value.is_output()
             && all.iter().map(|r| size(r)).sum::<i64>() <= whole
     };
@@ -257,69 +226,160 @@ fn pieces(
 
 struct Build<'a> {
     graph: &'a Graph,
+    layout: &'a Layout,
+    made: HashMap<ValueId, &'a Made>,
     edit: Edit,
+    /// Regions of the group's values that exist by now.
+    have: HashMap<(ValueId, Region), Ref>,
     /// Slices of values from outside of the group, which parts share.
     slices: HashMap<(ValueId, Region), Ref>,
     pieces: HashSet<ValueId>,
-    base: &'a str,
+    /// Regions that a tile hands over.
+    handed: HashMap<(ValueId, Vec<usize>), Vec<Region>>,
     of: usize,
 }
 
 impl Build<'_> {
-    fn part(
+    /// Computes what a tile needs of a value; gives its part of the whole, if it hands in one.
+    fn run(
         &mut self,
-        index: usize,
-        nodes: &[NodeId],
-        shared: &HashSet<NodeId>,
-        part: &Needs,
-        output: ValueId,
-        region: &Region,
-    ) -> Result<Ref, Barrier> {
-        let mut made: HashMap<ValueId, (Ref, Region)> = HashMap::new();
-        for &id in nodes.iter().filter(|id| !shared.contains(id)) {
-            let Some(tile) = part.tiles.get(&id) else { continue };
-            let name = format!("{}/tile{index}of{}", self.graph.label(id), self.of);
-            let mut inputs = Vec::new();
-            for (v, need) in operands(self.graph, id, tile) {
-                inputs.push(match (v, need) {
-                    (_, Need::Nothing) => None,
-                    (_, Need::Instead(t)) => {
-                        Some(self.edit.constant(&format!("{name}/shape"), t.clone()))
-                    }
-                    (Some(v), Need::Zeros(_, extents)) => Some(self.zeros(&name, v, extents, id)?),
-                    (Some(v), Need::Region(r)) => Some(match made.get(&v) {
-                        Some((from, have)) => {
-                            let (from, have) = (*from, have.clone());
-                            self.crop(from, &have, r, &name, id)
-                        }
-                        None => self.outer(v, r, &name, id)?,
-                    }),
-                    (None, _) => None,
-                });
-            }
-            let node = self.graph.node(id);
-            let position = |v: &Option<ValueId>| v.is_some_and(|v| part.regions.contains_key(&v));
-            let Some(Some(v)) = node.outputs.iter().find(|v| position(v)) else { continue };
-            let identity = matches!(tile.op, graph_opt_ir::Op::Identity(_))
-                && !matches!(node.op, graph_opt_ir::Op::Identity(_));
-            let result = match inputs[..] {
-                [Some(x)] if identity => x,
-                _ => {
-                    let r = self.edit.node(name, tile.op.clone(), inputs, &[id]);
-                    if let (Ref::New(n, _), false) = (r, node.extra.is_empty()) {
-                        self.edit.nodes[n].extra = node.extra.clone();
-                    }
-                    r
+        job: &Job<'_>,
+        tile: &[usize],
+        own: Option<&Region>,
+    ) -> Result<Option<Ref>, Barrier> {
+        let v = job.made.value;
+        let name = format!("{}/tile{}of{}", self.graph.label(job.node), self.number(tile), self.of);
+        if !self.have.contains_key(&(v, job.need.clone())) {
+            let fresh = match &job.fresh {
+                None => None,
+                Some((region, t)) => {
+                    let x = self.compute(job, tile, t, &name)?;
+                    let x = self.crop(x, &t.computes, region, &format!("{name}/crop"), job.node);
+                    self.have.insert((v, region.clone()), x);
+                    Some(x)
                 }
             };
-            made.insert(*v, (result, tile.computes.clone()));
+            let whole = self.join(job, tile, fresh, &name)?;
+            self.have.insert((v, job.need.clone()), whole);
         }
-        let Some((result, have)) = made.get(&output).cloned() else {
-            return Err(Barrier("the group does not make its result".into()));
+        let whole = self.have[&(v, job.need.clone())];
+        let handed = self.handed.remove(&(v, tile.to_vec())).unwrap_or_default();
+        for (i, r) in handed.into_iter().enumerate() {
+            if !self.have.contains_key(&(v, r.clone())) {
+                let kept = self.crop(whole, &job.need, &r, &format!("{name}/keep{i}"), job.node);
+                self.have.insert((v, r), kept);
+            }
+        }
+        let Some(own) = own else { return Ok(None) };
+        if let Some(&r) = self.have.get(&(v, own.clone())) {
+            return Ok(Some(r));
+        }
+        // From what the tile computes itself, where that is enough.
+        let within = |outer: &Region| {
+            outer.iter().zip(own).all(|(o, i)| o.is_none_or(|o| i.is_some_and(|i| o.contains(i))))
         };
-        let last = nodes[nodes.len() - 1];
-        let name = format!("{}/tile{index}of{}", self.base, self.of);
-        Ok(self.crop(result, &have, region, &name, last))
+        let fresh = job.fresh.as_ref().map(|f| &f.0).filter(|r| within(r));
+        let fresh = fresh.and_then(|r| Some((*self.have.get(&(v, r.clone()))?, r)));
+        let (from, region) = fresh.unwrap_or((whole, &job.need));
+        Ok(Some(self.crop(from, region, own, &format!("{name}/part"), job.node)))
+    }
+
+    /// Number of a tile, row by row.
+    fn number(&self, tile: &[usize]) -> usize {
+        let axes = self.layout.grid.axes.iter().zip(tile);
+        axes.fold(0, |n, ((_, spans), i)| n * spans.len() + i)
+    }
+
+    fn compute(
+        &mut self,
+        job: &Job<'_>,
+        tile: &[usize],
+        t: &Tile,
+        name: &str,
+    ) -> Result<Ref, Barrier> {
+        let mut inputs = Vec::new();
+        for (v, need) in operands(self.graph, job.node, t) {
+            inputs.push(match (v, need) {
+                (_, Need::Nothing) | (None, Need::Region(_) | Need::Zeros(..)) => None,
+                (_, Need::Instead(t)) => {
+                    Some(self.edit.constant(&format!("{name}/shape"), t.clone()))
+                }
+                (Some(v), Need::Zeros(_, extents)) => Some(self.zeros(name, v, extents, job.node)?),
+                (Some(v), Need::Region(r)) => Some(match self.made.get(&v) {
+                    Some(made) => self.inner(made, tile, r, name, job.node)?,
+                    None => self.outer(v, r, name, job.node)?,
+                }),
+            });
+        }
+        let node = self.graph.node(job.node);
+        let identity = matches!(t.op, Op::Identity(_)) && !matches!(node.op, Op::Identity(_));
+        if let ([Some(x)], true) = (&inputs[..], identity) {
+            return Ok(*x);
+        }
+        let r = self.edit.node(name, t.op.clone(), inputs, &[job.node]);
+        if let (Ref::New(n, _), false) = (r, node.extra.is_empty()) {
+            self.edit.nodes[n].extra = node.extra.clone();
+        }
+        Ok(r)
+    }
+
+    /// A region of a value that the group makes.
+    fn inner(
+        &mut self,
+        made: &Made,
+        tile: &[usize],
+        r: &Region,
+        name: &str,
+        like: NodeId,
+    ) -> Result<Ref, Barrier> {
+        let v = made.value;
+        let need = self.layout.need(made, tile)?.unwrap_or_default();
+        let from = match need.iter().all(Option::is_none) {
+            true => Some(Ref::Value(v)),
+            false => self.have.get(&(v, need.clone())).copied(),
+        };
+        let Some(from) = from else {
+            return Err(Barrier(format!("{} is not there yet", self.graph.value(v).name)));
+        };
+        Ok(self.crop(from, &need, r, &format!("{name}/crop"), like))
+    }
+
+    /// What a tile takes over joined to what it computes.
+    fn join(
+        &mut self,
+        job: &Job<'_>,
+        tile: &[usize],
+        fresh: Option<Ref>,
+        name: &str,
+    ) -> Result<Ref, Barrier> {
+        let strips = self.layout.strips(job.made, tile)?;
+        let mut whole = fresh;
+        for level in 0..tile.len() {
+            let mut parts: Vec<(bool, Ref)> = Vec::new();
+            let mut axis = 0;
+            for s in strips.iter().filter(|s| s.level == level) {
+                let kept = self.have.get(&(job.made.value, s.region.clone())).copied();
+                let kept = kept.ok_or_else(|| Barrier("a neighbour hands over nothing".into()))?;
+                parts.push((s.after, kept));
+                axis = s.axis;
+            }
+            if parts.is_empty() {
+                continue;
+            }
+            let at = parts.iter().take_while(|p| !p.0).count();
+            if let Some(w) = whole {
+                parts.insert(at, (false, w));
+            }
+            whole = Some(match parts[..] {
+                [(_, one)] => one,
+                _ => {
+                    let op = op::Concat { axis: axis as i64 };
+                    let inputs = parts.iter().map(|p| Some(p.1)).collect();
+                    self.edit.node(format!("{name}/join{level}"), op, inputs, &[job.node])
+                }
+            });
+        }
+        whole.ok_or_else(|| Barrier("a tile takes over nothing and computes nothing".into()))
     }
 
     /// `want` of a tensor that holds the region `have`.
@@ -333,7 +393,7 @@ impl Build<'_> {
                 cuts.push((axis, Span::new(w.lo - start, w.hi - start)));
             }
         }
-        slice(&mut self.edit, self.graph, from, &cuts, &format!("{name}/crop"), like)
+        slice(&mut self.edit, self.graph, from, &cuts, name, like)
     }
 
     /// A region of a value from outside of the group.
@@ -397,106 +457,26 @@ impl Build<'_> {
     }
 
     /// Joins parts that stand row by row, the last axis first.
-    fn concat(&mut self, parts: &[Ref], axes: &[(usize, Vec<Span>)], like: NodeId) -> Ref {
+    fn concat(&mut self, parts: &[Ref], axes: &[(usize, usize)], like: NodeId) -> Ref {
+        let base = self.graph.label(like).to_owned();
         let mut parts = parts.to_vec();
-        for (depth, (axis, spans)) in axes.iter().enumerate().rev() {
-            let rows = parts.len() / spans.len();
+        for (depth, &(axis, count)) in axes.iter().enumerate().rev() {
+            let rows = parts.len() / count;
             parts = (0..rows)
                 .map(|r| {
-                    let row = &parts[r * spans.len()..(r + 1) * spans.len()];
+                    let row = &parts[r * count..(r + 1) * count];
                     if let [one] = row {
                         return *one;
                     }
                     let name = match (depth, axes.len()) {
-                        (0, _) => format!("{}/concat", self.base),
-                        _ => format!("{}/concat{r}of{rows}", self.base),
+                        (0, _) => format!("{base}/concat"),
+                        _ => format!("{base}/concat{r}of{rows}"),
                     };
-                    let op = op::Concat { axis: *axis as i64 };
+                    let op = op::Concat { axis: axis as i64 };
                     self.edit.node(name, op, row.iter().map(|&r| Some(r)).collect(), &[like])
                 })
                 .collect();
         }
         parts[0]
-    }
-}
-
-/// A `Slice` in the form of the graph's opset; the operand itself where nothing is cut.
-pub fn slice(
-    edit: &mut Edit,
-    graph: &Graph,
-    x: Ref,
-    cuts: &[(usize, Span)],
-    name: &str,
-    like: NodeId,
-) -> Ref {
-    if cuts.is_empty() {
-        return x;
-    }
-    let axes: Vec<i64> = cuts.iter().map(|c| c.0 as i64).collect();
-    let starts: Vec<i64> = cuts.iter().map(|c| c.1.lo).collect();
-    let ends: Vec<i64> = cuts.iter().map(|c| c.1.hi).collect();
-    if graph.opset() < 10 {
-        let op = op::Slice { starts: Some(starts), ends: Some(ends), axes: Some(axes) };
-        return edit.node(name, op, vec![Some(x)], &[like]);
-    }
-    let mut inputs = vec![Some(x)];
-    for (what, v) in [("starts", starts), ("ends", ends), ("axes", axes)] {
-        inputs.push(Some(edit.constant(&format!("{name}/{what}"), Tensor::i64s(&v))));
-    }
-    edit.node(name, op::Slice { starts: None, ends: None, axes: None }, inputs, &[like])
-}
-
-/// The elements of a constant within these spans.
-///
-/// # Errors
-/// If its elements cannot be had or are no whole bytes.
-pub fn slice_tensor(t: &Tensor, cuts: &[(usize, Span)]) -> Result<Tensor, String> {
-    let bits = t.dtype().bits();
-    if !bits.is_multiple_of(8) || bits == 0 {
-        return Err(format!("a constant of {} cannot be cut", t.dtype()));
-    }
-    let (size, dims) = (bits / 8, t.dims());
-    let src = t.bytes().map_err(|e| e.to_string())?;
-    let mut out_dims = dims.to_vec();
-    let mut starts = vec![0u64; dims.len()];
-    for (a, s) in cuts {
-        if !Span::whole(dims[*a] as i64).contains(*s) {
-            return Err(format!("{s} lies outside of axis {a}"));
-        }
-        starts[*a] = s.lo as u64;
-        out_dims[*a] = s.len() as u64;
-    }
-    // Runs of whole inner axes are copied at once.
-    let inner = (0..dims.len()).rev().take_while(|&a| out_dims[a] == dims[a]).count();
-    let split = dims.len().saturating_sub(inner + 1);
-    let stride: u64 = dims[split + 1..].iter().product();
-    let run = (out_dims[split] * stride) as usize * size;
-    let mut out = Vec::with_capacity(out_dims.iter().product::<u64>() as usize * size);
-    let rows: u64 = out_dims[..split].iter().product();
-    for row in 0..rows {
-        let (mut rest, mut at) = (row, 0u64);
-        let mut scale: u64 = dims[split..].iter().product();
-        for a in (0..split).rev() {
-            at += (rest % out_dims[a] + starts[a]) * scale;
-            rest /= out_dims[a];
-            scale *= dims[a];
-        }
-        let from = (at + starts[split] * stride) as usize * size;
-        out.extend_from_slice(&src[from..from + run]);
-    }
-    Tensor::from_bytes(t.dtype(), out_dims, out).map_err(|e| e.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tensors_are_cut_along_any_axes() {
-        let t = Tensor::i64s(&(0..24).collect::<Vec<_>>()).reshaped(vec![2, 3, 4]).unwrap();
-        let cut = |c: &[(usize, Span)]| slice_tensor(&t, c).unwrap().to_i64s().unwrap();
-        assert_eq!(cut(&[(0, Span::new(1, 2))]), (12..24).collect::<Vec<_>>());
-        assert_eq!(cut(&[(1, Span::new(1, 2))]), [4, 5, 6, 7, 16, 17, 18, 19]);
-        assert_eq!(cut(&[(0, Span::new(0, 1)), (2, Span::new(3, 4))]), [3, 7, 11]);
     }
 }

@@ -3,6 +3,16 @@
 //! [`build`] is the only code that writes tiles; the passes decide which nodes, and where to cut.
 
 pub mod build;
+pub mod fuse_tiles;
+mod group;
+mod layout;
+mod model;
 pub mod parts;
+pub mod planner;
+pub(crate) mod slices;
+mod spans;
 pub mod tile_conv;
 pub mod untile;
+
+pub use group::Group;
+pub use layout::{Grid, Reuse};

@@ -43,6 +43,41 @@ fn spans(sizes: &[i64], unit: i64) -> Vec<Span> {
         .collect()
 }
 
+/// `n` elements in `parts` parts of `n / parts` rounded up, but for a shorter last one.
+///
+/// # Errors
+/// If nothing would be left for the last part.
+pub fn ceil(n: i64, parts: i64) -> Result<Vec<Span>, String> {
+    let size = (n + parts - 1) / parts;
+    if n <= size * (parts - 1) {
+        return Err(format!("{n} elements make no {parts} parts of {size}"));
+    }
+    Ok((0..parts).map(|i| Span::new(i * size, n.min((i + 1) * size))).collect())
+}
+
+/// `n` elements in parts that are to each other as the weights are, as nearly as whole numbers
+/// allow; each has at least one.
+///
+/// # Errors
+/// If there are more parts than elements.
+pub fn weighted(n: i64, weights: &[i64]) -> Result<Vec<Span>, String> {
+    let total: i128 = weights.iter().map(|&w| i128::from(w)).sum();
+    let parts = weights.len() as i64;
+    if parts > n {
+        return Err(format!("{n} elements make no {parts} parts"));
+    }
+    let (mut at, mut sum) = (0, 0i128);
+    let mut all = Vec::new();
+    for (i, &w) in weights.iter().enumerate() {
+        sum += i128::from(w);
+        let ideal = ((2 * i128::from(n) * sum + total) / (2 * total)) as i64;
+        let end = ideal.clamp(at + 1, n - (parts - 1 - i as i64));
+        all.push(Span::new(at, end));
+        at = end;
+    }
+    Ok(all)
+}
+
 /// Parts of these sizes.
 ///
 /// # Errors
@@ -70,6 +105,15 @@ mod tests {
         assert_eq!(sizes(&even(6, 4, 3, true).unwrap()), [2, 1, 2, 1]);
         assert!(even(3, 4, 1, false).is_err());
         assert!(even(6, 4, 3, false).is_err());
+    }
+
+    #[test]
+    fn the_last_part_may_be_shorter_and_weights_may_differ() {
+        assert_eq!(sizes(&ceil(38, 5).unwrap()), [8, 8, 8, 8, 6]);
+        assert!(ceil(6, 5).is_err());
+        assert_eq!(sizes(&weighted(10, &[1, 3]).unwrap()), [3, 7]);
+        assert_eq!(sizes(&weighted(3, &[100, 1, 1]).unwrap()), [1, 1, 1]);
+        assert!(weighted(1, &[1, 1]).is_err());
     }
 
     #[test]

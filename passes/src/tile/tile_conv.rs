@@ -26,8 +26,7 @@ use graph_opt_ir::region::{self, Barrier, Need, Relation};
 use graph_opt_ir::rule::Ctx;
 use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, Span, ValueId, op};
 
-use super::build::{self, Grid};
-use super::parts;
+use super::{Grid, Group, Reuse, build, parts, slices};
 use crate::options::{OptionError, OptionInfo, Options};
 use crate::pass::{Cx, Exactness, Outcome, Pass, PassInfo};
 
@@ -219,7 +218,7 @@ impl TileConv {
         if self.axes == [Axis::ChannelsIn] {
             return contraction(graph, id, &self.how, &origin);
         }
-        let (nodes, output) = unit(graph, id);
+        let group = unit(graph, id);
         let value = graph.node(id).outputs.first().copied().flatten();
         let Some(ty) = value.map(|v| &graph.value(v).ty) else {
             return Err(blocked("its first result is not used"));
@@ -286,12 +285,14 @@ impl TileConv {
         if grid.len() == 1 {
             return Err((Outcome::NoEffect, "one part is the whole".into()));
         }
-        let edit = match build::tile_group(graph, &nodes, output, &grid, &origin) {
+        let edit = match build::tile_group(graph, &group, &grid, Reuse::Recompute, &origin) {
             Ok(e) => e,
             // Without its quantization the node may still be cut.
-            Err(_) if nodes.len() > 1 => {
+            Err(_) if group.nodes.len() > 1 => {
                 let v = value.ok_or_else(|| blocked("its first result is not used"))?;
-                build::tile_group(graph, &[id], v, &grid, &origin).map_err(|(_, b)| blocked(b))?
+                let group = Group { nodes: vec![id], outputs: vec![v] };
+                build::tile_group(graph, &group, &grid, Reuse::Recompute, &origin)
+                    .map_err(|(_, b)| blocked(b))?
             }
             Err((_, b)) => return Err(blocked(b)),
         };
@@ -351,7 +352,7 @@ fn index(op: &Op, axis: Axis, rank: usize) -> Result<usize, String> {
 
 /// The nodes that are cut together with this one: a quantized convolution is one unit of
 /// DequantizeLinear, Conv and QuantizeLinear, whose parts belong together.
-fn unit(graph: &Graph, id: NodeId) -> (Vec<NodeId>, ValueId) {
+fn unit(graph: &Graph, id: NodeId) -> Group {
     let node = graph.node(id);
     let mut nodes = vec![id];
     let mut output = node.outputs.iter().flatten().next().copied().unwrap_or(ValueId::new(0));
@@ -377,7 +378,7 @@ fn unit(graph: &Graph, id: NodeId) -> (Vec<NodeId>, ValueId) {
     }
     nodes.sort_by_key(|&n| graph.position(n));
     nodes.dedup();
-    (nodes, output)
+    Group { nodes, outputs: vec![output] }
 }
 
 /// The node as a sum of parts over the axis that it contracts.
@@ -439,12 +440,12 @@ fn contraction(graph: &Graph, id: NodeId, how: &How, origin: &str) -> Result<(Ed
             let own = graph.value(v).uses().len() == 1 && !graph.value(v).is_output();
             inputs.push(Some(match graph.value(v).constant() {
                 Some(t) if own => {
-                    let piece = build::slice_tensor(t, &[(axis, *s)]).map_err(blocked)?;
+                    let piece = slices::slice_tensor(t, &[(axis, *s)]).map_err(blocked)?;
                     let label = format!("{}/tile{i}of{}", graph.value(v).name, spans.len());
                     edit.consts.push((label, piece.into()));
                     Ref::Const(edit.consts.len() - 1)
                 }
-                _ => build::slice(
+                _ => slices::slice(
                     &mut edit,
                     graph,
                     Ref::Value(v),

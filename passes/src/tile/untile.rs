@@ -32,7 +32,7 @@ use graph_opt_ir::{
     Builder, Edit, EditError, Editor, Graph, NodeId, Ref, Span, Tensor, ValueId, spec,
 };
 
-use super::build::{self, Grid};
+use super::{Grid, Group, Reuse, build, slices};
 use crate::options::{OptionError, Options};
 use crate::pass::{Cx, Exactness, Outcome, Pass, PassInfo};
 
@@ -350,8 +350,8 @@ impl Guess<'_> {
         if builder.value(result).ty.extents() != self.graph.value(output).ty.extents() {
             return None;
         }
-        let nodes: Vec<NodeId> = builder.schedule().collect();
-        let edit = build::tile_group(&builder, &nodes, result, grid, "untile").ok()?;
+        let group = Group { nodes: builder.schedule().collect(), outputs: vec![result] };
+        let edit = build::tile_group(&builder, &group, grid, Reuse::Recompute, "untile").ok()?;
         Editor::new(&mut builder).apply(&edit).ok()?;
         let mut compare = Compare {
             actual: self.graph,
@@ -398,7 +398,7 @@ impl Guess<'_> {
         // Tiles that nothing else reads go.
         let mut nodes: Vec<NodeId> = self.seen.iter().copied().collect();
         nodes.sort_by_key(|&n| graph.position(n));
-        edit.removes = build::removable(graph, &nodes, &HashSet::new(), output);
+        edit.removes = build::removable(graph, &nodes, &HashSet::new(), &[output]);
         Some(edit)
     }
 }
@@ -447,7 +447,7 @@ impl Compare<'_> {
                 t.filter(|t| t.step == 1).map(|t| (i, Span::new(t.start, t.start + t.count)))
             })
             .collect::<Option<_>>()?;
-        build::slice_tensor(&source, &cuts).ok()
+        slices::slice_tensor(&source, &cuts).ok()
     }
 
     fn same_nodes(&mut self, a: ValueId, t: ValueId) -> bool {

@@ -1,0 +1,202 @@
+//! A stretch of the graph that runs tile by tile, and what its nodes need of each other.
+
+use std::collections::{HashMap, HashSet};
+
+use graph_opt_ir::op::Class;
+use graph_opt_ir::region::{self, Barrier, Region, Relation};
+use graph_opt_ir::rule::Ctx;
+use graph_opt_ir::{Graph, NodeId, ValueId};
+
+/// Nodes that run together, and the values that are wanted of them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Group {
+    /// In the order of the schedule.
+    pub nodes: Vec<NodeId>,
+    /// Values that the group's tiles are put together to; the last one is what a grid divides.
+    /// What else is read of the group's nodes keeps those nodes as they are.
+    pub outputs: Vec<ValueId>,
+}
+
+impl Group {
+    /// All of these nodes, with whatever is read of them from outside.
+    pub fn of(graph: &Graph, mut nodes: Vec<NodeId>) -> Self {
+        nodes.sort_by_key(|&n| graph.position(n));
+        nodes.dedup();
+        let inside: HashSet<NodeId> = nodes.iter().copied().collect();
+        let outputs = nodes
+            .iter()
+            .flat_map(|&n| graph.node(n).outputs.iter().flatten().copied())
+            .filter(|&v| {
+                let v = graph.value(v);
+                v.is_output() || v.uses().any(|u| !inside.contains(&u.node))
+            })
+            .collect();
+        Self { nodes, outputs }
+    }
+
+    /// The nodes on the ways from one node (or from the start) to another, both included.
+    ///
+    /// # Errors
+    /// If there is no such way.
+    pub fn between(graph: &Graph, from: Option<NodeId>, to: NodeId) -> Result<Self, String> {
+        let first = from.map_or(0, |n| graph.position(n));
+        let last = graph.position(to);
+        let between = |n: &NodeId| (first..=last).contains(&graph.position(*n));
+        let stretch: Vec<NodeId> = graph.schedule().filter(between).collect();
+        let mut reached: HashSet<NodeId> = from.into_iter().collect();
+        for &n in &stretch {
+            let node = graph.node(n);
+            let mut reads = node.inputs.iter().flatten().chain(&node.captures);
+            if from.is_none()
+                || reads.any(|&v| graph.producer(v).is_some_and(|p| reached.contains(&p)))
+            {
+                reached.insert(n);
+            }
+        }
+        if !reached.contains(&to) {
+            let (a, b) = (from.map_or("", |n| graph.label(n)), graph.label(to));
+            return Err(format!("no value of {a:?} reaches {b:?}"));
+        }
+        let mut inside = HashSet::from([to]);
+        for &n in stretch.iter().rev() {
+            let mut outputs = graph.node(n).outputs.iter().flatten();
+            let leads = outputs.any(|&v| graph.value(v).uses().any(|u| inside.contains(&u.node)));
+            if reached.contains(&n) && leads && graph.node(n).op.class() != Class::Source {
+                inside.insert(n);
+            }
+        }
+        Ok(Self::of(graph, inside.into_iter().collect()))
+    }
+
+    /// Values from outside, constants left out, in the order of their first use.
+    pub fn inputs(&self, graph: &Graph) -> Vec<ValueId> {
+        let inside: HashSet<NodeId> = self.nodes.iter().copied().collect();
+        let mut seen = HashSet::new();
+        self.nodes
+            .iter()
+            .flat_map(|&n| graph.node(n).inputs.iter().flatten().chain(&graph.node(n).captures))
+            .copied()
+            .filter(|&v| graph.constant(v).is_none())
+            .filter(|&v| graph.producer(v).is_none_or(|p| !inside.contains(&p)))
+            .filter(|&v| seen.insert(v))
+            .collect()
+    }
+}
+
+/// What a result of a node needs of one operand.
+#[derive(Clone, Debug)]
+pub(super) struct Reads {
+    /// Number of the operand among the results of the table.
+    pub id: usize,
+    pub value: ValueId,
+    pub axes: Vec<Relation>,
+    pub extents: Vec<Option<i64>>,
+}
+
+impl Reads {
+    /// What a region of the result needs of the operand; see [`Relation::need`].
+    pub fn need(&self, region: &Region) -> Result<Region, Barrier> {
+        self.axes.iter().zip(&self.extents).map(|(r, &n)| r.need(region, n)).collect()
+    }
+}
+
+/// A node of a group: its results that anybody reads, with what each of them needs.
+#[derive(Clone, Debug)]
+pub(super) struct Step {
+    pub node: NodeId,
+    pub results: Vec<Made>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Made {
+    /// Its number among all results of the table.
+    pub id: usize,
+    /// Which result of the node.
+    pub index: usize,
+    pub value: ValueId,
+    pub extents: Vec<Option<i64>>,
+    /// Operands that the group makes; or why there is no rule.
+    pub reads: Result<Vec<Reads>, Barrier>,
+    /// Axes that cannot be cut.
+    pub barriers: Vec<(usize, String)>,
+}
+
+/// The relations of a group's nodes, looked up once for all grids.
+#[derive(Clone, Debug)]
+pub(super) struct Table {
+    pub steps: Vec<Step>,
+    /// Number of results.
+    pub count: usize,
+}
+
+fn extents(graph: &Graph, v: ValueId) -> Option<Vec<Option<i64>>> {
+    let dims = graph.value(v).ty.dims()?;
+    Some(region::extents(&vec![None; dims.len()], dims))
+}
+
+impl Table {
+    pub fn new(graph: &Graph, nodes: &[NodeId]) -> Self {
+        let mut ids = HashMap::new();
+        let mut steps = Vec::with_capacity(nodes.len());
+        for &node in nodes {
+            let results = results(graph, node, &mut ids);
+            steps.push(Step { node, results });
+        }
+        Self { steps, count: ids.len() }
+    }
+
+    /// All results.
+    pub fn made(&self) -> impl Iterator<Item = &Made> {
+        self.steps.iter().flat_map(|s| &s.results)
+    }
+
+    /// The table of some of the nodes: what comes from the others comes from outside.
+    pub fn range(&self, range: std::ops::Range<usize>) -> Self {
+        let mut steps = self.steps[range].to_vec();
+        let ids = steps.iter().flat_map(|s| &s.results).map(|m| m.id);
+        let (base, count) = (ids.clone().min().unwrap_or(0), ids.count());
+        for m in steps.iter_mut().flat_map(|s| &mut s.results) {
+            m.id -= base;
+            if let Ok(reads) = &mut m.reads {
+                reads.retain(|r| r.id >= base);
+                reads.iter_mut().for_each(|r| r.id -= base);
+            }
+        }
+        Self { steps, count }
+    }
+}
+
+/// The results of a node; `ids` numbers all results so far.
+fn results(graph: &Graph, id: NodeId, ids: &mut HashMap<ValueId, usize>) -> Vec<Made> {
+    let node = graph.node(id);
+    let ctx = Ctx::of(graph, id);
+    let mut all = Vec::new();
+    for (index, v) in node.outputs.iter().enumerate() {
+        let Some(value) = *v else { continue };
+        let read = graph.value(value).is_output() || graph.value(value).uses().len() > 0;
+        // The first result stands for the node also if nobody reads it.
+        if !read && (index > 0 || node.outputs.len() > 1) {
+            continue;
+        }
+        let (reads, barriers) = match region::relations(&ctx, index) {
+            Err(b) => (Err(b), Vec::new()),
+            Ok(rel) => {
+                let operands = node.inputs.iter().zip(&rel.operands);
+                let reads = operands
+                    .filter_map(|(v, axes)| {
+                        let value = (*v)?;
+                        let &id = ids.get(&value)?;
+                        let extents = extents(graph, value)?;
+                        Some(Reads { id, value, axes: axes.clone(), extents })
+                    })
+                    .collect();
+                (Ok(reads), rel.barriers)
+            }
+        };
+        let extents = extents(graph, value).unwrap_or_default();
+        let id = ids.len() + all.len();
+        all.push(Made { id, index, value, extents, reads, barriers });
+    }
+    ids.extend(all.iter().map(|m| (m.value, m.id)));
+    all
+}

@@ -1,0 +1,426 @@
+//! Which stretches of a graph to run in tiles, on which grids, and what to keep of overlaps.
+//!
+//! Dynamic programming over cut points of the schedule, places where few values are live: from one
+//! cut point to a later one the nodes run as they are, or as one group on one of many grids, each
+//! with its peak of live bytes and its multiply-accumulates. A plan's peak is the largest of its
+//! parts', its work is their sum; of all plans to a cut point only those are kept that no other
+//! one beats in both (the Pareto front).
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use graph_opt_ir::region::Barrier;
+use graph_opt_ir::{EditError, Editor, Graph, NodeId};
+
+use super::layout::{Layout, Spread};
+use super::model::{Candidate, Net};
+use super::{Grid, Group, Reuse, build, parts};
+use crate::analysis::{cost, peak};
+use crate::pass::{Cx, Outcome};
+
+/// What a plan is for.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Goal {
+    /// The least extra work with a peak of at most this many bytes.
+    Memory(u64),
+    /// The smallest peak with at most this share of extra multiply-accumulates.
+    ExtraMacs(f64),
+}
+
+/// What the search considers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Most tiles of a group.
+    pub tiles: usize,
+    /// What may happen to overlaps.
+    pub reuse: Vec<Reuse>,
+    /// Most cut points that a group spans.
+    pub reach: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let reuse = vec![Reuse::Recompute, Reuse::Rows, Reuse::All, Reuse::Checkerboard];
+        Self { tiles: 64, reuse, reach: 40 }
+    }
+}
+
+/// A group of a plan.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Fused {
+    /// What runs in tiles.
+    pub group: Group,
+    /// How its last output is divided.
+    pub grid: Grid,
+    /// What happens to overlaps.
+    pub reuse: Reuse,
+}
+
+/// A plan: the groups that run in tiles, in order.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Plan {
+    /// Most bytes of activations that are live at once, as the planner's model has it.
+    pub peak: u64,
+    /// Multiply-accumulates.
+    pub macs: u64,
+    /// Its groups.
+    pub groups: Vec<Fused>,
+}
+
+/// Plans of a graph that no other one beats in both peak and work, the largest peak first; and
+/// the nodes that no group can run over, with the reason.
+#[derive(Clone, Debug)]
+pub struct Front {
+    /// The plans.
+    pub plans: Vec<Plan>,
+    /// Barriers.
+    pub barriers: Vec<(NodeId, String)>,
+}
+
+/// A way to a cut point.
+#[derive(Clone, Debug)]
+struct Way {
+    peak: u64,
+    macs: u64,
+    tiles: usize,
+    /// Cut point and way that it continues, and the group between, if the nodes are tiled.
+    from: Option<(usize, usize)>,
+    group: Option<(Range<usize>, Grid, Reuse)>,
+}
+
+/// The plans of a graph.
+///
+/// # Errors
+/// If the size of a value is unknown; with its name.
+pub fn front(graph: &Graph, limits: &Limits) -> Result<Front, String> {
+    let net = Net::new(graph)?;
+    let cuts = cut_points(&net);
+    let mut barriers: Vec<(NodeId, String)> = Vec::new();
+    let start = Way { peak: 0, macs: 0, tiles: 0, from: None, group: None };
+    let mut ways: Vec<Vec<Way>> = vec![vec![start]];
+    for k in 1..cuts.len() {
+        let mut here = Vec::new();
+        let range = cuts[k - 1]..cuts[k];
+        let peak = net.live[range.clone()].iter().copied().max().unwrap_or(0);
+        let macs: u64 = net.macs[range].iter().sum();
+        extend(&mut here, &ways[k - 1], k - 1, (peak, macs, 0), None);
+        for from in (k.saturating_sub(limits.reach)..k).rev() {
+            let range = cuts[from]..cuts[k];
+            let candidate = Candidate::new(&net, range.clone());
+            match grids(graph, &candidate, limits) {
+                Ok(all) => {
+                    for (cost, grid, reuse) in all {
+                        let group = Some((range.clone(), grid, reuse));
+                        let tiles = group.as_ref().map_or(0, |g| g.1.len());
+                        extend(&mut here, &ways[from], from, (cost.0, cost.1, tiles), group);
+                    }
+                }
+                Err(None) => {}
+                Err(Some((node, why))) => {
+                    if !barriers.iter().any(|b| b.0 == node) {
+                        barriers.push((node, why.0));
+                    }
+                    break;
+                }
+            }
+        }
+        ways.push(pareto(here));
+    }
+    let last = ways.len() - 1;
+    let plans = (0..ways[last].len()).map(|i| plan(&net, &ways, last, i)).collect();
+    Ok(Front { plans, barriers })
+}
+
+/// Where groups may begin and end: not before a node that works in place, and not where more
+/// values are live than at the next such places.
+fn cut_points(net: &Net) -> Vec<usize> {
+    let n = net.nodes.len();
+    let coarse: Vec<usize> = (0..=n).filter(|&p| p == 0 || p == n || !net.in_place[p]).collect();
+    let live: Vec<usize> = coarse.iter().map(|&p| net.crossing(p)).collect();
+    let good = |i: usize| {
+        i == 0
+            || i + 1 == coarse.len()
+            || live[i] <= 1
+            || live[i] <= live[i - 1] && live[i] <= live[i + 1]
+    };
+    (0..coarse.len()).filter(|&i| good(i)).map(|i| coarse[i]).collect()
+}
+
+fn extend(
+    here: &mut Vec<Way>,
+    ways: &[Way],
+    from: usize,
+    (peak, macs, tiles): (u64, u64, usize),
+    group: Option<(Range<usize>, Grid, Reuse)>,
+) {
+    for (i, w) in ways.iter().enumerate() {
+        let (peak, macs) = (peak.max(w.peak), macs + w.macs);
+        let tiles = tiles + w.tiles;
+        let beaten = |o: &Way| o.peak <= peak && (o.macs, o.tiles) <= (macs, tiles);
+        if !here.iter().any(beaten) {
+            let group = group.clone();
+            here.push(Way { peak, macs, tiles, from: Some((from, i)), group });
+        }
+    }
+}
+
+/// Only those that no other one beats; the largest peak first.
+fn pareto(mut ways: Vec<Way>) -> Vec<Way> {
+    ways.sort_by_key(|w| (w.macs, w.peak, w.tiles));
+    let mut kept: Vec<Way> = Vec::new();
+    for w in ways {
+        if kept.last().is_none_or(|k| w.peak < k.peak) {
+            kept.push(w);
+        }
+    }
+    kept
+}
+
+fn plan(net: &Net, ways: &[Vec<Way>], point: usize, index: usize) -> Plan {
+    let end = &ways[point][index];
+    let (peak, macs) = (end.peak, end.macs);
+    let mut groups = Vec::new();
+    let mut at = Some((point, index));
+    while let Some((p, i)) = at {
+        let way = &ways[p][i];
+        if let Some((range, grid, reuse)) = &way.group {
+            let group =
+                Group { nodes: net.nodes[range.clone()].to_vec(), outputs: net.outputs(range) };
+            groups.push(Fused { group, grid: grid.clone(), reuse: *reuse });
+        }
+        at = way.from;
+    }
+    groups.reverse();
+    Plan { peak, macs, groups }
+}
+
+/// Numbers of parts along an axis that are tried.
+const PARTS: [i64; 14] = [2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 28, 40, 64];
+
+type Grids = Vec<((u64, u64), Grid, Reuse)>;
+
+/// The grids of a group that are worth it, with their peaks and work.
+///
+/// # Errors
+/// With the node and the reason, if the group can be divided along no axis; without, if its
+/// result is none that is divided.
+fn grids(
+    graph: &Graph,
+    c: &Candidate<'_>,
+    limits: &Limits,
+) -> Result<Grids, Option<(NodeId, Barrier)>> {
+    let Some(&last) = c.outputs.last() else { return Err(None) };
+    let Some(extents) = graph.value(last).ty.extents() else { return Err(None) };
+    let rank = extents.len();
+    // Rows and columns of images, rows of matrices, the batch.
+    let axes: Vec<usize> = match rank {
+        0 | 1 => return Err(None),
+        2 => vec![0],
+        3 => vec![1],
+        _ => vec![rank - 2, rank - 1],
+    };
+    let mut found: Grids = Vec::new();
+    let mut barrier = None;
+    let mut spread = |axis: usize, count: i64, level: usize, reuse: Reuse| -> Option<(Spread, Grid)> {
+        let spans = parts::even(extents[axis] as i64, count, 1, false).ok()?;
+        match Spread::new(&c.table, &c.outputs, (axis, &spans), level, reuse) {
+            Ok(s) => Some((s, Grid { axes: vec![(axis, spans)] })),
+            Err(b) => {
+                barrier.get_or_insert(b);
+                None
+            }
+        }
+    };
+    let counts = |axis: usize| {
+        let n = extents[axis] as i64;
+        let most = limits.tiles as i64;
+        PARTS.into_iter().filter(move |&p| p <= n && p <= most)
+    };
+    if axes.iter().all(|&a| counts(a).next().is_none()) {
+        return Err(None);
+    }
+    for &reuse in &limits.reuse {
+        let mut sides: Vec<Vec<(Spread, Grid)>> = Vec::new();
+        for (level, &axis) in axes.iter().enumerate() {
+            sides.push(counts(axis).filter_map(|n| spread(axis, n, level, reuse)).collect());
+        }
+        let mut add = |axes: &[&(Spread, Grid)]| {
+            let grid = Grid { axes: axes.iter().flat_map(|a| a.1.axes.clone()).collect() };
+            if grid.len() > limits.tiles {
+                return;
+            }
+            let spreads = axes.iter().map(|a| a.0.clone()).collect();
+            let layout = Layout::new(Arc::clone(&c.table), grid, spreads);
+            if let Some(cost) = c.cost(&layout) {
+                let beaten =
+                    |f: &((u64, u64), Grid, Reuse)| f.0.0 <= cost.peak && f.0.1 <= cost.macs;
+                if !found.iter().any(beaten) {
+                    found.retain(|f| f.0.0 < cost.peak || f.0.1 < cost.macs);
+                    found.push(((cost.peak, cost.macs), layout.grid, reuse));
+                }
+            }
+        };
+        if reuse != Reuse::Checkerboard {
+            for side in sides.iter().take(1).flatten() {
+                add(&[side]);
+            }
+        }
+        if let [rows, columns] = &sides[..] {
+            for r in rows {
+                for w in columns {
+                    add(&[r, w]);
+                }
+            }
+        }
+    }
+    match (found.is_empty(), barrier) {
+        (true, Some(b)) => Err(Some(b)),
+        _ => Ok(found),
+    }
+}
+
+/// The edits of a plan applied to a copy of the graph.
+///
+/// # Errors
+/// With the node and the reason, if a group cannot be built.
+pub fn realise(graph: &Graph, plan: &Plan) -> Result<Graph, String> {
+    let mut copy = graph.clone();
+    for f in &plan.groups {
+        let edit = build::tile_group(&copy, &f.group, &f.grid, f.reuse, &origin(&copy, f));
+        let edit = edit.map_err(|(n, b)| format!("{}: {b}", copy.label(n)))?;
+        Editor::new(&mut copy).apply(&edit).map_err(|e| e.to_string())?;
+    }
+    Ok(copy)
+}
+
+fn origin(graph: &Graph, f: &Fused) -> String {
+    let label = f.group.nodes.last().map_or("", |&n| graph.label(n));
+    format!("fuse-tiles {label}")
+}
+
+/// Plans, builds, measures the rewritten graph, and applies what fits.
+pub(super) fn run(cx: &mut Cx<'_, '_>, goal: Goal, limits: &Limits) -> Result<(), EditError> {
+    let graph = cx.graph();
+    let Some(before) = peak(graph) else {
+        let why = Net::new(graph).err().unwrap_or_else(|| "an extent is unknown".into());
+        cx.say("", Outcome::Blocked, why);
+        return Ok(());
+    };
+    if let Goal::Memory(budget) = goal
+        && before.peak <= budget
+    {
+        let why = format!("{} fit as they are", bytes(before.peak));
+        cx.say("", Outcome::NoEffect, why);
+        return Ok(());
+    }
+    let front = match front(graph, limits) {
+        Ok(f) => f,
+        Err(why) => {
+            cx.say("", Outcome::Blocked, why);
+            return Ok(());
+        }
+    };
+    let macs = cost(graph).macs;
+    let judged = choose(graph, &front, goal, macs);
+    for (node, why) in &front.barriers {
+        cx.remark(*node, Outcome::NoEffect, format!("no group runs over it: {why}"));
+    }
+    match judged {
+        Ok((plan, peak)) => {
+            for f in &plan.groups {
+                let origin = origin(cx.graph(), f);
+                let edit = build::tile_group(cx.graph(), &f.group, &f.grid, f.reuse, &origin);
+                let (Some(&first), Some(&last)) = (f.group.nodes.first(), f.group.nodes.last())
+                else {
+                    continue;
+                };
+                let label = cx.graph().label(last).to_owned();
+                let what = format!(
+                    "{} nodes from {:?} in {}, {}",
+                    f.group.nodes.len(),
+                    cx.graph().label(first),
+                    shape(&f.grid),
+                    f.reuse
+                );
+                match edit {
+                    Ok(edit) => {
+                        cx.apply(&edit)?;
+                        cx.say(label, Outcome::Applied, what);
+                    }
+                    Err((n, b)) => cx.remark(n, Outcome::Blocked, b.0),
+                }
+            }
+            let more = (plan.macs as f64 / macs.max(1) as f64 - 1.0) * 100.0;
+            let (a, b) = (bytes(before.peak), bytes(peak));
+            cx.say("", Outcome::Applied, format!("peak {a} to {b}, {more:+.2} % MACs"));
+        }
+        Err(why) => cx.say("", Outcome::Blocked, why),
+    }
+    Ok(())
+}
+
+/// The plan for the goal, with the exact peak of the graph that it makes.
+///
+/// # Errors
+/// With the least that is possible, if nothing fits.
+pub fn choose(
+    graph: &Graph,
+    front: &Front,
+    goal: Goal,
+    macs: u64,
+) -> Result<(Plan, u64), String> {
+    let mut least: Option<(u64, String)> = None;
+    // The front goes from little work and much memory to the other end.
+    let order: Vec<&Plan> = match goal {
+        Goal::Memory(_) => front.plans.iter().collect(),
+        Goal::ExtraMacs(_) => front.plans.iter().rev().collect(),
+    };
+    for plan in order {
+        let within = match goal {
+            Goal::Memory(budget) => plan.peak <= budget.saturating_add(budget / 50),
+            Goal::ExtraMacs(share) => plan.macs as f64 <= macs as f64 * (1.0 + share),
+        };
+        if !within {
+            if least.as_ref().is_none_or(|l| plan.peak < l.0) {
+                least = Some((plan.peak, String::new()));
+            }
+            continue;
+        }
+        let built = realise(graph, plan)?;
+        let Some(exact) = peak(&built) else { return Err("an extent is unknown".into()) };
+        let fits = match goal {
+            Goal::Memory(budget) => exact.peak <= budget,
+            Goal::ExtraMacs(_) => true,
+        };
+        if fits {
+            return Ok((plan.clone(), exact.peak));
+        }
+        if least.as_ref().is_none_or(|l| exact.peak < l.0) {
+            let at = exact.at.map_or("the inputs".into(), |n| format!("{:?}", built.label(n)));
+            least = Some((exact.peak, format!(", set by {at}")));
+        }
+    }
+    let Some((least, at)) = least else { return Err("there is no plan".into()) };
+    let mut why = format!("the least peak that was found is {}{at}", bytes(least));
+    if let Some((node, reason)) = front.barriers.first() {
+        why.push_str(&format!("; no group runs over {:?}: {reason}", graph.label(*node)));
+    }
+    Err(why)
+}
+
+fn shape(grid: &Grid) -> String {
+    let counts: Vec<String> = grid.axes.iter().map(|a| a.1.len().to_string()).collect();
+    match &counts[..] {
+        [one] => format!("{one} rows"),
+        all => all.join("x"),
+    }
+}
+
+/// Bytes in a readable unit.
+fn bytes(n: u64) -> String {
+    match n {
+        n if n >= 1 << 20 => format!("{:.2} MiB", n as f64 / f64::from(1 << 20)),
+        n if n >= 1 << 10 => format!("{:.1} KiB", n as f64 / 1024.0),
+        n => format!("{n} B"),
+    }
+}

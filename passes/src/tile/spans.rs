@@ -1,0 +1,270 @@
+//! Which part of every value each part of a grid needs, along one axis of the grid.
+//!
+//! Windows, pads and the rest of the region algebra keep axes apart, so a grid is the product of
+//! its axes: what tile `(i, j)` needs of a value is the span of part `i` along one axis times the
+//! span of part `j` along the other. This file finds the spans of one axis, walking a group's
+//! relations back from its outputs (Alwani et al., "Fused-layer CNN accelerators", MICRO 2016,
+//! call the recurrence the pyramid); the tiles are built, and counted, as products of them.
+
+use graph_opt_ir::region::{Barrier, Region};
+use graph_opt_ir::{NodeId, Span, ValueId};
+
+use super::group::{Made, Table};
+
+/// What happens where tiles overlap, along one axis.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Overlap<'a> {
+    /// Every part computes all that it needs.
+    Recompute,
+    /// Every part keeps what the next one needs as well.
+    Keep,
+    /// Both neighbours, which are parts of the given axis, have run before and handed over what
+    /// they computed.
+    Between(&'a Axis),
+}
+
+/// The parts of one value along one axis of a grid.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Strips {
+    /// Axis of the value that the parts lie along.
+    pub axis: usize,
+    /// What each part needs, all its readers together; empty if nothing.
+    pub need: Vec<Span>,
+    /// What of it the part computes itself; the rest is handed over.
+    pub fresh: Vec<Span>,
+    /// For an output of the group, the parts that make up the whole.
+    pub own: Vec<Span>,
+}
+
+/// The parts of all values of a group along one axis of a grid, by their number in the table.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Axis {
+    pub parts: usize,
+    pub values: Vec<Parts>,
+}
+
+/// The parts of a value.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Parts {
+    /// No part needs it.
+    Unread,
+    /// Every part needs all of it.
+    Whole,
+    /// Each part needs a span.
+    Strips(Strips),
+}
+
+impl Axis {
+    /// The spans of a value, if parts need less than the whole.
+    pub fn get(&self, id: usize) -> Option<&Strips> {
+        match self.values.get(id) {
+            Some(Parts::Strips(s)) => Some(s),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Want {
+    Nothing,
+    Part(usize, Span),
+    Whole,
+}
+
+const EMPTY: Span = Span { lo: 0, hi: 0 };
+
+/// Where outputs of a group other than the divided one are divided, when nothing else says so.
+pub(super) type Even<'a> = &'a dyn Fn(&Made, usize) -> Result<Vec<Span>, Barrier>;
+
+/// The spans of a group's values when its last output is divided along `axis` into `parts`.
+///
+/// # Errors
+/// With the node and the reason, if a part cannot be computed exactly.
+pub(super) fn along(
+    table: &Table,
+    outputs: &[ValueId],
+    axis: usize,
+    parts: &[Span],
+    overlap: Overlap<'_>,
+    even: Even<'_>,
+) -> Result<Axis, (NodeId, Barrier)> {
+    let count = parts.len();
+    let mut wants: Vec<Option<Vec<Want>>> = vec![None; table.count];
+    let mut out = Axis { parts: count, values: vec![Parts::Unread; table.count] };
+    let divided = outputs.last().copied();
+    for step in table.steps.iter().rev() {
+        for made in step.results.iter().rev() {
+            let fail = |b: Barrier| (step.node, b);
+            let want = wants[made.id].take().unwrap_or_else(|| vec![Want::Nothing; count]);
+            let own = if Some(made.value) == divided {
+                Some((axis, parts.to_vec()))
+            } else if outputs.contains(&made.value) {
+                shares(made, axis, &want, overlap, even).map_err(fail)?
+            } else {
+                None
+            };
+            let strips = match own {
+                None if want.iter().all(|w| *w == Want::Nothing) => continue,
+                own => strips(&want, own, overlap, made).map_err(fail)?,
+            };
+            let reads = made.reads.as_ref().map_err(|b| fail(b.clone()))?;
+            let mut region: Region = vec![None; made.extents.len()];
+            for i in 0..count {
+                if let Some(s) = &strips {
+                    if s.fresh[i].is_empty() {
+                        continue;
+                    }
+                    region[s.axis] = Some(s.fresh[i]);
+                    let cut = made.extents[s.axis] != Some(s.fresh[i].len());
+                    let barrier = made.barriers.iter().find(|b| cut && b.0 == s.axis);
+                    if let Some((_, why)) = barrier {
+                        return Err(fail(Barrier(why.clone())));
+                    }
+                }
+                for r in reads {
+                    let need = r.need(&region).map_err(fail)?;
+                    let slot = wants[r.id].get_or_insert_with(|| vec![Want::Nothing; count]);
+                    slot[i] = join(slot[i], &need, &r.extents).map_err(fail)?;
+                }
+            }
+            out.values[made.id] = strips.map_or(Parts::Whole, Parts::Strips);
+        }
+    }
+    Ok(out)
+}
+
+/// A want together with another need.
+fn join(have: Want, need: &Region, extents: &[Option<i64>]) -> Result<Want, Barrier> {
+    let mut cuts = need.iter().enumerate().filter_map(|(a, s)| Some((a, (*s)?)));
+    let (first, more) = (cuts.next(), cuts.next());
+    if more.is_some() {
+        return Err(Barrier("one axis of the grid becomes two axes here".into()));
+    }
+    let Some((axis, span)) = first else { return Ok(Want::Whole) };
+    if span.is_empty() {
+        return Ok(have);
+    }
+    if extents.get(axis).copied().flatten() == Some(span.len()) {
+        return Ok(match have {
+            Want::Part(a, _) if a != axis => Want::Whole,
+            _ => Want::Part(axis, span),
+        });
+    }
+    Ok(match have {
+        Want::Nothing => Want::Part(axis, span),
+        Want::Part(a, s) if a == axis => Want::Part(a, s.hull(span)),
+        _ => Want::Whole,
+    })
+}
+
+/// The parts of an output of the group that each tile hands in.
+fn shares(
+    made: &Made,
+    axis: usize,
+    want: &[Want],
+    overlap: Overlap<'_>,
+    even: Even<'_>,
+) -> Result<Option<(usize, Vec<Span>)>, Barrier> {
+    if let Overlap::Between(other) = overlap {
+        return Ok(other.get(made.id).map(|s| (s.axis, s.own.clone())));
+    }
+    if want.contains(&Want::Whole) {
+        return Ok(None);
+    }
+    let parts: Vec<(usize, Span)> =
+        want.iter().filter_map(|w| if let Want::Part(a, s) = w { Some((*a, *s)) } else { None }).collect();
+    let one_axis = parts.windows(2).all(|w| w[0].0 == w[1].0);
+    if parts.len() < want.len() || !one_axis {
+        return Ok(Some((axis, even(made, want.len())?)));
+    }
+    let a = parts[0].0;
+    let Some(n) = made.extents[a] else { return Err(Barrier("an extent is unknown".into())) };
+    let mut cuts = vec![0];
+    for w in parts.windows(2) {
+        let (s, t) = (w[0].1, w[1].1);
+        // With kept rows a part hands in all that is new in it; else the overlap is shared.
+        let cut = match overlap {
+            Overlap::Keep => s.hi,
+            _ if t.lo < s.hi => (t.lo + s.hi).div_euclid(2),
+            _ => t.lo,
+        };
+        cuts.push(cut.clamp(cuts[cuts.len() - 1], n));
+    }
+    cuts.push(n);
+    if cuts.windows(2).any(|c| c[0] >= c[1]) {
+        return Ok(Some((axis, even(made, want.len())?)));
+    }
+    Ok(Some((a, cuts.windows(2).map(|c| Span::new(c[0], c[1])).collect())))
+}
+
+/// What each part needs and computes of a value; `None` if all need all of it.
+fn strips(
+    want: &[Want],
+    own: Option<(usize, Vec<Span>)>,
+    overlap: Overlap<'_>,
+    made: &Made,
+) -> Result<Option<Strips>, Barrier> {
+    let part = want.iter().find_map(|w| if let Want::Part(a, _) = w { Some(*a) } else { None });
+    let axis = match (&own, part) {
+        _ if want.contains(&Want::Whole) => return Ok(None),
+        (Some((a, _)), Some(b)) if *a != b => return Ok(None),
+        (Some((a, _)), _) => *a,
+        (None, Some(a)) => a,
+        (None, None) => return Ok(None),
+    };
+    let mut need = Vec::with_capacity(want.len());
+    for (i, w) in want.iter().enumerate() {
+        let mut s = match *w {
+            Want::Part(a, _) if a != axis => return Ok(None),
+            Want::Part(_, s) => s,
+            _ => EMPTY,
+        };
+        if let Some((_, own)) = &own {
+            s = if s.is_empty() { own[i] } else { s.hull(own[i]) };
+        }
+        need.push(s);
+    }
+    // What every part needs whole is computed once for all.
+    if own.is_none() && need.iter().all(|s| Some(s.len()) == made.extents[axis]) {
+        return Ok(None);
+    }
+    let fresh = match overlap {
+        Overlap::Recompute => need.clone(),
+        Overlap::Keep => {
+            let mut covered = i64::MIN;
+            let mut fresh = Vec::with_capacity(need.len());
+            for (i, s) in need.iter().enumerate() {
+                if s.is_empty() {
+                    fresh.push(EMPTY);
+                    continue;
+                }
+                let before = i.checked_sub(1).map(|p| need[p]);
+                let lo = s.lo.max(covered.min(s.hi));
+                // What is kept comes from the part before, which must have it.
+                if lo > s.lo && before.is_none_or(|b| b.lo > s.lo || b.hi < lo) {
+                    return Err(Barrier("a part would need more than the one before kept".into()));
+                }
+                fresh.push(Span::new(lo, s.hi));
+                covered = covered.max(s.hi);
+            }
+            fresh
+        }
+        Overlap::Between(other) => {
+            let Some(o) = other.get(made.id) else { return Ok(None) };
+            let near = |i: Option<usize>| i.and_then(|i| o.need.get(i)).filter(|s| !s.is_empty());
+            need.iter()
+                .enumerate()
+                .map(|(i, s)| {
+                    if s.is_empty() {
+                        return EMPTY;
+                    }
+                    let lo = near(i.checked_sub(1)).map_or(s.lo, |b| b.hi.clamp(s.lo, s.hi));
+                    let hi = near(Some(i + 1)).map_or(s.hi, |a| a.lo.clamp(s.lo, s.hi));
+                    Span::new(lo, hi.max(lo))
+                })
+                .collect()
+        }
+    };
+    let own = own.map_or_else(Vec::new, |o| o.1);
+    Ok(Some(Strips { axis, need, fresh, own }))
+}
