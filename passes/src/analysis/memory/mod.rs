@@ -1,0 +1,210 @@
+//! The memory plan: which activations share storage, and how long each piece of storage lives.
+//!
+//! # Design
+//! A [`Plan`] is made for one schedule. `place` decides who shares storage with whom: a slice is a
+//! view of what it is cut from, an elementwise result takes over an operand that nobody reads any
+//! more, and the operands of a `Concat` are written right where they belong in its result. What an
+//! operator must be able to do for that is in one table, [`access`]; backends that execute by the
+//! plan read the same table. `offsets` then packs the buffers into one arena.
+//!
+//! Constants are not activations and do not count, nor do inputs with a default.
+
+pub mod access;
+mod offsets;
+mod place;
+#[cfg(test)]
+mod tests;
+
+use graph_opt_ir::{Def, Graph, NodeId, ValueId};
+
+/// Offsets in the arena are multiples of so many bytes.
+pub const ALIGNMENT: u64 = 64;
+
+/// Where the elements of a value stand in its buffer: element `i` of the value is element
+/// `offset + sum(i[a] * strides[a])` of the buffer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct View {
+    /// The first element, in elements.
+    pub offset: u64,
+    /// Distances of neighbours along each axis of the value, in elements.
+    pub strides: Vec<u64>,
+}
+
+impl View {
+    /// A whole tensor of these extents, row-major.
+    pub fn whole(dims: &[u64]) -> Self {
+        let mut strides = vec![1; dims.len()];
+        for i in (1..dims.len()).rev() {
+            strides[i - 1] = strides[i] * dims[i].max(1);
+        }
+        Self { offset: 0, strides }
+    }
+
+    /// The part of it from `starts` on.
+    pub fn part(&self, starts: &[u64]) -> Self {
+        let shift: u64 = starts.iter().zip(&self.strides).map(|(a, s)| a * s).sum();
+        Self { offset: self.offset + shift, strides: self.strides.clone() }
+    }
+
+    /// Whether a value of these extents has its elements side by side in row-major order.
+    pub fn is_contiguous(&self, dims: &[u64]) -> bool {
+        let mut next = 1;
+        for (&n, &s) in dims.iter().zip(&self.strides).rev() {
+            if n != 1 && s != next {
+                return dims.contains(&0);
+            }
+            next *= n;
+        }
+        true
+    }
+}
+
+/// The storage of a value.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// Index into [`Plan::buffers`].
+    pub buffer: usize,
+    /// Which elements of it.
+    pub view: View,
+}
+
+/// Storage of one value, or of several that share it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Buffer {
+    /// Size in bytes.
+    pub bytes: u64,
+    /// Where it begins in the arena, in bytes.
+    pub offset: u64,
+    /// Index into [`Plan::steps`] of the step that it is first needed at.
+    pub from: usize,
+    /// The last step that needs it.
+    pub to: usize,
+}
+
+/// Storage of all activations of a schedule.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// Nodes that run, in their order: those that an output of the graph depends on.
+    pub steps: Vec<NodeId>,
+    /// All storage.
+    pub buffers: Vec<Buffer>,
+    /// Bytes of the buffers that are alive at each step.
+    pub timeline: Vec<u64>,
+    /// Most bytes of buffers that are alive at once.
+    pub peak: u64,
+    /// The first step at which so many are.
+    pub at: usize,
+    /// Bytes of the arena that all buffers fit into at their offsets.
+    pub arena: u64,
+    places: Vec<Option<Place>>,
+    views: Vec<bool>,
+}
+
+impl Plan {
+    /// Storage of the value; `None` for constants and for what nothing needs.
+    pub fn place(&self, v: ValueId) -> Option<&Place> {
+        self.places.get(v.index())?.as_ref()
+    }
+
+    /// Whether the value is nothing but its maker's first operand, or a part of it, where that
+    /// stands: its maker has nothing to do for it.
+    pub fn is_view(&self, v: ValueId) -> bool {
+        self.views.get(v.index()) == Some(&true)
+    }
+}
+
+/// There is no plan as the size of this value is not known.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the size of {name} is not known: {ty}")]
+pub struct Unplanned {
+    /// Name of the value.
+    pub name: String,
+    /// Its type.
+    pub ty: String,
+}
+
+/// Whether the value takes activation memory.
+fn counts(graph: &Graph, v: ValueId) -> bool {
+    match graph.value(v).def {
+        Def::Input(None) => true,
+        Def::Node(..) => graph.constant(v).is_none(),
+        Def::Input(Some(_)) | Def::Const(_) | Def::Outer | Def::Foreign => false,
+    }
+}
+
+/// By index, the nodes that these values depend on.
+pub fn needed(graph: &Graph, wanted: &[ValueId]) -> Vec<bool> {
+    let mut needed = vec![false; graph.node_bound()];
+    let mut todo: Vec<NodeId> = wanted.iter().filter_map(|&w| graph.producer(w)).collect();
+    while let Some(id) = todo.pop() {
+        if !std::mem::replace(&mut needed[id.index()], true) {
+            let n = graph.node(id);
+            let reads = n.inputs.iter().flatten().chain(&n.captures);
+            todo.extend(reads.filter_map(|&v| graph.producer(v)));
+        }
+    }
+    needed
+}
+
+/// The plan for the graph's schedule. A buffer lives from the step that first writes to it (that of
+/// an input, from the start) to the last step that reads one of its values (that of an output, to
+/// the end); operands and results of a node live together. Inputs are copied into buffers of the
+/// plan, so that they may be overwritten after their last reader.
+///
+/// # Errors
+/// If the size of a value is not known.
+pub fn plan(graph: &Graph) -> Result<Plan, Unplanned> {
+    let run = needed(graph, graph.outputs());
+    let steps: Vec<NodeId> = graph.schedule().filter(|n| run[n.index()]).collect();
+    let placed = place::assign(graph, &steps)?;
+    let mut buffers: Vec<Buffer> = placed
+        .bytes
+        .into_iter()
+        .map(|bytes| Buffer { bytes, offset: 0, from: usize::MAX, to: 0 })
+        .collect();
+    let mut touch = |v: ValueId, step: usize| {
+        if let Some(p) = &placed.places[v.index()] {
+            let b: &mut Buffer = &mut buffers[p.buffer];
+            (b.from, b.to) = (b.from.min(step), b.to.max(step));
+        }
+    };
+    graph.inputs().iter().for_each(|&v| touch(v, 0));
+    for (step, &id) in steps.iter().enumerate() {
+        let n = graph.node(id);
+        let all = n.inputs.iter().chain(&n.outputs).flatten().chain(&n.captures);
+        all.for_each(|&v| touch(v, step));
+    }
+    let end = steps.len().saturating_sub(1);
+    graph.outputs().iter().for_each(|&v| touch(v, end));
+    let mut change = vec![0i128; end + 2];
+    for b in &buffers {
+        change[b.from] += i128::from(b.bytes);
+        change[b.to + 1] -= i128::from(b.bytes);
+    }
+    let mut live = 0;
+    let sum = |c: &i128| {
+        live += c;
+        u64::try_from(live).unwrap_or(u64::MAX)
+    };
+    let timeline: Vec<u64> = change[..=end].iter().map(sum).collect();
+    let peak = timeline.iter().copied().max().unwrap_or(0);
+    let at = timeline.iter().position(|&b| b == peak).unwrap_or(0);
+    let arena = offsets::assign(&mut buffers);
+    let (places, views) = (placed.places, placed.views);
+    Ok(Plan { steps, buffers, timeline, peak, at, arena, places, views })
+}
+
+/// The most bytes of activations that are live at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Bytes.
+    pub peak: u64,
+    /// The node that runs then.
+    pub at: Option<NodeId>,
+}
+
+/// Peak of the [`plan`] of the graph's schedule. `None` if an extent is unknown.
+pub fn peak(graph: &Graph) -> Option<Memory> {
+    let plan = plan(graph).ok()?;
+    Some(Memory { peak: plan.peak, at: plan.steps.get(plan.at).copied() })
+}

@@ -1,0 +1,379 @@
+//! Who shares storage with whom.
+//!
+//! Nodes are visited from the last to the first, so that where a result is to stand is known
+//! before the operands that want to stand there too: a `Concat` *claims* places for its operands, an
+//! elementwise operator claims its own place for the operand that it overwrites. A value takes the
+//! place claimed for it if its maker can write there and all its readers can read there. Views of
+//! earlier values are resolved at the end, from the first node to the last.
+
+use graph_opt_ir::rule::{Ctx, axis_of};
+use graph_opt_ir::{Graph, NodeId, Op, ValueId, spec};
+
+use super::{Place, Unplanned, View, access, counts};
+
+pub(super) struct Placed {
+    /// By value.
+    pub places: Vec<Option<Place>>,
+    /// By value, whether it is a view of an earlier one.
+    pub views: Vec<bool>,
+    /// Sizes of the buffers.
+    pub bytes: Vec<u64>,
+}
+
+/// How a result may be its first operand under another name.
+#[derive(Clone, Debug)]
+pub(super) enum Alias {
+    /// The same elements in the same order, which must lie side by side.
+    Reshaped,
+    /// The same tensor.
+    Same,
+    /// The part from here on.
+    Part(Vec<u64>),
+}
+
+/// How result `output` of the node may be a view of its first operand.
+pub(super) fn alias(graph: &Graph, id: NodeId, output: usize) -> Option<Alias> {
+    let ctx = Ctx::of(graph, id);
+    let alias = match ctx.op {
+        Op::Identity(_) | Op::Transfer(_) if output == 0 => Alias::Same,
+        Op::Dropout(_) if output == 0 => {
+            let training = ctx.input(2).map(|t| t.value.as_ref().and_then(|t| t.bytes().ok()));
+            match training {
+                Some(Some(t)) if t.iter().any(|&b| b != 0) => return None,
+                Some(None) => return None,
+                _ => Alias::Same,
+            }
+        }
+        Op::Reshape(_) | Op::Flatten(_) | Op::Squeeze(_) | Op::Unsqueeze(_) => Alias::Reshaped,
+        Op::Slice(_) => {
+            let taken = spec::slices(&ctx).ok()??;
+            let start = |t: graph_opt_ir::spec::Taken| {
+                let whole = t.count > 0 && (t.step == 1 || t.count == 1);
+                u64::try_from(t.start).ok().filter(|_| whole)
+            };
+            Alias::Part(taken.into_iter().map(|t| start(t?)).collect::<Option<_>>()?)
+        }
+        Op::Split(_) => {
+            let (axis, sizes) = spec::split_sizes(&ctx).ok()??;
+            let mut starts = vec![0; ctx.ty(0).rank()?];
+            starts[axis] = u64::try_from(sizes[..output].iter().sum::<i64>()).ok()?;
+            Alias::Part(starts)
+        }
+        _ => return None,
+    };
+    Some(alias)
+}
+
+/// A place that a later node wants a value to stand in.
+struct Claim {
+    place: Place,
+    /// The step that changes what stands there, and that must be the last one to see the value.
+    until: usize,
+    by_concat: bool,
+}
+
+const NEVER: usize = usize::MAX;
+
+/// What is read through a value and all that may be views of it.
+#[derive(Clone, Copy, Default)]
+struct Readers {
+    /// The last step that reads it.
+    last: usize,
+    /// How many operands of that step do.
+    there: u32,
+    is_output: bool,
+}
+
+struct Assign<'g> {
+    graph: &'g Graph,
+    counts: Vec<bool>,
+    dims: Vec<Vec<u64>>,
+    /// The value that a value may be a view of, at the end of the chain; itself if of none.
+    root: Vec<ValueId>,
+    /// By root.
+    readers: Vec<Readers>,
+    /// Whether all readers seen so far can read the value in a strided place.
+    tolerant: Vec<bool>,
+    /// Values whose storage something takes over through a view of them.
+    taken: Vec<bool>,
+    claims: Vec<Option<Claim>>,
+    /// Values that are views, of what and how.
+    views: Vec<Option<(ValueId, Alias)>>,
+    /// The step that changes what stands in the value's place.
+    until: Vec<usize>,
+    out: Placed,
+}
+
+/// Storage for the activations of these nodes.
+pub(super) fn assign(graph: &Graph, steps: &[NodeId]) -> Result<Placed, Unplanned> {
+    let mut a = Assign::new(graph, steps)?;
+    for (step, &id) in steps.iter().enumerate().rev() {
+        for (i, v) in graph.node(id).outputs.iter().enumerate() {
+            if let Some(v) = *v
+                && a.counts[v.index()]
+            {
+                a.settle(v, Some((id, i)));
+            }
+        }
+        a.operands(step, id);
+    }
+    for &v in graph.inputs() {
+        let read = a.readers[a.root[v.index()].index()];
+        if a.counts[v.index()] && (read.there > 0 || read.is_output) {
+            a.settle(v, None);
+        }
+    }
+    a.resolve(steps);
+    Ok(a.out)
+}
+
+impl<'g> Assign<'g> {
+    fn new(graph: &'g Graph, steps: &[NodeId]) -> Result<Self, Unplanned> {
+        let n = graph.value_bound();
+        let mut a = Self {
+            graph,
+            counts: vec![false; n],
+            dims: vec![Vec::new(); n],
+            root: (0..n).map(ValueId::new).collect(),
+            readers: vec![Readers::default(); n],
+            tolerant: vec![true; n],
+            taken: vec![false; n],
+            claims: (0..n).map(|_| None).collect(),
+            views: vec![None; n],
+            until: vec![NEVER; n],
+            out: Placed { places: vec![None; n], views: vec![false; n], bytes: Vec::new() },
+        };
+        let made = steps.iter().flat_map(|&s| graph.node(s).outputs.iter().flatten());
+        for &v in graph.inputs().iter().chain(made) {
+            if !counts(graph, v) {
+                continue;
+            }
+            let value = graph.value(v);
+            let whole = value.ty.dtype().is_some_and(|t| t.bits() > 0);
+            let dims = value.ty.extents().filter(|_| whole && value.ty.bytes().is_some());
+            a.dims[v.index()] = dims.ok_or_else(|| Unplanned {
+                name: value.name.to_string(),
+                ty: value.ty.to_string(),
+            })?;
+            a.counts[v.index()] = true;
+            a.readers[v.index()].is_output = value.is_output();
+        }
+        for (step, &id) in steps.iter().enumerate() {
+            let node = graph.node(id);
+            for &v in node.inputs.iter().flatten().chain(&node.captures) {
+                let r = &mut a.readers[a.root[v.index()].index()];
+                r.there = if r.last == step { r.there + 1 } else { 1 };
+                r.last = step;
+            }
+            let Some(Some(x)) = node.inputs.first().copied() else { continue };
+            for (i, v) in node.outputs.iter().enumerate() {
+                let Some(v) = v.filter(|v| a.counts[v.index()] && a.counts[x.index()]) else {
+                    continue;
+                };
+                if a.alias(id, i).is_some() {
+                    let root = a.root[x.index()];
+                    a.root[v.index()] = root;
+                    a.readers[root.index()].is_output |= graph.value(v).is_output();
+                }
+            }
+        }
+        Ok(a)
+    }
+
+    fn alias(&self, id: NodeId, output: usize) -> Option<Alias> {
+        let x = self.graph.node(id).inputs.first().copied()??;
+        let whole = self.graph.value(x).ty.dtype()?.bits().is_multiple_of(8);
+        if !whole || !self.counts[x.index()] {
+            return None;
+        }
+        alias(self.graph, id, output)
+    }
+
+    /// A buffer of its own.
+    fn own(&mut self, v: ValueId) -> Place {
+        self.out.bytes.push(self.graph.value(v).ty.bytes().unwrap_or(0));
+        Place { buffer: self.out.bytes.len() - 1, view: View::whole(&self.dims[v.index()]) }
+    }
+
+    fn is_strided(&self, v: ValueId, p: &Place) -> bool {
+        !p.view.is_contiguous(&self.dims[v.index()])
+    }
+
+    /// Whether the place is a whole buffer.
+    fn is_whole(&self, v: ValueId, p: &Place) -> bool {
+        self.graph.value(v).ty.bytes() == Some(self.out.bytes[p.buffer]) && !self.is_strided(v, p)
+    }
+
+    /// Whether the node can write its result into this place.
+    fn writes(&self, v: ValueId, maker: Option<NodeId>, p: &Place) -> bool {
+        if self.is_whole(v, p) {
+            return true;
+        }
+        let Some(id) = maker else { return false };
+        let n = self.graph.node(id);
+        let first = n.inputs.first().copied().flatten();
+        access::writes_strided(&n.op)
+            && n.outputs.iter().flatten().count() == 1
+            && access::strided(&self.graph.value(v).ty)
+            && first.is_some_and(|x| access::strided(&self.graph.value(x).ty))
+    }
+
+    /// Decides where the value stands, all its readers having been seen.
+    fn settle(&mut self, v: ValueId, maker: Option<(NodeId, usize)>) {
+        let i = v.index();
+        if let Some(c) = self.claims[i].take() {
+            let read = self.readers[self.root[i].index()];
+            let seen = c.until == NEVER || (!read.is_output && read.last < c.until);
+            let fits = !self.is_strided(v, &c.place) || self.tolerant[i];
+            if (seen || !c.by_concat) && fits && self.writes(v, maker.map(|m| m.0), &c.place) {
+                self.until[i] = c.until;
+                self.out.places[i] = Some(c.place);
+                return;
+            }
+        }
+        if let Some((id, output)) = maker
+            && let Some(Some(x)) = self.graph.node(id).inputs.first().copied()
+            && let Some(alias) = self.alias(id, output)
+        {
+            let tolerant = self.tolerant[i] && access::strided(&self.graph.value(v).ty);
+            let fits = match &alias {
+                Alias::Reshaped => {
+                    self.tolerant[x.index()] = false;
+                    true
+                }
+                Alias::Same => true,
+                Alias::Part(_) => {
+                    let view = View::whole(&self.dims[x.index()]);
+                    let slice = matches!(self.graph.node(id).op, Op::Slice(_));
+                    // A small output is not to hold a large buffer to the end.
+                    let holds = slice && self.graph.value(v).is_output();
+                    (tolerant || view.is_contiguous(&self.dims[i])) && !holds
+                }
+            };
+            if fits {
+                self.tolerant[x.index()] &= tolerant;
+                self.views[i] = Some((x, alias));
+                return;
+            }
+        }
+        let place = self.own(v);
+        self.out.places[i] = Some(place);
+    }
+
+    /// What the node asks of its operands.
+    fn operands(&mut self, step: usize, id: NodeId) {
+        let node = self.graph.node(id);
+        for (i, x) in node.inputs.iter().enumerate() {
+            let Some(x) = *x else { continue };
+            let view =
+                node.outputs.iter().flatten().any(|v| {
+                    self.views[v.index()].as_ref().is_some_and(|(of, _)| *of == x) && i == 0
+                });
+            // Views have said what their readers can do.
+            let strided = view || access::reads_strided(&node.op, i);
+            self.tolerant[x.index()] &= strided && access::strided(&self.graph.value(x).ty);
+        }
+        node.captures.iter().for_each(|v| self.tolerant[v.index()] = false);
+        let [Some(result)] = node.outputs[..] else { return };
+        let Some(place) = self.out.places[result.index()].clone() else { return };
+        if let Op::Concat(c) = &node.op {
+            return self.pieces(&node.inputs, c.axis, result, &place);
+        }
+        for i in access::in_place(&node.op, node.inputs.len()) {
+            if let Some(Some(x)) = node.inputs.get(i).copied()
+                && self.take_over(x, step, result, &place)
+            {
+                return;
+            }
+        }
+    }
+
+    /// Claims the parts of a `Concat`'s result for its operands.
+    fn pieces(&mut self, operands: &[Option<ValueId>], axis: i64, y: ValueId, place: &Place) {
+        let rank = self.dims[y.index()].len();
+        let Ok(axis) = axis_of(axis, rank) else { return };
+        let mut starts = vec![0; rank];
+        let mut sorted: Vec<ValueId> = operands.iter().flatten().copied().collect();
+        sorted.sort_unstable();
+        for x in operands.iter().flatten() {
+            let i = x.index();
+            let extents = self.graph.value(*x).ty.extents();
+            let Some(n) = extents.and_then(|e| e.get(axis).copied()) else { return };
+            let times = sorted.partition_point(|o| o <= x) - sorted.partition_point(|o| o < x);
+            let value = self.graph.value(*x);
+            let made = self.counts[i] && self.graph.producer(*x).is_some();
+            if times == 1
+                && made
+                && !value.is_output()
+                && !self.taken[i]
+                && self.claims[i].is_none()
+            {
+                let place = Place { buffer: place.buffer, view: place.view.part(&starts) };
+                let until = self.until[y.index()];
+                self.claims[i] = Some(Claim { place, until, by_concat: true });
+            }
+            starts[axis] += n;
+        }
+    }
+
+    /// Lets the result of this step stand where its operand `x` stands, if nothing else will see
+    /// `x` from then on.
+    fn take_over(&mut self, x: ValueId, step: usize, result: ValueId, place: &Place) -> bool {
+        let i = x.index();
+        let root = self.root[i];
+        let r = root.index();
+        let read = self.readers[r];
+        let alone = self.counts[i] && read.last == step && read.there == 1 && !read.is_output;
+        let ty = |v: ValueId| (self.graph.value(v).ty.dtype(), &self.dims[v.index()]);
+        if !alone || ty(x) != ty(result) || self.claims[r].is_some() || self.taken[r] {
+            return false;
+        }
+        let maker = self.graph.producer(root);
+        if !self.writes(result, maker, place) {
+            return false;
+        }
+        let mut view = place.view.clone();
+        if root != x {
+            // Through views that are the whole of it, into a buffer that nobody else is in.
+            if !self.is_whole(result, place) {
+                return false;
+            }
+            let mut chain = vec![];
+            let mut at = x;
+            while at != root {
+                let Some(id) = self.graph.producer(at) else { return false };
+                let whole = matches!(self.alias(id, 0), Some(Alias::Reshaped | Alias::Same));
+                let from = self.graph.node(id).inputs.first().copied().flatten();
+                let Some(from) = from.filter(|_| whole && self.claims[at.index()].is_none()) else {
+                    return false;
+                };
+                chain.push(at);
+                at = from;
+            }
+            chain.iter().for_each(|v| self.taken[v.index()] = true);
+            view = View::whole(&self.dims[r]);
+        }
+        let place = Place { buffer: place.buffer, view };
+        self.claims[r] = Some(Claim { place, until: step, by_concat: false });
+        true
+    }
+
+    /// Places of the views, each after what it is a view of.
+    fn resolve(&mut self, steps: &[NodeId]) {
+        for &id in steps {
+            for v in self.graph.node(id).outputs.iter().flatten() {
+                let Some((x, alias)) = self.views[v.index()].take() else { continue };
+                let Some(from) = &self.out.places[x.index()] else { continue };
+                let view = match alias {
+                    Alias::Same => from.view.clone(),
+                    Alias::Part(starts) => from.view.part(&starts),
+                    Alias::Reshaped => {
+                        View { offset: from.view.offset, ..View::whole(&self.dims[v.index()]) }
+                    }
+                };
+                self.out.places[v.index()] = Some(Place { buffer: from.buffer, view });
+                self.out.views[v.index()] = true;
+            }
+        }
+    }
+}
