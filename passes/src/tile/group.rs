@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use graph_opt_ir::op::Class;
-use graph_opt_ir::region::{self, Barrier, Region, Relation};
+use graph_opt_ir::region::{self, Barrier, Relation};
 use graph_opt_ir::rule::Ctx;
 use graph_opt_ir::{Graph, NodeId, ValueId};
 
@@ -88,16 +88,8 @@ impl Group {
 pub(super) struct Reads {
     /// Number of the operand among the results of the table.
     pub id: usize,
-    pub value: ValueId,
     pub axes: Vec<Relation>,
     pub extents: Vec<Option<i64>>,
-}
-
-impl Reads {
-    /// What a region of the result needs of the operand; see [`Relation::need`].
-    pub fn need(&self, region: &Region) -> Result<Region, Barrier> {
-        self.axes.iter().zip(&self.extents).map(|(r, &n)| r.need(region, n)).collect()
-    }
 }
 
 /// A node of a group: its results that anybody reads, with what each of them needs.
@@ -187,7 +179,7 @@ fn results(graph: &Graph, id: NodeId, ids: &mut HashMap<ValueId, usize>) -> Vec<
                         let value = (*v)?;
                         let &id = ids.get(&value)?;
                         let extents = extents(graph, value)?;
-                        Some(Reads { id, value, axes: axes.clone(), extents })
+                        Some(Reads { id, axes: axes.clone(), extents })
                     })
                     .collect();
                 (Ok(reads), rel.barriers)

@@ -149,6 +149,12 @@ impl Layout {
         })
     }
 
+    /// The spans along all axes, of tiles that are on their own and of those that are not.
+    pub fn axes(&self) -> (Vec<&Axis>, Option<Vec<&Axis>>) {
+        let between = self.axes.iter().map(|a| a.between.as_deref()).collect();
+        (self.axes.iter().map(|a| &*a.axis).collect(), between)
+    }
+
     fn product<'a>(
         &'a self,
         made: &Made,

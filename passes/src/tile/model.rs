@@ -8,13 +8,13 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use graph_opt_ir::op::{Class, Op};
-use graph_opt_ir::region::Region;
+use graph_opt_ir::op::Op;
 use graph_opt_ir::{Graph, NodeId, ValueId};
 
 use super::group::{Made, Table};
 use super::layout::Layout;
-use super::spans::Parts;
+use super::spans::{Axis, Parts, Strips};
+use crate::analysis::memory::access;
 use crate::analysis::node_macs;
 
 /// What the planner knows of a value.
@@ -42,11 +42,6 @@ pub(super) struct Net {
     pub in_place: Vec<bool>,
     /// Bytes that are live while each node runs, with nothing tiled.
     pub live: Vec<u64>,
-}
-
-/// Whether the operator can leave its result where an operand of the same size was.
-pub(super) fn in_place(op: &Op) -> bool {
-    op.class() == Class::Pointwise || matches!(op, Op::BatchNormalization(_) | Op::Identity(_))
 }
 
 impl Net {
@@ -88,7 +83,11 @@ impl Net {
         let reads: Vec<Vec<usize>> = nodes.iter().map(read).collect();
         let of_result = table.made().map(|m| ids.get(&m.value).copied().unwrap_or(0)).collect();
         let macs = nodes.iter().map(|&n| node_macs(graph, n).unwrap_or(0)).collect();
-        let in_place = nodes.iter().map(|&n| in_place(&graph.node(n).op)).collect();
+        let over = |&n: &NodeId| {
+            let node = graph.node(n);
+            !access::in_place(&node.op, node.inputs.len()).is_empty()
+        };
+        let in_place = nodes.iter().map(over).collect();
         let mut net =
             Self { nodes, table, macs, values, of_result, reads, in_place, live: Vec::new() };
         net.live = net.liveness();
@@ -161,11 +160,13 @@ pub(super) struct Candidate<'a> {
     pub table: Arc<Table>,
     pub outputs: Vec<ValueId>,
     around: u64,
-    /// For each result of the table: the last step that reads it, whether it is wanted outside,
-    /// and bytes an element (in bits).
+    /// For each result of the table: the last step that reads it, how many do, whether it is
+    /// wanted outside, bits an element, and elements.
     last: Vec<usize>,
+    readers: Vec<usize>,
     wanted: Vec<bool>,
     bits: Vec<u64>,
+    elements: Vec<u64>,
 }
 
 impl<'a> Candidate<'a> {
@@ -173,7 +174,8 @@ impl<'a> Candidate<'a> {
         let table = net.table.range(range.clone());
         let outputs = net.outputs(&range);
         let around = net.around(&range);
-        let mut last = vec![0; table.count];
+        let (mut last, mut readers) = (vec![0; table.count], vec![0; table.count]);
+        let mut elements = vec![0; table.count];
         let (mut wanted, mut bits) = (vec![false; table.count], vec![0; table.count]);
         let base = net.table.steps[range.clone()].iter().flat_map(|s| &s.results).next();
         let base = base.map_or(0, |m| m.id);
@@ -182,81 +184,39 @@ impl<'a> Candidate<'a> {
                 let v = &net.values[net.of_result[base + m.id]];
                 wanted[m.id] = v.last >= range.end;
                 let n: i64 = m.extents.iter().flatten().product();
-                bits[m.id] = (v.bytes * 8).checked_div(n.max(0) as u64).unwrap_or(0);
+                elements[m.id] = n.max(0) as u64;
+                bits[m.id] = (v.bytes * 8).checked_div(elements[m.id]).unwrap_or(0);
                 for r in m.reads.iter().flatten() {
                     last[r.id] = i;
+                    readers[r.id] += 1;
                 }
             }
         }
-        Self { net, range, table: Arc::new(table), outputs, around, last, wanted, bits }
-    }
-
-    fn bytes(&self, made: &Made, region: &Region) -> u64 {
-        let n: u64 = region
-            .iter()
-            .zip(&made.extents)
-            .map(|(r, n)| r.map_or(n.unwrap_or(0), |s| s.len()).max(0) as u64)
-            .product();
-        n.saturating_mul(self.bits[made.id]).div_ceil(8)
+        let table = Arc::new(table);
+        Self { net, range, table, outputs, around, last, readers, wanted, bits, elements }
     }
 
     /// The group's cost under a grid.
-    pub fn cost(&self, layout: &Layout) -> Option<GroupCost> {
-        let order = layout.order();
-        let macs = self.macs(layout, &order)?;
+    pub fn cost(&self, layout: &Layout) -> GroupCost {
+        let sizes = Sizes::new(self, layout);
         let mut most = 0;
-        for tile in self.samples(layout) {
-            most = most.max(self.tile(layout, &tile)?);
+        for tile in samples(layout) {
+            most = most.max(self.tile(&sizes, &tile));
         }
-        let peak = self.around + self.shared(layout) + self.held(layout, &order)? + most;
-        Some(GroupCost { peak, macs })
+        let peak = self.around + self.shared(layout) + self.held(&sizes) + most;
+        GroupCost { peak, macs: self.macs(&sizes) }
     }
 
-    fn macs(&self, layout: &Layout, order: &[Vec<usize>]) -> Option<u64> {
+    fn macs(&self, sizes: &Sizes<'_>) -> u64 {
         let mut total = 0u64;
         for (i, step) in self.table.steps.iter().enumerate() {
             let macs = self.net.macs[self.range.start + i];
             let Some(made) = step.results.first().filter(|_| macs > 0) else { continue };
             let whole: u64 = made.extents.iter().map(|n| n.unwrap_or(0) as u64).product();
-            // Elements are computed once for all tiles that need the same of them.
-            let mut done: HashSet<Region> = HashSet::new();
-            let mut elements = 0u64;
-            for t in order {
-                let Some(region) = layout.fresh(made, t).ok()? else { continue };
-                if done.insert(region.clone()) {
-                    let n = region.iter().zip(&made.extents);
-                    elements += n
-                        .map(|(r, n)| r.map_or(n.unwrap_or(0), |s| s.len()) as u64)
-                        .product::<u64>();
-                }
-            }
+            let elements = sizes.rest[made.id] * sizes.sum(made.id, |_, s, i| s.fresh[i].len());
             total += (u128::from(macs) * u128::from(elements) / u128::from(whole.max(1))) as u64;
         }
-        Some(total)
-    }
-
-    /// Tiles that may be the largest: the longest spans along each axis, and the first ones.
-    fn samples(&self, layout: &Layout) -> Vec<Vec<usize>> {
-        let mut all: Vec<Vec<usize>> = vec![vec![]];
-        let origin = vec![0; layout.grid.axes.len()];
-        for axis in layout.spans(&origin) {
-            let size = |i: &usize| -> i64 {
-                let strips = axis.values.iter().map(|p| match p {
-                    Parts::Strips(s) => s.need[*i].len(),
-                    _ => 0,
-                });
-                strips.sum()
-            };
-            let longest = (0..axis.parts).max_by_key(size).unwrap_or(0);
-            let mut some = vec![longest, 0, (longest + 1).min(axis.parts - 1)];
-            some.sort_unstable();
-            some.dedup();
-            all = all
-                .into_iter()
-                .flat_map(|t| some.iter().map(move |&i| [t.clone(), vec![i]].concat()))
-                .collect();
-        }
-        all
+        total
     }
 
     /// Bytes of what all tiles share.
@@ -267,82 +227,91 @@ impl<'a> Candidate<'a> {
             !self.wanted[m.id] && parts.all(|p| *p == Parts::Whole)
         };
         let all = self.table.made().filter(whole);
-        all.map(|m| self.bytes(m, &vec![None; m.extents.len()])).sum()
+        all.map(|m| self.elements[m.id] * self.bits[m.id] / 8).sum()
     }
 
     /// Bytes of strips that wait for their reader while other tiles run.
-    fn held(&self, layout: &Layout, order: &[Vec<usize>]) -> Option<u64> {
-        let strips = |t: &Vec<usize>| -> Option<u64> {
-            let mut sum = 0;
-            for m in self.table.made() {
-                for s in layout.strips(m, t).ok()? {
-                    // Those along the last axis are taken over at once.
-                    if layout.is_between(t) || s.level + 1 < t.len() {
-                        sum += self.bytes(m, &s.region);
+    fn held(&self, sizes: &Sizes<'_>) -> u64 {
+        let last = sizes.axes.len() - 1;
+        let mut bits = 0;
+        for id in 0..self.table.count {
+            let n: u64 = if sizes.between.is_some() {
+                let level = |level: usize| {
+                    sizes.odd(id, |k, s, i| match k.cmp(&level) {
+                        std::cmp::Ordering::Less => s.need[i].len(),
+                        std::cmp::Ordering::Equal => s.need[i].len() - s.fresh[i].len(),
+                        std::cmp::Ordering::Greater => s.fresh[i].len(),
+                    })
+                };
+                (0..=last).map(level).sum()
+            } else if last == 1 {
+                // A row of tiles hands over to the next one; along the last axis strips are taken
+                // over at once.
+                match (&sizes.axes[0].values[id], &sizes.axes[1].values[id]) {
+                    (Parts::Strips(h), Parts::Strips(w)) => {
+                        let kept = h.need.iter().zip(&h.fresh).map(|(n, f)| n.len() - f.len());
+                        let row: i64 = w.fresh.iter().map(|f| f.len()).sum();
+                        (kept.max().unwrap_or(0) * row) as u64
                     }
+                    _ => 0,
                 }
-            }
-            Some(sum)
-        };
-        if order.iter().any(|t| layout.is_between(t)) {
-            return order.iter().map(strips).sum();
+            } else {
+                0
+            };
+            bits += n * sizes.rest[id] * self.bits[id];
         }
-        let Some((_, rest)) = layout.grid.axes.split_first() else { return Some(0) };
-        if rest.is_empty() {
-            return Some(0);
-        }
-        // A row of tiles at a time.
-        let mut rows: HashMap<usize, u64> = HashMap::new();
-        for t in order {
-            *rows.entry(t[0]).or_default() += strips(t)?;
-        }
-        rows.into_values().max()
+        bits / 8
     }
 
     /// Most bytes that one tile holds at once.
-    fn tile(&self, layout: &Layout, tile: &[usize]) -> Option<u64> {
+    fn tile(&self, sizes: &Sizes<'_>, tile: &[usize]) -> u64 {
         let n = self.table.count;
         // Bytes of what is needed; of what comes from and goes to the tile's neighbours.
         let mut size = vec![0u64; n];
         let (mut taken, mut handed) = (vec![0u64; n], vec![0u64; n]);
-        let mut alone = vec![true; n];
-        let next: Option<Vec<usize>> = self.next(layout, tile);
-        for m in self.table.made() {
-            let Some(need) = layout.need(m, tile).ok()? else { continue };
-            if need.iter().all(Option::is_none) {
-                continue;
-            }
-            size[m.id] = self.bytes(m, &need);
-            for s in layout.strips(m, tile).ok()? {
-                alone[m.id] = false;
-                if s.level + 1 == tile.len() && !layout.is_between(tile) {
-                    taken[m.id] += self.bytes(m, &s.region);
-                }
-            }
-            if let Some(next) = &next {
-                for s in layout.strips(m, next).ok()? {
-                    if s.from == tile {
-                        handed[m.id] += self.bytes(m, &s.region);
+        let (mut alone, mut placed) = (vec![true; n], vec![false; n]);
+        let between = sizes.between.is_some() && tile.iter().sum::<usize>() % 2 == 1;
+        let last = tile.len() - 1;
+        for id in 0..n {
+            let (mut need, mut before, mut cut, mut own) = (sizes.rest[id], 1u64, false, true);
+            for (k, &i) in tile.iter().enumerate() {
+                match sizes.parts(id, k, between) {
+                    Parts::Unread => need = 0,
+                    Parts::Whole => {}
+                    Parts::Strips(s) => {
+                        cut = true;
+                        need *= s.need[i].len() as u64;
+                        alone[id] &= s.need[i] == s.fresh[i];
+                        own &= s.own.get(i) == Some(&s.need[i]);
+                        if k < last {
+                            before *= s.need[i].len() as u64;
+                        } else if !between {
+                            let unit = sizes.rest[id] * before * self.bits[id] / 8;
+                            taken[id] = unit * (s.need[i].len() - s.fresh[i].len()) as u64;
+                            if let (Some(n), Some(f)) = (s.need.get(i + 1), s.fresh.get(i + 1)) {
+                                handed[id] = unit * (n.len() - f.len()) as u64;
+                            }
+                        }
                     }
                 }
+            }
+            if cut {
+                size[id] = need * self.bits[id] / 8;
+                placed[id] = self.wanted[id] && own;
             }
         }
         // Results that lie where the whole output will be, from the last step back.
-        let mut placed = vec![false; n];
         for (i, step) in self.table.steps.iter().enumerate().rev() {
             for m in &step.results {
-                if self.wanted[m.id] {
-                    let own = layout.own(m, tile).ok()?;
-                    placed[m.id] = own == layout.need(m, tile).ok()?;
+                if !placed[m.id] || !self.net.in_place[self.range.start + i] {
+                    continue;
                 }
-                if placed[m.id] && self.net.in_place[self.range.start + i] {
-                    for r in m.reads.iter().flatten() {
-                        let only = self.last[r.id] == i && alone[r.id] && !self.wanted[r.id];
-                        if only && size[r.id] == size[m.id] && self.readers(r.id) == 1 {
-                            placed[r.id] = true;
-                            break;
-                        }
-                    }
+                let over = m.reads.iter().flatten().find(|r| {
+                    let only = self.last[r.id] == i && self.readers[r.id] == 1;
+                    only && alone[r.id] && !self.wanted[r.id] && size[r.id] == size[m.id]
+                });
+                if let Some(r) = over {
+                    placed[r.id] = true;
                 }
             }
         }
@@ -350,17 +319,13 @@ impl<'a> Candidate<'a> {
         let mut most = live;
         for (i, step) in self.table.steps.iter().enumerate() {
             let mut over = None;
-            for m in &step.results {
-                if placed[m.id] || size[m.id] == 0 {
-                    continue;
-                }
+            for m in step.results.iter().filter(|m| !placed[m.id] && size[m.id] > 0) {
                 if self.net.in_place[self.range.start + i] && alone[m.id] && over.is_none() {
-                    let mut reads = m.reads.iter().flatten();
-                    over = reads
-                        .find(|r| {
-                            self.last[r.id] == i && !placed[r.id] && size[r.id] == size[m.id]
-                        })
-                        .map(|r| r.id);
+                    let dying = m.reads.iter().flatten().find(|r| {
+                        let last = self.last[r.id] == i && !placed[r.id];
+                        last && !self.wanted[r.id] && size[r.id] == size[m.id]
+                    });
+                    over = dying.map(|r| r.id);
                     if over.is_some() {
                         continue;
                     }
@@ -372,33 +337,110 @@ impl<'a> Candidate<'a> {
                 live = live + handed[m.id] - taken[m.id];
                 most = most.max(live);
             }
-            let mut freed = Vec::new();
+            let mut freed: Option<usize> = None;
             for m in &step.results {
                 for r in m.reads.iter().flatten() {
                     let dies = self.last[r.id] == i && !placed[r.id] && Some(r.id) != over;
-                    if dies && !freed.contains(&r.id) {
+                    if dies && freed != Some(r.id) {
                         live -= size[r.id];
-                        freed.push(r.id);
+                        freed = Some(r.id);
                     }
                 }
                 // Read by nobody in the group.
-                if !placed[m.id] && self.last[m.id] == 0 && size[m.id] > 0 {
+                if !placed[m.id] && self.readers[m.id] == 0 {
                     live -= size[m.id];
                 }
             }
         }
-        Some(most)
+        most
+    }
+}
+
+/// Tiles that may be the largest: the longest spans along each axis, and those beside it.
+fn samples(layout: &Layout) -> Vec<Vec<usize>> {
+    let mut all: Vec<Vec<usize>> = vec![vec![]];
+    let origin = vec![0; layout.grid.axes.len()];
+    for axis in layout.spans(&origin) {
+        let size = |i: &usize| -> i64 {
+            let strips = axis.values.iter().map(|p| match p {
+                Parts::Strips(s) => s.need[*i].len(),
+                _ => 0,
+            });
+            strips.sum()
+        };
+        let longest = (0..axis.parts).max_by_key(size).unwrap_or(0);
+        let mut some = vec![longest, (longest + 1).min(axis.parts - 1)];
+        some.dedup();
+        all = all
+            .into_iter()
+            .flat_map(|t| some.iter().map(move |&i| [&t[..], &[i]].concat()))
+            .collect();
+    }
+    all
+}
+
+/// A layout by numbers of elements.
+struct Sizes<'l> {
+    axes: Vec<&'l Axis>,
+    between: Option<Vec<&'l Axis>>,
+    /// Elements of each value along the axes that the grid does not cut.
+    rest: Vec<u64>,
+}
+
+impl<'l> Sizes<'l> {
+    fn new(c: &Candidate<'_>, layout: &'l Layout) -> Self {
+        let (axes, between) = layout.axes();
+        let mut rest = c.elements.clone();
+        for m in c.table.made() {
+            for s in axes.iter().filter_map(|a| a.get(m.id)) {
+                rest[m.id] /= m.extents[s.axis].unwrap_or(1).max(1) as u64;
+            }
+        }
+        Self { axes, between, rest }
     }
 
-    fn readers(&self, id: usize) -> usize {
-        let reads = self.table.made().flat_map(|m| m.reads.iter().flatten());
-        reads.filter(|r| r.id == id).count()
+    fn parts(&self, id: usize, k: usize, between: bool) -> &'l Parts {
+        match &self.between {
+            Some(b) if between => &b[k].values[id],
+            _ => &self.axes[k].values[id],
+        }
     }
 
-    /// The tile after this one along the last axis.
-    fn next(&self, layout: &Layout, tile: &[usize]) -> Option<Vec<usize>> {
-        let (&last, before) = tile.split_last()?;
-        let more = last + 1 < layout.grid.axes[before.len()].1.len();
-        (more && !layout.is_between(tile)).then(|| [before, &[last + 1]].concat())
+    /// The sum over all tiles of the product over the grid's axes of a length of each.
+    fn sum(&self, id: usize, of: impl Fn(usize, &Strips, usize) -> i64 + Copy) -> u64 {
+        if self.between.is_some() {
+            return self.parity(id, false, of).0 + self.odd(id, of);
+        }
+        let (even, odd) = self.parity(id, false, of);
+        even + odd
+    }
+
+    /// The same over the tiles that take over from their neighbours.
+    fn odd(&self, id: usize, of: impl Fn(usize, &Strips, usize) -> i64 + Copy) -> u64 {
+        self.parity(id, true, of).1
+    }
+
+    /// The sums over tiles the sum of whose positions is even, and odd.
+    fn parity(
+        &self,
+        id: usize,
+        between: bool,
+        of: impl Fn(usize, &Strips, usize) -> i64 + Copy,
+    ) -> (u64, u64) {
+        let mut sums = (1u64, 0u64);
+        for k in 0..self.axes.len() {
+            let here = match self.parts(id, k, between) {
+                Parts::Unread => (0, 0),
+                // Once for all.
+                Parts::Whole => (1, 0),
+                Parts::Strips(s) => {
+                    let mut both = [0u64; 2];
+                    (0..s.need.len()).for_each(|i| both[i % 2] += of(k, s, i).max(0) as u64);
+                    (both[0], both[1])
+                }
+            };
+            sums = (sums.0 * here.0 + sums.1 * here.1, sums.0 * here.1 + sums.1 * here.0);
+        }
+        sums
     }
 }

@@ -6,14 +6,15 @@
 //! parts', its work is their sum; of all plans to a cut point only those are kept that no other
 //! one beats in both (the Pareto front).
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use graph_opt_ir::region::Barrier;
-use graph_opt_ir::{EditError, Editor, Graph, NodeId};
+use graph_opt_ir::{EditError, Editor, Graph, NodeId, Span};
 
 use super::layout::{Layout, Spread};
-use super::model::{Candidate, Net};
+use super::model::{Candidate, GroupCost, Net};
 use super::{Grid, Group, Reuse, build, parts};
 use crate::analysis::{cost, peak};
 use crate::pass::{Cx, Outcome};
@@ -110,9 +111,10 @@ pub fn front(graph: &Graph, limits: &Limits) -> Result<Front, String> {
             match grids(graph, &candidate, limits) {
                 Ok(all) => {
                     for (cost, grid, reuse) in all {
+                        let tiles = grid.len();
                         let group = Some((range.clone(), grid, reuse));
-                        let tiles = group.as_ref().map_or(0, |g| g.1.len());
-                        extend(&mut here, &ways[from], from, (cost.0, cost.1, tiles), group);
+                        let cost = (cost.peak, cost.macs, tiles);
+                        extend(&mut here, &ways[from], from, cost, group);
                     }
                 }
                 Err(None) => {}
@@ -194,88 +196,103 @@ fn plan(net: &Net, ways: &[Vec<Way>], point: usize, index: usize) -> Plan {
     Plan { peak, macs, groups }
 }
 
-/// Numbers of parts along an axis that are tried.
-const PARTS: [i64; 14] = [2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 28, 40, 64];
+/// Numbers of parts along the first and the second axis of a grid that are tried.
+const ROWS: [i64; 12] = [2, 3, 4, 5, 6, 8, 10, 14, 20, 28, 40, 64];
+const COLUMNS: [i64; 6] = [2, 3, 4, 5, 6, 8];
 
-type Grids = Vec<((u64, u64), Grid, Reuse)>;
+/// A grid with its peak and work.
+type Costed = (GroupCost, Grid, Reuse);
 
-/// The grids of a group that are worth it, with their peaks and work.
+/// The grids of a group that no other one beats.
 ///
 /// # Errors
-/// With the node and the reason, if the group can be divided along no axis; without, if its
-/// result is none that is divided.
+/// With the node and the reason, if the group cannot be divided; without, if its result is none
+/// that is.
 fn grids(
     graph: &Graph,
     c: &Candidate<'_>,
     limits: &Limits,
-) -> Result<Grids, Option<(NodeId, Barrier)>> {
+) -> Result<Vec<Costed>, Option<(NodeId, Barrier)>> {
     let Some(&last) = c.outputs.last() else { return Err(None) };
     let Some(extents) = graph.value(last).ty.extents() else { return Err(None) };
-    let rank = extents.len();
     // Rows and columns of images, rows of matrices, the batch.
-    let axes: Vec<usize> = match rank {
+    let axes: Vec<usize> = match extents.len() {
         0 | 1 => return Err(None),
         2 => vec![0],
         3 => vec![1],
-        _ => vec![rank - 2, rank - 1],
+        rank => vec![rank - 2, rank - 1],
     };
-    let mut found: Grids = Vec::new();
-    let mut barrier = None;
-    let mut spread = |axis: usize, count: i64, level: usize, reuse: Reuse| -> Option<(Spread, Grid)> {
-        let spans = parts::even(extents[axis] as i64, count, 1, false).ok()?;
-        match Spread::new(&c.table, &c.outputs, (axis, &spans), level, reuse) {
-            Ok(s) => Some((s, Grid { axes: vec![(axis, spans)] })),
-            Err(b) => {
-                barrier.get_or_insert(b);
-                None
-            }
-        }
+    let counts = |level: usize| {
+        let (n, all) = (extents[axes[level]] as i64, if level == 0 { &ROWS[..] } else { &COLUMNS });
+        let most = (limits.tiles as i64).min(n);
+        all.iter().copied().filter(move |&p| p <= most)
     };
-    let counts = |axis: usize| {
-        let n = extents[axis] as i64;
-        let most = limits.tiles as i64;
-        PARTS.into_iter().filter(move |&p| p <= n && p <= most)
-    };
-    if axes.iter().all(|&a| counts(a).next().is_none()) {
+    if counts(0).next().is_none() {
         return Err(None);
     }
+    let mut spreads = Spreads { c, axes: &axes, extents: &extents, known: HashMap::new() };
+    // If two parts can be had, so can others.
+    if let Err(b) = spreads.get(0, 2, Reuse::Recompute) {
+        return Err(Some(b));
+    }
+    let mut found: Vec<Costed> = Vec::new();
     for &reuse in &limits.reuse {
-        let mut sides: Vec<Vec<(Spread, Grid)>> = Vec::new();
-        for (level, &axis) in axes.iter().enumerate() {
-            sides.push(counts(axis).filter_map(|n| spread(axis, n, level, reuse)).collect());
-        }
-        let mut add = |axes: &[&(Spread, Grid)]| {
-            let grid = Grid { axes: axes.iter().flat_map(|a| a.1.axes.clone()).collect() };
-            if grid.len() > limits.tiles {
-                return;
-            }
-            let spreads = axes.iter().map(|a| a.0.clone()).collect();
-            let layout = Layout::new(Arc::clone(&c.table), grid, spreads);
-            if let Some(cost) = c.cost(&layout) {
-                let beaten =
-                    |f: &((u64, u64), Grid, Reuse)| f.0.0 <= cost.peak && f.0.1 <= cost.macs;
-                if !found.iter().any(beaten) {
-                    found.retain(|f| f.0.0 < cost.peak || f.0.1 < cost.macs);
-                    found.push(((cost.peak, cost.macs), layout.grid, reuse));
+        for rows in counts(0) {
+            let columns = (axes.len() > 1).then(|| counts(1)).into_iter().flatten();
+            let columns = columns.filter(|&w| w <= rows && rows <= 4 * w);
+            let alone = (reuse != Reuse::Checkerboard && reuse != Reuse::All).then_some(1);
+            for columns in alone.into_iter().chain(columns) {
+                if rows * columns > limits.tiles as i64 {
+                    break;
                 }
-            }
-        };
-        if reuse != Reuse::Checkerboard {
-            for side in sides.iter().take(1).flatten() {
-                add(&[side]);
-            }
-        }
-        if let [rows, columns] = &sides[..] {
-            for r in rows {
-                for w in columns {
-                    add(&[r, w]);
+                let Ok(h) = spreads.get(0, rows, reuse) else { break };
+                let mut both = vec![h];
+                if columns > 1 {
+                    let Ok(w) = spreads.get(1, columns, reuse) else { break };
+                    both.push(w);
+                }
+                let (grid, spreads) = both.into_iter().unzip();
+                let layout = Layout::new(Arc::clone(&c.table), Grid { axes: grid }, spreads);
+                let cost = c.cost(&layout);
+                let beaten = |f: &Costed| f.0.peak <= cost.peak && f.0.macs <= cost.macs;
+                if !found.iter().any(beaten) {
+                    found.retain(|f| f.0.peak < cost.peak || f.0.macs < cost.macs);
+                    found.push((cost, layout.grid, reuse));
                 }
             }
         }
     }
-    match (found.is_empty(), barrier) {
-        (true, Some(b)) => Err(Some(b)),
-        _ => Ok(found),
+    Ok(found)
+}
+
+/// The spans of a group along its axes, each worked out once.
+struct Spreads<'a> {
+    c: &'a Candidate<'a>,
+    axes: &'a [usize],
+    extents: &'a [u64],
+    known: HashMap<(usize, i64, Reuse), Result<Side, (NodeId, Barrier)>>,
+}
+
+/// An axis with its parts, and the spans.
+type Side = ((usize, Vec<Span>), Spread);
+
+impl Spreads<'_> {
+    fn get(&mut self, level: usize, count: i64, reuse: Reuse) -> Result<Side, (NodeId, Barrier)> {
+        // What matters is what happens along this axis.
+        let reuse = match reuse {
+            Reuse::Rows if level > 0 => Reuse::Recompute,
+            Reuse::All if level == 0 => Reuse::Rows,
+            r => r,
+        };
+        let axis = self.axes[level];
+        let (c, n) = (self.c, self.extents[axis] as i64);
+        let make = || {
+            let last = c.table.steps[c.table.steps.len() - 1].node;
+            let spans = parts::even(n, count, 1, false).map_err(|e| (last, Barrier(e)))?;
+            let spread = Spread::new(&c.table, &c.outputs, (axis, &spans), level, reuse)?;
+            Ok(((axis, spans), spread))
+        };
+        self.known.entry((level, count, reuse)).or_insert_with(make).clone()
     }
 }
 

@@ -9,7 +9,7 @@
 use graph_opt_ir::region::{Barrier, Region};
 use graph_opt_ir::{NodeId, Span, ValueId};
 
-use super::group::{Made, Table};
+use super::group::{Made, Reads, Table};
 
 /// What happens where tiles overlap, along one axis.
 #[derive(Clone, Copy, Debug)]
@@ -122,9 +122,8 @@ pub(super) fn along(
                     }
                 }
                 for r in reads {
-                    let need = r.need(&region).map_err(fail)?;
                     let slot = wants[r.id].get_or_insert_with(|| vec![Want::Nothing; count]);
-                    slot[i] = join(slot[i], &need, &r.extents).map_err(fail)?;
+                    slot[i] = join(slot[i], r, &region).map_err(fail)?;
                 }
             }
             out.values[made.id] = strips.map_or(Parts::Whole, Parts::Strips);
@@ -133,24 +132,18 @@ pub(super) fn along(
     Ok(out)
 }
 
-/// A want together with another need.
-fn join(have: Want, need: &Region, extents: &[Option<i64>]) -> Result<Want, Barrier> {
-    let mut cuts = need.iter().enumerate().filter_map(|(a, s)| Some((a, (*s)?)));
-    let (first, more) = (cuts.next(), cuts.next());
-    if more.is_some() {
-        return Err(Barrier("one axis of the grid becomes two axes here".into()));
+/// A want together with what a region of a reader's result needs.
+fn join(have: Want, read: &Reads, region: &Region) -> Result<Want, Barrier> {
+    let mut part = None;
+    for (a, (relation, &n)) in read.axes.iter().zip(&read.extents).enumerate() {
+        let Some(span) = relation.need(region, n)? else { continue };
+        if part.replace((a, span)).is_some() {
+            return Err(Barrier("one axis of the grid becomes two axes here".into()));
+        }
     }
-    let Some((axis, span)) = first else { return Ok(Want::Whole) };
-    if span.is_empty() {
-        return Ok(have);
-    }
-    if extents.get(axis).copied().flatten() == Some(span.len()) {
-        return Ok(match have {
-            Want::Part(a, _) if a != axis => Want::Whole,
-            _ => Want::Part(axis, span),
-        });
-    }
+    let Some((axis, span)) = part else { return Ok(Want::Whole) };
     Ok(match have {
+        _ if span.is_empty() => have,
         Want::Nothing => Want::Part(axis, span),
         Want::Part(a, s) if a == axis => Want::Part(a, s.hull(span)),
         _ => Want::Whole,

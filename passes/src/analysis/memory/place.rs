@@ -86,6 +86,8 @@ struct Readers {
 
 struct Assign<'g> {
     graph: &'g Graph,
+    /// Positions in the schedule, by node.
+    steps: Vec<usize>,
     counts: Vec<bool>,
     dims: Vec<Vec<u64>>,
     /// The value that a value may be a view of, at the end of the chain; itself if of none.
@@ -130,8 +132,11 @@ pub(super) fn assign(graph: &Graph, steps: &[NodeId]) -> Result<Placed, Unplanne
 impl<'g> Assign<'g> {
     fn new(graph: &'g Graph, steps: &[NodeId]) -> Result<Self, Unplanned> {
         let n = graph.value_bound();
+        let mut positions = vec![0; graph.node_bound()];
+        steps.iter().enumerate().for_each(|(at, s)| positions[s.index()] = at);
         let mut a = Self {
             graph,
+            steps: positions,
             counts: vec![false; n],
             dims: vec![Vec::new(); n],
             root: (0..n).map(ValueId::new).collect(),
@@ -245,9 +250,7 @@ impl<'g> Assign<'g> {
                 Alias::Part(_) => {
                     let view = View::whole(&self.dims[x.index()]);
                     let slice = matches!(self.graph.node(id).op, Op::Slice(_));
-                    // A small output is not to hold a large buffer to the end.
-                    let holds = slice && self.graph.value(v).is_output();
-                    (tolerant || view.is_contiguous(&self.dims[i])) && !holds
+                    (tolerant || view.is_contiguous(&self.dims[i])) && !(slice && self.holds(v, x))
                 }
             };
             if fits {
@@ -258,6 +261,41 @@ impl<'g> Assign<'g> {
         }
         let place = self.own(v);
         self.out.places[i] = Some(place);
+    }
+
+    /// Whether a part of `x` had better be a copy, so as not to hold a large buffer: a small output
+    /// of the graph, or what only waits to be joined to something else, as the last rows of a tile
+    /// do for the next one, when nothing else needs `x` for so long.
+    fn holds(&self, v: ValueId, x: ValueId) -> bool {
+        let value = self.graph.value(v);
+        if value.is_output() {
+            return true;
+        }
+        let bytes = |v: ValueId| self.graph.value(v).ty.bytes().unwrap_or(0);
+        let joined = value.uses().all(|u| matches!(self.graph.node(u.node).op, Op::Concat(_)));
+        joined && bytes(v) <= bytes(x) / 2 && self.last(x, Some(v)) < self.last(v, None)
+    }
+
+    /// The last step that reads a value, or what is a part of it, but for one part.
+    fn last(&self, x: ValueId, but: Option<ValueId>) -> usize {
+        let value = self.graph.value(x);
+        if value.is_output() {
+            return NEVER;
+        }
+        let mut last = 0;
+        for u in value.uses() {
+            let node = self.graph.node(u.node);
+            last = last.max(self.steps[u.node.index()]);
+            for (i, w) in node.outputs.iter().enumerate() {
+                if let Some(w) = w.filter(|w| Some(*w) != but && u.index == 0)
+                    && self.views[w.index()].is_some()
+                    && alias(self.graph, u.node, i).is_some()
+                {
+                    last = last.max(self.last(w, None));
+                }
+            }
+        }
+        last
     }
 
     /// What the node asks of its operands.
@@ -295,7 +333,17 @@ impl<'g> Assign<'g> {
         let mut starts = vec![0; rank];
         let mut sorted: Vec<ValueId> = operands.iter().flatten().copied().collect();
         sorted.sort_unstable();
-        for x in operands.iter().flatten() {
+        // A part that exists long before the others would only make the whole live longer.
+        let made = |x: &ValueId| self.graph.producer(*x).map(|p| (p, self.steps[p.index()]));
+        let sliced = |p: NodeId| matches!(self.graph.node(p).op, Op::Slice(_));
+        let computed = operands.iter().flatten().filter_map(made).filter(|p| !sliced(p.0));
+        let first = computed.map(|p| p.1).min();
+        let early: Vec<bool> = operands
+            .iter()
+            .flatten()
+            .map(|x| made(x).is_some_and(|(p, at)| sliced(p) && first.is_some_and(|f| at < f)))
+            .collect();
+        for (k, x) in operands.iter().flatten().enumerate() {
             let i = x.index();
             let extents = self.graph.value(*x).ty.extents();
             let Some(n) = extents.and_then(|e| e.get(axis).copied()) else { return };
@@ -304,6 +352,7 @@ impl<'g> Assign<'g> {
             let made = self.counts[i] && self.graph.producer(*x).is_some();
             if times == 1
                 && made
+                && !early[k]
                 && !value.is_output()
                 && !self.taken[i]
                 && self.claims[i].is_none()
