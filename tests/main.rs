@@ -5,6 +5,7 @@
 mod bugs;
 mod cli;
 mod filetests;
+mod golden;
 mod hostile;
 mod models;
 mod properties;

@@ -47,9 +47,8 @@ pub(super) const VGG11: Stages = [&[64], &[128], &[256, 256], &[512, 512], &[512
 pub(super) const VGG16: Stages =
     [&[64, 64], &[128, 128], &[256, 256, 256], &[512, 512, 512], &[512, 512, 512]];
 
-/// VGG, with its layers numbered as torchvision numbers them.
-pub(super) fn vgg(name: &'static str, stages: &Stages, size: Size) -> Result<Graph, ZooError> {
-    let mut n = Net::new(name, 13);
+/// The convolutions and poolings of VGG, numbered as torchvision numbers them.
+fn features(n: &mut Net, stages: &Stages, size: Size) -> Layer {
     let mut x = n.image(3, size);
     let mut i = 0..;
     let mut layer = || format!("features.{}", i.next().unwrap_or(0));
@@ -59,6 +58,24 @@ pub(super) fn vgg(name: &'static str, stages: &Stages, size: Size) -> Result<Gra
         }
         x = n.max_pool(&layer(), x, pool(2, 2))?;
     }
+    Ok(x)
+}
+
+/// VGG without its classifier.
+pub(super) fn vgg_features(
+    name: &'static str,
+    stages: &Stages,
+    size: Size,
+) -> Result<Graph, ZooError> {
+    let mut n = Net::new(name, 13);
+    let x = features(&mut n, stages, size)?;
+    Ok(n.finish(x))
+}
+
+/// VGG.
+pub(super) fn vgg(name: &'static str, stages: &Stages, size: Size) -> Result<Graph, ZooError> {
+    let mut n = Net::new(name, 13);
+    let x = features(&mut n, stages, size)?;
     let x = adaptive(&mut n, "avgpool", x, 7)?;
     let x = n.node("flatten", op::Flatten { axis: 1 }, &[x])?;
     let x = n.linear("classifier.0", x, 4096, RELU)?;

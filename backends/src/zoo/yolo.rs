@@ -55,6 +55,16 @@ pub(super) fn yolov2(size: Size) -> Result<Graph, ZooError> {
     Ok(n.finish(x))
 }
 
+/// The first 16 layers of YOLOv2, the part that DeepThings divides.
+pub(super) fn yolov2_first16(size: Size) -> Result<Graph, ZooError> {
+    let mut n = Net::new("yolov2-first16", 13);
+    let mut x = n.image(3, size);
+    for (i, layer) in STEM.iter().enumerate().take(16) {
+        x = dark(&mut n, i, x, layer)?;
+    }
+    Ok(n.finish(x))
+}
+
 fn dark(n: &mut Net, i: usize, x: ValueId, layer: &Dark) -> Layer {
     match *layer {
         Dark::Conv(out, kernel) => unit(n, i, x, conv(out, kernel).pad(kernel as i64 / 2)),

@@ -20,7 +20,7 @@ use super::slices::{slice, slice_tensor};
 /// The tile's operands with the values that they are parts of. A tile may have fewer operands than
 /// its node: a `Concat` of which only some operands are needed keeps those in order; any other
 /// keeps the first ones.
-fn operands<'t>(graph: &Graph, id: NodeId, tile: &'t Tile) -> Vec<(Option<ValueId>, &'t Need)> {
+pub(super) fn operands<'t>(graph: &Graph, id: NodeId, tile: &'t Tile) -> Vec<(Option<ValueId>, &'t Need)> {
     let node = graph.node(id);
     if !matches!(node.op, graph_opt_ir::Op::Concat(_)) || tile.needs.len() == node.inputs.len() {
         return node
@@ -54,14 +54,14 @@ fn operands<'t>(graph: &Graph, id: NodeId, tile: &'t Tile) -> Vec<(Option<ValueI
 }
 
 /// One node of one tile.
-struct Job<'l> {
-    tile: usize,
-    node: NodeId,
-    made: &'l Made,
+pub(super) struct Job<'l> {
+    pub tile: usize,
+    pub node: NodeId,
+    pub made: &'l Made,
     /// What the tile needs of the result.
-    need: Region,
+    pub need: Region,
     /// How it computes what it does not take over, if that is anything.
-    fresh: Option<(Region, Tile)>,
+    pub fresh: Option<(Region, Tile)>,
 }
 
 /// The edit that computes the outputs of a group part by part.
@@ -140,7 +140,7 @@ pub fn tile_group(
 
 /// What is to be done, tile by tile; and the nodes that stay as they are because some tile needs
 /// all of their result.
-fn jobs<'l>(
+pub(super) fn jobs<'l>(
     graph: &Graph,
     layout: &'l Layout,
     order: &[Vec<usize>],

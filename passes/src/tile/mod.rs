@@ -11,8 +11,10 @@ pub mod parts;
 pub mod planner;
 pub(crate) mod slices;
 mod spans;
+mod survey;
 pub mod tile_conv;
 pub mod untile;
 
 pub use group::Group;
 pub use layout::{Grid, Reuse};
+pub use survey::{TileNeeds, region_bytes, survey};

@@ -159,7 +159,7 @@ pub(super) struct Candidate<'a> {
     range: Range<usize>,
     pub table: Arc<Table>,
     pub outputs: Vec<ValueId>,
-    around: u64,
+    pub around: u64,
     /// For each result of the table: the last step that reads it, how many do, whether it is
     /// wanted outside, bits an element, and elements.
     last: Vec<usize>,
@@ -199,11 +199,8 @@ impl<'a> Candidate<'a> {
     /// The group's cost under a grid.
     pub fn cost(&self, layout: &Layout) -> GroupCost {
         let sizes = Sizes::new(self, layout);
-        let mut most = 0;
-        for tile in samples(layout) {
-            most = most.max(self.tile(&sizes, &tile));
-        }
-        let peak = self.around + self.shared(layout) + self.held(&sizes) + most;
+        let tile = self.tile(&sizes, &largest(layout));
+        let peak = self.around + self.shared(layout) + self.held(&sizes) + tile;
         GroupCost { peak, macs: self.macs(&sizes) }
     }
 
@@ -356,9 +353,9 @@ impl<'a> Candidate<'a> {
     }
 }
 
-/// Tiles that may be the largest: the longest spans along each axis, and those beside it.
-fn samples(layout: &Layout) -> Vec<Vec<usize>> {
-    let mut all: Vec<Vec<usize>> = vec![vec![]];
+/// The tile with the longest spans along each axis.
+fn largest(layout: &Layout) -> Vec<usize> {
+    let mut tile = Vec::new();
     let origin = vec![0; layout.grid.axes.len()];
     for axis in layout.spans(&origin) {
         let size = |i: &usize| -> i64 {
@@ -368,15 +365,9 @@ fn samples(layout: &Layout) -> Vec<Vec<usize>> {
             });
             strips.sum()
         };
-        let longest = (0..axis.parts).max_by_key(size).unwrap_or(0);
-        let mut some = vec![longest, (longest + 1).min(axis.parts - 1)];
-        some.dedup();
-        all = all
-            .into_iter()
-            .flat_map(|t| some.iter().map(move |&i| [&t[..], &[i]].concat()))
-            .collect();
+        tile.push((0..axis.parts).max_by_key(size).unwrap_or(0));
     }
-    all
+    tile
 }
 
 /// A layout by numbers of elements.

@@ -33,7 +33,8 @@ pub enum Goal {
 pub struct Limits {
     /// Most tiles of a group.
     pub tiles: usize,
-    /// What may happen to overlaps.
+    /// What may happen to overlaps. [`Reuse::Checkerboard`] suits parallel devices; for memory
+    /// alone [`Reuse::All`] is better, so that only the others are tried by default.
     pub reuse: Vec<Reuse>,
     /// Most cut points that a group spans.
     pub reach: usize,
@@ -41,7 +42,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        let reuse = vec![Reuse::Recompute, Reuse::Rows, Reuse::All, Reuse::Checkerboard];
+        let reuse = vec![Reuse::Recompute, Reuse::Rows, Reuse::All];
         Self { tiles: 64, reuse, reach: 40 }
     }
 }
@@ -95,19 +96,69 @@ struct Way {
 /// If the size of a value is unknown; with its name.
 pub fn front(graph: &Graph, limits: &Limits) -> Result<Front, String> {
     let net = Net::new(graph)?;
-    let cuts = cut_points(&net);
+    // Stretches that need less than the least peak of any plan can be left out of the search; it
+    // is repeated with a smaller guess until that is so.
+    let mut cold = net.live.iter().copied().max().unwrap_or(0) / 2;
+    loop {
+        let found = search(graph, &net, limits, cold);
+        let least = found.plans.iter().map(|p| p.peak).min().unwrap_or(0);
+        if least >= cold || cold == 0 {
+            return Ok(found);
+        }
+        cold /= 2;
+    }
+}
+
+/// The plans of a graph that matter for a budget, or a front without one.
+fn front_for(graph: &Graph, goal: Goal, limits: &Limits) -> Result<Front, String> {
+    match goal {
+        Goal::ExtraMacs(_) => front(graph, limits),
+        Goal::Memory(budget) => {
+            let net = Net::new(graph)?;
+            let found = search(graph, &net, limits, budget - budget / 8);
+            // What is left out only matters for the least that is possible.
+            match found.plans.iter().any(|p| p.peak <= budget) {
+                true => Ok(found),
+                false => front(graph, limits),
+            }
+        }
+    }
+}
+
+/// How far groups reach into stretches that fit as they are, in cut points.
+const MARGIN: usize = 6;
+
+/// The front, with groups only around nodes while which more than `cold` bytes are live.
+fn search(graph: &Graph, net: &Net, limits: &Limits, cold: u64) -> Front {
+    let cuts = cut_points(net);
+    let live = |from: usize, to: usize| {
+        net.live[cuts[from]..cuts[to]].iter().copied().max().unwrap_or(0)
+    };
+    let hot: Vec<bool> = (1..cuts.len()).map(|k| live(k - 1, k) > cold).collect();
     let mut barriers: Vec<(NodeId, String)> = Vec::new();
     let start = Way { peak: 0, macs: 0, tiles: 0, from: None, group: None };
     let mut ways: Vec<Vec<Way>> = vec![vec![start]];
     for k in 1..cuts.len() {
         let mut here = Vec::new();
-        let range = cuts[k - 1]..cuts[k];
-        let peak = net.live[range.clone()].iter().copied().max().unwrap_or(0);
-        let macs: u64 = net.macs[range].iter().sum();
-        extend(&mut here, &ways[k - 1], k - 1, (peak, macs, 0), None);
+        let macs: u64 = net.macs[cuts[k - 1]..cuts[k]].iter().sum();
+        extend(&mut here, &ways[k - 1], k - 1, (live(k - 1, k), macs, 0), None);
         for from in (k.saturating_sub(limits.reach)..k).rev() {
+            let first = (from..k).find(|&i| hot[i]);
+            let last = (from..k).rfind(|&i| hot[i]);
+            let (Some(first), Some(last)) = (first, last) else {
+                if k - from > MARGIN {
+                    break;
+                }
+                continue;
+            };
+            if k - 1 - last > MARGIN || first - from > MARGIN {
+                break;
+            }
             let range = cuts[from]..cuts[k];
-            let candidate = Candidate::new(&net, range.clone());
+            let candidate = Candidate::new(net, range.clone());
+            if candidate.around >= live(from, k) {
+                continue;
+            }
             match grids(graph, &candidate, limits) {
                 Ok(all) => {
                     for (cost, grid, reuse) in all {
@@ -129,8 +180,8 @@ pub fn front(graph: &Graph, limits: &Limits) -> Result<Front, String> {
         ways.push(pareto(here));
     }
     let last = ways.len() - 1;
-    let plans = (0..ways[last].len()).map(|i| plan(&net, &ways, last, i)).collect();
-    Ok(Front { plans, barriers })
+    let plans = (0..ways[last].len()).map(|i| plan(net, &ways, last, i)).collect();
+    Front { plans, barriers }
 }
 
 /// Where groups may begin and end: not before a node that works in place, and not where more
@@ -330,7 +381,7 @@ pub(super) fn run(cx: &mut Cx<'_, '_>, goal: Goal, limits: &Limits) -> Result<()
         cx.say("", Outcome::NoEffect, why);
         return Ok(());
     }
-    let front = match front(graph, limits) {
+    let front = match front_for(graph, goal, limits) {
         Ok(f) => f,
         Err(why) => {
             cx.say("", Outcome::Blocked, why);
