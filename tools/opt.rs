@@ -55,7 +55,9 @@ pub fn main(args: Args) -> Result {
     }
     if args.print_after {
         runner = runner.observe(Box::new(|g, e| {
-            eprintln!("// edit {}: {}\n{}", e.number, e.origin, text::print(g));
+            let within = e.scope.join("/");
+            let within = if within.is_empty() { within } else { format!(", in {within}") };
+            eprintln!("// edit {}: {}{within}\n{}", e.number, e.origin, text::print(g));
             Ok(())
         }));
     }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use graph_opt_ir::same::{Structure, identical};
-use graph_opt_ir::{Graph, Tensor, ValueId};
+use graph_opt_ir::{Graph, NodeId, Tensor, ValueId};
 
 use crate::cpu::{Cpu, FieldData, FieldInput, FieldTensor, run_field};
 use crate::inputs::{Extents, draw};
@@ -398,8 +398,31 @@ impl Matched {
         element: Vec<usize>,
         elements: (String, String),
     ) -> Place {
-        let edit = b.producer(v).map(|n| b.node(n).meta.origin.to_string()).unwrap_or_default();
+        let edit = b.producer(v).map(|n| made_by(b, n)).unwrap_or_default();
         Place { value: b.value(v).name.to_string(), element, elements, edit }
+    }
+}
+
+/// The edit that made the node, or those that made nodes in its bodies.
+fn made_by(graph: &Graph, node: NodeId) -> String {
+    let n = graph.node(node);
+    if !n.meta.origin.is_empty() {
+        return n.meta.origin.to_string();
+    }
+    let mut edits: Vec<String> = Vec::new();
+    for (_, body) in n.op.bodies() {
+        body.any_node(&mut |g, n| {
+            let origin = &*g.node(n).meta.origin;
+            if !origin.is_empty() && !edits.iter().any(|e| e == origin) {
+                edits.push(origin.to_owned());
+            }
+            false
+        });
+    }
+    match &edits[..] {
+        [] => String::new(),
+        [one] => format!("{one}, inside {:?}", graph.label(node)),
+        all => format!("{} inside {:?}", all.join(" or "), graph.label(node)),
     }
 }
 

@@ -4,6 +4,7 @@
 //! graph, following small whole-number tensors symbolically, so that chains of Shape, Gather and
 //! Concat in front of a Reshape do not lose the extents.
 
+mod bodies;
 mod broadcast;
 mod layout;
 mod matmul;

@@ -42,6 +42,7 @@ pub fn infer_graph(
     let mut values: Vec<Option<Vec<Dim>>> = vec![None; graph.value_bound()];
     let order: Vec<NodeId> = graph.schedule().collect();
     for id in order {
+        super::bodies::infer(graph, id);
         let error = |graph: &Graph, reason: String| InferError {
             label: graph.label(id).to_owned(),
             op: graph.node(id).op.name().to_owned(),

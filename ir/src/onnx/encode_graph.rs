@@ -29,13 +29,18 @@ pub(super) fn subgraph(g: &Graph, place: &Place<'_>) -> Result<Rope> {
         }
         return Ok(out);
     }
-    graph(g, place)
+    write(g, place, true)
 }
 
-/// A GraphProto.
+/// The GraphProto of a model.
 pub(super) fn graph(g: &Graph, place: &Place<'_>) -> Result<Rope> {
+    write(g, place, false)
+}
+
+fn write(g: &Graph, place: &Place<'_>, inner: bool) -> Result<Rope> {
     let mut w = GraphWriter {
         g,
+        inner,
         place,
         origin: Origin::of(g),
         by_name: g.values().map(|(id, v)| (&*v.name, id)).collect(),
@@ -73,6 +78,8 @@ impl Old {
 
 struct GraphWriter<'a> {
     g: &'a Graph,
+    /// Whether it stands in an attribute.
+    inner: bool,
     place: &'a Place<'a>,
     origin: Option<&'a Origin>,
     by_name: HashMap<&'a str, ValueId>,
@@ -253,8 +260,8 @@ impl GraphWriter<'_> {
         let value = self.g.value(v);
         match protos.get(&*value.name) {
             None => self.declare(11, v),
-            // In subgraphs, types of inputs are often left out and inferred.
-            Some((r, ty)) if value.ty == *ty || *ty == Type::Unknown => {
+            // In subgraphs, types of inputs are often left out, and what is known of them is inferred.
+            Some((r, ty)) if value.ty == *ty || *ty == Type::Unknown || self.inner => {
                 self.out.bytes(11, &origin.slice(r.clone()));
                 Ok(())
             }
@@ -267,7 +274,7 @@ impl GraphWriter<'_> {
 
     /// Before IR version 4, every constant of the main graph has to be an input, too.
     fn constants_as_inputs(&mut self, listed: &BTreeSet<ValueId>) -> Result<()> {
-        if self.g.ir_version >= 4 {
+        if self.g.ir_version >= 4 || self.inner {
             return Ok(());
         }
         // Files of that age whose constants are not among the inputs exist: they are left so.

@@ -151,7 +151,11 @@ impl Pass for TileConv {
         let (mut seen, mut done) = (0, 0);
         for id in all {
             let Some(node) = cx.graph().get_node(id) else { continue };
-            let hidden = node.op.subgraphs().iter().map(|g| count(g, self)).sum::<usize>();
+            // Bodies of control flow have their turn; other graphs in attributes are not touched.
+            let hidden = match node.op.bodies()[..] {
+                [] => node.op.subgraphs().iter().map(|g| count(g, self)).sum::<usize>(),
+                _ => 0,
+            };
             if hidden > 0 && cx.selected(id) {
                 cx.remark(
                     id,
