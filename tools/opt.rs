@@ -6,6 +6,7 @@ use comfy_table::{Table, presets};
 use graph_opt_backends::Folder;
 use graph_opt_ir::{Graph, text};
 use graph_opt_passes::analysis::{cost, peak};
+use graph_opt_passes::fix_dims::{Symbolic, fix_dims};
 use graph_opt_passes::{Outcome, Pipeline, Remark, Runner};
 
 use crate::failure::{Failure, Result, check, usage};
@@ -27,6 +28,10 @@ pub struct Args {
     /// besides the finite field
     #[arg(long, value_name = "BACKENDS", num_args = 0..=1, require_equals = true, default_missing_value = "cpu", value_delimiter = ',', value_parser = ["cpu", "wgpu"])]
     verify: Option<Vec<String>>,
+    /// Write the extents given with --dim into the model, before the passes run; INPUT:AXIS=N fixes
+    /// a dimension without a name
+    #[arg(long)]
+    fix_dims: bool,
     /// Stop after this many edits
     #[arg(long, value_name = "N")]
     stop_after: Option<usize>,
@@ -47,6 +52,13 @@ pub fn main(args: Args) -> Result {
     let pipeline = Pipeline::parse(&args.passes).map_err(usage)?;
     let original = Arc::new(model::load(&args.model)?);
     let mut graph = (*original).clone();
+    if args.fix_dims {
+        if args.checks.dims.is_empty() {
+            let known = Symbolic::of(&graph);
+            return Err(usage(format!("--fix-dims needs --dim NAME=N; {known}")));
+        }
+        fix_dims(&mut graph, &args.checks.dims).map_err(usage)?;
+    }
     let progress = Progress::new();
     let mut runner =
         Runner::default().evaluator(&Folder).progress(Box::new(|pass| progress.say(pass)));

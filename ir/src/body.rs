@@ -83,9 +83,8 @@ impl Editor<'_> {
 impl Graph {
     /// Whether `f` says so of any node of the graph or its bodies, at any depth; stops there.
     pub fn any_node(&self, f: &mut dyn FnMut(&Graph, NodeId) -> bool) -> bool {
-        self.schedule().any(|n| {
-            f(self, n) || self.node(n).op.bodies().into_iter().any(|(_, g)| g.any_node(f))
-        })
+        self.schedule()
+            .any(|n| f(self, n) || self.node(n).op.bodies().into_iter().any(|(_, g)| g.any_node(f)))
     }
 
     /// Replaces a body by an edited one. What it no longer reads is no longer captured.

@@ -53,6 +53,9 @@ pub struct Edit {
     pub replaces: Vec<(ValueId, Ref)>,
     /// Nodes that go.
     pub removes: Vec<NodeId>,
+    /// Inputs of the graph whose types become these, which say more: a symbolic extent is known
+    /// from here on. What follows from it, [`Editor::refine`] finds out.
+    pub narrows: Vec<(ValueId, Type)>,
 }
 
 impl Edit {
@@ -332,6 +335,14 @@ fn check(graph: &Graph, edit: &Edit) -> Result<Plan, EditError> {
         types.push(t);
     }
     check_replacements(graph, edit, before, &types)?;
+    for (v, ty) in &edit.narrows {
+        let value = graph.get_value(*v).filter(|v| matches!(v.def, Def::Input(_)));
+        let value = value.ok_or_else(dangling)?;
+        if value.ty.meet(ty).as_ref() != Some(ty) {
+            let (old, new, value) = (value.ty.clone(), ty.clone(), value.name.to_string());
+            return Err(EditError::Type { origin: origin(), value, old, new });
+        }
+    }
     Ok(Plan { before, types })
 }
 
@@ -497,6 +508,10 @@ fn apply(graph: &mut Graph, edit: &Edit, plan: Plan, inner: bool) -> (Vec<NodeId
         if gone {
             remove(graph, v, inner && !consts.contains(&v));
         }
+    }
+    for (v, ty) in &edit.narrows {
+        graph.value_mut(*v).ty = ty.clone();
+        graph.narrowed = true;
     }
     graph.edits += 1;
     (nodes, removed)

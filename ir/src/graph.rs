@@ -152,6 +152,8 @@ pub struct Graph {
     pub(crate) names: HashSet<Arc<str>>,
     /// Number of edits applied since the graph was made.
     pub(crate) edits: usize,
+    /// Whether extents of inputs became known, so that what the file declares is to follow.
+    pub(crate) narrowed: bool,
     /// What the reader of the file keeps for the writer.
     pub(crate) source: Option<Arc<dyn Source>>,
 }

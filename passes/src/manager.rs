@@ -102,6 +102,7 @@ impl<'a> Runner<'a> {
     /// If an edit is refused or a pass breaks an invariant; the graph may then be half rewritten.
     pub fn run(self, graph: &mut Graph, pipeline: &Pipeline) -> Result<Report, RunError> {
         let before = graph.edits();
+        let hint = crate::fix_dims::hint(graph);
         let mut report = Report { remarks: Vec::new(), edits: 0, exactness: Exactness::BitExact };
         let mut editor = Editor::new(graph);
         editor.stop_after(self.limit);
@@ -110,7 +111,7 @@ impl<'a> Runner<'a> {
         }
         let mut progress = self.progress;
         let mut state =
-            State { evaluator: self.evaluator, report: &mut report, progress: &mut progress };
+            State { evaluator: self.evaluator, report: &mut report, progress: &mut progress, hint };
         state.steps(&mut editor, pipeline, None)?;
         report.edits = editor.graph().edits() - before;
         Ok(report)
@@ -121,6 +122,8 @@ struct State<'a, 'p> {
     evaluator: &'a dyn Evaluate,
     report: &'a mut Report,
     progress: &'a mut Option<Box<dyn FnMut(&str) + 'p>>,
+    /// How to make extents known.
+    hint: String,
 }
 
 impl State<'_, '_> {
@@ -208,9 +211,9 @@ impl State<'_, '_> {
             }
         }
         let mut remarks = Vec::new();
-        let evaluator = self.evaluator;
+        let (evaluator, hint) = (self.evaluator, self.hint.as_str());
         let result =
-            pass.run(&mut Cx { pass: name, editor, remarks: &mut remarks, only, evaluator });
+            pass.run(&mut Cx { pass: name, editor, remarks: &mut remarks, only, evaluator, hint });
         said.add(remarks, editor.scope());
         result
     }

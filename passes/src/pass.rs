@@ -141,6 +141,8 @@ pub struct Cx<'a, 'g> {
     pub(crate) remarks: &'a mut Vec<Remark>,
     pub(crate) only: Option<&'a Regex>,
     pub(crate) evaluator: &'a dyn Evaluate,
+    /// What to tell the user where an extent is not known.
+    pub(crate) hint: &'a str,
 }
 
 impl Cx<'_, '_> {

@@ -15,10 +15,8 @@ pub(super) fn infer(graph: &mut Graph, id: NodeId) {
     if node.op.bodies().is_empty() {
         return;
     }
-    let outer: HashMap<&str, &Type> = (node.captures.iter())
-        .map(|&v| graph.value(v))
-        .map(|v| (&*v.name, &v.ty))
-        .collect();
+    let outer: HashMap<&str, &Type> =
+        (node.captures.iter()).map(|&v| graph.value(v)).map(|v| (&*v.name, &v.ty)).collect();
     let ty = |v: &Option<ValueId>| v.map_or(Type::Unknown, |v| graph.value(v).ty.clone());
     let found: Vec<Option<Graph>> = (node.op.bodies().into_iter())
         .map(|(_, body)| {

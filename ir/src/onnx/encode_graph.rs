@@ -152,6 +152,7 @@ impl GraphWriter<'_> {
             return Ok(());
         };
         let live = match f.number {
+            13 if self.g.narrowed => return self.declaration(origin, f, &r),
             5 => return self.initializer(origin, f, &r),
             13 => {
                 let info = types::read(&origin.buf[r.clone()], r.start)?;
@@ -179,6 +180,23 @@ impl GraphWriter<'_> {
         };
         if live {
             self.out.share(&origin.slice(f.span.clone()));
+        }
+        Ok(())
+    }
+
+    /// What is declared of a value, with the extents that are known by now.
+    fn declaration(&mut self, origin: &Origin, f: &Field, r: &Range<usize>) -> Result<()> {
+        let info = types::read(&origin.buf[r.clone()], r.start)?;
+        let now = self.by_name.get(&*info.name).map(|&v| &self.g.value(v).ty);
+        match now {
+            Some(ty) if *ty != info.ty && *ty != Type::Unknown => {
+                self.out.text(13, &types::rewrite(&origin.buf[r.clone()], ty)?);
+            }
+            Some(_) => self.out.share(&origin.slice(f.span.clone())),
+            None if origin.strangers.contains(&info.name) => {
+                self.out.share(&origin.slice(f.span.clone()));
+            }
+            None => {}
         }
         Ok(())
     }
@@ -300,7 +318,11 @@ impl GraphWriter<'_> {
             let value = self.g.value(v);
             match protos.get(&*value.name) {
                 // Names of dimensions stay even where more is known of them.
-                Some((b, ty)) if value.ty.meet(ty).is_some() => self.out.bytes(12, b),
+                Some((b, ty))
+                    if value.ty == *ty || (!self.g.narrowed && value.ty.meet(ty).is_some()) =>
+                {
+                    self.out.bytes(12, b);
+                }
                 Some((b, _)) => self.out.text(12, &types::rewrite(b, &value.ty)?),
                 None => self.declare(12, v)?,
             }

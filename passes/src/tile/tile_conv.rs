@@ -171,7 +171,7 @@ impl Pass for TileConv {
                 return Ok(());
             }
             let label = cx.graph().label(id).to_owned();
-            match self.plan(cx.graph(), id) {
+            match self.plan(cx.graph(), id, cx.hint) {
                 Ok((edit, what)) => {
                     cx.apply(&edit)?;
                     done += 1;
@@ -218,7 +218,8 @@ impl TileConv {
         }
     }
 
-    fn plan(&self, graph: &Graph, id: NodeId) -> Result<(Edit, String), No> {
+    /// `hint` says how to make an extent known.
+    fn plan(&self, graph: &Graph, id: NodeId, hint: &str) -> Result<(Edit, String), No> {
         let origin = format!("tile-conv {}", graph.label(id));
         if self.axes == [Axis::ChannelsIn] {
             return contraction(graph, id, &self.how, &origin);
@@ -241,11 +242,7 @@ impl TileConv {
             .map_err(blocked)?;
         for &a in &axes {
             if extents[a].is_none() {
-                let why = format!(
-                    "extent {a} of its result is {}; fix it in the model to cut that axis",
-                    dims[a]
-                );
-                return Err(blocked(why));
+                return Err(blocked(format!("extent {a} of its result is {}{hint}", dims[a])));
             }
         }
         let n = |a: usize| extents[a].unwrap_or(0);
