@@ -1,7 +1,8 @@
 """Rewritten convolutional networks give ONNX Runtime's recorded answers.
 
-Every model of ../shared/models with a recorded run (NAME.io.npz) goes through each pipeline; ONNX
-Runtime then runs the result, with its own optimisations off and on, on the recorded inputs.
+Every model of ../shared/models with a recorded run (NAME.io.npz) goes through each pipeline, its
+symbolic dimensions fixed as they are in the recorded inputs; ONNX Runtime then runs the result, with
+its own optimisations off and on, on those inputs.
 """
 
 import pathlib
@@ -18,6 +19,7 @@ PIPELINES = [
     "tile-conv{axis=h parts=3}",
     "tile-conv{axis=hxw parts=2x2}",
     "tile-conv{axis=c-out parts=2}",
+    "simplify,tile-conv{axis=w parts=2}",
 ]
 CONVOLUTIONS = {"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "FusedConv"}
 RANDOM = {
@@ -111,10 +113,29 @@ def references(path, mode, inputs, outputs, tolerance):
     return [outputs, own], "*"
 
 
+def is_convolutional(graph):
+    """Whether a graph, or the body of a control-flow node in it, has convolutions."""
+    return any(
+        node.op_type in CONVOLUTIONS
+        or any(a.type == a.GRAPH and is_convolutional(a.g) for a in node.attribute)
+        for node in graph.node
+    )
+
+
+def extents(model, inputs):
+    """Options that fix the symbolic dimensions of the inputs as they are in the recorded ones."""
+    options = []
+    for value in model.graph.input:
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if value.name in inputs and (not dim.HasField("dim_value") or dim.dim_value < 0):
+                options += ["--dim", f"{value.name}:{axis}={inputs[value.name].shape[axis]}"]
+    return [*options, "--fix-dims"] if options else []
+
+
 def check(args, path, scratch):
     """Rows of one model: pipeline, then a cell for each mode, then the verdict."""
     model = onnx.load(path, load_external_data=False)
-    if not any(node.op_type in CONVOLUTIONS for node in model.graph.node):
+    if not is_convolutional(model.graph):
         return None
     inputs, outputs = recorded(record(path))
     outputs = steady(model, outputs)
@@ -131,7 +152,8 @@ def check(args, path, scratch):
     for pipeline in PIPELINES:
         out = scratch / "out.onnx"
         out.unlink(missing_ok=True)
-        code, errors = common.call([args.graph_opt, "opt", path, "-p", pipeline, "-o", out])
+        command = [args.graph_opt, "opt", path, "-p", pipeline, *extents(model, inputs), "-o", out]
+        code, errors = common.call(command)
         if code == common.UNSUPPORTED:
             rows.append([pipeline, "", "", f"skipped: unsupported: {common.last_line(errors)}"])
             continue

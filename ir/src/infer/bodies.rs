@@ -22,7 +22,7 @@ pub(super) fn infer(graph: &mut Graph, id: NodeId) {
         .map(|(_, body)| {
             let initial: Vec<Type> = match &node.op {
                 Op::Loop(_) => node.inputs.iter().skip(2).map(ty).collect(),
-                _ => return attempt(body, &outer, &[]),
+                _ => return attempt(body, &outer, &[], true),
             };
             states(body, &outer, &initial)
         })
@@ -34,11 +34,13 @@ pub(super) fn infer(graph: &mut Graph, id: NodeId) {
     }
 }
 
-/// The body with its types, where its inputs have these; `None` if they contradict it.
+/// The body with its types, where its inputs have these; `None` if they contradict it. What is
+/// known or declared of its results already is kept where it is `sound`.
 fn attempt(
     body: &Graph,
     outer: &HashMap<&str, &Type>,
     inputs: &[(ValueId, Type)],
+    sound: bool,
 ) -> Option<Graph> {
     let mut g = body.clone();
     let captured: Vec<ValueId> =
@@ -63,7 +65,7 @@ fn attempt(
             *k = both;
         }
     }
-    let known: Vec<(ValueId, Type)> = known.into_iter().collect();
+    let known: Vec<(ValueId, Type)> = known.into_iter().filter(|_| sound).collect();
     infer_graph(&mut g, &known).ok()?;
     Some(g)
 }
@@ -75,9 +77,11 @@ fn states(body: &Graph, outer: &HashMap<&str, &Type>, initial: &[Type]) -> Optio
     let declared: Vec<Type> = inputs.iter().map(|&v| body.value(v).ty.clone()).collect();
     let pairs = declared.iter().zip(initial);
     let mut types: Vec<Type> = pairs.map(|(d, i)| d.meet(i).unwrap_or(d.clone())).collect();
+    // Once a state turns out not to keep its type, what followed from it is not known either.
+    let mut sound = true;
     loop {
         let given: Vec<_> = inputs.iter().copied().zip(types.iter().cloned()).collect();
-        let g = attempt(body, outer, &given)?;
+        let g = attempt(body, outer, &given, sound)?;
         let after = g.outputs().iter().skip(1).map(|&v| &g.value(v).ty);
         let next: Vec<Type> =
             types.iter().zip(after).zip(&declared).map(|((t, a), d)| kept(t, a, d)).collect();
@@ -85,6 +89,7 @@ fn states(body: &Graph, outer: &HashMap<&str, &Type>, initial: &[Type]) -> Optio
             return Some(g);
         }
         types[..next.len()].clone_from_slice(&next);
+        sound = false;
     }
 }
 
