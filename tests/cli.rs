@@ -120,7 +120,7 @@ fn dimensions_are_fixed_in_the_written_model() {
         run(&all)
     };
     let o = tile(&[]);
-    assert!(err(&o).contains("--dim h=… --dim w=… --fix-dims to cut"), "{}", err(&o));
+    assert!(err(&o).contains("is h; --dim h=… --fix-dims makes it known"), "{}", err(&o));
     std::fs::remove_file(&out).unwrap();
     for (dims, what) in [
         (vec!["hh=8"], "did you mean \"h\"?"),

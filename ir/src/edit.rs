@@ -336,9 +336,10 @@ fn check(graph: &Graph, edit: &Edit) -> Result<Plan, EditError> {
     }
     check_replacements(graph, edit, before, &types)?;
     for (v, ty) in &edit.narrows {
-        let value = graph.get_value(*v).filter(|v| matches!(v.def, Def::Input(_)));
-        let value = value.ok_or_else(dangling)?;
-        if value.ty.meet(ty).as_ref() != Some(ty) {
+        let value = graph.get_value(*v).ok_or_else(dangling)?;
+        let Def::Input(default) = &value.def else { return Err(dangling()) };
+        let fits = default.as_ref().is_none_or(|t| t.ty().meet(ty).is_some());
+        if !fits || value.ty.meet(ty).as_ref() != Some(ty) {
             let (old, new, value) = (value.ty.clone(), ty.clone(), value.name.to_string());
             return Err(EditError::Type { origin: origin(), value, old, new });
         }

@@ -99,6 +99,24 @@ impl Symbolic {
     }
 }
 
+impl Symbolic {
+    /// What remarks say of an extent that is not known: how to make it known, if that can help.
+    pub(crate) fn hint(&self, extent: &Dim) -> String {
+        let option = |n: &String| format!("--dim {n}=…");
+        let names = self.names();
+        match extent {
+            Dim::Param(p) if names.iter().any(|n| **n == **p) => {
+                format!("; {} --fix-dims makes it known", option(&p.to_string()))
+            }
+            _ if names.is_empty() => String::new(),
+            _ => {
+                let all: Vec<String> = names.iter().map(option).collect();
+                format!("; {} --fix-dims may make it known", all.join(" "))
+            }
+        }
+    }
+}
+
 impl fmt::Display for Symbolic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
@@ -114,16 +132,6 @@ impl fmt::Display for Symbolic {
         }
         Ok(())
     }
-}
-
-/// What remarks say of an extent that is not known: how to make it known, if that can help.
-pub(crate) fn hint(graph: &Graph) -> String {
-    let names = Symbolic::of(graph).names();
-    if names.is_empty() {
-        return String::new();
-    }
-    let all: String = names.iter().map(|n| format!("--dim {n}=… ")).collect();
-    format!("; fix it with {all}--fix-dims to cut that axis")
 }
 
 /// Makes symbolic dimensions of inputs known, in the model itself, and with them whatever follows:
@@ -267,8 +275,10 @@ mod tests {
         let mut g = graph();
         let p = crate::Pipeline::parse("tile-conv{axis=h parts=2}").unwrap();
         let said = crate::Runner::default().run(&mut g, &p).unwrap().remarks;
-        let want = "extent 2 of its result is h; fix it with --dim N=… --dim h=… --dim w=… \
-                    --dim z:1=… --fix-dims to cut that axis";
-        assert!(said[0].message.contains(want), "{said:?}");
+        let want = "extent 2 of its result is h; --dim h=… --fix-dims makes it known";
+        assert_eq!(said[0].message, want);
+        let hint = Symbolic::of(&g).hint(&Dim::Unknown);
+        let want = "; --dim N=… --dim h=… --dim w=… --dim z:1=… --fix-dims may make it known";
+        assert_eq!(hint, want);
     }
 }

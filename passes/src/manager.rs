@@ -5,6 +5,7 @@ use graph_opt_ir::verify::{Violation, verify};
 use graph_opt_ir::{EditError, Editor, Graph, NodeId};
 use regex::Regex;
 
+use crate::fix_dims::Symbolic;
 use crate::pass::{Cx, Evaluate, Exactness, NoEvaluator, Outcome, Pass, Remark};
 use crate::pipeline::{Pipeline, Step};
 use crate::registry;
@@ -102,7 +103,7 @@ impl<'a> Runner<'a> {
     /// If an edit is refused or a pass breaks an invariant; the graph may then be half rewritten.
     pub fn run(self, graph: &mut Graph, pipeline: &Pipeline) -> Result<Report, RunError> {
         let before = graph.edits();
-        let hint = crate::fix_dims::hint(graph);
+        let symbolic = Symbolic::of(graph);
         let mut report = Report { remarks: Vec::new(), edits: 0, exactness: Exactness::BitExact };
         let mut editor = Editor::new(graph);
         editor.stop_after(self.limit);
@@ -110,8 +111,12 @@ impl<'a> Runner<'a> {
             editor.observe(o);
         }
         let mut progress = self.progress;
-        let mut state =
-            State { evaluator: self.evaluator, report: &mut report, progress: &mut progress, hint };
+        let mut state = State {
+            evaluator: self.evaluator,
+            report: &mut report,
+            progress: &mut progress,
+            symbolic,
+        };
         state.steps(&mut editor, pipeline, None)?;
         report.edits = editor.graph().edits() - before;
         Ok(report)
@@ -122,8 +127,7 @@ struct State<'a, 'p> {
     evaluator: &'a dyn Evaluate,
     report: &'a mut Report,
     progress: &'a mut Option<Box<dyn FnMut(&str) + 'p>>,
-    /// How to make extents known.
-    hint: String,
+    symbolic: Symbolic,
 }
 
 impl State<'_, '_> {
@@ -211,9 +215,14 @@ impl State<'_, '_> {
             }
         }
         let mut remarks = Vec::new();
-        let (evaluator, hint) = (self.evaluator, self.hint.as_str());
-        let result =
-            pass.run(&mut Cx { pass: name, editor, remarks: &mut remarks, only, evaluator, hint });
+        let result = pass.run(&mut Cx {
+            pass: name,
+            editor,
+            remarks: &mut remarks,
+            only,
+            evaluator: self.evaluator,
+            symbolic: &self.symbolic,
+        });
         said.add(remarks, editor.scope());
         result
     }

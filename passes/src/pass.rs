@@ -4,6 +4,7 @@ use graph_opt_ir::{Edit, EditError, Editor, Graph, NodeId, Op, Tensor};
 use regex::Regex;
 use std::sync::Arc;
 
+use crate::fix_dims::Symbolic;
 use crate::options::{OptionError, OptionInfo, Options};
 
 /// How safe a pass is.
@@ -141,8 +142,8 @@ pub struct Cx<'a, 'g> {
     pub(crate) remarks: &'a mut Vec<Remark>,
     pub(crate) only: Option<&'a Regex>,
     pub(crate) evaluator: &'a dyn Evaluate,
-    /// What to tell the user where an extent is not known.
-    pub(crate) hint: &'a str,
+    /// Dimensions of the main graph's inputs that are not known.
+    pub(crate) symbolic: &'a Symbolic,
 }
 
 impl Cx<'_, '_> {

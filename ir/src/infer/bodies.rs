@@ -3,14 +3,19 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::infer_graph;
+use super::infer_at;
 use crate::graph::{Def, Graph};
 use crate::op::Op;
 use crate::{Dim, NodeId, Type, ValueId};
 
-/// Infers the types in the node's bodies. A body that contradicts itself stays as it is: it is one
+/// Most turns in which a loop's states settle, and deepest loops in loops that are given any: both
+/// together bound the work, whatever the file.
+const TURNS: usize = 8;
+const DEPTH: usize = 3;
+
+/// Infers the types in the node's bodies, which are this deep in other graphs. A body that contradicts itself stays as it is: it is one
 /// that does not run at these extents.
-pub(super) fn infer(graph: &mut Graph, id: NodeId) {
+pub(super) fn infer(graph: &mut Graph, id: NodeId, depth: usize) {
     let node = graph.node(id);
     if node.op.bodies().is_empty() {
         return;
@@ -22,9 +27,9 @@ pub(super) fn infer(graph: &mut Graph, id: NodeId) {
         .map(|(_, body)| {
             let initial: Vec<Type> = match &node.op {
                 Op::Loop(_) => node.inputs.iter().skip(2).map(ty).collect(),
-                _ => return attempt(body, &outer, &[], true),
+                _ => return attempt(body, &outer, &[], true, depth),
             };
-            states(body, &outer, &initial)
+            states(body, &outer, &initial, depth)
         })
         .collect();
     for (slot, body) in graph.node_mut(id).op.bodies_mut().into_iter().zip(found) {
@@ -41,6 +46,7 @@ fn attempt(
     outer: &HashMap<&str, &Type>,
     inputs: &[(ValueId, Type)],
     sound: bool,
+    depth: usize,
 ) -> Option<Graph> {
     let mut g = body.clone();
     let captured: Vec<ValueId> =
@@ -66,22 +72,27 @@ fn attempt(
         }
     }
     let known: Vec<(ValueId, Type)> = known.into_iter().filter(|_| sound).collect();
-    infer_graph(&mut g, &known).ok()?;
+    infer_at(&mut g, &known, depth).ok()?;
     Some(g)
 }
 
 /// A loop's body. A state has the type of its initial value if it keeps it from turn to turn: that
 /// is assumed, and what the body's results do not bear out is given up.
-fn states(body: &Graph, outer: &HashMap<&str, &Type>, initial: &[Type]) -> Option<Graph> {
+fn states(
+    body: &Graph,
+    outer: &HashMap<&str, &Type>,
+    initial: &[Type],
+    depth: usize,
+) -> Option<Graph> {
     let inputs: Vec<ValueId> = body.inputs().iter().skip(2).copied().collect();
     let declared: Vec<Type> = inputs.iter().map(|&v| body.value(v).ty.clone()).collect();
     let pairs = declared.iter().zip(initial);
     let mut types: Vec<Type> = pairs.map(|(d, i)| d.meet(i).unwrap_or(d.clone())).collect();
-    // Once a state turns out not to keep its type, what followed from it is not known either.
-    let mut sound = true;
-    loop {
+    let turns = if depth > DEPTH { 0 } else { TURNS };
+    for turn in 0..turns {
         let given: Vec<_> = inputs.iter().copied().zip(types.iter().cloned()).collect();
-        let g = attempt(body, outer, &given, sound)?;
+        // Once a state turns out not to keep its type, what followed from it is not known either.
+        let g = attempt(body, outer, &given, turn == 0, depth)?;
         let after = g.outputs().iter().skip(1).map(|&v| &g.value(v).ty);
         let next: Vec<Type> =
             types.iter().zip(after).zip(&declared).map(|((t, a), d)| kept(t, a, d)).collect();
@@ -89,8 +100,10 @@ fn states(body: &Graph, outer: &HashMap<&str, &Type>, initial: &[Type]) -> Optio
             return Some(g);
         }
         types[..next.len()].clone_from_slice(&next);
-        sound = false;
     }
+    let any = types.iter().map(|t| super::typed(t.dtype(), None));
+    let given: Vec<_> = inputs.iter().copied().zip(any).collect();
+    attempt(body, outer, &given, false, depth)
 }
 
 /// What is left of a state's type, if a turn makes it `after` and the file declares `declared`.

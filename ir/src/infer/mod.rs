@@ -20,6 +20,7 @@ use crate::{DType, Dim, Graph, Type};
 pub use broadcast::broadcast;
 pub(crate) use reduce::reduction;
 
+use values::infer_at;
 pub(crate) use values::refine;
 pub use values::{InferError, infer_graph, symbolic_values};
 

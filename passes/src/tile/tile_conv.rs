@@ -28,6 +28,7 @@ use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, Span, ValueId, op};
 
 use super::build::{self, Grid};
 use super::parts;
+use crate::fix_dims::Symbolic;
 use crate::options::{OptionError, OptionInfo, Options};
 use crate::pass::{Cx, Exactness, Outcome, Pass, PassInfo};
 
@@ -171,7 +172,7 @@ impl Pass for TileConv {
                 return Ok(());
             }
             let label = cx.graph().label(id).to_owned();
-            match self.plan(cx.graph(), id, cx.hint) {
+            match self.plan(cx.graph(), id, cx.symbolic) {
                 Ok((edit, what)) => {
                     cx.apply(&edit)?;
                     done += 1;
@@ -218,8 +219,7 @@ impl TileConv {
         }
     }
 
-    /// `hint` says how to make an extent known.
-    fn plan(&self, graph: &Graph, id: NodeId, hint: &str) -> Result<(Edit, String), No> {
+    fn plan(&self, graph: &Graph, id: NodeId, symbolic: &Symbolic) -> Result<(Edit, String), No> {
         let origin = format!("tile-conv {}", graph.label(id));
         if self.axes == [Axis::ChannelsIn] {
             return contraction(graph, id, &self.how, &origin);
@@ -242,6 +242,7 @@ impl TileConv {
             .map_err(blocked)?;
         for &a in &axes {
             if extents[a].is_none() {
+                let hint = symbolic.hint(&dims[a]);
                 return Err(blocked(format!("extent {a} of its result is {}{hint}", dims[a])));
             }
         }
