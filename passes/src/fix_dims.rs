@@ -252,7 +252,7 @@ mod tests {
         let all = "symbolic dimensions are N (x:0), h (x:2), w (x:3), N (z:0), z:1";
         for (dims, what) in [
             (&[("hight", 6)][..], "no input has a dimension \"hight\""),
-            (&[("H", 6)], "did you mean \"h\"?"),
+            (&[("hh", 6)], "did you mean \"h\"?"),
             (&[("x:4", 6)], "\"x:4\""),
             (&[("?", 6)], "INPUT:AXIS"),
             (&[("x:1", 3)], "x:1 (x:1) is 1, and cannot be 3"),
