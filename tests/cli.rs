@@ -100,6 +100,55 @@ fn models_that_differ_end_with_1() {
 }
 
 #[test]
+fn dimensions_are_fixed_in_the_written_model() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |n: &str| dir.path().join(n);
+    let (gir, plain, out) = (at("a.gir"), at("a.onnx"), at("b.onnx"));
+    let model = "graph @g(%x: f32[N,1,h,w]) -> (%y) opset 13 {
+        %k = const random(1)              : f32[1,1,3,3]
+        %y = Conv %x, %k {pads=[1,1,1,1]} : f32[N,1,h,w] ; conv
+    }";
+    std::fs::write(&gir, model).unwrap();
+    assert_eq!(code(&run(&["opt", text(&gir), "-p", "", "-o", text(&plain)])), 0);
+    let tile = |dims: &[&str]| {
+        let mut all = vec!["opt", text(&plain), "-p", "tile-conv{axis=h parts=2}"];
+        all.extend(["-o", text(&out), "--verify"]);
+        dims.iter().for_each(|d| all.extend(["--dim", d]));
+        if !dims.is_empty() {
+            all.push("--fix-dims");
+        }
+        run(&all)
+    };
+    let o = tile(&[]);
+    assert!(err(&o).contains("is h; --dim h=… --fix-dims makes it known"), "{}", err(&o));
+    std::fs::remove_file(&out).unwrap();
+    for (dims, what) in [
+        (vec!["hh=8"], "did you mean \"h\"?"),
+        (vec!["?=8"], "INPUT:AXIS"),
+        (vec!["h=8", "x:2=9"], "is 8, and cannot be 9"),
+    ] {
+        let o = tile(&dims);
+        assert_eq!(code(&o), 2, "{}", err(&o));
+        assert!(err(&o).contains(what), "{}", err(&o));
+        assert!(err(&o).contains("symbolic dimensions are N (x:0), h (x:2), w (x:3)"));
+        assert!(!out.exists());
+    }
+    let o = run(&["opt", text(&plain), "-p", "", "--fix-dims"]);
+    assert_eq!(code(&o), 2, "{}", err(&o));
+    let o = tile(&["h=8", "x:3=6"]);
+    assert_eq!(code(&o), 0, "{}", err(&o));
+    assert!(err(&o).contains("exact, bit-exact on cpu"), "{}", err(&o));
+    let o = run(&["print", text(&out)]);
+    let s = String::from_utf8_lossy(&o.stdout);
+    assert!(s.contains("%x: f32[N,1,8,6]") && s.contains("conv/tile1of2"), "{s}");
+    let declared = graph_opt_ir::onnx::load(&out).unwrap().declared;
+    assert!(declared.iter().all(|(_, ty)| ty.to_string().ends_with("8,6]")), "{declared:?}");
+    // On the extents of the written model, which the original leaves open.
+    let o = run(&["verify", text(&plain), text(&out)]);
+    assert_eq!(code(&o), 0, "{}", err(&o));
+}
+
+#[test]
 fn inspect_gives_json() {
     let o = run(&["inspect", "zoo:aidge-tutorial", "--json"]);
     let v: serde_json::Value = serde_json::from_slice(&o.stdout).unwrap();

@@ -6,6 +6,7 @@ use comfy_table::{Table, presets};
 use graph_opt_backends::Folder;
 use graph_opt_ir::{Graph, text};
 use graph_opt_passes::analysis::{cost, peak};
+use graph_opt_passes::fix_dims::{Symbolic, fix_dims};
 use graph_opt_passes::{Outcome, Pipeline, Remark, Runner};
 
 use crate::failure::{Failure, Result, check, usage};
@@ -18,8 +19,12 @@ pub struct Args {
     /// The model
     model: String,
     /// Passes to run, such as 'simplify,tile-conv{axis=h parts=4}'; '' for none
-    #[arg(short, long, value_name = "PIPELINE")]
-    passes: String,
+    #[arg(short, long, value_name = "PIPELINE", required_unless_present = "memory")]
+    passes: Option<String>,
+    /// Most bytes of activations that may be live at once, such as 12MiB: the tiles of least extra
+    /// work that fit are found and used, after the passes (by default, simplify)
+    #[arg(long, value_name = "BYTES")]
+    memory: Option<String>,
     /// Where to write the result: .onnx, .gir, or "-"; without it nothing is written
     #[arg(short, long, value_name = "FILE")]
     output: Option<String>,
@@ -27,6 +32,10 @@ pub struct Args {
     /// besides the finite field
     #[arg(long, value_name = "BACKENDS", num_args = 0..=1, require_equals = true, default_missing_value = "cpu", value_delimiter = ',', value_parser = ["cpu", "wgpu"])]
     verify: Option<Vec<String>>,
+    /// Write the extents given with --dim into the model, before the passes run; INPUT:AXIS=N fixes
+    /// a dimension without a name
+    #[arg(long)]
+    fix_dims: bool,
     /// Stop after this many edits
     #[arg(long, value_name = "N")]
     stop_after: Option<usize>,
@@ -44,9 +53,16 @@ pub struct Args {
 }
 
 pub fn main(args: Args) -> Result {
-    let pipeline = Pipeline::parse(&args.passes).map_err(usage)?;
+    let (pipeline, budget) = pipeline(&args).map_err(usage)?;
     let original = Arc::new(model::load(&args.model)?);
     let mut graph = (*original).clone();
+    if args.fix_dims {
+        if args.checks.dims.is_empty() {
+            let known = Symbolic::of(&graph);
+            return Err(usage(format!("--fix-dims needs --dim NAME=N; {known}")));
+        }
+        fix_dims(&mut graph, &args.checks.dims).map_err(usage)?;
+    }
     let progress = Progress::new();
     let mut runner =
         Runner::default().evaluator(&Folder).progress(Box::new(|pass| progress.say(pass)));
@@ -55,7 +71,9 @@ pub fn main(args: Args) -> Result {
     }
     if args.print_after {
         runner = runner.observe(Box::new(|g, e| {
-            eprintln!("// edit {}: {}\n{}", e.number, e.origin, text::print(g));
+            let within = e.scope.join("/");
+            let within = if within.is_empty() { within } else { format!(", in {within}") };
+            eprintln!("// edit {}: {}{within}\n{}", e.number, e.origin, text::print(g));
             Ok(())
         }));
     }
@@ -67,6 +85,25 @@ pub fn main(args: Args) -> Result {
     let report = runner.run(&mut graph, &pipeline).map_err(check)?;
     drop(progress);
     remarks(&report.remarks, args.verbose);
+    if let Some(budget) = budget {
+        match peak(&graph) {
+            Some(m) if m.peak <= budget => {}
+            Some(m) => {
+                let least = size(m.peak);
+                let why = report.remarks.iter().rev().find(|r| r.pass == "fuse-tiles");
+                let why = why.map_or_else(String::new, |r| format!(": {}", r.message));
+                return Err(check(format!(
+                    "the model does not fit into {} (it takes {least}){why}",
+                    size(budget)
+                )));
+            }
+            None => {
+                let known = Symbolic::of(&graph);
+                let hint = "fix them with --dim NAME=N --fix-dims";
+                return Err(usage(format!("extents of the model are not known; {hint}; {known}")));
+            }
+        }
+    }
     let graph = Arc::new(graph);
     let mut verdict = String::new();
     let mut failed: Option<Failure> = None;
@@ -84,6 +121,22 @@ pub fn main(args: Args) -> Result {
         Some(name) => model::save(&graph, name),
         None => Ok(()),
     }
+}
+
+/// The passes to run, and the budget in bytes that they have to meet.
+fn pipeline(args: &Args) -> std::result::Result<(Pipeline, Option<u64>), String> {
+    let parse = |text: &str| Pipeline::parse(text).map_err(|e| e.to_string());
+    let Some(memory) = &args.memory else {
+        return Ok((parse(args.passes.as_deref().unwrap_or_default())?, None));
+    };
+    let budget = graph_opt_passes::bytes(memory).map_err(|e| format!("--memory: {e}"))?;
+    let tiles = format!("fuse-tiles{{memory={memory}}}");
+    let text = match args.passes.as_deref() {
+        None => format!("simplify,{tiles}"),
+        Some("") => tiles,
+        Some(p) => format!("{p},{tiles}"),
+    };
+    Ok((parse(&text)?, Some(budget)))
 }
 
 /// What the passes had to say: of each kind of message the first few.

@@ -22,7 +22,8 @@ pub struct Checks {
     /// Seed of random inputs
     #[arg(long, default_value_t = 0, value_name = "S")]
     pub seed: u64,
-    /// Extent of a symbolic dimension, such as height=480; "?" stands for dimensions without a name
+    /// Extent of a symbolic dimension, such as height=480, to check on; "?" stands for dimensions
+    /// without a name
     #[arg(long = "dim", value_name = "NAME=N", value_parser = tensors::parse_dim)]
     pub dims: Vec<(String, u64)>,
     /// Inputs to run on: a folder of NAME.npy or NAME.pb files, or a .npz file
@@ -95,7 +96,8 @@ pub fn compare(
             if given.is_empty() {
                 return Err(usage(format!("{}: no input of the model is there", path.display())));
             }
-            Some(tensors::inputs(a, &given, &extents, checks.seed)?)
+            // Extents may have been fixed in the rewritten model.
+            Some(tensors::inputs(b, &given, &extents, checks.seed)?)
         }
     };
     let progress = Progress::new();

@@ -8,10 +8,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use graph_opt_ir::same::{Structure, identical};
-use graph_opt_ir::{Graph, Tensor, ValueId};
+use graph_opt_ir::{Graph, NodeId, Tensor, Type, ValueId};
 
 use crate::cpu::{Cpu, FieldData, FieldInput, FieldTensor, run_field};
-use crate::inputs::{Extents, draw};
+use crate::inputs::{Extents, draw_as, required};
 use crate::tolerance::{Difference, difference};
 use crate::{Backend, PrepareError};
 
@@ -159,7 +159,7 @@ impl Compare<'_> {
         let names = |g: &Graph, v: &[ValueId]| -> Vec<String> {
             v.iter().map(|&v| g.value(v).name.to_string()).collect()
         };
-        let inputs_of = |g: &Graph| names(g, &crate::inputs::required(g));
+        let inputs_of = |g: &Graph| names(g, &required(g));
         for (what, p, q) in [
             ("inputs", inputs_of(a), inputs_of(b)),
             ("outputs", names(a, a.outputs()), names(b, b.outputs())),
@@ -180,15 +180,16 @@ impl Compare<'_> {
             }
             return Ok(report);
         }
+        let types = types(a, b)?;
         let matched = Matched::new(a, b);
         if self.exact {
             self.tell("finite field");
-            let verdicts = self.field(a, b, &matched)?;
+            let verdicts = self.field(a, b, &types, &matched)?;
             self.add(&mut report, verdicts);
         }
         for backend in &self.backends {
             self.tell(backend.name());
-            let verdicts = self.backend(*backend, a, b, &matched)?;
+            let verdicts = self.backend(*backend, a, b, &types, &matched)?;
             self.add(&mut report, verdicts);
         }
         Ok(report)
@@ -206,12 +207,18 @@ impl Compare<'_> {
         }
     }
 
-    fn field(&self, a: &Graph, b: &Graph, m: &Matched) -> Result<Vec<Verdict>, Incomparable> {
+    fn field(
+        &self,
+        a: &Graph,
+        b: &Graph,
+        types: &[Type],
+        m: &Matched,
+    ) -> Result<Vec<Verdict>, Incomparable> {
         let outputs = a.outputs().len();
         let unknown = |why: String| vec![Verdict::Unknown("finite field".into(), why); outputs];
         for run in 0..self.runs.max(1) {
             let key = self.seed.wrapping_add(run as u64);
-            let drawn = self.field_inputs(a)?;
+            let drawn = self.field_inputs(a, types)?;
             let runs = [(a, &drawn), (b, &drawn)]
                 .map(|(g, i)| run_field(g, key, i, g.outputs(), &self.cpu));
             let (p, q) = match runs {
@@ -258,8 +265,9 @@ impl Compare<'_> {
         Ok(vec![Verdict::Exact(self.runs.max(1)); outputs])
     }
 
-    fn field_inputs(&self, a: &Graph) -> Result<Vec<FieldInput>, Incomparable> {
+    fn field_inputs(&self, a: &Graph, types: &[Type]) -> Result<Vec<FieldInput>, Incomparable> {
         let mut given = self.inputs.iter().flatten();
+        let mut types = types.iter();
         a.inputs()
             .iter()
             .map(|&v| {
@@ -267,6 +275,7 @@ impl Compare<'_> {
                 if !matches!(value.def, graph_opt_ir::Def::Input(None)) {
                     return Ok(FieldInput::Declared);
                 }
+                let ty = types.next().unwrap_or(&value.ty);
                 // Whole-number inputs are kept as given: they may be indices.
                 let t = given.next();
                 if let Some(t) = t
@@ -276,7 +285,7 @@ impl Compare<'_> {
                 }
                 let dims = match t {
                     Some(t) => Some(t.dims().to_vec()),
-                    None => self.extents.of(&value.ty),
+                    None => self.extents.of(ty),
                 };
                 let dims = dims.ok_or_else(|| {
                     Incomparable(format!(
@@ -294,6 +303,7 @@ impl Compare<'_> {
         backend: &dyn Backend,
         a: &Arc<Graph>,
         b: &Arc<Graph>,
+        types: &[Type],
         m: &Matched,
     ) -> Result<Vec<Verdict>, Incomparable> {
         let name = backend.name().to_owned();
@@ -309,7 +319,7 @@ impl Compare<'_> {
         for run in 0..self.runs.max(1) {
             let inputs = match &self.inputs {
                 Some(i) => i.clone(),
-                None => draw(a, &self.extents, self.seed.wrapping_add(run as u64))
+                None => draw_as(a, types, &self.extents, self.seed.wrapping_add(run as u64))
                     .map_err(Incomparable)?,
             };
             let (x, y) = match (p.run(&inputs, a.outputs()), q.run(&inputs, b.outputs())) {
@@ -363,6 +373,18 @@ impl Compare<'_> {
     }
 }
 
+/// What both graphs together say of the inputs to draw: in one, extents may have been fixed.
+fn types(a: &Graph, b: &Graph) -> Result<Vec<Type>, Incomparable> {
+    let both = required(a).into_iter().zip(required(b));
+    let meet = |(v, w): (ValueId, ValueId)| {
+        let (v, w) = (a.value(v), b.value(w));
+        v.ty.meet(&w.ty).ok_or_else(|| {
+            Incomparable(format!("their inputs {:?} differ: {} and {}", v.name, v.ty, w.ty))
+        })
+    };
+    both.map(meet).collect()
+}
+
 /// Values that both graphs have, in the order of the other graph's schedule.
 struct Matched {
     of_a: Vec<ValueId>,
@@ -398,8 +420,31 @@ impl Matched {
         element: Vec<usize>,
         elements: (String, String),
     ) -> Place {
-        let edit = b.producer(v).map(|n| b.node(n).meta.origin.to_string()).unwrap_or_default();
+        let edit = b.producer(v).map(|n| made_by(b, n)).unwrap_or_default();
         Place { value: b.value(v).name.to_string(), element, elements, edit }
+    }
+}
+
+/// The edit that made the node, or those that made nodes in its bodies.
+fn made_by(graph: &Graph, node: NodeId) -> String {
+    let n = graph.node(node);
+    if !n.meta.origin.is_empty() {
+        return n.meta.origin.to_string();
+    }
+    let mut edits: Vec<String> = Vec::new();
+    for (_, body) in n.op.bodies() {
+        body.any_node(&mut |g, n| {
+            let origin = &*g.node(n).meta.origin;
+            if !origin.is_empty() && !edits.iter().any(|e| e == origin) {
+                edits.push(origin.to_owned());
+            }
+            false
+        });
+    }
+    match &edits[..] {
+        [] => String::new(),
+        [one] => format!("{one}, inside {:?}", graph.label(node)),
+        all => format!("{} inside {:?}", all.join(" or "), graph.label(node)),
     }
 }
 

@@ -29,15 +29,29 @@ impl Extents {
 /// # Errors
 /// If an input's rank is unknown or its type has no random elements.
 pub fn draw(graph: &Graph, extents: &Extents, seed: u64) -> Result<Vec<Tensor>, String> {
+    let types = required(graph).into_iter().map(|v| graph.value(v).ty.clone()).collect::<Vec<_>>();
+    draw_as(graph, &types, extents, seed)
+}
+
+/// The same for inputs of these types, which may say more than the graph's own.
+///
+/// # Errors
+/// As [`draw`].
+pub fn draw_as(
+    graph: &Graph,
+    types: &[Type],
+    extents: &Extents,
+    seed: u64,
+) -> Result<Vec<Tensor>, String> {
     required(graph)
         .into_iter()
+        .zip(types)
         .enumerate()
-        .map(|(i, v)| {
-            let value = graph.value(v);
-            let err = |why: &str| format!("input {:?} of type {}: {why}", value.name, value.ty);
-            let dims =
-                extents.of(&value.ty).ok_or_else(|| err("its rank is unknown; give a file"))?;
-            let dtype = value.ty.dtype().ok_or_else(|| err("not a tensor"))?;
+        .map(|(i, (v, ty))| {
+            let name = &graph.value(v).name;
+            let err = |why: &str| format!("input {name:?} of type {ty}: {why}");
+            let dims = extents.of(ty).ok_or_else(|| err("its rank is unknown; give a file"))?;
+            let dtype = ty.dtype().ok_or_else(|| err("not a tensor"))?;
             let t = random_tensor(dtype, &dims, seed.wrapping_mul(1009).wrapping_add(i as u64))
                 .map_err(|e| err(&e))?;
             if dtype != DType::F32 {

@@ -53,6 +53,9 @@ pub struct Edit {
     pub replaces: Vec<(ValueId, Ref)>,
     /// Nodes that go.
     pub removes: Vec<NodeId>,
+    /// Inputs of the graph whose types become these, which say more: a symbolic extent is known
+    /// from here on. What follows from it, [`Editor::refine`] finds out.
+    pub narrows: Vec<(ValueId, Type)>,
 }
 
 impl Edit {
@@ -165,6 +168,8 @@ pub enum EditError {
 pub struct Applied {
     /// Number of the edit, from 1.
     pub number: usize,
+    /// The body in which it was, as `NODE/ATTRIBUTE` from the outside in; empty for the main graph.
+    pub scope: Vec<String>,
     /// The edit's origin.
     pub origin: String,
     /// The new nodes.
@@ -173,21 +178,27 @@ pub struct Applied {
     pub removed: Vec<String>,
 }
 
-/// Watches edits as they are applied; an error from it is passed on to the pass, which stops.
+/// Watches edits as they are applied, with the graph that was edited: the main one, or a body. An
+/// error from it is passed on to the pass, which stops.
 pub type Observer<'a> = Box<dyn FnMut(&Graph, &Applied) -> Result<(), String> + 'a>;
 
-/// Applies edits to a graph.
+/// Applies edits to a graph and, [within](Editor::within) its nodes, to the bodies of control flow.
 pub struct Editor<'a> {
-    graph: &'a mut Graph,
+    pub(crate) graph: &'a mut Graph,
     observers: Vec<Observer<'a>>,
     /// No more edits are applied once the graph has had this many.
     limit: usize,
+    /// Number of edits so far, those in bodies among them.
+    edits: usize,
+    /// The bodies that the editor is in, from the outside in.
+    pub(crate) scopes: Vec<String>,
 }
 
 impl<'a> Editor<'a> {
     /// An editor of this graph.
     pub fn new(graph: &'a mut Graph) -> Self {
-        Self { graph, observers: Vec::new(), limit: usize::MAX }
+        let edits = graph.edits;
+        Self { graph, observers: Vec::new(), limit: usize::MAX, edits, scopes: Vec::new() }
     }
 
     /// Adds an observer.
@@ -200,9 +211,19 @@ impl<'a> Editor<'a> {
         self.limit = limit;
     }
 
-    /// The graph as it is now.
+    /// The graph as it is now; within a node, the body.
     pub fn graph(&self) -> &Graph {
         self.graph
+    }
+
+    /// The bodies that the editor is in, as `NODE/ATTRIBUTE` from the outside in.
+    pub fn scope(&self) -> &[String] {
+        &self.scopes
+    }
+
+    /// Number of edits that the main graph and its bodies have had.
+    pub fn edits(&self) -> usize {
+        self.edits
     }
 
     /// Infers the types of all results anew: what edits made constant may fix extents downstream.
@@ -216,7 +237,7 @@ impl<'a> Editor<'a> {
 
     /// Whether the limit of edits is reached.
     pub fn is_done(&self) -> bool {
-        self.graph.edits >= self.limit
+        self.edits >= self.limit
     }
 
     /// Applies the edit.
@@ -230,7 +251,10 @@ impl<'a> Editor<'a> {
             return Err(EditError::Refused { origin: edit.origin.clone(), reason });
         }
         let plan = check(self.graph, edit)?;
-        let applied = apply(self.graph, edit, plan);
+        self.edits += 1;
+        let (nodes, removed) = apply(self.graph, edit, plan, !self.scopes.is_empty());
+        let (origin, scope) = (edit.origin.clone(), self.scopes.clone());
+        let applied = Applied { number: self.edits, scope, origin, nodes, removed };
         for o in &mut self.observers {
             o(self.graph, &applied)
                 .map_err(|reason| EditError::Refused { origin: edit.origin.clone(), reason })?;
@@ -311,6 +335,15 @@ fn check(graph: &Graph, edit: &Edit) -> Result<Plan, EditError> {
         types.push(t);
     }
     check_replacements(graph, edit, before, &types)?;
+    for (v, ty) in &edit.narrows {
+        let value = graph.get_value(*v).ok_or_else(dangling)?;
+        let Def::Input(default) = &value.def else { return Err(dangling()) };
+        let fits = default.as_ref().is_none_or(|t| t.ty().meet(ty).is_some());
+        if !fits || value.ty.meet(ty).as_ref() != Some(ty) {
+            let (old, new, value) = (value.ty.clone(), ty.clone(), value.name.to_string());
+            return Err(EditError::Type { origin: origin(), value, old, new });
+        }
+    }
     Ok(Plan { before, types })
 }
 
@@ -382,7 +415,9 @@ fn keeps_name(graph: &Graph, v: ValueId) -> bool {
     value.is_output() || value.uses().any(|u| u.index >= graph.node(u.node).inputs.len())
 }
 
-fn apply(graph: &mut Graph, edit: &Edit, plan: Plan) -> Applied {
+/// Gives the new nodes, and the labels of the removed ones. In a body, names of what goes stay
+/// taken: another body may have them, too.
+fn apply(graph: &mut Graph, edit: &Edit, plan: Plan, inner: bool) -> (Vec<NodeId>, Vec<String>) {
     let consts: Vec<ValueId> = edit
         .consts
         .iter()
@@ -447,7 +482,7 @@ fn apply(graph: &mut Graph, edit: &Edit, plan: Plan) -> Applied {
                 value.def = Def::Const(t);
             }
             Ref::Value(w) => {
-                forward(graph, *v, *w);
+                forward(graph, *v, *w, inner);
                 orphans.push(*v);
             }
         }
@@ -472,15 +507,27 @@ fn apply(graph: &mut Graph, edit: &Edit, plan: Plan) -> Applied {
             _ => false,
         });
         if gone {
-            graph.remove_value(v);
+            remove(graph, v, inner && !consts.contains(&v));
         }
     }
+    for (v, ty) in &edit.narrows {
+        graph.value_mut(*v).ty = ty.clone();
+        graph.narrowed = true;
+    }
     graph.edits += 1;
-    Applied { number: graph.edits, origin: edit.origin.clone(), nodes, removed }
+    (nodes, removed)
+}
+
+fn remove(graph: &mut Graph, v: ValueId, keep_name: bool) {
+    let name = graph.value(v).name.clone();
+    graph.remove_value(v);
+    if keep_name {
+        graph.names.insert(name);
+    }
 }
 
 /// Makes every reader of `v` read `w`. If `v` must keep its name, `w`'s node defines `v` instead.
-fn forward(graph: &mut Graph, v: ValueId, w: ValueId) {
+fn forward(graph: &mut Graph, v: ValueId, w: ValueId, inner: bool) {
     let (from, to) = if keeps_name(graph, v) { (w, v) } else { (v, w) };
     for u in std::mem::take(&mut graph.value_mut(from).uses) {
         let node = graph.node_mut(u.node);
@@ -499,7 +546,7 @@ fn forward(graph: &mut Graph, v: ValueId, w: ValueId) {
         node.outputs[o] = Some(v);
         node.meta.verbatim = None;
         graph.value_mut(v).def = Def::Node(p, o);
-        graph.remove_value(w);
+        remove(graph, w, inner);
     }
 }
 

@@ -147,17 +147,24 @@ pub struct Graph {
     pub(crate) first: Option<NodeId>,
     pub(crate) last: Option<NodeId>,
     pub(crate) live: usize,
-    /// Every name of a node or value in this graph and its subgraphs.
+    /// Every name of a node or value in this graph and its subgraphs; while an editor is in a body,
+    /// the body has those of all scopes.
     pub(crate) names: HashSet<Arc<str>>,
     /// Number of edits applied since the graph was made.
     pub(crate) edits: usize,
+    /// Whether extents of inputs became known, so that what the file declares is to follow.
+    pub(crate) narrowed: bool,
     /// What the reader of the file keeps for the writer.
     pub(crate) source: Option<Arc<dyn Source>>,
 }
 
 /// What a reader of a file keeps for the writer.
 pub(crate) trait Source: Any + Send + Sync + std::fmt::Debug {
+    /// Types that the file claims for values other than inputs.
+    fn declared(&self) -> &[(ValueId, Type)];
+
     /// For the reader to recognise its own.
+    #[cfg_attr(not(feature = "onnx"), allow(dead_code))]
     fn as_any(&self) -> &dyn Any;
 }
 
@@ -355,6 +362,9 @@ impl Graph {
         }
         if !node.name.is_empty() {
             self.names.insert(node.name.clone());
+        }
+        for (_, g) in node.op.bodies() {
+            self.names.extend(g.names.iter().cloned());
         }
         self.nodes.push(Some(node));
         match prev {

@@ -6,6 +6,7 @@
 //! over devices, costs and proofs all read these two, so no pass knows what a convolution is.
 #![forbid(unsafe_code)]
 
+mod body;
 mod build;
 pub mod edit;
 mod entity;

@@ -1,4 +1,4 @@
-//! The verifier: what is true of every graph between edits.
+//! The verifier: what is true of every graph between edits, and of the bodies of its control flow.
 //!
 //! - V01  every operand, result, capture, input and output of the graph exists
 //! - V02  a value's definition and the node's list of results name each other
@@ -11,7 +11,9 @@
 //! - V09  a constant's type is that of its tensor
 //! - V10  a result's type is what the shape rule infers, or says more than it
 //! - V11  a node's captures cover what its subgraphs read from outside
-//! - V12  names of nodes that edits made are unique, where they have one
+//! - V12  names of nodes that edits made are unique over all bodies, where they have one
+//!
+//! In a body, a node may contradict its operator's definition: such a body does not run.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -56,15 +58,32 @@ impl Verified {
 /// All violations that were found; where handles dangle, only those.
 pub fn verify(graph: &Graph) -> Result<(), Vec<Violation>> {
     let mut found = Vec::new();
-    handles(graph, &mut found);
-    if found.is_empty() {
-        links(graph, &mut found);
-        order(graph, &mut found);
-        values(graph, &mut found);
-        types(graph, &mut found);
+    scope(graph, false, &mut found);
+    if found.iter().all(|v| v.code != "V01" && v.code != "V06") {
         names(graph, &mut found);
     }
     if found.is_empty() { Ok(()) } else { Err(found) }
+}
+
+fn scope(graph: &Graph, inner: bool, found: &mut Vec<Violation>) {
+    let before = found.len();
+    handles(graph, found);
+    if found.len() > before {
+        return;
+    }
+    links(graph, found);
+    order(graph, found);
+    values(graph, found);
+    types(graph, inner, found);
+    for id in nodes(graph) {
+        for (attr, g) in graph.node(id).op.bodies() {
+            let before = found.len();
+            scope(g, true, found);
+            for v in &mut found[before..] {
+                v.message = format!("{}/{attr}: {}", graph.label(id), v.message);
+            }
+        }
+    }
 }
 
 fn report(found: &mut Vec<Violation>, code: &'static str, message: String) {
@@ -191,9 +210,10 @@ fn values(graph: &Graph, found: &mut Vec<Violation>) {
     }
 }
 
-fn types(graph: &Graph, found: &mut Vec<Violation>) {
+fn types(graph: &Graph, inner: bool, found: &mut Vec<Violation>) {
     for id in graph.schedule() {
         match infer::infer(&Ctx::of(graph, id)) {
+            Err(_) if inner => {}
             Err(e) => report(found, "V10", format!("{:?}: {e}", graph.label(id))),
             Ok(types) => {
                 for (v, ty) in graph.node(id).outputs.iter().zip(types) {
@@ -226,14 +246,17 @@ fn types(graph: &Graph, found: &mut Vec<Violation>) {
 }
 
 fn names(graph: &Graph, found: &mut Vec<Violation>) {
+    let mut all: Vec<(Arc<str>, bool)> = Vec::new();
+    graph.any_node(&mut |g, id| {
+        let n = g.node(id);
+        all.push((n.name.clone(), !n.meta.origin.is_empty()));
+        false
+    });
     let mut seen: HashSet<&str> = HashSet::new();
-    let made: Vec<bool> =
-        graph.schedule().map(|id| !graph.node(id).meta.origin.is_empty()).collect();
     // Names of the file's own nodes first: a made one must not repeat them either.
     for pass in [false, true] {
-        for (id, &made) in graph.schedule().zip(&made).filter(|(_, m)| **m == pass) {
-            let name = &graph.node(id).name;
-            if !name.is_empty() && !seen.insert(name) && made {
+        for (name, made) in all.iter().filter(|(_, made)| *made == pass) {
+            if !name.is_empty() && !seen.insert(name) && *made {
                 report(found, "V12", format!("{name:?} names two nodes"));
             }
         }

@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 pub mod analysis;
+pub mod fix_dims;
 mod manager;
 mod options;
 mod pass;
@@ -32,7 +33,8 @@ pub mod registry;
 pub mod simplify;
 pub mod tile;
 
+pub use fix_dims::fix_dims;
 pub use manager::{Report, RunError, Runner};
-pub use options::{OptionError, OptionInfo, Options, nearest};
+pub use options::{OptionError, OptionInfo, Options, bytes, nearest};
 pub use pass::{Cx, Evaluate, Exactness, NoEvaluator, Outcome, Pass, PassInfo, Remark};
 pub use pipeline::{Pipeline, PipelineError, Step};

@@ -2,10 +2,11 @@
 
 use graph_opt_ir::edit::Observer;
 use graph_opt_ir::verify::{Violation, verify};
-use graph_opt_ir::{EditError, Editor, Graph};
+use graph_opt_ir::{EditError, Editor, Graph, NodeId};
 use regex::Regex;
 
-use crate::pass::{Cx, Evaluate, Exactness, NoEvaluator, Outcome, Remark};
+use crate::fix_dims::Symbolic;
+use crate::pass::{Cx, Evaluate, Exactness, NoEvaluator, Outcome, Pass, Remark};
 use crate::pipeline::{Pipeline, Step};
 use crate::registry;
 
@@ -96,12 +97,13 @@ impl<'a> Runner<'a> {
         self
     }
 
-    /// Runs the pipeline and verifies the graph after each pass.
+    /// Runs the pipeline, in the bodies of control flow too, and verifies the graph after each pass.
     ///
     /// # Errors
     /// If an edit is refused or a pass breaks an invariant; the graph may then be half rewritten.
     pub fn run(self, graph: &mut Graph, pipeline: &Pipeline) -> Result<Report, RunError> {
         let before = graph.edits();
+        let symbolic = Symbolic::of(graph);
         let mut report = Report { remarks: Vec::new(), edits: 0, exactness: Exactness::BitExact };
         let mut editor = Editor::new(graph);
         editor.stop_after(self.limit);
@@ -109,8 +111,12 @@ impl<'a> Runner<'a> {
             editor.observe(o);
         }
         let mut progress = self.progress;
-        let mut state =
-            State { evaluator: self.evaluator, report: &mut report, progress: &mut progress };
+        let mut state = State {
+            evaluator: self.evaluator,
+            report: &mut report,
+            progress: &mut progress,
+            symbolic,
+        };
         state.steps(&mut editor, pipeline, None)?;
         report.edits = editor.graph().edits() - before;
         Ok(report)
@@ -121,6 +127,7 @@ struct State<'a, 'p> {
     evaluator: &'a dyn Evaluate,
     report: &'a mut Report,
     progress: &'a mut Option<Box<dyn FnMut(&str) + 'p>>,
+    symbolic: Symbolic,
 }
 
 impl State<'_, '_> {
@@ -136,8 +143,7 @@ impl State<'_, '_> {
             }
             match step {
                 Step::Only(regex, inner) => {
-                    let graph = editor.graph();
-                    if !graph.schedule().any(|n| regex.is_match(graph.label(n))) {
+                    if !editor.graph().any_node(&mut |g, n| regex.is_match(g.label(n))) {
                         self.report.remarks.push(Remark {
                             pass: format!("only({regex})"),
                             node: String::new(),
@@ -149,9 +155,9 @@ impl State<'_, '_> {
                 }
                 Step::Fixpoint(inner) => {
                     for _ in 0..ROUNDS {
-                        let edits = editor.graph().edits();
+                        let edits = editor.edits();
                         self.steps(editor, inner, only)?;
-                        if editor.graph().edits() == edits {
+                        if editor.edits() == edits {
                             break;
                         }
                     }
@@ -163,20 +169,16 @@ impl State<'_, '_> {
                     if let Some(p) = self.progress {
                         p(name);
                     }
-                    let edits = editor.graph().edits();
-                    let mut cx = Cx {
-                        pass: name,
-                        editor,
-                        remarks: &mut self.report.remarks,
-                        only,
-                        evaluator: self.evaluator,
-                    };
-                    match pass.run(&mut cx) {
+                    let edits = editor.edits();
+                    let mut said = Said::default();
+                    let run = self.everywhere(editor, &*pass, name, only, &mut said);
+                    self.report.remarks.extend(said.all());
+                    match run {
                         Ok(()) => {}
                         Err(EditError::Refused { .. }) if editor.is_done() => return Ok(()),
                         Err(source) => return Err(RunError::Edit { pass: (*name).into(), source }),
                     }
-                    if editor.graph().edits() > edits {
+                    if editor.edits() > edits {
                         self.report.exactness = self.report.exactness.max(pass.exactness());
                         editor
                             .refine()
@@ -190,5 +192,79 @@ impl State<'_, '_> {
             }
         }
         Ok(())
+    }
+    /// Runs the pass over the bodies of the graph, the innermost first, and over the graph.
+    fn everywhere(
+        &self,
+        editor: &mut Editor<'_>,
+        pass: &dyn Pass,
+        name: &str,
+        only: Option<&Regex>,
+        said: &mut Said,
+    ) -> Result<(), EditError> {
+        let graph = editor.graph();
+        let bodies: Vec<(NodeId, usize)> =
+            graph.schedule().map(|n| (n, graph.node(n).op.bodies().len())).collect();
+        for (node, count) in bodies {
+            for index in 0..count {
+                if editor.is_done() {
+                    return Ok(());
+                }
+                let inner = |e: &mut Editor<'_>| self.everywhere(e, pass, name, only, said);
+                editor.within(node, index, inner).unwrap_or(Ok(()))?;
+            }
+        }
+        let mut remarks = Vec::new();
+        let result = pass.run(&mut Cx {
+            pass: name,
+            editor,
+            remarks: &mut remarks,
+            only,
+            evaluator: self.evaluator,
+            symbolic: &self.symbolic,
+        });
+        said.add(remarks, editor.scope());
+        result
+    }
+}
+
+/// What a pass said in the graph and its bodies.
+#[derive(Default)]
+struct Said {
+    remarks: Vec<Remark>,
+    /// Of a graph as a whole, that there was nothing to do in it.
+    idle: Vec<Remark>,
+}
+
+impl Said {
+    fn add(&mut self, remarks: Vec<Remark>, scope: &[String]) {
+        for mut r in remarks {
+            let whole = r.node.is_empty();
+            if whole {
+                r.node = scope.join("/");
+            }
+            match r.outcome {
+                Outcome::NoMatch | Outcome::NoEffect if whole => self.idle.push(r),
+                _ => self.remarks.push(r),
+            }
+        }
+    }
+
+    /// Nothing to do in one graph is worth telling only if nothing was done in any.
+    fn all(mut self) -> Vec<Remark> {
+        if self.remarks.iter().any(|r| r.outcome == Outcome::Applied) {
+            return self.remarks;
+        }
+        let tried = |r: &Remark| r.outcome == Outcome::NoEffect;
+        let mut idle: Vec<Remark> = self.idle.iter().filter(|r| tried(r)).cloned().collect();
+        // The main graph comes last; what is so in all of them is said of it.
+        idle.reverse();
+        let mut seen = std::collections::BTreeSet::new();
+        idle.retain(|r| seen.insert(r.message.clone()));
+        if idle.is_empty() {
+            idle.extend(self.idle.pop().map(|r| Remark { node: String::new(), ..r }));
+        }
+        self.remarks.append(&mut idle);
+        self.remarks
     }
 }

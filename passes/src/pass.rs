@@ -4,6 +4,7 @@ use graph_opt_ir::{Edit, EditError, Editor, Graph, NodeId, Op, Tensor};
 use regex::Regex;
 use std::sync::Arc;
 
+use crate::fix_dims::Symbolic;
 use crate::options::{OptionError, OptionInfo, Options};
 
 /// How safe a pass is.
@@ -47,7 +48,8 @@ pub trait Pass {
     /// How safe it is with these options.
     fn exactness(&self) -> Exactness;
 
-    /// Proposes its edits.
+    /// Proposes its edits of one graph: it is run on every body of control flow and on the main
+    /// graph.
     ///
     /// # Errors
     /// Only for faults of the pass itself or an observer that objects; what a pass cannot do it
@@ -107,7 +109,8 @@ pub enum Outcome {
 pub struct Remark {
     /// The pass.
     pub pass: String,
-    /// Label of the node; empty for the graph as a whole.
+    /// Label of the node; empty for the graph as a whole, and for a body as a whole the way to it,
+    /// `NODE/ATTRIBUTE`.
     pub node: String,
     /// What became of it.
     pub outcome: Outcome,
@@ -139,10 +142,13 @@ pub struct Cx<'a, 'g> {
     pub(crate) remarks: &'a mut Vec<Remark>,
     pub(crate) only: Option<&'a Regex>,
     pub(crate) evaluator: &'a dyn Evaluate,
+    /// Dimensions of the main graph's inputs that are not known.
+    pub(crate) symbolic: &'a Symbolic,
 }
 
 impl Cx<'_, '_> {
-    /// The graph as it is now.
+    /// The graph as it is now: the main one, or a body of control flow, each of which a pass runs on
+    /// by itself.
     pub fn graph(&self) -> &Graph {
         self.editor.graph()
     }

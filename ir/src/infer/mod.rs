@@ -4,6 +4,7 @@
 //! graph, following small whole-number tensors symbolically, so that chains of Shape, Gather and
 //! Concat in front of a Reshape do not lose the extents.
 
+mod bodies;
 mod broadcast;
 mod layout;
 mod matmul;
@@ -19,6 +20,7 @@ use crate::{DType, Dim, Graph, Type};
 pub use broadcast::broadcast;
 pub(crate) use reduce::reduction;
 
+use values::infer_at;
 pub(crate) use values::refine;
 pub use values::{InferError, infer_graph, symbolic_values};
 

@@ -34,6 +34,15 @@ pub fn infer_graph(
     graph: &mut Graph,
     declared: &[(ValueId, Type)],
 ) -> Result<Vec<ValueId>, InferError> {
+    infer_at(graph, declared, 0)
+}
+
+/// The same for a graph that is this deep in others.
+pub(super) fn infer_at(
+    graph: &mut Graph,
+    declared: &[(ValueId, Type)],
+    depth: usize,
+) -> Result<Vec<ValueId>, InferError> {
     let mut hints = vec![None; graph.value_bound()];
     for (v, ty) in declared {
         hints[v.index()] = Some(ty);
@@ -42,6 +51,7 @@ pub fn infer_graph(
     let mut values: Vec<Option<Vec<Dim>>> = vec![None; graph.value_bound()];
     let order: Vec<NodeId> = graph.schedule().collect();
     for id in order {
+        super::bodies::infer(graph, id, depth + 1);
         let error = |graph: &Graph, reason: String| InferError {
             label: graph.label(id).to_owned(),
             op: graph.node(id).op.name().to_owned(),

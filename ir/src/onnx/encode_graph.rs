@@ -29,13 +29,18 @@ pub(super) fn subgraph(g: &Graph, place: &Place<'_>) -> Result<Rope> {
         }
         return Ok(out);
     }
-    graph(g, place)
+    write(g, place, true)
 }
 
-/// A GraphProto.
+/// The GraphProto of a model.
 pub(super) fn graph(g: &Graph, place: &Place<'_>) -> Result<Rope> {
+    write(g, place, false)
+}
+
+fn write(g: &Graph, place: &Place<'_>, inner: bool) -> Result<Rope> {
     let mut w = GraphWriter {
         g,
+        inner,
         place,
         origin: Origin::of(g),
         by_name: g.values().map(|(id, v)| (&*v.name, id)).collect(),
@@ -73,6 +78,8 @@ impl Old {
 
 struct GraphWriter<'a> {
     g: &'a Graph,
+    /// Whether it stands in an attribute.
+    inner: bool,
     place: &'a Place<'a>,
     origin: Option<&'a Origin>,
     by_name: HashMap<&'a str, ValueId>,
@@ -145,6 +152,7 @@ impl GraphWriter<'_> {
             return Ok(());
         };
         let live = match f.number {
+            13 if self.g.narrowed => return self.declaration(origin, f, &r),
             5 => return self.initializer(origin, f, &r),
             13 => {
                 let info = types::read(&origin.buf[r.clone()], r.start)?;
@@ -172,6 +180,23 @@ impl GraphWriter<'_> {
         };
         if live {
             self.out.share(&origin.slice(f.span.clone()));
+        }
+        Ok(())
+    }
+
+    /// What is declared of a value, with the extents that are known by now.
+    fn declaration(&mut self, origin: &Origin, f: &Field, r: &Range<usize>) -> Result<()> {
+        let info = types::read(&origin.buf[r.clone()], r.start)?;
+        let now = self.by_name.get(&*info.name).map(|&v| &self.g.value(v).ty);
+        match now {
+            Some(ty) if *ty != info.ty && *ty != Type::Unknown => {
+                self.out.text(13, &types::rewrite(&origin.buf[r.clone()], ty)?);
+            }
+            Some(_) => self.out.share(&origin.slice(f.span.clone())),
+            None if origin.strangers.contains(&info.name) => {
+                self.out.share(&origin.slice(f.span.clone()));
+            }
+            None => {}
         }
         Ok(())
     }
@@ -253,8 +278,8 @@ impl GraphWriter<'_> {
         let value = self.g.value(v);
         match protos.get(&*value.name) {
             None => self.declare(11, v),
-            // In subgraphs, types of inputs are often left out and inferred.
-            Some((r, ty)) if value.ty == *ty || *ty == Type::Unknown => {
+            // In subgraphs, types of inputs are often left out, and what is known of them is inferred.
+            Some((r, ty)) if value.ty == *ty || *ty == Type::Unknown || self.inner => {
                 self.out.bytes(11, &origin.slice(r.clone()));
                 Ok(())
             }
@@ -267,7 +292,7 @@ impl GraphWriter<'_> {
 
     /// Before IR version 4, every constant of the main graph has to be an input, too.
     fn constants_as_inputs(&mut self, listed: &BTreeSet<ValueId>) -> Result<()> {
-        if self.g.ir_version >= 4 {
+        if self.g.ir_version >= 4 || self.inner {
             return Ok(());
         }
         // Files of that age whose constants are not among the inputs exist: they are left so.
@@ -293,7 +318,11 @@ impl GraphWriter<'_> {
             let value = self.g.value(v);
             match protos.get(&*value.name) {
                 // Names of dimensions stay even where more is known of them.
-                Some((b, ty)) if value.ty.meet(ty).is_some() => self.out.bytes(12, b),
+                Some((b, ty))
+                    if value.ty == *ty || (!self.g.narrowed && value.ty.meet(ty).is_some()) =>
+                {
+                    self.out.bytes(12, b);
+                }
                 Some((b, _)) => self.out.text(12, &types::rewrite(b, &value.ty)?),
                 None => self.declare(12, v)?,
             }

@@ -36,6 +36,10 @@ pub(super) struct Origin {
 }
 
 impl Source for Origin {
+    fn declared(&self) -> &[(ValueId, Type)] {
+        &self.declared
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }

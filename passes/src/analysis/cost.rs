@@ -5,16 +5,17 @@ use std::collections::BTreeMap;
 use graph_opt_ir::op::{Class, Op};
 use graph_opt_ir::{DType, Def, Graph, NodeId, window};
 
-/// Totals of a graph, its subgraphs left out.
+/// Totals of a graph and of the bodies of its control flow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
     /// Nodes.
     pub nodes: usize,
     /// Nodes by operator.
     pub operators: BTreeMap<String, usize>,
-    /// Multiply-accumulates of the nodes whose shapes are known.
+    /// Multiply-accumulates of the nodes whose shapes are known; of an If, those of the branch that
+    /// has more.
     pub macs: u64,
-    /// Nodes that multiply and whose shapes are not known.
+    /// Nodes that multiply and whose shapes are not known, or how often they run in a loop.
     pub unknown_macs: usize,
     /// Elements of constants, those of shapes and indices (`i64`) left out.
     pub parameters: u64,
@@ -38,6 +39,27 @@ pub fn cost(graph: &Graph) -> Cost {
             && let Some(t) = graph_opt_ir::graph::constant_value(k)
         {
             add(&mut c, &t);
+        }
+        let bodies: Vec<Cost> = op.bodies().into_iter().map(|(_, g)| cost(g)).collect();
+        if matches!(op, Op::If(_)) {
+            let most = bodies.iter().map(|b| b.macs).max().unwrap_or(0);
+            c.macs = c.macs.saturating_add(most);
+        } else if !bodies.is_empty() {
+            let multiplying = |g: &Graph, n| multiplies(&g.node(n).op);
+            let mut count = |g: &Graph, n| {
+                c.unknown_macs += usize::from(multiplying(g, n));
+                false
+            };
+            op.bodies().into_iter().for_each(|(_, g)| _ = g.any_node(&mut count));
+        }
+        for b in bodies {
+            c.nodes += b.nodes;
+            c.unknown_macs += if matches!(op, Op::If(_)) { b.unknown_macs } else { 0 };
+            c.parameters += b.parameters;
+            c.constant_bytes += b.constant_bytes;
+            for (name, n) in b.operators {
+                *c.operators.entry(name).or_default() += n;
+            }
         }
     }
     for (_, v) in graph.values() {

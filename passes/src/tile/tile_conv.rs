@@ -27,6 +27,7 @@ use graph_opt_ir::rule::Ctx;
 use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, Span, ValueId, op};
 
 use super::{Grid, Group, Reuse, build, parts, slices};
+use crate::fix_dims::Symbolic;
 use crate::options::{OptionError, OptionInfo, Options};
 use crate::pass::{Cx, Exactness, Outcome, Pass, PassInfo};
 
@@ -150,7 +151,11 @@ impl Pass for TileConv {
         let (mut seen, mut done) = (0, 0);
         for id in all {
             let Some(node) = cx.graph().get_node(id) else { continue };
-            let hidden = node.op.subgraphs().iter().map(|g| count(g, self)).sum::<usize>();
+            // Bodies of control flow have their turn; other graphs in attributes are not touched.
+            let hidden = match node.op.bodies()[..] {
+                [] => node.op.subgraphs().iter().map(|g| count(g, self)).sum::<usize>(),
+                _ => 0,
+            };
             if hidden > 0 && cx.selected(id) {
                 cx.remark(
                     id,
@@ -166,7 +171,7 @@ impl Pass for TileConv {
                 return Ok(());
             }
             let label = cx.graph().label(id).to_owned();
-            match self.plan(cx.graph(), id) {
+            match self.plan(cx.graph(), id, cx.symbolic) {
                 Ok((edit, what)) => {
                     cx.apply(&edit)?;
                     done += 1;
@@ -213,7 +218,7 @@ impl TileConv {
         }
     }
 
-    fn plan(&self, graph: &Graph, id: NodeId) -> Result<(Edit, String), No> {
+    fn plan(&self, graph: &Graph, id: NodeId, symbolic: &Symbolic) -> Result<(Edit, String), No> {
         let origin = format!("tile-conv {}", graph.label(id));
         if self.axes == [Axis::ChannelsIn] {
             return contraction(graph, id, &self.how, &origin);
@@ -236,11 +241,8 @@ impl TileConv {
             .map_err(blocked)?;
         for &a in &axes {
             if extents[a].is_none() {
-                let why = format!(
-                    "extent {a} of its result is {}; fix it in the model to cut that axis",
-                    dims[a]
-                );
-                return Err(blocked(why));
+                let hint = symbolic.hint(&dims[a]);
+                return Err(blocked(format!("extent {a} of its result is {}{hint}", dims[a])));
             }
         }
         let n = |a: usize| extents[a].unwrap_or(0);

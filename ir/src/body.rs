@@ -1,0 +1,135 @@
+//! Bodies: the graphs that If, Loop and Scan run. They are read as any graph, and edited by the
+//! same [`Editor`], which steps into them.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::edit::Editor;
+use crate::graph::{Def, Graph, Use};
+use crate::op::{Attr, ONNX, Op};
+use crate::{NodeId, ValueId};
+
+impl Op {
+    /// Bodies of control flow, each with the attribute that holds it: branches of If, bodies of
+    /// Loop and Scan. Graphs in attributes of other operators are not among them.
+    pub fn bodies(&self) -> Vec<(&str, &Arc<Graph>)> {
+        match self {
+            Self::If(i) => vec![
+                ("then_branch", &i.then_branch.0), //
+                ("else_branch", &i.else_branch.0),
+            ],
+            Self::Loop(l) => vec![("body", &l.body.0)],
+            Self::Other(o) if &*o.domain == ONNX && &*o.op_type == "Scan" => {
+                let mut all = Vec::new();
+                for (k, a) in &o.attrs {
+                    if let Attr::Graph(g) = a {
+                        all.push((&**k, &g.0));
+                    }
+                }
+                all
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    pub(crate) fn bodies_mut(&mut self) -> Vec<&mut Arc<Graph>> {
+        match self {
+            Self::If(i) => vec![&mut i.then_branch.0, &mut i.else_branch.0],
+            Self::Loop(l) => vec![&mut l.body.0],
+            Self::Other(o) if &*o.domain == ONNX && &*o.op_type == "Scan" => {
+                let mut all = Vec::new();
+                for (_, a) in &mut o.attrs {
+                    if let Attr::Graph(g) = a {
+                        all.push(&mut g.0);
+                    }
+                }
+                all
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Editor<'_> {
+    /// Runs `f` on the editor of one of the node's bodies, by its place in [`Op::bodies`], and puts
+    /// the body back if it was edited. `None` if there is no such body.
+    pub fn within<R>(
+        &mut self,
+        node: NodeId,
+        index: usize,
+        f: impl FnOnce(&mut Self) -> R,
+    ) -> Option<R> {
+        let op = &self.graph.get_node(node)?.op;
+        let (attr, body) = *op.bodies().get(index)?;
+        let scope = format!("{}/{attr}", self.graph.label(node));
+        let mut body = Graph::clone(body);
+        // Names are taken in all scopes at once.
+        body.names = std::mem::take(&mut self.graph.names);
+        let before = body.edits;
+        let around = std::mem::replace(self.graph, body);
+        self.scopes.push(scope);
+        let result = f(self);
+        self.scopes.pop();
+        let mut body = std::mem::replace(self.graph, around);
+        self.graph.names = std::mem::take(&mut body.names);
+        if body.edits > before {
+            self.graph.edits += body.edits - before;
+            self.graph.put_body(node, index, body);
+        }
+        Some(result)
+    }
+}
+
+impl Graph {
+    /// Whether `f` says so of any node of the graph or its bodies, at any depth; stops there.
+    pub fn any_node(&self, f: &mut dyn FnMut(&Graph, NodeId) -> bool) -> bool {
+        self.schedule()
+            .any(|n| f(self, n) || self.node(n).op.bodies().into_iter().any(|(_, g)| g.any_node(f)))
+    }
+
+    /// Replaces a body by an edited one. What it no longer reads is no longer captured.
+    fn put_body(&mut self, node: NodeId, index: usize, mut body: Graph) {
+        let unread: Vec<ValueId> = body
+            .values()
+            .filter(|(_, v)| v.def == Def::Outer && v.uses.is_empty() && !v.is_output())
+            .map(|(id, _)| id)
+            .collect();
+        unread.into_iter().for_each(|v| body.remove_value(v));
+        body.names = body.own_names();
+        let mut n = self.node(node).clone();
+        if let Some(slot) = n.op.bodies_mut().into_iter().nth(index) {
+            *slot = Arc::new(body);
+        }
+        let graphs: Vec<Arc<Graph>> = (n.op.attrs().into_iter().chain(n.extra.iter().cloned()))
+            .filter_map(|(_, a)| if let Attr::Graph(g) = a { Some(g.0) } else { None })
+            .collect();
+        let wanted: HashSet<&str> = (graphs.iter())
+            .flat_map(|g| g.values().filter(|(_, v)| v.def == Def::Outer))
+            .map(|(_, v)| &*v.name)
+            .collect();
+        for (i, v) in std::mem::take(&mut n.captures).into_iter().enumerate() {
+            self.value_mut(v).uses.remove(&Use { node, index: n.inputs.len() + i });
+            if wanted.contains(&*self.value(v).name) {
+                n.captures.push(v);
+            }
+        }
+        for (i, &v) in n.captures.iter().enumerate() {
+            self.value_mut(v).uses.insert(Use { node, index: n.inputs.len() + i });
+        }
+        n.meta.verbatim = None;
+        *self.node_mut(node) = n;
+    }
+
+    /// Names of its nodes and values, and those in its subgraphs.
+    fn own_names(&self) -> HashSet<Arc<str>> {
+        let mut all: HashSet<Arc<str>> = self.values().map(|(_, v)| v.name.clone()).collect();
+        for n in self.schedule().map(|n| self.node(n)) {
+            all.insert(n.name.clone());
+            for g in n.op.subgraphs() {
+                all.extend(g.names.iter().cloned());
+            }
+        }
+        all.remove("");
+        all
+    }
+}

@@ -1,0 +1,138 @@
+//! Types inside of bodies: what the graph around them knows of captured values and operands.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::infer_at;
+use crate::graph::{Def, Graph};
+use crate::op::Op;
+use crate::{Dim, NodeId, Type, ValueId};
+
+/// Most turns in which a loop's states settle, and deepest loops in loops that are given any: both
+/// together bound the work, whatever the file.
+const TURNS: usize = 8;
+const DEPTH: usize = 3;
+
+/// Infers the types in the node's bodies, which are this deep in other graphs. A body that contradicts itself stays as it is: it is one
+/// that does not run at these extents.
+pub(super) fn infer(graph: &mut Graph, id: NodeId, depth: usize) {
+    let node = graph.node(id);
+    if node.op.bodies().is_empty() {
+        return;
+    }
+    let outer: HashMap<&str, &Type> =
+        (node.captures.iter()).map(|&v| graph.value(v)).map(|v| (&*v.name, &v.ty)).collect();
+    let ty = |v: &Option<ValueId>| v.map_or(Type::Unknown, |v| graph.value(v).ty.clone());
+    let found: Vec<Option<Graph>> = (node.op.bodies().into_iter())
+        .map(|(_, body)| {
+            let initial: Vec<Type> = match &node.op {
+                Op::Loop(_) => node.inputs.iter().skip(2).map(ty).collect(),
+                _ => return attempt(body, &outer, &[], true, depth),
+            };
+            states(body, &outer, &initial, depth)
+        })
+        .collect();
+    for (slot, body) in graph.node_mut(id).op.bodies_mut().into_iter().zip(found) {
+        if let Some(body) = body.filter(|b| differ(b, slot)) {
+            *slot = Arc::new(body);
+        }
+    }
+}
+
+/// The body with its types, where its inputs have these; `None` if they contradict it. What is
+/// known or declared of its results already is kept where it is `sound`.
+fn attempt(
+    body: &Graph,
+    outer: &HashMap<&str, &Type>,
+    inputs: &[(ValueId, Type)],
+    sound: bool,
+    depth: usize,
+) -> Option<Graph> {
+    let mut g = body.clone();
+    let captured: Vec<ValueId> =
+        g.values().filter(|(_, v)| v.def == Def::Outer).map(|(id, _)| id).collect();
+    for v in captured {
+        let value = g.value_mut(v);
+        if let Some(&ty) = outer.get(&*value.name) {
+            value.ty = value.ty.meet(ty)?;
+        }
+    }
+    for (v, ty) in inputs {
+        g.value_mut(*v).ty = ty.clone();
+    }
+    let mut known: HashMap<ValueId, Type> = (g.values())
+        .filter(|(_, v)| matches!(v.def, Def::Node(..)))
+        .map(|(id, v)| (id, v.ty.clone()))
+        .collect();
+    for (v, ty) in g.source.iter().flat_map(|s| s.declared()) {
+        if let Some(k) = known.get_mut(v)
+            && let Some(both) = k.meet(ty)
+        {
+            *k = both;
+        }
+    }
+    let known: Vec<(ValueId, Type)> = known.into_iter().filter(|_| sound).collect();
+    infer_at(&mut g, &known, depth).ok()?;
+    Some(g)
+}
+
+/// A loop's body. A state has the type of its initial value if it keeps it from turn to turn: that
+/// is assumed, and what the body's results do not bear out is given up.
+fn states(
+    body: &Graph,
+    outer: &HashMap<&str, &Type>,
+    initial: &[Type],
+    depth: usize,
+) -> Option<Graph> {
+    let inputs: Vec<ValueId> = body.inputs().iter().skip(2).copied().collect();
+    let declared: Vec<Type> = inputs.iter().map(|&v| body.value(v).ty.clone()).collect();
+    let pairs = declared.iter().zip(initial);
+    let mut types: Vec<Type> = pairs.map(|(d, i)| d.meet(i).unwrap_or(d.clone())).collect();
+    let turns = if depth > DEPTH { 0 } else { TURNS };
+    for turn in 0..turns {
+        let given: Vec<_> = inputs.iter().copied().zip(types.iter().cloned()).collect();
+        // Once a state turns out not to keep its type, what followed from it is not known either.
+        let g = attempt(body, outer, &given, turn == 0, depth)?;
+        let after = g.outputs().iter().skip(1).map(|&v| &g.value(v).ty);
+        let next: Vec<Type> =
+            types.iter().zip(after).zip(&declared).map(|((t, a), d)| kept(t, a, d)).collect();
+        if next[..] == types[..next.len()] {
+            return Some(g);
+        }
+        types[..next.len()].clone_from_slice(&next);
+    }
+    let any = types.iter().map(|t| super::typed(t.dtype(), None));
+    let given: Vec<_> = inputs.iter().copied().zip(any).collect();
+    attempt(body, outer, &given, false, depth)
+}
+
+/// What is left of a state's type, if a turn makes it `after` and the file declares `declared`.
+fn kept(ty: &Type, after: &Type, declared: &Type) -> Type {
+    let Some((dims, dtype)) = ty.dims().zip(ty.dtype()) else { return ty.clone() };
+    let claimed = declared.dims().filter(|d| d.len() == dims.len());
+    let dims = match after.dims() {
+        Some(a) if a.len() != dims.len() => None,
+        None if claimed.is_none() => None,
+        a => Some(
+            (0..dims.len())
+                .map(|i| match a.map_or(&Dim::Unknown, |a| &a[i]) {
+                    d if *d == dims[i] => d.clone(),
+                    Dim::Known(_) => Dim::Unknown,
+                    _ if claimed.is_some_and(|c| c[i] == dims[i]) => dims[i].clone(),
+                    _ => Dim::Unknown,
+                })
+                .collect(),
+        ),
+    };
+    super::typed(Some(dtype), dims)
+}
+
+/// Whether a value, in inner bodies too, has another type.
+fn differ(a: &Graph, b: &Graph) -> bool {
+    let types = a.values().zip(b.values()).any(|((_, x), (_, y))| x.ty != y.ty);
+    types
+        || a.schedule().zip(b.schedule()).any(|(m, n)| {
+            let inner = a.node(m).op.bodies().into_iter().zip(b.node(n).op.bodies());
+            inner.into_iter().any(|((_, x), (_, y))| !Arc::ptr_eq(x, y))
+        })
+}
