@@ -3,6 +3,7 @@
 use graph_opt_ir::Op;
 
 use crate::RunError;
+use crate::cpu::arena::Matrix;
 use crate::cpu::array::{Array, Buf, on_number};
 use crate::cpu::cx::{Cx, Outputs, invalid, strides};
 use crate::cpu::field::Fp;
@@ -30,7 +31,7 @@ pub(super) fn product<T: Scalar>(
     if let (Some(x), Some(y), Some(out)) = single {
         let rows = Rows::pack(Strided { data: x, row: a.row, column: a.col }, m, k);
         let b = Strided { data: y, row: b.row, column: b.col };
-        gemm::gemm(&rows, &b, n, out, Finish::Nothing, cx.env.how());
+        gemm::gemm(&rows, &b, Matrix::of(out, n), Finish::Nothing, cx.env.how());
         return;
     }
     if n == 0 {
@@ -143,11 +144,11 @@ fn typed<T: Scalar>(cx: &Cx<'_>, v: &[T], a: &Array, b: &Array) -> Result<Array,
 pub(super) fn gemm(cx: &mut Cx<'_>) -> Outputs {
     let a = cx.input(0)?;
     Ok(vec![match &a.data {
-        Buf::F32(v) => gemm_of(cx, v.as_slice(), a)?,
-        Buf::F64(v) => gemm_of(cx, v.as_slice(), a)?,
-        Buf::Field(v) => gemm_of::<Fp>(cx, v.as_slice(), a)?,
-        Buf::I64(v) => gemm_of(cx, v.as_slice(), a)?,
-        Buf::U64(v) => gemm_of(cx, v.as_slice(), a)?,
+        Buf::F32(v) => gemm_of(cx, v, a)?,
+        Buf::F64(v) => gemm_of(cx, v, a)?,
+        Buf::Field(v) => gemm_of::<Fp>(cx, v, a)?,
+        Buf::I64(v) => gemm_of(cx, v, a)?,
+        Buf::U64(v) => gemm_of(cx, v, a)?,
         _ => invalid!("Gemm of {}", a.dtype),
     }])
 }

@@ -37,7 +37,6 @@ pub(super) fn channels(cx: &mut Cx<'_>) -> Outputs {
 fn channels_of<T: Real>(cx: &mut Cx<'_>) -> Outputs {
     let k = cx.key();
     let c = *cx.input(0)?.dims.get(1).unwrap_or(&1);
-    let inner: usize = cx.input(0)?.dims.iter().skip(2).product();
     // For each channel: x -> (x - mean) * scale + bias.
     let (mean, scale, bias): (Vec<T>, Vec<T>, Vec<T>) = match cx.op {
         Op::Affine(o) => {
@@ -66,28 +65,31 @@ fn channels_of<T: Real>(cx: &mut Cx<'_>) -> Outputs {
         }
         _ => invalid!("{} has no channels", cx.op.name()),
     };
-    let mut a = cx.take(0)?;
+    let a = cx.take(0)?;
+    if a.rank() == 0 || a.len() == 0 {
+        return Ok(vec![a]);
+    }
+    let mut a = cx.over::<T>(a)?;
     let fused = cx.env.fused;
-    let run = |v: &mut [T]| {
-        vectorised_for::<T, _>(|| {
-            for (i, row) in v.chunks_exact_mut(inner.max(1)).enumerate() {
-                let (m, s, b) = (mean[i % c], scale[i % c], bias[i % c]);
+    let dims = match a.is_contiguous() {
+        true => vec![a.dims[0], c, a.dims.iter().skip(2).product()],
+        false => a.dims.clone(),
+    };
+    let mut planes = a.typed_mut::<T>()?.lines_mut(&dims).merged();
+    vectorised_for::<T, _>(|| {
+        for i in planes.planes() {
+            let (m, s, b) = (mean[i % c], scale[i % c], bias[i % c]);
+            for row in 0..planes.rows() {
+                let row = planes.line(i, row);
                 if fused {
                     row.iter_mut().for_each(|x| *x = b.fold::<true>(x.minus(m), s));
                 } else {
                     row.iter_mut().for_each(|x| *x = b.fold::<false>(x.minus(m), s));
                 }
             }
-        });
-    };
-    if let Some(v) = T::unshared(&mut a.data) {
-        run(v);
-        return Ok(vec![a]);
-    }
-    cx.room::<T>(&a.dims)?;
-    let mut v = a.get::<T>()?.to_vec();
-    run(&mut v);
-    Ok(vec![Array { data: T::wrap(v), ..a }])
+        }
+    });
+    Ok(vec![a])
 }
 
 /// Mean, and 1 over the square root of the variance plus epsilon.
