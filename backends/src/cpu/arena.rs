@@ -136,7 +136,9 @@ impl<T> Elements<T> {
         }
         let hull = if dims.contains(&0) { 0 } else { span };
         assert!(offset + hull <= self.hull, "a part that is not inside");
-        let strides = (!dense && hull > 0).then(|| strides.into());
+        // Nothing is walked along an axis of one element, so that views agree there.
+        let stride = |(&n, &s): (&usize, &usize)| if n == 1 { 0 } else { s };
+        let strides = (!dense && hull > 0).then(|| dims.iter().zip(strides).map(stride).collect());
         let start = self.start + offset;
         Self { block: self.block.clone(), start, hull, strides, target: false }
     }

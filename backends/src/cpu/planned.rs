@@ -96,7 +96,10 @@ impl Planned {
             store.node(id, env, packs).map_err(|e| locate(graph, id, e))?;
             debug_assert_eq!(store.live, self.plan.timeline[step], "at {}", graph.label(id));
             by_step.push(store.live);
-            self.ends[step].iter().for_each(|&b| store.free(b));
+            // What the last step needs is what the results are made of.
+            if step + 1 < self.plan.steps.len() {
+                self.ends[step].iter().for_each(|&b| store.free(b));
+            }
         }
         if self.plan.steps.is_empty() {
             by_step.push(store.live);
