@@ -4,7 +4,9 @@ mod backend;
 pub mod compare;
 pub mod cpu;
 mod evaluate;
+mod geometry;
 pub mod inputs;
+mod schedule;
 pub mod tolerance;
 #[cfg(feature = "wgpu")]
 pub mod wgpu;

@@ -1,12 +1,11 @@
 //! Tensors at run time: elements in vectors of their type, shared so that nothing is copied that
 //! only changes its name or shape.
 
-use std::sync::Arc;
-
 use graph_opt_ir::tensor::{Data, TensorError};
 use graph_opt_ir::{DType, Tensor};
 use half::{bf16, f16};
 
+use super::arena::{Elements, Lines, LinesMut};
 use super::field::{Fp, Key};
 use crate::RunError;
 
@@ -15,22 +14,22 @@ macro_rules! buffers {
         /// Elements of an array.
         #[derive(Clone, Debug)]
         pub(crate) enum Buf {
-            $($variant(Arc<Vec<$t>>),)*
-            Bool(Arc<Vec<bool>>),
-            Str(Arc<Vec<Vec<u8>>>),
-            Field(Arc<Vec<Fp>>),
+            $($variant(Elements<$t>),)*
+            Bool(Elements<bool>),
+            Str(Elements<Vec<u8>>),
+            Field(Elements<Fp>),
         }
 
         $(impl Element for $t {
             const DTYPE: DType = DType::$variant;
-            fn wrap(v: Vec<Self>) -> Buf {
-                Buf::$variant(Arc::new(v))
+            fn buf(v: Elements<Self>) -> Buf {
+                Buf::$variant(v)
             }
-            fn peek(b: &Buf) -> Option<&[Self]> {
+            fn elements(b: &Buf) -> Option<&Elements<Self>> {
                 match b { Buf::$variant(v) => Some(v), _ => None }
             }
-            fn unshared(b: &mut Buf) -> Option<&mut [Self]> {
-                match b { Buf::$variant(v) => Arc::get_mut(v).map(Vec::as_mut_slice), _ => None }
+            fn elements_mut(b: &mut Buf) -> Option<&mut Elements<Self>> {
+                match b { Buf::$variant(v) => Some(v), _ => None }
             }
         })*
 
@@ -53,23 +52,23 @@ macro_rules! buffers {
                     t.dims().iter().map(|&d| usize::try_from(d).ok()).collect();
                 let dims = dims.ok_or_else(|| TensorError::Overflow(t.dims().to_vec()))?;
                 let data = match (t.dtype(), t.data()) {
-                    (_, Data::Strings(s)) => Buf::Str(s.clone()),
+                    (_, Data::Strings(s)) => Buf::Str(s.to_vec().into()),
                     $((DType::$variant, _) => <$t as Element>::wrap(from_bytes(&t.bytes()?)),)*
                     (DType::Bool, _) => {
-                        Buf::Bool(Arc::new(t.bytes()?.iter().map(|&b| b != 0).collect()))
+                        Buf::Bool(t.bytes()?.iter().map(|&b| b != 0).collect())
                     }
                     (d @ (DType::I4 | DType::I2), _) => {
                         let n = dims.iter().product();
                         let u = unpack(&t.bytes()?, d.bits(), n);
                         let shift = 8 - d.bits();
                         let signed = u.into_iter().map(|x| ((x << shift) as i8) >> shift);
-                        Buf::I8(Arc::new(signed.collect()))
+                        Buf::I8(signed.collect())
                     }
                     (d @ (DType::U4 | DType::U2 | DType::F4E2M1), _) => {
                         let n = dims.iter().product();
-                        Buf::U8(Arc::new(unpack(&t.bytes()?, d.bits(), n)))
+                        Buf::U8(unpack(&t.bytes()?, d.bits(), n).into())
                     }
-                    (d, _) if d.bits() == 8 => Buf::U8(Arc::new(t.bytes()?.to_vec())),
+                    (d, _) if d.bits() == 8 => Buf::U8(t.bytes()?.to_vec().into()),
                     (d, _) => return Err(RunError::Unsupported(format!("{d} tensors"))),
                 };
                 Ok(Self { dims, dtype: t.dtype(), data })
@@ -79,7 +78,7 @@ macro_rules! buffers {
             pub(crate) fn tensor(&self) -> Result<Tensor, RunError> {
                 let dims = self.dims.iter().map(|&d| d as u64).collect();
                 let data = match &self.data {
-                    Buf::Str(s) => Data::Strings(s.clone()),
+                    Buf::Str(s) => Data::Strings(s.to_vec().into()),
                     Buf::Bool(v) => {
                         Data::Bytes(v.iter().map(|&b| u8::from(b)).collect::<Vec<_>>().into())
                     }
@@ -129,10 +128,16 @@ pub(crate) trait Element: Clone + Default + Send + Sync + PartialEq + 'static {
     const DTYPE: DType;
     /// Whether simple loops over it are compiled for each kind of vectors.
     const WIDE: bool = matches!(Self::DTYPE, DType::F32);
-    fn wrap(v: Vec<Self>) -> Buf;
-    fn peek(b: &Buf) -> Option<&[Self]>;
+    fn buf(v: Elements<Self>) -> Buf;
+    fn elements(b: &Buf) -> Option<&Elements<Self>>;
+    fn elements_mut(b: &mut Buf) -> Option<&mut Elements<Self>>;
+    fn wrap(v: Vec<Self>) -> Buf {
+        Self::buf(v.into())
+    }
     /// The elements, if nobody else holds them.
-    fn unshared(b: &mut Buf) -> Option<&mut [Self]>;
+    fn unshared(b: &mut Buf) -> Option<&mut [Self]> {
+        Self::elements_mut(b)?.unshared()
+    }
 }
 
 macro_rules! element {
@@ -140,18 +145,18 @@ macro_rules! element {
         impl Element for $t {
             const DTYPE: DType = DType::$dtype;
             const WIDE: bool = false;
-            fn wrap(v: Vec<Self>) -> Buf {
-                Buf::$variant(Arc::new(v))
+            fn buf(v: Elements<Self>) -> Buf {
+                Buf::$variant(v)
             }
-            fn peek(b: &Buf) -> Option<&[Self]> {
+            fn elements(b: &Buf) -> Option<&Elements<Self>> {
                 match b {
                     Buf::$variant(v) => Some(v),
                     _ => None,
                 }
             }
-            fn unshared(b: &mut Buf) -> Option<&mut [Self]> {
+            fn elements_mut(b: &mut Buf) -> Option<&mut Elements<Self>> {
                 match b {
-                    Buf::$variant(v) => Arc::get_mut(v).map(Vec::as_mut_slice),
+                    Buf::$variant(v) => Some(v),
                     _ => None,
                 }
             }
@@ -190,7 +195,7 @@ impl Array {
     /// The same elements in another shape of as many.
     pub fn reshaped(self, dims: Vec<usize>) -> Result<Self, RunError> {
         let n = dims.iter().try_fold(1usize, |a, &d| a.checked_mul(d));
-        if n != Some(self.len()) {
+        if n != Some(self.len()) || !self.is_contiguous() {
             return Err(RunError::Invalid(format!("{:?} does not fit {dims:?}", self.dims)));
         }
         Ok(Self { dims, ..self })
@@ -202,17 +207,107 @@ impl Array {
 
     /// The elements, if the buffer and the graph agree that they are of this type.
     pub fn get<T: Element>(&self) -> Result<&[T], RunError> {
-        T::peek(&self.data).ok_or_else(|| {
-            RunError::Invalid(format!("{} tensor where {} was expected", self.dtype, T::DTYPE))
-        })
+        Ok(self.typed::<T>()?)
+    }
+
+    /// The elements wherever they stand, if they are of this type.
+    pub fn typed<T: Element>(&self) -> Result<&Elements<T>, RunError> {
+        let (is, wanted) = (self.dtype, T::DTYPE);
+        let wrong = || RunError::Invalid(format!("{is} tensor where {wanted} was expected"));
+        T::elements(&self.data).ok_or_else(wrong)
+    }
+
+    /// As [`Self::typed`].
+    pub fn typed_mut<T: Element>(&mut self) -> Result<&mut Elements<T>, RunError> {
+        let (is, wanted) = (self.dtype, T::DTYPE);
+        let wrong = || RunError::Invalid(format!("{is} tensor where {wanted} was expected"));
+        T::elements_mut(&mut self.data).ok_or_else(wrong)
+    }
+
+    /// By planes and rows, wherever the elements stand.
+    pub fn lines<T: Element>(&self) -> Result<Lines<'_, T>, RunError> {
+        Ok(self.typed::<T>()?.lines(&self.dims))
+    }
+
+    /// By planes and rows, to be written.
+    pub fn lines_mut<T: Element>(&mut self) -> Result<LinesMut<'_, T>, RunError> {
+        let dims = self.dims.clone();
+        Ok(self.typed_mut::<T>()?.lines_mut(&dims))
+    }
+
+    /// Whether results may be written here.
+    pub fn is_target(&self) -> bool {
+        on_any!(&self.data, v => v.is_target())
+    }
+
+    pub fn is_contiguous(&self) -> bool {
+        on_any!(&self.data, v => v.is_contiguous())
+    }
+
+    /// Distances of neighbours along each axis.
+    pub fn strides(&self) -> Vec<usize> {
+        on_any!(&self.data, v => v.strides(&self.dims))
+    }
+
+    /// Whether both are the same elements.
+    pub fn stands_at(&self, other: &Self) -> bool {
+        fn same<T: Element>(v: &Elements<T>, other: &Buf) -> bool {
+            T::elements(other).is_some_and(|o| v.stands_at(o))
+        }
+        on_any!(&self.data, v => same(v, &other.data))
+    }
+
+    /// Whether these are all elements of a block that nobody else holds.
+    pub fn is_alone(&mut self) -> bool {
+        on_any!(&mut self.data, v => v.is_alone())
+    }
+
+    /// Elements at `offset + sum(index * stride)`, in ascending order and each once, where they are.
+    pub fn part(&self, dims: Vec<usize>, offset: usize, strides: &[usize]) -> Self {
+        let data = on_any!(&self.data, v => Element::buf(v.part(&dims, offset, strides)));
+        Self { dims, dtype: self.dtype, data }
+    }
+
+    /// The array to be written by a node that reads these operands, of which those that are
+    /// marked may stand in the same place; `None` if others do.
+    pub fn target(self, operands: &[(&Self, bool)]) -> Option<Self> {
+        fn check<T: Element>(
+            v: Elements<T>,
+            dims: &[usize],
+            operands: &[(&Array, bool)],
+        ) -> Option<Buf> {
+            let same = operands
+                .iter()
+                .filter_map(|(a, may)| Some((T::elements(&a.data)?, &*a.dims, *may)));
+            v.target(dims, same).map(T::buf)
+        }
+        let data = on_any!(self.data, v => check(v, &self.dims, operands))?;
+        Some(Self { data, ..self })
+    }
+
+    /// The elements side by side, copied if they are not.
+    pub fn contiguous(self) -> Self {
+        if self.is_contiguous() { self } else { self.copied() }
+    }
+
+    /// The elements side by side in memory of their own.
+    pub fn copied(self) -> Self {
+        fn copy<T: Element>(v: &Elements<T>, dims: &[usize]) -> Buf {
+            let mut out = Elements::from(vec![T::default(); dims.iter().product()]);
+            let s: Vec<isize> = v.strides(dims).into_iter().map(|s| s as isize).collect();
+            out.gather(dims, v, &s, 0);
+            T::buf(out)
+        }
+        let data = on_any!(&self.data, v => copy(v, &self.dims));
+        Self { data, ..self }
     }
 
     /// Bytes of the elements in memory, strings without their text.
     pub fn bytes(&self) -> u64 {
-        fn size<T>(v: &[T]) -> u64 {
-            size_of_val(v) as u64
+        fn size<T>(_: &Elements<T>) -> u64 {
+            size_of::<T>() as u64
         }
-        on_any!(&self.data, v => size(v))
+        self.len() as u64 * on_any!(&self.data, v => size(v))
     }
 
     /// Whether it is of a kind that operators compute with: not one of the carried types.
@@ -266,7 +361,7 @@ impl Array {
             return self;
         }
         let v = self.to_f64s().unwrap_or_default();
-        let data = Buf::Field(Arc::new(v.into_iter().map(|x| k.embed(x)).collect()));
+        let data = Buf::Field(v.into_iter().map(|x| k.embed(x)).collect());
         Self { data, ..self }
     }
 

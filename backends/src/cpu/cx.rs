@@ -1,6 +1,6 @@
 //! What a kernel sees of its node: operator, operands, limits.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use graph_opt_ir::{DType, Op};
 
@@ -52,6 +52,8 @@ pub(crate) struct Cx<'a> {
     pub env: Env,
     /// Packed weights of earlier runs.
     pub packs: Option<&'a Packs>,
+    /// Where the result is to stand, if that is decided.
+    pub target: Mutex<Option<Array>>,
 }
 
 impl Cx<'_> {
@@ -101,6 +103,50 @@ impl Cx<'_> {
     pub fn rows(&self, w: Strided<'_>, m: usize, k: usize) -> Arc<Rows> {
         let kept = self.packs.and_then(|p| p.rows(w, m, k));
         kept.unwrap_or_else(|| Arc::new(Rows::pack(w, m, k)))
+    }
+
+    fn target(&self) -> Option<Array> {
+        self.target.lock().ok()?.take()
+    }
+
+    /// Whether it is decided where the result is to stand.
+    pub fn has_target(&self) -> bool {
+        self.target.lock().is_ok_and(|t| t.is_some())
+    }
+
+    /// Whether the result is to stand there.
+    pub fn is_target(&self, a: &Array) -> bool {
+        self.target.lock().is_ok_and(|t| t.as_ref().is_some_and(|t| t.stands_at(a)))
+    }
+
+    /// What the result of this shape is to be written to.
+    pub fn output<T: Element>(&self, dims: &[usize], dtype: DType) -> Result<Array, RunError> {
+        match self.target() {
+            Some(t) if t.dims == dims => Ok(t),
+            Some(t) => invalid!("a result of {dims:?} where {:?} was planned", t.dims),
+            None => Ok(Array { dims: dims.to_vec(), dtype, data: T::wrap(self.zeros(dims)?) }),
+        }
+    }
+
+    /// These elements where the result is to stand, and where they may be overwritten.
+    pub fn over<T: Element>(&self, mut a: Array) -> Result<Array, RunError> {
+        if a.is_target() {
+            return Ok(a);
+        }
+        let mut out = match self.target() {
+            Some(t) if t.stands_at(&a) => return Ok(t),
+            Some(t) if t.dims == a.dims => t,
+            Some(t) => invalid!("a result of {:?} where {:?} was planned", a.dims, t.dims),
+            None if T::unshared(&mut a.data).is_some() => return Ok(a),
+            None if a.is_contiguous() => {
+                self.room::<T>(&a.dims)?;
+                return Ok(Array { data: T::wrap(a.get::<T>()?.to_vec()), ..a });
+            }
+            None => self.output::<T>(&a.dims, a.dtype)?,
+        };
+        let step: Vec<isize> = a.strides().into_iter().map(|s| s as isize).collect();
+        out.typed_mut::<T>()?.gather(&a.dims, a.typed::<T>()?, &step, 0);
+        Ok(out)
     }
 
     /// A vector for a tensor of this shape.

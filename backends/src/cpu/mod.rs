@@ -8,13 +8,15 @@
 //! the finite field of integers modulo 2^61 - 1 ([`run_field`]), in which there is no rounding at
 //! all.
 
+mod arena;
 mod array;
-mod cx;
+pub(crate) mod cx;
 mod field;
 mod gemm;
 mod math;
 mod ops;
 mod packs;
+mod planned;
 mod run;
 mod scalar;
 mod simd;
@@ -29,6 +31,7 @@ use array::{Array, Buf};
 use cx::{Cx, Env};
 pub use field::{Fp, Key};
 use packs::Packs;
+use planned::Planned;
 use simd::Level;
 
 /// Bytes that a run may hold at once unless told otherwise: 4 GiB.
@@ -53,6 +56,21 @@ impl Default for Cpu {
 }
 
 impl Cpu {
+    /// Makes the graph ready to run.
+    ///
+    /// # Errors
+    /// As [`Backend::prepare`].
+    pub fn prepared(&self, graph: Arc<Graph>) -> Result<Prepared, PrepareError> {
+        let unsupported = run::unsupported(&graph);
+        if !unsupported.is_empty() {
+            return Err(PrepareError::Unsupported(unsupported));
+        }
+        let constants = run::constants(&graph)?;
+        let packs = Packs::new(&constants, self.max_bytes / 2);
+        let planned = Planned::new(&graph, &constants);
+        Ok(Prepared { graph, constants, packs, env: self.env(), planned })
+    }
+
     fn env(&self) -> Env {
         Env {
             threads: self.threads.max(1),
@@ -70,26 +88,57 @@ impl Backend for Cpu {
     }
 
     fn prepare(&self, graph: Arc<Graph>) -> Result<Box<dyn Executable>, PrepareError> {
-        let unsupported = run::unsupported(&graph);
-        if !unsupported.is_empty() {
-            return Err(PrepareError::Unsupported(unsupported));
-        }
-        let constants = run::constants(&graph)?;
-        let packs = Packs::new(&constants, self.max_bytes / 2);
-        Ok(Box::new(Prepared { graph, constants, packs, env: self.env() }))
+        Ok(Box::new(self.prepared(graph)?))
     }
 }
 
-struct Prepared {
+/// A graph that is ready to run. With known shapes and without control flow, it runs by the
+/// [memory plan](graph_opt_passes::analysis::plan) of its schedule.
+pub struct Prepared {
     graph: Arc<Graph>,
     constants: Vec<Option<Array>>,
     packs: Packs,
     env: Env,
+    planned: Result<Planned, String>,
+}
+
+/// Bytes that a run took for activations. Kernels have their own memory beside it, which does not
+/// grow with the tensors for convolutions by matrix product, pools and elementwise operators on
+/// `f32`; nor do copies of the results count, which are made when all else has ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Measured {
+    /// The most at once.
+    pub peak: u64,
+    /// At each step of the plan.
+    pub by_step: Vec<u64>,
+}
+
+impl Prepared {
+    /// Runs the graph by its plan and gives its outputs. `inputs` are those without a default.
+    ///
+    /// # Errors
+    /// As [`Executable::run`], and if the graph has no plan.
+    pub fn run_measured(&self, inputs: &[Tensor]) -> Result<(Vec<Tensor>, Measured), RunError> {
+        let wanted = self.graph.outputs();
+        let planned = self.planned.as_ref().map_err(|e| RunError::Unsupported(e.clone()))?;
+        let inputs = run::bind(&self.graph, inputs)?;
+        if !planned.covers(&self.graph, &inputs, wanted) {
+            return Err(RunError::Unsupported("inputs with a default are given".into()));
+        }
+        let (out, by_step) = planned.run(&self.graph, inputs, wanted, self.env, &self.packs)?;
+        let peak = by_step.iter().copied().max().unwrap_or(0);
+        Ok((out, Measured { peak, by_step }))
+    }
 }
 
 impl Executable for Prepared {
     fn run(&self, inputs: &[Tensor], wanted: &[ValueId]) -> Result<Vec<Tensor>, RunError> {
         let inputs = run::bind(&self.graph, inputs)?;
+        if let Ok(p) = &self.planned
+            && p.covers(&self.graph, &inputs, wanted)
+        {
+            return Ok(p.run(&self.graph, inputs, wanted, self.env, &self.packs)?.0);
+        }
         let out =
             run::graph(&self.graph, &self.constants, inputs, wanted, self.env, Some(&self.packs))?;
         out.iter().map(Array::tensor).collect()
@@ -198,7 +247,8 @@ pub fn evaluate(
     let of = |t: &Option<Tensor>| t.as_ref().map(Array::of).transpose();
     let inputs = inputs.iter().map(of).collect::<Result<_, _>>()?;
     let env = Cpu { threads: 1, fused: true, max_bytes }.env();
-    let out = ops::evaluate(Cx { op, opset, inputs, outputs, env, packs: None })?;
+    let out =
+        ops::evaluate(Cx { op, opset, inputs, outputs, env, packs: None, target: None.into() })?;
     out.iter().map(Array::tensor).collect()
 }
 

@@ -9,6 +9,7 @@ use super::cx::{Cx, Env};
 use super::field::Fp;
 use super::packs::Packs;
 use super::{FieldInput, ops};
+use crate::schedule::{locate, missing, needed};
 use crate::{PrepareError, RunError, Unsupported};
 
 /// How deep control flow and functions may nest.
@@ -249,7 +250,9 @@ fn inner(
                     }
                     let opset = graph.opsets.get(op.domain()).copied().unwrap_or(1);
                     let outputs = node.outputs.len();
-                    ops::evaluate(Cx { op, opset, inputs: operands, outputs, env: here, packs })
+                    let target = None.into();
+                    let inputs = operands;
+                    ops::evaluate(Cx { op, opset, inputs, outputs, env: here, packs, target })
                 }
             };
             result.map_err(|e| locate(graph, id, e))?
@@ -278,32 +281,6 @@ fn inner(
         a.cloned().ok_or_else(|| missing(graph, *w))
     };
     wanted.iter().map(get).collect()
-}
-
-/// Nodes that the wanted values depend on.
-fn needed(graph: &Graph, wanted: &[ValueId]) -> Vec<bool> {
-    let mut needed = vec![false; graph.node_bound()];
-    let mut todo: Vec<NodeId> = wanted.iter().filter_map(|&w| graph.producer(w)).collect();
-    while let Some(id) = todo.pop() {
-        if !std::mem::replace(&mut needed[id.index()], true) {
-            let n = graph.node(id);
-            let reads = n.inputs.iter().flatten().chain(&n.captures);
-            todo.extend(reads.filter_map(|&v| graph.producer(v)));
-        }
-    }
-    needed
-}
-
-fn missing(graph: &Graph, id: ValueId) -> RunError {
-    RunError::Invalid(format!("{} has no value here", graph.value(id).name))
-}
-
-fn locate(graph: &Graph, id: NodeId, e: RunError) -> RunError {
-    RunError::Node {
-        node: graph.label(id).to_owned(),
-        operator: graph.node(id).op.name().to_owned(),
-        source: Box::new(e),
-    }
 }
 
 fn read(scope: &Scope<'_>, v: Option<ValueId>) -> Result<Option<Array>, RunError> {

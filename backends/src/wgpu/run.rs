@@ -8,6 +8,7 @@ use super::buffers::Pool;
 use super::device::Gpu;
 use super::ops::{self, Cx};
 use super::stream::{Array, Stream};
+use crate::schedule::{locate, missing, needed};
 use crate::{RunError, Unsupported};
 
 /// A value: on the host, on the device, or on both.
@@ -342,30 +343,4 @@ fn bind(graph: &Graph, given: &[Tensor]) -> Result<Vec<(ValueId, Tensor)>, RunEr
         Ok((id, t.clone()))
     };
     ids.iter().zip(given).map(one).collect()
-}
-
-/// Nodes that the wanted values depend on.
-fn needed(graph: &Graph, wanted: &[ValueId]) -> Vec<bool> {
-    let mut needed = vec![false; graph.node_bound()];
-    let mut todo: Vec<NodeId> = wanted.iter().filter_map(|&w| graph.producer(w)).collect();
-    while let Some(id) = todo.pop() {
-        if !std::mem::replace(&mut needed[id.index()], true) {
-            let n = graph.node(id);
-            let reads = n.inputs.iter().flatten().chain(&n.captures);
-            todo.extend(reads.filter_map(|&v| graph.producer(v)));
-        }
-    }
-    needed
-}
-
-fn missing(graph: &Graph, id: ValueId) -> RunError {
-    RunError::Invalid(format!("{} has no value here", graph.value(id).name))
-}
-
-fn locate(graph: &Graph, id: NodeId, e: RunError) -> RunError {
-    RunError::Node {
-        node: graph.label(id).to_owned(),
-        operator: graph.node(id).op.name().to_owned(),
-        source: Box::new(e),
-    }
 }

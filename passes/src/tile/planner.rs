@@ -2,9 +2,10 @@
 //!
 //! Dynamic programming over cut points of the schedule, places where few values are live: from one
 //! cut point to a later one the nodes run as they are, or as one group on one of many grids, each
-//! with its peak of live bytes and its multiply-accumulates. A plan's peak is the largest of its
-//! parts', its work is their sum; of all plans to a cut point only those are kept that no other
-//! one beats in both (the Pareto front).
+//! with its peak of live bytes and its work: multiply-accumulates, and where those are equal what
+//! it costs to start nodes and to copy. A plan's peak is the largest of its parts', its work is
+//! their sum; of all plans to a cut point only those are kept that no other one beats in both (the
+//! Pareto front).
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -84,7 +85,7 @@ pub struct Front {
 struct Way {
     peak: u64,
     macs: u64,
-    tiles: usize,
+    overhead: u64,
     /// Cut point and way that it continues, and the group between, if the nodes are tiled.
     from: Option<(usize, usize)>,
     group: Option<(Range<usize>, Grid, Reuse)>,
@@ -126,7 +127,7 @@ fn front_for(graph: &Graph, goal: Goal, limits: &Limits) -> Result<Front, String
 }
 
 /// How far groups reach into stretches that fit as they are, in cut points.
-const MARGIN: usize = 6;
+const MARGIN: usize = 3;
 
 /// The front, with groups only around nodes while which more than `cold` bytes are live.
 fn search(graph: &Graph, net: &Net, limits: &Limits, cold: u64) -> Front {
@@ -136,12 +137,13 @@ fn search(graph: &Graph, net: &Net, limits: &Limits, cold: u64) -> Front {
     };
     let hot: Vec<bool> = (1..cuts.len()).map(|k| live(k - 1, k) > cold).collect();
     let mut barriers: Vec<(NodeId, String)> = Vec::new();
-    let start = Way { peak: 0, macs: 0, tiles: 0, from: None, group: None };
+    let start = Way { peak: 0, macs: 0, overhead: 0, from: None, group: None };
     let mut ways: Vec<Vec<Way>> = vec![vec![start]];
     for k in 1..cuts.len() {
         let mut here = Vec::new();
         let macs: u64 = net.macs[cuts[k - 1]..cuts[k]].iter().sum();
-        extend(&mut here, &ways[k - 1], k - 1, (live(k - 1, k), macs, 0), None);
+        let cost = GroupCost { peak: live(k - 1, k), macs, overhead: 0 };
+        extend(&mut here, &ways[k - 1], k - 1, cost, None);
         for from in (k.saturating_sub(limits.reach)..k).rev() {
             let first = (from..k).find(|&i| hot[i]);
             let last = (from..k).rfind(|&i| hot[i]);
@@ -162,9 +164,7 @@ fn search(graph: &Graph, net: &Net, limits: &Limits, cold: u64) -> Front {
             match grids(graph, &candidate, limits) {
                 Ok(all) => {
                     for (cost, grid, reuse) in all {
-                        let tiles = grid.len();
                         let group = Some((range.clone(), grid, reuse));
-                        let cost = (cost.peak, cost.macs, tiles);
                         extend(&mut here, &ways[from], from, cost, group);
                     }
                 }
@@ -177,7 +177,7 @@ fn search(graph: &Graph, net: &Net, limits: &Limits, cold: u64) -> Front {
                 }
             }
         }
-        ways.push(pareto(here));
+        ways.push(here);
     }
     let last = ways.len() - 1;
     let plans = (0..ways[last].len()).map(|i| plan(net, &ways, last, i)).collect();
@@ -203,30 +203,25 @@ fn extend(
     here: &mut Vec<Way>,
     ways: &[Way],
     from: usize,
-    (peak, macs, tiles): (u64, u64, usize),
+    cost: GroupCost,
     group: Option<(Range<usize>, Grid, Reuse)>,
 ) {
     for (i, w) in ways.iter().enumerate() {
-        let (peak, macs) = (peak.max(w.peak), macs + w.macs);
-        let tiles = tiles + w.tiles;
-        let beaten = |o: &Way| o.peak <= peak && (o.macs, o.tiles) <= (macs, tiles);
-        if !here.iter().any(beaten) {
-            let group = group.clone();
-            here.push(Way { peak, macs, tiles, from: Some((from, i)), group });
+        let way = Way {
+            peak: cost.peak.max(w.peak),
+            macs: cost.macs + w.macs,
+            overhead: cost.overhead + w.overhead,
+            from: Some((from, i)),
+            group: group.clone(),
+        };
+        // Work grows along the list, and peaks fall: what comes before has less work.
+        let at = here.partition_point(|o| (o.macs, o.overhead) <= (way.macs, way.overhead));
+        if at > 0 && here[at - 1].peak <= way.peak {
+            continue;
         }
+        let beaten = here[at..].iter().take_while(|o| o.peak >= way.peak).count();
+        here.splice(at..at + beaten, [way]);
     }
-}
-
-/// Only those that no other one beats; the largest peak first.
-fn pareto(mut ways: Vec<Way>) -> Vec<Way> {
-    ways.sort_by_key(|w| (w.macs, w.peak, w.tiles));
-    let mut kept: Vec<Way> = Vec::new();
-    for w in ways {
-        if kept.last().is_none_or(|k| w.peak < k.peak) {
-            kept.push(w);
-        }
-    }
-    kept
 }
 
 fn plan(net: &Net, ways: &[Vec<Way>], point: usize, index: usize) -> Plan {
@@ -305,9 +300,8 @@ fn grids(
                 let (grid, spreads) = both.into_iter().unzip();
                 let layout = Layout::new(Arc::clone(&c.table), Grid { axes: grid }, spreads);
                 let cost = c.cost(&layout);
-                let beaten = |f: &Costed| f.0.peak <= cost.peak && f.0.macs <= cost.macs;
-                if !found.iter().any(beaten) {
-                    found.retain(|f| f.0.peak < cost.peak || f.0.macs < cost.macs);
+                if !found.iter().any(|f| f.0.beats(&cost)) {
+                    found.retain(|f| !cost.beats(&f.0));
                     found.push((cost, layout.grid, reuse));
                 }
             }

@@ -9,6 +9,7 @@ mod kernel;
 
 use std::ops::Range;
 
+use super::arena::Matrix;
 use super::simd::Level;
 use kernel::{HALF, MR, NR};
 
@@ -122,10 +123,6 @@ pub(crate) enum Finish<'a> {
     AddRow(&'a [f32]),
 }
 
-struct Out(*mut f32);
-// SAFETY: threads write disjoint tiles through it.
-unsafe impl Sync for Out {}
-
 /// How to run: numbers of threads, rounding, instructions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct How {
@@ -134,21 +131,13 @@ pub(crate) struct How {
     pub level: Level,
 }
 
-/// `c = a * b`, where `c` has `n` columns, its rows following each other.
-pub(crate) fn gemm(
-    a: &Rows,
-    b: &dyn Columns,
-    n: usize,
-    c: &mut [f32],
-    finish: Finish<'_>,
-    how: How,
-) {
-    let m = a.m;
-    assert_eq!(c.len(), m * n);
+/// `c = a * b`
+pub(crate) fn gemm(a: &Rows, b: &dyn Columns, c: Matrix<'_, f32>, finish: Finish<'_>, how: How) {
+    let (m, n) = (a.m, c.columns);
+    assert!(n == 0 || c.rows == m);
     if m == 0 || n == 0 {
         return;
     }
-    let out = Out(c.as_mut_ptr());
     // Threads share the longer side in whole tiles.
     let work = m as u64 * n as u64 * a.k as u64;
     let threads = how.threads.clamp(1, 1 + (work >> 18) as usize);
@@ -165,9 +154,9 @@ pub(crate) fn gemm(
         // SAFETY: the parts are disjoint and lie within `c`, which is borrowed until all end.
         unsafe {
             if how.fused {
-                block::<true>(a, b, ms, ns, n, &out, finish, how.level);
+                block::<true>(a, b, ms, ns, &c, finish, how.level);
             } else {
-                block::<false>(a, b, ms, ns, n, &out, finish, how.level);
+                block::<false>(a, b, ms, ns, &c, finish, how.level);
             }
         }
     };
@@ -186,15 +175,14 @@ pub(crate) fn gemm(
 /// The rows `ms` and columns `ns` of the product.
 ///
 /// # Safety
-/// `c` must have all rows of the product with `ldc` columns, and nobody else may touch this part.
+/// Nobody else may touch this part of `c`.
 #[allow(clippy::too_many_arguments)]
 unsafe fn block<const FUSED: bool>(
     a: &Rows,
     b: &dyn Columns,
     ms: Range<usize>,
     ns: Range<usize>,
-    ldc: usize,
-    c: &Out,
+    c: &Matrix<'_, f32>,
     finish: Finish<'_>,
     level: Level,
 ) {
@@ -223,18 +211,20 @@ unsafe fn block<const FUSED: bool>(
                     at += kc * width;
                     // SAFETY: the tile lies within this part; both panels have `kc` rows.
                     unsafe {
-                        let c = c.0.add(i * ldc + j);
                         let (pa, pb) = (pa.as_ptr(), pb.as_ptr());
                         let first = k0 == 0;
-                        if cols == width {
-                            kernel::tile::<FUSED>(level, rows, width, kc, pa, pb, c, ldc, first);
+                        if cols == width && c.run_from(j) >= cols {
+                            let at = c.element(i, j);
+                            let ldc = c.row;
+                            kernel::tile::<FUSED>(level, rows, width, kc, pa, pb, at, ldc, first);
                         } else {
-                            edge::<FUSED>(level, rows, width, cols, kc, pa, pb, c, ldc, first);
+                            edge::<FUSED>(level, rows, width, cols, kc, pa, pb, c, [i, j], first);
                         }
                         if last && let Finish::AddRow(bias) = finish {
                             for (r, &x) in bias[i..i + rows].iter().enumerate() {
-                                let row = std::slice::from_raw_parts_mut(c.add(r * ldc), cols);
-                                row.iter_mut().for_each(|v| *v += x);
+                                runs(c, i + r, j, cols, |_, row| {
+                                    row.iter_mut().for_each(|v| *v += x);
+                                });
                             }
                         }
                     }
@@ -244,10 +234,31 @@ unsafe fn block<const FUSED: bool>(
     }
 }
 
-/// A tile that is cut off at the right: computed whole beside the matrix.
+/// Calls `f(first of them, elements)` for the columns of a row that lie side by side.
 ///
 /// # Safety
-/// As [`kernel::tile`], with only `cols` columns of `c`.
+/// Nobody else may touch these elements.
+unsafe fn runs(
+    c: &Matrix<'_, f32>,
+    i: usize,
+    j: usize,
+    cols: usize,
+    mut f: impl FnMut(usize, &mut [f32]),
+) {
+    let mut at = 0;
+    while at < cols {
+        let n = c.run_from(j + at).min(cols - at);
+        // SAFETY: they lie side by side, and are for this call alone.
+        f(at, unsafe { std::slice::from_raw_parts_mut(c.element(i, j + at), n) });
+        at += n;
+    }
+}
+
+/// A tile that is cut off at the right, or whose columns do not lie side by side: computed whole
+/// beside the matrix.
+///
+/// # Safety
+/// As [`kernel::tile`], with only `cols` columns of `c` from this row and column on.
 #[allow(clippy::too_many_arguments)]
 unsafe fn edge<const FUSED: bool>(
     level: Level,
@@ -257,21 +268,23 @@ unsafe fn edge<const FUSED: bool>(
     kc: usize,
     a: *const f32,
     b: *const f32,
-    c: *mut f32,
-    ldc: usize,
+    c: &Matrix<'_, f32>,
+    [i, j]: [usize; 2],
     first: bool,
 ) {
     let mut whole = [0f32; MR * NR];
     // SAFETY: `whole` has room for `MR` rows of `width`; of `c` only `cols` columns are touched.
     unsafe {
         for r in 0..rows {
-            let row = std::slice::from_raw_parts(c.add(r * ldc), cols);
-            whole[r * width..r * width + cols].copy_from_slice(row);
+            runs(c, i + r, j, cols, |at, run| {
+                whole[r * width + at..][..run.len()].copy_from_slice(run);
+            });
         }
         kernel::tile::<FUSED>(level, rows, width, kc, a, b, whole.as_mut_ptr(), width, first);
         for r in 0..rows {
-            let row = std::slice::from_raw_parts_mut(c.add(r * ldc), cols);
-            row.copy_from_slice(&whole[r * width..r * width + cols]);
+            runs(c, i + r, j, cols, |at, run| {
+                run.copy_from_slice(&whole[r * width + at..][..run.len()]);
+            });
         }
     }
 }
@@ -314,7 +327,7 @@ mod tests {
                         for v in views {
                             let mut c = vec![1.0; m * n];
                             let how = How { threads, fused, level };
-                            gemm(&rows, &v, n, &mut c, Finish::Nothing, how);
+                            gemm(&rows, &v, Matrix::of(&mut c, n), Finish::Nothing, how);
                             assert_eq!(c, want, "{m} {n} {k} {how:?}");
                         }
                     }

@@ -3,6 +3,7 @@
 use graph_opt_ir::Op;
 
 use crate::RunError;
+use crate::cpu::arena::pairs;
 use crate::cpu::array::{Array, Buf, Element, on_any, on_number};
 use crate::cpu::cx::{Cx, Outputs, invalid, strides, unsupported};
 use crate::cpu::field::Fp;
@@ -23,54 +24,20 @@ pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, RunError
         .collect()
 }
 
-/// Strides of an operand within the broadcast shape: 0 along axes that it is repeated over.
+/// Strides of a whole operand within the broadcast shape: 0 along axes that it is repeated over.
 pub(super) fn spread(from: &[usize], to: &[usize]) -> Vec<usize> {
-    let s = strides(from);
+    repeated(from, &strides(from), to)
+}
+
+fn repeated(from: &[usize], s: &[usize], to: &[usize]) -> Vec<usize> {
     let skip = to.len() - from.len();
     let stride = |i: usize| if from[i] == 1 { 0 } else { s[i] };
     (0..to.len()).map(|i| if i < skip { 0 } else { stride(i - skip) }).collect()
 }
 
-/// Calls `row(out, a, b, stride of a, stride of b)` with the starts of innermost runs of `len`.
-fn rows(
-    dims: &[usize],
-    sa: &[usize],
-    sb: &[usize],
-    mut row: impl FnMut(usize, usize, usize, usize, usize, usize),
-) {
-    // Axes that both operands walk evenly count as one.
-    let (mut d, mut a, mut b) = (vec![], vec![], vec![]);
-    for i in 0..dims.len() {
-        match (d.last_mut(), a.last_mut(), b.last_mut()) {
-            (Some(ld), Some(la), Some(lb)) if *la == sa[i] * dims[i] && *lb == sb[i] * dims[i] => {
-                *ld *= dims[i];
-                (*la, *lb) = (sa[i], sb[i]);
-            }
-            _ => {
-                d.push(dims[i]);
-                a.push(sa[i]);
-                b.push(sb[i]);
-            }
-        }
-    }
-    let (len, ia, ib) = (d.pop().unwrap_or(1), a.pop().unwrap_or(0), b.pop().unwrap_or(0));
-    let outer: usize = d.iter().product();
-    let mut index = vec![0; d.len()];
-    let (mut pa, mut pb) = (0, 0);
-    for o in 0..outer {
-        row(o * len, pa, pb, len, ia, ib);
-        for i in (0..d.len()).rev() {
-            index[i] += 1;
-            pa += a[i];
-            pb += b[i];
-            if index[i] < d[i] {
-                break;
-            }
-            pa -= a[i] * d[i];
-            pb -= b[i] * d[i];
-            index[i] = 0;
-        }
-    }
+/// As [`spread`], wherever the operand stands.
+fn steps(a: &Array, to: &[usize]) -> Vec<usize> {
+    repeated(&a.dims, &a.strides(), to)
 }
 
 /// Applies the function to the broadcast operands.
@@ -82,39 +49,21 @@ pub(super) fn zip<T: Element + Copy, U: Element + Copy>(
 ) -> Result<Array, RunError> {
     let dims = broadcast(&a.dims, &b.dims)?;
     let n = cx.room::<U>(&dims)?;
-    let (x, y) = (a.get::<T>()?, b.get::<T>()?);
-    if a.dims == b.dims {
+    if a.dims == b.dims && a.is_contiguous() && b.is_contiguous() {
+        let (x, y) = (a.get::<T>()?, b.get::<T>()?);
         let v = vectorised_for::<T, _>(|| x.iter().zip(y).map(|(&x, &y)| f(x, y)).collect());
         return Ok(Array::new(dims, v));
     }
-    let mut v = vec![U::default(); n];
-    if n > 0 {
-        let (sa, sb) = (spread(&a.dims, &dims), spread(&b.dims, &dims));
-        vectorised_for::<T, _>(|| {
-            rows(&dims, &sa, &sb, |o, pa, pb, len, ia, ib| {
-                let out = &mut v[o..o + len];
-                match (ia, ib) {
-                    (1, 0) => {
-                        let y = y[pb];
-                        out.iter_mut().zip(&x[pa..pa + len]).for_each(|(o, &x)| *o = f(x, y));
-                    }
-                    (0, 1) => {
-                        let x = x[pa];
-                        out.iter_mut().zip(&y[pb..pb + len]).for_each(|(o, &y)| *o = f(x, y));
-                    }
-                    (1, 1) => {
-                        let both = x[pa..pa + len].iter().zip(&y[pb..pb + len]);
-                        out.iter_mut().zip(both).for_each(|(o, (&x, &y))| *o = f(x, y));
-                    }
-                    _ => {
-                        for (i, o) in out.iter_mut().enumerate() {
-                            *o = f(x[pa + i * ia], y[pb + i * ib]);
-                        }
-                    }
-                }
-            });
+    let mut v = Vec::with_capacity(n);
+    let (x, y) = (a.typed::<T>()?, b.typed::<T>()?);
+    let (sa, sb) = (steps(&a, &dims), steps(b, &dims));
+    vectorised_for::<T, _>(|| {
+        pairs(&dims, (x, &sa), (y, &sb), |x, y| match (x, y) {
+            (x, [y]) => v.extend(x.iter().map(|&x| f(x, *y))),
+            ([x], y) => v.extend(y.iter().map(|&y| f(*x, y))),
+            (x, y) => v.extend(x.iter().zip(y).map(|(&x, &y)| f(x, y))),
         });
-    }
+    });
     Ok(Array::new(dims, v))
 }
 
@@ -122,7 +71,7 @@ pub(super) fn zip<T: Element + Copy, U: Element + Copy>(
 fn fold<T: Element + Copy>(
     cx: &Cx<'_>,
     a: Array,
-    b: &Array,
+    b: Array,
     f: impl Fn(T, T) -> T,
 ) -> Result<Array, RunError> {
     // One compiled loop for each function only where it pays.
@@ -132,18 +81,42 @@ fn fold<T: Element + Copy>(
 fn fold_with<T: Element + Copy>(
     cx: &Cx<'_>,
     mut a: Array,
+    mut b: Array,
+    f: impl Fn(T, T) -> T,
+) -> Result<Array, RunError> {
+    let dims = broadcast(&a.dims, &b.dims)?;
+    let dtype = if a.is_field() { a.dtype } else { T::DTYPE };
+    let planned = cx.has_target();
+    let free = |x: &mut Array| x.is_target() || T::unshared(&mut x.data).is_some();
+    let left = a.dims == dims && (planned && !cx.is_target(&b) || free(&mut a));
+    if !left && b.dims == dims && (planned || free(&mut b)) {
+        return Ok(Array { dtype, ..over(cx, b, &a, |y, x| f(x, y))? });
+    }
+    if left {
+        return over(cx, a, &b, f);
+    }
+    let out = Array { dtype, ..zip(cx, a, &b, f)? };
+    if planned { cx.over::<T>(out) } else { Ok(out) }
+}
+
+/// `f(a, b)` where `a` stands, or where the result is to.
+fn over<T: Element + Copy>(
+    cx: &Cx<'_>,
+    a: Array,
     b: &Array,
     f: impl Fn(T, T) -> T,
 ) -> Result<Array, RunError> {
-    let dtype = if a.is_field() { a.dtype } else { T::DTYPE };
-    if a.dims == b.dims
-        && let Some(y) = T::peek(&b.data)
-        && let Some(x) = T::unshared(&mut a.data)
-    {
-        vectorised_for::<T, _>(|| x.iter_mut().zip(y).for_each(|(x, &y)| *x = f(*x, y)));
-        return Ok(a);
-    }
-    Ok(Array { dtype, ..zip(cx, a, b, f)? })
+    let steps = steps(b, &a.dims);
+    let mut out = cx.over::<T>(a)?;
+    let dims = out.dims.clone();
+    let (v, b) = (out.typed_mut::<T>()?, b.typed::<T>()?);
+    vectorised_for::<T, _>(|| {
+        v.combine(&dims, b, &steps, |x, y| match y {
+            [y] => x.iter_mut().for_each(|x| *x = f(*x, *y)),
+            y => x.iter_mut().zip(y).for_each(|(x, y)| *x = f(*x, *y)),
+        });
+    });
+    Ok(out)
 }
 
 /// Before opset 7, operands were aligned by attributes; files of opset 7 still carry them.
@@ -183,11 +156,11 @@ pub(super) fn arithmetic(cx: &mut Cx<'_>) -> Outputs {
             invalid!("{} of {} and {}", cx.op.name(), acc.dtype, b.dtype);
         }
         acc = match &acc.data {
-            Buf::F32(_) => real::<f32>(cx, acc, &b)?,
-            Buf::F64(_) => real::<f64>(cx, acc, &b)?,
-            Buf::Field(_) => real::<Fp>(cx, acc, &b)?,
-            Buf::I64(_) => number::<i64>(cx, acc, &b)?,
-            Buf::U64(_) => number::<u64>(cx, acc, &b)?,
+            Buf::F32(_) => real::<f32>(cx, acc, b)?,
+            Buf::F64(_) => real::<f64>(cx, acc, b)?,
+            Buf::Field(_) => real::<Fp>(cx, acc, b)?,
+            Buf::I64(_) => number::<i64>(cx, acc, b)?,
+            Buf::U64(_) => number::<u64>(cx, acc, b)?,
             _ => invalid!("{} of {} elements", cx.op.name(), acc.dtype),
         };
     }
@@ -206,7 +179,7 @@ pub(super) fn arithmetic(cx: &mut Cx<'_>) -> Outputs {
     Ok(vec![acc])
 }
 
-fn number<T: Scalar>(cx: &Cx<'_>, a: Array, b: &Array) -> Result<Array, RunError> {
+fn number<T: Scalar>(cx: &Cx<'_>, a: Array, b: Array) -> Result<Array, RunError> {
     let k = cx.key();
     match cx.op {
         Op::Add(_) | Op::Sum(_) | Op::Mean(_) => fold(cx, a, b, |x: T, y: T| x.plus(y)),
@@ -233,7 +206,7 @@ fn number<T: Scalar>(cx: &Cx<'_>, a: Array, b: &Array) -> Result<Array, RunError
     }
 }
 
-fn real<T: Real>(cx: &Cx<'_>, a: Array, b: &Array) -> Result<Array, RunError> {
+fn real<T: Real>(cx: &Cx<'_>, a: Array, b: Array) -> Result<Array, RunError> {
     let k = cx.key();
     match cx.op {
         Op::Mod(o) => fold(cx, a, b, |x: T, y: T| x.modulo(y, o.fmod != 0, k)),
@@ -247,7 +220,7 @@ fn power(cx: &Cx<'_>, a: Array, b: Array) -> Result<Array, RunError> {
     match &a.data {
         Buf::Field(_) => {
             if b.is_field() {
-                return fold(cx, a, &b, |x: Fp, e: Fp| x.power(e, k));
+                return fold(cx, a, b, |x: Fp, e: Fp| x.power(e, k));
             }
             let e: Vec<f64> = b.to_f64s()?;
             let index = (0..e.len() as i64).collect::<Vec<_>>();
@@ -273,17 +246,17 @@ fn power(cx: &Cx<'_>, a: Array, b: Array) -> Result<Array, RunError> {
             if b.get::<f32>()? == [2.0] && b.rank() <= a.rank() {
                 return super::unary::map(cx, a, |x: f32| x * x);
             }
-            fold(cx, a, &b, |x: f32, y: f32| x.power(y, k))
+            fold(cx, a, b, |x: f32, y: f32| x.power(y, k))
         }
         Buf::F64(_) => {
             let b = super::unary::convert(cx, b, graph_opt_ir::DType::F64)?;
-            fold(cx, a, &b, |x: f64, y: f64| x.power(y, k))
+            fold(cx, a, b, |x: f64, y: f64| x.power(y, k))
         }
         Buf::I64(_) => {
             let to = a.dtype;
             let wide = |a| super::unary::convert(cx, a, graph_opt_ir::DType::F64);
             let (a, b) = (wide(a)?, wide(b)?);
-            let p = fold(cx, a, &b, |x: f64, y: f64| x.power(y, k))?;
+            let p = fold(cx, a, b, |x: f64, y: f64| x.power(y, k))?;
             super::unary::convert(cx, p, to)
         }
         _ => invalid!("Pow of {} elements", a.dtype),
@@ -292,7 +265,7 @@ fn power(cx: &Cx<'_>, a: Array, b: Array) -> Result<Array, RunError> {
 
 /// The array repeated to this shape.
 pub(super) fn expand(cx: &Cx<'_>, a: &Array, dims: &[usize]) -> Result<Array, RunError> {
-    let s: Vec<isize> = spread(&a.dims, dims).into_iter().map(|s| s as isize).collect();
+    let s: Vec<isize> = steps(a, dims).into_iter().map(|s| s as isize).collect();
     super::layout::strided(cx, a, dims.to_vec(), &s, 0)
 }
 

@@ -3,9 +3,9 @@
 
 use graph_opt_ir::Op;
 
-use super::geometry::Geometry;
-use super::im2col::Im2col;
+use super::im2col::{Im2col, Planes};
 use crate::RunError;
+use crate::cpu::arena::{Lines, LinesMut};
 use crate::cpu::array::{Array, Buf, Element};
 use crate::cpu::cx::{Cx, Outputs, extent, invalid, unsupported};
 use crate::cpu::field::Fp;
@@ -13,6 +13,7 @@ use crate::cpu::gemm::{self, Columns, Finish, Strided};
 use crate::cpu::scalar::Scalar;
 use crate::cpu::simd::{Loop, widest_float};
 use crate::cpu::threads::parts;
+use crate::geometry::Geometry;
 
 /// Extents of a convolution beside the windows.
 #[derive(Clone, Copy, Debug)]
@@ -28,17 +29,9 @@ pub(super) struct Sizes {
 pub(super) fn conv(cx: &mut Cx<'_>) -> Outputs {
     let a = cx.input(0)?;
     let out = match &a.data {
-        Buf::F32(v) => {
-            let w = cx.input(1)?;
-            let (g, s) = sizes(cx.op, &a.dims, &w.dims)?;
-            let dims = g.output_dims(s.batch, s.groups * s.cout, a.rank());
-            let bias = bias::<f32>(cx, 2, s.groups * s.cout)?;
-            let mut out = cx.zeros(&dims)?;
-            single(cx, v, w.get()?, bias, &g, s, &mut out)?;
-            Array::new(dims, out)
-        }
-        Buf::F64(v) => typed(cx, v, a)?,
-        Buf::Field(v) => typed::<Fp>(cx, v, a)?,
+        Buf::F32(_) => typed::<f32>(cx, a, single)?,
+        Buf::F64(_) => typed::<f64>(cx, a, direct)?,
+        Buf::Field(_) => typed::<Fp>(cx, a, direct)?,
         _ => unsupported!("{} of {}", cx.op.name(), a.dtype),
     };
     let Op::FusedConv(o) = cx.op else { return Ok(vec![out]) };
@@ -47,7 +40,15 @@ pub(super) fn conv(cx: &mut Cx<'_>) -> Outputs {
         Some(z) => {
             let op = Op::from(graph_opt_ir::op::Sum {});
             let inputs = vec![Some(out), Some(z.clone())];
-            let mut sum = Cx { op: &op, opset: 13, inputs, outputs: 1, env: cx.env, packs: None };
+            let mut sum = Cx {
+                op: &op,
+                opset: 13,
+                inputs,
+                outputs: 1,
+                env: cx.env,
+                packs: None,
+                target: None.into(),
+            };
             super::binary::arithmetic(&mut sum)?.remove(0)
         }
         None => out,
@@ -77,6 +78,7 @@ fn activate(cx: &Cx<'_>, name: &str, params: Option<&[f32]>, a: Array) -> Output
                 outputs: 1,
                 env: cx.env,
                 packs: None,
+                target: None.into(),
             };
             return super::unary::clip(&mut cx);
         }
@@ -89,6 +91,7 @@ fn activate(cx: &Cx<'_>, name: &str, params: Option<&[f32]>, a: Array) -> Output
         outputs: 1,
         env: cx.env,
         packs: None,
+        target: None.into(),
     };
     super::unary::unary(&mut cx)
 }
@@ -128,24 +131,24 @@ fn bias<'a, T: Element>(cx: &'a Cx<'_>, i: usize, n: usize) -> Result<Option<&'a
 /// In `f32`: a matrix product, or directly where the groups are too small for one.
 fn single(
     cx: &Cx<'_>,
-    v: &[f32],
+    v: Lines<'_, f32>,
     w: &[f32],
     bias: Option<&[f32]>,
     g: &Geometry,
     s: Sizes,
-    out: &mut [f32],
+    mut out: LinesMut<'_, f32>,
 ) -> Result<(), RunError> {
     if s.groups > 1 && s.cout < 8 {
         return direct(cx, v, w, bias, g, s, out);
     }
-    let (k, n) = (s.cin * g.taps(), g.outputs());
-    let (image, plane) = (s.cin * g.inputs(), s.cout * n);
-    if plane == 0 {
+    let k = s.cin * g.taps();
+    if s.cout * g.outputs() == 0 {
         return Ok(());
     }
     // Packing copies the weights.
     cx.room::<f32>(&[s.cout, k])?;
     let pointwise = g.taps() == 1 && g.stride == [1; 3] && g.begin == [0; 3] && g.end == [0; 3];
+    let planes = v.merged().filter(|_| pointwise);
     for group in 0..s.groups {
         let w = &w[group * s.cout * k..][..s.cout * k];
         let rows = cx.rows(Strided { data: w, row: k, column: 1 }, s.cout, k);
@@ -155,24 +158,36 @@ fn single(
         };
         for b in 0..s.batch {
             let at = b * s.groups + group;
-            let x = &v[at * image..][..image];
-            let out = &mut out[at * plane..][..plane];
-            let strided = Strided { data: x, row: n, column: 1 };
-            let unfolded = Im2col { data: x, geometry: g };
-            let columns: &dyn Columns = if pointwise { &strided } else { &unfolded };
-            gemm::gemm(&rows, columns, n, out, finish, cx.env.how());
+            let first = at * s.cin;
+            let unfolded = Im2col { data: v, first, geometry: g };
+            let planes = planes.map(|data| Planes { data, first });
+            let columns: &dyn Columns = planes.as_ref().map_or(&unfolded, |p| p);
+            let out = out.matrix(at * s.cout, s.cout);
+            gemm::gemm(&rows, columns, out, finish, cx.env.how());
         }
     }
     Ok(())
 }
 
-fn typed<T: Scalar>(cx: &Cx<'_>, v: &[T], a: &Array) -> Result<Array, RunError> {
+/// What computes a convolution: operands, then the result.
+type Compute<T> = fn(
+    &Cx<'_>,
+    Lines<'_, T>,
+    &[T],
+    Option<&[T]>,
+    &Geometry,
+    Sizes,
+    LinesMut<'_, T>,
+) -> Result<(), RunError>;
+
+fn typed<T: Scalar>(cx: &Cx<'_>, a: &Array, compute: Compute<T>) -> Result<Array, RunError> {
     let w = cx.input(1)?;
     let (g, s) = sizes(cx.op, &a.dims, &w.dims)?;
     let dims = g.output_dims(s.batch, s.groups * s.cout, a.rank());
-    let mut out = cx.zeros(&dims)?;
-    direct(cx, v, w.get()?, bias(cx, 2, s.groups * s.cout)?, &g, s, &mut out)?;
-    Ok(Array { dims, dtype: a.dtype, data: T::wrap(out) })
+    let bias = bias(cx, 2, s.groups * s.cout)?;
+    let mut out = cx.output::<T>(&dims, a.dtype)?;
+    compute(cx, a.lines()?, w.get()?, bias, &g, s, out.lines_mut()?)?;
+    Ok(out)
 }
 
 /// Outputs computed side by side.
@@ -203,11 +218,13 @@ impl<T: Scalar> Padded<T> {
         Ok(Self { v, channel: dims[1] * dims[2] * row, plane: dims[2] * row, row, phase })
     }
 
-    fn fill(&mut self, x: &[T], g: &Geometry) {
+    /// From this plane on.
+    fn fill(&mut self, x: Lines<'_, T>, first: usize, channels: usize, g: &Geometry) {
         let [id, ih, iw] = g.input;
         let s = g.stride[2];
-        for (i, line) in x.chunks_exact(iw).enumerate() {
+        for i in 0..channels * id * ih {
             let (c, z, y) = (i / (id * ih), i / ih % id, i % ih);
+            let line = x.line(first + c, z * ih + y);
             let at = c * self.channel + (z + g.begin[0]) * self.plane + (y + g.begin[1]) * self.row;
             let row = &mut self.v[at..at + self.row];
             if s == 1 {
@@ -226,43 +243,42 @@ impl<T: Scalar> Padded<T> {
 /// Plane by plane, for small groups and for all types but `f32`.
 pub(super) fn direct<T: Scalar>(
     cx: &Cx<'_>,
-    v: &[T],
+    v: Lines<'_, T>,
     w: &[T],
     bias: Option<&[T]>,
     g: &Geometry,
     s: Sizes,
-    out: &mut [T],
+    out: LinesMut<'_, T>,
 ) -> Result<(), RunError> {
-    let plane = g.outputs();
-    if plane == 0 || s.cout == 0 {
+    if g.outputs() == 0 || s.cout == 0 {
         return Ok(());
     }
-    let image = s.cin * g.inputs();
-    let threads = if out.len() * s.cin * g.taps() < 1 << 18 { 1 } else { cx.env.threads };
+    let work = out.planes().len() * g.outputs() * s.cin * g.taps();
+    let threads = if work < 1 << 18 { 1 } else { cx.env.threads };
     // Every thread has its own; made here, where failure can be reported.
     let scratch: Result<Vec<_>, _> = (0..threads).map(|_| Padded::new(cx, g, s.cin)).collect();
     let pool = std::sync::Mutex::new(scratch?);
-    parts(out, plane, threads, |first, out| {
+    parts(out, threads, |mut out| {
         let taken = pool.lock().ok().and_then(|mut p| p.pop());
         let Some(mut padded) = taken else { return };
         let mut filled = usize::MAX;
-        for (i, out) in out.chunks_exact_mut(plane).enumerate() {
-            let m = (first + i) % (s.groups * s.cout);
-            let at = (first + i) / s.cout;
+        for plane in out.planes() {
+            let m = plane % (s.groups * s.cout);
+            let at = plane / s.cout;
             if at != filled {
-                padded.fill(&v[at * image..][..image], g);
+                padded.fill(v, at * s.cin, s.cin, g);
                 filled = at;
             }
             let size = s.cin * g.taps();
             let w = &w[m * size..][..size];
             let b = bias.map(|b| b[m]);
-            let (p, out) = (&padded, out);
+            let (p, out) = (&padded, &mut out);
             // Only of floats there are two kinds of rounding, only of f32 long vectors.
             match (T::ROUNDS && !cx.env.fused, T::WIDE && g.output[2] > 8) {
-                (false, true) => Plane::<T, true, LANES> { p, w, b, g, out }.widest(),
-                (false, false) => Plane::<T, true, 8> { p, w, b, g, out }.widest(),
-                (true, true) => Plane::<T, false, LANES> { p, w, b, g, out }.widest(),
-                (true, false) => Plane::<T, false, 8> { p, w, b, g, out }.widest(),
+                (false, true) => Plane::<T, true, LANES> { p, w, b, g, plane, out }.widest(),
+                (false, false) => Plane::<T, true, 8> { p, w, b, g, plane, out }.widest(),
+                (true, true) => Plane::<T, false, LANES> { p, w, b, g, plane, out }.widest(),
+                (true, false) => Plane::<T, false, 8> { p, w, b, g, plane, out }.widest(),
             }
         }
     });
@@ -270,27 +286,29 @@ pub(super) fn direct<T: Scalar>(
 }
 
 /// One plane of the output.
-struct Plane<'a, T, const FUSED: bool, const L: usize> {
+struct Plane<'a, 'b, T, const FUSED: bool, const L: usize> {
     p: &'a Padded<T>,
     w: &'a [T],
     b: Option<T>,
     g: &'a Geometry,
-    out: &'a mut [T],
+    plane: usize,
+    out: &'a mut LinesMut<'b, T>,
 }
 
-impl<T: Scalar, const FUSED: bool, const L: usize> Plane<'_, T, FUSED, L> {
+impl<T: Scalar, const FUSED: bool, const L: usize> Plane<'_, '_, T, FUSED, L> {
     fn widest(self) {
         widest_float::<T>(self);
     }
 }
 
-impl<T: Scalar, const FUSED: bool, const L: usize> Loop for Plane<'_, T, FUSED, L> {
+impl<T: Scalar, const FUSED: bool, const L: usize> Loop for Plane<'_, '_, T, FUSED, L> {
     #[inline(always)]
     fn run(self) {
-        let Self { p, w, b, g, out } = self;
-        let [_, oh, ow] = g.output;
+        let Self { p, w, b, g, plane, out } = self;
+        let [_, oh, _] = g.output;
         let s = g.stride[2];
-        for (i, row) in out.chunks_exact_mut(ow).enumerate() {
+        for i in 0..out.rows() {
+            let row = out.line(plane, i);
             let (z, y) = (i / oh * g.stride[0], i % oh * g.stride[1]);
             for (j, out) in row.chunks_mut(L).enumerate() {
                 let mut acc = [T::NOTHING; L];
@@ -327,19 +345,21 @@ pub(super) fn conv_transpose(cx: &mut Cx<'_>) -> Outputs {
     let dims = g.output_dims(s.batch, s.groups * s.cout, a.rank());
     fn run<T: Scalar>(
         cx: &Cx<'_>,
-        v: &[T],
+        a: &Array,
         w: &Array,
         g: &Geometry,
         s: Sizes,
         dims: &[usize],
-    ) -> Result<Vec<T>, RunError> {
-        let mut out = cx.zeros(dims)?;
+    ) -> Result<Array, RunError> {
+        let mut result = cx.output::<T>(dims, a.dtype)?;
         let (w, b) = (w.get::<T>()?, bias::<T>(cx, 2, s.groups * s.cout)?);
-        let work = out.len() * s.cin * g.taps();
+        let work = result.len() * s.cin * g.taps();
         let threads = if work < 1 << 18 { 1 } else { cx.env.threads };
-        parts(&mut out, g.outputs(), threads, |first, out| {
-            for (i, out) in out.chunks_exact_mut(g.outputs()).enumerate() {
-                let plane = first + i;
+        let v = a.lines::<T>()?;
+        parts(result.lines_mut()?, threads, |mut all| {
+            for plane in all.planes() {
+                let out = &mut all;
+                (0..out.rows()).for_each(|i| out.line(plane, i).fill(T::ZERO));
                 if cx.env.fused || !T::ROUNDS {
                     widest_float::<T>(Transposed::<T, true> { v, w, bias: b, g, s, plane, out });
                 } else {
@@ -347,30 +367,29 @@ pub(super) fn conv_transpose(cx: &mut Cx<'_>) -> Outputs {
                 }
             }
         });
-        Ok(out)
+        Ok(result)
     }
-    let data = match &a.data {
-        Buf::F32(v) => f32::wrap(run(cx, v, w, &g, s, &dims)?),
-        Buf::F64(v) => f64::wrap(run(cx, v, w, &g, s, &dims)?),
-        Buf::Field(v) => Fp::wrap(run(cx, v, w, &g, s, &dims)?),
+    Ok(vec![match &a.data {
+        Buf::F32(_) => run::<f32>(cx, a, w, &g, s, &dims)?,
+        Buf::F64(_) => run::<f64>(cx, a, w, &g, s, &dims)?,
+        Buf::Field(_) => run::<Fp>(cx, a, w, &g, s, &dims)?,
         _ => unsupported!("ConvTranspose of {}", a.dtype),
-    };
-    Ok(vec![Array { dims, dtype: a.dtype, data }])
+    }])
 }
 
 /// One output channel. Each output is a fold over (input channel, taps) that reach it: inputs
 /// are walked innermost, and meet no output twice for one tap.
-struct Transposed<'a, T, const FUSED: bool> {
-    v: &'a [T],
+struct Transposed<'a, 'b, T, const FUSED: bool> {
+    v: Lines<'a, T>,
     w: &'a [T],
     bias: Option<&'a [T]>,
     g: &'a Geometry,
     s: Sizes,
     plane: usize,
-    out: &'a mut [T],
+    out: &'a mut LinesMut<'b, T>,
 }
 
-impl<T: Scalar, const FUSED: bool> Loop for Transposed<'_, T, FUSED> {
+impl<T: Scalar, const FUSED: bool> Loop for Transposed<'_, '_, T, FUSED> {
     #[inline(always)]
     fn run(self) {
         let Self { v, w, bias, g, s, plane, out } = self;
@@ -384,7 +403,6 @@ impl<T: Scalar, const FUSED: bool> Loop for Transposed<'_, T, FUSED> {
         };
         for c in 0..s.cin {
             let c = group * s.cin + c;
-            let x = &v[(b * s.groups * s.cin + c) * g.inputs()..][..g.inputs()];
             let w = &w[(c * s.cout + m) * g.taps()..][..g.taps()];
             for (t, &w) in w.iter().enumerate() {
                 let [_, kh, kw] = g.kernel;
@@ -402,8 +420,8 @@ impl<T: Scalar, const FUSED: bool> Loop for Transposed<'_, T, FUSED> {
                     let Some(oz) = target(0, z, kz).filter(|&o| o < od) else { continue };
                     for y in 0..ih {
                         let Some(oy) = target(1, y, ky).filter(|&o| o < oh) else { continue };
-                        let line = &x[(z * ih + y) * iw..][lo..hi];
-                        let out = &mut out[(oz * oh + oy) * ow..][first..ow];
+                        let line = &v.line(b * s.groups * s.cin + c, z * ih + y)[lo..hi];
+                        let out = &mut out.line(plane, oz * oh + oy)[first..];
                         if step == 1 {
                             let pairs = out.iter_mut().zip(line);
                             pairs.for_each(|(o, &x)| *o = o.fold::<FUSED>(w, x));
@@ -417,7 +435,9 @@ impl<T: Scalar, const FUSED: bool> Loop for Transposed<'_, T, FUSED> {
         }
         if let Some(b) = bias {
             let b = b[group * s.cout + m];
-            out.iter_mut().for_each(|o| *o = o.plus(b));
+            for i in 0..out.rows() {
+                out.line(plane, i).iter_mut().for_each(|o| *o = o.plus(b));
+            }
         }
     }
 }

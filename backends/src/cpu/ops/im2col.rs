@@ -3,12 +3,15 @@
 
 use std::ops::Range;
 
-use super::geometry::Geometry;
+use crate::cpu::arena::Lines;
 use crate::cpu::gemm::Columns;
+use crate::geometry::Geometry;
 
-/// One image (the channels of a group); row (channel, tap), column output position.
+/// One image (the channels of a group, from this plane on); row (channel, tap), column output
+/// position.
 pub(super) struct Im2col<'a> {
-    pub data: &'a [f32],
+    pub data: Lines<'a, f32>,
+    pub first: usize,
     pub geometry: &'a Geometry,
 }
 
@@ -23,7 +26,7 @@ struct Run {
 impl Columns for Im2col<'_> {
     fn pack(&self, k: Range<usize>, n: Range<usize>, width: usize, dst: &mut [f32]) {
         let g = self.geometry;
-        let [id, ih, iw] = g.input;
+        let [_, ih, iw] = g.input;
         let [_, oh, ow] = g.output;
         let [kd, kh, kw] = g.kernel;
         let mut runs = Vec::with_capacity(4);
@@ -54,7 +57,7 @@ impl Columns for Im2col<'_> {
                     part.fill(0.0);
                     continue;
                 };
-                let line = &self.data[((c * id + z) * ih + y) * iw..][..iw];
+                let line = self.data.line(self.first + c, z * ih + y);
                 let (a, b) = (lo.clamp(r.x, r.x + r.len), hi.clamp(r.x, r.x + r.len));
                 let b = b.max(a);
                 part[..a - r.x].fill(0.0);
@@ -81,6 +84,21 @@ impl Columns for Im2col<'_> {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Planes that are single rows, each a row of the matrix.
+pub(super) struct Planes<'a> {
+    pub data: Lines<'a, f32>,
+    pub first: usize,
+}
+
+impl Columns for Planes<'_> {
+    fn pack(&self, k: Range<usize>, n: Range<usize>, width: usize, dst: &mut [f32]) {
+        for (row, k) in dst.chunks_exact_mut(width).zip(k) {
+            row[..n.len()].copy_from_slice(&self.data.line(self.first + k, 0)[n.clone()]);
+            row[n.len()..].fill(0.0);
         }
     }
 }

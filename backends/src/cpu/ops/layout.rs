@@ -1,8 +1,9 @@
 //! Operators that move elements.
 
-use graph_opt_ir::Op;
+use graph_opt_ir::{DType, Op};
 
 use crate::RunError;
+use crate::cpu::arena::Elements;
 use crate::cpu::array::{Array, Element, on_any};
 use crate::cpu::cx::{Cx, Outputs, axis_of, extent, invalid, strides};
 
@@ -17,56 +18,16 @@ pub(super) fn strided(
 ) -> Result<Array, RunError> {
     fn run<T: Element>(
         cx: &Cx<'_>,
-        v: &[T],
-        dims: &[usize],
+        v: &Elements<T>,
+        (dims, dtype): (&[usize], DType),
         step: &[isize],
         offset: usize,
-    ) -> Result<Vec<T>, RunError> {
-        let n = cx.room::<T>(dims)?;
-        let mut out = Vec::with_capacity(n);
-        if n == 0 {
-            return Ok(out);
-        }
-        // Axes that are walked evenly count as one.
-        let (mut d, mut s): (Vec<usize>, Vec<isize>) = (vec![], vec![]);
-        for (&e, &t) in dims.iter().zip(step) {
-            match (d.last_mut(), s.last_mut()) {
-                (Some(ld), Some(ls)) if *ls == t * e as isize => (*ld, *ls) = (*ld * e, t),
-                _ if e == 1 => {}
-                _ => {
-                    d.push(e);
-                    s.push(t);
-                }
-            }
-        }
-        let (len, inner) = (d.pop().unwrap_or(1), s.pop().unwrap_or(1));
-        let mut index = vec![0; d.len()];
-        let mut at = offset as isize;
-        loop {
-            let start = at as usize;
-            match inner {
-                1 => out.extend_from_slice(&v[start..start + len]),
-                0 => out.extend(std::iter::repeat_n(&v[start], len).cloned()),
-                _ => out.extend((0..len as isize).map(|i| v[(at + i * inner) as usize].clone())),
-            }
-            let mut i = d.len();
-            loop {
-                if i == 0 {
-                    return Ok(out);
-                }
-                i -= 1;
-                index[i] += 1;
-                at += s[i];
-                if index[i] < d[i] {
-                    break;
-                }
-                at -= s[i] * d[i] as isize;
-                index[i] = 0;
-            }
-        }
+    ) -> Result<Array, RunError> {
+        let mut out = cx.output::<T>(dims, dtype)?;
+        out.typed_mut::<T>()?.gather(dims, v, step, offset);
+        Ok(out)
     }
-    let data = on_any!(&a.data, v => Element::wrap(run(cx, v, &dims, step, offset)?));
-    Ok(Array { dims, dtype: a.dtype, data })
+    on_any!(&a.data, v => run(cx, v, (&dims, a.dtype), step, offset))
 }
 
 fn signed(s: Vec<usize>) -> Vec<isize> {
@@ -76,7 +37,7 @@ fn signed(s: Vec<usize>) -> Vec<isize> {
 /// Operators whose result is a strided view of their operand.
 pub(super) fn view(cx: &mut Cx<'_>) -> Outputs {
     let a = cx.input(0)?;
-    let s = signed(strides(&a.dims));
+    let s = signed(a.strides());
     let out = match cx.op {
         Op::Transpose(o) => {
             let perm = match &o.perm {
@@ -181,7 +142,7 @@ pub(super) fn transpose(cx: &Cx<'_>, a: &Array, perm: &[usize]) -> Result<Array,
     if perm.len() != a.rank() || seen.contains(&false) {
         invalid!("{perm:?} does not permute {} axes", a.rank());
     }
-    let s = strides(&a.dims);
+    let s = a.strides();
     let dims = perm.iter().map(|&p| a.dims[p]).collect();
     let step: Vec<isize> = perm.iter().map(|&p| s[p] as isize).collect();
     strided(cx, a, dims, &step, 0)
@@ -202,7 +163,7 @@ fn slice(cx: &Cx<'_>) -> Result<Array, RunError> {
         invalid!("starts, ends, axes and steps differ in length");
     }
     let mut dims = a.dims.clone();
-    let mut step = signed(strides(&a.dims));
+    let mut step = signed(a.strides());
     let mut offset = 0;
     for i in 0..starts.len() {
         let axis = axis_of(axes[i], a.rank())?;
@@ -242,27 +203,29 @@ pub(super) fn concat(cx: &mut Cx<'_>) -> Outputs {
         }
         dims[axis] = dims[axis].saturating_add(a.dims[axis]);
     }
-    let outer: usize = dims[..axis].iter().product();
     fn run<T: Element>(
         cx: &Cx<'_>,
-        _: &[T],
+        _: &Elements<T>,
         all: &[&Array],
-        dims: &[usize],
-        outer: usize,
-    ) -> Result<Vec<T>, RunError> {
-        let mut out: Vec<T> = Vec::with_capacity(cx.room::<T>(dims)?);
-        let parts =
-            all.iter().map(|a| Ok((a.get::<T>()?, a.len().checked_div(outer).unwrap_or(0))));
-        let parts = parts.collect::<Result<Vec<_>, RunError>>()?;
-        for i in 0..outer {
-            for (v, n) in &parts {
-                out.extend_from_slice(&v[i * n..(i + 1) * n]);
+        (dims, dtype): (&[usize], DType),
+        axis: usize,
+    ) -> Result<Array, RunError> {
+        let mut out = cx.output::<T>(dims, dtype)?;
+        let strides = out.strides();
+        let step = signed(strides.clone());
+        let mut at = 0;
+        for a in all {
+            // Operands that were made where they belong stay there.
+            if !out.part(a.dims.clone(), at * strides[axis], &strides).stands_at(a) {
+                let from = signed(a.strides());
+                let out = out.typed_mut::<T>()?;
+                out.scatter(&a.dims, (&step, at * strides[axis]), a.typed::<T>()?, &from);
             }
+            at += a.dims[axis];
         }
         Ok(out)
     }
-    let data = on_any!(&first.data, v => Element::wrap(run(cx, v, &all, &dims, outer)?));
-    Ok(vec![Array { dtype: first.dtype, dims, data }])
+    Ok(vec![on_any!(&first.data, v => run(cx, v, &all, (&dims, first.dtype), axis))?])
 }
 
 pub(super) fn split(cx: &mut Cx<'_>) -> Outputs {
@@ -288,7 +251,7 @@ pub(super) fn split(cx: &mut Cx<'_>) -> Outputs {
     if parts.iter().fold(0usize, |a, &b| a.saturating_add(b)) != n {
         invalid!("parts {parts:?} of an axis of {n}");
     }
-    let s = strides(&a.dims);
+    let s = a.strides();
     let step = signed(s.clone());
     let mut at = 0;
     parts

@@ -3,6 +3,7 @@
 use graph_opt_ir::Op;
 
 use crate::RunError;
+use crate::cpu::arena::Matrix;
 use crate::cpu::array::{Array, Buf, on_number};
 use crate::cpu::cx::{Cx, Outputs, invalid, strides};
 use crate::cpu::field::Fp;
@@ -35,7 +36,7 @@ pub(super) fn product<T: Scalar>(
         let y = Strided { data: y, row: b.row, column: b.col };
         let how = cx.env.how();
         if m >= FEW {
-            gemm::gemm(&cx.rows(x, m, k), &y, n, out, Finish::Nothing, how);
+            gemm::gemm(&cx.rows(x, m, k), &y, Matrix::of(out, n), Finish::Nothing, how);
             return;
         }
         // Large weights and few rows: the weights, packed once, as the left factor. A product of
@@ -43,11 +44,11 @@ pub(super) fn product<T: Scalar>(
         let (x, y) = (x.transposed(), y.transposed());
         let rows = cx.rows(y, n, k);
         if m == 1 {
-            gemm::gemm(&rows, &x, 1, out, Finish::Nothing, how);
+            gemm::gemm(&rows, &x, Matrix::of(out, 1), Finish::Nothing, how);
             return;
         }
         let mut turned = vec![0.0; out.len()];
-        gemm::gemm(&rows, &x, m, &mut turned, Finish::Nothing, how);
+        gemm::gemm(&rows, &x, Matrix::of(&mut turned, m), Finish::Nothing, how);
         for (i, row) in out.chunks_exact_mut(n.max(1)).enumerate() {
             row.iter_mut().zip(turned[i..].iter().step_by(m)).for_each(|(o, &x)| *o = x);
         }
@@ -163,11 +164,11 @@ fn typed<T: Scalar>(cx: &Cx<'_>, v: &[T], a: &Array, b: &Array) -> Result<Array,
 pub(super) fn gemm(cx: &mut Cx<'_>) -> Outputs {
     let a = cx.input(0)?;
     Ok(vec![match &a.data {
-        Buf::F32(v) => gemm_of(cx, v.as_slice(), a)?,
-        Buf::F64(v) => gemm_of(cx, v.as_slice(), a)?,
-        Buf::Field(v) => gemm_of::<Fp>(cx, v.as_slice(), a)?,
-        Buf::I64(v) => gemm_of(cx, v.as_slice(), a)?,
-        Buf::U64(v) => gemm_of(cx, v.as_slice(), a)?,
+        Buf::F32(v) => gemm_of(cx, v, a)?,
+        Buf::F64(v) => gemm_of(cx, v, a)?,
+        Buf::Field(v) => gemm_of::<Fp>(cx, v, a)?,
+        Buf::I64(v) => gemm_of(cx, v, a)?,
+        Buf::U64(v) => gemm_of(cx, v, a)?,
         _ => invalid!("Gemm of {}", a.dtype),
     }])
 }

@@ -5,7 +5,6 @@ mod binary;
 mod conv;
 mod einsum;
 mod gather;
-mod geometry;
 mod im2col;
 mod layout;
 mod matmul;
@@ -298,7 +297,19 @@ pub(crate) fn evaluate(mut cx: Cx<'_>) -> Outputs {
 /// The elements in another type.
 pub(crate) fn convert(a: Array, to: DType, env: Env) -> Result<Array, RunError> {
     let op = Op::from(graph_opt_ir::op::Identity {});
-    unary::convert(&Cx { op: &op, opset: 13, inputs: vec![], outputs: 1, env, packs: None }, a, to)
+    unary::convert(
+        &Cx {
+            op: &op,
+            opset: 13,
+            inputs: vec![],
+            outputs: 1,
+            env,
+            packs: None,
+            target: None.into(),
+        },
+        a,
+        to,
+    )
 }
 
 /// Arrays of one shape along a new first axis.
@@ -312,6 +323,14 @@ pub(crate) fn stack(all: Vec<Array>, env: Env) -> Result<Array, RunError> {
         let dims = std::iter::once(1).chain(a.dims.iter().copied()).collect();
         inputs.push(Some(a.reshaped(dims)?));
     }
-    Ok(layout::concat(&mut Cx { op: &op, opset: 13, inputs, outputs: 1, env, packs: None })?
-        .remove(0))
+    Ok(layout::concat(&mut Cx {
+        op: &op,
+        opset: 13,
+        inputs,
+        outputs: 1,
+        env,
+        packs: None,
+        target: None.into(),
+    })?
+    .remove(0))
 }

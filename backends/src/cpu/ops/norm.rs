@@ -3,6 +3,7 @@
 use graph_opt_ir::Op;
 
 use crate::RunError;
+use crate::cpu::arena::LinesMut;
 use crate::cpu::array::{Array, Buf, Element};
 use crate::cpu::cx::{Cx, Outputs, axis_of, extent, invalid, unsupported};
 use crate::cpu::field::{Fp, Key};
@@ -37,7 +38,6 @@ pub(super) fn channels(cx: &mut Cx<'_>) -> Outputs {
 fn channels_of<T: Real>(cx: &mut Cx<'_>) -> Outputs {
     let k = cx.key();
     let c = *cx.input(0)?.dims.get(1).unwrap_or(&1);
-    let inner: usize = cx.input(0)?.dims.iter().skip(2).product();
     // For each channel: x -> (x - mean) * scale + bias.
     let (mean, scale, bias): (Vec<T>, Vec<T>, Vec<T>) = match cx.op {
         Op::Affine(o) => {
@@ -66,29 +66,28 @@ fn channels_of<T: Real>(cx: &mut Cx<'_>) -> Outputs {
         }
         _ => invalid!("{} has no channels", cx.op.name()),
     };
-    let mut a = cx.take(0)?;
-    let (mean, scale, bias, fused) = (&mean, &scale, &bias, cx.env.fused);
-    let run = |v: &mut [T]| {
-        if fused {
-            widest_float::<T>(Channels::<T, true> { v, inner, mean, scale, bias });
-        } else {
-            widest_float::<T>(Channels::<T, false> { v, inner, mean, scale, bias });
-        }
-    };
-    if let Some(v) = T::unshared(&mut a.data) {
-        run(v);
+    let a = cx.take(0)?;
+    if a.rank() == 0 || a.len() == 0 {
         return Ok(vec![a]);
     }
-    cx.room::<T>(&a.dims)?;
-    let mut v = a.get::<T>()?.to_vec();
-    run(&mut v);
-    Ok(vec![Array { data: T::wrap(v), ..a }])
+    let mut a = cx.over::<T>(a)?;
+    let dims = match a.is_contiguous() {
+        true => vec![a.dims[0], c, a.dims.iter().skip(2).product()],
+        false => a.dims.clone(),
+    };
+    let planes = a.typed_mut::<T>()?.lines_mut(&dims).merged();
+    let (mean, scale, bias) = (&mean, &scale, &bias);
+    if cx.env.fused {
+        widest_float::<T>(Channels::<T, true> { planes, mean, scale, bias });
+    } else {
+        widest_float::<T>(Channels::<T, false> { planes, mean, scale, bias });
+    }
+    Ok(vec![a])
 }
 
 /// `(x - mean) * scale + bias`, by channel.
 struct Channels<'a, T, const FUSED: bool> {
-    v: &'a mut [T],
-    inner: usize,
+    planes: LinesMut<'a, T>,
     mean: &'a [T],
     scale: &'a [T],
     bias: &'a [T],
@@ -97,11 +96,13 @@ struct Channels<'a, T, const FUSED: bool> {
 impl<T: Real, const FUSED: bool> Loop for Channels<'_, T, FUSED> {
     #[inline(always)]
     fn run(self) {
-        let Self { v, inner, mean, scale, bias } = self;
-        for (i, row) in v.chunks_exact_mut(inner.max(1)).enumerate() {
+        let Self { mut planes, mean, scale, bias } = self;
+        for i in planes.planes() {
             let c = i % mean.len();
             let (m, s, b) = (mean[c], scale[c], bias[c]);
-            row.iter_mut().for_each(|x| *x = b.fold::<FUSED>(x.minus(m), s));
+            for row in 0..planes.rows() {
+                planes.line(i, row).iter_mut().for_each(|x| *x = b.fold::<FUSED>(x.minus(m), s));
+            }
         }
     }
 }

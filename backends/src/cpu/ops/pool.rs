@@ -2,21 +2,22 @@
 
 use graph_opt_ir::Op;
 
-use super::geometry::Geometry;
 use crate::RunError;
+use crate::cpu::arena::{Lines, LinesMut};
 use crate::cpu::array::{Array, Buf, Element};
 use crate::cpu::cx::{Cx, Outputs, invalid, unsupported};
 use crate::cpu::field::Fp;
 use crate::cpu::scalar::{Fun, Real, Scalar};
 use crate::cpu::simd::{Loop, widest};
+use crate::geometry::Geometry;
 
 /// Folds over the window of every output, row by row so that rows vectorise: `step` for every
 /// element under a window, none for padding; `finish` learns how many taps met elements along
 /// each axis.
 fn fold<T: Scalar>(
-    v: &[T],
+    v: Lines<'_, T>,
     g: &Geometry,
-    out: &mut [T],
+    out: LinesMut<'_, T>,
     start: impl Fn(T) -> T,
     step: impl Fn(T, T) -> T,
     finish: impl Fn(T, [usize; 3]) -> T,
@@ -26,9 +27,9 @@ fn fold<T: Scalar>(
 }
 
 struct Fold<'a, T, A, B, C> {
-    v: &'a [T],
+    v: Lines<'a, T>,
     g: &'a Geometry,
-    out: &'a mut [T],
+    out: LinesMut<'a, T>,
     start: A,
     step: B,
     finish: C,
@@ -43,13 +44,14 @@ where
 {
     #[inline(always)]
     fn run(self) {
-        let Self { v, g, out, start, step, finish } = self;
+        let Self { v, g, mut out, start, step, finish } = self;
         let [_, ih, iw] = g.input;
         let [od, oh, ow] = g.output;
         let s = g.stride[2];
         {
-            for (v, out) in v.chunks_exact(g.inputs()).zip(out.chunks_exact_mut(g.outputs())) {
-                for (i, row) in out.chunks_exact_mut(ow).enumerate() {
+            for plane in out.planes() {
+                for i in 0..out.rows() {
+                    let row = out.line(plane, i);
                     let (z, y) = (i / oh % od, i % oh);
                     let (kz, ky) = (g.valid(0, z), g.valid(1, y));
                     let mut first = true;
@@ -58,7 +60,7 @@ where
                         let (Some(z), Some(y)) = (g.source(0, z, kz), g.source(1, y, ky)) else {
                             continue;
                         };
-                        let line = &v[(z * ih + y) * iw..][..iw];
+                        let line = v.line(plane, z * ih + y);
                         for kx in 0..g.kernel[2] {
                             let shift = kx * g.dilation[2];
                             // Outputs of this row whose tap is inside the line.
@@ -114,25 +116,25 @@ pub(super) fn max_pool(cx: &mut Cx<'_>) -> Outputs {
     }
     fn run<T: Scalar>(
         cx: &Cx<'_>,
-        v: &[T],
+        a: &Array,
         g: &Geometry,
         dims: &[usize],
-    ) -> Result<Vec<T>, RunError> {
-        let mut out = cx.zeros(dims)?;
+    ) -> Result<Array, RunError> {
+        let mut out = cx.output::<T>(dims, a.dtype)?;
         let k = cx.key();
         let least = least::<T>(cx);
         if g.inputs() == 0 || g.outputs() == 0 {
             return Ok(out);
         }
         let none = |o: T, n: [usize; 3]| if n.contains(&0) { least } else { o };
-        fold(v, g, &mut out, |x| x, |a, x| a.larger(x, k), none);
+        fold(a.lines()?, g, out.lines_mut()?, |x| x, |a, x| a.larger(x, k), none);
         Ok(out)
     }
     /// In the field the maximum by one drawn order says little: an element that does not belong
     /// under a window is seen only if it happens to rank highest. So the result is a drawn
     /// combination of the maxima by several orders, which is as much a function of what lies under
     /// the window.
-    fn run_field(cx: &Cx<'_>, v: &[Fp], g: &Geometry, dims: &[usize]) -> Result<Vec<Fp>, RunError> {
+    fn run_field(cx: &Cx<'_>, a: &Array, g: &Geometry, dims: &[usize]) -> Result<Array, RunError> {
         const ORDERS: u64 = 8;
         let mut sum: Vec<Fp> = cx.zeros(dims)?;
         for i in 0..ORDERS {
@@ -140,23 +142,29 @@ pub(super) fn max_pool(cx: &mut Cx<'_>) -> Outputs {
             let mut env = cx.env;
             env.key = key;
             let inputs = cx.inputs.clone();
-            let one =
-                Cx { op: cx.op, opset: cx.opset, inputs, outputs: cx.outputs, env, packs: None };
+            let one = Cx {
+                op: cx.op,
+                opset: cx.opset,
+                inputs,
+                outputs: cx.outputs,
+                env,
+                packs: None,
+                target: None.into(),
+            };
             let weight = key.apply(Fp::ONE);
-            for (s, x) in sum.iter_mut().zip(run(&one, v, g, dims)?) {
-                *s = s.add(weight.mul(x));
+            for (s, x) in sum.iter_mut().zip(run::<Fp>(&one, a, g, dims)?.get::<Fp>()?) {
+                *s = s.add(weight.mul(*x));
             }
         }
-        Ok(sum)
+        Ok(Array { dims: dims.to_vec(), dtype: a.dtype, data: Fp::wrap(sum) })
     }
-    let data = match &a.data {
-        Buf::F32(v) => f32::wrap(run(cx, v, &g, &dims)?),
-        Buf::F64(v) => f64::wrap(run(cx, v, &g, &dims)?),
-        Buf::Field(v) => Fp::wrap(run_field(cx, v, &g, &dims)?),
-        Buf::I64(v) => i64::wrap(run(cx, v, &g, &dims)?),
+    Ok(vec![match &a.data {
+        Buf::F32(_) => run::<f32>(cx, a, &g, &dims)?,
+        Buf::F64(_) => run::<f64>(cx, a, &g, &dims)?,
+        Buf::Field(_) => run_field(cx, a, &g, &dims)?,
+        Buf::I64(_) => run::<i64>(cx, a, &g, &dims)?,
         _ => unsupported!("MaxPool of {}", a.dtype),
-    };
-    Ok(vec![Array { dims, dtype: a.dtype, data }])
+    }])
 }
 
 /// What a window without elements gives.
@@ -227,19 +235,19 @@ pub(super) fn average_pool(cx: &mut Cx<'_>) -> Outputs {
     let pads = o.count_include_pad != 0;
     fn run<T: Real>(
         cx: &Cx<'_>,
-        v: &[T],
+        a: &Array,
         g: &Geometry,
         dims: &[usize],
         pads: bool,
-    ) -> Result<Vec<T>, RunError> {
-        let mut out = cx.zeros(dims)?;
+    ) -> Result<Array, RunError> {
+        let mut result = cx.output::<T>(dims, a.dtype)?;
         if g.inputs() == 0 || g.outputs() == 0 {
-            return Ok(out);
+            return Ok(result);
         }
         fold(
-            v,
+            a.lines()?,
             g,
-            &mut out,
+            result.lines_mut()?,
             |x| T::ZERO.plus(x),
             |a, x| a.plus(x),
             |o, n| {
@@ -262,9 +270,11 @@ pub(super) fn average_pool(cx: &mut Cx<'_>) -> Outputs {
                 .collect()
         };
         let (z, y, x) = (along(0), along(1), along(2));
-        let [od, oh, ow] = g.output;
-        for (i, row) in out.chunks_exact_mut(ow).enumerate() {
-            let zy = z[i / oh % od] * y[i % oh];
+        let oh = g.output[1];
+        let mut out = result.lines_mut::<T>()?;
+        for (plane, i) in out.planes().flat_map(|p| (0..z.len() * oh).map(move |i| (p, i))) {
+            let row = out.line(plane, i);
+            let zy = z[i / oh] * y[i % oh];
             let mut last = (0, T::ONE);
             for (o, &n) in row.iter_mut().zip(&x) {
                 if last.0 != zy * n {
@@ -275,16 +285,15 @@ pub(super) fn average_pool(cx: &mut Cx<'_>) -> Outputs {
                 }
             }
         }
-        Ok(out)
+        Ok(result)
     }
     let a = cx.input(0)?;
-    let data = match &a.data {
-        Buf::F32(v) => f32::wrap(run(cx, v, &g, &dims, pads)?),
-        Buf::F64(v) => f64::wrap(run(cx, v, &g, &dims, pads)?),
-        Buf::Field(v) => Fp::wrap(run(cx, v, &g, &dims, pads)?),
+    Ok(vec![match &a.data {
+        Buf::F32(_) => run::<f32>(cx, a, &g, &dims, pads)?,
+        Buf::F64(_) => run::<f64>(cx, a, &g, &dims, pads)?,
+        Buf::Field(_) => run::<Fp>(cx, a, &g, &dims, pads)?,
         _ => unsupported!("AveragePool of {}", a.dtype),
-    };
-    Ok(vec![Array { dims, dtype: a.dtype, data }])
+    }])
 }
 
 pub(super) fn lp_pool(cx: &mut Cx<'_>) -> Outputs {
@@ -292,12 +301,14 @@ pub(super) fn lp_pool(cx: &mut Cx<'_>) -> Outputs {
     let (g, dims) = prepare(cx)?;
     fn run<T: Real>(
         cx: &Cx<'_>,
-        v: &[T],
+        a: &Array,
         g: &Geometry,
         dims: &[usize],
         p: i64,
     ) -> Result<Vec<T>, RunError> {
         let mut out = cx.zeros(dims)?;
+        let v = a.lines::<T>()?;
+        let to = LinesMut::of(&mut out, dims);
         let k = cx.key();
         if g.inputs() == 0 || g.outputs() == 0 {
             return Ok(out);
@@ -305,15 +316,15 @@ pub(super) fn lp_pool(cx: &mut Cx<'_>) -> Outputs {
         let none = |o: T, n: [usize; 3]| if n.contains(&0) { T::ZERO } else { o };
         let abs = |x: T| if x.negative(k) { x.opposite() } else { x };
         match p {
-            1 => fold(v, g, &mut out, abs, |a, x| a.plus(abs(x)), none),
+            1 => fold(v, g, to, abs, |a, x| a.plus(abs(x)), none),
             2 => {
-                fold(v, g, &mut out, |x| x.times(x), |a, x| a.plus(x.times(x)), none);
+                fold(v, g, to, |x| x.times(x), |a, x| a.plus(x.times(x)), none);
                 out.iter_mut().for_each(|x| *x = T::call(Fun::Sqrt, *x, k));
             }
             p => {
                 let (e, inverse) = (T::of(p as f64, k), T::of(1.0 / p as f64, k));
                 let f = |x: T| abs(x).power(e, k);
-                fold(v, g, &mut out, f, |a, x| a.plus(f(x)), none);
+                fold(v, g, to, f, |a, x| a.plus(f(x)), none);
                 out.iter_mut().for_each(|x| *x = x.power(inverse, k));
             }
         }
@@ -321,9 +332,9 @@ pub(super) fn lp_pool(cx: &mut Cx<'_>) -> Outputs {
     }
     let a = cx.input(0)?;
     let data = match &a.data {
-        Buf::F32(v) => f32::wrap(run(cx, v, &g, &dims, o.p)?),
-        Buf::F64(v) => f64::wrap(run(cx, v, &g, &dims, o.p)?),
-        Buf::Field(v) => Fp::wrap(run(cx, v, &g, &dims, o.p)?),
+        Buf::F32(_) => f32::wrap(run(cx, a, &g, &dims, o.p)?),
+        Buf::F64(_) => f64::wrap(run(cx, a, &g, &dims, o.p)?),
+        Buf::Field(_) => Fp::wrap(run(cx, a, &g, &dims, o.p)?),
         _ => unsupported!("LpPool of {}", a.dtype),
     };
     Ok(vec![Array { dims, dtype: a.dtype, data }])

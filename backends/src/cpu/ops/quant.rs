@@ -5,6 +5,7 @@ use graph_opt_ir::{DType, Op};
 use super::conv::{direct, sizes};
 use super::matmul::{View, product, shapes};
 use crate::RunError;
+use crate::cpu::arena::{Lines, LinesMut};
 use crate::cpu::array::{Array, Buf, Element};
 use crate::cpu::cx::{Cx, Outputs, axis_of, dtype_of, extent, invalid, strides, unsupported};
 use crate::cpu::field::{Fp, Key};
@@ -211,7 +212,8 @@ pub(super) fn conv(cx: &mut Cx<'_>) -> Outputs {
         Some(b) if linear => invalid!("a bias of shape {:?}", b.dims),
         _ => None,
     };
-    direct(cx, &x, &wv, bias.as_deref(), &g, s, &mut out)?;
+    let (x, to) = (Lines::of(&x, &a.dims), LinesMut::of(&mut out, &dims));
+    direct(cx, x, &wv, bias.as_deref(), &g, s, to)?;
     if !linear {
         return Ok(vec![sums(dims, out)]);
     }

@@ -21,17 +21,14 @@ pub(super) fn map<T: Element + Copy>(
 
 fn map_with<T: Element + Copy>(
     cx: &Cx<'_>,
-    mut a: Array,
+    a: Array,
     f: impl Fn(T) -> T,
 ) -> Result<Array, RunError> {
-    if let Some(v) = T::unshared(&mut a.data) {
-        vectorised_for::<T, _>(|| v.iter_mut().for_each(|x| *x = f(*x)));
-        return Ok(a);
-    }
-    cx.room::<T>(&a.dims)?;
-    let v = a.get::<T>()?;
-    let v = vectorised_for::<T, _>(|| v.iter().map(|&x| f(x)).collect());
-    Ok(Array { data: T::wrap(v), ..a })
+    let mut out = cx.over::<T>(a)?;
+    let dims = out.dims.clone();
+    let v = out.typed_mut::<T>()?;
+    vectorised_for::<T, _>(|| v.each(&dims, |run| run.iter_mut().for_each(|x| *x = f(*x))));
+    Ok(out)
 }
 
 pub(super) fn unary(cx: &mut Cx<'_>) -> Outputs {
@@ -184,7 +181,7 @@ pub(super) fn clip(cx: &mut Cx<'_>) -> Outputs {
             (Some(l), Some(h)) => map(cx, a, |x: T| x.larger(l, k).smaller(h, k)),
             (Some(l), None) => map(cx, a, |x: T| x.larger(l, k)),
             (None, Some(h)) => map(cx, a, |x: T| x.smaller(h, k)),
-            (None, None) => Ok(a),
+            (None, None) => cx.over::<T>(a),
         }
     }
     fn typed<T: Scalar>(

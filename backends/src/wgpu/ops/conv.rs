@@ -5,7 +5,7 @@ use graph_opt_ir::Op;
 use super::{Cx, Outputs, elementwise};
 use crate::RunError;
 use crate::wgpu::kernel::Kernel;
-use crate::wgpu::ops::pool::Geometry;
+use crate::wgpu::ops::pool::geometry;
 use crate::wgpu::stream::{Array, GROUP, Params};
 
 /// Places that a thread computes.
@@ -21,7 +21,7 @@ pub(super) fn conv(cx: &mut Cx<'_, '_>) -> Outputs {
     let (Some(x), Some(w), Ok(groups)) = (cx.dims(0), cx.dims(1), usize::try_from(group)) else {
         return Ok(None);
     };
-    let Some(g) = Geometry::new(cx.op, &x, Some(&w))? else { return Ok(None) };
+    let Some(g) = geometry(cx.op, &x, Some(&w)) else { return Ok(None) };
     let m = w[0];
     let fits = groups > 0
         && m % groups == 0
@@ -142,7 +142,7 @@ pub(super) fn conv_transpose(cx: &mut Cx<'_, '_>) -> Outputs {
     let (Some(x), Some(w), Ok(groups)) = (cx.dims(0), cx.dims(1), usize::try_from(o.group)) else {
         return Ok(None);
     };
-    let Some(g) = Geometry::new(cx.op, &x, Some(&w))? else { return Ok(None) };
+    let Some(g) = geometry(cx.op, &x, Some(&w)) else { return Ok(None) };
     let fits = groups > 0 && x[1] % groups == 0 && w[0] == x[1];
     let m = w[1].saturating_mul(groups);
     if !fits || (cx.present(2) && cx.dims(2).is_none_or(|b| b != [m])) {

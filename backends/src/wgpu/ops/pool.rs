@@ -1,73 +1,17 @@
 //! Pools, and the windows that they share with convolutions.
 
 use graph_opt_ir::Op;
-use graph_opt_ir::window::{Window, windows};
 
 use super::{Cx, Outputs};
-use crate::RunError;
+use crate::geometry::Geometry;
 use crate::wgpu::kernel::Kernel;
 use crate::wgpu::stream::Params;
 
-/// Windows along depth, height and width; axes that are missing are trivial.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Geometry {
-    pub input: [usize; 3],
-    pub output: [usize; 3],
-    pub kernel: [usize; 3],
-    pub stride: [usize; 3],
-    pub dilation: [usize; 3],
-    pub begin: [usize; 3],
-    pub end: [usize; 3],
-}
-
-impl Geometry {
-    /// Of the operator over an input of these extents; `None` if it has more than three spatial
-    /// axes, or none.
-    pub fn new(op: &Op, x: &[usize], w: Option<&[usize]>) -> Result<Option<Self>, RunError> {
-        if !(3..=5).contains(&x.len()) || w.is_some_and(|w| w.len() != x.len()) {
-            return Ok(None);
-        }
-        let known =
-            |d: &[usize]| -> Vec<_> { d[2..].iter().map(|&n| i64::try_from(n).ok()).collect() };
-        let kernel = w.map(known);
-        let all = windows(op, &known(x), kernel.as_deref())?;
-        let one = [1; 3];
-        let mut g = Self {
-            input: one,
-            output: one,
-            kernel: one,
-            stride: one,
-            dilation: one,
-            begin: [0; 3],
-            end: [0; 3],
-        };
-        let skip = 5 - x.len();
-        for (i, w) in all.into_iter().enumerate() {
-            let Some(w): Option<Window> = w else { return Ok(None) };
-            let (axis, n) = (skip + i, x[2 + i]);
-            let out = match op {
-                Op::ConvTranspose(_) => w.transposed_outputs(n as i64),
-                _ => w.outputs(n as i64),
-            };
-            let extents = [out.unwrap_or(-1), w.kernel, w.stride, w.dilation, w.begin, w.end];
-            let mut e = [0; 6];
-            for (e, x) in e.iter_mut().zip(extents) {
-                let Ok(x) = i32::try_from(x) else { return Ok(None) };
-                let Ok(x) = usize::try_from(x) else { return Ok(None) };
-                *e = x;
-            }
-            g.input[axis] = n;
-            [
-                g.output[axis],
-                g.kernel[axis],
-                g.stride[axis],
-                g.dilation[axis],
-                g.begin[axis],
-                g.end[axis],
-            ] = e;
-        }
-        Ok(Some(g))
-    }
+/// The windows of the operator, if they are such as a kernel can walk: it computes in `i32`.
+pub(super) fn geometry(op: &Op, x: &[usize], w: Option<&[usize]>) -> Option<Geometry> {
+    let g = Geometry::new(op, x, w).ok()?;
+    let all = [g.input, g.output, g.kernel, g.stride, g.dilation, g.begin, g.end];
+    all.as_flattened().iter().all(|&e| i32::try_from(e).is_ok()).then_some(g)
 }
 
 /// How the kernel folds: the first element, the next ones, and the end.
@@ -98,7 +42,7 @@ pub(super) fn pool(cx: &mut Cx<'_, '_>) -> Outputs {
     if cx.outputs != 1 {
         return Ok(None);
     }
-    let Some(g) = Geometry::new(cx.op, &x, None)? else { return Ok(None) };
+    let Some(g) = geometry(cx.op, &x, None) else { return Ok(None) };
     let (mut counts, mut p) = (0, 0);
     if let Op::AveragePool(o) = cx.op {
         counts = usize::from(o.count_include_pad != 0);

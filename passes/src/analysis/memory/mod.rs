@@ -33,17 +33,18 @@ pub struct View {
 impl View {
     /// A whole tensor of these extents, row-major.
     pub fn whole(dims: &[u64]) -> Self {
-        let mut strides = vec![1; dims.len()];
+        let mut strides = vec![1u64; dims.len()];
         for i in (1..dims.len()).rev() {
-            strides[i - 1] = strides[i] * dims[i].max(1);
+            strides[i - 1] = strides[i].saturating_mul(dims[i].max(1));
         }
         Self { offset: 0, strides }
     }
 
     /// The part of it from `starts` on.
     pub fn part(&self, starts: &[u64]) -> Self {
-        let shift: u64 = starts.iter().zip(&self.strides).map(|(a, s)| a * s).sum();
-        Self { offset: self.offset + shift, strides: self.strides.clone() }
+        let steps = starts.iter().zip(&self.strides);
+        let offset = steps.fold(self.offset, |at, (a, s)| at.saturating_add(a.saturating_mul(*s)));
+        Self { offset, strides: self.strides.clone() }
     }
 
     /// Whether a value of these extents has its elements side by side in row-major order.
@@ -53,7 +54,7 @@ impl View {
             if n != 1 && s != next {
                 return dims.contains(&0);
             }
-            next *= n;
+            next = n.saturating_mul(next);
         }
         true
     }

@@ -74,6 +74,9 @@ struct Claim {
 
 const NEVER: usize = usize::MAX;
 
+/// Bytes from which on a value is too large for any machine, and for sums of sizes.
+const MOST: u64 = 1 << 44;
+
 /// What is read through a value and all that may be views of it.
 #[derive(Clone, Copy, Default)]
 struct Readers {
@@ -155,7 +158,8 @@ impl<'g> Assign<'g> {
             }
             let value = graph.value(v);
             let whole = value.ty.dtype().is_some_and(|t| t.bits() > 0);
-            let dims = value.ty.extents().filter(|_| whole && value.ty.bytes().is_some());
+            let sane = value.ty.bytes().is_some_and(|b| b < MOST);
+            let dims = value.ty.extents().filter(|_| whole && sane);
             a.dims[v.index()] = dims.ok_or_else(|| Unplanned {
                 name: value.name.to_string(),
                 ty: value.ty.to_string(),

@@ -8,7 +8,7 @@ use crate::cpu::cx::{extent, invalid, unsupported};
 
 /// Windows along depth, height and width; axes that are missing are trivial.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Geometry {
+pub(crate) struct Geometry {
     pub input: [usize; 3],
     pub output: [usize; 3],
     pub kernel: [usize; 3],
