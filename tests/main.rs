@@ -5,6 +5,7 @@
 mod bodies;
 mod bugs;
 mod cli;
+mod dags;
 mod filetests;
 mod golden;
 mod hostile;

@@ -76,6 +76,17 @@ pub fn tile_group(
     origin: &str,
 ) -> Result<Edit, (NodeId, Barrier)> {
     let last = group.nodes[group.nodes.len() - 1];
+    for &v in &group.outputs {
+        // The whole is put together where the group ends.
+        let early = |n: &NodeId| graph.runs_before(*n, last) && !group.nodes.contains(n);
+        if let Some(n) = graph.value(v).uses().map(|u| u.node).find(early) {
+            let why = format!(
+                "it reads {} before the group ends; end the group before it, or take it in",
+                graph.value(v).name
+            );
+            return Err((n, Barrier(why)));
+        }
+    }
     let layout = layout::layout(graph, group, grid, reuse)?;
     let order = layout.order();
     let (jobs, kept) = jobs(graph, &layout, &order)?;
@@ -138,8 +149,8 @@ pub fn tile_group(
     Ok(b.edit)
 }
 
-/// What is to be done, tile by tile; and the nodes that stay as they are because some tile needs
-/// all of their result.
+/// What is to be done, tile by tile; and the nodes that stay as they are because every part
+/// needs all of their result.
 pub(super) fn jobs<'l>(
     graph: &Graph,
     layout: &'l Layout,
@@ -151,7 +162,7 @@ pub(super) fn jobs<'l>(
             let fail = |b: Barrier| (step.node, b);
             for made in &step.results {
                 let Some(need) = layout.need(made, tile).map_err(fail)? else { continue };
-                if need.iter().all(Option::is_none) {
+                if layout.is_shared(made, tile) {
                     kept.insert(step.node);
                     continue;
                 }
@@ -334,7 +345,7 @@ impl Build<'_> {
     ) -> Result<Ref, Barrier> {
         let v = made.value;
         let need = self.layout.need(made, tile)?.unwrap_or_default();
-        let from = match need.iter().all(Option::is_none) {
+        let from = match self.layout.is_shared(made, tile) {
             true => Some(Ref::Value(v)),
             false => self.have.get(&(v, need.clone())).copied(),
         };

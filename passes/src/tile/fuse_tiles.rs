@@ -236,7 +236,8 @@ impl Pass for FuseTiles {
             Self::Planned { goal, limits } => planner::run(cx, *goal, limits),
             Self::ByHand { from, to, axes, cuts, reuse } => {
                 match by_hand(cx.graph(), from.as_deref(), to, axes, cuts) {
-                    Err(why) => cx.say(to, Outcome::Blocked, why),
+                    Err(No::Match(why)) => cx.say(to, Outcome::NoMatch, why),
+                    Err(No::Way(why)) => cx.say(to, Outcome::Blocked, why),
                     Ok((group, grid)) => {
                         let origin = format!("fuse-tiles {to}");
                         let edit = build::tile_group(cx.graph(), &group, &grid, *reuse, &origin);
@@ -256,27 +257,41 @@ impl Pass for FuseTiles {
     }
 }
 
+/// Why a group cannot be had.
+enum No {
+    /// A node is not in this graph; it may be in another one, around it or inside.
+    Match(String),
+    Way(String),
+}
+
+impl From<String> for No {
+    fn from(why: String) -> Self {
+        Self::Way(why)
+    }
+}
+
 fn by_hand(
     graph: &Graph,
     from: Option<&str>,
     to: &str,
     axes: &[String],
     cuts: &[Cut],
-) -> Result<(Group, Grid), String> {
-    let last = node(graph, to)?;
-    let first = from.map(|f| node(graph, f)).transpose()?;
+) -> Result<(Group, Grid), No> {
+    let last = node(graph, to).map_err(No::Match)?;
+    let first = from.map(|f| node(graph, f)).transpose().map_err(No::Match)?;
     let group = Group::between(graph, first, last)?;
     let Some(dims) = group.outputs.last().and_then(|&v| graph.value(v).ty.dims()) else {
-        return Err("the rank of the group's last result is unknown".into());
+        return Err(No::Way("the rank of the group's last result is unknown".into()));
     };
     let mut grid = Grid { axes: Vec::new() };
     for (name, cut) in axes.iter().zip(cuts) {
         let a = axis(name, dims.len())?;
         if grid.axes.iter().any(|g| g.0 == a) {
-            return Err(format!("axis {name} twice in one grid"));
+            return Err(No::Way(format!("axis {name} twice in one grid")));
         }
         let Some(n) = dims[a].known() else {
-            return Err(format!("extent {name} of the group's last result is {}", dims[a]));
+            let why = format!("extent {name} of the group's last result is {}", dims[a]);
+            return Err(No::Way(why));
         };
         grid.axes.push((a, cut.spans(n as i64)?));
     }

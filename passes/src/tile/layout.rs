@@ -180,6 +180,11 @@ impl Layout {
         Ok(Some(whole(region, &made.extents)))
     }
 
+    /// Whether every part needs all of a value along all axes, so that it is computed once.
+    pub fn is_shared(&self, made: &Made, tile: &[usize]) -> bool {
+        self.spans(tile).all(|a| a.values[made.id] == Parts::Whole)
+    }
+
     /// The region of a value that a tile needs; none if it does not need it.
     pub fn need(&self, made: &Made, tile: &[usize]) -> Result<Option<Region>, Barrier> {
         self.product(made, tile, |k, s| s.need[tile[k]])

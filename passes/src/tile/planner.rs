@@ -110,7 +110,11 @@ pub fn front(graph: &Graph, limits: &Limits) -> Result<Front, String> {
     }
 }
 
-/// The plans of a graph that matter for a budget, or a front without one.
+/// The plans of a graph that matter for a goal: for a budget of memory, groups only around what
+/// does not fit, which takes a fraction of the time.
+///
+/// # Errors
+/// If the size of a value is unknown; with its name.
 fn front_for(graph: &Graph, goal: Goal, limits: &Limits) -> Result<Front, String> {
     match goal {
         Goal::ExtraMacs(_) => front(graph, limits),
@@ -126,7 +130,10 @@ fn front_for(graph: &Graph, goal: Goal, limits: &Limits) -> Result<Front, String
     }
 }
 
-/// How far groups reach into stretches that fit as they are, in cut points.
+/// Cut points up to which a graph is searched without sparing.
+const SMALL: usize = 40;
+
+/// How far groups of larger graphs reach into stretches that fit as they are, in cut points.
 const MARGIN: usize = 3;
 
 /// The front, with groups only around nodes while which more than `cold` bytes are live.
@@ -135,6 +142,8 @@ fn search(graph: &Graph, net: &Net, limits: &Limits, cold: u64) -> Front {
     let live = |from: usize, to: usize| {
         net.live[cuts[from]..cuts[to]].iter().copied().max().unwrap_or(0)
     };
+    let small = cuts.len() <= SMALL;
+    let margin = if small { cuts.len() } else { MARGIN };
     let hot: Vec<bool> = (1..cuts.len()).map(|k| live(k - 1, k) > cold).collect();
     let mut barriers: Vec<(NodeId, String)> = Vec::new();
     let start = Way { peak: 0, macs: 0, overhead: 0, from: None, group: None };
@@ -148,12 +157,12 @@ fn search(graph: &Graph, net: &Net, limits: &Limits, cold: u64) -> Front {
             let first = (from..k).find(|&i| hot[i]);
             let last = (from..k).rfind(|&i| hot[i]);
             let (Some(first), Some(last)) = (first, last) else {
-                if k - from > MARGIN {
+                if k - from > margin {
                     break;
                 }
                 continue;
             };
-            if k - 1 - last > MARGIN || first - from > MARGIN {
+            if k - 1 - last > margin || first - from > margin {
                 break;
             }
             let range = cuts[from]..cuts[k];
@@ -161,7 +170,7 @@ fn search(graph: &Graph, net: &Net, limits: &Limits, cold: u64) -> Front {
             if candidate.around >= live(from, k) {
                 continue;
             }
-            match grids(graph, &candidate, limits) {
+            match grids(graph, &candidate, limits, small) {
                 Ok(all) => {
                     for (cost, grid, reuse) in all {
                         let group = Some((range.clone(), grid, reuse));
@@ -245,6 +254,8 @@ fn plan(net: &Net, ways: &[Vec<Way>], point: usize, index: usize) -> Plan {
 /// Numbers of parts along the first and the second axis of a grid that are tried.
 const ROWS: [i64; 12] = [2, 3, 4, 5, 6, 8, 10, 14, 20, 28, 40, 64];
 const COLUMNS: [i64; 6] = [2, 3, 4, 5, 6, 8];
+/// The same for small graphs.
+const MORE: [i64; 18] = [2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 19, 24, 28, 38, 48, 64];
 
 /// A grid with its peak and work.
 type Costed = (GroupCost, Grid, Reuse);
@@ -258,6 +269,7 @@ fn grids(
     graph: &Graph,
     c: &Candidate<'_>,
     limits: &Limits,
+    small: bool,
 ) -> Result<Vec<Costed>, Option<(NodeId, Barrier)>> {
     let Some(&last) = c.outputs.last() else { return Err(None) };
     let Some(extents) = graph.value(last).ty.extents() else { return Err(None) };
@@ -269,7 +281,12 @@ fn grids(
         rank => vec![rank - 2, rank - 1],
     };
     let counts = |level: usize| {
-        let (n, all) = (extents[axes[level]] as i64, if level == 0 { &ROWS[..] } else { &COLUMNS });
+        let n = extents[axes[level]] as i64;
+        let all = match level {
+            _ if small => &MORE[..],
+            0 => &ROWS[..],
+            _ => &COLUMNS[..],
+        };
         let most = (limits.tiles as i64).min(n);
         all.iter().copied().filter(move |&p| p <= most)
     };
@@ -285,7 +302,7 @@ fn grids(
     for &reuse in &limits.reuse {
         for rows in counts(0) {
             let columns = (axes.len() > 1).then(|| counts(1)).into_iter().flatten();
-            let columns = columns.filter(|&w| w <= rows && rows <= 4 * w);
+            let columns = columns.filter(|&w| w <= 2 * rows && rows <= 4 * w);
             let alone = (reuse != Reuse::Checkerboard && reuse != Reuse::All).then_some(1);
             for columns in alone.into_iter().chain(columns) {
                 if rows * columns > limits.tiles as i64 {
@@ -375,20 +392,12 @@ pub(super) fn run(cx: &mut Cx<'_, '_>, goal: Goal, limits: &Limits) -> Result<()
         cx.say("", Outcome::NoEffect, why);
         return Ok(());
     }
-    let front = match front_for(graph, goal, limits) {
-        Ok(f) => f,
-        Err(why) => {
-            cx.say("", Outcome::Blocked, why);
-            return Ok(());
-        }
-    };
     let macs = cost(graph).macs;
-    let judged = choose(graph, &front, goal, macs);
-    for (node, why) in &front.barriers {
-        cx.remark(*node, Outcome::NoEffect, format!("no group runs over it: {why}"));
-    }
-    match judged {
-        Ok((plan, peak)) => {
+    match best(graph, goal, limits) {
+        Ok(Best { plan, peak, barriers }) => {
+            for (node, why) in barriers {
+                cx.remark(node, Outcome::NoEffect, format!("no group runs over it: {why}"));
+            }
             for f in &plan.groups {
                 let origin = origin(cx.graph(), f);
                 let edit = build::tile_group(cx.graph(), &f.group, &f.grid, f.reuse, &origin);
@@ -421,11 +430,42 @@ pub(super) fn run(cx: &mut Cx<'_, '_>, goal: Goal, limits: &Limits) -> Result<()
     Ok(())
 }
 
-/// The plan for the goal, with the exact peak of the graph that it makes.
+/// A plan that was chosen.
+#[derive(Clone, Debug)]
+pub struct Best {
+    /// The plan.
+    pub plan: Plan,
+    /// Peak of live bytes of the graph that it makes, by its memory plan.
+    pub peak: u64,
+    /// As in [`Front`].
+    pub barriers: Vec<(NodeId, String)>,
+}
+
+/// The best plan for a goal.
+///
+/// # Errors
+/// If the size of a value is unknown, or nothing fits: with the least peak that was found, and
+/// what sets it.
+pub fn best(graph: &Graph, goal: Goal, limits: &Limits) -> Result<Best, String> {
+    let front = front_for(graph, goal, limits)?;
+    let macs = cost(graph).macs;
+    let chosen = choose(graph, &front, goal, macs).or_else(|why| {
+        // What is kept of tiles is modelled less exactly than what is not.
+        let alone = Limits { reuse: vec![Reuse::Recompute], ..limits.clone() };
+        if limits.reuse.len() < 2 {
+            return Err(why);
+        }
+        choose(graph, &front_for(graph, goal, &alone)?, goal, macs).map_err(|_| why)
+    });
+    let (plan, peak) = chosen?;
+    Ok(Best { plan, peak, barriers: front.barriers })
+}
+
+/// The plan of a front for the goal, with the exact peak of the graph that it makes.
 ///
 /// # Errors
 /// With the least that is possible, if nothing fits.
-pub fn choose(
+fn choose(
     graph: &Graph,
     front: &Front,
     goal: Goal,
