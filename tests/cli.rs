@@ -169,3 +169,24 @@ fn help_lists_every_pass_and_option() {
         assert!(s.contains(word), "{word} in {s}");
     }
 }
+
+/// A budget is met, or nothing is written.
+#[test]
+fn budgets_of_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("small.onnx");
+    let model = "zoo:superres@32x48";
+    let o = run(&["opt", model, "--memory", "700KiB", "-o", text(&out), "--verify"]);
+    assert!(o.status.success(), "{}", err(&o));
+    assert!(err(&o).contains("exact, bit-exact on cpu"), "{}", err(&o));
+    let o = run(&["inspect", text(&out), "--json"]);
+    let v: serde_json::Value = serde_json::from_slice(&o.stdout).unwrap();
+    assert!(v["peak_activation_bytes"].as_u64().unwrap() <= 700 << 10);
+    let none = dir.path().join("none.onnx");
+    let o = run(&["opt", model, "--memory", "10KiB", "-o", text(&none)]);
+    assert_eq!(o.status.code(), Some(1));
+    assert!(err(&o).contains("the least peak that was found is"), "{}", err(&o));
+    assert!(!none.exists());
+    let o = run(&["opt", model, "--memory", "10", "-o", text(&none)]);
+    assert_eq!(o.status.code(), Some(2));
+}

@@ -7,6 +7,7 @@ mod bugs;
 mod cli;
 mod dags;
 mod filetests;
+mod fused;
 mod golden;
 mod hostile;
 mod models;

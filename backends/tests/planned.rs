@@ -1,12 +1,12 @@
 //! Random graphs run by their memory plan and without one: the same bits.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::sync::Arc;
 
 use graph_opt_backends::Executable;
 use graph_opt_backends::cpu::Cpu;
 use graph_opt_ir::op::{self, Op};
-use graph_opt_ir::text::random_tensor;
+use graph_opt_ir::text::{parse, random_tensor};
 use graph_opt_ir::{Builder, DType, Graph, Tensor, Type, ValueId};
 use graph_opt_passes::analysis::plan;
 
@@ -251,4 +251,83 @@ fn runs_by_the_plan_have_the_same_bits_and_the_planned_timeline() {
         }
     }
     assert!(strided > 300 && shared > 500, "{strided} strided, {shared} parts");
+}
+
+/// Every operator that may stand in parts of larger buffers really reads and writes them.
+#[test]
+fn every_operator_of_the_table_reads_and_writes_parts() {
+    let unary = "Relu LeakyRelu ThresholdedRelu Elu Selu Celu Sigmoid HardSigmoid HardSwish Mish Gelu \
+                 Softplus Softsign Tanh Exp Log Sqrt Reciprocal Abs Neg Sign Floor Ceil Round Erf Sin \
+                 Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh Affine Identity";
+    let mut all: Vec<String> = unary.split_whitespace().map(|o| format!("{o} @")).collect();
+    all.extend("Add Sub Mul Div Sum Max Min Mean PRelu".split(' ').map(|o| format!("{o} @, %c")));
+    all.extend("Add Mul Sum Max".split(' ').map(|o| format!("{o} %c, @")));
+    all.extend("Add Sub Mul Div Max".split(' ').map(|o| format!("{o} @, @")));
+    all.extend(
+        [
+            "Mod @, %c {fmod=1}",
+            "Clip @, %lo, %hi",
+            "Clip @, %lo",
+            "ImageScaler @ {bias=[0.5,0.25,0.125,1.0], scale=2.0}",
+            "BatchNormalization @, %v, %v, %v, %v",
+            "Conv @, %w {pads=[1,1,1,1]}",
+            "Conv @, %w {pads=[1,0,1,2], dilations=[1,2]}",
+            "Conv @, %p",
+            "Conv @, %d {group=4, pads=[1,1,1,1]}",
+            "Conv @, %w, %v {pads=[1,1,1,1]}",
+            "ConvTranspose @, %w {pads=[1,1,1,1]}",
+            "MaxPool @ {kernel_shape=[3,3], pads=[1,1,1,1]}",
+            "AveragePool @ {kernel_shape=[3,3], pads=[1,1,1,1]}",
+            "AveragePool @ {kernel_shape=[2,3], pads=[0,1,1,1], count_include_pad=1}",
+        ]
+        .map(String::from),
+    );
+    for case in all {
+        for (dtype, bits) in [(DType::F32, "f32"), (DType::F64, "f64")] {
+            if bits == "f64" && case.contains("ImageScaler") {
+                continue;
+            }
+            let opset = if case.contains("Affine") || case.contains("ImageScaler") { 9 } else { 20 };
+            let node = |v: &str, r: &str| format!("{r} = {} : ?", case.replace('@', v));
+            let slice = if opset < 10 {
+                "%a = Slice %x {axes=[3], starts=[1], ends=[7]} : ?
+                 %b = Slice %x {axes=[3], starts=[2], ends=[8]} : ?"
+            } else {
+                "%a = Slice %x [3: 1..7] : ?
+                 %b = Slice %x [3: 2..8] : ?"
+            };
+            let text = format!(
+                "graph @g(%x: {bits}[1,4,6,9]) -> (%y) opset {opset} {{
+                   %c = const random(1) : {bits}[1,4,6,6]
+                   %w = const random(2) : {bits}[4,4,3,3]
+                   %p = const random(3) : {bits}[4,4,1,1]
+                   %d = const random(4) : {bits}[4,1,3,3]
+                   %v = const random(5) : {bits}[4]
+                   %lo = const random(6) : {bits}[]
+                   %hi = const random(7) : {bits}[]
+                   {slice}
+                   {}
+                   {}
+                   %y = Concat %l, %r {{axis=3}} : ?
+                 }}",
+                node("%a", "%l"),
+                node("%b", "%r")
+            );
+            let graph = Arc::new(parse(&text).unwrap_or_else(|e| panic!("{case}: {e}\n{text}")));
+            let plan = plan(&graph).unwrap();
+            let view = |name: &str| {
+                let v = graph.find_value(name).unwrap();
+                let dims = graph.value(v).ty.extents().unwrap();
+                !plan.place(v).unwrap().view.is_contiguous(&dims)
+            };
+            assert!(view("a") && (view("l") || view("r")), "{case}: the plan uses no parts");
+            let x = random_tensor(dtype, &[1, 4, 6, 9], 9).unwrap();
+            let prepared = Cpu::default().prepared(graph.clone()).unwrap();
+            let (out, measured) = prepared.run_measured(std::slice::from_ref(&x)).unwrap();
+            assert_eq!(measured.by_step, plan.timeline, "{case}");
+            let wanted = [graph.outputs()[0], graph.inputs()[0]];
+            let whole = prepared.run(&[x], &wanted).unwrap();
+            assert!(out[0].bytes().unwrap()[..] == whole[0].bytes().unwrap()[..], "{case} {bits}");
+        }
+    }
 }

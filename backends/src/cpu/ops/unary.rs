@@ -3,6 +3,7 @@
 use graph_opt_ir::{DType, Op};
 
 use crate::RunError;
+use crate::cpu::arena::Elements;
 use crate::cpu::array::{Array, Buf, Element, on_number};
 use crate::cpu::cx::{Cx, Outputs, dtype_of, invalid, unsupported};
 use crate::cpu::field::{Fp, Key};
@@ -185,7 +186,7 @@ pub(super) fn clip(cx: &mut Cx<'_>) -> Outputs {
         }
     }
     fn typed<T: Scalar>(
-        _: &[T],
+        _: &Elements<T>,
     ) -> fn(&Cx<'_>, Array, (Option<Array>, Option<Array>)) -> Result<Array, RunError> {
         run::<T>
     }

@@ -102,6 +102,8 @@ struct Assign<'g> {
     /// Values whose storage something takes over through a view of them.
     taken: Vec<bool>,
     claims: Vec<Option<Claim>>,
+    /// Values that a `Concat` copies, and that no other one may claim.
+    apart: Vec<bool>,
     /// Values that are views, of what and how.
     views: Vec<Option<(ValueId, Alias)>>,
     /// The step that changes what stands in the value's place.
@@ -146,6 +148,7 @@ impl<'g> Assign<'g> {
             readers: vec![Readers::default(); n],
             tolerant: vec![true; n],
             taken: vec![false; n],
+            apart: vec![false; n],
             claims: (0..n).map(|_| None).collect(),
             views: vec![None; n],
             until: vec![NEVER; n],
@@ -359,11 +362,15 @@ impl<'g> Assign<'g> {
                 && !early[k]
                 && !value.is_output()
                 && !self.taken[i]
+                && !self.apart[i]
                 && self.claims[i].is_none()
             {
                 let place = Place { buffer: place.buffer, view: place.view.part(&starts) };
                 let until = self.until[y.index()];
                 self.claims[i] = Some(Claim { place, until, by_concat: true });
+            } else {
+                // It is copied from elsewhere: from another part of the result it could not be.
+                self.apart[i] = true;
             }
             starts[axis] += n;
         }
