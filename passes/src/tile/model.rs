@@ -4,7 +4,7 @@
 //! other) and what its largest tile holds at once, run depth first. This is the planner's guess,
 //! made without building anything; the plan of the rewritten graph has the last word.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use graph_opt_ir::{Graph, NodeId, ValueId};
 use super::group::{Made, Table};
 use super::layout::Layout;
 use super::spans::{Axis, Parts, Strips};
-use crate::analysis::memory::access;
+use crate::analysis::memory::{self, access};
 use crate::analysis::node_macs;
 
 /// What the planner knows of a value.
@@ -36,8 +36,6 @@ pub(super) struct Net {
     values: Vec<Value>,
     /// Value of each result of the table.
     of_result: Vec<usize>,
-    /// Operands that are activations, by position.
-    reads: Vec<Vec<usize>>,
     /// Whether the node can write its result over an operand.
     pub in_place: Vec<bool>,
     /// Bytes that are live while each node runs, with nothing tiled.
@@ -74,13 +72,6 @@ impl Net {
             ids.insert(v, values.len());
             values.push(Value { bytes, def, first: readers().min().unwrap_or(last), last });
         }
-        let read = |&n: &NodeId| {
-            let node = graph.node(n);
-            let all = node.inputs.iter().flatten().chain(&node.captures);
-            let mut seen = HashSet::new();
-            all.filter_map(|v| ids.get(v).copied()).filter(|&v| seen.insert(v)).collect::<Vec<_>>()
-        };
-        let reads: Vec<Vec<usize>> = nodes.iter().map(read).collect();
         let of_result = table.made().map(|m| ids.get(&m.value).copied().unwrap_or(0)).collect();
         let macs = nodes.iter().map(|&n| node_macs(graph, n).unwrap_or(0)).collect();
         let over = |&n: &NodeId| {
@@ -88,36 +79,15 @@ impl Net {
             !access::in_place(&node.op, node.inputs.len()).is_empty()
         };
         let in_place = nodes.iter().map(over).collect();
-        let mut net =
-            Self { nodes, table, macs, values, of_result, reads, in_place, live: Vec::new() };
-        net.live = net.liveness();
-        Ok(net)
-    }
-
-    fn liveness(&self) -> Vec<u64> {
-        let mut change = vec![0i128; self.nodes.len() + 2];
-        for v in &self.values {
-            change[v.def.unwrap_or(0)] += i128::from(v.bytes);
-            change[v.last + 1] -= i128::from(v.bytes);
+        // Nodes that no output depends on are in no plan.
+        let plan = memory::plan(graph).map_err(|e| e.to_string())?;
+        let mut live = vec![0; nodes.len()];
+        for (n, bytes) in plan.steps.iter().zip(&plan.timeline) {
+            if let Some(&p) = at.get(n) {
+                live[p] = *bytes;
+            }
         }
-        let mut now = 0i128;
-        let mut live = Vec::with_capacity(self.nodes.len());
-        for (p, c) in change.iter().take(self.nodes.len()).enumerate() {
-            now += c;
-            let over = if self.in_place[p] { self.overwritten(p) } else { None };
-            live.push((now - over.map_or(0, i128::from)).max(0) as u64);
-        }
-        live
-    }
-
-    /// Bytes of the operand that the result of this node takes the place of.
-    fn overwritten(&self, p: usize) -> Option<u64> {
-        let result = self.values.iter().find(|v| v.def == Some(p))?;
-        let dies = |&&v: &&usize| {
-            let v = &self.values[v];
-            v.last == p && v.bytes == result.bytes
-        };
-        self.reads[p].iter().find(dies).map(|&v| self.values[v].bytes)
+        Ok(Self { nodes, table, macs, values, of_result, in_place, live })
     }
 
     /// Number of values that are live between the nodes at `p - 1` and `p`.

@@ -15,7 +15,9 @@ mod place;
 #[cfg(test)]
 mod tests;
 
-use graph_opt_ir::{Def, Graph, NodeId, ValueId};
+use std::collections::HashSet;
+
+use graph_opt_ir::{Def, Graph, NodeId, Op, ValueId};
 
 /// Offsets in the arena are multiples of so many bytes.
 pub const ALIGNMENT: u64 = 64;
@@ -157,7 +159,50 @@ pub fn needed(graph: &Graph, wanted: &[ValueId]) -> Vec<bool> {
 pub fn plan(graph: &Graph) -> Result<Plan, Unplanned> {
     let run = needed(graph, graph.outputs());
     let steps: Vec<NodeId> = graph.schedule().filter(|n| run[n.index()]).collect();
-    let placed = place::assign(graph, &steps)?;
+    let mut copying = HashSet::new();
+    let mut best = lay_out(graph, &steps, &copying)?;
+    // A `Concat` in place lives from its first part on. Where that sets the peak, it may be better
+    // if it copies.
+    for _ in 0..ROUNDS {
+        let later = steps.get(best.at + 1..).unwrap_or_default();
+        let open: Vec<NodeId> = later
+            .iter()
+            .copied()
+            .filter(|n| matches!(graph.node(*n).op, Op::Concat(_)) && !copying.contains(n))
+            .filter(|n| {
+                let place = graph.node(*n).outputs[0].and_then(|v| best.place(v));
+                place.is_some_and(|p| best.buffers[p.buffer].from <= best.at)
+            })
+            .collect();
+        let tries = [open.iter().take(1), open.iter().take(usize::MAX)];
+        let mut found = None;
+        for more in tries.into_iter().take(open.len().min(2)) {
+            let with: HashSet<NodeId> = copying.iter().chain(more).copied().collect();
+            let plan = lay_out(graph, &steps, &with)?;
+            if plan.peak < best.peak {
+                best = plan;
+                found = Some(with);
+            }
+        }
+        match found {
+            Some(with) => copying = with,
+            None => break,
+        }
+    }
+    best.arena = offsets::assign(&mut best.buffers);
+    Ok(best)
+}
+
+/// How often a plan is improved.
+const ROUNDS: usize = 8;
+
+/// A plan without offsets.
+fn lay_out(
+    graph: &Graph,
+    steps: &[NodeId],
+    copying: &HashSet<NodeId>,
+) -> Result<Plan, Unplanned> {
+    let placed = place::assign(graph, steps, copying)?;
     let mut buffers: Vec<Buffer> = placed
         .bytes
         .into_iter()
@@ -190,9 +235,9 @@ pub fn plan(graph: &Graph) -> Result<Plan, Unplanned> {
     let timeline: Vec<u64> = change[..=end].iter().map(sum).collect();
     let peak = timeline.iter().copied().max().unwrap_or(0);
     let at = timeline.iter().position(|&b| b == peak).unwrap_or(0);
-    let arena = offsets::assign(&mut buffers);
     let (places, views) = (placed.places, placed.views);
-    Ok(Plan { steps, buffers, timeline, peak, at, arena, places, views })
+    let steps = steps.to_vec();
+    Ok(Plan { steps, buffers, timeline, peak, at, arena: 0, places, views })
 }
 
 /// The most bytes of activations that are live at once.

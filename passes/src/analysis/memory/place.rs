@@ -6,6 +6,8 @@
 //! place claimed for it if its maker can write there and all its readers can read there. Views of
 //! earlier values are resolved at the end, from the first node to the last.
 
+use std::collections::HashSet;
+
 use graph_opt_ir::rule::{Ctx, axis_of};
 use graph_opt_ir::{Graph, NodeId, Op, ValueId, spec};
 
@@ -89,6 +91,7 @@ struct Readers {
 
 struct Assign<'g> {
     graph: &'g Graph,
+    copying: &'g HashSet<NodeId>,
     /// Positions in the schedule, by node.
     steps: Vec<usize>,
     counts: Vec<bool>,
@@ -112,8 +115,13 @@ struct Assign<'g> {
 }
 
 /// Storage for the activations of these nodes.
-pub(super) fn assign(graph: &Graph, steps: &[NodeId]) -> Result<Placed, Unplanned> {
-    let mut a = Assign::new(graph, steps)?;
+/// The nodes of `copying`, `Concat`s, do not work in place.
+pub(super) fn assign(
+    graph: &Graph,
+    steps: &[NodeId],
+    copying: &HashSet<NodeId>,
+) -> Result<Placed, Unplanned> {
+    let mut a = Assign::new(graph, steps, copying)?;
     for (step, &id) in steps.iter().enumerate().rev() {
         for (i, v) in graph.node(id).outputs.iter().enumerate() {
             if let Some(v) = *v
@@ -135,12 +143,17 @@ pub(super) fn assign(graph: &Graph, steps: &[NodeId]) -> Result<Placed, Unplanne
 }
 
 impl<'g> Assign<'g> {
-    fn new(graph: &'g Graph, steps: &[NodeId]) -> Result<Self, Unplanned> {
+    fn new(
+        graph: &'g Graph,
+        steps: &[NodeId],
+        copying: &'g HashSet<NodeId>,
+    ) -> Result<Self, Unplanned> {
         let n = graph.value_bound();
         let mut positions = vec![0; graph.node_bound()];
         steps.iter().enumerate().for_each(|(at, s)| positions[s.index()] = at);
         let mut a = Self {
             graph,
+            copying,
             steps: positions,
             counts: vec![false; n],
             dims: vec![Vec::new(); n],
@@ -321,6 +334,10 @@ impl<'g> Assign<'g> {
         node.captures.iter().for_each(|v| self.tolerant[v.index()] = false);
         let [Some(result)] = node.outputs[..] else { return };
         let Some(place) = self.out.places[result.index()].clone() else { return };
+        if self.copying.contains(&id) {
+            node.inputs.iter().flatten().for_each(|x| self.apart[x.index()] = true);
+            return;
+        }
         if let Op::Concat(c) = &node.op {
             return self.pieces(&node.inputs, c.axis, result, &place);
         }
