@@ -482,17 +482,15 @@ fn choose(
             Goal::Memory(budget) => plan.peak <= budget.saturating_add(budget / 50),
             Goal::ExtraMacs(share) => plan.macs as f64 <= macs as f64 * (1.0 + share),
         };
-        if !within {
-            if least.as_ref().is_none_or(|l| plan.peak < l.0) {
-                least = Some((plan.peak, String::new()));
-            }
+        // The last one is built in any case, to know what is possible.
+        if !within && Some(plan) != front.plans.last() {
             continue;
         }
         let built = realise(graph, plan)?;
         let Some(exact) = peak(&built) else { return Err("an extent is unknown".into()) };
         let fits = match goal {
             Goal::Memory(budget) => exact.peak <= budget,
-            Goal::ExtraMacs(_) => true,
+            Goal::ExtraMacs(_) => within,
         };
         if fits {
             return Ok((plan.clone(), exact.peak));
