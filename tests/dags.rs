@@ -209,12 +209,8 @@ fn build(c: &Case) -> Option<Graph> {
     if rest.len() < 2 {
         return None;
     }
-    let mut outputs: Vec<ValueId> = c
-        .outputs
-        .iter()
-        .map(|&i| rest[usize::from(i) % rest.len()])
-        .filter(|&v| v != x)
-        .collect();
+    let mut outputs: Vec<ValueId> =
+        c.outputs.iter().map(|&i| rest[usize::from(i) % rest.len()]).filter(|&v| v != x).collect();
     outputs.push(last);
     outputs.dedup();
     outputs.into_iter().for_each(|v| n.b.output(v));
@@ -267,8 +263,7 @@ fn check(c: &Case, counts: &mut Counts) -> Result<(), TestCaseError> {
     let (reuse, split) = (c.reuse, c.split);
     // From the start, or from a node.
     let from = if c.group.0 == 0 { String::new() } else { format!("from={from} ") };
-    let pipeline =
-        format!("fuse-tiles{{grid={h}x{w} reuse={reuse} split={split} {from}to={to}}}");
+    let pipeline = format!("fuse-tiles{{grid={h}x{w} reuse={reuse} split={split} {from}to={to}}}");
     let (t, remarks) = optimise(&g, &pipeline);
     if !remarks.iter().any(|r| r.outcome == Outcome::Applied) {
         prop_assert_eq!(t.edits(), g.edits());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use graph_opt_backends::cpu::Cpu;
 use graph_opt_backends::inputs::{Extents, draw};
-use graph_opt_backends::{Backend, Executable, zoo};
+use graph_opt_backends::{Backend, zoo};
 use graph_opt_ir::{Graph, NodeId, text};
 use graph_opt_passes::Outcome;
 use graph_opt_passes::analysis::{cost, peak, plan};
@@ -60,7 +60,8 @@ fn budgets_are_kept() {
         let timeline = plan(&t).unwrap();
         let t = Arc::new(t);
         let inputs = draw(&t, &Extents::default(), 3).unwrap();
-        let (out, measured) = Cpu::default().prepared(t.clone()).unwrap().run_measured(&inputs).unwrap();
+        let (out, measured) =
+            Cpu::default().prepared(t.clone()).unwrap().run_measured(&inputs).unwrap();
         assert_eq!(measured.by_step, timeline.timeline, "{network}");
         assert_eq!(measured.peak, best.peak, "{network}");
         let g = Arc::new(g);

@@ -190,7 +190,9 @@ fn deep_things() {
         // DeepThings' own split where the two differ.
         let split = if n == 6 { "ceil" } else { "even" };
         let (more, strips, scattered) = extra(n, split, Reuse::Checkerboard);
-        println!("checkerboard {n}x{n}: {more:+.1} % MACs (DeepThings {want:+.1} %), strips {strips}, input {scattered}");
+        println!(
+            "checkerboard {n}x{n}: {more:+.1} % MACs (DeepThings {want:+.1} %), strips {strips}, input {scattered}"
+        );
         near(more, want);
         if n == 5 {
             // 6.81 MiB of input handed out.
@@ -233,7 +235,8 @@ fn budgets() {
         // More tiles than are sensible, for the least.
         let alone = Limits { reuse: vec![Reuse::Recompute], tiles: 196, ..Limits::default() };
         let other = planner::front(&g, &alone).unwrap();
-        let built = front.plans.iter().chain(&other.plans).map(|p| planner::realise(&g, p).unwrap());
+        let built =
+            front.plans.iter().chain(&other.plans).map(|p| planner::realise(&g, p).unwrap());
         let floor = built.map(|b| peak(&b).unwrap().peak).min().unwrap();
         let least = rows.iter().map(|r| number(r, "peak_budget_bytes")).min().unwrap();
         println!("{network}: least peak {floor}, published {least}");
@@ -279,14 +282,17 @@ fn mcunet_v2() {
     let untiled = g.schedule().map(|n| layer(n, None)).max().unwrap();
     assert_eq!(untiled, 1372 * 1024);
     let inside = |t: &TileNeeds| group.nodes.iter().map(|&n| layer(n, Some(t))).max().unwrap();
-    let patches =
-        tiles.iter().map(inside).max().unwrap() + size(group.outputs[0], None);
+    let patches = tiles.iter().map(inside).max().unwrap() + size(group.outputs[0], None);
     let rest = g.schedule().filter(|n| !group.nodes.contains(n)).map(|n| layer(n, None)).max();
     let macs: u64 = tiles.iter().map(|t| t.macs).sum();
     let before: u64 = group.nodes.iter().filter_map(|&n| node_macs(&g, n)).sum();
     let extra = (macs - before) as f64 / cost(&g).macs as f64 * 100.0;
     let peak = patches.max(rest.unwrap());
-    println!("MCUNetV2: patches {} KiB, with the rest {} KiB, {extra:+.2} % MACs", patches / 1024, peak as f64 / 1024.0);
+    println!(
+        "MCUNetV2: patches {} KiB, with the rest {} KiB, {extra:+.2} % MACs",
+        patches / 1024,
+        peak as f64 / 1024.0
+    );
     assert!(peak * 2 <= 343 * 1024 && extra <= 10.05, "{peak} {extra}");
     // The planner, whose model counts the network's input, too, and depthwise results apart.
     let front = planner::front(&g, &Limits::default()).unwrap();
@@ -319,7 +325,9 @@ fn large_images() {
             let (plan, exact) = (found.plan, found.peak);
             let more = (plan.macs as f64 / macs as f64 - 1.0) * 100.0;
             let exact = exact as f64 / 1e6;
-            println!("  {exact:.2} MB at {more:+.2} % MACs; published {limit} at {published:+.1} %");
+            println!(
+                "  {exact:.2} MB at {more:+.2} % MACs; published {limit} at {published:+.1} %"
+            );
             assert!(exact <= limit && more <= published);
         }
     }

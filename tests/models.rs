@@ -152,6 +152,39 @@ fn tiled_models_are_bit_exact_and_whole_again() {
     println!("{checked} checked; left to GRAPH_OPT_ALL_MODELS=1: {left:?}");
 }
 
+/// The same tiles on the GPU: equal bits, or close; a model that the backend refuses says why.
+#[cfg(feature = "wgpu")]
+#[test]
+fn tiled_models_are_close_on_wgpu() {
+    let Some(wgpu) = crate::support::wgpu() else { return };
+    let all = std::env::var("GRAPH_OPT_ALL_MODELS").is_ok_and(|v| v == "1");
+    let (mut close, mut refused) = (0, BTreeMap::new());
+    for (name, original) in convolutional() {
+        let g = fixed(&name, &original);
+        let (t, _) = optimise(&g, "tile-conv{axis=hxw parts=2x2 ops=conv}");
+        if t.edits() == g.edits() || !(all || is_quick(&g) && cost(&g).macs <= QUICK / 3) {
+            continue;
+        }
+        let c = Compare { backends: vec![&wgpu], extents: extents(&name), ..Compare::default() };
+        let r = c.run(&Arc::new(original.clone()), &Arc::new(t)).unwrap();
+        for o in &r.outputs {
+            for v in &o.verdicts {
+                match v {
+                    Verdict::Differs(..) => panic!("{name}: {}: {v}", o.name),
+                    Verdict::Unknown(by, why) => {
+                        refused.insert(name.clone(), format!("{by}: {why}"));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        println!("{name}: {:?}", r.outputs[0].verdicts.last().map(ToString::to_string));
+        close += usize::from(!refused.contains_key(&name));
+    }
+    println!("{close} models equal or close on wgpu; refused: {refused:#?}");
+    assert!(close >= 5 || shared("models").is_none());
+}
+
 /// Simplified models give the same bits.
 #[test]
 fn simplified_models_are_bit_exact() {

@@ -287,7 +287,8 @@ fn every_operator_of_the_table_reads_and_writes_parts() {
             if bits == "f64" && case.contains("ImageScaler") {
                 continue;
             }
-            let opset = if case.contains("Affine") || case.contains("ImageScaler") { 9 } else { 20 };
+            let opset =
+                if case.contains("Affine") || case.contains("ImageScaler") { 9 } else { 20 };
             let node = |v: &str, r: &str| format!("{r} = {} : ?", case.replace('@', v));
             let slice = if opset < 10 {
                 "%a = Slice %x {axes=[3], starts=[1], ends=[7]} : ?

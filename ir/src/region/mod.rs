@@ -156,7 +156,6 @@ impl From<RuleError> for Barrier {
     }
 }
 
-
 /// What a tile reads as one operand.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Need {

@@ -20,7 +20,11 @@ use super::slices::{slice, slice_tensor};
 /// The tile's operands with the values that they are parts of. A tile may have fewer operands than
 /// its node: a `Concat` of which only some operands are needed keeps those in order; any other
 /// keeps the first ones.
-pub(super) fn operands<'t>(graph: &Graph, id: NodeId, tile: &'t Tile) -> Vec<(Option<ValueId>, &'t Need)> {
+pub(super) fn operands<'t>(
+    graph: &Graph,
+    id: NodeId,
+    tile: &'t Tile,
+) -> Vec<(Option<ValueId>, &'t Need)> {
     let node = graph.node(id);
     if !matches!(node.op, graph_opt_ir::Op::Concat(_)) || tile.needs.len() == node.inputs.len() {
         return node
@@ -126,12 +130,8 @@ pub fn tile_group(
         let cuts = layout.cuts(b.made[&v]);
         // Parts are the same along an axis of the grid that does not cut the value.
         let own = |t: &&Vec<usize>| t.iter().zip(&cuts).all(|(&i, c)| i == 0 || c.is_some());
-        let all: Option<Vec<Ref>> = grid
-            .tiles()
-            .iter()
-            .filter(own)
-            .map(|t| parts.get(&(v, t.clone())).copied())
-            .collect();
+        let all: Option<Vec<Ref>> =
+            grid.tiles().iter().filter(own).map(|t| parts.get(&(v, t.clone())).copied()).collect();
         let all = all.ok_or_else(|| (maker, Barrier("a tile has no part of it".into())))?;
         let axes: Vec<(usize, usize)> = cuts.into_iter().flatten().collect();
         let whole = b.concat(&all, &axes, maker);
@@ -193,7 +193,8 @@ pub(super) fn removable(
     for &id in nodes.iter().rev().filter(|id| !shared.contains(id)) {
         let free = graph.node(id).outputs.iter().flatten().all(|&v| {
             let value = graph.value(v);
-            outputs.contains(&v) || (!value.is_output() && value.uses().all(|u| gone.contains(&u.node)))
+            outputs.contains(&v)
+                || (!value.is_output() && value.uses().all(|u| gone.contains(&u.node)))
         });
         if free {
             gone.insert(id);

@@ -163,7 +163,10 @@ fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
     };
     let lists = |name: &str, make: fn(Vec<i64>) -> Cut| -> Result<Option<Vec<Cut>>, OptionError> {
         let Some(v) = o.get(name) else { return Ok(None) };
-        v.split('x').map(|l| crate::options::list(name, l).map(make)).collect::<Result<_, _>>().map(Some)
+        v.split('x')
+            .map(|l| crate::options::list(name, l).map(make))
+            .collect::<Result<_, _>>()
+            .map(Some)
     };
     let cuts = match (o.get("grid"), lists("sizes", Cut::Sizes)?, lists("weights", Cut::Weights)?) {
         (Some(g), ..) => {

@@ -139,9 +139,8 @@ const MARGIN: usize = 3;
 /// The front, with groups only around nodes while which more than `cold` bytes are live.
 fn search(graph: &Graph, net: &Net, limits: &Limits, cold: u64) -> Front {
     let cuts = cut_points(net);
-    let live = |from: usize, to: usize| {
-        net.live[cuts[from]..cuts[to]].iter().copied().max().unwrap_or(0)
-    };
+    let live =
+        |from: usize, to: usize| net.live[cuts[from]..cuts[to]].iter().copied().max().unwrap_or(0);
     let small = cuts.len() <= SMALL;
     let margin = if small { cuts.len() } else { MARGIN };
     let hot: Vec<bool> = (1..cuts.len()).map(|k| live(k - 1, k) > cold).collect();
@@ -465,12 +464,7 @@ pub fn best(graph: &Graph, goal: Goal, limits: &Limits) -> Result<Best, String> 
 ///
 /// # Errors
 /// With the least that is possible, if nothing fits.
-fn choose(
-    graph: &Graph,
-    front: &Front,
-    goal: Goal,
-    macs: u64,
-) -> Result<(Plan, u64), String> {
+fn choose(graph: &Graph, front: &Front, goal: Goal, macs: u64) -> Result<(Plan, u64), String> {
     let mut least: Option<(u64, String)> = None;
     // The front goes from little work and much memory to the other end.
     let order: Vec<&Plan> = match goal {

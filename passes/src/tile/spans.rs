@@ -164,8 +164,10 @@ fn shares(
     if want.contains(&Want::Whole) {
         return Ok(None);
     }
-    let parts: Vec<(usize, Span)> =
-        want.iter().filter_map(|w| if let Want::Part(a, s) = w { Some((*a, *s)) } else { None }).collect();
+    let parts: Vec<(usize, Span)> = want
+        .iter()
+        .filter_map(|w| if let Want::Part(a, s) = w { Some((*a, *s)) } else { None })
+        .collect();
     let one_axis = parts.windows(2).all(|w| w[0].0 == w[1].0);
     if parts.len() < want.len() || !one_axis {
         return Ok(Some((axis, even(made, want.len())?)));

@@ -197,11 +197,7 @@ pub fn plan(graph: &Graph) -> Result<Plan, Unplanned> {
 const ROUNDS: usize = 8;
 
 /// A plan without offsets.
-fn lay_out(
-    graph: &Graph,
-    steps: &[NodeId],
-    copying: &HashSet<NodeId>,
-) -> Result<Plan, Unplanned> {
+fn lay_out(graph: &Graph, steps: &[NodeId], copying: &HashSet<NodeId>) -> Result<Plan, Unplanned> {
     let placed = place::assign(graph, steps, copying)?;
     let mut buffers: Vec<Buffer> = placed
         .bytes
