@@ -159,13 +159,28 @@ fn inspect_gives_json() {
     for key in ["operators", "peak_activation_bytes", "untileable"] {
         assert!(!v[key].is_null(), "{key}");
     }
+    let live = |n: &serde_json::Value| n["live_bytes"].as_u64().unwrap();
+    let timeline = v["timeline"].as_array().unwrap();
+    assert_eq!(timeline.len(), 4);
+    assert_eq!(timeline.iter().map(live).max(), v["peak_activation_bytes"].as_u64());
+    let macs: u64 = timeline.iter().map(|n| n["macs"].as_u64().unwrap()).sum();
+    assert_eq!(Some(macs), v["macs"].as_u64());
 }
 
 #[test]
 fn help_lists_every_pass_and_option() {
     let o = run(&["passes"]);
     let s = String::from_utf8_lossy(&o.stdout);
-    for word in ["simplify", "tile-conv", "untile", "max-bytes=", "sizes=", "only(REGEX)"] {
+    for word in [
+        "simplify",
+        "tile-conv",
+        "fuse-tiles",
+        "extra-macs=",
+        "untile",
+        "max-bytes=",
+        "sizes=",
+        "only(REGEX)",
+    ] {
         assert!(s.contains(word), "{word} in {s}");
     }
 }
@@ -187,6 +202,8 @@ fn budgets_of_memory() {
     assert_eq!(o.status.code(), Some(1));
     assert!(err(&o).contains("the least peak that was found is"), "{}", err(&o));
     assert!(!none.exists());
+    let o = run(&["opt", model, "-p", "fuse-tiles{front=list}"]);
+    assert!(o.status.success() && err(&o).contains("% MACs: "), "{}", err(&o));
     let o = run(&["opt", model, "--memory", "10", "-o", text(&none)]);
     assert_eq!(o.status.code(), Some(2));
 }

@@ -1,6 +1,6 @@
 //! `graph-opt inspect`
 
-use graph_opt_passes::analysis::{cost, peak, untileable};
+use graph_opt_passes::analysis::{cost, node_macs, plan, untileable};
 
 use crate::failure::{Result, out};
 use crate::model;
@@ -13,12 +13,17 @@ pub struct Args {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    /// List the nodes with their multiply-accumulates and the bytes of activations that are live
+    /// while each runs
+    #[arg(long)]
+    nodes: bool,
 }
 
 pub fn main(args: &Args) -> Result {
     let graph = model::load(&args.model)?;
     let c = cost(&graph);
-    let memory = peak(&graph);
+    let memory = plan(&graph).ok();
+    let at = memory.as_ref().and_then(|m| m.steps.get(m.at).copied());
     let blocked = untileable(&graph);
     let label = |n| graph.label(n).to_owned();
     if args.json {
@@ -37,7 +42,16 @@ pub fn main(args: &Args) -> Result {
             "macs": c.macs,
             "nodes_of_unknown_macs": c.unknown_macs,
             "peak_activation_bytes": memory.as_ref().map(|m| m.peak),
-            "peak_at": memory.as_ref().and_then(|m| m.at).map(label),
+            "peak_at": at.map(label),
+            "arena_bytes": memory.as_ref().map(|m| m.arena),
+            "timeline": memory.as_ref().map(|m| {
+                let steps = m.steps.iter().zip(&m.timeline);
+                let one = |(&n, &bytes): (&_, &u64)| serde_json::json!({
+                    "name": label(n), "operator": graph.node(n).op.name(),
+                    "macs": node_macs(&graph, n).unwrap_or(0), "live_bytes": bytes,
+                });
+                steps.map(one).collect::<Vec<_>>()
+            }),
             "inputs": values(graph.inputs()),
             "outputs": values(graph.outputs()),
             "opset": graph.opset(),
@@ -67,14 +81,22 @@ pub fn main(args: &Args) -> Result {
     line("parameters", format!("{} ({})", c.parameters, size(c.constant_bytes)));
     match &memory {
         Some(m) => {
-            let at = m.at.map(|n| format!(" at {}", label(n))).unwrap_or_default();
+            let at = at.map(|n| format!(" at {}", label(n))).unwrap_or_default();
             line("peak activations", format!("{}{at}", size(m.peak)));
+            line("arena", size(m.arena));
         }
         None => line("peak activations", "unknown: some extents are symbolic".into()),
     }
     line("not tileable", if blocked.is_empty() { "nothing".into() } else { String::new() });
     for u in &blocked {
         line("", format!("{} ({}): {}", label(u.node), graph.node(u.node).op.name(), u.reason));
+    }
+    if let (true, Some(m)) = (args.nodes, &memory) {
+        for (&n, &bytes) in m.steps.iter().zip(&m.timeline) {
+            let macs = node_macs(&graph, n).unwrap_or(0);
+            let op = graph.node(n).op.name();
+            line(&size(bytes), format!("{:<40} {op:<20} {macs:>14} MACs", label(n)));
+        }
     }
     out(s)
 }

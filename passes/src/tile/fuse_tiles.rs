@@ -53,6 +53,11 @@ pub const INFO: PassInfo = PassInfo {
             help: "find the tiles of least memory within this much extra work",
         },
         OptionInfo {
+            name: "front",
+            value: "list",
+            help: "change nothing, and list the plans that no other one beats in both peak and work",
+        },
+        OptionInfo {
             name: "max-tiles",
             value: "64",
             help: "most tiles of a group that the planner considers (default 64)",
@@ -115,6 +120,7 @@ impl Cut {
 enum FuseTiles {
     ByHand { from: Option<String>, to: String, axes: Vec<String>, cuts: Vec<Cut>, reuse: Reuse },
     Planned { goal: Goal, limits: Limits },
+    Front(Limits),
 }
 
 fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
@@ -131,8 +137,23 @@ fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
         }
     };
     let by_hand = ["grid", "sizes", "weights"].iter().filter(|n| o.get(n).is_some()).count();
-    let planned = [o.get("memory"), o.get("extra-macs")];
-    if planned.iter().flatten().count() > 0 {
+    let mut limits = Limits::default();
+    if let Some(n) = o.count("max-tiles")? {
+        limits.tiles = n as usize;
+    }
+    if let Some(r) = reuse {
+        limits.reuse = vec![r];
+    }
+    let planned = [o.get("memory"), o.get("extra-macs")].iter().flatten().count();
+    match o.get("front") {
+        Some("list") if planned == 0 && by_hand == 0 => {
+            return Ok(Box::new(FuseTiles::Front(limits)));
+        }
+        Some("list") => return err("front lists plans; it goes with none of the other goals"),
+        Some(v) => return Err(OptionError(format!("front must be list, not {v:?}"))),
+        None => {}
+    }
+    if planned > 0 {
         if by_hand > 0 || ["to", "from", "axes", "split"].iter().any(|n| o.get(n).is_some()) {
             return err("memory and extra-macs let the planner choose groups and grids");
         }
@@ -141,17 +162,10 @@ fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
             (None, Some(p)) => Goal::ExtraMacs(percent(p)?),
             _ => return err("either memory or extra-macs"),
         };
-        let mut limits = Limits::default();
-        if let Some(n) = o.count("max-tiles")? {
-            limits.tiles = n as usize;
-        }
-        if let Some(r) = reuse {
-            limits.reuse = vec![r];
-        }
         return Ok(Box::new(FuseTiles::Planned { goal, limits }));
     }
     if by_hand != 1 {
-        return err("one of memory, extra-macs, grid, sizes and weights is needed");
+        return err("one of memory, extra-macs, front, grid, sizes and weights is needed");
     }
     let Some(to) = o.get("to") else {
         return err("to is missing: the last node of the group, such as to=conv5");
@@ -237,6 +251,10 @@ impl Pass for FuseTiles {
     fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError> {
         match self {
             Self::Planned { goal, limits } => planner::run(cx, *goal, limits),
+            Self::Front(limits) => {
+                planner::list(cx, limits);
+                Ok(())
+            }
             Self::ByHand { from, to, axes, cuts, reuse } => {
                 match by_hand(cx.graph(), from.as_deref(), to, axes, cuts) {
                     Err(No::Match(why)) => cx.say(to, Outcome::NoMatch, why),

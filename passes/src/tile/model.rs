@@ -36,6 +36,8 @@ pub(super) struct Net {
     values: Vec<Value>,
     /// Value of each result of the table.
     of_result: Vec<usize>,
+    /// Values that are live before each position, and at the end.
+    crossing: Vec<Vec<usize>>,
     /// Whether the node can write its result over an operand.
     pub in_place: Vec<bool>,
     /// Bytes that are live while each node runs, with nothing tiled.
@@ -87,24 +89,29 @@ impl Net {
                 live[p] = *bytes;
             }
         }
-        Ok(Self { nodes, table, macs, values, of_result, in_place, live })
+        let mut crossing = vec![Vec::new(); end + 1];
+        for (i, v) in values.iter().enumerate().filter(|(_, v)| v.bytes > 0) {
+            let from = v.def.map_or(0, |d| d + 1);
+            let (past, last) = (from.min(end + 1), v.last.min(end) + 1);
+            crossing[past..last.max(past)].iter_mut().for_each(|c| c.push(i));
+        }
+        Ok(Self { nodes, table, macs, values, of_result, crossing, in_place, live })
     }
 
     /// Number of values that are live between the nodes at `p - 1` and `p`.
     pub fn crossing(&self, p: usize) -> usize {
-        let crosses = |v: &&Value| v.def.is_none_or(|d| d < p) && v.last >= p && v.bytes > 0;
-        self.values.iter().filter(crosses).count()
+        self.crossing[p].len()
     }
 
     /// Bytes that live while a group runs, besides what its tiles hold: values that pass by, its
     /// inputs, and its outputs.
     fn around(&self, range: &Range<usize>) -> u64 {
-        let lives = |v: &&Value| match v.def {
-            Some(d) if range.contains(&d) => v.last >= range.end,
-            Some(d) if d >= range.end => false,
-            _ => v.last >= range.end || (v.last >= range.start && v.first < range.end),
-        };
-        self.values.iter().filter(lives).map(|v| v.bytes).sum()
+        let passing = self.crossing[range.start].iter().map(|&v| &self.values[v]);
+        let lives = |v: &&Value| v.last >= range.end || v.first < range.end;
+        let made = self.table.steps[range.clone()].iter().flat_map(|s| &s.results);
+        let made = made.map(|m| &self.values[self.of_result[m.id]]);
+        let kept = made.filter(|v| v.last >= range.end);
+        passing.filter(lives).chain(kept).map(|v| v.bytes).sum()
     }
 
     /// Values that are made in the range and read after it, in the order in which they are made.

@@ -133,6 +133,9 @@ fn front_for(graph: &Graph, goal: Goal, limits: &Limits) -> Result<Front, String
 /// Cut points up to which a graph is searched without sparing.
 const SMALL: usize = 40;
 
+/// Cut points of a graph times cut points of its longest group, about.
+const REACH: usize = 4000;
+
 /// How far groups of larger graphs reach into stretches that fit as they are, in cut points.
 const MARGIN: usize = 3;
 
@@ -142,6 +145,8 @@ fn search(graph: &Graph, net: &Net, limits: &Limits, cold: u64) -> Front {
     let live =
         |from: usize, to: usize| net.live[cuts[from]..cuts[to]].iter().copied().max().unwrap_or(0);
     let small = cuts.len() <= SMALL;
+    // Time stays in bounds: the longer the graph, the shorter the groups.
+    let reach = limits.reach.min((REACH / cuts.len()).max(6));
     let margin = if small { cuts.len() } else { MARGIN };
     let hot: Vec<bool> = (1..cuts.len()).map(|k| live(k - 1, k) > cold).collect();
     let mut barriers: Vec<(NodeId, String)> = Vec::new();
@@ -152,7 +157,7 @@ fn search(graph: &Graph, net: &Net, limits: &Limits, cold: u64) -> Front {
         let macs: u64 = net.macs[cuts[k - 1]..cuts[k]].iter().sum();
         let cost = GroupCost { peak: live(k - 1, k), macs, overhead: 0 };
         extend(&mut here, &ways[k - 1], k - 1, cost, None);
-        for from in (k.saturating_sub(limits.reach)..k).rev() {
+        for from in (k.saturating_sub(reach)..k).rev() {
             let first = (from..k).find(|&i| hot[i]);
             let last = (from..k).rfind(|&i| hot[i]);
             let (Some(first), Some(last)) = (first, last) else {
@@ -376,6 +381,28 @@ fn origin(graph: &Graph, f: &Fused) -> String {
     format!("fuse-tiles {label}")
 }
 
+/// Says which plans there are, with the exact peak of each.
+pub(super) fn list(cx: &mut Cx<'_, '_>, limits: &Limits) {
+    let found = match front(cx.graph(), limits) {
+        Ok(f) => f,
+        Err(why) => return cx.say("", Outcome::Blocked, why),
+    };
+    let macs = cost(cx.graph()).macs;
+    for plan in &found.plans {
+        let built = realise(cx.graph(), plan).map(|g| peak(&g));
+        let Ok(Some(exact)) = built else { continue };
+        let groups: Vec<String> =
+            plan.groups.iter().map(|f| format!("{} {}", shape(&f.grid), f.reuse)).collect();
+        let (peak, more) = (bytes(exact.peak), extra(plan.macs, macs));
+        cx.say("", Outcome::NoEffect, format!("peak {peak}, {more}: {}", groups.join("; ")));
+    }
+}
+
+/// Work beside that of the untiled graph.
+fn extra(macs: u64, before: u64) -> String {
+    format!("{:+.2} % MACs", (macs as f64 / before.max(1) as f64 - 1.0) * 100.0)
+}
+
 /// Plans, builds, measures the rewritten graph, and applies what fits.
 pub(super) fn run(cx: &mut Cx<'_, '_>, goal: Goal, limits: &Limits) -> Result<(), EditError> {
     let graph = cx.graph();
@@ -420,9 +447,8 @@ pub(super) fn run(cx: &mut Cx<'_, '_>, goal: Goal, limits: &Limits) -> Result<()
                     Err((n, b)) => cx.remark(n, Outcome::Blocked, b.0),
                 }
             }
-            let more = (plan.macs as f64 / macs.max(1) as f64 - 1.0) * 100.0;
-            let (a, b) = (bytes(before.peak), bytes(peak));
-            cx.say("", Outcome::Applied, format!("peak {a} to {b}, {more:+.2} % MACs"));
+            let (a, b, more) = (bytes(before.peak), bytes(peak), extra(plan.macs, macs));
+            cx.say("", Outcome::Applied, format!("peak {a} to {b}, {more}"));
         }
         Err(why) => cx.say("", Outcome::Blocked, why),
     }
