@@ -165,7 +165,13 @@ fn tiled_models_are_close_on_wgpu() {
         if t.edits() == g.edits() || !(all || is_quick(&g) && cost(&g).macs <= QUICK / 3) {
             continue;
         }
-        let c = Compare { backends: vec![&wgpu], extents: extents(&name), ..Compare::default() };
+        // The field is the other test's.
+        let c = Compare {
+            exact: false,
+            backends: vec![&wgpu],
+            extents: extents(&name),
+            ..Compare::default()
+        };
         let r = c.run(&Arc::new(original.clone()), &Arc::new(t)).unwrap();
         for o in &r.outputs {
             for v in &o.verdicts {

@@ -332,3 +332,41 @@ fn every_operator_of_the_table_reads_and_writes_parts() {
         }
     }
 }
+
+/// What one `Concat` copies, another one inside it does not place where the copy is made from.
+#[test]
+fn nested_concats_of_one_slice() {
+    let graph = parse(
+        "graph @g(%x: f32[1,1,4,9]) -> (%y) opset 13 {
+           %a = Slice %x [3: 0..5]       : ?
+           %r = Slice %x [3: 3..8]       : ?
+           %n = Concat %a, %r {axis=1}   : ?
+           %m = Concat %a, %n {axis=1}   : ?
+           %y = Relu %m                  : ?
+         }",
+    );
+    let graph = Arc::new(graph.unwrap());
+    let x = random_tensor(DType::F32, &[1, 1, 4, 9], 3).unwrap();
+    let prepared = Cpu::default().prepared(graph.clone()).unwrap();
+    let (out, _) = prepared.run_measured(std::slice::from_ref(&x)).unwrap();
+    let wanted = [graph.outputs()[0], graph.inputs()[0]];
+    let whole = prepared.run(&[x], &wanted).unwrap();
+    assert_eq!(out[0], whole[0]);
+}
+
+/// Elements of less than a byte are unpacked, so that no plan says what they take.
+#[test]
+fn packed_inputs_run_without_a_plan() {
+    let graph = parse(
+        "graph @g(%x: i4[4]) -> (%y) opset 21 {
+           %s = const [2.0]               : f32[1]
+           %y = DequantizeLinear %x, %s {axis=0, block_size=4} : ?
+         }",
+    );
+    let graph = Arc::new(graph.unwrap());
+    let x = Tensor::from_bytes(DType::I4, vec![4], vec![0x21, 0xf3]).unwrap();
+    let prepared = Cpu::default().prepared(graph.clone()).unwrap();
+    assert!(prepared.run_measured(std::slice::from_ref(&x)).is_err());
+    let out = prepared.run(&[x], graph.outputs()).unwrap();
+    assert_eq!(out[0].to_f32s().unwrap(), [2.0, 4.0, 6.0, -2.0]);
+}

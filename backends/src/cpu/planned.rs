@@ -48,16 +48,18 @@ impl Planned {
     pub fn new(graph: &Graph, constants: &[Option<Array>]) -> Result<Self, String> {
         let plan = plan(graph).map_err(|e| e.to_string())?;
         let mut constants = constants.to_vec();
+        // They are unpacked here, which takes more than the plan says.
+        let packed = |v: &graph_opt_ir::Value| v.ty.dtype().is_none_or(|t| t.bits() < 8);
+        let mut all = graph.values();
+        if let Some((_, v)) = all.find(|(id, v)| plan.place(*id).is_some() && packed(v)) {
+            return Err(format!("elements of {} are packed", v.name));
+        }
         for &id in &plan.steps {
             let node = graph.node(id);
             if matches!(node.op, Op::If(_) | Op::Loop(_) | Op::Other(_)) {
                 return Err(format!("{} runs other graphs", graph.label(id)));
             }
             for &v in node.outputs.iter().flatten() {
-                let bits = graph.value(v).ty.dtype().map_or(0, |t| t.bits());
-                if plan.place(v).is_some() && bits < 8 {
-                    return Err(format!("elements of {} are packed", graph.value(v).name));
-                }
                 if let Some(t) = graph.constant(v) {
                     constants[v.index()] = Array::of(&t).ok();
                 }
