@@ -11,7 +11,7 @@ use graph_opt_passes::analysis::{cost, peak, plan};
 use graph_opt_passes::tile::Reuse;
 use graph_opt_passes::tile::planner::{self, Goal, Limits};
 
-use crate::support::{compare, is_bit_exact, optimise};
+use crate::support::{compare, is_bit_exact, load, optimise, shared};
 
 /// The tutorial of fused tile partitioning, done right: stitched, not averaged; residual blocks
 /// entered; the grid found from the device's memory.
@@ -68,6 +68,18 @@ fn budgets_are_kept() {
         let whole = Cpu::default().prepare(g.clone()).unwrap().run(&inputs, g.outputs()).unwrap();
         assert_eq!(out, whole, "{network}");
     }
+}
+
+/// Files that list their weights among the inputs: those are no activations.
+#[test]
+fn weights_among_the_inputs_take_no_part() {
+    let Some(dir) = shared("models") else { return };
+    let name = "Kazuhito00+MOT-Tracking-by-Detection-Pipeline__nanodet_m_320.onnx";
+    let g = load(&dir.join(name));
+    let before = peak(&g).unwrap().peak;
+    let best = planner::best(&g, Goal::Memory(before * 3 / 4), &Limits::default()).unwrap();
+    println!("nanodet: {before} to {} bytes", best.peak);
+    assert!(best.peak <= before * 3 / 4 && !best.plan.groups.is_empty());
 }
 
 /// The same tiles breadth first, layer by layer, need more memory than the untiled network.

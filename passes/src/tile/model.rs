@@ -53,11 +53,12 @@ impl Net {
         let at: HashMap<NodeId, usize> = nodes.iter().enumerate().map(|(i, &n)| (n, i)).collect();
         let table = Table::new(graph, &nodes);
         let end = nodes.len();
-        let mut values = Vec::new();
+        // The first one stands for all that takes no memory.
+        let mut values = vec![Value { bytes: 0, def: None, first: 0, last: 0 }];
         let mut ids: HashMap<ValueId, usize> = HashMap::new();
         let made = nodes.iter().flat_map(|&n| graph.node(n).outputs.iter().flatten());
         for &v in graph.inputs().iter().chain(made) {
-            if graph.constant(v).is_some() {
+            if !memory::counts(graph, v) {
                 continue;
             }
             let value = graph.value(v);

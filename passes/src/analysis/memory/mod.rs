@@ -127,7 +127,7 @@ pub struct Unplanned {
 }
 
 /// Whether the value takes activation memory.
-fn counts(graph: &Graph, v: ValueId) -> bool {
+pub(crate) fn counts(graph: &Graph, v: ValueId) -> bool {
     match graph.value(v).def {
         Def::Input(None) => true,
         Def::Node(..) => graph.constant(v).is_none(),
