@@ -12,9 +12,9 @@ use graph_opt_ir::{Builder, DType, Graph, Tensor, Type, ValueId, text};
 use graph_opt_passes::Outcome;
 use graph_opt_passes::analysis::cost;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
+use proptest::test_runner::TestCaseError;
 
-use crate::support::{compare, is_bit_exact, optimise};
+use crate::support::{compare, is_bit_exact, optimise, random_cases};
 
 /// A node to be added: what it does, two numbers that choose among its variants, and how far back
 /// its second operand lies.
@@ -227,18 +227,8 @@ struct Counts {
 
 #[test]
 fn random_graphs_are_equal_in_tiles() {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|v| v.parse().ok()).unwrap_or(200);
-    let config = Config {
-        cases,
-        max_global_rejects: u32::MAX,
-        failure_persistence: None,
-        ..Config::default()
-    };
-    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let counts = RefCell::new(Counts::default());
-    TestRunner::new_with_rng(config, rng)
-        .run(&case(), |c| check(&c, &mut counts.borrow_mut()))
-        .unwrap_or_else(|e| panic!("{e}"));
+    let cases = random_cases(200, &case(), |c| check(&c, &mut counts.borrow_mut()));
     let counts = counts.into_inner();
     println!("random graphs: {counts:#?}");
     let tiled: u64 = counts.tiled.values().sum();

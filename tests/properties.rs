@@ -9,9 +9,9 @@ use graph_opt_ir::op::{self, Op};
 use graph_opt_ir::{Builder, DType, Graph, Tensor, Type, same, text};
 use graph_opt_passes::Outcome;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
+use proptest::test_runner::TestCaseError;
 
-use crate::support::{compare, is_bit_exact, optimise};
+use crate::support::{compare, is_bit_exact, optimise, random_cases};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
@@ -203,18 +203,8 @@ struct Counts {
 
 #[test]
 fn random_windows_are_equal_when_tiled() {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|v| v.parse().ok()).unwrap_or(1500);
-    let config = Config {
-        cases,
-        max_global_rejects: u32::MAX,
-        failure_persistence: None,
-        ..Config::default()
-    };
-    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let counts = RefCell::new(Counts::default());
-    TestRunner::new_with_rng(config, rng)
-        .run(&case(), |c| check(&c, &mut counts.borrow_mut()))
-        .unwrap_or_else(|e| panic!("{e}"));
+    let cases = random_cases(1500, &case(), |c| check(&c, &mut counts.borrow_mut()));
     let counts = counts.into_inner();
     println!("random windows: {counts:?}");
     // The test says something only if most cases are really cut.

@@ -8,6 +8,8 @@ use graph_opt_backends::cpu::Cpu;
 use graph_opt_backends::{Backend, Folder};
 use graph_opt_ir::{Graph, infer, onnx};
 use graph_opt_passes::{Pipeline, Remark, Runner};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
 /// The folder of shared material beside the project, if it is there; says so loudly if not.
 pub fn shared(what: &str) -> Option<PathBuf> {
@@ -66,4 +68,23 @@ pub fn wgpu() -> Option<graph_opt_backends::wgpu::Wgpu> {
             None
         }
     }
+}
+
+/// Checks random cases, the same ones in every run: as many as `PROPTEST_CASES` says, or `quick`.
+/// Gives their number.
+pub fn random_cases<S: Strategy>(
+    quick: u32,
+    cases: &S,
+    check: impl Fn(S::Value) -> Result<(), TestCaseError>,
+) -> u32 {
+    let count = std::env::var("PROPTEST_CASES").ok().and_then(|v| v.parse().ok()).unwrap_or(quick);
+    let config = Config {
+        cases: count,
+        max_global_rejects: u32::MAX,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    TestRunner::new_with_rng(config, rng).run(cases, check).unwrap_or_else(|e| panic!("{e}"));
+    count
 }

@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use graph_opt_ir::region::Barrier;
-use graph_opt_ir::{EditError, Editor, Graph, NodeId, Span};
+use graph_opt_ir::{Edit, EditError, Editor, Graph, NodeId, Span};
 
 use super::layout::{Layout, Spread};
 use super::model::{Candidate, GroupCost, Net};
@@ -96,15 +96,18 @@ struct Way {
 /// # Errors
 /// If the size of a value is unknown; with its name.
 pub fn front(graph: &Graph, limits: &Limits) -> Result<Front, String> {
-    let net = Net::new(graph)?;
+    Ok(whole_front(graph, &Net::new(graph)?, limits))
+}
+
+fn whole_front(graph: &Graph, net: &Net, limits: &Limits) -> Front {
     // Stretches that need less than the least peak of any plan can be left out of the search; it
     // is repeated with a smaller guess until that is so.
     let mut cold = net.live.iter().copied().max().unwrap_or(0) / 2;
     loop {
-        let found = search(graph, &net, limits, cold);
+        let found = search(graph, net, limits, cold);
         let least = found.plans.iter().map(|p| p.peak).min().unwrap_or(0);
         if least >= cold || cold == 0 {
-            return Ok(found);
+            return found;
         }
         cold /= 2;
     }
@@ -112,22 +115,15 @@ pub fn front(graph: &Graph, limits: &Limits) -> Result<Front, String> {
 
 /// The plans of a graph that matter for a goal: for a budget of memory, groups only around what
 /// does not fit, which takes a fraction of the time.
-///
-/// # Errors
-/// If the size of a value is unknown; with its name.
-fn front_for(graph: &Graph, goal: Goal, limits: &Limits) -> Result<Front, String> {
-    match goal {
-        Goal::ExtraMacs(_) => front(graph, limits),
-        Goal::Memory(budget) => {
-            let net = Net::new(graph)?;
-            let found = search(graph, &net, limits, budget - budget / 8);
-            // What is left out only matters for the least that is possible.
-            match found.plans.iter().any(|p| p.peak <= budget) {
-                true => Ok(found),
-                false => front(graph, limits),
-            }
+fn front_for(graph: &Graph, net: &Net, goal: Goal, limits: &Limits) -> Front {
+    if let Goal::Memory(budget) = goal {
+        let found = search(graph, net, limits, budget - budget / 8);
+        // What is left out only matters for the least that is possible.
+        if found.plans.iter().any(|p| p.peak <= budget) {
+            return found;
         }
     }
+    whole_front(graph, net, limits)
 }
 
 /// Cut points up to which a graph is searched without sparing.
@@ -369,16 +365,18 @@ impl Spreads<'_> {
 pub fn realise(graph: &Graph, plan: &Plan) -> Result<Graph, String> {
     let mut copy = graph.clone();
     for f in &plan.groups {
-        let edit = build::tile_group(&copy, &f.group, &f.grid, f.reuse, &origin(&copy, f));
-        let edit = edit.map_err(|(n, b)| format!("{}: {b}", copy.label(n)))?;
+        let edit = f.edit(&copy).map_err(|(n, b)| format!("{}: {b}", copy.label(n)))?;
         Editor::new(&mut copy).apply(&edit).map_err(|e| e.to_string())?;
     }
     Ok(copy)
 }
 
-fn origin(graph: &Graph, f: &Fused) -> String {
-    let label = f.group.nodes.last().map_or("", |&n| graph.label(n));
-    format!("fuse-tiles {label}")
+impl Fused {
+    fn edit(&self, graph: &Graph) -> Result<Edit, (NodeId, Barrier)> {
+        let label = self.group.nodes.last().map_or("", |&n| graph.label(n));
+        let origin = format!("fuse-tiles {label}");
+        build::tile_group(graph, &self.group, &self.grid, self.reuse, &origin)
+    }
 }
 
 /// Says which plans there are, with the exact peak of each.
@@ -425,8 +423,7 @@ pub(super) fn run(cx: &mut Cx<'_, '_>, goal: Goal, limits: &Limits) -> Result<()
                 cx.remark(node, Outcome::NoEffect, format!("no group runs over it: {why}"));
             }
             for f in &plan.groups {
-                let origin = origin(cx.graph(), f);
-                let edit = build::tile_group(cx.graph(), &f.group, &f.grid, f.reuse, &origin);
+                let edit = f.edit(cx.graph());
                 let (Some(&first), Some(&last)) = (f.group.nodes.first(), f.group.nodes.last())
                 else {
                     continue;
@@ -472,7 +469,8 @@ pub struct Best {
 /// If the size of a value is unknown, or nothing fits: with the least peak that was found, and
 /// what sets it.
 pub fn best(graph: &Graph, goal: Goal, limits: &Limits) -> Result<Best, String> {
-    let front = front_for(graph, goal, limits)?;
+    let net = Net::new(graph)?;
+    let front = front_for(graph, &net, goal, limits);
     let macs = cost(graph).macs;
     let chosen = choose(graph, &front, goal, macs).or_else(|why| {
         // What is kept of tiles is modelled less exactly than what is not.
@@ -480,7 +478,7 @@ pub fn best(graph: &Graph, goal: Goal, limits: &Limits) -> Result<Best, String> 
         if limits.reuse.len() < 2 {
             return Err(why);
         }
-        choose(graph, &front_for(graph, goal, &alone)?, goal, macs).map_err(|_| why)
+        choose(graph, &front_for(graph, &net, goal, &alone), goal, macs).map_err(|_| why)
     });
     let (plan, peak) = chosen?;
     Ok(Best { plan, peak, barriers: front.barriers })

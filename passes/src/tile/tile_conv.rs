@@ -26,7 +26,7 @@ use graph_opt_ir::region::{self, Barrier, Need, Relation};
 use graph_opt_ir::rule::Ctx;
 use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, Span, ValueId, op};
 
-use super::{Grid, Group, Reuse, build, parts, slices};
+use super::{Grid, Group, Reuse, build, parts, region_bytes, slices};
 use crate::fix_dims::Symbolic;
 use crate::options::{OptionError, OptionInfo, Options};
 use crate::pass::{Cx, Exactness, Outcome, Pass, PassInfo};
@@ -225,10 +225,10 @@ impl TileConv {
         }
         let group = unit(graph, id);
         let value = graph.node(id).outputs.first().copied().flatten();
-        let Some(ty) = value.map(|v| &graph.value(v).ty) else {
+        let Some(value) = value else {
             return Err(blocked("its first result is not used"));
         };
-        let Some(dims) = ty.dims() else {
+        let Some(dims) = graph.value(value).ty.dims() else {
             return Err(blocked("the rank of its result is unknown"));
         };
         let extents: Vec<Option<i64>> = region::extents(&vec![None; dims.len()], dims);
@@ -266,7 +266,7 @@ impl TileConv {
                 let mut least = u64::MAX;
                 for p in 1..=n(a) {
                     let Ok(spans) = cut(a, p) else { continue };
-                    let bytes = largest(graph, id, ty, a, &spans).map_err(blocked)?;
+                    let bytes = largest(graph, id, value, a, &spans).map_err(blocked)?;
                     least = least.min(bytes);
                     if bytes <= *limit {
                         best = Some(spans);
@@ -291,8 +291,7 @@ impl TileConv {
             Ok(e) => e,
             // Without its quantization the node may still be cut.
             Err(_) if group.nodes.len() > 1 => {
-                let v = value.ok_or_else(|| blocked("its first result is not used"))?;
-                let group = Group { nodes: vec![id], outputs: vec![v] };
+                let group = Group { nodes: vec![id], outputs: vec![value] };
                 build::tile_group(graph, &group, &grid, Reuse::Recompute, &origin)
                     .map_err(|(_, b)| blocked(b))?
             }
@@ -306,27 +305,21 @@ impl TileConv {
 fn largest(
     graph: &Graph,
     id: NodeId,
-    ty: &graph_opt_ir::Type,
+    result: ValueId,
     axis: usize,
     spans: &[Span],
 ) -> Result<u64, Barrier> {
-    let bytes = |ty: &graph_opt_ir::Type, r: &region::Region| {
-        let dims = ty.dims()?;
-        let n =
-            region::extents(r, dims).into_iter().try_fold(1u64, |a, e| a.checked_mul(e? as u64))?;
-        ty.dtype()?.bytes_of(n)
-    };
     let mut most = 0;
     for s in spans {
-        let mut r = vec![None; ty.rank().unwrap_or(0)];
+        let mut r = vec![None; graph.value(result).ty.rank().unwrap_or(0)];
         r[axis] = Some(*s);
         let tile = region::tile(&Ctx::of(graph, id), 0, &r)?;
-        let mut total = bytes(ty, &r);
+        let mut total = region_bytes(graph, result, &r);
         for (v, need) in graph.node(id).inputs.iter().zip(&tile.needs) {
             if let (Some(v), Need::Region(r)) = (v, need)
                 && graph.constant(*v).is_none()
             {
-                total = total.and_then(|t| t.checked_add(bytes(&graph.value(*v).ty, r)?));
+                total = total.and_then(|t| t.checked_add(region_bytes(graph, *v, r)?));
             }
         }
         most = most.max(total.ok_or_else(|| Barrier("its extents are unknown".into()))?);
