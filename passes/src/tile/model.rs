@@ -13,7 +13,7 @@ use graph_opt_ir::{Graph, NodeId, ValueId};
 
 use super::group::{Made, Table};
 use super::layout::Layout;
-use super::spans::{Axis, Parts, Strips};
+use super::spans::{Axis, Lengths, Parts};
 use crate::analysis::memory::{self, access};
 use crate::analysis::node_macs;
 
@@ -106,7 +106,7 @@ impl Net {
 
     /// Bytes that live while a group runs, besides what its tiles hold: values that pass by, its
     /// inputs, and its outputs.
-    fn around(&self, range: &Range<usize>) -> u64 {
+    pub fn around(&self, range: &Range<usize>) -> u64 {
         let passing = self.crossing[range.start].iter().map(|&v| &self.values[v]);
         let lives = |v: &&Value| v.last >= range.end || v.first < range.end;
         let made = self.table.steps[range.clone()].iter().flat_map(|s| &s.results);
@@ -150,7 +150,7 @@ pub(super) struct Candidate<'a> {
     range: Range<usize>,
     pub table: Arc<Table>,
     pub outputs: Vec<ValueId>,
-    pub around: u64,
+    around: u64,
     /// For each result of the table: the last step that reads it, how many do, whether it is
     /// wanted outside, bits an element, and elements.
     last: Vec<usize>,
@@ -161,10 +161,9 @@ pub(super) struct Candidate<'a> {
 }
 
 impl<'a> Candidate<'a> {
-    pub fn new(net: &'a Net, range: Range<usize>) -> Self {
+    pub fn new(net: &'a Net, range: Range<usize>, around: u64) -> Self {
         let table = net.table.range(range.clone());
         let outputs = net.outputs(&range);
-        let around = net.around(&range);
         let (mut last, mut readers) = (vec![0; table.count], vec![0; table.count]);
         let mut elements = vec![0; table.count];
         let (mut wanted, mut bits) = (vec![false; table.count], vec![0; table.count]);
@@ -190,7 +189,7 @@ impl<'a> Candidate<'a> {
     /// The group's cost under a grid.
     pub fn cost(&self, layout: &Layout) -> GroupCost {
         let sizes = Sizes::new(self, layout);
-        let tile = self.tile(&sizes, &largest(layout));
+        let tile = self.tile(&sizes);
         let peak = self.around + self.shared(layout) + self.held(&sizes) + tile;
         let starts = (layout.grid.len() * self.table.steps.len()) as u64 * START;
         GroupCost { peak, macs: self.macs(&sizes), overhead: starts + self.copied(&sizes) }
@@ -199,8 +198,8 @@ impl<'a> Candidate<'a> {
     /// Bytes that are taken over from other tiles: copied once to be kept, and once to be joined.
     fn copied(&self, sizes: &Sizes<'_>) -> u64 {
         let taken = |id: usize| {
-            let need = sizes.sum(id, |_, s, i| s.need[i].len());
-            let fresh = sizes.sum(id, |_, s, i| s.fresh[i].len());
+            let need = sizes.sum(id, |_, l| l.need);
+            let fresh = sizes.sum(id, |_, l| l.fresh);
             need.saturating_sub(fresh) * sizes.rest[id] * self.bits[id] / 8
         };
         2 * (0..self.table.count).map(taken).sum::<u64>()
@@ -211,9 +210,9 @@ impl<'a> Candidate<'a> {
         for (i, step) in self.table.steps.iter().enumerate() {
             let macs = self.net.macs[self.range.start + i];
             let Some(made) = step.results.first().filter(|_| macs > 0) else { continue };
-            let whole: u64 = made.extents.iter().map(|n| n.unwrap_or(0) as u64).product();
-            let elements = sizes.rest[made.id] * sizes.sum(made.id, |_, s, i| s.fresh[i].len());
-            total += (u128::from(macs) * u128::from(elements) / u128::from(whole.max(1))) as u64;
+            let whole = self.elements[made.id].max(1);
+            let elements = sizes.rest[made.id] * sizes.sum(made.id, |_, l| l.fresh);
+            total += (u128::from(macs) * u128::from(elements) / u128::from(whole)) as u64;
         }
         total
     }
@@ -231,29 +230,22 @@ impl<'a> Candidate<'a> {
 
     /// Bytes of strips that wait for their reader while other tiles run.
     fn held(&self, sizes: &Sizes<'_>) -> u64 {
-        let last = sizes.axes.len() - 1;
+        let taken = |l: &Lengths| [0, 1].map(|p| l.need[p].saturating_sub(l.fresh[p]));
         let mut bits = 0;
         for id in 0..self.table.count {
             let n: u64 = if sizes.between.is_some() {
                 let level = |level: usize| {
-                    sizes.odd(id, |k, s, i| match k.cmp(&level) {
-                        std::cmp::Ordering::Less => s.need[i].len(),
-                        std::cmp::Ordering::Equal => s.need[i].len() - s.fresh[i].len(),
-                        std::cmp::Ordering::Greater => s.fresh[i].len(),
+                    sizes.odd(id, |k, l| match k.cmp(&level) {
+                        std::cmp::Ordering::Less => l.need,
+                        std::cmp::Ordering::Equal => taken(l),
+                        std::cmp::Ordering::Greater => l.fresh,
                     })
                 };
-                (0..=last).map(level).sum()
-            } else if last == 1 {
+                (0..sizes.axes.len()).map(level).sum()
+            } else if let [h, w] = &sizes.axes[..] {
                 // A row of tiles hands over to the next one; along the last axis strips are taken
                 // over at once.
-                match (&sizes.axes[0].values[id], &sizes.axes[1].values[id]) {
-                    (Parts::Strips(h), Parts::Strips(w)) => {
-                        let kept = h.need.iter().zip(&h.fresh).map(|(n, f)| n.len() - f.len());
-                        let row: i64 = w.fresh.iter().map(|f| f.len()).sum();
-                        (kept.max().unwrap_or(0) * row) as u64
-                    }
-                    _ => 0,
-                }
+                h.lengths[id].taken * w.lengths[id].fresh.iter().sum::<u64>()
             } else {
                 0
             };
@@ -263,7 +255,8 @@ impl<'a> Candidate<'a> {
     }
 
     /// Most bytes that one tile holds at once.
-    fn tile(&self, sizes: &Sizes<'_>, tile: &[usize]) -> u64 {
+    fn tile(&self, sizes: &Sizes<'_>) -> u64 {
+        let tile: Vec<usize> = sizes.axes.iter().map(|a| a.largest).collect();
         let n = self.table.count;
         // Bytes of what is needed; of what comes from and goes to the tile's neighbours.
         let mut size = vec![0u64; n];
@@ -355,23 +348,6 @@ impl<'a> Candidate<'a> {
     }
 }
 
-/// The tile with the longest spans along each axis.
-fn largest(layout: &Layout) -> Vec<usize> {
-    let mut tile = Vec::new();
-    let origin = vec![0; layout.grid.axes.len()];
-    for axis in layout.spans(&origin) {
-        let size = |i: &usize| -> i64 {
-            let strips = axis.values.iter().map(|p| match p {
-                Parts::Strips(s) => s.need[*i].len(),
-                _ => 0,
-            });
-            strips.sum()
-        };
-        tile.push((0..axis.parts).max_by_key(size).unwrap_or(0));
-    }
-    tile
-}
-
 /// A layout by numbers of elements.
 struct Sizes<'l> {
     axes: Vec<&'l Axis>,
@@ -400,16 +376,16 @@ impl<'l> Sizes<'l> {
     }
 
     /// The sum over all tiles of the product over the grid's axes of a length of each.
-    fn sum(&self, id: usize, of: impl Fn(usize, &Strips, usize) -> i64 + Copy) -> u64 {
+    fn sum(&self, id: usize, of: impl Fn(usize, &Lengths) -> [u64; 2] + Copy) -> u64 {
         if self.between.is_some() {
             return self.parity(id, false, of).0 + self.odd(id, of);
         }
-        let (even, odd) = self.parity(id, false, of);
-        even + odd
+        let lengths = self.axes.iter().enumerate().map(|(k, a)| of(k, &a.lengths[id]));
+        lengths.map(|l| l[0] + l[1]).product()
     }
 
     /// The same over the tiles that take over from their neighbours.
-    fn odd(&self, id: usize, of: impl Fn(usize, &Strips, usize) -> i64 + Copy) -> u64 {
+    fn odd(&self, id: usize, of: impl Fn(usize, &Lengths) -> [u64; 2] + Copy) -> u64 {
         self.parity(id, true, of).1
     }
 
@@ -418,21 +394,13 @@ impl<'l> Sizes<'l> {
         &self,
         id: usize,
         between: bool,
-        of: impl Fn(usize, &Strips, usize) -> i64 + Copy,
+        of: impl Fn(usize, &Lengths) -> [u64; 2],
     ) -> (u64, u64) {
+        let axes = self.between.as_ref().filter(|_| between).unwrap_or(&self.axes);
         let mut sums = (1u64, 0u64);
-        for k in 0..self.axes.len() {
-            let here = match self.parts(id, k, between) {
-                Parts::Unread => (0, 0),
-                // Once for all.
-                Parts::Whole => (1, 0),
-                Parts::Strips(s) => {
-                    let mut both = [0u64; 2];
-                    (0..s.need.len()).for_each(|i| both[i % 2] += of(k, s, i).max(0) as u64);
-                    (both[0], both[1])
-                }
-            };
-            sums = (sums.0 * here.0 + sums.1 * here.1, sums.0 * here.1 + sums.1 * here.0);
+        for (k, axis) in axes.iter().enumerate() {
+            let here = of(k, &axis.lengths[id]);
+            sums = (sums.0 * here[0] + sums.1 * here[1], sums.0 * here[1] + sums.1 * here[0]);
         }
         sums
     }

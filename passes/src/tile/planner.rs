@@ -8,7 +8,7 @@
 //! Pareto front).
 
 use std::collections::HashMap;
-use std::ops::Range;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use graph_opt_ir::region::Barrier;
@@ -17,7 +17,7 @@ use graph_opt_ir::{Edit, EditError, Editor, Graph, NodeId, Span};
 use super::layout::{Layout, Spread};
 use super::model::{Candidate, GroupCost, Net};
 use super::{Grid, Group, Reuse, build, parts};
-use crate::analysis::{cost, peak};
+use crate::analysis::{cost, memory, peak};
 use crate::pass::{Cx, Outcome};
 
 /// What a plan is for.
@@ -64,7 +64,7 @@ pub struct Fused {
 pub struct Plan {
     /// Most bytes of activations that are live at once, as the planner's model has it.
     pub peak: u64,
-    /// Multiply-accumulates.
+    /// Multiply-accumulates, as the planner's model has it.
     pub macs: u64,
     /// Its groups.
     pub groups: Vec<Fused>,
@@ -88,7 +88,15 @@ struct Way {
     overhead: u64,
     /// Cut point and way that it continues, and the group between, if the nodes are tiled.
     from: Option<(usize, usize)>,
-    group: Option<(Range<usize>, Grid, Reuse)>,
+    group: Option<Choice>,
+}
+
+/// A group between two cut points, by the number of its grid among those found.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Choice {
+    from: usize,
+    to: usize,
+    grid: usize,
 }
 
 /// The plans of a graph.
@@ -96,34 +104,10 @@ struct Way {
 /// # Errors
 /// If the size of a value is unknown; with its name.
 pub fn front(graph: &Graph, limits: &Limits) -> Result<Front, String> {
-    Ok(whole_front(graph, &Net::new(graph)?, limits))
-}
-
-fn whole_front(graph: &Graph, net: &Net, limits: &Limits) -> Front {
-    // Stretches that need less than the least peak of any plan can be left out of the search; it
-    // is repeated with a smaller guess until that is so.
-    let mut cold = net.live.iter().copied().max().unwrap_or(0) / 2;
-    loop {
-        let found = search(graph, net, limits, cold);
-        let least = found.plans.iter().map(|p| p.peak).min().unwrap_or(0);
-        if least >= cold || cold == 0 {
-            return found;
-        }
-        cold /= 2;
-    }
-}
-
-/// The plans of a graph that matter for a goal: for a budget of memory, groups only around what
-/// does not fit, which takes a fraction of the time.
-fn front_for(graph: &Graph, net: &Net, goal: Goal, limits: &Limits) -> Front {
-    if let Goal::Memory(budget) = goal {
-        let found = search(graph, net, limits, budget - budget / 8);
-        // What is left out only matters for the least that is possible.
-        if found.plans.iter().any(|p| p.peak <= budget) {
-            return found;
-        }
-    }
-    whole_front(graph, net, limits)
+    let net = Net::new(graph)?;
+    let mut search = Search::new(graph, &net, limits);
+    let ways = search.whole();
+    Ok(Front { plans: search.plans(&ways).map(|p| p.0).collect(), barriers: search.barriers })
 }
 
 /// Cut points up to which a graph is searched without sparing.
@@ -135,62 +119,190 @@ const REACH: usize = 4000;
 /// How far groups of larger graphs reach into stretches that fit as they are, in cut points.
 const MARGIN: usize = 3;
 
-/// The front, with groups only around nodes while which more than `cold` bytes are live.
-fn search(graph: &Graph, net: &Net, limits: &Limits, cold: u64) -> Front {
-    let cuts = cut_points(net);
-    let live =
-        |from: usize, to: usize| net.live[cuts[from]..cuts[to]].iter().copied().max().unwrap_or(0);
-    let small = cuts.len() <= SMALL;
-    // Time stays in bounds: the longer the graph, the shorter the groups.
-    let reach = limits.reach.min((REACH / cuts.len()).max(6));
-    let margin = if small { cuts.len() } else { MARGIN };
-    let hot: Vec<bool> = (1..cuts.len()).map(|k| live(k - 1, k) > cold).collect();
-    let mut barriers: Vec<(NodeId, String)> = Vec::new();
-    let start = Way { peak: 0, macs: 0, overhead: 0, from: None, group: None };
-    let mut ways: Vec<Vec<Way>> = vec![vec![start]];
-    for k in 1..cuts.len() {
-        let mut here = Vec::new();
-        let macs: u64 = net.macs[cuts[k - 1]..cuts[k]].iter().sum();
-        let cost = GroupCost { peak: live(k - 1, k), macs, overhead: 0 };
-        extend(&mut here, &ways[k - 1], k - 1, cost, None);
-        for from in (k.saturating_sub(reach)..k).rev() {
-            let first = (from..k).find(|&i| hot[i]);
-            let last = (from..k).rfind(|&i| hot[i]);
-            let (Some(first), Some(last)) = (first, last) else {
-                if k - from > margin {
+/// The groups of a graph that were looked at, with what they cost.
+struct Search<'a> {
+    graph: &'a Graph,
+    net: &'a Net,
+    limits: &'a Limits,
+    /// Positions where groups may begin and end.
+    cuts: Vec<usize>,
+    /// By first and last cut point: the grids that are worth having, or why there are none.
+    known: HashMap<(usize, usize), Grids>,
+    barriers: Vec<(NodeId, String)>,
+}
+
+/// The grids of a group; or, if it cannot be divided, the node and the reason, if there is one.
+type Grids = Result<Vec<Costed>, Option<(NodeId, Barrier)>>;
+
+impl<'a> Search<'a> {
+    fn new(graph: &'a Graph, net: &'a Net, limits: &'a Limits) -> Self {
+        let cuts = cut_points(net);
+        Self { graph, net, limits, cuts, known: HashMap::new(), barriers: Vec::new() }
+    }
+
+    /// Most bytes that are live between two cut points with nothing tiled.
+    fn live(&self, from: usize, to: usize) -> u64 {
+        self.net.live[self.cuts[from]..self.cuts[to]].iter().copied().max().unwrap_or(0)
+    }
+
+    /// All ways that matter. Stretches that need less than the least peak of any plan can be left
+    /// out of the search; it is repeated with a smaller guess until that is so.
+    fn whole(&mut self) -> Vec<Vec<Way>> {
+        let mut cold = self.live(0, self.cuts.len() - 1) / 2;
+        loop {
+            let ways = self.ways(cold, u64::MAX);
+            let least = ways[ways.len() - 1].iter().map(|w| w.peak).min().unwrap_or(0);
+            if least >= cold || cold == 0 {
+                return ways;
+            }
+            cold /= 2;
+        }
+    }
+
+    /// The ways to each cut point with a peak of at most `ceiling` bytes, with groups only around
+    /// nodes while which more than `cold` bytes are live.
+    fn ways(&mut self, cold: u64, ceiling: u64) -> Vec<Vec<Way>> {
+        let points = self.cuts.len();
+        let small = points <= SMALL;
+        // Time stays in bounds: the longer the graph, the shorter the groups.
+        let reach = self.limits.reach.min((REACH / points).max(6));
+        let margin = if small { points } else { MARGIN };
+        let hot: Vec<bool> = (1..points).map(|k| self.live(k - 1, k) > cold).collect();
+        let start = Way { peak: 0, macs: 0, overhead: 0, from: None, group: None };
+        let mut ways: Vec<Vec<Way>> = vec![vec![start]];
+        for k in 1..points {
+            let mut here = Vec::new();
+            let macs: u64 = self.net.macs[self.cuts[k - 1]..self.cuts[k]].iter().sum();
+            let cost = GroupCost { peak: self.live(k - 1, k), macs, overhead: 0 };
+            extend(&mut here, &ways[k - 1], k - 1, (cost, None), ceiling);
+            for from in (k.saturating_sub(reach)..k).rev() {
+                let first = (from..k).find(|&i| hot[i]);
+                let last = (from..k).rfind(|&i| hot[i]);
+                let (Some(first), Some(last)) = (first, last) else {
+                    if k - from > margin {
+                        break;
+                    }
+                    continue;
+                };
+                if k - 1 - last > margin || first - from > margin {
                     break;
                 }
-                continue;
-            };
-            if k - 1 - last > margin || first - from > margin {
-                break;
-            }
-            let range = cuts[from]..cuts[k];
-            let candidate = Candidate::new(net, range.clone());
-            if candidate.around >= live(from, k) {
-                continue;
-            }
-            match grids(graph, &candidate, limits, small) {
-                Ok(all) => {
-                    for (cost, grid, reuse) in all {
-                        let group = Some((range.clone(), grid, reuse));
-                        extend(&mut here, &ways[from], from, cost, group);
+                if ways[from].is_empty() {
+                    continue;
+                }
+                match self.grids(from, k, ceiling) {
+                    Ok(all) => {
+                        for (grid, one) in all.iter().enumerate() {
+                            let group = Some(Choice { from, to: k, grid });
+                            extend(&mut here, &ways[from], from, (one.cost, group), ceiling);
+                        }
+                    }
+                    Err(None) => {}
+                    Err(Some((node, why))) => {
+                        let (node, why) = (*node, why.0.clone());
+                        if !self.barriers.iter().any(|b| b.0 == node) {
+                            self.barriers.push((node, why));
+                        }
+                        break;
                     }
                 }
-                Err(None) => {}
-                Err(Some((node, why))) => {
-                    if !barriers.iter().any(|b| b.0 == node) {
-                        barriers.push((node, why.0));
-                    }
-                    break;
+            }
+            ways.push(here);
+        }
+        ways
+    }
+
+    /// The grids of the group between two cut points, found once.
+    fn grids(&mut self, from: usize, to: usize, ceiling: u64) -> &Grids {
+        static NONE: Grids = Err(None);
+        let range = self.cuts[from]..self.cuts[to];
+        let live = self.live(from, to);
+        match self.known.entry((from, to)) {
+            Entry::Occupied(e) => e.into_mut(),
+            Entry::Vacant(e) => {
+                let around = self.net.around(&range);
+                if around >= live {
+                    return e.insert(Err(None));
                 }
+                // It may matter to another search.
+                if around >= ceiling {
+                    return &NONE;
+                }
+                let candidate = Candidate::new(self.net, range, around);
+                e.insert(grids(self.graph, &candidate, self.limits, self.cuts.len() <= SMALL))
             }
         }
-        ways.push(here);
     }
-    let last = ways.len() - 1;
-    let plans = (0..ways[last].len()).map(|i| plan(net, &ways, last, i)).collect();
-    Front { plans, barriers }
+
+    /// The plan for a goal, as far as is known; for a budget that nothing fits, the one that needs
+    /// least.
+    fn choose(&mut self, goal: Goal, macs: u64) -> Option<(Plan, Vec<Choice>)> {
+        // Work grows along the ways, and peaks fall.
+        let at_least = |w: &[Way]| w.len().checked_sub(1);
+        let (ways, index) = match goal {
+            Goal::Memory(budget) => {
+                // What fits as it is matters for the least that is possible, and only for that.
+                let ways = self.ways(budget - budget / 8, budget);
+                match ways[ways.len() - 1].is_empty() {
+                    false => (ways, 0),
+                    true => {
+                        let ways = self.whole();
+                        let index = at_least(&ways[ways.len() - 1])?;
+                        (ways, index)
+                    }
+                }
+            }
+            Goal::ExtraMacs(share) => {
+                let ways = self.whole();
+                let most = macs as f64 * (1.0 + share);
+                let index = ways[ways.len() - 1].iter().rposition(|w| w.macs as f64 <= most)?;
+                (ways, index)
+            }
+        };
+        Some(self.plan(&ways, ways.len() - 1, index))
+    }
+
+    /// Corrects what groups need. Returns whether any of them needs more than was thought.
+    fn tell(&mut self, choices: &[Choice], peaks: &[u64]) -> bool {
+        let mut surprise = false;
+        for (c, &peak) in choices.iter().zip(peaks) {
+            if let Some(Ok(grids)) = self.known.get_mut(&(c.from, c.to)) {
+                surprise |= peak > grids[c.grid].cost.peak;
+                grids[c.grid].cost.peak = peak;
+            }
+        }
+        surprise
+    }
+
+    /// The plans of the ways to the last cut point, with the choices that make them.
+    fn plans(&self, ways: &[Vec<Way>]) -> impl Iterator<Item = (Plan, Vec<Choice>)> {
+        let last = ways.len() - 1;
+        (0..ways[last].len()).map(move |i| self.plan(ways, last, i))
+    }
+
+    fn plan(&self, ways: &[Vec<Way>], point: usize, index: usize) -> (Plan, Vec<Choice>) {
+        let end = &ways[point][index];
+        let mut plan = Plan { peak: end.peak, macs: end.macs, groups: Vec::new() };
+        let mut choices = Vec::new();
+        let mut at = Some((point, index));
+        while let Some((p, i)) = at {
+            let way = &ways[p][i];
+            if let Some(c) = way.group
+                && let Some(Ok(grids)) = self.known.get(&(c.from, c.to))
+            {
+                let range = self.cuts[c.from]..self.cuts[c.to];
+                let outputs = self.net.outputs(&range);
+                let group = Group { nodes: self.net.nodes[range].to_vec(), outputs };
+                let Costed { grid, reuse, .. } = grids[c.grid].clone();
+                plan.groups.push(Fused { group, grid, reuse });
+                choices.push(c);
+            }
+            at = way.from;
+        }
+        plan.groups.reverse();
+        choices.reverse();
+        (plan, choices)
+    }
 }
 
 /// Where groups may begin and end: not before a node that works in place, and not where more
@@ -212,16 +324,19 @@ fn extend(
     here: &mut Vec<Way>,
     ways: &[Way],
     from: usize,
-    cost: GroupCost,
-    group: Option<(Range<usize>, Grid, Reuse)>,
+    (cost, group): (GroupCost, Option<Choice>),
+    ceiling: u64,
 ) {
+    if cost.peak > ceiling {
+        return;
+    }
     for (i, w) in ways.iter().enumerate() {
         let way = Way {
             peak: cost.peak.max(w.peak),
             macs: cost.macs + w.macs,
             overhead: cost.overhead + w.overhead,
             from: Some((from, i)),
-            group: group.clone(),
+            group,
         };
         // Work grows along the list, and peaks fall: what comes before has less work.
         let at = here.partition_point(|o| (o.macs, o.overhead) <= (way.macs, way.overhead));
@@ -233,24 +348,6 @@ fn extend(
     }
 }
 
-fn plan(net: &Net, ways: &[Vec<Way>], point: usize, index: usize) -> Plan {
-    let end = &ways[point][index];
-    let (peak, macs) = (end.peak, end.macs);
-    let mut groups = Vec::new();
-    let mut at = Some((point, index));
-    while let Some((p, i)) = at {
-        let way = &ways[p][i];
-        if let Some((range, grid, reuse)) = &way.group {
-            let group =
-                Group { nodes: net.nodes[range.clone()].to_vec(), outputs: net.outputs(range) };
-            groups.push(Fused { group, grid: grid.clone(), reuse: *reuse });
-        }
-        at = way.from;
-    }
-    groups.reverse();
-    Plan { peak, macs, groups }
-}
-
 /// Numbers of parts along the first and the second axis of a grid that are tried.
 const ROWS: [i64; 12] = [2, 3, 4, 5, 6, 8, 10, 14, 20, 28, 40, 64];
 const COLUMNS: [i64; 6] = [2, 3, 4, 5, 6, 8];
@@ -258,19 +355,19 @@ const COLUMNS: [i64; 6] = [2, 3, 4, 5, 6, 8];
 const MORE: [i64; 18] = [2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 19, 24, 28, 38, 48, 64];
 
 /// A grid with its peak and work.
-type Costed = (GroupCost, Grid, Reuse);
+#[derive(Clone, Debug)]
+struct Costed {
+    cost: GroupCost,
+    grid: Grid,
+    reuse: Reuse,
+}
 
-/// The grids of a group that no other one beats.
+/// The grids of a group that no other one with the same reuse beats.
 ///
 /// # Errors
 /// With the node and the reason, if the group cannot be divided; without, if its result is none
 /// that is.
-fn grids(
-    graph: &Graph,
-    c: &Candidate<'_>,
-    limits: &Limits,
-    small: bool,
-) -> Result<Vec<Costed>, Option<(NodeId, Barrier)>> {
+fn grids(graph: &Graph, c: &Candidate<'_>, limits: &Limits, small: bool) -> Grids {
     let Some(&last) = c.outputs.last() else { return Err(None) };
     let Some(extents) = graph.value(last).ty.extents() else { return Err(None) };
     // Rows and columns of images, rows of matrices, the batch.
@@ -317,9 +414,10 @@ fn grids(
                 let (grid, spreads) = both.into_iter().unzip();
                 let layout = Layout::new(Arc::clone(&c.table), Grid { axes: grid }, spreads);
                 let cost = c.cost(&layout);
-                if !found.iter().any(|f| f.0.beats(&cost)) {
-                    found.retain(|f| !cost.beats(&f.0));
-                    found.push((cost, layout.grid, reuse));
+                let rivals = |f: &&Costed| f.reuse == reuse;
+                if !found.iter().filter(rivals).any(|f| f.cost.beats(&cost)) {
+                    found.retain(|f| f.reuse != reuse || !cost.beats(&f.cost));
+                    found.push(Costed { cost, grid: layout.grid, reuse });
                 }
             }
         }
@@ -363,12 +461,19 @@ impl Spreads<'_> {
 /// # Errors
 /// With the node and the reason, if a group cannot be built.
 pub fn realise(graph: &Graph, plan: &Plan) -> Result<Graph, String> {
+    built(graph, plan).map(|b| b.0)
+}
+
+/// The same, with the nodes that each group became.
+fn built(graph: &Graph, plan: &Plan) -> Result<(Graph, Vec<Vec<NodeId>>), String> {
     let mut copy = graph.clone();
+    let mut nodes = Vec::new();
     for f in &plan.groups {
         let edit = f.edit(&copy).map_err(|(n, b)| format!("{}: {b}", copy.label(n)))?;
-        Editor::new(&mut copy).apply(&edit).map_err(|e| e.to_string())?;
+        let applied = Editor::new(&mut copy).apply(&edit).map_err(|e| e.to_string())?;
+        nodes.push(applied.nodes);
     }
-    Ok(copy)
+    Ok((copy, nodes))
 }
 
 impl Fused {
@@ -418,7 +523,7 @@ pub(super) fn run(cx: &mut Cx<'_, '_>, goal: Goal, limits: &Limits) -> Result<()
     }
     let macs = cost(graph).macs;
     match best(graph, goal, limits) {
-        Ok(Best { plan, peak, barriers }) => {
+        Ok(Best { plan, peak, macs: after, barriers }) => {
             for (node, why) in barriers {
                 cx.remark(node, Outcome::NoEffect, format!("no group runs over it: {why}"));
             }
@@ -444,7 +549,7 @@ pub(super) fn run(cx: &mut Cx<'_, '_>, goal: Goal, limits: &Limits) -> Result<()
                     Err((n, b)) => cx.remark(n, Outcome::Blocked, b.0),
                 }
             }
-            let (a, b, more) = (bytes(before.peak), bytes(peak), extra(plan.macs, macs));
+            let (a, b, more) = (bytes(before.peak), bytes(peak), extra(after, macs));
             cx.say("", Outcome::Applied, format!("peak {a} to {b}, {more}"));
         }
         Err(why) => cx.say("", Outcome::Blocked, why),
@@ -459,68 +564,102 @@ pub struct Best {
     pub plan: Plan,
     /// Peak of live bytes of the graph that it makes, by its memory plan.
     pub peak: u64,
+    /// Multiply-accumulates of that graph.
+    pub macs: u64,
     /// As in [`Front`].
     pub barriers: Vec<(NodeId, String)>,
 }
 
+/// A plan with the graph that it makes.
+struct Measured {
+    plan: Plan,
+    graph: Graph,
+    memory: memory::Plan,
+    /// Nodes that compute each group's tiles.
+    nodes: Vec<Vec<NodeId>>,
+}
+
+impl Measured {
+    fn new(graph: &Graph, plan: Plan) -> Result<Self, String> {
+        let (graph, nodes) = built(graph, &plan)?;
+        let memory = memory::plan(&graph).map_err(|e| e.to_string())?;
+        Ok(Self { plan, graph, memory, nodes })
+    }
+
+    /// Most bytes that are live while each group runs; and those that are live while what sets the
+    /// peak runs count for the group that ends last before it, too.
+    fn peaks(&self) -> Vec<u64> {
+        let groups = self.nodes.iter().enumerate();
+        let of: HashMap<NodeId, usize> =
+            groups.flat_map(|(g, n)| n.iter().map(move |&n| (n, g))).collect();
+        let mut peaks = vec![0; self.nodes.len()];
+        let mut before = None;
+        for (i, (n, &bytes)) in self.memory.steps.iter().zip(&self.memory.timeline).enumerate() {
+            let group = of.get(n).copied();
+            before = group.or(before);
+            if let Some(g) = group.or(before.filter(|_| i == self.memory.at)) {
+                peaks[g] = bytes.max(peaks[g]);
+            }
+        }
+        peaks
+    }
+
+    fn best(self, barriers: Vec<(NodeId, String)>) -> Best {
+        let macs = cost(&self.graph).macs;
+        Best { plan: self.plan, peak: self.memory.peak, macs, barriers }
+    }
+}
+
+/// Plans that are built and measured at most, to find one that fits; and such of them that do not
+/// fit even by the search's guess.
+const ROUNDS: (usize, usize) = (24, 6);
+
 /// The best plan for a goal.
+///
+/// What the search says of a group is a guess. The memory plan of the graph that a plan makes says
+/// what its groups really need; the search is told, and chooses again.
 ///
 /// # Errors
 /// If the size of a value is unknown, or nothing fits: with the least peak that was found, and
 /// what sets it.
 pub fn best(graph: &Graph, goal: Goal, limits: &Limits) -> Result<Best, String> {
     let net = Net::new(graph)?;
-    let front = front_for(graph, &net, goal, limits);
+    let mut search = Search::new(graph, &net, limits);
     let macs = cost(graph).macs;
-    let chosen = choose(graph, &front, goal, macs).or_else(|why| {
-        // What is kept of tiles is modelled less exactly than what is not.
-        let alone = Limits { reuse: vec![Reuse::Recompute], ..limits.clone() };
-        if limits.reuse.len() < 2 {
-            return Err(why);
+    let mut least: Option<Measured> = None;
+    let mut tried: Vec<Vec<Choice>> = Vec::new();
+    let mut hopeless = 0;
+    while tried.len() < ROUNDS.0 && hopeless < ROUNDS.1 {
+        let Some((plan, choices)) = search.choose(goal, macs) else { break };
+        if tried.contains(&choices) {
+            break;
         }
-        choose(graph, &front_for(graph, &net, goal, &alone), goal, macs).map_err(|_| why)
-    });
-    let (plan, peak) = chosen?;
-    Ok(Best { plan, peak, barriers: front.barriers })
-}
-
-/// The plan of a front for the goal, with the exact peak of the graph that it makes.
-///
-/// # Errors
-/// With the least that is possible, if nothing fits.
-fn choose(graph: &Graph, front: &Front, goal: Goal, macs: u64) -> Result<(Plan, u64), String> {
-    let mut least: Option<(u64, String)> = None;
-    // The front goes from little work and much memory to the other end.
-    let order: Vec<&Plan> = match goal {
-        Goal::Memory(_) => front.plans.iter().collect(),
-        Goal::ExtraMacs(_) => front.plans.iter().rev().collect(),
-    };
-    for plan in order {
-        let within = match goal {
-            Goal::Memory(budget) => plan.peak <= budget.saturating_add(budget / 50),
-            Goal::ExtraMacs(share) => plan.macs as f64 <= macs as f64 * (1.0 + share),
-        };
-        // The last one is built in any case, to know what is possible.
-        if !within && Some(plan) != front.plans.last() {
-            continue;
+        if let Goal::Memory(budget) = goal {
+            hopeless += usize::from(plan.peak > budget);
         }
-        let built = realise(graph, plan)?;
-        let Some(exact) = peak(&built) else { return Err("an extent is unknown".into()) };
+        let one = Measured::new(graph, plan)?;
+        let surprise = search.tell(&choices, &one.peaks());
         let fits = match goal {
-            Goal::Memory(budget) => exact.peak <= budget,
-            Goal::ExtraMacs(_) => within,
+            Goal::Memory(budget) => one.memory.peak <= budget,
+            Goal::ExtraMacs(_) => !surprise,
         };
         if fits {
-            return Ok((plan.clone(), exact.peak));
+            return Ok(one.best(search.barriers));
         }
-        if least.as_ref().is_none_or(|l| exact.peak < l.0) {
-            let at = exact.at.map_or("the inputs".into(), |n| format!("{:?}", built.label(n)));
-            least = Some((exact.peak, format!(", set by {at}")));
+        tried.push(choices);
+        if least.as_ref().is_none_or(|m| one.memory.peak < m.memory.peak) {
+            least = Some(one);
         }
     }
-    let Some((least, at)) = least else { return Err("there is no plan".into()) };
-    let mut why = format!("the least peak that was found is {}{at}", bytes(least));
-    if let Some((node, reason)) = front.barriers.first() {
+    let Some(m) = least else { return Err("there is no plan".into()) };
+    if matches!(goal, Goal::ExtraMacs(_)) {
+        return Ok(m.best(search.barriers));
+    }
+    let at = m.memory.steps.get(m.memory.at);
+    let at = at.map_or("the inputs".into(), |&n| format!("{:?}", m.graph.label(n)));
+    let peak = bytes(m.memory.peak);
+    let mut why = format!("the least peak that was found is {peak}, set by {at}");
+    if let Some((node, reason)) = search.barriers.first() {
         why.push_str(&format!("; no group runs over {:?}: {reason}", graph.label(*node)));
     }
     Err(why)

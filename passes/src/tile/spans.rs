@@ -41,6 +41,19 @@ pub(super) struct Strips {
 pub(super) struct Axis {
     pub parts: usize,
     pub values: Vec<Parts>,
+    pub lengths: Vec<Lengths>,
+    /// The part that needs most elements along the axis, all values together.
+    pub largest: usize,
+}
+
+/// Elements of a value along the axis, over all parts at even positions and over all at odd ones.
+/// What every part needs whole counts once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Lengths {
+    pub need: [u64; 2],
+    pub fresh: [u64; 2],
+    /// Most that one part takes over.
+    pub taken: u64,
 }
 
 /// The parts of a value.
@@ -55,6 +68,27 @@ pub(super) enum Parts {
 }
 
 impl Axis {
+    fn measure(&mut self) {
+        let mut sums = vec![0; self.parts];
+        self.lengths = vec![Lengths::default(); self.values.len()];
+        for (parts, l) in self.values.iter().zip(&mut self.lengths) {
+            match parts {
+                Parts::Unread => {}
+                Parts::Whole => (l.need, l.fresh) = ([1, 0], [1, 0]),
+                Parts::Strips(s) => {
+                    for (i, (need, fresh)) in s.need.iter().zip(&s.fresh).enumerate() {
+                        let (n, f) = (need.len().max(0) as u64, fresh.len().max(0) as u64);
+                        l.need[i % 2] += n;
+                        l.fresh[i % 2] += f;
+                        l.taken = l.taken.max(n.saturating_sub(f));
+                        sums[i] += n;
+                    }
+                }
+            }
+        }
+        self.largest = (0..self.parts).max_by_key(|&i| sums[i]).unwrap_or(0);
+    }
+
     /// The spans of a value, if parts need less than the whole.
     pub fn get(&self, id: usize) -> Option<&Strips> {
         match self.values.get(id) {
@@ -90,7 +124,8 @@ pub(super) fn along(
 ) -> Result<Axis, (NodeId, Barrier)> {
     let count = parts.len();
     let mut wants: Vec<Option<Vec<Want>>> = vec![None; table.count];
-    let mut out = Axis { parts: count, values: vec![Parts::Unread; table.count] };
+    let values = vec![Parts::Unread; table.count];
+    let mut out = Axis { parts: count, values, ..Axis::default() };
     let divided = outputs.last().copied();
     for step in table.steps.iter().rev() {
         for made in step.results.iter().rev() {
@@ -129,6 +164,7 @@ pub(super) fn along(
             out.values[made.id] = strips.map_or(Parts::Whole, Parts::Strips);
         }
     }
+    out.measure();
     Ok(out)
 }
 
