@@ -30,28 +30,35 @@ struct Case {
     /// First and last node of the group, counted from the ends.
     group: (u8, u8),
     grid: (i64, i64),
+    axes: &'static str,
     reuse: &'static str,
     split: &'static str,
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    let layer = (0u8..20, any::<u8>(), any::<u8>(), any::<u8>());
+    let layer = (0u8..21, any::<u8>(), any::<u8>(), any::<u8>());
     let reuse = prop_oneof![Just("recompute"), Just("rows"), Just("all"), Just("checkerboard")];
+    let split = prop_oneof![3 => Just("even"), 1 => Just("ceil")];
+    // Channels seldom: convolutions need all of them.
+    let axes = prop_oneof![8 => Just("hxw"), 1 => Just("cxw"), 1 => Just("wxh")];
     (
         ((7u64..=19, 6u64..=18), 1u64..=3, prop::collection::vec(layer, 2..=12)),
         (prop::collection::vec(any::<u8>(), 0..=2), (0u8..=4, 0u8..=3)),
-        ((1i64..=5, 1i64..=4), reuse, prop_oneof![3 => Just("even"), 1 => Just("ceil")]),
+        ((1i64..=5, 1i64..=4), axes, reuse, split),
     )
-        .prop_map(|((size, channels, layers), (outputs, group), (grid, reuse, split))| Case {
-            size,
-            channels,
-            layers,
-            outputs,
-            group,
-            grid,
-            reuse,
-            split,
-        })
+        .prop_map(
+            |((size, channels, layers), (outputs, group), (grid, axes, reuse, split))| Case {
+                size,
+                channels,
+                layers,
+                outputs,
+                group,
+                grid,
+                axes,
+                reuse,
+                split,
+            },
+        )
 }
 
 fn extents(b: &Builder, v: ValueId) -> Vec<u64> {
@@ -188,6 +195,19 @@ impl Net {
                 };
                 self.add(op, &[x, vectors[0], vectors[1], vectors[2], ones])?;
             }
+            // Channels, or rows, of one side.
+            19 => {
+                let axis = if a % 2 == 0 { 1 } else { 2 };
+                let n = e[axis] as i64;
+                let first = 1 + i64::from(b) % (n - 1).max(1);
+                let op = op::Split {
+                    axis: axis as i64,
+                    split: Some(vec![first, (n - first).max(0)]),
+                    num_outputs: None,
+                };
+                let both = self.b.node_with("split", op.into(), vec![Some(x)], 2).ok()?;
+                self.values.push(both[usize::from(back % 2)]);
+            }
             // Squeeze and excite: all of the map for every part of it.
             _ => {
                 let pooled = self.b.node("gate", op::GlobalAveragePool {}, &[x]).ok()?;
@@ -250,10 +270,11 @@ fn check(c: &Case, counts: &mut Counts) -> Result<(), TestCaseError> {
     let at = |i: u8| usize::from(i) % nodes.len();
     let (from, to) = (&nodes[at(c.group.0)], &nodes[nodes.len() - 1 - at(c.group.1)]);
     let (h, w) = c.grid;
-    let (reuse, split) = (c.reuse, c.split);
+    let (axes, reuse, split) = (c.axes, c.reuse, c.split);
     // From the start, or from a node.
     let from = if c.group.0 == 0 { String::new() } else { format!("from={from} ") };
-    let pipeline = format!("fuse-tiles{{grid={h}x{w} reuse={reuse} split={split} {from}to={to}}}");
+    let pipeline =
+        format!("fuse-tiles{{grid={h}x{w} axes={axes} reuse={reuse} split={split} {from}to={to}}}");
     let (t, remarks) = optimise(&g, &pipeline);
     if !remarks.iter().any(|r| r.outcome == Outcome::Applied) {
         prop_assert_eq!(t.edits(), g.edits());

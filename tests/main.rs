@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)] // Tests.
 
 mod bodies;
+mod budgets;
 mod bugs;
 mod cli;
 mod dags;
@@ -11,6 +12,7 @@ mod fused;
 mod golden;
 mod hostile;
 mod models;
+mod msf;
 mod properties;
 mod snapshots;
 mod support;

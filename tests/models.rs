@@ -12,7 +12,7 @@ use graph_opt_ir::op::Op;
 use graph_opt_ir::{Graph, same};
 use graph_opt_passes::Outcome;
 use graph_opt_passes::analysis::cost;
-use graph_opt_passes::fix_dims::{Symbolic, fix_dims};
+use graph_opt_passes::fix_dims::{Symbolic, SymbolicDim, fix_dims};
 use std::sync::Arc;
 
 use crate::support::{load, optimise, shared};
@@ -29,7 +29,7 @@ fn is_convolution(op: &Op) -> bool {
 }
 
 /// Convolutional models.
-fn convolutional() -> Vec<(String, Graph)> {
+pub fn convolutional() -> Vec<(String, Graph)> {
     let Some(dir) = shared("models") else { return Vec::new() };
     let mut paths: Vec<PathBuf> =
         std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
@@ -64,12 +64,12 @@ fn recorded(name: &str) -> Vec<(String, u64)> {
     all
 }
 
-fn extents(name: &str) -> Extents {
+pub fn extents(name: &str) -> Extents {
     Extents(recorded(name).into_iter().collect())
 }
 
 /// The model with the extents that are recorded for it.
-fn fixed(name: &str, g: &Graph) -> Graph {
+pub fn fixed(name: &str, g: &Graph) -> Graph {
     let known = Symbolic::of(g);
     let mut dims = recorded(name);
     dims.retain(|(n, _)| {
@@ -85,11 +85,22 @@ fn fixed(name: &str, g: &Graph) -> Graph {
     g
 }
 
+/// The model with all its symbolic dimensions fixed, to 1 where nothing is recorded, and what that
+/// leaves to be computed before it runs computed.
+pub fn settled(name: &str, g: &Graph) -> Graph {
+    let mut g = fixed(name, g);
+    let left = Symbolic::of(&g).0;
+    let one = |d: &SymbolicDim| (format!("{}:{}", d.input, d.axis), 1);
+    let dims: Vec<(String, u64)> = left.iter().map(one).collect();
+    fix_dims(&mut g, &dims).unwrap_or_else(|e| panic!("{name}: {e}"));
+    optimise(&g, "simplify").0
+}
+
 /// Multiply-accumulates above which a model is left to the full run, `GRAPH_OPT_ALL_MODELS=1`: the
 /// finite field takes a few nanoseconds for each.
 const QUICK: u64 = 60_000_000;
 
-fn is_quick(g: &Graph) -> bool {
+pub fn is_quick(g: &Graph) -> bool {
     let c = cost(g);
     c.macs <= QUICK && c.unknown_macs == 0
 }

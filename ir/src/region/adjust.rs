@@ -1,7 +1,7 @@
 //! The operator that computes a region from the regions of its operands.
 
 use super::relations::group;
-use super::{Barrier, Need, Part, Region, Relation, Relations, Tile, barrier, extents};
+use super::{Barrier, Need, Part, Region, Relation, Relations, Tile, barrier, extents, result};
 use crate::infer::known;
 use crate::op::{self, Op};
 use crate::rule::{Ctx, axis_of};
@@ -30,6 +30,11 @@ pub(super) fn adjust(
     }
     let mut tile = Tile { op: ctx.op.clone(), needs, computes: region.clone() };
     match ctx.op {
+        Op::Split(_) if parts[0].nothing => barrier!("the result is empty"),
+        Op::Split(_) => {
+            tile.op = op::Identity {}.into();
+            tile.needs.truncate(1);
+        }
         _ if region.iter().all(Option::is_none) => {}
         Op::Conv(_)
         | Op::ConvTranspose(_)
@@ -42,7 +47,7 @@ pub(super) fn adjust(
             windowed(ctx, region, rel, &parts, &mut tile)?;
         }
         Op::Slice(_) => slice(ctx, region, &parts, &mut tile)?,
-        Op::Split(_) | Op::Crop(_) => {
+        Op::Crop(_) => {
             tile.op = op::Identity {}.into();
             tile.needs.truncate(1);
         }
@@ -60,6 +65,13 @@ pub(super) fn adjust(
             let x = ctx.dims(0).unwrap_or_default();
             let out = infer::broadcast(&[x, &target])?;
             tile.needs[1] = Need::Instead(shape_of(region, &out)?);
+        }
+        Op::ConstantOfShape(_) => {
+            let Some(dims) = ctx.symbolic(0) else { barrier!("the shape is unknown") };
+            tile.needs[0] = Need::Instead(shape_of(region, &dims)?);
+            if extents(region, &dims).contains(&None) {
+                barrier!("an extent of the result is unknown");
+            }
         }
         Op::Resize(_) | Op::Upsample(_) => resize(ctx, region, rel, &parts, &mut tile)?,
         _ => {}
@@ -249,11 +261,7 @@ fn pad(ctx: &Ctx<'_>, region: &Region, parts: &[Part], tile: &mut Tile) -> Resul
 }
 
 fn reshape(ctx: &Ctx<'_>, output: usize, region: &Region, tile: &mut Tile) -> Result<(), Barrier> {
-    let types = infer::infer(ctx)?;
-    let Some(out) = types.get(output).and_then(|t| t.dims()) else {
-        barrier!("the result's rank is unknown")
-    };
-    tile.needs[1] = Need::Instead(shape_of(region, out)?);
+    tile.needs[1] = Need::Instead(shape_of(region, &result(ctx, output)?)?);
     Ok(())
 }
 
@@ -265,19 +273,24 @@ fn resize(
     tile: &mut Tile,
 ) -> Result<(), Barrier> {
     let dims = ctx.dims(0).unwrap_or_default();
+    let out = result(ctx, 0)?;
     let mut sizes = Vec::new();
     for (a, r) in region.iter().enumerate() {
         let Some(n) = known(&dims[a]) else { barrier!("extent {a} is unknown") };
+        // Any scale will do along axes that stay whole.
+        if r.is_none() {
+            let Some(whole) = known(&out[a]) else { barrier!("extent {a} is unknown") };
+            sizes.push(whole);
+            continue;
+        }
         let span = parts[0].spans[a].unwrap_or(Span::whole(n));
         let factor = match rel.operands[0][a] {
             Relation::Scaled { factor, .. } => factor,
             _ => 1,
         };
-        if r.is_some() {
-            let all = Span::new(span.lo * factor, span.hi * factor);
-            tile.computes[a] = (all != Span::whole(n * factor)).then_some(all);
-        }
-        sizes.push(span.len() * factor);
+        let all = Span::new(span.lo * factor, span.hi * factor);
+        tile.computes[a] = (all != Span::whole(n * factor)).then_some(all);
+        sizes.push(all.len());
     }
     // Explicit sizes would be those of the whole; factors serve every tile.
     if let Op::Resize(r) = &mut tile.op

@@ -191,11 +191,30 @@ pub fn tile(ctx: &Ctx<'_>, output: usize, region: &Region) -> Result<Tile, Barri
             return Err(Barrier(why.clone()));
         }
     }
+    // A part of what Split and Crop cut out is a part of their operand, along all axes; of one
+    // result of Split, so is the whole.
+    let part = region.iter().any(Option::is_some);
+    let cut = match ctx.op {
+        Op::Split(_) | Op::Crop(_) if part || matches!(ctx.op, Op::Split(_)) => {
+            let out = result(ctx, output)?;
+            region.iter().zip(&out).map(|(r, d)| r.or(known(d).map(Span::whole))).collect()
+        }
+        _ => region.clone(),
+    };
     let mut parts = Vec::with_capacity(rel.operands.len());
     for (i, axes) in rel.operands.iter().enumerate() {
-        parts.push(operand(ctx, i, axes, region)?);
+        parts.push(operand(ctx, i, axes, &cut)?);
     }
     adjust::adjust(ctx, output, region, &rel, parts)
+}
+
+/// Extents of a result.
+fn result(ctx: &Ctx<'_>, output: usize) -> Result<Vec<crate::Dim>, Barrier> {
+    let types = crate::infer::infer(ctx)?;
+    match types.get(output).and_then(|t| t.dims()) {
+        Some(d) => Ok(d.to_vec()),
+        None => barrier!("the result's rank is unknown"),
+    }
 }
 
 /// The distance at which cuts along an output axis must lie so that blocks stay whole; 1 if

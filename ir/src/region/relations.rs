@@ -33,6 +33,8 @@ pub fn relations(ctx: &Ctx<'_>, output: usize) -> Result<Relations, Barrier> {
         Class::Reduce => reduce(ctx, &mut rel)?,
         Class::Layout => layout(ctx, output, &mut rel)?,
         Class::Coupled | Class::Special => special(ctx, &mut rel)?,
+        // The same element everywhere.
+        Class::Source if matches!(ctx.op, Op::ConstantOfShape(_)) => {}
         Class::Source | Class::Control => {
             barrier!("{} has no region rule", ctx.op.name())
         }

@@ -370,59 +370,85 @@ struct Costed {
 fn grids(graph: &Graph, c: &Candidate<'_>, limits: &Limits, small: bool) -> Grids {
     let Some(&last) = c.outputs.last() else { return Err(None) };
     let Some(extents) = graph.value(last).ty.extents() else { return Err(None) };
-    // Rows and columns of images, rows of matrices, the batch.
-    let axes: Vec<usize> = match extents.len() {
-        0 | 1 => return Err(None),
-        2 => vec![0],
-        3 => vec![1],
-        rank => vec![rank - 2, rank - 1],
+    // Rows and columns of images, rows of matrices; where no halo crosses, channels; the batch.
+    let sets: &[&[usize]] = match extents.len() {
+        0 | 1 => &[],
+        2 => &[&[0]],
+        3 => &[&[1], &[0]],
+        4 => &[&[2, 3], &[1], &[0]],
+        _ => &[&[3, 4], &[2, 3], &[1], &[0]],
     };
-    let counts = |level: usize| {
-        let n = extents[axes[level]] as i64;
+    let mut found: Vec<Costed> = Vec::new();
+    let mut barrier = None;
+    for axes in sets {
+        let mut spreads = Spreads { c, axes, extents: &extents, known: HashMap::new() };
+        // If two parts can be had, so can others.
+        if extents[axes[0]] < 2 {
+            continue;
+        }
+        match spreads.get(0, 2, Reuse::Recompute) {
+            Ok(_) => {
+                let shape = Shape { first: axes[0], limits, small };
+                shape.grids(&mut spreads, &mut found);
+            }
+            Err(b) => barrier = barrier.or(Some(b)),
+        }
+    }
+    if found.is_empty() { Err(barrier) } else { Ok(found) }
+}
+
+/// Which grids are tried.
+struct Shape<'a> {
+    first: usize,
+    limits: &'a Limits,
+    small: bool,
+}
+
+impl Shape<'_> {
+    /// Numbers of parts along an axis of the grid, at most so many.
+    fn counts(&self, level: usize, extent: u64) -> impl Iterator<Item = i64> + use<> {
         let all = match level {
-            _ if small => &MORE[..],
+            _ if self.small => &MORE[..],
             0 => &ROWS[..],
             _ => &COLUMNS[..],
         };
-        let most = (limits.tiles as i64).min(n);
+        let most = (self.limits.tiles as i64).min(extent as i64);
         all.iter().copied().filter(move |&p| p <= most)
-    };
-    if counts(0).next().is_none() {
-        return Err(None);
     }
-    let mut spreads = Spreads { c, axes: &axes, extents: &extents, known: HashMap::new() };
-    // If two parts can be had, so can others.
-    if let Err(b) = spreads.get(0, 2, Reuse::Recompute) {
-        return Err(Some(b));
-    }
-    let mut found: Vec<Costed> = Vec::new();
-    for &reuse in &limits.reuse {
-        for rows in counts(0) {
-            let columns = (axes.len() > 1).then(|| counts(1)).into_iter().flatten();
-            let columns = columns.filter(|&w| w <= 2 * rows && rows <= 4 * w);
-            let alone = (reuse != Reuse::Checkerboard && reuse != Reuse::All).then_some(1);
-            for columns in alone.into_iter().chain(columns) {
-                if rows * columns > limits.tiles as i64 {
-                    break;
-                }
-                let Ok(h) = spreads.get(0, rows, reuse) else { break };
-                let mut both = vec![h];
-                if columns > 1 {
-                    let Ok(w) = spreads.get(1, columns, reuse) else { break };
-                    both.push(w);
-                }
-                let (grid, spreads) = both.into_iter().unzip();
-                let layout = Layout::new(Arc::clone(&c.table), Grid { axes: grid }, spreads);
-                let cost = c.cost(&layout);
-                let rivals = |f: &&Costed| f.reuse == reuse;
-                if !found.iter().filter(rivals).any(|f| f.cost.beats(&cost)) {
-                    found.retain(|f| f.reuse != reuse || !cost.beats(&f.cost));
-                    found.push(Costed { cost, grid: layout.grid, reuse });
+
+    fn grids(&self, spreads: &mut Spreads<'_>, found: &mut Vec<Costed>) {
+        let extent = |level: usize| spreads.extents[spreads.axes[level]];
+        let (c, plane) = (spreads.c, spreads.axes.len() > 1);
+        let (height, width) = (extent(0), if plane { extent(1) } else { 1 });
+        // Halos lie along the axes of a plane.
+        let kept = |r: &&Reuse| plane || self.first > 1 || **r == Reuse::Recompute;
+        for &reuse in self.limits.reuse.iter().filter(kept) {
+            for rows in self.counts(0, height) {
+                let columns = plane.then(|| self.counts(1, width)).into_iter().flatten();
+                let columns = columns.filter(|&w| w <= 2 * rows && rows <= 4 * w);
+                let alone = (reuse != Reuse::Checkerboard && reuse != Reuse::All).then_some(1);
+                for columns in alone.into_iter().chain(columns) {
+                    if rows * columns > self.limits.tiles as i64 {
+                        break;
+                    }
+                    let Ok(h) = spreads.get(0, rows, reuse) else { break };
+                    let mut both = vec![h];
+                    if columns > 1 {
+                        let Ok(w) = spreads.get(1, columns, reuse) else { break };
+                        both.push(w);
+                    }
+                    let (grid, spreads) = both.into_iter().unzip();
+                    let layout = Layout::new(Arc::clone(&c.table), Grid { axes: grid }, spreads);
+                    let cost = c.cost(&layout);
+                    let rivals = |f: &&Costed| f.reuse == reuse;
+                    if !found.iter().filter(rivals).any(|f| f.cost.beats(&cost)) {
+                        found.retain(|f| f.reuse != reuse || !cost.beats(&f.cost));
+                        found.push(Costed { cost, grid: layout.grid, reuse });
+                    }
                 }
             }
         }
     }
-    Ok(found)
 }
 
 /// The spans of a group along its axes, each worked out once.
@@ -641,7 +667,7 @@ pub fn best(graph: &Graph, goal: Goal, limits: &Limits) -> Result<Best, String> 
         let surprise = search.tell(&choices, &one.peaks());
         let fits = match goal {
             Goal::Memory(budget) => one.memory.peak <= budget,
-            Goal::ExtraMacs(_) => !surprise,
+            Goal::ExtraMacs(_) => !surprise && !choices.is_empty(),
         };
         if fits {
             return Ok(one.best(search.barriers));
@@ -652,7 +678,8 @@ pub fn best(graph: &Graph, goal: Goal, limits: &Limits) -> Result<Best, String> 
         }
     }
     let Some(m) = least else { return Err("there is no plan".into()) };
-    if matches!(goal, Goal::ExtraMacs(_)) {
+    let before = memory::plan(graph).map_err(|e| e.to_string())?.peak;
+    if matches!(goal, Goal::ExtraMacs(_)) && m.memory.peak < before {
         return Ok(m.best(search.barriers));
     }
     let at = m.memory.steps.get(m.memory.at);

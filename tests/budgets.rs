@@ -1,0 +1,169 @@
+//! Networks and real models in half, and in a quarter, of the memory that they need.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use graph_opt_backends::compare::{Compare, Report, Verdict};
+use graph_opt_backends::cpu::{Cpu, Prepared};
+use graph_opt_backends::inputs::{Extents, draw};
+use graph_opt_backends::zoo;
+use graph_opt_ir::{Graph, Tensor};
+use graph_opt_passes::analysis::{cost, peak, plan};
+use graph_opt_passes::tile::planner::{self, Best, Goal, Limits};
+
+use crate::models::{convolutional, extents, is_quick, settled};
+
+fn all_models() -> bool {
+    std::env::var("GRAPH_OPT_ALL_MODELS").is_ok_and(|v| v == "1")
+}
+
+/// How large a graph is to be compared, and how.
+#[derive(Clone, Copy, PartialEq)]
+enum Depth {
+    /// Over the field and in bits.
+    Exact,
+    /// By its plan alone.
+    Plan,
+}
+
+/// Plans a budget, or the least that is possible where that is more; checks the answer, and what
+/// the interpreter holds at each step against the plan; prints a row of a table. Returns whether
+/// the budget was met.
+fn row(name: &str, g: &Graph, x: &Extents, (share, part): (&str, u64), depth: Depth) -> bool {
+    let (before, macs) = (peak(g).unwrap().peak, cost(g).macs);
+    let start = Instant::now();
+    let met = planner::best(g, Goal::Memory(before / part), &Limits::default());
+    let seconds = start.elapsed().as_secs_f64();
+    let fits = met.is_ok();
+    let why = met.as_ref().err().cloned().unwrap_or_default();
+    let best =
+        met.or_else(|_| planner::best(g, Goal::ExtraMacs(f64::INFINITY), &Limits::default()));
+    let Ok(Best { plan: chosen, peak: after, macs: work, .. }) = best else {
+        println!("| {name} | {share} | {:.1} | no plan: {why}", before as f64 / 1024.0);
+        return false;
+    };
+    let t = planner::realise(g, &chosen).unwrap();
+    let more = (work as f64 / macs.max(1) as f64 - 1.0) * 100.0;
+    let tiles: usize = chosen.groups.iter().map(|f| f.grid.len()).sum();
+    let kib = |n: u64| n as f64 / 1024.0;
+    let planned = format!(
+        "| {name} | {share}{} | {:.1} | {:.1} | {more:+.2} % | {tiles} | {seconds:.2} |",
+        if fits { "" } else { ", least" },
+        kib(before),
+        kib(after),
+    );
+    assert!(after < before, "{name}");
+    if depth == Depth::Plan {
+        println!("{planned} planned only");
+        return fits;
+    }
+    let cpu = Cpu::default();
+    let c = Compare { backends: vec![&cpu], extents: x.clone(), seed: 7, ..Compare::default() };
+    let (g, t) = (Arc::new(g.clone()), Arc::new(t));
+    let verdicts = exact(name, &c.run(&g, &t).unwrap());
+    let timeline = plan(&t).unwrap();
+    let inputs = draw(&t, x, 3).unwrap();
+    let new = cpu.prepared(t.clone()).unwrap();
+    let (out, measured) = new.run_measured(&inputs).unwrap();
+    let held = if measured.by_step.is_empty() {
+        // Types that run without a plan.
+        "not measured".into()
+    } else {
+        assert_eq!(measured.by_step, timeline.timeline, "{name}");
+        assert_eq!(measured.peak, after, "{name}");
+        format!("{:.1} measured", kib(measured.peak))
+    };
+    let old = cpu.prepared(g.clone()).unwrap();
+    assert_eq!(out, old.run_measured(&inputs).unwrap().0, "{name}");
+    let (a, b) = (time(&old, &inputs), time(&new, &inputs));
+    println!("{planned} {held} | {:.1} to {:.1} ms, {:.2} | {verdicts} |", a * 1e3, b * 1e3, b / a);
+    fits
+}
+
+/// Fails unless every output is exact, as far as the field goes, and equal in bits; what it is.
+fn exact(name: &str, r: &Report) -> &'static str {
+    let mut all = "exact, bit-exact";
+    for v in r.outputs.iter().flat_map(|o| &o.verdicts) {
+        match v {
+            Verdict::Identical | Verdict::Exact(_) | Verdict::BitExact(..) => {}
+            Verdict::Unknown(by, _) if by.contains("field") => all = "bit-exact",
+            other => panic!("{name}: {other}"),
+        }
+    }
+    all
+}
+
+/// Seconds of the faster of two runs, after one that warms up; of one if it takes long.
+fn time(p: &Prepared, inputs: &[Tensor]) -> f64 {
+    let once = || {
+        let start = Instant::now();
+        p.run_measured(inputs).unwrap();
+        start.elapsed()
+    };
+    let first = once();
+    let best = if first < Duration::from_secs(5) { first.min(once()) } else { first };
+    best.as_secs_f64()
+}
+
+const SHARES: [(&str, u64); 2] = [("half", 2), ("quarter", 4)];
+
+/// Every network of the zoo that has images, at small sizes; with `GRAPH_OPT_ALL_MODELS=1` also at
+/// their own.
+#[test]
+fn networks_of_the_zoo() {
+    let small = [
+        "vgg16-features@64x64",
+        "resnet18@64x64",
+        "resnet50@64x64",
+        "mobilenetv2@64x64",
+        "squeezenet@64x64",
+        "yolov2@96x96",
+        "unet@64x64",
+        "inception-v1@64x64",
+        "densenet121@64x64",
+        "superres@32x48",
+    ];
+    let full = [
+        "alexnet",
+        "vgg11",
+        "vgg16",
+        "resnet18",
+        "resnet50",
+        "mobilenetv2",
+        "squeezenet",
+        "yolov2",
+        "unet",
+        "inception-v1",
+        "densenet121",
+        "superres@720x1280",
+        "mnist-qdq",
+    ];
+    let full = full.iter().filter(|_| all_models());
+    for name in small.iter().chain(full) {
+        let g = zoo::build(name).unwrap();
+        for share in SHARES {
+            if !row(name, &g, &Extents::default(), share, Depth::Exact) {
+                break;
+            }
+        }
+    }
+}
+
+/// The convolutional models of `../shared/models`; the large ones with `GRAPH_OPT_ALL_MODELS=1`
+/// only, in CI just planned.
+#[test]
+fn real_models() {
+    for (name, original) in convolutional() {
+        let g = settled(&name, &original);
+        if let Err(unknown) = plan(&g) {
+            println!("| {name} | {unknown} |");
+            continue;
+        }
+        let depth = if all_models() || is_quick(&g) { Depth::Exact } else { Depth::Plan };
+        for share in SHARES {
+            if !row(&name, &g, &extents(&name), share, depth) {
+                break;
+            }
+        }
+    }
+}
