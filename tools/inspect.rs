@@ -1,6 +1,6 @@
 //! `graph-opt inspect`
 
-use graph_opt_passes::analysis::{cost, node_macs, plan, untileable};
+use graph_opt_passes::analysis::{Runtime, cost, node_macs, plan_for, untileable};
 
 use crate::failure::{Result, out};
 use crate::model;
@@ -17,12 +17,15 @@ pub struct Args {
     /// while each runs
     #[arg(long)]
     nodes: bool,
+    /// By whose rules memory is counted: interpreter or onnxruntime
+    #[arg(long, value_name = "RUNTIME", default_value = "interpreter")]
+    runtime: Runtime,
 }
 
 pub fn main(args: &Args) -> Result {
     let graph = model::load(&args.model)?;
     let c = cost(&graph);
-    let memory = plan(&graph).ok();
+    let memory = plan_for(&graph, args.runtime).ok();
     let at = memory.as_ref().and_then(|m| m.steps.get(m.at).copied());
     let blocked = untileable(&graph);
     let label = |n| graph.label(n).to_owned();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use comfy_table::{Table, presets};
 use graph_opt_backends::Folder;
 use graph_opt_ir::{Graph, text};
-use graph_opt_passes::analysis::{cost, peak};
+use graph_opt_passes::analysis::{Runtime, cost, plan_for};
 use graph_opt_passes::fix_dims::{Symbolic, fix_dims};
 use graph_opt_passes::{Outcome, Pipeline, Remark, Runner};
 
@@ -25,6 +25,9 @@ pub struct Args {
     /// work that fit are found and used, after the passes (by default, simplify)
     #[arg(long, value_name = "BYTES")]
     memory: Option<String>,
+    /// By whose rules memory is counted: interpreter, or onnxruntime, which copies parts and wholes
+    #[arg(long, value_name = "RUNTIME", default_value = "interpreter")]
+    runtime: Runtime,
     /// Where to write the result: .onnx, .gir, or "-"; without it nothing is written
     #[arg(short, long, value_name = "FILE")]
     output: Option<String>,
@@ -86,9 +89,9 @@ pub fn main(args: Args) -> Result {
     drop(progress);
     remarks(&report.remarks, args.verbose);
     if let Some(budget) = budget {
-        match peak(&graph) {
-            Some(m) if m.peak <= budget => {}
-            Some(m) => {
+        match plan_for(&graph, args.runtime) {
+            Ok(m) if m.peak <= budget => {}
+            Ok(m) => {
                 let least = size(m.peak);
                 let why = report.remarks.iter().rev().find(|r| r.pass == "fuse-tiles");
                 let why = why.map_or_else(String::new, |r| format!(": {}", r.message));
@@ -97,7 +100,7 @@ pub fn main(args: Args) -> Result {
                     size(budget)
                 )));
             }
-            None => {
+            Err(_) => {
                 let known = Symbolic::of(&graph);
                 let hint = "fix them with --dim NAME=N --fix-dims";
                 return Err(usage(format!("extents of the model are not known; {hint}; {known}")));
@@ -112,7 +115,7 @@ pub fn main(args: Args) -> Result {
         verdict = verify::text(&found);
         failed = judge(&found).err();
     }
-    eprint!("{}", table(&original, &graph, report.edits, &verdict));
+    eprint!("{}", table(&original, &graph, args.runtime, report.edits, &verdict));
     if let Some(f) = failed {
         let hint = if args.output.is_some() { "; nothing was written" } else { "" };
         return Err(Failure { message: format!("{}{hint}", f.message), ..f });
@@ -130,7 +133,10 @@ fn pipeline(args: &Args) -> std::result::Result<(Pipeline, Option<u64>), String>
         return Ok((parse(args.passes.as_deref().unwrap_or_default())?, None));
     };
     let budget = graph_opt_passes::bytes(memory).map_err(|e| format!("--memory: {e}"))?;
-    let tiles = format!("fuse-tiles{{memory={memory}}}");
+    let tiles = match args.runtime {
+        Runtime::Interpreter => format!("fuse-tiles{{memory={memory}}}"),
+        other => format!("fuse-tiles{{memory={memory} runtime={other}}}"),
+    };
     let text = match args.passes.as_deref() {
         None => format!("simplify,{tiles}"),
         Some("") => tiles,
@@ -160,7 +166,7 @@ fn remarks(all: &[Remark], verbose: bool) {
 }
 
 /// Before and after.
-fn table(a: &Graph, b: &Graph, edits: usize, verdict: &str) -> String {
+fn table(a: &Graph, b: &Graph, runtime: Runtime, edits: usize, verdict: &str) -> String {
     let (c, d) = (cost(a), cost(b));
     let mut t = Table::new();
     t.load_style(presets::UTF8_HORIZONTAL_ONLY);
@@ -179,7 +185,8 @@ fn table(a: &Graph, b: &Graph, edits: usize, verdict: &str) -> String {
     }
     row("MACs", macs(&c), macs(&d));
     row("parameters", c.parameters.to_string(), d.parameters.to_string());
-    let memory = |g: &Graph| peak(g).map_or("unknown".into(), |m| size(m.peak));
+    let memory =
+        |g: &Graph| plan_for(g, runtime).map_or_else(|_| "unknown".into(), |m| size(m.peak));
     row("peak activations", memory(a), memory(b));
     let mut s = format!("{t}\n{edits} edits\n");
     if !verdict.is_empty() {

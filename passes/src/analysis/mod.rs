@@ -5,5 +5,7 @@ pub mod memory;
 mod tileable;
 
 pub use cost::{Cost, cost, node_macs};
-pub use memory::{Buffer, Memory, Place, Plan, Unplanned, View, needed, peak, plan};
+pub use memory::{
+    Buffer, Memory, Place, Plan, Runtime, Unplanned, View, needed, peak, plan, plan_for,
+};
 pub use tileable::{Untileable, untileable};

@@ -62,6 +62,11 @@ pub const INFO: PassInfo = PassInfo {
             value: "64",
             help: "most tiles of a group that the planner considers (default 64)",
         },
+        OptionInfo {
+            name: "runtime",
+            value: "interpreter|onnxruntime",
+            help: "by whose rules the planner counts memory: where parts are views (default), or as ONNX Runtime does it, without reuse and in the order of the file",
+        },
         OptionInfo { name: "grid", value: "5x5", help: "by hand: number of parts along each axis" },
         OptionInfo {
             name: "axes",
@@ -144,6 +149,9 @@ fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
     if let Some(r) = reuse {
         limits.reuse = vec![r];
     }
+    if let Some(name) = o.get("runtime") {
+        limits.runtime = name.parse().map_err(OptionError)?;
+    }
     let planned = [o.get("memory"), o.get("extra-macs")].iter().flatten().count();
     match o.get("front") {
         Some("list") if planned == 0 && by_hand == 0 => {
@@ -163,6 +171,11 @@ fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
             _ => return err("either memory or extra-macs"),
         };
         return Ok(Box::new(FuseTiles::Planned { goal, limits }));
+    }
+    if o.get("runtime").is_some() {
+        return err(
+            "runtime says how the planner counts; it goes with memory, extra-macs or front",
+        );
     }
     if by_hand != 1 {
         return err("one of memory, extra-macs, front, grid, sizes and weights is needed");

@@ -14,7 +14,7 @@ use graph_opt_ir::{Graph, NodeId, ValueId};
 use super::group::{Made, Table};
 use super::layout::Layout;
 use super::spans::{Axis, Lengths, Parts};
-use crate::analysis::memory::{self, access};
+use crate::analysis::memory::{self, Runtime};
 use crate::analysis::node_macs;
 
 /// What the planner knows of a value.
@@ -30,6 +30,7 @@ struct Value {
 
 /// A graph as the planner sees it: nodes by position, and live values.
 pub(super) struct Net {
+    runtime: Runtime,
     pub nodes: Vec<NodeId>,
     pub table: Table,
     pub macs: Vec<u64>,
@@ -47,7 +48,7 @@ pub(super) struct Net {
 impl Net {
     /// # Errors
     /// With the value whose size is unknown.
-    pub fn new(graph: &Graph) -> Result<Self, String> {
+    pub fn new(graph: &Graph, runtime: Runtime) -> Result<Self, String> {
         let nodes: Vec<NodeId> =
             graph.schedule().filter(|&n| !matches!(graph.node(n).op, Op::Constant(_))).collect();
         let at: HashMap<NodeId, usize> = nodes.iter().enumerate().map(|(i, &n)| (n, i)).collect();
@@ -71,19 +72,18 @@ impl Net {
             let def = graph.producer(v).and_then(|p| at.get(&p).copied());
             let readers = || value.uses().filter_map(|u| at.get(&u.node).copied());
             let start = def.unwrap_or(0);
-            let last = if value.is_output() { end } else { readers().max().unwrap_or(start) };
+            let lent = def.is_none() && !runtime.owns_inputs();
+            let last =
+                if value.is_output() || lent { end } else { readers().max().unwrap_or(start) };
             ids.insert(v, values.len());
             values.push(Value { bytes, def, first: readers().min().unwrap_or(last), last });
         }
         let of_result = table.made().map(|m| ids.get(&m.value).copied().unwrap_or(0)).collect();
         let macs = nodes.iter().map(|&n| node_macs(graph, n).unwrap_or(0)).collect();
-        let over = |&n: &NodeId| {
-            let node = graph.node(n);
-            !access::in_place(&node.op, node.inputs.len()).is_empty()
-        };
+        let over = |&n: &NodeId| !runtime.in_place(graph, n).is_empty();
         let in_place = nodes.iter().map(over).collect();
         // Nodes that no output depends on are in no plan.
-        let plan = memory::plan(graph).map_err(|e| e.to_string())?;
+        let plan = memory::plan_for(graph, runtime).map_err(|e| e.to_string())?;
         let mut live = vec![0; nodes.len()];
         for (n, bytes) in plan.steps.iter().zip(&plan.timeline) {
             if let Some(&p) = at.get(n) {
@@ -96,7 +96,7 @@ impl Net {
             let (past, last) = (from.min(end + 1), v.last.min(end) + 1);
             crossing[past..last.max(past)].iter_mut().for_each(|c| c.push(i));
         }
-        Ok(Self { nodes, table, macs, values, of_result, crossing, in_place, live })
+        Ok(Self { runtime, nodes, table, macs, values, of_result, crossing, in_place, live })
     }
 
     /// Number of values that are live between the nodes at `p - 1` and `p`.
@@ -190,9 +190,21 @@ impl<'a> Candidate<'a> {
     pub fn cost(&self, layout: &Layout) -> GroupCost {
         let sizes = Sizes::new(self, layout);
         let tile = self.tile(&sizes);
-        let peak = self.around + self.shared(layout) + self.held(&sizes) + tile;
+        let mut peak = self.around + self.shared(layout) + self.held(&sizes) + tile;
+        if !self.net.runtime.shares_parts() {
+            peak = self.copying(&sizes, peak);
+        }
         let starts = (layout.grid.len() * self.table.steps.len()) as u64 * START;
         GroupCost { peak, macs: self.macs(&sizes), overhead: starts + self.copied(&sizes) }
+    }
+
+    /// The peak where parts are copies: all parts of the results wait for the wholes, which then
+    /// exist beside them. That they wait instead of the wholes is no different before.
+    fn copying(&self, sizes: &Sizes<'_>, peak: u64) -> u64 {
+        let whole = |id: usize| self.elements[id] * self.bits[id] / 8;
+        let cut = |id: &usize| self.wanted[*id] && sizes.axes.iter().any(|a| a.get(*id).is_some());
+        let joined: u64 = (0..self.table.count).filter(cut).map(whole).sum();
+        peak.max(self.around + joined)
     }
 
     /// Bytes that are taken over from other tiles: copied once to be kept, and once to be joined.
@@ -289,7 +301,7 @@ impl<'a> Candidate<'a> {
             }
             if cut {
                 size[id] = need * self.bits[id] / 8;
-                placed[id] = self.wanted[id] && own;
+                placed[id] = self.wanted[id] && own && self.net.runtime.shares_parts();
             }
         }
         // Results that lie where the whole output will be, from the last step back.

@@ -17,7 +17,8 @@ use graph_opt_ir::{Edit, EditError, Editor, Graph, NodeId, Span};
 use super::layout::{Layout, Spread};
 use super::model::{Candidate, GroupCost, Net};
 use super::{Grid, Group, Reuse, build, parts};
-use crate::analysis::{cost, memory, peak};
+use crate::analysis::cost;
+use crate::analysis::memory::{self, Runtime};
 use crate::pass::{Cx, Outcome};
 
 /// What a plan is for.
@@ -39,12 +40,14 @@ pub struct Limits {
     pub reuse: Vec<Reuse>,
     /// Most cut points that a group spans.
     pub reach: usize,
+    /// By whose rules memory is counted.
+    pub runtime: Runtime,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         let reuse = vec![Reuse::Recompute, Reuse::Rows, Reuse::All];
-        Self { tiles: 64, reuse, reach: 40 }
+        Self { tiles: 64, reuse, reach: 40, runtime: Runtime::default() }
     }
 }
 
@@ -104,7 +107,7 @@ struct Choice {
 /// # Errors
 /// If the size of a value is unknown; with its name.
 pub fn front(graph: &Graph, limits: &Limits) -> Result<Front, String> {
-    let net = Net::new(graph)?;
+    let net = Net::new(graph, limits.runtime)?;
     let mut search = Search::new(graph, &net, limits);
     let ways = search.whole();
     Ok(Front { plans: search.plans(&ways).map(|p| p.0).collect(), barriers: search.barriers })
@@ -518,8 +521,8 @@ pub(super) fn list(cx: &mut Cx<'_, '_>, limits: &Limits) {
     };
     let macs = cost(cx.graph()).macs;
     for plan in &found.plans {
-        let built = realise(cx.graph(), plan).map(|g| peak(&g));
-        let Ok(Some(exact)) = built else { continue };
+        let built = realise(cx.graph(), plan).map(|g| memory::plan_for(&g, limits.runtime));
+        let Ok(Ok(exact)) = built else { continue };
         let groups: Vec<String> =
             plan.groups.iter().map(|f| format!("{} {}", shape(&f.grid), f.reuse)).collect();
         let (peak, more) = (bytes(exact.peak), extra(plan.macs, macs));
@@ -535,10 +538,13 @@ fn extra(macs: u64, before: u64) -> String {
 /// Plans, builds, measures the rewritten graph, and applies what fits.
 pub(super) fn run(cx: &mut Cx<'_, '_>, goal: Goal, limits: &Limits) -> Result<(), EditError> {
     let graph = cx.graph();
-    let Some(before) = peak(graph) else {
-        let why = Net::new(graph).err().unwrap_or_else(|| "an extent is unknown".into());
-        cx.say("", Outcome::Blocked, why);
-        return Ok(());
+    let before = match memory::plan_for(graph, limits.runtime) {
+        Ok(plan) => plan,
+        Err(why) => {
+            let why = Net::new(graph, limits.runtime).err().unwrap_or_else(|| why.to_string());
+            cx.say("", Outcome::Blocked, why);
+            return Ok(());
+        }
     };
     if let Goal::Memory(budget) = goal
         && before.peak <= budget
@@ -606,9 +612,9 @@ struct Measured {
 }
 
 impl Measured {
-    fn new(graph: &Graph, plan: Plan) -> Result<Self, String> {
+    fn new(graph: &Graph, plan: Plan, runtime: Runtime) -> Result<Self, String> {
         let (graph, nodes) = built(graph, &plan)?;
-        let memory = memory::plan(&graph).map_err(|e| e.to_string())?;
+        let memory = memory::plan_for(&graph, runtime).map_err(|e| e.to_string())?;
         Ok(Self { plan, graph, memory, nodes })
     }
 
@@ -649,7 +655,7 @@ const ROUNDS: (usize, usize) = (24, 6);
 /// If the size of a value is unknown, or nothing fits: with the least peak that was found, and
 /// what sets it.
 pub fn best(graph: &Graph, goal: Goal, limits: &Limits) -> Result<Best, String> {
-    let net = Net::new(graph)?;
+    let net = Net::new(graph, limits.runtime)?;
     let mut search = Search::new(graph, &net, limits);
     let macs = cost(graph).macs;
     let mut least: Option<Measured> = None;
@@ -663,7 +669,7 @@ pub fn best(graph: &Graph, goal: Goal, limits: &Limits) -> Result<Best, String> 
         if let Goal::Memory(budget) = goal {
             hopeless += usize::from(plan.peak > budget);
         }
-        let one = Measured::new(graph, plan)?;
+        let one = Measured::new(graph, plan, limits.runtime)?;
         let surprise = search.tell(&choices, &one.peaks());
         let fits = match goal {
             Goal::Memory(budget) => one.memory.peak <= budget,
@@ -678,7 +684,7 @@ pub fn best(graph: &Graph, goal: Goal, limits: &Limits) -> Result<Best, String> 
         }
     }
     let Some(m) = least else { return Err("there is no plan".into()) };
-    let before = memory::plan(graph).map_err(|e| e.to_string())?.peak;
+    let before = memory::plan_for(graph, limits.runtime).map_err(|e| e.to_string())?.peak;
     if matches!(goal, Goal::ExtraMacs(_)) && m.memory.peak < before {
         return Ok(m.best(search.barriers));
     }

@@ -1,8 +1,97 @@
 //! What operators can do with operands and results that are parts of larger buffers. The plan
-//! relies on it, and a backend that executes by the plan must do it.
+//! relies on it, and a backend that executes by the plan must do it. Other runtimes do less; what
+//! they do is here, too.
 
 use graph_opt_ir::op::Op;
-use graph_opt_ir::{DType, Type};
+use graph_opt_ir::rule::Ctx;
+use graph_opt_ir::{DType, Graph, NodeId, Type, window};
+
+/// By whose rules storage is shared.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Runtime {
+    /// The reference interpreter, which executes by the plan.
+    #[default]
+    Interpreter,
+    /// ONNX Runtime's CPU provider, one thread, with `enable_mem_reuse = False` and the nodes in the
+    /// order of the file, as measured with version 1.31 (`tests/python/memory.py`): parts and wholes
+    /// are copies, few operators work in place, the caller's inputs live as long as the run, and
+    /// kernels take working memory.
+    OnnxRuntime,
+}
+
+impl std::fmt::Display for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Interpreter => "interpreter",
+            Self::OnnxRuntime => "onnxruntime",
+        })
+    }
+}
+
+impl std::str::FromStr for Runtime {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "interpreter" => Ok(Self::Interpreter),
+            "onnxruntime" => Ok(Self::OnnxRuntime),
+            _ => Err(format!("a runtime is interpreter or onnxruntime, not {name:?}")),
+        }
+    }
+}
+
+impl Runtime {
+    /// Whether parts of values are views, and a `Concat` is put together in place.
+    pub fn shares_parts(self) -> bool {
+        self == Self::Interpreter
+    }
+
+    /// Whether inputs are storage like any other, free after their last reader.
+    pub fn owns_inputs(self) -> bool {
+        self == Self::Interpreter
+    }
+
+    /// Operands whose storage the result may take over.
+    pub fn in_place(self, graph: &Graph, node: NodeId) -> std::ops::Range<usize> {
+        let n = graph.node(node);
+        let range = in_place(&n.op, n.inputs.len());
+        match self {
+            Self::OnnxRuntime if !few_in_place(graph, node) => 0..0,
+            Self::OnnxRuntime => 0..range.end.min(1),
+            Self::Interpreter => range,
+        }
+    }
+
+    /// Bytes that the node's kernel takes for itself while it runs.
+    pub fn workspace(self, graph: &Graph, node: NodeId) -> u64 {
+        if self == Self::Interpreter {
+            return 0;
+        }
+        let n = graph.node(node);
+        let extents = |v: Option<graph_opt_ir::ValueId>| graph.value(v?).ty.extents();
+        let (x, y) = (extents(n.inputs.first().copied().flatten()), extents(n.outputs[0]));
+        let (Some(x), Some(y)) = (x, y) else { return 0 };
+        match &n.op {
+            // The square sum and three more of the size of the operand.
+            Op::LRN(_) => 4 * 4 * x.iter().product::<u64>(),
+            Op::Conv(c) => {
+                let Some(w) = extents(n.inputs.get(1).copied().flatten()) else { return 0 };
+                let pixels: u64 = y.iter().skip(2).product();
+                let taps: u64 = w.iter().skip(1).product();
+                let windows = window::resolved(&Ctx::of(graph, node)).ok().flatten();
+                let plain =
+                    |w: &window::Window| (w.stride, w.begin, w.end) == (1, 0, 0) && w.extent() == 1;
+                let direct = windows.is_some_and(|all| all.iter().all(plain));
+                let depthwise = c.group > 1 && w.get(1) == Some(&1);
+                let filters = w[0] / c.group.max(1) as u64;
+                // MLAS lays the windows out as a matrix: in blocks, or whole where it divides the
+                // filters among the threads.
+                if direct || depthwise || filters <= pixels { 0 } else { 4 * taps * pixels }
+            }
+            _ => 0,
+        }
+    }
+}
 
 /// Axes that a value in a strided place may have.
 pub const MAX_RANK: usize = 5;
@@ -13,6 +102,22 @@ pub const MAX_RANK: usize = 5;
 pub fn strided(ty: &Type) -> bool {
     matches!(ty.dtype(), Some(DType::F32 | DType::F64))
         && ty.rank().is_some_and(|r| (1..=MAX_RANK).contains(&r))
+}
+
+/// Whether ONNX Runtime does the node in place, or as a part of the convolution before it.
+fn few_in_place(graph: &Graph, node: NodeId) -> bool {
+    let n = graph.node(node);
+    match &n.op {
+        Op::Relu(_) | Op::LeakyRelu(_) | Op::Clip(_) | Op::Sigmoid(_) | Op::HardSigmoid(_) => true,
+        // Its basic optimisations fold these into the weights.
+        Op::BatchNormalization(_) | Op::Add(_) | Op::Mul(_) => {
+            let Some(Some(x)) = n.inputs.first().copied() else { return false };
+            let made = graph.producer(x).is_some_and(|p| matches!(graph.node(p).op, Op::Conv(_)));
+            let constant = |v: &Option<_>| v.is_some_and(|v| graph.constant(v).is_some());
+            made && graph.value(x).uses().len() == 1 && n.inputs[1..].iter().all(constant)
+        }
+        _ => false,
+    }
 }
 
 /// Operators of one operand, element by element, and those that scale channels.

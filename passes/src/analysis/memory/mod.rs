@@ -17,6 +17,7 @@ mod tests;
 
 use std::collections::HashSet;
 
+pub use access::Runtime;
 use graph_opt_ir::{Def, Graph, NodeId, Op, ValueId};
 
 /// Offsets in the arena are multiples of so many bytes.
@@ -157,13 +158,22 @@ pub fn needed(graph: &Graph, wanted: &[ValueId]) -> Vec<bool> {
 /// # Errors
 /// If the size of a value is not known.
 pub fn plan(graph: &Graph) -> Result<Plan, Unplanned> {
+    plan_for(graph, Runtime::Interpreter)
+}
+
+/// The same by the rules of another runtime. What kernels take for themselves is in the timeline
+/// and the peak, and in no buffer.
+///
+/// # Errors
+/// If the size of a value is not known.
+pub fn plan_for(graph: &Graph, runtime: Runtime) -> Result<Plan, Unplanned> {
     let run = needed(graph, graph.outputs());
     let steps: Vec<NodeId> = graph.schedule().filter(|n| run[n.index()]).collect();
     let mut copying = HashSet::new();
-    let mut best = lay_out(graph, &steps, &copying)?;
+    let mut best = lay_out(graph, &steps, &copying, runtime)?;
     // A `Concat` in place lives from its first part on. Where that sets the peak, it may be better
     // if it copies.
-    for _ in 0..ROUNDS {
+    for _ in 0..if runtime.shares_parts() { ROUNDS } else { 0 } {
         let later = steps.get(best.at + 1..).unwrap_or_default();
         let open: Vec<NodeId> = later
             .iter()
@@ -178,7 +188,7 @@ pub fn plan(graph: &Graph) -> Result<Plan, Unplanned> {
         let mut found = None;
         for more in tries.into_iter().take(open.len().min(2)) {
             let with: HashSet<NodeId> = copying.iter().chain(more).copied().collect();
-            let plan = lay_out(graph, &steps, &with)?;
+            let plan = lay_out(graph, &steps, &with, runtime)?;
             if plan.peak < best.peak {
                 best = plan;
                 found = Some(with);
@@ -197,8 +207,13 @@ pub fn plan(graph: &Graph) -> Result<Plan, Unplanned> {
 const ROUNDS: usize = 8;
 
 /// A plan without offsets.
-fn lay_out(graph: &Graph, steps: &[NodeId], copying: &HashSet<NodeId>) -> Result<Plan, Unplanned> {
-    let placed = place::assign(graph, steps, copying)?;
+fn lay_out(
+    graph: &Graph,
+    steps: &[NodeId],
+    copying: &HashSet<NodeId>,
+    runtime: Runtime,
+) -> Result<Plan, Unplanned> {
+    let placed = place::assign(graph, steps, copying, runtime)?;
     let mut buffers: Vec<Buffer> = placed
         .bytes
         .into_iter()
@@ -218,6 +233,9 @@ fn lay_out(graph: &Graph, steps: &[NodeId], copying: &HashSet<NodeId>) -> Result
     }
     let end = steps.len().saturating_sub(1);
     graph.outputs().iter().for_each(|&v| touch(v, end));
+    if !runtime.owns_inputs() {
+        graph.inputs().iter().for_each(|&v| touch(v, end));
+    }
     let mut change = vec![0i128; end + 2];
     for b in &buffers {
         change[b.from] += i128::from(b.bytes);
@@ -228,7 +246,10 @@ fn lay_out(graph: &Graph, steps: &[NodeId], copying: &HashSet<NodeId>) -> Result
         live += c;
         u64::try_from(live).unwrap_or(u64::MAX)
     };
-    let timeline: Vec<u64> = change[..=end].iter().map(sum).collect();
+    let mut timeline: Vec<u64> = change[..=end].iter().map(sum).collect();
+    for (bytes, &id) in timeline.iter_mut().zip(steps) {
+        *bytes += runtime.workspace(graph, id);
+    }
     let peak = timeline.iter().copied().max().unwrap_or(0);
     let at = timeline.iter().position(|&b| b == peak).unwrap_or(0);
     let (places, views) = (placed.places, placed.views);

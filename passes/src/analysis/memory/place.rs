@@ -11,6 +11,7 @@ use std::collections::HashSet;
 use graph_opt_ir::rule::{Ctx, axis_of};
 use graph_opt_ir::{Graph, NodeId, Op, ValueId, spec};
 
+use super::access::Runtime;
 use super::{Place, Unplanned, View, access, counts};
 
 pub(super) struct Placed {
@@ -91,6 +92,7 @@ struct Readers {
 
 struct Assign<'g> {
     graph: &'g Graph,
+    runtime: Runtime,
     copying: &'g HashSet<NodeId>,
     /// Positions in the schedule, by node.
     steps: Vec<usize>,
@@ -120,8 +122,9 @@ pub(super) fn assign(
     graph: &Graph,
     steps: &[NodeId],
     copying: &HashSet<NodeId>,
+    runtime: Runtime,
 ) -> Result<Placed, Unplanned> {
-    let mut a = Assign::new(graph, steps, copying)?;
+    let mut a = Assign::new(graph, steps, copying, runtime)?;
     for (step, &id) in steps.iter().enumerate().rev() {
         for (i, v) in graph.node(id).outputs.iter().enumerate() {
             if let Some(v) = *v
@@ -147,12 +150,14 @@ impl<'g> Assign<'g> {
         graph: &'g Graph,
         steps: &[NodeId],
         copying: &'g HashSet<NodeId>,
+        runtime: Runtime,
     ) -> Result<Self, Unplanned> {
         let n = graph.value_bound();
         let mut positions = vec![0; graph.node_bound()];
         steps.iter().enumerate().for_each(|(at, s)| positions[s.index()] = at);
         let mut a = Self {
             graph,
+            runtime,
             copying,
             steps: positions,
             counts: vec![false; n],
@@ -211,7 +216,8 @@ impl<'g> Assign<'g> {
         if !whole || !self.counts[x.index()] {
             return None;
         }
-        alias(self.graph, id, output)
+        let part = |a: &Alias| matches!(a, Alias::Part(_));
+        alias(self.graph, id, output).filter(|a| self.runtime.shares_parts() || !part(a))
     }
 
     /// A buffer of its own.
@@ -334,14 +340,15 @@ impl<'g> Assign<'g> {
         node.captures.iter().for_each(|v| self.tolerant[v.index()] = false);
         let [Some(result)] = node.outputs[..] else { return };
         let Some(place) = self.out.places[result.index()].clone() else { return };
-        if self.copying.contains(&id) {
+        let joins = matches!(node.op, Op::Concat(_));
+        if self.copying.contains(&id) || joins && !self.runtime.shares_parts() {
             node.inputs.iter().flatten().for_each(|x| self.apart[x.index()] = true);
             return;
         }
         if let Op::Concat(c) = &node.op {
             return self.pieces(&node.inputs, c.axis, result, &place);
         }
-        for i in access::in_place(&node.op, node.inputs.len()) {
+        for i in self.runtime.in_place(self.graph, id) {
             if let Some(Some(x)) = node.inputs.get(i).copied()
                 && self.take_over(x, step, result, &place)
             {
@@ -406,7 +413,8 @@ impl<'g> Assign<'g> {
             return false;
         }
         let maker = self.graph.producer(root);
-        if !self.writes(result, maker, place) {
+        let lent = maker.is_none() && !self.runtime.owns_inputs();
+        if lent || !self.writes(result, maker, place) {
             return false;
         }
         let mut view = place.view.clone();
