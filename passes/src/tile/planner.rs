@@ -18,6 +18,7 @@ use super::layout::{Layout, Spread};
 use super::model::{Candidate, GroupCost, Net};
 use super::{Grid, Group, Reuse, build, parts};
 use crate::analysis::{cost, peak};
+use crate::options::readable;
 use crate::pass::{Cx, Outcome};
 
 /// What a plan is for.
@@ -391,7 +392,7 @@ pub(super) fn list(cx: &mut Cx<'_, '_>, limits: &Limits) {
         let Ok(Some(exact)) = built else { continue };
         let groups: Vec<String> =
             plan.groups.iter().map(|f| format!("{} {}", shape(&f.grid), f.reuse)).collect();
-        let (peak, more) = (bytes(exact.peak), extra(plan.macs, macs));
+        let (peak, more) = (readable(exact.peak), extra(plan.macs, macs));
         cx.say("", Outcome::NoEffect, format!("peak {peak}, {more}: {}", groups.join("; ")));
     }
 }
@@ -412,7 +413,7 @@ pub(super) fn run(cx: &mut Cx<'_, '_>, goal: Goal, limits: &Limits) -> Result<()
     if let Goal::Memory(budget) = goal
         && before.peak <= budget
     {
-        let why = format!("{} fit as they are", bytes(before.peak));
+        let why = format!("{} fit as they are", readable(before.peak));
         cx.say("", Outcome::NoEffect, why);
         return Ok(());
     }
@@ -444,7 +445,7 @@ pub(super) fn run(cx: &mut Cx<'_, '_>, goal: Goal, limits: &Limits) -> Result<()
                     Err((n, b)) => cx.remark(n, Outcome::Blocked, b.0),
                 }
             }
-            let (a, b, more) = (bytes(before.peak), bytes(peak), extra(plan.macs, macs));
+            let (a, b, more) = (readable(before.peak), readable(peak), extra(plan.macs, macs));
             cx.say("", Outcome::Applied, format!("peak {a} to {b}, {more}"));
         }
         Err(why) => cx.say("", Outcome::Blocked, why),
@@ -519,7 +520,7 @@ fn choose(graph: &Graph, front: &Front, goal: Goal, macs: u64) -> Result<(Plan, 
         }
     }
     let Some((least, at)) = least else { return Err("there is no plan".into()) };
-    let mut why = format!("the least peak that was found is {}{at}", bytes(least));
+    let mut why = format!("the least peak that was found is {}{at}", readable(least));
     if let Some((node, reason)) = front.barriers.first() {
         why.push_str(&format!("; no group runs over {:?}: {reason}", graph.label(*node)));
     }
@@ -531,14 +532,5 @@ fn shape(grid: &Grid) -> String {
     match &counts[..] {
         [one] => format!("{one} rows"),
         all => all.join("x"),
-    }
-}
-
-/// Bytes in a readable unit.
-fn bytes(n: u64) -> String {
-    match n {
-        n if n >= 1 << 20 => format!("{:.2} MiB", n as f64 / f64::from(1 << 20)),
-        n if n >= 1 << 10 => format!("{:.1} KiB", n as f64 / 1024.0),
-        n => format!("{n} B"),
     }
 }
