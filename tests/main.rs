@@ -12,6 +12,7 @@ mod golden;
 mod hostile;
 mod models;
 mod properties;
+mod schedule;
 mod snapshots;
 mod support;
 mod tutorial;

@@ -28,13 +28,19 @@ fn is_convolution(op: &Op) -> bool {
     )
 }
 
-/// Convolutional models.
-fn convolutional() -> Vec<(String, Graph)> {
+/// Files of all models.
+pub fn paths() -> Vec<PathBuf> {
     let Some(dir) = shared("models") else { return Vec::new() };
     let mut paths: Vec<PathBuf> =
         std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
     paths.sort();
     paths.retain(|p| p.extension().is_some_and(|e| e == "onnx"));
+    paths
+}
+
+/// Convolutional models.
+fn convolutional() -> Vec<(String, Graph)> {
+    let mut paths = paths();
     // Names to begin with, to go on where a long run was cut off.
     if let Ok(from) = std::env::var("GRAPH_OPT_MODELS_FROM") {
         paths.retain(|p| p.file_stem().is_some_and(|n| *n.to_string_lossy() >= *from));
@@ -69,7 +75,7 @@ fn extents(name: &str) -> Extents {
 }
 
 /// The model with the extents that are recorded for it.
-fn fixed(name: &str, g: &Graph) -> Graph {
+pub fn fixed(name: &str, g: &Graph) -> Graph {
     let known = Symbolic::of(g);
     let mut dims = recorded(name);
     dims.retain(|(n, _)| {

@@ -82,8 +82,10 @@ fn piece(region: &Region, enough: u64, states: &mut usize) -> Vec<usize> {
     }
     if region.len() <= LARGE {
         let width = (*states / 2 / region.len()).min(WIDTH);
-        *states -= width * region.len();
-        best = beam(region, peak, enough, width).unwrap_or(best);
+        if width > 0 {
+            *states -= width * region.len();
+            best = beam(region, peak, enough, width).unwrap_or(best);
+        }
     }
     windows(region, best, enough, states)
 }
@@ -100,6 +102,8 @@ fn windows(region: &Region, mut order: Vec<usize>, enough: u64, states: &mut usi
         for length in WINDOWS {
             let from = at.saturating_sub(length / 2);
             let to = (from + length).min(order.len());
+            // To divide a large region takes as long as to look at some sets.
+            *states = states.saturating_sub(region.len() / 32);
             let part = region.part(&order[..from], &order[from..to]);
             let mut some = GLANCE.min(*states);
             *states -= some;
