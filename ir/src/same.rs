@@ -155,6 +155,16 @@ mod tests {
     }
 
     #[test]
+    fn draws_count_by_their_order() {
+        let draw = |n: &str| format!("%{n} = RandomUniformLike %x : ?\n");
+        let a = graph(&format!("{}%s = Relu %x : ?\n%y = Add %r, %s : ?", draw("r")));
+        let b = graph(&format!("%s = Relu %x : ?\n{}%y = Add %r, %s : ?", draw("r")));
+        assert!(identical(&a, &b));
+        let two = |y: &str| graph(&format!("{}{}%y = {y} : ?", draw("r"), draw("s")));
+        assert!(!identical(&two("Sub %r, %s"), &two("Sub %s, %r")));
+    }
+
+    #[test]
     fn attributes_count() {
         let a = graph("%y = LeakyRelu %x {alpha=0.1} : ?");
         let b = graph("%y = LeakyRelu %x {alpha=0.2} : ?");
