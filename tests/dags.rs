@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 use graph_opt_ir::op::{self, Op};
 use graph_opt_ir::{Builder, DType, Graph, Tensor, Type, ValueId, text};
 use graph_opt_passes::Outcome;
-use graph_opt_passes::analysis::cost;
+use graph_opt_passes::analysis::{cost, peak};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
-use crate::support::{compare, is_bit_exact, optimise, random_cases};
+use crate::support::{compare, is_bit_exact, optimise, random_cases, same_run, shuffled};
 
 /// A node to be added: what it does, two numbers that choose among its variants, and how far back
 /// its second operand lies.
@@ -299,5 +299,16 @@ fn check(c: &Case, counts: &mut Counts) -> Result<(), TestCaseError> {
             text::print(&t)
         );
     }
+    scheduled(&t, c.size.0 * 97 + c.size.1)
+}
+
+/// From any order, the peak never rises, and the bits stay.
+fn scheduled(g: &Graph, seed: u64) -> Result<(), TestCaseError> {
+    let wild = shuffled(g, seed);
+    let (t, _) = optimise(&wild, "schedule");
+    let [before, after] = [&wild, &t].map(|g| peak(g).unwrap().peak);
+    let moved = !wild.schedule().eq(t.schedule());
+    prop_assert!(after < before || after == before && !moved, "{before} to {after}");
+    prop_assert!(same_run(g, &t), "{}\n{}", text::print(&wild), text::print(&t));
     Ok(())
 }

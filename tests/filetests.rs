@@ -11,6 +11,7 @@
 
 use std::path::{Path, PathBuf};
 
+use graph_opt_ir::Graph;
 use graph_opt_ir::text::{Constants, parse, parse_with, print};
 
 use crate::support::{compare, is_bit_exact, optimise};
@@ -84,6 +85,7 @@ fn documentation_of_passes_is_true() {
         ("tile/tile_conv.rs", "tile-conv{axis=h parts=2}"),
         ("tile/untile.rs", "untile"),
         ("simplify/mod.rs", "simplify"),
+        ("schedule/mod.rs", "schedule"),
     ] {
         let source = std::fs::read_to_string(root.join(file)).unwrap();
         let docs: Vec<&str> = source.lines().map_while(|l| l.strip_prefix("//!")).collect();
@@ -98,5 +100,9 @@ fn documentation_of_passes_is_true() {
         let [before, after] = &graphs[..] else { panic!("{file} has {} examples", graphs.len()) };
         let (got, _) = optimise(before, pipeline);
         assert!(graph_opt_ir::same::identical(&got, after), "{file}: {}", print(&got));
+        let order = |g: &Graph| -> Vec<String> {
+            g.schedule().map(|n| g.node(n).op.name().to_owned()).collect()
+        };
+        assert_eq!(order(&got), order(after), "{file}");
     }
 }

@@ -14,6 +14,7 @@ mod hostile;
 mod models;
 mod msf;
 mod properties;
+mod schedule;
 mod snapshots;
 mod support;
 mod tutorial;

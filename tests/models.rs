@@ -28,13 +28,19 @@ fn is_convolution(op: &Op) -> bool {
     )
 }
 
-/// Convolutional models.
-pub fn convolutional() -> Vec<(String, Graph)> {
+/// Files of all models.
+pub fn paths() -> Vec<PathBuf> {
     let Some(dir) = shared("models") else { return Vec::new() };
     let mut paths: Vec<PathBuf> =
         std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
     paths.sort();
     paths.retain(|p| p.extension().is_some_and(|e| e == "onnx"));
+    paths
+}
+
+/// Convolutional models.
+pub fn convolutional() -> Vec<(String, Graph)> {
+    let mut paths = paths();
     // Names to begin with, to go on where a long run was cut off.
     if let Ok(from) = std::env::var("GRAPH_OPT_MODELS_FROM") {
         paths.retain(|p| p.file_stem().is_some_and(|n| *n.to_string_lossy() >= *from));

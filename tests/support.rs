@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use graph_opt_backends::compare::{Compare, Report, Verdict};
 use graph_opt_backends::cpu::Cpu;
+use graph_opt_backends::inputs::{Extents, draw};
 use graph_opt_backends::{Backend, Folder};
-use graph_opt_ir::{Graph, infer, onnx};
+use graph_opt_ir::{Editor, Graph, NodeId, ValueId, infer, onnx};
+use graph_opt_passes::analysis::plan;
 use graph_opt_passes::{Pipeline, Remark, Runner};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
@@ -39,6 +41,45 @@ pub fn compare(a: &Graph, b: &Graph) -> Report {
 pub fn compare_on(a: &Graph, b: &Graph, backends: &[&dyn Backend]) -> Report {
     let c = Compare { backends: backends.to_vec(), seed: 7, ..Compare::default() };
     c.run(&Arc::new(a.clone()), &Arc::new(b.clone())).unwrap()
+}
+
+/// Whether both give the same bits on the interpreter, which holds what the memory plan says.
+pub fn same_run(a: &Graph, b: &Graph) -> bool {
+    let run = |g: &Graph| {
+        let g = Arc::new(g.clone());
+        let inputs = draw(&g, &Extents::default(), 3).unwrap();
+        let (out, measured) =
+            Cpu::default().prepared(g.clone()).unwrap().run_measured(&inputs).unwrap();
+        assert_eq!(measured.by_step, plan(&g).unwrap().timeline);
+        out
+    };
+    run(a) == run(b)
+}
+
+/// The graph with its nodes in another order that they can run in.
+pub fn shuffled(graph: &Graph, seed: u64) -> Graph {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut below = |n: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % n as u64) as usize
+    };
+    let mut left: Vec<NodeId> = graph.schedule().collect();
+    let mut ran = vec![false; graph.node_bound()];
+    let mut order = Vec::new();
+    while !left.is_empty() {
+        let waits = |v: &ValueId| graph.producer(*v).is_some_and(|p| !ran[p.index()]);
+        let reads =
+            |n: NodeId| graph.node(n).inputs.iter().flatten().chain(&graph.node(n).captures);
+        let ready: Vec<usize> = (0..left.len()).filter(|&i| !reads(left[i]).any(waits)).collect();
+        let next = left.remove(ready[below(ready.len())]);
+        ran[next.index()] = true;
+        order.push(next);
+    }
+    let mut out = graph.clone();
+    Editor::new(&mut out).reorder("shuffle", &order).unwrap();
+    out
 }
 
 /// Whether every output is identical, or exact in the field and equal in its bits on the CPU.

@@ -22,7 +22,7 @@ pub struct Args {
     #[arg(short, long, value_name = "PIPELINE", required_unless_present = "memory")]
     passes: Option<String>,
     /// Most bytes of activations that may be live at once, such as 12MiB: the tiles of least extra
-    /// work that fit are found and used, after the passes (by default, simplify)
+    /// work that fit are found and used, after the passes (by default, simplify and schedule)
     #[arg(long, value_name = "BYTES")]
     memory: Option<String>,
     /// By whose rules memory is counted: interpreter, or onnxruntime, which copies parts and wholes
@@ -138,7 +138,7 @@ fn pipeline(args: &Args) -> std::result::Result<(Pipeline, Option<u64>), String>
         other => format!("fuse-tiles{{memory={memory} runtime={other}}}"),
     };
     let text = match args.passes.as_deref() {
-        None => format!("simplify,{tiles}"),
+        None => format!("simplify,schedule,{tiles}"),
         Some("") => tiles,
         Some(p) => format!("{p},{tiles}"),
     };

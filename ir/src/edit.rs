@@ -1,5 +1,5 @@
-//! Edits, not mutation: a pass proposes an [`Edit`]; [`Editor`] checks it against the graph,
-//! applies it whole or not at all, numbers it and tells the observers.
+//! Edits, not mutation: a pass proposes an [`Edit`], or another order of the nodes; [`Editor`] checks
+//! it against the graph, applies it whole or not at all, numbers it and tells the observers.
 
 use std::sync::Arc;
 
@@ -145,6 +145,14 @@ pub enum EditError {
         /// The value.
         value: String,
     },
+    /// A new order of the nodes leaves one out, or has it twice.
+    #[error("{origin}: {node:?} does not stand in the new order once")]
+    Permutation {
+        /// The edit.
+        origin: String,
+        /// The node.
+        node: String,
+    },
     /// A value that must keep its name cannot be replaced by another that must keep its own.
     #[error("{origin}: {value:?} and its replacement must both keep their names")]
     Names {
@@ -246,21 +254,76 @@ impl<'a> Editor<'a> {
     /// If the edit would break the graph, which then stays as it was; or if an observer objects,
     /// after the edit.
     pub fn apply(&mut self, edit: &Edit) -> Result<Applied, EditError> {
+        self.may_go_on(&edit.origin)?;
+        let plan = check(self.graph, edit)?;
+        let (nodes, removed) = apply(self.graph, edit, plan, !self.scopes.is_empty());
+        self.applied(&edit.origin, nodes, removed)
+    }
+
+    /// Lets the nodes run in this order: all nodes of the graph, each once, and each after those
+    /// that make what it reads. It counts as an edit.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub fn reorder(&mut self, origin: &str, order: &[NodeId]) -> Result<Applied, EditError> {
+        self.may_go_on(origin)?;
+        check_order(self.graph, origin, order)?;
+        self.graph.set_schedule(order);
+        self.applied(origin, Vec::new(), Vec::new())
+    }
+
+    fn may_go_on(&self, origin: &str) -> Result<(), EditError> {
         if self.is_done() {
             let reason = format!("stopped after {} edits", self.limit);
-            return Err(EditError::Refused { origin: edit.origin.clone(), reason });
+            return Err(EditError::Refused { origin: origin.to_owned(), reason });
         }
-        let plan = check(self.graph, edit)?;
+        Ok(())
+    }
+
+    /// Counts an edit and tells the observers.
+    fn applied(
+        &mut self,
+        origin: &str,
+        nodes: Vec<NodeId>,
+        removed: Vec<String>,
+    ) -> Result<Applied, EditError> {
+        self.graph.edits += 1;
         self.edits += 1;
-        let (nodes, removed) = apply(self.graph, edit, plan, !self.scopes.is_empty());
-        let (origin, scope) = (edit.origin.clone(), self.scopes.clone());
+        let (origin, scope) = (origin.to_owned(), self.scopes.clone());
         let applied = Applied { number: self.edits, scope, origin, nodes, removed };
         for o in &mut self.observers {
             o(self.graph, &applied)
-                .map_err(|reason| EditError::Refused { origin: edit.origin.clone(), reason })?;
+                .map_err(|reason| EditError::Refused { origin: applied.origin.clone(), reason })?;
         }
         Ok(applied)
     }
+}
+
+fn check_order(graph: &Graph, origin: &str, order: &[NodeId]) -> Result<(), EditError> {
+    let mut at = vec![None; graph.node_bound()];
+    let twice = |n: NodeId| EditError::Permutation {
+        origin: origin.to_owned(),
+        node: graph.label(n).to_owned(),
+    };
+    for (i, &n) in order.iter().enumerate() {
+        graph.get_node(n).ok_or_else(|| EditError::Dangling(origin.to_owned()))?;
+        if at[n.index()].replace(i).is_some() {
+            return Err(twice(n));
+        }
+    }
+    if let Some(n) = graph.schedule().find(|n| at[n.index()].is_none()) {
+        return Err(twice(n));
+    }
+    for &n in order {
+        let node = graph.node(n);
+        for &v in node.inputs.iter().flatten().chain(&node.captures) {
+            if graph.producer(v).is_some_and(|p| at[p.index()] >= at[n.index()]) {
+                let what = graph.value(v).name.to_string();
+                return Err(EditError::Order { origin: origin.to_owned(), what });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What [`check`] found out.
@@ -514,7 +577,6 @@ fn apply(graph: &mut Graph, edit: &Edit, plan: Plan, inner: bool) -> (Vec<NodeId
         graph.value_mut(*v).ty = ty.clone();
         graph.narrowed = true;
     }
-    graph.edits += 1;
     (nodes, removed)
 }
 

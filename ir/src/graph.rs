@@ -417,6 +417,17 @@ impl Graph {
         self.outputs = outputs;
     }
 
+    /// Links the nodes in this order, which has all of them.
+    pub(crate) fn set_schedule(&mut self, order: &[NodeId]) {
+        let (mut prev, mut key) = (None, GAP);
+        for (i, &id) in order.iter().enumerate() {
+            let n = self.node_mut(id);
+            (n.prev, n.next, n.order) = (prev, order.get(i + 1).copied(), key);
+            (prev, key) = (Some(id), key + GAP);
+        }
+        (self.first, self.last) = (order.first().copied(), order.last().copied());
+    }
+
     fn key_between(&mut self, prev: Option<NodeId>, next: Option<NodeId>) -> u64 {
         let key = |g: &Self| {
             let lo = prev.map_or(0, |p| g.node(p).order);

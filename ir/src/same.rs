@@ -40,8 +40,10 @@ impl Structure {
             }
             hashes[id.index()] = h.digest128();
         }
-        for (n, id) in graph.schedule().enumerate() {
-            let base = node(graph, id, n, &hashes);
+        let mut draws = 0;
+        for id in graph.schedule() {
+            let base = node(graph, id, draws, &hashes);
+            draws += usize::from(graph.node(id).op.is_random());
             for (o, v) in graph.node(id).outputs.iter().enumerate() {
                 let Some(v) = v else { continue };
                 // A Constant node is the constant that it makes.
@@ -71,7 +73,7 @@ fn constant(h: &mut Xxh3, t: &Arc<crate::Tensor>) {
     h.update(&t.content_hash().to_le_bytes());
 }
 
-fn node(graph: &Graph, id: NodeId, position: usize, hashes: &[u128]) -> u128 {
+fn node(graph: &Graph, id: NodeId, draw: usize, hashes: &[u128]) -> u128 {
     let n = graph.node(id);
     let ctx = Ctx::of(graph, id);
     let mut h = Xxh3::new();
@@ -109,8 +111,8 @@ fn node(graph: &Graph, id: NodeId, position: usize, hashes: &[u128]) -> u128 {
         }
     }
     if n.op.is_random() {
-        // Two random nodes are two draws.
-        h.update(&(position as u64).to_le_bytes());
+        // Two random nodes are two draws, in their order.
+        h.update(&(draw as u64).to_le_bytes());
     }
     for v in n.inputs.iter().take(operands) {
         h.update(&v.map_or(u128::MAX, |v| hashes[v.index()]).to_le_bytes());
@@ -150,6 +152,16 @@ mod tests {
         let c = graph("%v = const random(2) : f32[1,1,3,3]\n%y = Conv %x, %v {pads=[1,1,1,1]} : ?");
         assert!(identical(&a, &b));
         assert!(!identical(&a, &c));
+    }
+
+    #[test]
+    fn draws_count_by_their_order() {
+        let draw = |n: &str| format!("%{n} = RandomUniformLike %x : ?\n");
+        let a = graph(&format!("{}%s = Relu %x : ?\n%y = Add %r, %s : ?", draw("r")));
+        let b = graph(&format!("%s = Relu %x : ?\n{}%y = Add %r, %s : ?", draw("r")));
+        assert!(identical(&a, &b));
+        let two = |y: &str| graph(&format!("{}{}%y = {y} : ?", draw("r"), draw("s")));
+        assert!(!identical(&two("Sub %r, %s"), &two("Sub %s, %r")));
     }
 
     #[test]

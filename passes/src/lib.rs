@@ -30,6 +30,7 @@ mod options;
 mod pass;
 mod pipeline;
 pub mod registry;
+pub mod schedule;
 pub mod simplify;
 pub mod tile;
 

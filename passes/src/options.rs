@@ -96,6 +96,15 @@ pub fn bytes(v: &str) -> Result<u64, String> {
     }
 }
 
+/// Bytes in a readable unit.
+pub(crate) fn readable(n: u64) -> String {
+    match n {
+        n if n >= 1 << 20 => format!("{:.2} MiB", n as f64 / f64::from(1 << 20)),
+        n if n >= 1 << 10 => format!("{:.1} KiB", n as f64 / 1024.0),
+        n => format!("{n} B"),
+    }
+}
+
 /// The known name that is nearest to a mistyped one, if one is near.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let best = known.into_iter().map(|k| (distance(name, k), k)).min()?;

@@ -166,6 +166,14 @@ impl Cx<'_, '_> {
         self.editor.apply(edit).map(drop)
     }
 
+    /// Lets the nodes run in another order.
+    ///
+    /// # Errors
+    /// As [`Editor::reorder`].
+    pub fn reorder(&mut self, origin: &str, order: &[NodeId]) -> Result<(), EditError> {
+        self.editor.reorder(origin, order).map(drop)
+    }
+
     /// Whether no more edits are wanted.
     pub fn is_done(&self) -> bool {
         self.editor.is_done()

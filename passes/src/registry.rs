@@ -1,11 +1,16 @@
 //! All passes, by name.
 
 use crate::pass::PassInfo;
-use crate::{simplify, tile};
+use crate::{schedule, simplify, tile};
 
 /// All passes, in the order of the help.
-pub const PASSES: &[PassInfo] =
-    &[simplify::INFO, tile::tile_conv::INFO, tile::fuse_tiles::INFO, tile::untile::INFO];
+pub const PASSES: &[PassInfo] = &[
+    simplify::INFO,
+    tile::tile_conv::INFO,
+    tile::fuse_tiles::INFO,
+    tile::untile::INFO,
+    schedule::INFO,
+];
 
 /// The pass of this name.
 pub fn find(name: &str) -> Option<&'static PassInfo> {

@@ -19,6 +19,7 @@ use super::model::{Candidate, GroupCost, Net};
 use super::{Grid, Group, Reuse, build, parts};
 use crate::analysis::cost;
 use crate::analysis::memory::{self, Runtime};
+use crate::options::readable;
 use crate::pass::{Cx, Outcome};
 
 /// What a plan is for.
@@ -525,7 +526,7 @@ pub(super) fn list(cx: &mut Cx<'_, '_>, limits: &Limits) {
         let Ok(Ok(exact)) = built else { continue };
         let groups: Vec<String> =
             plan.groups.iter().map(|f| format!("{} {}", shape(&f.grid), f.reuse)).collect();
-        let (peak, more) = (bytes(exact.peak), extra(plan.macs, macs));
+        let (peak, more) = (readable(exact.peak), extra(plan.macs, macs));
         cx.say("", Outcome::NoEffect, format!("peak {peak}, {more}: {}", groups.join("; ")));
     }
 }
@@ -549,7 +550,7 @@ pub(super) fn run(cx: &mut Cx<'_, '_>, goal: Goal, limits: &Limits) -> Result<()
     if let Goal::Memory(budget) = goal
         && before.peak <= budget
     {
-        let why = format!("{} fit as they are", bytes(before.peak));
+        let why = format!("{} fit as they are", readable(before.peak));
         cx.say("", Outcome::NoEffect, why);
         return Ok(());
     }
@@ -581,7 +582,7 @@ pub(super) fn run(cx: &mut Cx<'_, '_>, goal: Goal, limits: &Limits) -> Result<()
                     Err((n, b)) => cx.remark(n, Outcome::Blocked, b.0),
                 }
             }
-            let (a, b, more) = (bytes(before.peak), bytes(peak), extra(after, macs));
+            let (a, b, more) = (readable(before.peak), readable(peak), extra(after, macs));
             cx.say("", Outcome::Applied, format!("peak {a} to {b}, {more}"));
         }
         Err(why) => cx.say("", Outcome::Blocked, why),
@@ -690,7 +691,7 @@ pub fn best(graph: &Graph, goal: Goal, limits: &Limits) -> Result<Best, String> 
     }
     let at = m.memory.steps.get(m.memory.at);
     let at = at.map_or("the inputs".into(), |&n| format!("{:?}", m.graph.label(n)));
-    let peak = bytes(m.memory.peak);
+    let peak = readable(m.memory.peak);
     let mut why = format!("the least peak that was found is {peak}, set by {at}");
     if let Some((node, reason)) = search.barriers.first() {
         why.push_str(&format!("; no group runs over {:?}: {reason}", graph.label(*node)));
@@ -703,14 +704,5 @@ fn shape(grid: &Grid) -> String {
     match &counts[..] {
         [one] => format!("{one} rows"),
         all => all.join("x"),
-    }
-}
-
-/// Bytes in a readable unit.
-fn bytes(n: u64) -> String {
-    match n {
-        n if n >= 1 << 20 => format!("{:.2} MiB", n as f64 / f64::from(1 << 20)),
-        n if n >= 1 << 10 => format!("{:.1} KiB", n as f64 / 1024.0),
-        n => format!("{n} B"),
     }
 }

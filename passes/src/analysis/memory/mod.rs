@@ -13,12 +13,13 @@ pub mod access;
 mod offsets;
 mod place;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::HashSet;
 
 pub use access::Runtime;
 use graph_opt_ir::{Def, Graph, NodeId, Op, ValueId};
+pub(crate) use place::{Alias, alias};
 
 /// Offsets in the arena are multiples of so many bytes.
 pub const ALIGNMENT: u64 = 64;
@@ -167,8 +168,24 @@ pub fn plan(graph: &Graph) -> Result<Plan, Unplanned> {
 /// # Errors
 /// If the size of a value is not known.
 pub fn plan_for(graph: &Graph, runtime: Runtime) -> Result<Plan, Unplanned> {
+    let order: Vec<NodeId> = graph.schedule().collect();
+    let mut best = plan_in(graph, &order, runtime)?;
+    best.arena = offsets::assign(&mut best.buffers);
+    Ok(best)
+}
+
+/// The plan for the nodes in another order, in which each still runs after those that make what it
+/// reads; without offsets.
+///
+/// # Errors
+/// If the size of a value is not known.
+pub(crate) fn plan_in(
+    graph: &Graph,
+    order: &[NodeId],
+    runtime: Runtime,
+) -> Result<Plan, Unplanned> {
     let run = needed(graph, graph.outputs());
-    let steps: Vec<NodeId> = graph.schedule().filter(|n| run[n.index()]).collect();
+    let steps: Vec<NodeId> = order.iter().copied().filter(|n| run[n.index()]).collect();
     let mut copying = HashSet::new();
     let mut best = lay_out(graph, &steps, &copying, runtime)?;
     // A `Concat` in place lives from its first part on. Where that sets the peak, it may be better
@@ -199,7 +216,6 @@ pub fn plan_for(graph: &Graph, runtime: Runtime) -> Result<Plan, Unplanned> {
             None => break,
         }
     }
-    best.arena = offsets::assign(&mut best.buffers);
     Ok(best)
 }
 

@@ -25,7 +25,7 @@ pub(super) struct Placed {
 
 /// How a result may be its first operand under another name.
 #[derive(Clone, Debug)]
-pub(super) enum Alias {
+pub(crate) enum Alias {
     /// The same elements in the same order, which must lie side by side.
     Reshaped,
     /// The same tensor.
@@ -35,7 +35,7 @@ pub(super) enum Alias {
 }
 
 /// How result `output` of the node may be a view of its first operand.
-pub(super) fn alias(graph: &Graph, id: NodeId, output: usize) -> Option<Alias> {
+pub(crate) fn alias(graph: &Graph, id: NodeId, output: usize) -> Option<Alias> {
     let ctx = Ctx::of(graph, id);
     let alias = match ctx.op {
         Op::Identity(_) | Op::Transfer(_) if output == 0 => Alias::Same,

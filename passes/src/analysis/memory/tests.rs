@@ -278,7 +278,7 @@ impl Draw {
 }
 
 /// With a few outputs, or with all that nothing reads.
-fn random(seed: u64, nodes: usize, few: bool) -> Graph {
+pub(crate) fn random(seed: u64, nodes: usize, few: bool) -> Graph {
     let mut d = Draw(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut b = Builder::new("random", 13);
     let w = b.constant("w", Tensor::f32s(&[2, 2, 1, 1], &[1.0; 4]).unwrap());

@@ -1,0 +1,122 @@
+//! A better order of a region, by all means there are.
+
+use super::greedy::{Operands, depth_first, smallest_first};
+use super::region::Region;
+use super::search::{Found, beam, exact, least};
+
+/// Most nodes of a region that is searched as a whole.
+const WHOLE: usize = 128;
+
+/// Most nodes of a region whose closure is worked out, and that the beam runs over.
+const LARGE: usize = 1024;
+
+/// Most sets of one size that are followed.
+const WIDTH: usize = 64;
+
+/// Lengths of the windows around the peak that are searched.
+const WINDOWS: [usize; 3] = [12, 24, 48];
+
+/// Most sets that are looked at in one window.
+const GLANCE: usize = 2000;
+
+/// The orders that are made at once.
+pub(super) fn simple(region: &Region) -> [Vec<usize>; 4] {
+    [
+        depth_first(region, Operands::First),
+        depth_first(region, Operands::Largest),
+        depth_first(region, Operands::Last),
+        smallest_first(region),
+    ]
+}
+
+/// A better order than the one that the nodes are in, or that one. The graph is divided where
+/// every order passes; of its pieces only those are touched that set the peak.
+pub(super) fn improve(whole: &Region, states: &mut usize) -> Vec<usize> {
+    let order: Vec<usize> = (0..whole.len()).collect();
+    let lives = whole.timeline(&order);
+    let mut pieces = Vec::new();
+    let mut from = 0;
+    for to in whole.cuts(&order) {
+        let peak = lives[from..to].iter().copied().max().unwrap_or(0);
+        pieces.push((peak, from..to));
+        from = to;
+    }
+    pieces.sort_by_key(|p| (std::cmp::Reverse(p.0), p.1.start));
+    let mut enough = whole.live;
+    let mut improved = order.clone();
+    for (peak, range) in pieces {
+        if peak <= enough {
+            break;
+        }
+        let part = whole.part(&order[..range.start], &order[range.clone()]);
+        let better = piece(&part, enough, states);
+        enough = enough.max(part.peak(&better));
+        for (i, n) in range.zip(better) {
+            improved[i] = part.ids[n];
+        }
+    }
+    improved
+}
+
+/// A better order of a piece; a peak of `enough` need not be improved.
+fn piece(region: &Region, enough: u64, states: &mut usize) -> Vec<usize> {
+    let mut best: Vec<usize> = (0..region.len()).collect();
+    let mut peak = region.peak(&best);
+    let enough = if region.len() <= LARGE { enough.max(least(region)) } else { enough };
+    if region.len() <= WHOLE {
+        let mut some = *states / 4;
+        *states -= some;
+        let found = exact(region, peak, enough, &mut some);
+        *states += some;
+        match found {
+            Found::Best(order) => return order,
+            Found::None => return best,
+            Found::Unknown => {}
+        }
+    }
+    for order in simple(region) {
+        let found = region.peak(&order);
+        if found < peak {
+            (best, peak) = (order, found);
+        }
+    }
+    if region.len() <= LARGE {
+        let width = (*states / 2 / region.len()).min(WIDTH);
+        if width > 0 {
+            *states -= width * region.len();
+            best = beam(region, peak, enough, width).unwrap_or(best);
+        }
+    }
+    windows(region, best, enough, states)
+}
+
+/// Searches stretches around the peak of an order, again and again, until that finds nothing.
+fn windows(region: &Region, mut order: Vec<usize>, enough: u64, states: &mut usize) -> Vec<usize> {
+    'again: while *states > 0 {
+        let lives = region.timeline(&order);
+        let peak = lives.iter().copied().max().unwrap_or(0);
+        let at = lives.iter().position(|&l| l == peak).unwrap_or(0);
+        if peak <= enough {
+            break;
+        }
+        for length in WINDOWS {
+            let from = at.saturating_sub(length / 2);
+            let to = (from + length).min(order.len());
+            // To divide a large region takes as long as to look at some sets.
+            *states = states.saturating_sub(region.len() / 32);
+            let part = region.part(&order[..from], &order[from..to]);
+            let mut some = GLANCE.min(*states);
+            *states -= some;
+            let found = exact(&part, peak, enough, &mut some);
+            *states += some;
+            if let Found::Best(better) = found {
+                for (o, n) in order[from..to].iter_mut().zip(better) {
+                    *o = part.ids[n];
+                }
+                continue 'again;
+            }
+        }
+        break;
+    }
+    order
+}

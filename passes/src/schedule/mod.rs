@@ -1,0 +1,185 @@
+//! `schedule`: the nodes in another order, to need less memory.
+//!
+//! Before:
+//! ```text
+//! graph @main(%x: f32[1,4,8,8]) -> (%y) opset 13 {
+//!   %U = const random(1) : f32[16,4,1,1]
+//!   %V = const random(2) : f32[1,16,1,1]
+//!   %W = const random(3) : f32[16,4,1,1]
+//!   %Z = const random(4) : f32[1,16,1,1]
+//!   %a = Conv %x, %U     : f32[1,16,8,8]
+//!   %b = Conv %x, %W     : f32[1,16,8,8]
+//!   %c = Conv %a, %V     : f32[1,1,8,8]
+//!   %d = Conv %b, %Z     : f32[1,1,8,8]
+//!   %y = Add %c, %d      : f32[1,1,8,8]
+//! }
+//! ```
+//! After `schedule`:
+//! ```text
+//! graph @main(%x: f32[1,4,8,8]) -> (%y) opset 13 {
+//!   %U = const random(1) : f32[16,4,1,1]
+//!   %V = const random(2) : f32[1,16,1,1]
+//!   %W = const random(3) : f32[16,4,1,1]
+//!   %Z = const random(4) : f32[1,16,1,1]
+//!   %a = Conv %x, %U     : f32[1,16,8,8]
+//!   %c = Conv %a, %V     : f32[1,1,8,8]
+//!   %b = Conv %x, %W     : f32[1,16,8,8]
+//!   %d = Conv %b, %Z     : f32[1,1,8,8]
+//!   %y = Add %c, %d      : f32[1,1,8,8]
+//! }
+//! ```
+//!
+//! # Design
+//! `stores` says who shares storage whatever the order, `region` what an order costs by that. The
+//! graph is divided at nodes that all others lead to or come from (`Region::cuts`). Small pieces are
+//! searched to the end (`search`), larger ones ordered depth first, by least growth and by a beam,
+//! and then searched around their peaks (`improve`). Of what comes out, the order with the least
+//! peak by the memory plan is taken, and only if that is under the peak as it was.
+
+mod greedy;
+mod improve;
+mod region;
+mod search;
+mod stores;
+#[cfg(test)]
+mod tests;
+
+use graph_opt_ir::{EditError, Graph, NodeId};
+
+use self::region::{Region, is_constant};
+use crate::analysis::memory::{Runtime, Unplanned, plan_in};
+use crate::options::{OptionError, OptionInfo, Options, readable};
+use crate::pass::{Cx, Exactness, Outcome, Pass, PassInfo};
+
+/// Its entry in the registry.
+pub const INFO: PassInfo = PassInfo {
+    name: "schedule",
+    summary: "the nodes in another order, to need less memory",
+    exactness: Exactness::BitExact,
+    options: &[OptionInfo {
+        name: "states",
+        value: "50000",
+        help: "how far to search: sets of nodes that are looked at (default 50000)",
+    }],
+    make,
+};
+
+/// Sets of nodes that are looked at by default.
+const STATES: usize = 50_000;
+
+/// How often an order that was found is improved.
+const ROUNDS: usize = 3;
+
+fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
+    let states = o.count("states")?.map_or(STATES, |n| n as usize);
+    Ok(Box::new(Schedule { states }))
+}
+
+struct Schedule {
+    states: usize,
+}
+
+impl Pass for Schedule {
+    fn exactness(&self) -> Exactness {
+        Exactness::BitExact
+    }
+
+    fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError> {
+        let found = best(cx.graph(), &|n| !cx.selected(n), self.states);
+        let (before, better) = match found {
+            Ok(f) => f,
+            Err(e) => {
+                let hint = "fix its extents (opt --dim NAME=N --fix-dims)";
+                cx.say("", Outcome::Blocked, format!("{e}; {hint}"));
+                return Ok(());
+            }
+        };
+        let Some((order, after)) = better else {
+            let why = format!("no order was found with a peak under {}", readable(before));
+            cx.say("", Outcome::NoEffect, why);
+            return Ok(());
+        };
+        let moved = cx.graph().schedule().zip(&order).filter(|(a, b)| a != *b).count();
+        cx.reorder("schedule", &order)?;
+        let (a, b) = (readable(before), readable(after));
+        cx.say("", Outcome::Applied, format!("peak {a} to {b}, {moved} nodes in other places"));
+        Ok(())
+    }
+}
+
+/// The peak of the graph, and an order of less, with its peak. Nodes of which `keep` says so stay in
+/// order among themselves.
+///
+/// # Errors
+/// If the size of a value is not known.
+fn best(
+    graph: &Graph,
+    keep: &dyn Fn(NodeId) -> bool,
+    states: usize,
+) -> Result<(u64, Option<(Vec<NodeId>, u64)>), Unplanned> {
+    let start: Vec<NodeId> = graph.schedule().collect();
+    let before = plan_in(graph, &start, Runtime::Interpreter)?.peak;
+    let mut best: Option<(Vec<NodeId>, u64)> = None;
+    for _ in 0..ROUNDS {
+        let from = best.as_ref().map_or(&start, |b| &b.0);
+        let peak = best.as_ref().map_or(before, |b| b.1);
+        let mut better: Option<(Vec<NodeId>, u64)> = None;
+        for order in candidates(graph, from, keep, states) {
+            let found = plan_in(graph, &order, Runtime::Interpreter)?.peak;
+            if found < better.as_ref().map_or(peak, |b| b.1) {
+                better = Some((order, found));
+            }
+        }
+        match better {
+            Some(b) => best = Some(b),
+            None => break,
+        }
+    }
+    Ok((before, best))
+}
+
+/// Orders that may be better than this one.
+fn candidates(
+    graph: &Graph,
+    from: &[NodeId],
+    keep: &dyn Fn(NodeId) -> bool,
+    states: usize,
+) -> Vec<Vec<NodeId>> {
+    let nodes: Vec<NodeId> = from.iter().copied().filter(|&n| !is_constant(graph, n)).collect();
+    let mut found: Vec<Vec<usize>> = Vec::new();
+    for joined in [true, false] {
+        let region = Region::whole(graph, &nodes, joined, keep);
+        let mut left = states;
+        found.push(improve::improve(&region, &mut left));
+        found.extend(improve::simple(&region));
+    }
+    let mut all: Vec<Vec<NodeId>> = Vec::new();
+    for order in found {
+        let order = with_constants(graph, order.iter().map(|&i| nodes[i]));
+        if order != from && !all.contains(&order) {
+            all.push(order);
+        }
+    }
+    all
+}
+
+/// The order with the constants' nodes, each before its first reader.
+fn with_constants(graph: &Graph, nodes: impl Iterator<Item = NodeId>) -> Vec<NodeId> {
+    let mut order = Vec::with_capacity(graph.len());
+    let mut ran = vec![false; graph.node_bound()];
+    for n in nodes {
+        let node = graph.node(n);
+        for &v in node.inputs.iter().flatten().chain(&node.captures) {
+            if let Some(p) = graph.producer(v)
+                && is_constant(graph, p)
+                && !std::mem::replace(&mut ran[p.index()], true)
+            {
+                order.push(p);
+            }
+        }
+        order.push(n);
+        ran[n.index()] = true;
+    }
+    order.extend(graph.schedule().filter(|n| !ran[n.index()]));
+    order
+}

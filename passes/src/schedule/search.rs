@@ -1,0 +1,224 @@
+//! Search over sets of nodes that ran: what is live after them, and what may come next, depends on
+//! the set alone, so that of all orders of a set only the best is followed (B. H. Ahn et al.,
+//! Ordering Chaos: Memory-Aware Scheduling of Irregularly Wired Neural Networks for Edge Devices,
+//! MLSys 2020).
+//!
+//! [`exact`] follows the set of the least peak first, the larger one where peaks are equal, so that
+//! the first order to be complete is a best one. [`beam`] follows some sets of each size.
+//!
+//! Where a node can run without a new peak, and leaves no more live than before it, nothing else
+//! need be tried: in any order it may as well come now.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet};
+
+use super::region::{Region, cost};
+
+/// A set of nodes that ran, a bit a node.
+type Set = Box<[u64]>;
+
+fn has(set: &[u64], n: usize) -> bool {
+    set[n / 64] >> (n % 64) & 1 == 1
+}
+
+fn with(set: &[u64], n: usize) -> Set {
+    let mut set: Set = set.into();
+    set[n / 64] |= 1 << (n % 64);
+    set
+}
+
+/// A set with the best way to it that is known.
+#[derive(Clone)]
+struct State {
+    set: Set,
+    /// Nodes that may run next.
+    ready: Vec<u32>,
+    live: u64,
+    peak: u64,
+    /// The state before, and the node that ran since.
+    from: Option<(usize, usize)>,
+    done: bool,
+}
+
+/// A step from a state: the node, and what is live while it runs and after it.
+struct Step {
+    node: usize,
+    during: u64,
+    after: u64,
+}
+
+fn start(region: &Region, least: u64) -> State {
+    let free = |n: &usize| region.needs[*n].is_empty();
+    State {
+        set: vec![0; region.len().div_ceil(64)].into(),
+        ready: (0..region.len()).filter(free).map(|n| n as u32).collect(),
+        live: region.live,
+        peak: region.live.max(least),
+        from: None,
+        done: false,
+    }
+}
+
+/// Steps from a state that keep the peak under `below`.
+fn steps(region: &Region, s: &State, below: u64) -> Vec<Step> {
+    let mut all = Vec::with_capacity(s.ready.len());
+    for &n in &s.ready {
+        let node = n as usize;
+        let touches = |i: usize| region.stores[i].touches.iter();
+        let begun = |i: usize| region.stores[i].begun || touches(i).any(|&t| has(&s.set, t));
+        let others = |i: usize| touches(i).all(|&t| t == node || has(&s.set, t));
+        let last = |i: usize| !region.stores[i].stays && others(i);
+        let (during, after) = cost(region, node, s.live, begun, last);
+        if after <= s.live && during <= s.peak {
+            return vec![Step { node, during, after }];
+        }
+        if during < below {
+            all.push(Step { node, during, after });
+        }
+    }
+    all
+}
+
+fn follow(region: &Region, s: &State, step: &Step, from: usize, set: Set) -> State {
+    let mut ready: Vec<u32> =
+        s.ready.iter().copied().filter(|&n| n as usize != step.node).collect();
+    let waits = |n: &usize| region.needs[*n].iter().all(|&p| has(&set, p));
+    ready.extend(region.readers[step.node].iter().filter(|n| waits(n)).map(|&n| n as u32));
+    let peak = s.peak.max(step.during);
+    State { set, ready, live: step.after, peak, from: Some((from, step.node)), done: false }
+}
+
+fn order(states: &[State], mut at: usize) -> Vec<usize> {
+    let mut order = Vec::new();
+    while let Some((from, node)) = states[at].from {
+        order.push(node);
+        at = from;
+    }
+    order.reverse();
+    order
+}
+
+/// What a search came to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Found {
+    /// An order whose peak is the least that there is, or no more than what is enough.
+    Best(Vec<usize>),
+    /// No order stays under the bound.
+    None,
+    /// Too many sets.
+    Unknown,
+}
+
+/// An order of the least peak, if that is under `below`; a peak of `enough` need not be improved.
+/// Looks at no more than `states` sets, and takes away as many as it did.
+pub(super) fn exact(region: &Region, below: u64, enough: u64, states: &mut usize) -> Found {
+    let mut all = vec![start(region, enough.max(least(region)))];
+    let mut known: HashMap<Set, usize> = HashMap::new();
+    known.insert(all[0].set.clone(), 0);
+    let mut queue = BinaryHeap::from([(Reverse(all[0].peak), 0, Reverse(0))]);
+    while let Some((Reverse(peak), ran, Reverse(at))) = queue.pop() {
+        if peak >= below {
+            break;
+        }
+        if ran == region.len() {
+            return Found::Best(order(&all, at));
+        }
+        if std::mem::replace(&mut all[at].done, true) {
+            continue;
+        }
+        for step in steps(region, &all[at], below) {
+            let peak = peak.max(step.during);
+            let set = with(&all[at].set, step.node);
+            let i = match known.get(&set) {
+                Some(&i) if all[i].done || all[i].peak <= peak => continue,
+                Some(&i) => {
+                    (all[i].peak, all[i].from) = (peak, Some((at, step.node)));
+                    i
+                }
+                None => {
+                    if *states == 0 {
+                        return Found::Unknown;
+                    }
+                    *states -= 1;
+                    known.insert(set.clone(), all.len());
+                    let next = follow(region, &all[at], &step, at, set);
+                    all.push(next);
+                    all.len() - 1
+                }
+            };
+            queue.push((Reverse(peak), ran + 1, Reverse(i)));
+        }
+    }
+    Found::None
+}
+
+/// A good order with a peak under `below`: of all sets of a size, `width` are followed.
+pub(super) fn beam(region: &Region, below: u64, enough: u64, width: usize) -> Option<Vec<usize>> {
+    let mut all = vec![start(region, enough)];
+    let mut level = 0..1;
+    for _ in 0..region.len() {
+        let mut next: Vec<(u64, u64, usize, Step)> = Vec::new();
+        for at in level.clone() {
+            for step in steps(region, &all[at], below) {
+                next.push((all[at].peak.max(step.during), step.after, at, step));
+            }
+        }
+        next.sort_by_key(|n| (n.0, n.1, n.2, n.3.node));
+        let mut seen: HashSet<Set> = HashSet::new();
+        let first = all.len();
+        for (_, _, at, step) in next {
+            let set = with(&all[at].set, step.node);
+            if seen.insert(set.clone()) {
+                let state = follow(region, &all[at], &step, at, set);
+                all.push(state);
+                if all.len() - first == width {
+                    break;
+                }
+            }
+        }
+        // What was followed is only needed for the way back.
+        for s in &mut all[level] {
+            (s.set, s.ready) = (Box::default(), Vec::new());
+        }
+        level = first..all.len();
+        if level.is_empty() {
+            return None;
+        }
+    }
+    Some(order(&all, level.start))
+}
+
+/// A peak that no order is under: while a node runs, its operands and results are live, and what
+/// nodes before it in every order begin for nodes that are after it in every order.
+pub(super) fn least(region: &Region) -> u64 {
+    let n = region.len();
+    let words = n.div_ceil(64);
+    let closure = |all: &[Vec<usize>], nodes: &mut dyn Iterator<Item = usize>| {
+        let mut sets = vec![0u64; n * words];
+        for i in nodes {
+            sets[i * words + i / 64] |= 1 << (i % 64);
+            for &j in &all[i] {
+                for w in 0..words {
+                    sets[i * words + w] |= sets[j * words + w];
+                }
+            }
+        }
+        sets
+    };
+    let before = closure(&region.needs, &mut (0..n));
+    let after = closure(&region.readers, &mut (0..n).rev());
+    let touched: u64 = region.stores.iter().filter(|s| s.begun).map(|s| s.bytes).sum();
+    // Live all along.
+    let around = region.live - touched;
+    let live = |i: usize| {
+        let (before, after) = (&before[i * words..][..words], &after[i * words..][..words]);
+        let during = |s: &&super::region::Store| {
+            (s.begun || s.touches.iter().any(|&t| has(before, t)))
+                && (s.stays || s.touches.iter().any(|&t| has(after, t)))
+        };
+        let live: u64 = region.stores.iter().filter(during).map(|s| s.bytes).sum();
+        let over = region.overwrites[i].iter().map(|&(x, _)| region.stores[x].bytes).max();
+        around + live - over.unwrap_or(0)
+    };
+    (0..n).map(live).fold(region.live, u64::max)
+}
