@@ -13,6 +13,7 @@ mod golden;
 mod hostile;
 mod models;
 mod msf;
+mod proofs;
 mod properties;
 mod schedule;
 mod snapshots;

@@ -11,7 +11,7 @@ use graph_opt_passes::{Outcome, Pipeline, Remark, Runner};
 
 use crate::failure::{Failure, Result, check, usage};
 use crate::progress::Progress;
-use crate::verify::{Checks, compare, judge};
+use crate::verify::{Checks, How, compare, judge};
 use crate::{model, verify};
 
 #[derive(clap::Args)]
@@ -111,7 +111,8 @@ pub fn main(args: Args) -> Result {
     let mut verdict = String::new();
     let mut failed: Option<Failure> = None;
     if let Some(backends) = &args.verify {
-        let found = compare(&original, &graph, true, backends, &args.checks)?;
+        let found =
+            compare(&original, &graph, How { prove: true, exact: true }, backends, &args.checks)?;
         verdict = verify::text(&found);
         failed = judge(&found).err();
     }

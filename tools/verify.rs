@@ -37,9 +37,12 @@ pub struct Args {
     a: String,
     /// The rewritten model
     b: String,
-    /// How: exact (finite field), run (bits on the backends)
-    #[arg(long, value_delimiter = ',', default_value = "exact,run", value_name = "HOW", value_parser = ["exact", "run"])]
+    /// How: prove (for all inputs and weights), exact (finite field), run (bits on the backends)
+    #[arg(long, value_delimiter = ',', default_value = "prove,exact,run", value_name = "HOW", value_parser = ["prove", "exact", "run"])]
     by: Vec<String>,
+    /// Where to write the proof's steps
+    #[arg(long, value_name = "FILE")]
+    proof: Option<PathBuf>,
     /// Backends to run on
     #[arg(long, value_delimiter = ',', default_value = "cpu", value_name = "NAME", value_parser = ["cpu", "wgpu"])]
     backend: Vec<String>,
@@ -55,7 +58,14 @@ pub fn main(args: &Args) -> Result {
     let b = Arc::new(model::load(&args.b)?);
     let by = |how: &str| args.by.iter().any(|b| b == how);
     let backends: &[String] = if by("run") { &args.backend } else { &[] };
-    let report = compare(&a, &b, by("exact"), backends, &args.checks)?;
+    let how = How { prove: by("prove") || args.proof.is_some(), exact: by("exact") };
+    let report = compare(&a, &b, how, backends, &args.checks)?;
+    if let Some(path) = &args.proof {
+        match &report.certificate {
+            Some(text) => model::whole(path, text.as_bytes())?,
+            None => eprintln!("there is no proof to write"),
+        }
+    }
     if args.json {
         let outputs: Vec<_> = report
             .outputs
@@ -75,11 +85,18 @@ pub fn main(args: &Args) -> Result {
     judge(&report)
 }
 
+/// Rungs besides runs on backends.
+#[derive(Clone, Copy)]
+pub struct How {
+    pub prove: bool,
+    pub exact: bool,
+}
+
 /// Runs the ladder over two models.
 pub fn compare(
     a: &Arc<Graph>,
     b: &Arc<Graph>,
-    exact: bool,
+    how: How,
     backends: &[String],
     checks: &Checks,
 ) -> Result<Report> {
@@ -103,7 +120,8 @@ pub fn compare(
     let progress = Progress::new();
     let say = |what: &str| progress.say(&format!("comparing on {what}"));
     let compare = Compare {
-        exact,
+        prove: how.prove,
+        exact: how.exact,
         backends: made.iter().map(|b| &**b).collect(),
         runs: checks.runs.into(),
         seed: checks.seed,

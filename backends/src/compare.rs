@@ -1,6 +1,6 @@
 //! Whether a rewritten graph computes the same: the ladder of section 4 of the design.
 //!
-//! `identical` needs no run; `exact` runs both graphs over the field of integers modulo 2^61 - 1;
+//! `identical` needs no run, and neither does `proved`; `exact` runs both graphs over the field of integers modulo 2^61 - 1;
 //! `bit-exact` and `close` run both on a backend. What differs is traced to the first value that
 //! both graphs have and to the edit that made it.
 
@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use graph_opt_ir::same::{Structure, identical};
 use graph_opt_ir::{Graph, NodeId, Tensor, Type, ValueId};
+use graph_opt_passes::eqsat::prove::prove;
 
 use crate::cpu::{Cpu, FieldData, FieldInput, FieldTensor, run_field};
 use crate::inputs::{Extents, draw_as, required};
@@ -44,6 +45,12 @@ impl fmt::Display for Place {
 pub enum Verdict {
     /// The same up to names.
     Identical,
+    /// Equal for all inputs and weights, by the rules of the prover; whether only in exact
+    /// arithmetic, as sums were taken in another order.
+    Proved {
+        /// See above.
+        reassociates: bool,
+    },
     /// Equal over the finite field, in this many runs.
     Exact(usize),
     /// Equal bits on this backend, in this many runs.
@@ -60,6 +67,8 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Identical => f.write_str("identical"),
+            Self::Proved { reassociates: false } => f.write_str("proved"),
+            Self::Proved { reassociates: true } => f.write_str("proved (in exact arithmetic)"),
             Self::Exact(_) => f.write_str("exact"),
             Self::BitExact(b, _) => write!(f, "bit-exact on {b}"),
             Self::Close(b, d) => {
@@ -90,6 +99,8 @@ pub struct Output {
 pub struct Report {
     /// One entry an output.
     pub outputs: Vec<Output>,
+    /// The proof, if one was looked for and found.
+    pub certificate: Option<String>,
 }
 
 impl Report {
@@ -112,6 +123,8 @@ impl Report {
 
 /// What to compare by.
 pub struct Compare<'a> {
+    /// Whether to look for a proof.
+    pub prove: bool,
     /// Whether to run over the finite field.
     pub exact: bool,
     /// Backends to run on.
@@ -133,6 +146,7 @@ pub struct Compare<'a> {
 impl Default for Compare<'_> {
     fn default() -> Self {
         Self {
+            prove: false,
             exact: true,
             backends: Vec::new(),
             runs: 1,
@@ -173,12 +187,25 @@ impl Compare<'_> {
                 .into_iter()
                 .map(|name| Output { name, verdicts: Vec::new() })
                 .collect(),
+            certificate: None,
         };
         if identical(a, b) {
             for o in &mut report.outputs {
                 o.verdicts.push(Verdict::Identical);
             }
             return Ok(report);
+        }
+        if self.prove {
+            self.tell("a proof");
+            let verdict = match prove(a, b) {
+                Ok(proof) => {
+                    report.certificate = Some(proof.certificate);
+                    Verdict::Proved { reassociates: proof.reassociates }
+                }
+                Err(why) => Verdict::Unknown("proof".into(), why),
+            };
+            let all = vec![verdict; report.outputs.len()];
+            self.add(&mut report, all);
         }
         let types = types(a, b)?;
         let matched = Matched::new(a, b);

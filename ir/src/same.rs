@@ -73,6 +73,30 @@ fn constant(h: &mut Xxh3, t: &Arc<crate::Tensor>) {
     h.update(&t.content_hash().to_le_bytes());
 }
 
+/// The operator with all its attributes in one number; `None` if it has subgraphs, which name values
+/// outside of it.
+pub fn op_hash(op: &Op) -> Option<u128> {
+    let mut h = Xxh3::new();
+    h.update(op.domain().as_bytes());
+    h.update(op.name().as_bytes());
+    for (k, a) in &op.attrs() {
+        h.update(k.as_bytes());
+        attribute(&mut h, a)?;
+    }
+    Some(h.digest128())
+}
+
+/// `None` for a subgraph.
+fn attribute(h: &mut Xxh3, a: &Attr) -> Option<()> {
+    match a {
+        Attr::Graph(_) => return None,
+        Attr::Tensor(t) => h.update(&t.content_hash().to_le_bytes()),
+        Attr::Raw(b) => h.update(b),
+        other => h.update(format!("{other:?}").as_bytes()),
+    }
+    Some(())
+}
+
 fn node(graph: &Graph, id: NodeId, draw: usize, hashes: &[u128]) -> u128 {
     let n = graph.node(id);
     let ctx = Ctx::of(graph, id);
@@ -104,9 +128,9 @@ fn node(graph: &Graph, id: NodeId, draw: usize, hashes: &[u128]) -> u128 {
                         h.update(&hashes[c.index()].to_le_bytes());
                     }
                 }
-                Attr::Tensor(t) => h.update(&t.content_hash().to_le_bytes()),
-                Attr::Raw(b) => h.update(b),
-                other => h.update(format!("{other:?}").as_bytes()),
+                other => {
+                    attribute(&mut h, other);
+                }
             }
         }
     }

@@ -24,6 +24,8 @@
 #![forbid(unsafe_code)]
 
 pub mod analysis;
+#[cfg(feature = "eqsat")]
+pub mod eqsat;
 pub mod fix_dims;
 mod manager;
 mod options;

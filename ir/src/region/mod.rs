@@ -208,6 +208,29 @@ pub fn tile(ctx: &Ctx<'_>, output: usize, region: &Region) -> Result<Tile, Barri
     adjust::adjust(ctx, output, region, &rel, parts)
 }
 
+/// For each entry of a tile's `needs`, the operand that it is a need of; `None` for one that the
+/// node does not have. A tile may have fewer operands than its node: a `Concat` of which only some
+/// operands are needed keeps those in order; any other keeps the first ones.
+pub fn operands_of(ctx: &Ctx<'_>, tile: &Tile) -> Vec<Option<usize>> {
+    let all = |n: usize| (0..n).map(|i| (i < ctx.inputs.len()).then_some(i)).collect();
+    let Op::Concat(c) = ctx.op else { return all(tile.needs.len()) };
+    if tile.needs.len() == ctx.inputs.len() {
+        return all(tile.needs.len());
+    }
+    // Which operands are left follows from the relations: those whose part is not empty.
+    let Ok(rel) = relations(ctx, 0) else { return Vec::new() };
+    let mut out = Vec::new();
+    for (i, axes) in rel.operands.iter().enumerate() {
+        let Ok(axis) = crate::rule::axis_of(c.axis, axes.len()) else { continue };
+        let n = ctx.dims(i).and_then(|d| d.get(axis)).and_then(known);
+        let left = axes[axis].need(&tile.computes, n);
+        if matches!(left, Ok(s) if s.is_none_or(|s| !s.is_empty())) {
+            out.push(Some(i));
+        }
+    }
+    out
+}
+
 /// Extents of a result.
 fn result(ctx: &Ctx<'_>, output: usize) -> Result<Vec<crate::Dim>, Barrier> {
     let types = crate::infer::infer(ctx)?;

@@ -17,44 +17,16 @@ use super::group::{Group, Made};
 use super::layout::{self, Grid, Layout, Reuse};
 use super::slices::{slice, slice_tensor};
 
-/// The tile's operands with the values that they are parts of. A tile may have fewer operands than
-/// its node: a `Concat` of which only some operands are needed keeps those in order; any other
-/// keeps the first ones.
+/// The tile's operands with the values that they are parts of.
 pub(super) fn operands<'t>(
     graph: &Graph,
     id: NodeId,
     tile: &'t Tile,
 ) -> Vec<(Option<ValueId>, &'t Need)> {
-    let node = graph.node(id);
-    if !matches!(node.op, graph_opt_ir::Op::Concat(_)) || tile.needs.len() == node.inputs.len() {
-        return node
-            .inputs
-            .iter()
-            .copied()
-            .chain(std::iter::repeat(None))
-            .zip(&tile.needs)
-            .collect();
-    }
-    // Which operands are left follows from the relations: those whose part is not empty.
-    let Ok(rel) = region::relations(&Ctx::of(graph, id), 0) else { return Vec::new() };
-    let graph_opt_ir::Op::Concat(c) = &node.op else { return Vec::new() };
-    let mut left = tile.needs.iter();
-    let mut out = Vec::new();
-    for (i, v) in node.inputs.iter().enumerate() {
-        let Some(v) = *v else { continue };
-        let rank = rel.operands[i].len();
-        let Ok(axis) = graph_opt_ir::rule::axis_of(c.axis, rank) else { continue };
-        let region::Relation::Affine { start, .. } = rel.operands[i][axis] else { continue };
-        let n = graph.value(v).ty.extents().map_or(0, |e| e[axis] as i64);
-        let Some(r) = tile.computes[axis] else { continue };
-        let (lo, hi) = ((start + r.lo).max(0), (start + r.hi).min(n));
-        if lo < hi
-            && let Some(need) = left.next()
-        {
-            out.push((Some(v), need));
-        }
-    }
-    out
+    let inputs = &graph.node(id).inputs;
+    let which = region::operands_of(&Ctx::of(graph, id), tile);
+    let value = |i: Option<usize>| i.and_then(|i| inputs.get(i).copied().flatten());
+    which.into_iter().map(value).zip(&tile.needs).collect()
 }
 
 /// One node of one tile.

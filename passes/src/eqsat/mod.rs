@@ -1,0 +1,11 @@
+#![doc = include_str!("README.md")]
+
+mod egraph;
+mod lift;
+pub mod prove;
+mod replay;
+pub mod rules;
+pub mod terms;
+#[cfg(test)]
+mod tests;
+pub mod write;

@@ -1,0 +1,299 @@
+//! Whether two graphs are equal for all inputs and weights.
+//!
+//! Both graphs are read as terms of one e-graph. Saturating it would make parts of everything;
+//! instead the candidate's values are taken in their order, and for each the rules are tried that
+//! can say what part of the original it is: where its operands begin says where it would begin
+//! (`lift`). So each value costs a few e-nodes, however many tiles there are. What was joined is kept
+//! as steps, and checked once more by `replay`.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+
+use graph_opt_ir::op::Op;
+use graph_opt_ir::region::Region;
+use graph_opt_ir::{Graph, Tensor};
+
+use super::egraph::{Classes, Step};
+use super::lift::guesses;
+use super::replay::replay;
+use super::rules::Rule;
+use super::terms::{Apply, Head, Reading, TermId, Terms};
+
+/// A proof.
+pub struct Proof {
+    /// Rules that were used, each with how often.
+    pub rules: Vec<(&'static str, usize)>,
+    /// Whether rounding may differ, as sums were taken in another order.
+    pub reassociates: bool,
+    /// Number of e-nodes.
+    pub nodes: usize,
+    /// The steps, readable.
+    pub certificate: String,
+}
+
+/// Proves that the graphs are equal.
+///
+/// # Errors
+/// Why no proof was found. That is no proof of the contrary.
+pub fn prove(original: &Graph, other: &Graph) -> Result<Proof, String> {
+    let forth = one_way(original, other);
+    // A part of a part is easier found from the side that has the whole.
+    forth.or_else(|why| one_way(other, original).map_err(|_| why))
+}
+
+fn one_way(original: &Graph, other: &Graph) -> Result<Proof, String> {
+    if original.inputs().len() != other.inputs().len()
+        || original.outputs().len() != other.outputs().len()
+    {
+        return Err("the graphs have different numbers of inputs or outputs".into());
+    }
+    for (&a, &b) in original.inputs().iter().zip(other.inputs()) {
+        let (a, b) = (original.value(a), other.value(b));
+        if a.ty != b.ty {
+            return Err(format!("input {} is {} in one and {} in the other", a.name, a.ty, b.ty));
+        }
+    }
+    let mut terms = Terms::default();
+    let a = Reading::of(original, &mut terms);
+    let b = Reading::of(other, &mut terms);
+    let mut p = Prover { terms, classes: Classes::default(), known: HashSet::new() };
+    p.read(&a);
+    let mut unmatched = None;
+    for &(node, _, t) in &b.made {
+        if !p.place(t) && unmatched.is_none() {
+            unmatched = Some(node);
+        }
+    }
+    if let Some(why) = p.classes.conflict() {
+        return Err(format!("a rule is wrong: {why}"));
+    }
+    let mut goals = Vec::new();
+    for (&x, &y) in original.outputs().iter().zip(other.outputs()) {
+        let (Some(s), Some(t)) = (a.term(x), b.term(y)) else {
+            return Err(format!("output {} has no term", original.value(x).name));
+        };
+        p.classes.add(&p.terms, s);
+        p.classes.add(&p.terms, t);
+        if !p.classes.are_equal(s, t) {
+            let name = &original.value(x).name;
+            let node = unmatched.map_or(String::new(), |n| {
+                let label = other.label(n);
+                format!("; {} {label:?} is the first of no known part", other.node(n).op.name())
+            });
+            return Err(format!("no rule joins {name} with its counterpart{node}"));
+        }
+        goals.push((s, t));
+    }
+    let steps = std::mem::take(&mut p.classes.steps);
+    replay(&mut p.terms, &steps, &goals)
+        .map_err(|e| format!("the proof does not stand a second look: {e}"))?;
+    let names = Names::of(&p.terms, [(original, &a), (other, &b)]);
+    let certificate = names.certificate(&p.terms, &steps, &goals);
+    let mut rules: Vec<(&str, usize)> = Vec::new();
+    for s in &steps {
+        let name = s.rule.row().name;
+        match rules.iter_mut().find(|r| r.0 == name) {
+            Some(r) => r.1 += 1,
+            None => rules.push((name, 1)),
+        }
+    }
+    let reassociates = steps.iter().any(|s| s.rule.row().reassociates);
+    Ok(Proof { rules, reassociates, nodes: p.classes.nodes(), certificate })
+}
+
+struct Prover {
+    terms: Terms,
+    classes: Classes,
+    /// Terms of the original.
+    known: HashSet<TermId>,
+}
+
+impl Prover {
+    fn read(&mut self, a: &Reading) {
+        for &t in a.terms.iter().flatten() {
+            self.classes.add(&self.terms, t);
+            self.known.insert(t);
+        }
+        let mut seen = HashSet::new();
+        for &(_, _, t) in &a.made {
+            if seen.insert(t) {
+                self.classes.note_reader(&self.terms, t);
+            }
+        }
+    }
+
+    /// Whether the term is known to be a part of a value of the original.
+    fn is_placed(&self, t: TermId) -> bool {
+        self.terms.value(t).is_some()
+            || self.classes.parts(&self.terms, t).iter().any(|(x, _)| self.known.contains(x))
+    }
+
+    /// Finds out what part of the original a term is.
+    fn place(&mut self, t: TermId) -> bool {
+        self.classes.add(&self.terms, t);
+        if self.is_placed(t) {
+            return true;
+        }
+        self.local(t);
+        self.classes.close();
+        if self.is_placed(t) {
+            return true;
+        }
+        for (y, region) in guesses(&self.terms, &self.classes, t) {
+            let Some(part) = self.terms.raw_slice(y, region) else { continue };
+            self.classes.apply(&mut self.terms, Rule::PartOfResult, part);
+            self.classes.close();
+            if self.classes.class(part) == self.classes.class(t) {
+                return true;
+            }
+        }
+        self.is_placed(t)
+    }
+
+    /// Rules about the term itself.
+    fn local(&mut self, t: TermId) {
+        let term = self.terms.get(t).clone();
+        match &term.head {
+            Head::Slice(r) => {
+                let same = self.classes.data(self.classes.class(term.children[0])).terms.clone();
+                for s in same {
+                    let rule = match &self.terms.get(s).head {
+                        Head::Slice(_) => Rule::PartOfPart,
+                        Head::Apply(a) if matches!(&*a.op, Op::Concat(_)) => Rule::PartOfResult,
+                        _ => continue,
+                    };
+                    if let Some(left) = self.terms.raw_slice(s, r.clone()) {
+                        self.classes.add(&self.terms, left);
+                        self.classes.apply(&mut self.terms, rule, left);
+                    }
+                }
+            }
+            Head::Apply(a) => match &*a.op {
+                Op::Concat(_) => {
+                    self.joined(t, a, &term.children);
+                    self.flat(t, a, &term.children);
+                }
+                Op::Add(_) | Op::Sum(_) => {
+                    self.classes.apply(&mut self.terms, Rule::SumOfParts, t);
+                }
+                _ => {}
+            },
+            Head::Leaf(_) | Head::Const(_) => {}
+        }
+    }
+
+    /// A Concat whose operands are Concats, or equal to some.
+    fn flat(&mut self, t: TermId, a: &Apply, children: &[TermId]) {
+        let concat = |p: &Self, c: TermId| {
+            let all = &p.classes.data(p.classes.class(c)).terms;
+            let same =
+                |s: &&TermId| matches!(&p.terms.get(**s).head, Head::Apply(b) if b.op == a.op);
+            all.iter().find(same).copied().unwrap_or(c)
+        };
+        let inputs: Vec<Option<TermId>> = children.iter().map(|&c| Some(concat(self, c))).collect();
+        let ty = self.terms.ty(t).clone();
+        if let Some(left) = self.terms.apply(&a.op, a.opset, &inputs, (0, 1), &ty) {
+            self.classes.add(&self.terms, left);
+            self.classes.close();
+            self.classes.apply(&mut self.terms, Rule::FlatConcat, left);
+        }
+    }
+
+    /// A Concat whose operands are neighbouring parts of one value.
+    fn joined(&mut self, t: TermId, a: &Apply, children: &[TermId]) {
+        let all: Vec<Vec<(TermId, Region)>> =
+            children.iter().map(|&c| self.classes.parts(&self.terms, c)).collect();
+        let Some((first, rest)) = all.split_first() else { return };
+        for (x, r) in first {
+            let mut parts = vec![self.terms.raw_slice(*x, r.clone())];
+            for other in rest {
+                let same = other.iter().find(|(y, _)| self.classes.are_equal(*x, *y));
+                parts.push(same.and_then(|(_, r)| self.terms.raw_slice(*x, r.clone())));
+            }
+            let Some(parts) = parts.into_iter().collect::<Option<Vec<TermId>>>() else { continue };
+            for &p in &parts {
+                self.classes.add(&self.terms, p);
+            }
+            let inputs: Vec<Option<TermId>> = parts.into_iter().map(Some).collect();
+            let ty = self.terms.ty(t).clone();
+            let Some(left) = self.terms.apply(&a.op, a.opset, &inputs, (0, 1), &ty) else {
+                continue;
+            };
+            self.classes.add(&self.terms, left);
+            self.classes.close();
+            if self.classes.apply(&mut self.terms, Rule::JoinedParts, left) {
+                return;
+            }
+        }
+    }
+}
+
+/// What terms are called in a certificate.
+struct Names(Vec<Option<String>>);
+
+impl Names {
+    fn of(terms: &Terms, graphs: [(&Graph, &Reading); 2]) -> Self {
+        let mut names = vec![None; terms.len()];
+        for (which, (graph, reading)) in ["original", "other"].iter().zip(graphs) {
+            for (i, t) in reading.terms.iter().enumerate() {
+                let Some(t) = t else { continue };
+                let name = &graph.value(graph_opt_ir::ValueId::new(i)).name;
+                names[t.index()].get_or_insert_with(|| format!("{which}:{name}"));
+            }
+        }
+        Self(names)
+    }
+
+    fn term(&self, terms: &Terms, t: TermId, depth: usize) -> String {
+        if let (Some(name), true) = (&self.0[t.index()], depth > 0) {
+            return name.clone();
+        }
+        let term = terms.get(t);
+        let below = |c: &TermId| self.term(terms, *c, depth + 1);
+        match &term.head {
+            Head::Leaf(_) => self.0[t.index()].clone().unwrap_or_else(|| format!("t{}", t.index())),
+            Head::Const(h) => match terms.value(t).map(|v| Tensor::to_i64s(v)) {
+                Some(Some(v)) if v.len() <= 8 => format!("{v:?}"),
+                _ => format!("const#{:08x}", *h as u32),
+            },
+            Head::Slice(r) => {
+                let span = |s: &Option<graph_opt_ir::Span>| {
+                    s.map_or_else(|| ":".to_owned(), |s| format!("{}:{}", s.lo, s.hi))
+                };
+                let spans: Vec<String> = r.iter().map(span).collect();
+                format!("{}[{}]", below(&term.children[0]), spans.join(", "))
+            }
+            Head::Apply(_) if depth > 1 => format!("t{}", t.index()),
+            Head::Apply(a) => {
+                let children: Vec<String> = term.children.iter().map(below).collect();
+                format!("{}({})", a.op.name(), children.join(", "))
+            }
+        }
+    }
+
+    fn certificate(&self, terms: &Terms, steps: &[Step], goals: &[(TermId, TermId)]) -> String {
+        let mut s = String::from("# Each line is a case of its rule; equal operators over equal\n");
+        s.push_str("# operands are equal. NAME[a:b, :] is a part, t1 a term without a name.\n");
+        for (i, step) in steps.iter().enumerate() {
+            let (left, right) = (step.left, step.right);
+            let name = |t: TermId| {
+                let named = &self.0[t.index()];
+                let text = self.term(terms, t, 0);
+                named.as_ref().map_or_else(|| text.clone(), |n| format!("{n} = {text}"))
+            };
+            let _ = writeln!(
+                s,
+                "{:>6} {:<14} {} = {}",
+                i + 1,
+                step.rule.row().name,
+                name(left),
+                name(right)
+            );
+        }
+        for (a, b) in goals {
+            let name = |t: &TermId| self.0[t.index()].clone().unwrap_or_default();
+            let _ = writeln!(s, "   so  {} = {}", name(a), name(b));
+        }
+        s
+    }
+}

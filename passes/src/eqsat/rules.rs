@@ -1,0 +1,285 @@
+//! The rules, each a function from the left side to the right one. They are few, as what an
+//! operator does to a part is not said here: rule `part-of-result` asks the operator's region rule.
+
+use std::sync::Arc;
+
+use graph_opt_ir::op::Op;
+use graph_opt_ir::region::{self, Need, Region};
+use graph_opt_ir::rule::axis_of;
+use graph_opt_ir::{Span, Tensor, Type, op};
+
+use super::terms::{Apply, Head, TermId, Terms};
+
+/// A rule.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Rule {
+    /// A part of a part is a part.
+    PartOfPart,
+    /// A part of what an operator computes is the operator over parts of its operands, as its
+    /// region rule says.
+    PartOfResult,
+    /// A Concat of neighbouring parts is a part.
+    JoinedParts,
+    /// A Concat of Concats along the same axis is one.
+    FlatConcat,
+    /// A sum of results over parts of a contraction is the result over the whole.
+    SumOfParts,
+}
+
+/// One row of the table.
+pub struct Row {
+    /// The rule.
+    pub rule: Rule,
+    /// Its name.
+    pub name: &'static str,
+    /// What it says.
+    pub says: &'static str,
+    /// Whether rounding may differ between the sides.
+    pub reassociates: bool,
+}
+
+/// All rules.
+pub const TABLE: &[Row] = &[
+    Row {
+        rule: Rule::PartOfPart,
+        name: "part-of-part",
+        reassociates: false,
+        says: "Slice[r](Slice[s](x)) = Slice[s+r](x)",
+    },
+    Row {
+        rule: Rule::PartOfResult,
+        name: "part-of-result",
+        reassociates: false,
+        says: "Slice[r](f(x, …)) = f'(Slice[need(r)](x), …)",
+    },
+    Row {
+        rule: Rule::JoinedParts,
+        name: "joined-parts",
+        reassociates: false,
+        says: "Concat(Slice[r](x), Slice[s](x), …) = Slice[r+s+…](x)",
+    },
+    Row {
+        rule: Rule::SumOfParts,
+        name: "sum-of-parts",
+        reassociates: true,
+        says: "f(Slice[r](x), Slice[r](w)) + f(Slice[s](x), Slice[s](w)) = f(x, w)",
+    },
+];
+
+impl Rule {
+    /// Its row.
+    pub fn row(self) -> &'static Row {
+        let found = TABLE.iter().find(|r| r.rule == self);
+        found.unwrap_or(&TABLE[0])
+    }
+
+    /// The right side, for this left side; `None` if the rule does not apply.
+    pub fn apply(self, terms: &mut Terms, left: TermId) -> Option<TermId> {
+        match self {
+            Self::PartOfPart => part_of_part(terms, left),
+            Self::PartOfResult => part_of_result(terms, left),
+            Self::JoinedParts => joined_parts(terms, left),
+            Self::FlatConcat => flat_concat(terms, left),
+            Self::SumOfParts => sum_of_parts(terms, left),
+        }
+    }
+}
+
+fn sliced(terms: &Terms, t: TermId) -> Option<(TermId, &Region)> {
+    let term = terms.get(t);
+    match &term.head {
+        Head::Slice(r) => Some((term.children[0], r)),
+        _ => None,
+    }
+}
+
+/// The term as a part of another one: of itself, if it is no Slice.
+pub fn as_part(terms: &Terms, t: TermId) -> Option<(TermId, Region)> {
+    match sliced(terms, t) {
+        Some((x, r)) => Some((x, r.clone())),
+        None => Some((t, vec![None; terms.ty(t).rank()?])),
+    }
+}
+
+fn part_of_part(terms: &mut Terms, left: TermId) -> Option<TermId> {
+    let (x, r) = sliced(terms, left)?;
+    let r = r.clone();
+    terms.slice(x, r).filter(|&t| t != left)
+}
+
+fn part_of_result(terms: &mut Terms, left: TermId) -> Option<TermId> {
+    let (y, r) = sliced(terms, left)?;
+    let r = r.clone();
+    let Head::Apply(Apply { opset, output, outputs, .. }) = terms.get(y).head.clone() else {
+        return None;
+    };
+    let operands = terms.operands(y);
+    let ctx = terms.ctx_of(y)?;
+    let tile = region::tile(&ctx, output, &r).ok()?;
+    let which = region::operands_of(&ctx, &tile);
+    let mut inputs = Vec::with_capacity(tile.needs.len());
+    for (i, need) in which.into_iter().zip(&tile.needs) {
+        let x = i.and_then(|i| operands.get(i).copied().flatten());
+        inputs.push(match (x, need) {
+            (_, Need::Instead(t)) => Some(terms.constant(&Arc::new(t.clone()))),
+            (_, Need::Nothing) | (None, _) => None,
+            (Some(x), Need::Region(r)) => Some(terms.slice(x, r.clone())?),
+            (Some(x), Need::Zeros(_, extents)) => Some(zeros(terms, x, extents, opset)?),
+        });
+    }
+    let result =
+        terms.apply(&tile.op, opset, &inputs, (output.min(outputs - 1), outputs), &Type::Unknown);
+    let result = match &tile.op {
+        // Only a part of what it was.
+        Op::Identity(_) => inputs.first().copied().flatten(),
+        _ => result,
+    }?;
+    if tile.computes == r {
+        return Some(result);
+    }
+    // More than was asked for.
+    let crop = r.iter().zip(&tile.computes).map(|(r, c)| match (r, c) {
+        (Some(r), Some(c)) => Some(Span::new(r.lo - c.lo, r.hi - c.lo)),
+        (r, _) => *r,
+    });
+    terms.slice(result, crop.collect())
+}
+
+fn zeros(terms: &mut Terms, like: TermId, extents: &[i64], opset: i64) -> Option<TermId> {
+    let dtype = terms.ty(like).dtype()?;
+    let bytes = dtype.bytes_of(1)?;
+    let zero = Tensor::from_bytes(dtype, vec![1], vec![0; bytes as usize]).ok()?;
+    let shape = terms.constant(&Arc::new(Tensor::i64s(extents)));
+    let op = op::ConstantOfShape { value: Some(Arc::new(zero)) };
+    terms.apply(&op.into(), opset, &[Some(shape)], (0, 1), &Type::Unknown)
+}
+
+fn joined_parts(terms: &mut Terms, left: TermId) -> Option<TermId> {
+    let Head::Apply(Apply { op, .. }) = &terms.get(left).head else { return None };
+    let Op::Concat(c) = &**op else { return None };
+    let axis = axis_of(c.axis, terms.ty(left).rank()?).ok()?;
+    let children = terms.get(left).children.clone();
+    let (base, mut hull) = as_part(terms, *children.first()?)?;
+    let n = terms.extents(base)?;
+    for &child in &children[1..] {
+        let (x, r) = as_part(terms, child)?;
+        let same = r.iter().zip(&hull).enumerate().all(|(a, (r, h))| a == axis || r == h);
+        let end = hull[axis]?;
+        let next = r[axis]?;
+        if x != base || !same || end.hi != next.lo {
+            return None;
+        }
+        hull[axis] = Some(Span::new(end.lo, next.hi));
+    }
+    hull[axis] = hull[axis].filter(|s| *s != Span::whole(n[axis]));
+    terms.slice(base, hull)
+}
+
+fn flat_concat(terms: &mut Terms, left: TermId) -> Option<TermId> {
+    let Head::Apply(a) = terms.get(left).head.clone() else { return None };
+    let Op::Concat(c) = &*a.op else { return None };
+    let mut flat = Vec::new();
+    for &x in &terms.get(left).children {
+        match &terms.get(x).head {
+            Head::Apply(b) if matches!(&*b.op, Op::Concat(d) if d.axis == c.axis) => {
+                flat.extend(terms.get(x).children.iter().map(|&y| Some(y)));
+            }
+            _ => flat.push(Some(x)),
+        }
+    }
+    let ty = terms.ty(left).clone();
+    terms.apply(&a.op, a.opset, &flat, (0, 1), &ty).filter(|&t| t != left)
+}
+
+/// Terms of a sum, from the left.
+fn summands(terms: &Terms, t: TermId, out: &mut Vec<TermId>) {
+    if let Head::Apply(a) = &terms.get(t).head
+        && matches!(&*a.op, Op::Add(_) | Op::Sum(_))
+    {
+        terms.get(t).children.iter().for_each(|&c| summands(terms, c, out));
+        return;
+    }
+    out.push(t);
+}
+
+/// Constants joined along an axis.
+fn joined_tensor(parts: &[Arc<Tensor>], axis: usize) -> Option<Tensor> {
+    let first = parts.first()?;
+    let mut dims = first.dims().to_vec();
+    let rows: u64 = dims[..axis].iter().product();
+    dims[axis] = parts.iter().map(|p| p.dims()[axis]).sum();
+    let alike = |p: &Arc<Tensor>| {
+        p.dtype() == first.dtype()
+            && p.dims().len() == dims.len()
+            && (0..dims.len()).all(|a| a == axis || p.dims()[a] == dims[a])
+    };
+    if !parts.iter().all(alike) || !first.dtype().bits().is_multiple_of(8) {
+        return None;
+    }
+    let bytes: Vec<_> = parts.iter().map(|p| p.bytes().ok()).collect::<Option<_>>()?;
+    let mut out = Vec::new();
+    for r in 0..rows as usize {
+        for b in &bytes {
+            let run = b.len() / rows as usize;
+            out.extend_from_slice(&b[r * run..(r + 1) * run]);
+        }
+    }
+    Tensor::from_bytes(first.dtype(), dims, out).ok()
+}
+
+fn sum_of_parts(terms: &mut Terms, left: TermId) -> Option<TermId> {
+    let mut parts = Vec::new();
+    summands(terms, left, &mut parts);
+    if parts.len() < 2 {
+        return None;
+    }
+    let first = *parts.first()?;
+    let Head::Apply(a) = terms.get(first).head.clone() else { return None };
+    let all: Vec<Vec<Option<TermId>>> = parts.iter().map(|&p| terms.operands(p)).collect();
+    for &p in &parts[1..] {
+        let Head::Apply(b) = &terms.get(p).head else { return None };
+        if b.op != a.op || b.opset != a.opset {
+            return None;
+        }
+    }
+    let ctx = terms.ctx_of(first)?;
+    let rel = region::relations(&ctx, a.output).ok()?;
+    // A bias counts once.
+    let biased = |o: &Vec<Option<TermId>>| o.iter().skip(2).any(Option::is_some);
+    if all.iter().filter(|o| biased(o)).count() > 1 {
+        return None;
+    }
+    let mut inputs = all.iter().find(|o| biased(o)).unwrap_or(&all[0]).clone();
+    // Only what is linear in both contracted operands may be summed up.
+    if !matches!(&*a.op, Op::Conv(_) | Op::MatMul(_) | Op::Gemm(_) | Op::ConvTranspose(_)) {
+        return None;
+    }
+    for i in 0..2 {
+        let contracted = |r: &region::Relation| matches!(r, region::Relation::Contract(_));
+        let axis = rel.operands.get(i)?.iter().position(contracted)?;
+        let constants: Option<Vec<Arc<Tensor>>> =
+            all.iter().map(|o| terms.value(o.get(i).copied().flatten()?).cloned()).collect();
+        if let Some(parts) = constants {
+            let whole = joined_tensor(&parts, axis)?;
+            inputs[i] = Some(terms.constant(&Arc::new(whole)));
+            continue;
+        }
+        let (base, mut hull) = as_part(terms, all[0][i]?)?;
+        let whole = terms.extents(base)?[axis];
+        for operands in &all[1..] {
+            let (x, r) = as_part(terms, operands.get(i).copied().flatten()?)?;
+            let (end, next) = (hull[axis]?, r[axis]?);
+            let same = r.iter().zip(&hull).enumerate().all(|(k, (r, h))| k == axis || r == h);
+            if x != base || !same || end.hi != next.lo {
+                return None;
+            }
+            hull[axis] = Some(Span::new(end.lo, next.hi));
+        }
+        if hull[axis] != Some(Span::whole(whole)) {
+            return None;
+        }
+        hull[axis] = None;
+        inputs[i] = Some(terms.slice(base, hull)?);
+    }
+    terms.apply(&a.op, a.opset, &inputs, (a.output, a.outputs), &Type::Unknown)
+}

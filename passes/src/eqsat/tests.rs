@@ -1,0 +1,120 @@
+use graph_opt_ir::{DType, Graph, Span, Type, text};
+
+use super::egraph::Classes;
+use super::prove::prove;
+use super::rules::{Rule, TABLE};
+use super::terms::{Reading, Terms};
+use crate::{Pipeline, Runner};
+
+fn run(g: &Graph, pipeline: &str) -> Graph {
+    let mut out = g.clone();
+    Runner::default().run(&mut out, &Pipeline::parse(pipeline).unwrap()).unwrap();
+    assert!(out.edits() > g.edits(), "{pipeline}");
+    out
+}
+
+fn net() -> Graph {
+    text::parse(
+        "graph @g(%x: f32[1,3,17,16]) -> (%y) opset 13 {
+           %v = const random(1) : f32[8,3,3,3]
+           %w = const random(2) : f32[8,8,3,3]
+           %u = const random(3) : f32[4,8,1,1]
+           %s = const random(4) : f32[8]
+           %a = Conv %x, %v, %s {pads=[1,1,1,1]} : ? ; conv1
+           %b = Relu %a : ?
+           %c = Conv %b, %w {pads=[1,1,1,1]} : ? ; conv2
+           %d = Add %b, %c : ?
+           %p = MaxPool %d {kernel_shape=[3,3], pads=[1,1,1,1], strides=[2,2]} : ?
+           %y = Conv %p, %u : ? ; last
+         }",
+    )
+    .unwrap()
+}
+
+#[test]
+fn tiles_are_proved() {
+    let g = net();
+    for pipeline in [
+        "tile-conv{axis=h parts=3}",
+        "tile-conv{axis=hxw parts=2x3}",
+        "tile-conv{axis=c-out parts=2}",
+        "fuse-tiles{grid=3x2 to=last}",
+        "fuse-tiles{grid=3x2 to=last reuse=rows}",
+        "fuse-tiles{grid=3x2 to=last reuse=all}",
+        "fuse-tiles{grid=3x2 to=last reuse=checkerboard}",
+        "tile-conv{axis=h parts=3},simplify",
+    ] {
+        let t = run(&g, pipeline);
+        let proof =
+            prove(&g, &t).unwrap_or_else(|e| panic!("{pipeline}: {e}\n{}", text::print(&t)));
+        assert!(!proof.reassociates, "{pipeline}");
+        // From the other side, too.
+        prove(&t, &g).unwrap_or_else(|e| panic!("{pipeline}, backwards: {e}"));
+    }
+    let t = run(&g, "tile-conv{axis=c-in parts=2}");
+    assert!(prove(&g, &t).unwrap().reassociates);
+}
+
+/// A union of values of different types is a wrong rule, and is seen as one.
+#[test]
+fn wrong_types_are_a_conflict() {
+    let mut terms = Terms::default();
+    let x = terms.leaf(0, Type::tensor(DType::F32, &[4, 4]));
+    let y = terms.raw_slice(x, vec![Some(Span::new(0, 2)), None]).unwrap();
+    let mut classes = Classes::default();
+    classes.add(&terms, x);
+    classes.add(&terms, y);
+    assert_eq!(classes.conflict(), None);
+    classes.plant(x, y);
+    assert!(classes.conflict().unwrap().contains("f32[2,4]"));
+}
+
+/// A step that its rule does not make, and a goal that does not follow, do not stand a replay.
+#[test]
+fn replay_refuses_what_does_not_follow() {
+    let mut terms = Terms::default();
+    let x = terms.leaf(0, Type::tensor(DType::F32, &[8, 4]));
+    let s = terms.raw_slice(x, vec![Some(Span::new(2, 8)), None]).unwrap();
+    let left = terms.raw_slice(s, vec![Some(Span::new(1, 3)), None]).unwrap();
+    let right = Rule::PartOfPart.apply(&mut terms, left).unwrap();
+    let other = terms.raw_slice(x, vec![Some(Span::new(1, 3)), None]).unwrap();
+    let step = |right| super::egraph::Step { rule: Rule::PartOfPart, left, right };
+    super::replay::replay(&mut terms, &[step(right)], &[(left, right)]).unwrap();
+    assert!(super::replay::replay(&mut terms, &[step(other)], &[]).is_err());
+    assert!(super::replay::replay(&mut terms, &[step(right)], &[(left, other)]).is_err());
+}
+
+#[test]
+fn the_table_has_every_rule_once() {
+    for row in TABLE {
+        assert_eq!(row.rule.row().name, row.name);
+    }
+}
+
+/// Reading puts what says the same into one form.
+#[test]
+fn normal_forms() {
+    let same = |a: &str, b: &str| {
+        let graph = |body: &str| {
+            text::parse(&format!("graph @g(%x: f32[2,6,4]) -> (%y) opset 13 {{\n{body}\n}}"))
+                .unwrap()
+        };
+        let (a, b) = (graph(a), graph(b));
+        let mut terms = Terms::default();
+        let term = |g: &Graph, terms: &mut Terms| {
+            let r = Reading::of(g, terms);
+            r.term(g.outputs()[0]).unwrap()
+        };
+        assert_eq!(term(&a, &mut terms), term(&b, &mut terms));
+    };
+    same("%y = Slice %x [1: 2..4] : ?", "%a = Slice %x [1: 1..5] : ?\n%y = Slice %a [1: 1..3] : ?");
+    same(
+        "%y = Transpose %x {perm=[2,0,1]} : ?",
+        "%a = Transpose %x {perm=[0,2,1]} : ?\n%y = Transpose %a {perm=[1,0,2]} : ?",
+    );
+    same("%y = Relu %x : ?", "%a = Identity %x : ?\n%b = Relu %a : ?\n%y = Identity %b : ?");
+    same(
+        "%s = const [12,4] : i64[2]\n%y = Reshape %x, %s : ?",
+        "%a = Flatten %x {axis=1} : ?\n%s = const [-1,4] : i64[2]\n%y = Reshape %a, %s : ?",
+    );
+}

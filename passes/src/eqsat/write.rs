@@ -1,0 +1,80 @@
+//! Terms as a graph again.
+
+use std::collections::HashMap;
+
+use graph_opt_ir::{Builder, Graph, Tensor, ValueId, op};
+
+use super::terms::{Head, TermId, Terms};
+
+/// A graph that computes these terms, with the inputs of the original; nodes in the order in which
+/// they are needed.
+///
+/// # Errors
+/// With what stands for no value that could be written.
+pub fn graph(original: &Graph, terms: &Terms, roots: &[TermId]) -> Result<Graph, String> {
+    let mut b = Builder::new(&original.name, original.opset());
+    let mut made: HashMap<TermId, ValueId> = HashMap::new();
+    for (i, &v) in original.inputs().iter().enumerate() {
+        let value = original.value(v);
+        let new = b.input(&value.name, value.ty.clone());
+        let leaf = terms.find_leaf(i as u128);
+        made.extend(leaf.map(|t| (t, new)));
+    }
+    let mut todo: Vec<TermId> = roots.iter().rev().copied().collect();
+    while let Some(&t) = todo.last() {
+        if made.contains_key(&t) {
+            todo.pop();
+            continue;
+        }
+        let below: Vec<TermId> =
+            terms.get(t).children.iter().copied().filter(|c| !made.contains_key(c)).collect();
+        if !below.is_empty() {
+            todo.extend(below.into_iter().rev());
+            continue;
+        }
+        todo.pop();
+        let v = node(&mut b, terms, t, &made)?;
+        made.insert(t, v);
+    }
+    for t in roots {
+        b.output(made[t]);
+    }
+    Ok(b.finish())
+}
+
+fn node(
+    b: &mut Builder,
+    terms: &Terms,
+    t: TermId,
+    made: &HashMap<TermId, ValueId>,
+) -> Result<ValueId, String> {
+    let name = format!("t{}", t.index());
+    let term = terms.get(t);
+    match &term.head {
+        Head::Leaf(_) => Err(format!("{name} stands for a value without a rule")),
+        Head::Const(_) => match terms.value(t) {
+            Some(c) => Ok(b.constant(&name, c.clone())),
+            None => Err(format!("{name} has no elements")),
+        },
+        Head::Slice(r) => {
+            let cuts = r.iter().enumerate().filter_map(|(a, s)| s.map(|s| (a as i64, s)));
+            let cuts: Vec<_> = cuts.collect();
+            let mut inputs = vec![made[&term.children[0]]];
+            for (what, v) in [
+                ("starts", cuts.iter().map(|c| c.1.lo).collect::<Vec<_>>()),
+                ("ends", cuts.iter().map(|c| c.1.hi).collect()),
+                ("axes", cuts.iter().map(|c| c.0).collect()),
+            ] {
+                inputs.push(b.constant(&format!("{name}_{what}"), Tensor::i64s(&v)));
+            }
+            let op = op::Slice { starts: None, ends: None, axes: None };
+            b.node(&name, op, &inputs).map_err(|e| e.to_string())
+        }
+        Head::Apply(a) => {
+            let inputs = terms.operands(t).iter().map(|x| x.map(|x| made[&x])).collect();
+            let all = b.node_with(&name, (*a.op).clone(), inputs, a.outputs);
+            let all = all.map_err(|e| format!("{}: {e}", a.op.name()))?;
+            Ok(all[a.output])
+        }
+    }
+}
