@@ -9,6 +9,7 @@ use graph_opt_backends::inputs::{Extents, draw};
 use graph_opt_backends::zoo;
 use graph_opt_ir::{Graph, Tensor};
 use graph_opt_passes::analysis::{cost, peak, plan};
+use graph_opt_passes::eqsat::prove::{Proof, prove};
 use graph_opt_passes::tile::planner::{self, Best, Goal, Limits};
 
 use crate::models::{convolutional, extents, is_quick, settled};
@@ -20,8 +21,10 @@ fn all_models() -> bool {
 /// How large a graph is to be compared, and how.
 #[derive(Clone, Copy, PartialEq)]
 enum Depth {
-    /// Over the field and in bits.
+    /// Proved, over the field, and in bits.
     Exact,
+    /// Proved, or over the field where there is no proof; and in bits.
+    Proved,
     /// By its plan alone.
     Plan,
 }
@@ -58,9 +61,13 @@ fn row(name: &str, g: &Graph, x: &Extents, (share, part): (&str, u64), depth: De
         return fits;
     }
     let cpu = Cpu::default();
-    let c = Compare { backends: vec![&cpu], extents: x.clone(), seed: 7, ..Compare::default() };
     let (g, t) = (Arc::new(g.clone()), Arc::new(t));
-    let verdicts = exact(name, &c.run(&g, &t).unwrap());
+    // A proof is for all inputs; the field takes long where there are many multiplications.
+    let proof = prove(&g, &t);
+    let exact = proof.is_err() || depth == Depth::Exact;
+    let extents = x.clone();
+    let c = Compare { exact, backends: vec![&cpu], extents, seed: 7, ..Compare::default() };
+    let verdicts = verdicts(name, &c.run(&g, &t).unwrap(), proof);
     let timeline = plan(&t).unwrap();
     let inputs = draw(&t, x, 3).unwrap();
     let new = cpu.prepared(t.clone()).unwrap();
@@ -80,17 +87,30 @@ fn row(name: &str, g: &Graph, x: &Extents, (share, part): (&str, u64), depth: De
     fits
 }
 
-/// Fails unless every output is exact, as far as the field goes, and equal in bits; what it is.
-fn exact(name: &str, r: &Report) -> &'static str {
-    let mut all = "exact, bit-exact";
+/// Fails unless every output is proved or exact, and equal in bits; which.
+fn verdicts(name: &str, r: &Report, proof: Result<Proof, String>) -> String {
+    let mut all = Vec::new();
+    match proof {
+        Ok(p) => {
+            assert!(!p.reassociates, "{name}");
+            all.push("proved".to_owned());
+        }
+        Err(why) => all.push(format!("not proved ({why})")),
+    }
     for v in r.outputs.iter().flat_map(|o| &o.verdicts) {
         match v {
             Verdict::Identical | Verdict::Exact(_) | Verdict::BitExact(..) => {}
-            Verdict::Unknown(by, _) if by.contains("field") => all = "bit-exact",
+            Verdict::Unknown(by, _) if by.contains("field") => {}
             other => panic!("{name}: {other}"),
         }
     }
-    all
+    let reached = |w: fn(&Verdict) -> bool| r.outputs.iter().all(|o| o.verdicts.iter().any(w));
+    if reached(|v| matches!(v, Verdict::Exact(_))) {
+        all.push("exact".into());
+    }
+    assert!(reached(|v| matches!(v, Verdict::BitExact(..) | Verdict::Identical)), "{name}: {r:?}");
+    all.push("bit-exact".into());
+    all.join(", ")
 }
 
 /// Seconds of the faster of two runs, after one that warms up; of one if it takes long.
@@ -142,7 +162,8 @@ fn networks_of_the_zoo() {
     for name in small.iter().chain(full) {
         let g = zoo::build(name).unwrap();
         for share in SHARES {
-            if !row(name, &g, &Extents::default(), share, Depth::Exact) {
+            let depth = if small.contains(name) { Depth::Exact } else { Depth::Proved };
+            if !row(name, &g, &Extents::default(), share, depth) {
                 break;
             }
         }
@@ -159,7 +180,11 @@ fn real_models() {
             println!("| {name} | {unknown} |");
             continue;
         }
-        let depth = if all_models() || is_quick(&g) { Depth::Exact } else { Depth::Plan };
+        let depth = match is_quick(&g) {
+            true => Depth::Exact,
+            false if all_models() => Depth::Proved,
+            false => Depth::Plan,
+        };
         for share in SHARES {
             if !row(&name, &g, &extents(&name), share, depth) {
                 break;

@@ -3,6 +3,7 @@
 
 use graph_opt_backends::compare::Verdict;
 use graph_opt_ir::text::parse;
+use graph_opt_passes::eqsat::prove::prove;
 
 use crate::support::compare;
 
@@ -203,6 +204,7 @@ fn every_seeded_bug_is_caught() {
         let [field, float] = &r.outputs[0].verdicts[..] else { panic!("{}: {r:?}", b.name) };
         assert!(matches!(field, Verdict::Differs(..)), "{}: {field:?}", b.name);
         let by_float = matches!(float, Verdict::Differs(..));
+        assert!(prove(&right, &wrong).is_err(), "{}: proved", b.name);
         println!("{:<56} {:<10} {}", b.name, "caught", if by_float { "caught" } else { "MISSED" });
         assert_eq!(!by_float, b.missed, "{}: {float:?}", b.name);
         missed += usize::from(!by_float);

@@ -15,6 +15,7 @@ mod models;
 mod msf;
 mod proofs;
 mod properties;
+mod rules;
 mod schedule;
 mod snapshots;
 mod support;

@@ -66,7 +66,7 @@ fn fused_tiles() {
         ),
         ("yolov2-first16", "grid=5x5 to=LAST", &["recompute", "rows", "all", "checkerboard"]),
         ("unet", "grid=3x3 from=up3.concat to=LAST", &["recompute", "all"]),
-        ("inception-v1", "grid=3x2 to=inception3b", &["recompute", "rows"]),
+        ("inception-v1", "grid=3x2 to=inception3b.concat", &["recompute", "rows"]),
         ("densenet121", "grid=2x2 to=features.pool0", &["all"]),
     ] {
         let g = zoo::build(network).unwrap();

@@ -20,6 +20,8 @@ pub enum Rule {
     PartOfResult,
     /// A Concat of neighbouring parts is a part.
     JoinedParts,
+    /// A Concat of an operator over neighbouring parts is the operator over the whole.
+    WholeOfTiles,
     /// A Concat of Concats along the same axis is one.
     FlatConcat,
     /// A sum of results over parts of a contraction is the result over the whole.
@@ -79,6 +81,7 @@ impl Rule {
             Self::PartOfPart => part_of_part(terms, left),
             Self::PartOfResult => part_of_result(terms, left),
             Self::JoinedParts => joined_parts(terms, left),
+            Self::WholeOfTiles => whole_of_tiles(terms, left),
             Self::FlatConcat => flat_concat(terms, left),
             Self::SumOfParts => sum_of_parts(terms, left),
         }
@@ -173,6 +176,87 @@ fn joined_parts(terms: &mut Terms, left: TermId) -> Option<TermId> {
     }
     hull[axis] = hull[axis].filter(|s| *s != Span::whole(n[axis]));
     terms.slice(base, hull)
+}
+
+fn whole_of_tiles(terms: &mut Terms, left: TermId) -> Option<TermId> {
+    let Head::Apply(Apply { op, .. }) = &terms.get(left).head else { return None };
+    let Op::Concat(c) = &**op else { return None };
+    let axis = axis_of(c.axis, terms.ty(left).rank()?).ok()?;
+    let tiles = terms.get(left).children.clone();
+    let heads: Option<Vec<Apply>> = tiles
+        .iter()
+        .map(|&t| match &terms.get(t).head {
+            Head::Apply(a) => Some(a.clone()),
+            _ => None,
+        })
+        .collect();
+    let heads = heads?;
+    let (first, last) = (heads.first()?, heads.last()?);
+    let alike = |a: &Apply| {
+        a.op.name() == first.op.name()
+            && (a.opset, a.output, &a.present) == (first.opset, first.output, &first.present)
+    };
+    if matches!(&*first.op, Op::Concat(_)) || !heads.iter().all(alike) {
+        return None;
+    }
+    let operands: Vec<Vec<Option<TermId>>> = tiles.iter().map(|&t| terms.operands(t)).collect();
+    let mut inputs = Vec::new();
+    let mut grouped = false;
+    for i in 0..first.present.len() {
+        let all: Option<Vec<TermId>> = operands.iter().map(|o| o[i]).collect();
+        let Some(all) = all else {
+            inputs.push(None);
+            continue;
+        };
+        if all.iter().all(|t| *t == all[0]) {
+            inputs.push(Some(all[0]));
+            continue;
+        }
+        let constants: Option<Vec<Arc<Tensor>>> =
+            all.iter().map(|&t| terms.value(t).cloned()).collect();
+        if let Some(parts) = constants {
+            let cut = (0..parts[0].dims().len())
+                .find(|&a| parts.iter().any(|p| p.dims().get(a) != parts[0].dims().get(a)));
+            let whole = joined_tensor(&parts, cut.unwrap_or(0))?;
+            inputs.push(Some(terms.constant(&Arc::new(whole))));
+            continue;
+        }
+        let (base, mut hull) = as_part(terms, all[0])?;
+        for &t in &all[1..] {
+            let (x, r) = as_part(terms, t)?;
+            if x != base {
+                return None;
+            }
+            grouped |= r.get(1) != hull.get(1);
+            hull = region::hull(&hull, &r);
+        }
+        inputs.push(Some(terms.slice(base, hull)?));
+    }
+    let group = |a: &Apply| match &*a.op {
+        Op::Conv(c) => c.group,
+        Op::ConvTranspose(c) => c.group,
+        _ => 1,
+    };
+    let groups = if grouped { heads.iter().map(group).sum() } else { group(first) };
+    let whole = region::whole_of(&first.op, &last.op, groups);
+    let ty = Type::Unknown;
+    let whole = terms.apply(&whole, first.opset, &inputs, (first.output, first.outputs), &ty)?;
+    // A guess so far: it must give back every tile.
+    if terms.extents(whole)? != terms.extents(left)? {
+        return None;
+    }
+    let mut lo = 0;
+    for &t in &tiles {
+        let n = terms.extents(t)?[axis];
+        let mut region = vec![None; terms.ty(whole).rank()?];
+        region[axis] = Some(Span::new(lo, lo + n));
+        lo += n;
+        let part = terms.raw_slice(whole, region)?;
+        if part_of_result(terms, part)? != t {
+            return None;
+        }
+    }
+    Some(whole)
 }
 
 fn flat_concat(terms: &mut Terms, left: TermId) -> Option<TermId> {
