@@ -1,5 +1,7 @@
 //! All passes, by name.
 
+#[cfg(feature = "eqsat")]
+use crate::eqsat;
 use crate::pass::PassInfo;
 use crate::{schedule, simplify, tile};
 
@@ -10,6 +12,8 @@ pub const PASSES: &[PassInfo] = &[
     tile::fuse_tiles::INFO,
     tile::untile::INFO,
     schedule::INFO,
+    #[cfg(feature = "eqsat")]
+    eqsat::pass::INFO,
 ];
 
 /// The pass of this name.

@@ -86,13 +86,21 @@ fn multiplies(op: &Op) -> bool {
 /// for other operators and unknown shapes.
 pub fn node_macs(graph: &Graph, id: NodeId) -> Option<u64> {
     let node = graph.node(id);
-    if !multiplies(&node.op) {
+    let extents = |i: usize| graph.value(node.inputs.get(i).copied()??).ty.extents();
+    macs_of(&node.op, &extents, graph.value(node.outputs.first().copied()??).ty.elements()?)
+}
+
+/// The same of an operator over operands of these extents, with a result of `out` elements.
+pub(crate) fn macs_of(
+    op: &Op,
+    extents: &dyn Fn(usize) -> Option<Vec<u64>>,
+    out: u64,
+) -> Option<u64> {
+    if !multiplies(op) {
         return None;
     }
-    let extents = |i: usize| graph.value(node.inputs.get(i).copied()??).ty.extents();
-    let out = graph.value(node.outputs.first().copied()??).ty.elements()?;
     let product = |v: &[u64]| v.iter().try_fold(1u64, |a, &b| a.checked_mul(b));
-    match (&node.op, window::operands(&node.op)) {
+    match (op, window::operands(op)) {
         // Each input element meets each weight of its channel.
         (Op::ConvTranspose(_), (x, Some(w))) => {
             product(&extents(x)?)?.checked_mul(product(&extents(w)?[1..])?)

@@ -4,6 +4,7 @@ mod cost;
 pub mod memory;
 mod tileable;
 
+pub(crate) use cost::macs_of;
 pub use cost::{Cost, cost, node_macs};
 pub use memory::{
     Buffer, Memory, Place, Plan, Runtime, Unplanned, View, needed, peak, plan, plan_for,

@@ -1,6 +1,6 @@
 //! The e-graph: terms that are equal share a class. This is the only file that names egg.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use egg::{Analysis, DidMerge, EGraph, Id, Language};
 use graph_opt_ir::Type;
@@ -106,6 +106,8 @@ pub struct Classes {
     heads: HashMap<String, usize>,
     /// By term.
     ids: Vec<Option<Id>>,
+    /// By term, the number of its head.
+    head_of: Vec<usize>,
     /// What was done, in order.
     pub steps: Vec<Step>,
     dirty: bool,
@@ -114,8 +116,9 @@ pub struct Classes {
 impl Classes {
     /// The class of a term, which is added with all below it.
     pub fn add(&mut self, terms: &Terms, t: TermId) -> Class {
-        if self.ids.len() < terms.len() {
-            self.ids.resize(terms.len(), None);
+        if self.ids.len() < terms.count() {
+            self.ids.resize(terms.count(), None);
+            self.head_of.resize(terms.count(), usize::MAX);
         }
         let mut todo = vec![t];
         while let Some(&at) = todo.last() {
@@ -141,9 +144,26 @@ impl Classes {
             self.egraph.analysis.next = Data::default();
             self.egraph[id].data.terms.push(at);
             self.ids[at.index()] = Some(id);
+            self.head_of[at.index()] = head;
             todo.pop();
         }
         self.class(t)
+    }
+
+    /// Of terms that do the same to equal terms, the first one.
+    pub fn distinct(&self, terms: &Terms, all: impl IntoIterator<Item = TermId>) -> Vec<TermId> {
+        let mut seen = HashSet::new();
+        let mut kept = Vec::new();
+        for t in all {
+            // What was not added is like nothing else.
+            let head = self.head_of.get(t.index()).copied().unwrap_or(usize::MAX);
+            let children =
+                || terms.get(t).children.iter().map(|&c| self.id(c)).collect::<Vec<Id>>();
+            if head == usize::MAX || seen.insert((head, children())) {
+                kept.push(t);
+            }
+        }
+        kept
     }
 
     fn id(&self, t: TermId) -> Id {
@@ -210,12 +230,24 @@ impl Classes {
     /// The terms of a term's class as parts: of what, and which.
     pub fn parts(&self, terms: &Terms, t: TermId) -> Vec<(TermId, graph_opt_ir::region::Region)> {
         let data = &self.egraph[self.id(t)].data;
-        data.terms.iter().filter_map(|&t| as_part(terms, t)).collect()
+        let all = self.distinct(terms, data.terms.iter().copied());
+        all.into_iter().filter_map(|t| as_part(terms, t)).collect()
     }
 
     /// Why a rule must be wrong: it joined values of different types.
     pub fn conflict(&self) -> Option<&str> {
         self.egraph.analysis.conflict.as_deref()
+    }
+
+    /// All classes, those first whose terms were added first.
+    pub fn all(&self) -> Vec<Class> {
+        let mut all: Vec<(Option<TermId>, Class)> = self
+            .egraph
+            .classes()
+            .map(|c| (c.data.terms.iter().min().copied(), Class(c.id)))
+            .collect();
+        all.sort_unstable();
+        all.into_iter().map(|(_, c)| c).collect()
     }
 
     /// Number of e-nodes.

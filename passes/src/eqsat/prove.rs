@@ -56,7 +56,7 @@ fn one_way(original: &Graph, other: &Graph) -> Result<Proof, String> {
     let mut terms = Terms::default();
     let a = Reading::of(original, &mut terms);
     let b = Reading::of(other, &mut terms);
-    let mut p = Prover { terms, classes: Classes::default(), known: HashSet::new() };
+    let mut p = Prover { terms, ..Prover::default() };
     p.read(&a);
     let mut unmatched = None;
     for &(node, _, t) in &b.made {
@@ -101,11 +101,15 @@ fn one_way(original: &Graph, other: &Graph) -> Result<Proof, String> {
     Ok(Proof { rules, reassociates, nodes: p.classes.nodes(), certificate })
 }
 
-struct Prover {
-    terms: Terms,
-    classes: Classes,
+/// Terms in classes, and how rules are tried on them.
+#[derive(Default)]
+pub(super) struct Prover {
+    pub terms: Terms,
+    pub classes: Classes,
     /// Terms of the original.
-    known: HashSet<TermId>,
+    pub known: HashSet<TermId>,
+    /// Whether rules are tried that a proof can do without.
+    pub explore: bool,
 }
 
 impl Prover {
@@ -151,15 +155,18 @@ impl Prover {
     }
 
     /// Rules about the term itself.
-    fn local(&mut self, t: TermId) {
+    pub fn local(&mut self, t: TermId) {
         let term = self.terms.get(t).clone();
         match &term.head {
             Head::Slice(r) => {
                 let same = self.classes.data(self.classes.class(term.children[0])).terms.clone();
+                let same = self.classes.distinct(&self.terms, same);
                 for s in same {
                     let rule = match &self.terms.get(s).head {
                         Head::Slice(_) => Rule::PartOfPart,
-                        Head::Apply(a) if matches!(&*a.op, Op::Concat(_)) => Rule::PartOfResult,
+                        Head::Apply(a) if self.explore || matches!(&*a.op, Op::Concat(_)) => {
+                            Rule::PartOfResult
+                        }
                         _ => continue,
                     };
                     if let Some(left) = self.terms.raw_slice(s, r.clone()) {
@@ -172,13 +179,37 @@ impl Prover {
                 Op::Concat(_) => {
                     self.joined(t, a, &term.children);
                     self.flat(t, a, &term.children);
+                    if self.explore {
+                        self.tiles(t, a, &term.children);
+                    }
                 }
-                Op::Add(_) | Op::Sum(_) => {
+                // What is explored stays equal in its bits.
+                Op::Add(_) | Op::Sum(_) if !self.explore => {
                     self.classes.apply(&mut self.terms, Rule::SumOfParts, t);
                 }
                 _ => {}
             },
             Head::Leaf(_) | Head::Const(_) => {}
+        }
+    }
+
+    /// A Concat whose operands are equal to tiles of something.
+    fn tiles(&mut self, t: TermId, a: &Apply, children: &[TermId]) {
+        self.classes.apply(&mut self.terms, Rule::WholeOfTiles, t);
+        let tile = |p: &Self, c: TermId| {
+            let all = &p.classes.data(p.classes.class(c)).terms;
+            let other =
+                |s: &&TermId| matches!(&p.terms.get(**s).head, Head::Apply(b) if b.op != a.op);
+            all.iter().find(other).copied().unwrap_or(c)
+        };
+        let inputs: Vec<Option<TermId>> = children.iter().map(|&c| Some(tile(self, c))).collect();
+        let ty = self.terms.ty(t).clone();
+        if let Some(left) = self.terms.apply(&a.op, a.opset, &inputs, (0, 1), &ty)
+            && left != t
+        {
+            self.classes.add(&self.terms, left);
+            self.classes.close();
+            self.classes.apply(&mut self.terms, Rule::WholeOfTiles, left);
         }
     }
 
@@ -233,7 +264,7 @@ struct Names(Vec<Option<String>>);
 
 impl Names {
     fn of(terms: &Terms, graphs: [(&Graph, &Reading); 2]) -> Self {
-        let mut names = vec![None; terms.len()];
+        let mut names = vec![None; terms.count()];
         for (which, (graph, reading)) in ["original", "other"].iter().zip(graphs) {
             for (i, t) in reading.terms.iter().enumerate() {
                 let Some(t) = t else { continue };

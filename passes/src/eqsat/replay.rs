@@ -42,7 +42,7 @@ struct Closure {
 
 impl Closure {
     fn new(terms: &Terms) -> Self {
-        let n = terms.len();
+        let n = terms.count();
         let mut names: HashMap<String, usize> = HashMap::new();
         let mut c = Self {
             parent: (0..n).collect(),

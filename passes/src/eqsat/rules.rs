@@ -42,37 +42,34 @@ pub struct Row {
 
 /// All rules.
 pub const TABLE: &[Row] = &[
-    Row {
-        rule: Rule::PartOfPart,
-        name: "part-of-part",
-        reassociates: false,
-        says: "Slice[r](Slice[s](x)) = Slice[s+r](x)",
-    },
-    Row {
-        rule: Rule::PartOfResult,
-        name: "part-of-result",
-        reassociates: false,
-        says: "Slice[r](f(x, …)) = f'(Slice[need(r)](x), …)",
-    },
-    Row {
-        rule: Rule::JoinedParts,
-        name: "joined-parts",
-        reassociates: false,
-        says: "Concat(Slice[r](x), Slice[s](x), …) = Slice[r+s+…](x)",
-    },
-    Row {
-        rule: Rule::SumOfParts,
-        name: "sum-of-parts",
-        reassociates: true,
-        says: "f(Slice[r](x), Slice[r](w)) + f(Slice[s](x), Slice[s](w)) = f(x, w)",
-    },
+    row(Rule::PartOfPart),
+    row(Rule::PartOfResult),
+    row(Rule::JoinedParts),
+    row(Rule::WholeOfTiles),
+    row(Rule::FlatConcat),
+    row(Rule::SumOfParts),
 ];
+
+const fn row(rule: Rule) -> Row {
+    let (name, says) = match rule {
+        Rule::PartOfPart => ("part-of-part", "Slice[r](Slice[s](x)) = Slice[s+r](x)"),
+        Rule::PartOfResult => ("part-of-result", "Slice[r](f(x, …)) = f'(Slice[need(r)](x), …)"),
+        Rule::JoinedParts => {
+            ("joined-parts", "Concat(Slice[r](x), Slice[s](x), …) = Slice[r+s+…](x)")
+        }
+        Rule::WholeOfTiles => {
+            ("whole-of-tiles", "Concat(f'(Slice[r](x)), f''(Slice[s](x)), …) = f(x)")
+        }
+        Rule::FlatConcat => ("flat-concat", "Concat(x, Concat(y, z)) = Concat(x, y, z)"),
+        Rule::SumOfParts => ("sum-of-parts", "f(x[r], w[r]) + f(x[s], w[s]) = f(x, w)"),
+    };
+    Row { rule, name, says, reassociates: matches!(rule, Rule::SumOfParts) }
+}
 
 impl Rule {
     /// Its row.
-    pub fn row(self) -> &'static Row {
-        let found = TABLE.iter().find(|r| r.rule == self);
-        found.unwrap_or(&TABLE[0])
+    pub const fn row(self) -> Row {
+        row(self)
     }
 
     /// The right side, for this left side; `None` if the rule does not apply.

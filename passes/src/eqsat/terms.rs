@@ -113,7 +113,7 @@ impl Terms {
     }
 
     /// Number of terms.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.all.len()
     }
 
@@ -460,6 +460,11 @@ fn known(
 }
 
 impl Terms {
+    /// Numbers of all terms.
+    pub fn ids(&self) -> impl Iterator<Item = TermId> + use<> {
+        (0..self.all.len() as u32).map(TermId)
+    }
+
     /// All terms, children before what reads them.
     pub fn iter(&self) -> impl Iterator<Item = &Term> {
         self.all.iter()

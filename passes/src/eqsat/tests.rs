@@ -8,7 +8,8 @@ use crate::{Pipeline, Runner};
 
 fn run(g: &Graph, pipeline: &str) -> Graph {
     let mut out = g.clone();
-    Runner::default().run(&mut out, &Pipeline::parse(pipeline).unwrap()).unwrap();
+    let report = Runner::default().run(&mut out, &Pipeline::parse(pipeline).unwrap()).unwrap();
+    report.remarks.iter().for_each(|r| println!("{r}"));
     assert!(out.edits() > g.edits(), "{pipeline}");
     out
 }
@@ -53,6 +54,54 @@ fn tiles_are_proved() {
     }
     let t = run(&g, "tile-conv{axis=c-in parts=2}");
     assert!(prove(&g, &t).unwrap().reassociates);
+}
+
+fn chain() -> Graph {
+    text::parse(
+        "graph @g(%x: f32[1,3,32,32]) -> (%y) opset 13 {
+           %v = const random(1) : f32[16,3,3,3]
+           %w = const random(2) : f32[4,16,3,3]
+           %a = Conv %x, %v {pads=[1,1,1,1]} : ? ; conv1
+           %b = Relu %a : ? ; relu1
+           %y = Conv %b, %w {pads=[1,1,1,1]} : ? ; conv2
+         }",
+    )
+    .unwrap()
+}
+
+fn count(g: &Graph, op: &str) -> usize {
+    g.schedule().filter(|&n| g.node(n).op.name() == op).count()
+}
+
+/// Neighbours that were tiled one at a time become fused tiles: nothing joins and cuts between.
+#[test]
+fn tiled_neighbours_are_fused() {
+    let g = chain();
+    let apart = run(&g, "tile-conv{axis=h parts=4}");
+    assert_eq!((count(&apart, "Concat"), count(&apart, "Slice")), (2, 8));
+    let fused = run(&apart, "eqsat{objective=memory}");
+    println!("{}", text::print(&fused));
+    assert_eq!((count(&fused, "Concat"), count(&fused, "Slice")), (1, 4));
+    let peak = |g: &Graph| crate::analysis::peak(g).unwrap().peak;
+    assert!(peak(&fused) < peak(&g) && peak(&fused) < peak(&apart));
+    let direct = run(&g, "fuse-tiles{grid=4 to=conv2}");
+    assert_eq!(peak(&fused), peak(&direct));
+    prove(&g, &fused).unwrap();
+    prove(&direct, &fused).unwrap();
+}
+
+/// What was tiled is made whole again.
+#[test]
+fn tiles_are_made_whole() {
+    let g = chain();
+    for pipeline in [
+        "tile-conv{axis=h parts=4}",
+        "tile-conv{axis=hxw parts=2x2}",
+        "tile-conv{axis=c-out parts=2}",
+    ] {
+        let whole = run(&run(&g, pipeline), "eqsat{objective=launches}");
+        assert!(graph_opt_ir::same::identical(&g, &whole), "{pipeline}: {}", text::print(&whole));
+    }
 }
 
 /// A union of values of different types is a wrong rule, and is seen as one.

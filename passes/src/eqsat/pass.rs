@@ -1,0 +1,306 @@
+//! `eqsat`: the graph in an e-graph, and another one out of it.
+//!
+//! Before:
+//! ```text
+//! graph @main(%x: f32[1,3,16,16]) -> (%y) opset 13 {
+//!   %V = const random(1)                          : f32[8,3,3,3]
+//!   %a = Slice %x [2: 0..9]                       : f32[1,3,9,16]
+//!   %b = Conv %a, %V {pads=[1,1,0,1]}             : f32[1,8,8,16]    ; conv/tile0of2
+//!   %c = Slice %x [2: 7..16]                      : f32[1,3,9,16]
+//!   %d = Conv %c, %V {pads=[0,1,1,1]}             : f32[1,8,8,16]    ; conv/tile1of2
+//!   %y = Concat %b, %d {axis=2}                   : f32[1,8,16,16]
+//! }
+//! ```
+//! After `eqsat{objective=launches}`:
+//! ```text
+//! graph @main(%x: f32[1,3,16,16]) -> (%y) opset 13 {
+//!   %V = const random(1)                          : f32[8,3,3,3]
+//!   %y = Conv %x, %V {pads=[1,1,1,1]}             : f32[1,8,16,16]
+//! }
+//! ```
+
+use std::collections::{HashMap, HashSet};
+
+use graph_opt_ir::{Edit, EditError, Editor, Graph, NodeId, Ref, Tensor, ValueId};
+
+use super::egraph::Class;
+use super::extract::{Objective, choose};
+use super::prove::Prover;
+use super::terms::{Head, Reading, TermId};
+use crate::analysis::{cost, plan};
+use crate::options::{OptionError, OptionInfo, Options};
+use crate::pass::{Cx, Exactness, Outcome, Pass, PassInfo};
+
+/// Its entry in the registry.
+pub const INFO: PassInfo = PassInfo {
+    name: "eqsat",
+    summary: "equality saturation: the equal graph that costs least",
+    exactness: Exactness::BitExact,
+    options: &[
+        OptionInfo {
+            name: "objective",
+            value: "memory|macs|bytes|launches",
+            help: "what is to be small (default memory: peak of live activations)",
+        },
+        OptionInfo {
+            name: "nodes",
+            value: "20000",
+            help: "most e-nodes to explore (default 20000)",
+        },
+    ],
+    make,
+};
+
+fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
+    let objective = match o.get("objective") {
+        None | Some("memory") => Objective::Memory,
+        Some("macs") => Objective::Macs,
+        Some("bytes") => Objective::Bytes,
+        Some("launches") => Objective::Launches,
+        Some(v) => {
+            let names = "memory, macs, bytes or launches";
+            return Err(OptionError(format!("objective must be {names}, not {v:?}")));
+        }
+    };
+    let nodes = o.count("nodes")?.map_or(20_000, |n| n as usize);
+    Ok(Box::new(Eqsat { objective, nodes }))
+}
+
+struct Eqsat {
+    objective: Objective,
+    nodes: usize,
+}
+
+/// Rounds of all rules over all terms at most.
+const ROUNDS: usize = 10;
+
+impl Pass for Eqsat {
+    fn exactness(&self) -> Exactness {
+        Exactness::BitExact
+    }
+
+    fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError> {
+        let graph = cx.graph().clone();
+        let graph = &graph;
+        let mut p = Prover { explore: true, ..Prover::default() };
+        let reading = Reading::of(graph, &mut p.terms);
+        let complete = saturate(&mut p, self.nodes);
+        if let Some(why) = p.classes.conflict() {
+            let why = format!("a rule is wrong: {why}");
+            cx.say("", Outcome::Blocked, why);
+            return Ok(());
+        }
+        // Each objective makes a candidate; the graphs themselves are judged.
+        let all = [Objective::Memory, Objective::Macs, Objective::Bytes, Objective::Launches];
+        let mut best: Option<(Edit, Judged)> = None;
+        let now = judge(graph, self.objective);
+        for objective in all {
+            let Some(edit) = rewritten(graph, &p, &reading, objective) else { continue };
+            let mut copy = graph.clone();
+            if let Err(e) = Editor::new(&mut copy).apply(&edit) {
+                let why = format!("a candidate cannot be written: {e}");
+                cx.say("", Outcome::NoEffect, why);
+                continue;
+            }
+            let found = judge(&copy, self.objective);
+            if found < best.as_ref().map_or(now, |b| b.1) {
+                best = Some((edit, found));
+            }
+        }
+        let nodes = p.classes.nodes();
+        let how = if complete { "saturated" } else { "stopped" };
+        match best {
+            Some((edit, _)) => {
+                cx.apply(&edit)?;
+                let after = cx.graph().len();
+                cx.say("", Outcome::Applied, format!("{how} at {nodes} e-nodes; {after} nodes"));
+            }
+            None => {
+                let why = format!("{how} at {nodes} e-nodes; nothing equal costs less");
+                cx.say("", Outcome::NoEffect, why);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a graph costs, the objective first.
+type Judged = (u64, u64, u64);
+
+fn judge(graph: &Graph, objective: Objective) -> Judged {
+    let c = cost(graph);
+    let nodes = c.nodes as u64;
+    let (peak, moved) = plan(graph)
+        .map_or((u64::MAX, u64::MAX), |p| (p.peak, p.buffers.iter().map(|b| b.bytes).sum()));
+    match objective {
+        Objective::Memory => (peak, c.macs, nodes),
+        Objective::Macs => (c.macs, nodes, peak),
+        Objective::Bytes => (moved, c.macs, nodes),
+        Objective::Launches => (nodes, c.macs, peak),
+    }
+}
+
+/// Tries all rules on all terms until nothing is new; returns whether it came to that.
+fn saturate(p: &mut Prover, most: usize) -> bool {
+    for _ in 0..ROUNDS {
+        let before = (p.classes.nodes(), p.classes.steps.len());
+        let mut at = 0;
+        // What the rules make is looked at in the next round.
+        let all = p.classes.distinct(&p.terms, p.terms.ids());
+        while at < all.len() {
+            p.classes.add(&p.terms, all[at]);
+            p.local(all[at]);
+            at += 1;
+            if p.classes.nodes() > most {
+                p.classes.close();
+                return false;
+            }
+        }
+        p.classes.close();
+        if (p.classes.nodes(), p.classes.steps.len()) == before {
+            return true;
+        }
+    }
+    false
+}
+
+/// The edit that computes the outputs by what costs least; `None` if that is how they are computed.
+fn rewritten(graph: &Graph, p: &Prover, r: &Reading, objective: Objective) -> Option<Edit> {
+    let roots: Vec<TermId> = graph.outputs().iter().map(|&v| r.term(v)).collect::<Option<_>>()?;
+    let choice = choose(&p.terms, &p.classes, &roots, objective)?;
+    let mut w = Writer {
+        graph,
+        p,
+        choice,
+        values: HashMap::new(),
+        made: HashMap::new(),
+        edit: Edit::new("eqsat"),
+    };
+    for (i, t) in r.terms.iter().enumerate() {
+        if let Some(t) = t {
+            w.values.entry(*t).or_insert(ValueId::new(i));
+        }
+    }
+    let mut kept: HashSet<ValueId> = HashSet::new();
+    for (&v, &t) in graph.outputs().iter().zip(&roots) {
+        let new = w.emit(p.classes.class(t))?;
+        match new {
+            Ref::Value(old) if old == v => {
+                kept.insert(v);
+            }
+            _ => w.edit.replaces.push((v, new)),
+        }
+    }
+    if w.edit.replaces.is_empty() {
+        return None;
+    }
+    // What the new nodes read stays, with all that it needs; all else goes.
+    let read = w.edit.nodes.iter().flat_map(|n| n.inputs.iter().flatten());
+    let replaced = w.edit.replaces.iter().map(|r| &r.1);
+    kept.extend(read.chain(replaced).filter_map(|r| match r {
+        Ref::Value(v) => Some(*v),
+        _ => None,
+    }));
+    let wanted: Vec<ValueId> = kept.into_iter().collect();
+    let needed = crate::analysis::needed(graph, &wanted);
+    w.edit.removes = graph.schedule().filter(|n| !needed[n.index()]).collect();
+    // After all that stays.
+    let last = graph.schedule().last()?;
+    if needed[last.index()] {
+        return None;
+    }
+    w.edit.before = Some(last);
+    Some(w.edit)
+}
+
+struct Writer<'a> {
+    graph: &'a Graph,
+    p: &'a Prover,
+    choice: HashMap<Class, TermId>,
+    /// Values of the graph, by their terms.
+    values: HashMap<TermId, ValueId>,
+    made: HashMap<Class, Ref>,
+    edit: Edit,
+}
+
+impl Writer<'_> {
+    fn emit(&mut self, root: Class) -> Option<Ref> {
+        let mut todo = vec![root];
+        while let Some(&c) = todo.last() {
+            if self.made.contains_key(&c) {
+                todo.pop();
+                continue;
+            }
+            let t = *self.choice.get(&c)?;
+            let terms = &self.p.terms;
+            let children = terms.get(t).children.clone();
+            let below: Vec<Class> = children.iter().map(|&x| self.p.classes.class(x)).collect();
+            let missing: Vec<Class> =
+                below.iter().copied().filter(|b| !self.made.contains_key(b)).collect();
+            if !missing.is_empty() {
+                todo.extend(missing.into_iter().rev());
+                continue;
+            }
+            todo.pop();
+            let inputs: Vec<Ref> = below.iter().map(|b| self.made[b]).collect();
+            let new = self.node(t, &inputs)?;
+            self.made.insert(c, new);
+        }
+        self.made.get(&root).copied()
+    }
+
+    /// The term over these operands: a value of the graph, if it is computed from just them.
+    fn node(&mut self, t: TermId, inputs: &[Ref]) -> Option<Ref> {
+        let terms = &self.p.terms;
+        let term = terms.get(t);
+        let old = self.values.get(&t).copied();
+        let stays = |x: &TermId, r: &Ref| match r {
+            Ref::Value(v) => self.values.get(x) == Some(v),
+            _ => terms.value(*x).is_some(),
+        };
+        if let Some(v) = old
+            && term.children.iter().zip(inputs).all(|(x, r)| stays(x, r))
+        {
+            return Some(Ref::Value(v));
+        }
+        // Named after what it is equal to.
+        let same = &self.p.classes.data(self.p.classes.class(t)).terms;
+        let like: Option<NodeId> =
+            same.iter().find_map(|s| self.graph.producer(*self.values.get(s)?));
+        let base = like.map_or("eqsat".to_owned(), |n| self.graph.label(n).to_owned());
+        let name = format!("{base}/eqsat");
+        let like: Vec<NodeId> = like.into_iter().collect();
+        match &term.head {
+            Head::Leaf(_) => None,
+            Head::Const(_) => Some(match old {
+                Some(v) => Ref::Value(v),
+                None => {
+                    let t: Tensor = (**terms.value(t)?).clone();
+                    self.edit.constant(&format!("{name}/constant"), t)
+                }
+            }),
+            Head::Slice(r) => {
+                let cuts: Vec<(usize, graph_opt_ir::Span)> =
+                    r.iter().enumerate().filter_map(|(a, s)| s.map(|s| (a, s))).collect();
+                let like = like.first().copied().or_else(|| self.graph.schedule().next())?;
+                let graph = self.graph;
+                Some(crate::tile::slices::slice(
+                    &mut self.edit,
+                    graph,
+                    inputs[0],
+                    &cuts,
+                    &name,
+                    like,
+                ))
+            }
+            Head::Apply(a) if a.outputs == 1 => {
+                let mut rest = inputs.iter();
+                let operands =
+                    a.present.iter().map(|&p| if p { rest.next().copied() } else { None });
+                let operands: Vec<Option<Ref>> = operands.collect();
+                Some(self.edit.node(name, (*a.op).clone(), operands, &like))
+            }
+            Head::Apply(_) => None,
+        }
+    }
+}
