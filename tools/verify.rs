@@ -31,18 +31,36 @@ pub struct Checks {
     pub inputs: Option<PathBuf>,
 }
 
+/// By which rungs of the ladder.
 #[derive(clap::Args)]
-pub struct Args {
-    /// The original
-    a: String,
-    /// The rewritten model
-    b: String,
+pub struct How {
     /// How: exact (finite field), run (bits on the backends)
     #[arg(long, value_delimiter = ',', default_value = "exact,run", value_name = "HOW", value_parser = ["exact", "run"])]
     by: Vec<String>,
     /// Backends to run on
     #[arg(long, value_delimiter = ',', default_value = "cpu", value_name = "NAME", value_parser = ["cpu", "wgpu"])]
     backend: Vec<String>,
+}
+
+impl How {
+    /// Over the field and on these backends.
+    pub fn all(backends: &[String]) -> Self {
+        Self { by: vec!["exact".into(), "run".into()], backend: backends.to_vec() }
+    }
+
+    fn by(&self, how: &str) -> bool {
+        self.by.iter().any(|b| b == how)
+    }
+}
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The original
+    a: String,
+    /// The rewritten model
+    b: String,
+    #[command(flatten)]
+    how: How,
     /// Print the verdicts as JSON
     #[arg(long)]
     json: bool,
@@ -53,9 +71,7 @@ pub struct Args {
 pub fn main(args: &Args) -> Result {
     let a = Arc::new(model::load(&args.a)?);
     let b = Arc::new(model::load(&args.b)?);
-    let by = |how: &str| args.by.iter().any(|b| b == how);
-    let backends: &[String] = if by("run") { &args.backend } else { &[] };
-    let report = compare(&a, &b, by("exact"), backends, &args.checks)?;
+    let report = compare(&a, &b, &args.how, &args.checks)?;
     if args.json {
         let outputs: Vec<_> = report
             .outputs
@@ -76,16 +92,20 @@ pub fn main(args: &Args) -> Result {
 }
 
 /// Runs the ladder over two models.
-pub fn compare(
-    a: &Arc<Graph>,
-    b: &Arc<Graph>,
-    exact: bool,
-    backends: &[String],
+pub fn compare(a: &Arc<Graph>, b: &Arc<Graph>, how: &How, checks: &Checks) -> Result<Report> {
+    with_compare(a, b, how, checks, |c| c.run(a, b).map_err(check))
+}
+
+/// Calls `f` with what compares graphs with `a` as the options say. In `b`, extents may be fixed.
+pub fn with_compare<T>(
+    a: &Graph,
+    b: &Graph,
+    how: &How,
     checks: &Checks,
-) -> Result<Report> {
-    let cpu = Cpu::default();
+    f: impl FnOnce(Compare<'_>) -> Result<T>,
+) -> Result<T> {
     let mut made: Vec<Box<dyn Backend>> = Vec::new();
-    for name in backends {
+    for name in how.backend.iter().filter(|_| how.by("run")) {
         made.push(backend(name)?);
     }
     let extents = Extents(checks.dims.iter().cloned().collect());
@@ -96,23 +116,21 @@ pub fn compare(
             if given.is_empty() {
                 return Err(usage(format!("{}: no input of the model is there", path.display())));
             }
-            // Extents may have been fixed in the rewritten model.
             Some(tensors::inputs(b, &given, &extents, checks.seed)?)
         }
     };
     let progress = Progress::new();
     let say = |what: &str| progress.say(&format!("comparing on {what}"));
-    let compare = Compare {
-        exact,
+    f(Compare {
+        exact: how.by("exact"),
         backends: made.iter().map(|b| &**b).collect(),
         runs: checks.runs.into(),
         seed: checks.seed,
         extents,
         inputs,
-        cpu,
         progress: Some(&say),
-    };
-    compare.run(a, b).map_err(check)
+        ..Compare::default()
+    })
 }
 
 /// The backend of this name. One that this machine lacks says so when it prepares a graph.
