@@ -112,7 +112,7 @@ pub fn main(args: &Args) -> Result {
                 after: Figures::of(g, args.runtime),
             });
         }));
-    let case = Case { pipeline, seed: 0, verify_each: false, stop_after: None };
+    let case = Case { pipeline, seed: 0, verify_each: false, stop_after: None, verify: false };
     let report = rewrite::run(&case, runner, &mut graph)?;
     drop(progress);
     let entries = entries.take();

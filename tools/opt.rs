@@ -75,7 +75,9 @@ pub fn main(args: Args) -> Result {
         seed: args.checks.seed,
         verify_each: args.verify_each,
         stop_after: args.stop_after,
+        verify: args.verify.is_some(),
     };
+    let before = graph.clone();
     let report = rewrite::run(&case, runner, &mut graph)?;
     drop(progress);
     remarks(&report.remarks, args.verbose);
@@ -102,7 +104,9 @@ pub fn main(args: Args) -> Result {
     let mut verdict = String::new();
     let mut failed: Option<Failure> = None;
     if let Some(backends) = &args.verify {
-        let found = compare(&original, &graph, &How::all(backends), &args.checks)?;
+        let found = rewrite::guard(&case, &before, || {
+            compare(&original, &graph, &How::all(backends), &args.checks)
+        })?;
         verdict = verify::text(&found);
         failed = judge(&found).err();
     }

@@ -21,8 +21,8 @@ pub struct Args {
     /// Where to write the smallest model on which it fails
     #[arg(short, long, value_name = "FILE")]
     output: String,
-    /// Where to write the model with the most nodes, of all that were tried, on which it works;
-    /// at the end, the whole without one node of the smallest that fails is tried for that
+    /// Where to write the largest model on which it works: the whole without one node of the
+    /// smallest, or else what nodes can be put together, until no single one can be added
     #[arg(long, value_name = "FILE")]
     works: Option<String>,
     /// Most models to try
@@ -69,7 +69,7 @@ pub fn main(args: &Args) -> Result {
             }
         }
     };
-    let found = reduce(&graph, args.tries as usize, &mut check_one);
+    let found = reduce(&graph, args.tries as usize, args.works.is_some(), &mut check_one);
     drop(progress);
     let found = found.map_err(|e| match (e, failure) {
         (ReduceError::Neither, Some(why)) => usage(why),

@@ -32,6 +32,11 @@ pub fn run(case: &Case, runner: Runner<'_>, graph: &mut Graph) -> Result<Report>
         .map_err(|fault| internal(case, &before, &fault))
 }
 
+/// Calls `f`, which works on what the case made of the graph. A panic leaves a reproducer, too.
+pub fn guard<T>(case: &Case, before: &Graph, f: impl FnOnce() -> Result<T>) -> Result<T> {
+    repro::no_panic(f).map_err(|fault| internal(case, before, &fault))?
+}
+
 fn internal(case: &Case, graph: &Graph, fault: &Fault) -> Failure {
     let save = |g: &Graph, p: &Path| onnx::save(g, p).map_err(|e| e.to_string());
     let written = quietly(|| repro::write(case, graph, fault, Path::new(""), &save));

@@ -5,8 +5,11 @@
 //! the tail is cut off by halves, then the head, then pieces between them, then outputs, and last
 //! nodes are left out whose result has the type of an operand, which takes its place. At the end no
 //! single node can go.
+//!
+//! For the largest model that works, the whole without one node of the smallest that fails is tried,
+//! and if that is not enough, nodes are added to nothing, many at a time first, as long as it works.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use graph_opt_ir::verify::verify;
@@ -58,13 +61,14 @@ pub enum ReduceError {
     Neither,
 }
 
-/// Searches by at most so many checks.
+/// Searches by at most so many checks; with `grow`, for the largest model that works, too.
 ///
 /// # Errors
 /// If the check does not fail on the whole model.
 pub fn reduce(
     graph: &Graph,
     tries: usize,
+    grow: bool,
     check: &mut dyn FnMut(&Graph, &Status) -> Answer,
 ) -> Result<Reduced, ReduceError> {
     match check(graph, &Status { tries: 0, nodes: graph.len() }) {
@@ -75,7 +79,7 @@ pub fn reduce(
     let mut s = Search {
         best: graph.clone(),
         works: None,
-        seen: HashSet::from([hash(graph)]),
+        seen: HashMap::from([(hash(graph), Answer::Fails)]),
         tries: 1,
         limit: tries,
         stopped: false,
@@ -93,15 +97,17 @@ pub fn reduce(
         }
     }
     let finished = !s.stopped;
-    s.grow(graph);
+    if grow {
+        s.grow(graph);
+    }
     Ok(Reduced { smallest: s.best, works: s.works, tries: s.tries, finished })
 }
 
 struct Search<'a> {
     best: Graph,
     works: Option<Graph>,
-    /// Hashes of the models tried.
-    seen: HashSet<u64>,
+    /// Answers for the models tried, by their hashes.
+    seen: HashMap<u64, Answer>,
     tries: usize,
     limit: usize,
     stopped: bool,
@@ -114,44 +120,40 @@ impl Search<'_> {
         (self.best.len(), self.best.outputs().len())
     }
 
-    /// Whether the check fails on a model that was not tried yet.
-    fn fails(&mut self, candidate: &Graph) -> bool {
+    /// What the check says, asked once a model; `Neither` where no more can be asked.
+    fn ask(&mut self, candidate: &Graph) -> Answer {
+        let key = hash(candidate);
+        if let Some(&known) = self.seen.get(&key) {
+            return known;
+        }
+        self.stopped |= self.tries >= self.limit;
         if self.stopped || verify(candidate).is_err() {
-            return false;
+            return Answer::Neither;
         }
-        if !self.seen.insert(hash(candidate)) {
-            return false;
-        }
-        if self.tries >= self.limit {
+        let status = Status { tries: self.tries, nodes: self.best.len() };
+        let answer = (self.check)(candidate, &status);
+        if answer == Answer::Stop {
             self.stopped = true;
-            return false;
-        }
-        match (self.check)(candidate, &Status { tries: self.tries, nodes: self.best.len() }) {
-            Answer::Stop => {
-                self.stopped = true;
-                return false;
-            }
-            Answer::Works if self.works.as_ref().is_none_or(|w| w.len() < candidate.len()) => {
-                self.works = Some(candidate.clone());
-            }
-            Answer::Works | Answer::Neither => {}
-            Answer::Fails => {
-                self.tries += 1;
-                return true;
-            }
+            return Answer::Neither;
         }
         self.tries += 1;
-        false
+        self.seen.insert(key, answer);
+        if answer == Answer::Works && self.works.as_ref().is_none_or(|w| w.len() < candidate.len())
+        {
+            self.works = Some(candidate.clone());
+        }
+        answer
     }
 
     /// Takes the candidate if the check fails on it.
     fn take(&mut self, candidate: Option<Graph>) -> bool {
         let Some(c) = candidate else { return false };
-        let fails = self.fails(&c);
-        if fails {
-            self.best = c;
+        // One that was tried before is no smaller.
+        if self.seen.contains_key(&hash(&c)) || self.ask(&c) != Answer::Fails {
+            return false;
         }
-        fails
+        self.best = c;
+        true
     }
 
     fn take_nodes(&mut self, nodes: &[NodeId]) -> bool {
@@ -235,24 +237,29 @@ impl Search<'_> {
         }
     }
 
-    /// Looks for a large model that works: the whole without one node of the smallest that fails,
-    /// or without all of them.
+    /// Looks for the largest model that works.
     fn grow(&mut self, whole: &Graph) {
         let all: Vec<NodeId> = whole.schedule().collect();
-        let guilty: Vec<NodeId> =
-            self.nodes().into_iter().filter(|n| whole.get_node(*n).is_some()).collect();
-        let without = |gone: &[NodeId]| -> Option<Graph> {
-            let rest: Vec<NodeId> = all.iter().filter(|n| !gone.contains(n)).copied().collect();
-            keep(whole, &rest).ok()
+        let works = |s: &mut Self, set: &HashSet<NodeId>| {
+            let nodes: Vec<NodeId> = all.iter().filter(|n| set.contains(n)).copied().collect();
+            keep(whole, &nodes).is_ok_and(|g| s.ask(&g) == Answer::Works)
         };
-        let sets = guilty.iter().map(std::slice::from_ref).chain([&guilty[..]]);
-        for gone in sets {
-            let most = self.works.as_ref().map_or(0, Graph::len);
-            if let Some(candidate) = without(gone)
-                && candidate.len() > most
-            {
-                self.fails(&candidate);
+        for n in self.nodes() {
+            let mut rest: HashSet<NodeId> = all.iter().copied().collect();
+            if rest.remove(&n) && works(self, &rest) {
+                return;
             }
+        }
+        let mut working: HashSet<NodeId> = HashSet::new();
+        let mut length = all.len() / 2;
+        while length > 0 && !self.stopped {
+            for piece in all.chunks(length) {
+                let more: HashSet<NodeId> = working.iter().chain(piece).copied().collect();
+                if more.len() > working.len() && works(self, &more) {
+                    working = more;
+                }
+            }
+            length /= 2;
         }
     }
 }

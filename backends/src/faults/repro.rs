@@ -6,6 +6,7 @@
 //! // pipeline: simplify,tile-conv{axis=h parts=4}
 //! // seed: 0
 //! // verify-each: false
+//! // verify: false
 //! // error: tile-conv broke the graph: …
 //! graph @main(%x: f32[1,3,16,16]) -> (%y) opset 13 {
 //!   …
@@ -13,11 +14,13 @@
 //!
 //! Large constants stand as random ones, which is enough for almost every fault of a pass. Where it
 //! is not, or where the text cannot hold the graph, `// model: FILE` names the model, which lies
-//! beside. Before a file is written, it is run: what it says does happen.
+//! beside. Before a file is written, it is run: what it says does happen, unless a `// note:` says
+//! otherwise (an error of another backend, or of inputs that the user gave).
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use graph_opt_ir::text::{Constants, parse, print};
 use graph_opt_ir::verify::verify;
@@ -25,6 +28,8 @@ use graph_opt_ir::{DType, Graph, Tensor};
 use graph_opt_passes::{PassInfo, Pipeline, Report, RunError, Runner};
 
 use crate::Folder;
+use crate::compare::Compare;
+use crate::cpu::Cpu;
 
 /// First line of every file.
 const TITLE: &str = "// graph-opt reproducer";
@@ -57,15 +62,19 @@ impl std::error::Error for Fault {}
 /// # Errors
 /// If the pipeline breaks off; the graph may then be half rewritten.
 pub fn caught(runner: Runner<'_>, graph: &mut Graph, pipeline: &Pipeline) -> Result<Report, Fault> {
-    // After a panic the graph is of no use: callers drop it.
-    match catch_unwind(AssertUnwindSafe(|| runner.run(graph, pipeline))) {
-        Ok(result) => result.map_err(Fault::Run),
-        Err(payload) => {
-            let text = payload.downcast_ref::<&str>().map(|s| (*s).to_owned());
-            let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
-            Err(Fault::Panic(text.unwrap_or_else(|| "of unknown kind".into())))
-        }
-    }
+    no_panic(|| runner.run(graph, pipeline))?.map_err(Fault::Run)
+}
+
+/// Calls `f`; what it was changing when it panics is of no use any more.
+///
+/// # Errors
+/// If it panics.
+pub fn no_panic<T>(f: impl FnOnce() -> T) -> Result<T, Fault> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
+        let text = payload.downcast_ref::<&str>().map(|s| (*s).to_owned());
+        let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+        Fault::Panic(text.unwrap_or_else(|| "of unknown kind".into()))
+    })
 }
 
 /// A run that a reproducer repeats.
@@ -79,6 +88,8 @@ pub struct Case {
     pub verify_each: bool,
     /// Where the run was to stop.
     pub stop_after: Option<usize>,
+    /// Whether the result is compared with the original, over the field and on the interpreter.
+    pub verify: bool,
 }
 
 impl Case {
@@ -88,7 +99,15 @@ impl Case {
     /// The fault, if there is one.
     pub fn run(&self, graph: &Graph) -> Result<Report, Fault> {
         let runner = self.set(Runner::default().evaluator(&Folder));
-        caught(runner, &mut graph.clone(), &self.pipeline)
+        let mut out = graph.clone();
+        let report = caught(runner, &mut out, &self.pipeline)?;
+        if self.verify {
+            let cpu = Cpu::default();
+            let compare = Compare { backends: vec![&cpu], seed: self.seed, ..Compare::default() };
+            // Only whether it comes to an end: that models differ, verdicts say.
+            no_panic(|| compare.run(&Arc::new(graph.clone()), &Arc::new(out)).map(drop).ok())?;
+        }
+        Ok(report)
     }
 
     /// Lets the runner stop and verify as the case says.
@@ -109,6 +128,7 @@ impl Case {
             ("pipeline", line(&self.pipeline)),
             ("seed", self.seed.to_string()),
             ("verify-each", self.verify_each.to_string()),
+            ("verify", self.verify.to_string()),
         ];
         lines.extend(self.stop_after.map(|n| ("stop-after", n.to_string())));
         lines.push(("error", fault.to_owned()));
@@ -168,8 +188,10 @@ pub fn write(
     let model = path.with_extension("onnx");
     save(graph, &model)?;
     let name = model.file_name().unwrap_or_default().to_string_lossy();
+    let again = case.run(graph).is_err_and(|e| line(&e) == fault);
+    let note = if again { "" } else { "// note: the error did not come again at once\n" };
     // The text is for the eye.
-    let text = format!("{}{}", case.header(&fault, Some(&name)), print(graph));
+    let text = format!("{}{note}{}", case.header(&fault, Some(&name)), print(graph));
     whole(&path, &text)?;
     Ok(path)
 }
@@ -202,6 +224,7 @@ pub fn read(
         pipeline: Pipeline::parse_with(pipeline, own).map_err(|e| at(&e))?,
         seed: number("seed", need("seed")?)?,
         verify_each: find("verify-each") == Some("true"),
+        verify: find("verify") == Some("true"),
         stop_after: match find("stop-after") {
             Some(n) => Some(number("stop-after", n)? as usize),
             None => None,
