@@ -207,3 +207,159 @@ fn budgets_of_memory() {
     let o = run(&["opt", model, "--memory", "10", "-o", text(&none)]);
     assert_eq!(o.status.code(), Some(2));
 }
+
+fn stdout(o: &Output) -> String {
+    String::from_utf8_lossy(&o.stdout).into_owned()
+}
+
+/// A model whose nodes can be tiled, cannot, or need no tiling.
+const MIXED: &str = "graph @g(%x: f32[1,4,8,8], %z: f32[N,4,h,8]) -> (%y, %q) opset 13 {
+    %w = const random(1)              : f32[4,4,3,3]
+    %i = Identity %x                  : ?
+    %a = Conv %i, %w {pads=[1,1,1,1]} : ? ; conv1
+    %b = Conv %a, %w                  : ? ; conv2
+    %y = GlobalAveragePool %b         : ? ; mean
+    %q = Conv %z, %w {pads=[1,1,1,1]} : ? ; symbolic
+}";
+
+#[test]
+fn edits_are_shown_verified_and_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let (gir, out) = (dir.path().join("a.gir"), dir.path().join("b.onnx"));
+    std::fs::write(&gir, MIXED).unwrap();
+    for n in 0..3usize {
+        let mut args = vec!["opt", text(&gir), "-p", "tile-conv{axis=h parts=2}", "--verify"];
+        let stop = n.to_string();
+        args.extend(["-o", text(&out), "--print-after", "--verify-each", "--stop-after", &stop]);
+        args.extend(["--dim", "h=8", "--dim", "N=1"]);
+        let o = run(&args);
+        assert_eq!(code(&o), 0, "{}", err(&o));
+        assert_eq!(err(&o).matches("// edit ").count(), n, "{}", err(&o));
+        assert!(err(&o).contains(&format!("\n{n} edits\n")), "{}", err(&o));
+        let printed = stdout(&run(&["print", text(&out)]));
+        assert_eq!(printed.matches(" Concat ").count(), n, "{printed}");
+    }
+}
+
+#[test]
+fn explain_says_what_each_pass_did_and_why_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let gir = dir.path().join("a.gir");
+    std::fs::write(&gir, MIXED).unwrap();
+    let pipeline = "simplify,only(conv)(tile-conv{axis=h parts=2}),tile-conv{axis=h parts=7},\
+                    fixpoint(simplify),only(none)(untile)";
+    let o = run(&["explain", text(&gir), "-p", pipeline]);
+    assert_eq!(code(&o), 0, "{}", err(&o));
+    let mut s = insta::Settings::clone_current();
+    s.set_snapshot_path("../snapshots");
+    s.set_prepend_module_to_snapshot(false);
+    s.set_description(format!("explain -p {pipeline}"));
+    s.bind(|| insta::assert_snapshot!("explain", stdout(&o)));
+    let args = ["explain", text(&gir), "-p", pipeline, "--json", "--fix-dims"];
+    let args = [&args[..], &["--dim", "N=1", "--dim", "h=8"]].concat();
+    let v: serde_json::Value = serde_json::from_slice(&run(&args).stdout).unwrap();
+    let passes = v["passes"].as_array().unwrap();
+    assert_eq!(passes[1]["pass"], "tile-conv{axis=h parts=2}");
+    assert_eq!(
+        (&passes[1]["only"], passes[1]["edits"].as_array().unwrap().len()),
+        (&"conv".into(), 2)
+    );
+    assert_eq!(passes[0]["after"], passes[1]["before"]);
+    for p in passes {
+        assert!(p["after"]["peak_activation_bytes"].as_u64().unwrap() > 0);
+    }
+}
+
+#[test]
+fn bisect_finds_no_fault_in_ours() {
+    let dims = ["--dim", "h=8", "--dim", "N=1"];
+    let dir = tempfile::tempdir().unwrap();
+    let gir = dir.path().join("a.gir");
+    std::fs::write(&gir, MIXED).unwrap();
+    let args = ["bisect", text(&gir), "-p", "simplify,tile-conv{axis=h parts=2}", "--fix-dims"];
+    let o = run(&[&args[..], &dims].concat());
+    assert_eq!(code(&o), 0, "{}", err(&o));
+    assert!(
+        stdout(&o).contains("makes a difference: equal: exact, bit-exact on cpu"),
+        "{}",
+        stdout(&o)
+    );
+    let o = run(&[&args[..], &dims, &["--json", "--every"]].concat());
+    let v: serde_json::Value = serde_json::from_slice(&o.stdout).unwrap();
+    assert!(v["edit"].is_null() && v["edits"].as_u64() > Some(3), "{v}");
+    assert_eq!(code(&run(&["bisect", text(&gir), "-p", "tile"])), 2);
+}
+
+#[cfg(unix)]
+#[test]
+fn reduce_by_a_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |n: &str| dir.path().join(n);
+    let (small, works) = (at("small.onnx"), at("works.onnx"));
+    // It fails where a depthwise convolution of stride 2 comes before the pooling at the end.
+    let bin = env!("CARGO_BIN_EXE_graph-opt");
+    let command = format!(
+        "t=$({bin} print {{}}) || exit 0
+         case \"$t\" in *group=*strides=*2,2*GlobalAveragePool*) exit 1;; esac"
+    );
+    let reduce = |more: &[&str]| {
+        let args = ["reduce", "zoo:mobilenetv2@32x32", "--check", &command, "-o", text(&small)];
+        run(&[&args[..], more].concat())
+    };
+    let o = reduce(&["--works", text(&works)]);
+    assert_eq!(code(&o), 0, "{}", err(&o));
+    println!("{}", stdout(&o));
+    let nodes = |p: &Path| {
+        let v = run(&["inspect", text(p), "--json"]).stdout;
+        let v: serde_json::Value = serde_json::from_slice(&v).unwrap();
+        v["nodes"].as_u64().unwrap()
+    };
+    assert!(nodes(&small) <= 5, "{}", stdout(&run(&["print", text(&small)])));
+    assert!(nodes(&works) >= 90, "{}", nodes(&works));
+    std::fs::remove_file(&small).unwrap();
+    let o = reduce(&["--tries", "3"]);
+    assert_eq!(code(&o), 0, "{}", err(&o));
+    assert!(err(&o).contains("the search stopped after 3 models"), "{}", err(&o));
+    std::fs::remove_file(&small).unwrap();
+    for (command, exit, what) in [
+        ("true {}", 1, "nothing to reduce"),
+        ("true", 2, "no {} for the file"),
+        ("no-such-command-here {}", 2, "cannot run"),
+        ("sleep 30; : {}", 2, "it takes over 1 s"),
+    ] {
+        let args = ["reduce", "zoo:aidge-tutorial", "--timeout", "1", "-o", text(&small)];
+        let o = run(&[&args[..], &["--check", command]].concat());
+        assert_eq!(code(&o), exit, "{command}: {}", err(&o));
+        assert!(err(&o).contains(what) && !small.exists(), "{command}: {}", err(&o));
+    }
+}
+
+#[test]
+fn repro_says_whether_the_error_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("r.txt");
+    let repro = |header: &str| {
+        std::fs::write(&file, format!("{header}\n{MIXED}\n")).unwrap();
+        run(&["repro", text(&file)])
+    };
+    let title = "// graph-opt reproducer\n// version: 0.0.1\n// seed: 0\n";
+    let good = format!("{title}// pipeline: tile-conv{{axis=h parts=2}}\n// error: tile-conv: old");
+    let o = repro(&good);
+    assert_eq!(code(&o), 0, "{}", err(&o));
+    assert_eq!(stdout(&o), "the error is gone: tile-conv: old\n");
+    assert!(err(&o).contains("written by version 0.0.1"), "{}", err(&o));
+    for (header, what) in [
+        ("// pipeline: ", "its first line is not"),
+        (title, "its header has no pipeline"),
+        (&good.replace("axis=h", "axis=q"), "axis"),
+        (&good.replace("seed: 0", "seed: x"), "seed is no number"),
+        (&format!("{good}\n// model: ../secret.onnx"), "not the name of a file beside it"),
+        (&format!("{good}\n// model: none.onnx"), "none.onnx"),
+        (&format!("{good}\ngraph"), "line 7: expected @"),
+    ] {
+        let o = repro(header);
+        assert_eq!(code(&o), 2, "{header}: {}", err(&o));
+        assert!(err(&o).contains(what), "{header}: {}", err(&o));
+    }
+    assert_eq!(code(&run(&["repro", "/nowhere.txt"])), 2);
+}

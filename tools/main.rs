@@ -5,7 +5,9 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;
+mod bisect;
 mod diff;
+mod explain;
 mod failure;
 mod inspect;
 mod model;
@@ -13,6 +15,9 @@ mod opt;
 mod passes;
 mod print;
 mod progress;
+mod reduce;
+mod repro;
+mod rewrite;
 mod run;
 mod tensors;
 mod verify;
@@ -51,6 +56,19 @@ enum Command {
     Print(print::Args),
     /// Shows how two models differ, as IR text
     Diff(diff::Args),
+    /// Shows what each pass did, or why it did not
+    Explain(explain::Args),
+    /// Finds the first edit after which the models differ
+    Bisect(bisect::Args),
+    /// Finds the smallest model on which a command still fails
+    ///
+    /// The command is run by the shell on parts of the model, written as ONNX files: exit code 0
+    /// means that it works, any other that it fails. Let it fail for one reason only, such as a
+    /// certain message, or another fault may be found than the one that is looked for. Values that
+    /// are cut off become inputs of the same type.
+    Reduce(reduce::Args),
+    /// Runs a reproducer of an internal error again: 0 the error is gone, 1 it is not
+    Repro(repro::Args),
     /// Lists the passes and their options
     Passes(passes::Args),
 }
@@ -64,6 +82,10 @@ fn main() -> ExitCode {
         Command::Inspect(a) => inspect::main(&a),
         Command::Print(a) => print::main(&a),
         Command::Diff(a) => diff::main(&a),
+        Command::Explain(a) => explain::main(&a),
+        Command::Bisect(a) => bisect::main(&a),
+        Command::Reduce(a) => reduce::main(&a),
+        Command::Repro(a) => repro::main(&a),
         Command::Passes(a) => passes::main(&a),
     };
     match done {

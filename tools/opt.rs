@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use comfy_table::{Table, presets};
 use graph_opt_backends::Folder;
+use graph_opt_backends::faults::repro::Case;
 use graph_opt_ir::{Graph, text};
 use graph_opt_passes::analysis::{Runtime, cost, plan_for};
-use graph_opt_passes::fix_dims::{Symbolic, fix_dims};
+use graph_opt_passes::fix_dims::Symbolic;
 use graph_opt_passes::{Outcome, Pipeline, Remark, Runner};
 
 use crate::failure::{Failure, Result, check, usage};
 use crate::progress::Progress;
 use crate::verify::{Checks, How, compare, judge};
-use crate::{model, verify};
+use crate::{model, rewrite, verify};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -57,21 +58,10 @@ pub struct Args {
 
 pub fn main(args: Args) -> Result {
     let (pipeline, budget) = pipeline(&args).map_err(usage)?;
-    let original = Arc::new(model::load(&args.model)?);
-    let mut graph = (*original).clone();
-    if args.fix_dims {
-        if args.checks.dims.is_empty() {
-            let known = Symbolic::of(&graph);
-            return Err(usage(format!("--fix-dims needs --dim NAME=N; {known}")));
-        }
-        fix_dims(&mut graph, &args.checks.dims).map_err(usage)?;
-    }
+    let (original, mut graph) = rewrite::start(&args.model, args.fix_dims, &args.checks.dims)?;
     let progress = Progress::new();
     let mut runner =
         Runner::default().evaluator(&Folder).progress(Box::new(|pass| progress.say(pass)));
-    if let Some(n) = args.stop_after {
-        runner = runner.stop_after(n);
-    }
     if args.print_after {
         runner = runner.observe(Box::new(|g, e| {
             let within = e.scope.join("/");
@@ -80,12 +70,15 @@ pub fn main(args: Args) -> Result {
             Ok(())
         }));
     }
-    if args.verify_each {
-        runner = runner.observe(Box::new(|g, _| {
-            graph_opt_ir::verify::verify(g).map_err(|v| v[0].to_string())
-        }));
-    }
-    let report = runner.run(&mut graph, &pipeline).map_err(check)?;
+    let case = Case {
+        pipeline,
+        seed: args.checks.seed,
+        verify_each: args.verify_each,
+        stop_after: args.stop_after,
+        verify: args.verify.is_some(),
+    };
+    let before = graph.clone();
+    let report = rewrite::run(&case, runner, &mut graph)?;
     drop(progress);
     remarks(&report.remarks, args.verbose);
     if let Some(budget) = budget {
@@ -111,8 +104,9 @@ pub fn main(args: Args) -> Result {
     let mut verdict = String::new();
     let mut failed: Option<Failure> = None;
     if let Some(backends) = &args.verify {
-        let found =
-            compare(&original, &graph, How { prove: true, exact: true }, backends, &args.checks)?;
+        let found = rewrite::guard(&case, &before, || {
+            compare(&original, &graph, &How::all(backends), &args.checks)
+        })?;
         verdict = verify::text(&found);
         failed = judge(&found).err();
     }

@@ -31,21 +31,40 @@ pub struct Checks {
     pub inputs: Option<PathBuf>,
 }
 
+/// By which rungs of the ladder.
+#[derive(clap::Args, Clone)]
+pub struct How {
+    /// How: prove (for all inputs and weights), exact (finite field), run (bits on the backends)
+    #[arg(long, value_delimiter = ',', default_value = "prove,exact,run", value_name = "HOW", value_parser = ["prove", "exact", "run"])]
+    by: Vec<String>,
+    /// Backends to run on
+    #[arg(long, value_delimiter = ',', default_value = "cpu", value_name = "NAME", value_parser = ["cpu", "wgpu"])]
+    backend: Vec<String>,
+}
+
+impl How {
+    /// By proof, over the field and on these backends.
+    pub fn all(backends: &[String]) -> Self {
+        let by = ["prove", "exact", "run"].map(str::to_owned).to_vec();
+        Self { by, backend: backends.to_vec() }
+    }
+
+    fn by(&self, how: &str) -> bool {
+        self.by.iter().any(|b| b == how)
+    }
+}
+
 #[derive(clap::Args)]
 pub struct Args {
     /// The original
     a: String,
     /// The rewritten model
     b: String,
-    /// How: prove (for all inputs and weights), exact (finite field), run (bits on the backends)
-    #[arg(long, value_delimiter = ',', default_value = "prove,exact,run", value_name = "HOW", value_parser = ["prove", "exact", "run"])]
-    by: Vec<String>,
+    #[command(flatten)]
+    how: How,
     /// Where to write the proof's steps
     #[arg(long, value_name = "FILE")]
     proof: Option<PathBuf>,
-    /// Backends to run on
-    #[arg(long, value_delimiter = ',', default_value = "cpu", value_name = "NAME", value_parser = ["cpu", "wgpu"])]
-    backend: Vec<String>,
     /// Print the verdicts as JSON
     #[arg(long)]
     json: bool,
@@ -56,10 +75,11 @@ pub struct Args {
 pub fn main(args: &Args) -> Result {
     let a = Arc::new(model::load(&args.a)?);
     let b = Arc::new(model::load(&args.b)?);
-    let by = |how: &str| args.by.iter().any(|b| b == how);
-    let backends: &[String] = if by("run") { &args.backend } else { &[] };
-    let how = How { prove: by("prove") || args.proof.is_some(), exact: by("exact") };
-    let report = compare(&a, &b, how, backends, &args.checks)?;
+    let mut how = args.how.clone();
+    if args.proof.is_some() {
+        how.by.push("prove".into());
+    }
+    let report = compare(&a, &b, &how, &args.checks)?;
     if let Some(path) = &args.proof {
         match &report.certificate {
             Some(text) => model::whole(path, text.as_bytes())?,
@@ -85,24 +105,21 @@ pub fn main(args: &Args) -> Result {
     judge(&report)
 }
 
-/// Rungs besides runs on backends.
-#[derive(Clone, Copy)]
-pub struct How {
-    pub prove: bool,
-    pub exact: bool,
+/// Runs the ladder over two models.
+pub fn compare(a: &Arc<Graph>, b: &Arc<Graph>, how: &How, checks: &Checks) -> Result<Report> {
+    with_compare(a, b, how, checks, |c| c.run(a, b).map_err(check))
 }
 
-/// Runs the ladder over two models.
-pub fn compare(
-    a: &Arc<Graph>,
-    b: &Arc<Graph>,
-    how: How,
-    backends: &[String],
+/// Calls `f` with what compares graphs with `a` as the options say. In `b`, extents may be fixed.
+pub fn with_compare<T>(
+    a: &Graph,
+    b: &Graph,
+    how: &How,
     checks: &Checks,
-) -> Result<Report> {
-    let cpu = Cpu::default();
+    f: impl FnOnce(Compare<'_>) -> Result<T>,
+) -> Result<T> {
     let mut made: Vec<Box<dyn Backend>> = Vec::new();
-    for name in backends {
+    for name in how.backend.iter().filter(|_| how.by("run")) {
         made.push(backend(name)?);
     }
     let extents = Extents(checks.dims.iter().cloned().collect());
@@ -113,24 +130,22 @@ pub fn compare(
             if given.is_empty() {
                 return Err(usage(format!("{}: no input of the model is there", path.display())));
             }
-            // Extents may have been fixed in the rewritten model.
             Some(tensors::inputs(b, &given, &extents, checks.seed)?)
         }
     };
     let progress = Progress::new();
     let say = |what: &str| progress.say(&format!("comparing on {what}"));
-    let compare = Compare {
-        prove: how.prove,
-        exact: how.exact,
+    f(Compare {
+        prove: how.by("prove"),
+        exact: how.by("exact"),
         backends: made.iter().map(|b| &**b).collect(),
         runs: checks.runs.into(),
         seed: checks.seed,
         extents,
         inputs,
-        cpu,
         progress: Some(&say),
-    };
-    compare.run(a, b).map_err(check)
+        ..Compare::default()
+    })
 }
 
 /// The backend of this name. One that this machine lacks says so when it prepares a graph.

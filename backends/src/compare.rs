@@ -137,6 +137,8 @@ pub struct Compare<'a> {
     pub extents: Extents,
     /// Inputs to use instead of random ones, in the order of inputs without a default.
     pub inputs: Option<Vec<Tensor>>,
+    /// Whether the first rung on which some output differs is the last that is climbed.
+    pub brief: bool,
     /// The interpreter to run the field with.
     pub cpu: Cpu,
     /// Told what is about to run.
@@ -153,6 +155,7 @@ impl Default for Compare<'_> {
             seed: 0,
             extents: Extents::default(),
             inputs: None,
+            brief: false,
             cpu: Cpu::default(),
             progress: None,
         }
@@ -215,6 +218,9 @@ impl Compare<'_> {
             self.add(&mut report, verdicts);
         }
         for backend in &self.backends {
+            if self.brief && report.differs() {
+                break;
+            }
             self.tell(backend.name());
             let verdicts = self.backend(*backend, a, b, &types, &matched)?;
             self.add(&mut report, verdicts);

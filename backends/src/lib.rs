@@ -4,6 +4,7 @@ mod backend;
 pub mod compare;
 pub mod cpu;
 mod evaluate;
+pub mod faults;
 mod geometry;
 pub mod inputs;
 mod schedule;

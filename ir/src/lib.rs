@@ -10,6 +10,7 @@ mod body;
 mod build;
 pub mod edit;
 mod entity;
+mod extract;
 pub mod graph;
 pub mod infer;
 #[cfg(feature = "onnx")]
@@ -29,6 +30,7 @@ pub mod window;
 pub use build::Builder;
 pub use edit::{Edit, EditError, Editor, Ref};
 pub use entity::{NodeId, ValueId};
+pub use extract::{ExtractError, extract, keep};
 pub use graph::{Def, Graph, Meta, Node, Use, Value};
 pub use op::{Attr, Attrs, Op};
 pub use shape::{DType, Dim, TensorType, Type};

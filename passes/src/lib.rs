@@ -37,7 +37,7 @@ pub mod simplify;
 pub mod tile;
 
 pub use fix_dims::fix_dims;
-pub use manager::{Report, RunError, Runner};
+pub use manager::{AfterPass, PassRun, Report, RunError, Runner};
 pub use options::{OptionError, OptionInfo, Options, bytes, nearest};
 pub use pass::{Cx, Evaluate, Exactness, NoEvaluator, Outcome, Pass, PassInfo, Remark};
 pub use pipeline::{Pipeline, PipelineError, Step};

@@ -8,7 +8,6 @@ use regex::Regex;
 use crate::fix_dims::Symbolic;
 use crate::pass::{Cx, Evaluate, Exactness, NoEvaluator, Outcome, Pass, Remark};
 use crate::pipeline::{Pipeline, Step};
-use crate::registry;
 
 /// Most rounds of one `fixpoint`.
 const ROUNDS: usize = 50;
@@ -53,6 +52,22 @@ pub enum RunError {
     },
 }
 
+/// One run of one pass.
+#[derive(Clone, Copy, Debug)]
+pub struct PassRun<'a> {
+    /// The pass with its options, as the pipeline has it.
+    pub step: &'a Step,
+    /// To which nodes it was restricted.
+    pub only: Option<&'a Regex>,
+    /// Edits that it made.
+    pub edits: usize,
+    /// What it had to say.
+    pub remarks: &'a [Remark],
+}
+
+/// Told of each run of a pass, with the main graph as the pass left it.
+pub type AfterPass<'a> = Box<dyn FnMut(&Graph, &PassRun<'_>) + 'a>;
+
 /// Runs pipelines over a graph.
 pub struct Runner<'a> {
     evaluator: &'a dyn Evaluate,
@@ -60,11 +75,18 @@ pub struct Runner<'a> {
     limit: usize,
     /// Called before each pass with its name.
     progress: Option<Box<dyn FnMut(&str) + 'a>>,
+    after_pass: Option<AfterPass<'a>>,
 }
 
 impl Default for Runner<'_> {
     fn default() -> Self {
-        Self { evaluator: &NoEvaluator, observers: Vec::new(), limit: usize::MAX, progress: None }
+        Self {
+            evaluator: &NoEvaluator,
+            observers: Vec::new(),
+            limit: usize::MAX,
+            progress: None,
+            after_pass: None,
+        }
     }
 }
 
@@ -97,6 +119,13 @@ impl<'a> Runner<'a> {
         self
     }
 
+    /// Tells this function of each pass when it has run.
+    #[must_use]
+    pub fn after_pass(mut self, after: AfterPass<'a>) -> Self {
+        self.after_pass = Some(after);
+        self
+    }
+
     /// Runs the pipeline, in the bodies of control flow too, and verifies the graph after each pass.
     ///
     /// # Errors
@@ -110,11 +139,12 @@ impl<'a> Runner<'a> {
         for o in self.observers {
             editor.observe(o);
         }
-        let mut progress = self.progress;
+        let (mut progress, mut after_pass) = (self.progress, self.after_pass);
         let mut state = State {
             evaluator: self.evaluator,
             report: &mut report,
             progress: &mut progress,
+            after_pass: &mut after_pass,
             symbolic,
         };
         state.steps(&mut editor, pipeline, None)?;
@@ -127,6 +157,7 @@ struct State<'a, 'p> {
     evaluator: &'a dyn Evaluate,
     report: &'a mut Report,
     progress: &'a mut Option<Box<dyn FnMut(&str) + 'p>>,
+    after_pass: &'a mut Option<AfterPass<'p>>,
     symbolic: Symbolic,
 }
 
@@ -162,37 +193,50 @@ impl State<'_, '_> {
                         }
                     }
                 }
-                Step::Pass { name, options } => {
-                    let made = registry::find(name).map(|i| (i.make)(options));
+                Step::Pass { info, options } => {
                     // The parser made it once already.
-                    let Some(Ok(pass)) = made else { continue };
-                    if let Some(p) = self.progress {
-                        p(name);
-                    }
-                    let edits = editor.edits();
-                    let mut said = Said::default();
-                    let run = self.everywhere(editor, &*pass, name, only, &mut said);
-                    self.report.remarks.extend(said.all());
-                    match run {
-                        Ok(()) => {}
-                        Err(EditError::Refused { .. }) if editor.is_done() => return Ok(()),
-                        Err(source) => return Err(RunError::Edit { pass: (*name).into(), source }),
-                    }
-                    if editor.edits() > edits {
-                        self.report.exactness = self.report.exactness.max(pass.exactness());
-                        editor
-                            .refine()
-                            .map_err(|source| RunError::Types { pass: (*name).into(), source })?;
-                        verify(editor.graph()).map_err(|violations| RunError::Broken {
-                            pass: (*name).into(),
-                            violations,
-                        })?;
-                    }
+                    let Ok(pass) = (info.make)(options) else { continue };
+                    self.pass(editor, step, info.name, &*pass, only)?;
                 }
             }
         }
         Ok(())
     }
+
+    /// Runs one pass and verifies what it left, even if it was stopped on its way.
+    fn pass(
+        &mut self,
+        editor: &mut Editor<'_>,
+        step: &Step,
+        name: &str,
+        pass: &dyn Pass,
+        only: Option<&Regex>,
+    ) -> Result<(), RunError> {
+        if let Some(p) = self.progress {
+            p(name);
+        }
+        let (edits, said_before) = (editor.edits(), self.report.remarks.len());
+        let mut said = Said::default();
+        let run = self.everywhere(editor, pass, name, only, &mut said);
+        self.report.remarks.extend(said.all());
+        match run {
+            Err(EditError::Refused { .. }) if editor.is_done() => {}
+            run => run.map_err(|source| RunError::Edit { pass: name.into(), source })?,
+        }
+        let edits = editor.edits() - edits;
+        if edits > 0 {
+            self.report.exactness = self.report.exactness.max(pass.exactness());
+            editor.refine().map_err(|source| RunError::Types { pass: name.into(), source })?;
+            verify(editor.graph())
+                .map_err(|violations| RunError::Broken { pass: name.into(), violations })?;
+        }
+        if let Some(after) = self.after_pass {
+            let remarks = &self.report.remarks[said_before..];
+            after(editor.graph(), &PassRun { step, only, edits, remarks });
+        }
+        Ok(())
+    }
+
     /// Runs the pass over the bodies of the graph, the innermost first, and over the graph.
     fn everywhere(
         &self,

@@ -9,6 +9,7 @@ use std::fmt;
 use regex::Regex;
 
 use crate::options::{Options, nearest};
+use crate::pass::PassInfo;
 use crate::registry;
 
 /// One step of a pipeline.
@@ -16,8 +17,8 @@ use crate::registry;
 pub enum Step {
     /// A pass with its options.
     Pass {
-        /// Its name.
-        name: &'static str,
+        /// What it is: one of the registry's, or a host's own.
+        info: &'static PassInfo,
         /// Its options.
         options: Options,
     },
@@ -47,7 +48,15 @@ impl Pipeline {
     /// # Errors
     /// With the place, for unknown passes and options, bad values and bad syntax.
     pub fn parse(text: &str) -> Result<Self, PipelineError> {
-        let mut p = Parser { text, at: 0 };
+        Self::parse_with(text, &[])
+    }
+
+    /// Parses a pipeline that may name these passes besides those of the registry.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_with(text: &str, own: &[&'static PassInfo]) -> Result<Self, PipelineError> {
+        let mut p = Parser { text, at: 0, own };
         let pipeline = p.steps()?;
         if p.at < text.len() {
             return p.fail("expected ',' or the end");
@@ -62,26 +71,30 @@ impl fmt::Display for Pipeline {
             if i > 0 {
                 f.write_str(",")?;
             }
-            match s {
-                Step::Pass { name, options } => {
-                    f.write_str(name)?;
-                    let all: Vec<String> =
-                        options.0.iter().map(|(k, v)| format!("{k}={v}")).collect();
-                    if !all.is_empty() {
-                        write!(f, "{{{}}}", all.join(" "))?;
-                    }
-                }
-                Step::Only(r, p) => write!(f, "only({r})({p})")?,
-                Step::Fixpoint(p) => write!(f, "fixpoint({p})")?,
-            }
+            write!(f, "{s}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pass { info, options } => {
+                f.write_str(info.name)?;
+                let all: Vec<String> = options.0.iter().map(|(k, v)| format!("{k}={v}")).collect();
+                if all.is_empty() { Ok(()) } else { write!(f, "{{{}}}", all.join(" ")) }
+            }
+            Self::Only(r, p) => write!(f, "only({r})({p})"),
+            Self::Fixpoint(p) => write!(f, "fixpoint({p})"),
+        }
     }
 }
 
 struct Parser<'a> {
     text: &'a str,
     at: usize,
+    own: &'a [&'static PassInfo],
 }
 
 impl<'a> Parser<'a> {
@@ -165,9 +178,10 @@ impl<'a> Parser<'a> {
     }
 
     fn pass(&mut self, word: &str, start: usize) -> Result<Step, PipelineError> {
-        let Some(info) = registry::find(word) else {
+        let known = registry::PASSES.iter().chain(self.own.iter().copied());
+        let Some(info) = known.clone().find(|p| p.name == word) else {
             self.at = start;
-            let near = nearest(word, registry::PASSES.iter().map(|p| p.name));
+            let near = nearest(word, known.map(|p| p.name));
             let hint = near.map(|n| format!("; did you mean {n:?}?")).unwrap_or_default();
             return self.fail(format!("no pass is named {word:?}{hint}"));
         };
@@ -197,7 +211,7 @@ impl<'a> Parser<'a> {
             self.at = start;
             return self.fail(format!("{}: {e}", info.name));
         }
-        Ok(Step::Pass { name: info.name, options })
+        Ok(Step::Pass { info, options })
     }
 
     /// A value ends at a space, a comma or a brace outside of brackets.

@@ -39,6 +39,13 @@ impl Constants {
         all
     }
 
+    /// All of them, in the order of their hashes.
+    pub fn tensors(&self) -> Vec<&Arc<Tensor>> {
+        let mut all: Vec<(&u128, &Arc<Tensor>)> = self.0.iter().collect();
+        all.sort_by_key(|(hash, _)| **hash);
+        all.into_iter().map(|(_, t)| t).collect()
+    }
+
     fn add(&mut self, graph: &Graph) {
         for (_, v) in graph.values() {
             if let Def::Const(t) | Def::Input(Some(t)) = &v.def {

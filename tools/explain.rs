@@ -1,0 +1,220 @@
+//! `graph-opt explain`
+
+use std::cell::RefCell;
+
+use graph_opt_backends::Folder;
+use graph_opt_backends::faults::repro::Case;
+use graph_opt_ir::Graph;
+use graph_opt_passes::analysis::{Runtime, cost, plan_for};
+use graph_opt_passes::{Outcome, Pipeline, Remark, Runner};
+
+use crate::failure::{Result, out, usage};
+use crate::opt::size;
+use crate::progress::Progress;
+use crate::{rewrite, tensors};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The model
+    model: String,
+    /// Passes to run, such as 'simplify,tile-conv{axis=h parts=4}'
+    #[arg(short, long, value_name = "PIPELINE")]
+    passes: String,
+    /// Write the extents given with --dim into the model before the passes run
+    #[arg(long)]
+    fix_dims: bool,
+    /// Extent of a symbolic dimension, such as height=480
+    #[arg(long = "dim", value_name = "NAME=N", value_parser = tensors::parse_dim, requires = "fix_dims")]
+    dims: Vec<(String, u64)>,
+    /// By whose rules memory is counted: interpreter or onnxruntime
+    #[arg(long, value_name = "RUNTIME", default_value = "interpreter")]
+    runtime: Runtime,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// One run of a pass.
+struct Entry {
+    pass: String,
+    only: Option<String>,
+    edits: Vec<Made>,
+    remarks: Vec<Remark>,
+    after: Figures,
+}
+
+/// An edit.
+struct Made {
+    number: usize,
+    origin: String,
+    scope: String,
+    added: usize,
+    removed: usize,
+}
+
+#[derive(Clone, PartialEq)]
+struct Figures {
+    nodes: usize,
+    macs: u64,
+    unknown_macs: usize,
+    peak: Option<u64>,
+}
+
+impl Figures {
+    fn of(graph: &Graph, runtime: Runtime) -> Self {
+        let c = cost(graph);
+        let peak = plan_for(graph, runtime).ok().map(|m| m.peak);
+        Self { nodes: c.nodes, macs: c.macs, unknown_macs: c.unknown_macs, peak }
+    }
+
+    fn text(&self) -> String {
+        let peak = self.peak.map_or_else(|| "unknown".to_owned(), size);
+        let unknown = match self.unknown_macs {
+            0 => String::new(),
+            n => format!(" and {n} nodes of unknown shape"),
+        };
+        format!("{} nodes, {} MACs{unknown}, peak activations {peak}", self.nodes, self.macs)
+    }
+
+    fn json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "nodes": self.nodes, "macs": self.macs, "nodes_of_unknown_macs": self.unknown_macs,
+            "peak_activation_bytes": self.peak,
+        })
+    }
+}
+
+pub fn main(args: &Args) -> Result {
+    let pipeline = Pipeline::parse(&args.passes).map_err(usage)?;
+    let (_, mut graph) = rewrite::start(&args.model, args.fix_dims, &args.dims)?;
+    let before = Figures::of(&graph, args.runtime);
+    let (made, entries) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
+    let progress = Progress::new();
+    let runner = Runner::default()
+        .evaluator(&Folder)
+        .progress(Box::new(|pass| progress.say(pass)))
+        .observe(Box::new(|_, e| {
+            made.borrow_mut().push(Made {
+                number: e.number,
+                origin: e.origin.clone(),
+                scope: e.scope.join("/"),
+                added: e.nodes.len(),
+                removed: e.removed.len(),
+            });
+            Ok(())
+        }))
+        .after_pass(Box::new(|g, run| {
+            entries.borrow_mut().push(Entry {
+                pass: run.step.to_string(),
+                only: run.only.map(ToString::to_string),
+                edits: made.take(),
+                remarks: run.remarks.to_vec(),
+                after: Figures::of(g, args.runtime),
+            });
+        }));
+    let case = Case { pipeline, seed: 0, verify_each: false, stop_after: None, verify: false };
+    let report = rewrite::run(&case, runner, &mut graph)?;
+    drop(progress);
+    let entries = entries.take();
+    // What was said between passes, such as that no node has a name, belongs to none.
+    let said: Vec<&Remark> = entries.iter().flat_map(|e| &e.remarks).collect();
+    let others: Vec<&Remark> = report.remarks.iter().filter(|r| !said.contains(r)).collect();
+    out(if args.json { json(&before, &entries, &others) } else { text(&before, &entries, &others) })
+}
+
+fn text(before: &Figures, entries: &[Entry], others: &[&Remark]) -> String {
+    let mut s = format!("model: {}\n", before.text());
+    let mut last = before;
+    for (i, e) in entries.iter().enumerate() {
+        let only = e.only.as_ref().map(|r| format!(" on nodes that match {r}")).unwrap_or_default();
+        let edits = match e.edits.len() {
+            0 => "no edits".to_owned(),
+            1 => "1 edit".to_owned(),
+            n => format!("{n} edits"),
+        };
+        s.push_str(&format!("\n{}. {}{only}: {edits}\n", i + 1, e.pass));
+        for outcome in [Outcome::Applied, Outcome::NoMatch, Outcome::NoEffect, Outcome::Blocked] {
+            s.push_str(&remarks(&e.remarks, outcome));
+        }
+        // Passes that do many small things say only how many of each kind.
+        let told = e.remarks.iter().filter(|r| r.outcome == Outcome::Applied && !r.node.is_empty());
+        if e.edits.len() > told.count() {
+            s.push_str("  edits\n");
+            e.edits.iter().for_each(|m| s.push_str(&edit(m)));
+        }
+        if e.after != *last {
+            s.push_str(&format!("  after: {}\n", e.after.text()));
+        }
+        last = &e.after;
+    }
+    for r in others {
+        s.push_str(&format!("\n{r}\n"));
+    }
+    s
+}
+
+fn edit(m: &Made) -> String {
+    let within = if m.scope.is_empty() { String::new() } else { format!(", in {}", m.scope) };
+    let (removed, added) = (m.removed, m.added);
+    format!("    {}: {}{within}: {removed} nodes out, {added} in\n", m.number, m.origin)
+}
+
+/// All remarks of this outcome, those of one message together.
+fn remarks(all: &[Remark], outcome: Outcome) -> String {
+    let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
+    let of_kind: Vec<&Remark> = all.iter().filter(|r| r.outcome == outcome).collect();
+    for r in &of_kind {
+        match groups.iter_mut().find(|(m, _)| *m == r.message) {
+            Some((_, nodes)) => nodes.push(&r.node),
+            None => groups.push((&r.message, vec![&r.node])),
+        }
+    }
+    if groups.is_empty() {
+        return String::new();
+    }
+    let mut s = format!("  {} ({})\n", name(outcome), of_kind.len());
+    for (message, mut nodes) in groups {
+        nodes.retain(|n| !n.is_empty());
+        s.push_str(&format!("    {message}\n"));
+        if !nodes.is_empty() {
+            s.push_str(&format!("      {}\n", nodes.join(", ")));
+        }
+    }
+    s
+}
+
+fn name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Applied => "applied",
+        Outcome::NoMatch => "no match",
+        Outcome::NoEffect => "no effect",
+        Outcome::Blocked => "blocked",
+    }
+}
+
+fn json(before: &Figures, entries: &[Entry], others: &[&Remark]) -> String {
+    let remark = |r: &Remark| {
+        serde_json::json!({
+            "pass": r.pass, "node": r.node, "outcome": name(r.outcome), "message": r.message,
+        })
+    };
+    let mut last = before;
+    let mut passes = Vec::new();
+    for e in entries {
+        let edits = e.edits.iter().map(|m| {
+            serde_json::json!({
+                "number": m.number, "origin": m.origin, "in": m.scope, "new_nodes": m.added,
+                "removed_nodes": m.removed,
+            })
+        });
+        passes.push(serde_json::json!({
+            "pass": e.pass, "only": e.only, "edits": edits.collect::<Vec<_>>(),
+            "remarks": e.remarks.iter().map(remark).collect::<Vec<_>>(),
+            "before": last.json(), "after": e.after.json(),
+        }));
+        last = &e.after;
+    }
+    let others: Vec<_> = others.iter().map(|r| remark(r)).collect();
+    let all = serde_json::json!({ "before": before.json(), "passes": passes, "remarks": others });
+    format!("{all:#}\n")
+}

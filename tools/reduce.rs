@@ -1,0 +1,175 @@
+//! `graph-opt reduce`
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use graph_opt_backends::faults::reduce::{Answer, ReduceError, reduce};
+use graph_opt_ir::{Graph, onnx};
+
+use crate::failure::{Result, check, out, unsupported, usage};
+use crate::model;
+use crate::progress::Progress;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The model
+    model: String,
+    /// The command; {} stands for the file to check
+    #[arg(long, value_name = "CMD")]
+    check: String,
+    /// Where to write the smallest model on which it fails
+    #[arg(short, long, value_name = "FILE")]
+    output: String,
+    /// Where to write the largest model on which it works: the whole without one node of the
+    /// smallest, or else what nodes can be put together, until no single one can be added
+    #[arg(long, value_name = "FILE")]
+    works: Option<String>,
+    /// Most models to try
+    #[arg(long, default_value_t = 2000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    tries: u32,
+    /// Most seconds to search
+    #[arg(long, default_value_t = 3600, value_name = "S", value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
+    /// Most seconds of one check; a model on which it takes longer is passed over
+    #[arg(long, default_value_t = 60, value_name = "S", value_parser = clap::value_parser!(u32).range(1..))]
+    timeout: u32,
+    /// Show what the command prints
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+pub fn main(args: &Args) -> Result {
+    if !args.check.contains("{}") {
+        return Err(usage("--check: the command has no {} for the file"));
+    }
+    let graph = model::load(&args.model)?;
+    let temporary = |e| usage(format!("temporary folder: {e}"));
+    let dir = tempfile::Builder::new().prefix("graph-opt-").tempdir().map_err(temporary)?;
+    let shell = Shell {
+        file: dir.path().join("model.onnx"),
+        text: args.check.replace("{}", &quoted(&dir.path().join("model.onnx"))),
+        timeout: Duration::from_secs(args.timeout.into()),
+        verbose: args.verbose,
+    };
+    let end = Instant::now() + Duration::from_secs(args.seconds.into());
+    let progress = Progress::new();
+    let mut failure = None;
+    let mut check_one = |g: &Graph, s: &graph_opt_backends::faults::reduce::Status| {
+        if s.tries > 0 && Instant::now() > end {
+            return Answer::Stop;
+        }
+        progress.say(&format!("{} tried, {} nodes fail, trying {}", s.tries, s.nodes, g.len()));
+        match shell.check(g) {
+            Ok(answer) => answer,
+            // Of parts that cannot be checked, nothing is said.
+            Err(why) => {
+                failure = failure.take().or(Some(why).filter(|_| s.tries == 0));
+                Answer::Neither
+            }
+        }
+    };
+    let found = reduce(&graph, args.tries as usize, args.works.is_some(), &mut check_one);
+    drop(progress);
+    let found = found.map_err(|e| match (e, failure) {
+        (ReduceError::Neither, Some(why)) => usage(why),
+        (e, _) => check(e),
+    })?;
+    model::save(&found.smallest, &args.output)?;
+    out(format!(
+        "{}: it fails on {} of {} nodes\n",
+        args.output,
+        found.smallest.len(),
+        graph.len()
+    ))?;
+    match (&args.works, &found.works) {
+        (Some(name), Some(works)) => {
+            model::save(works, name)?;
+            out(format!("{name}: it works on {} nodes\n", works.len()))?;
+        }
+        (Some(_), None) => eprintln!("no model was found on which it works"),
+        (None, _) => {}
+    }
+    if !found.finished {
+        eprintln!("the search stopped after {} models: more nodes may be left out", found.tries);
+    }
+    Ok(())
+}
+
+struct Shell {
+    file: PathBuf,
+    text: String,
+    timeout: Duration,
+    verbose: bool,
+}
+
+impl Shell {
+    fn check(&self, graph: &Graph) -> std::result::Result<Answer, String> {
+        onnx::save(graph, &self.file).map_err(|e| unsupported(e).message)?;
+        let status = self.run().map_err(|e| format!("--check: {e}"))?;
+        let Some(status) = status else {
+            return Err(format!("--check: it takes over {} s", self.timeout.as_secs()));
+        };
+        match status.code() {
+            Some(0) => Ok(Answer::Works),
+            Some(126 | 127) => Err(format!("--check: the shell cannot run {:?}", self.text)),
+            // No code: a signal ended it, which is a failure like any other.
+            _ => Ok(Answer::Fails),
+        }
+    }
+
+    /// `None` if it takes too long.
+    fn run(&self) -> std::io::Result<Option<ExitStatus>> {
+        let mut command = if cfg!(windows) {
+            let mut c = Command::new("cmd");
+            c.args(["/C", &self.text]);
+            c
+        } else {
+            let mut c = Command::new("sh");
+            c.args(["-c", &self.text]);
+            c
+        };
+        // A group of its own, to end all that the command has started.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        command.stdin(Stdio::null());
+        if !self.verbose {
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+        } else {
+            command.stdout(std::io::stderr());
+        }
+        let mut child = command.spawn()?;
+        let end = Instant::now() + self.timeout;
+        let mut pause = Duration::from_millis(1);
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(Some(status));
+            }
+            if Instant::now() > end {
+                stop(&mut child);
+                return Ok(None);
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
+    }
+}
+
+fn stop(child: &mut Child) {
+    if cfg!(unix) {
+        let group = format!("-{}", child.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// The path as the shell reads it.
+fn quoted(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    if cfg!(windows) || text.chars().all(plain) {
+        return text.into_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}

@@ -1,0 +1,27 @@
+//! `graph-opt repro`
+
+use std::path::{Path, PathBuf};
+
+use graph_opt_backends::faults::repro;
+
+use crate::failure::{Result, check, out, usage};
+use crate::model;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The reproducer, which an internal error wrote
+    file: PathBuf,
+}
+
+pub fn main(args: &Args) -> Result {
+    let load = |p: &Path| model::load(&p.to_string_lossy()).map_err(|e| e.message);
+    let r = repro::read(&args.file, &[], &load).map_err(usage)?;
+    if r.version != env!("CARGO_PKG_VERSION") {
+        eprintln!("written by version {}, this is {}", r.version, env!("CARGO_PKG_VERSION"));
+    }
+    match r.run() {
+        None => out(format!("the error is gone: {}\n", r.error)),
+        Some((_, true)) => Err(check(format!("the same error: {}", r.error))),
+        Some((fault, false)) => Err(check(format!("another error: {fault}\nit was: {}", r.error))),
+    }
+}
