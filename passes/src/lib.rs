@@ -25,6 +25,7 @@
 
 pub mod analysis;
 pub mod fix_dims;
+pub mod fuse;
 mod manager;
 mod options;
 mod pass;
