@@ -90,6 +90,13 @@ pub fn is_bit_exact(r: &Report) -> bool {
     })
 }
 
+/// Whether every output is close on the interpreter, or better.
+pub fn is_close(a: &Graph, b: &Graph) -> bool {
+    let cpu = Cpu::default();
+    let c = Compare { exact: false, backends: vec![&cpu], seed: 7, ..Compare::default() };
+    c.run(&Arc::new(a.clone()), &Arc::new(b.clone())).unwrap().is_equal()
+}
+
 /// Loads a model and infers its types.
 pub fn load(path: &std::path::Path) -> Graph {
     let onnx::Imported { mut graph, declared, .. } = onnx::load(path).unwrap();

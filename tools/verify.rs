@@ -49,6 +49,11 @@ impl How {
         Self { by, backend: backends.to_vec() }
     }
 
+    /// Leaves a rung out.
+    pub fn skip(&mut self, rung: &str) {
+        self.by.retain(|b| b != rung);
+    }
+
     fn by(&self, how: &str) -> bool {
         self.by.iter().any(|b| b == how)
     }

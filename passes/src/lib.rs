@@ -27,6 +27,7 @@ pub mod analysis;
 #[cfg(feature = "eqsat")]
 pub mod eqsat;
 pub mod fix_dims;
+pub mod fuse;
 mod manager;
 mod options;
 mod pass;

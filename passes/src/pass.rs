@@ -14,6 +14,8 @@ pub enum Exactness {
     BitExact,
     /// Equal in exact arithmetic; rounding may differ.
     Reassociates,
+    /// Weights are computed from others and rounded; equal but for that.
+    RoundsWeights,
     /// Another function on purpose.
     Approximates,
 }
@@ -23,6 +25,7 @@ impl std::fmt::Display for Exactness {
         f.write_str(match self {
             Self::BitExact => "bit-exact",
             Self::Reassociates => "reassociates",
+            Self::RoundsWeights => "rounds weights",
             Self::Approximates => "approximates",
         })
     }

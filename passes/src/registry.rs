@@ -3,11 +3,15 @@
 #[cfg(feature = "eqsat")]
 use crate::eqsat;
 use crate::pass::PassInfo;
-use crate::{schedule, simplify, tile};
+use crate::{fuse, schedule, simplify, tile};
 
 /// All passes, in the order of the help.
 pub const PASSES: &[PassInfo] = &[
     simplify::INFO,
+    fuse::pad::INFO,
+    fuse::batch_norm::INFO,
+    fuse::matmul_add::INFO,
+    fuse::zero_add::INFO,
     tile::tile_conv::INFO,
     tile::fuse_tiles::INFO,
     tile::untile::INFO,
@@ -15,6 +19,10 @@ pub const PASSES: &[PassInfo] = &[
     #[cfg(feature = "eqsat")]
     eqsat::pass::INFO,
 ];
+
+/// What `-O` stands for: all that peers remove while they stay in standard operators.
+pub const OPTIMISE: &str =
+    "fixpoint(simplify,fuse-pad,drop-zero-add,fold-batch-norm,fuse-matmul-add)";
 
 /// The pass of this name.
 pub fn find(name: &str) -> Option<&'static PassInfo> {

@@ -129,12 +129,12 @@ fn shapes(cx: &mut Cx<'_, '_>) -> Result<usize, EditError> {
 }
 
 /// Bytes that a constant takes in the file, to within the few of its headers.
-fn constant_cost(name: &str, t: &Tensor) -> u64 {
+pub(super) fn constant_cost(name: &str, t: &Tensor) -> u64 {
     t.ty().bytes().unwrap_or(u64::MAX / 4) + name.len() as u64 + 8 + 2 * t.dims().len() as u64
 }
 
 /// Bytes that leave the file with the node: its own, and those of what only it reads.
-fn freed(graph: &Graph, id: NodeId) -> u64 {
+pub(crate) fn freed(graph: &Graph, id: NodeId) -> u64 {
     let mut gone: HashSet<NodeId> = HashSet::from([id]);
     let mut stack = vec![id];
     let mut seen: HashSet<ValueId> = HashSet::new();

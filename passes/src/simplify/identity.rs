@@ -2,7 +2,7 @@
 
 use graph_opt_ir::op::Op;
 use graph_opt_ir::rule::Ctx;
-use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, Tensor, ValueId, resize, spec};
+use graph_opt_ir::{Dim, Edit, EditError, Graph, NodeId, Ref, Tensor, ValueId, resize, spec};
 
 use super::attempt;
 use crate::pass::Cx;
@@ -87,7 +87,7 @@ fn operand(graph: &Graph, id: NodeId) -> Option<ValueId> {
 }
 
 /// The operand beside a constant that is neutral in the operation and does not broadcast it.
-fn neutral(
+pub(crate) fn neutral(
     graph: &Graph,
     inputs: &[Option<ValueId>],
     element: f32,
@@ -105,8 +105,11 @@ fn neutral(
     };
     let try_one = |x: ValueId, c: ValueId| {
         let t = graph.constant(c)?;
-        let (x_ty, c_rank) = (&graph.value(x).ty, t.dims().len());
-        let fits = t.len() == 1 && x_ty.rank()? >= c_rank || x_ty.extents()?.ends_with(t.dims());
+        let x_dims = graph.value(x).ty.dims()?;
+        // Symbolic extents may be 1 when it runs, and be stretched.
+        let tail = x_dims.len().checked_sub(t.dims().len())?;
+        let kept = |(d, c): (&Dim, &u64)| *c == 1 || d.known() == Some(*c);
+        let fits = x_dims[tail..].iter().zip(t.dims()).all(kept);
         (fits && is_neutral(&t)).then_some(x)
     };
     try_one(a, b).or_else(|| if commutes { try_one(b, a) } else { None })

@@ -5,7 +5,7 @@ use graph_opt_ir::op::{self, Op};
 use graph_opt_ir::rule::{Ctx, axis_of};
 use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, Span, Tensor, ValueId, spec};
 
-use super::attempt;
+use super::{attempt, strides};
 use crate::pass::Cx;
 use crate::tile::slices;
 
@@ -18,10 +18,11 @@ pub(super) fn sweep(cx: &mut Cx<'_, '_>) -> Result<usize, EditError> {
             continue;
         }
         let edit = match &graph.node(id).op {
-            Op::Slice(_) => slice(graph, id),
+            Op::Slice(_) => slice(graph, id).or_else(|| strides::slice(graph, id)),
+            Op::Gather(_) => strides::gather(graph, id),
             Op::Concat(_) => concat(graph, id),
             Op::Transpose(_) => transpose(graph, id),
-            Op::Reshape(_) => reshape(graph, id),
+            Op::Reshape(_) => reshape(graph, id).or_else(|| strides::split(graph, id)),
             _ => None,
         };
         if let Some(e) = edit {
@@ -34,7 +35,7 @@ pub(super) fn sweep(cx: &mut Cx<'_, '_>) -> Result<usize, EditError> {
     Ok(done)
 }
 
-fn output(graph: &Graph, id: NodeId) -> Option<ValueId> {
+pub(super) fn output(graph: &Graph, id: NodeId) -> Option<ValueId> {
     match graph.node(id).outputs[..] {
         [Some(v)] => Some(v),
         _ => None,
@@ -66,7 +67,7 @@ fn cuts(graph: &Graph, id: NodeId) -> Option<(ValueId, Vec<(usize, Span)>)> {
     Some((graph.node(id).inputs.first().copied()??, out))
 }
 
-fn replace(mut edit: Edit, graph: &Graph, id: NodeId, with: Ref) -> Option<Edit> {
+pub(super) fn replace(mut edit: Edit, graph: &Graph, id: NodeId, with: Ref) -> Option<Edit> {
     edit.replaces.push((output(graph, id)?, with));
     edit.removes.push(id);
     Some(edit)
@@ -227,18 +228,31 @@ fn transpose(graph: &Graph, id: NodeId) -> Option<Edit> {
 fn reshape(graph: &Graph, id: NodeId) -> Option<Edit> {
     let x = graph.node(id).inputs.first().copied()??;
     let inner = graph.producer(x)?;
-    if !matches!(graph.node(inner).op, Op::Reshape(_) | Op::Flatten(_)) {
-        return None;
-    }
-    // The target's zeros and -1 refer to the inner result, so only known extents can be moved.
-    let extents = graph.value(output(graph, id)?).ty.extents()?;
-    if extents.contains(&0) {
+    let renames = |n: NodeId| {
+        matches!(
+            graph.node(n).op,
+            Op::Reshape(_) | Op::Flatten(_) | Op::Squeeze(_) | Op::Unsqueeze(_)
+        )
+    };
+    if !renames(inner) {
         return None;
     }
     let mut edit = Edit::new(format!("simplify reshape {}", graph.label(id)));
     let source = Ref::Value(graph.node(inner).inputs.first().copied()??);
-    let target: Vec<i64> = extents.iter().map(|&e| e as i64).collect();
-    let shape = edit.constant(&format!("{}/shape", graph.label(id)), Tensor::i64s(&target));
+    let given = graph.node(id).inputs.get(1).copied().flatten();
+    // Zeros of the target refer to the inner result, so they are moved only as known extents.
+    let plain = given.filter(|v| {
+        let ints = graph.constant(*v).and_then(|t| t.to_i64s());
+        ints.is_some_and(|t| !t.contains(&0))
+    });
+    let shape = match (plain, graph.value(output(graph, id)?).ty.extents()) {
+        (Some(v), _) => Ref::Value(v),
+        (None, Some(e)) if !e.contains(&0) => {
+            let target: Vec<i64> = e.iter().map(|&e| e as i64).collect();
+            edit.constant(&format!("{}/shape", graph.label(id)), Tensor::i64s(&target))
+        }
+        _ => return None,
+    };
     let op = graph.node(id).op.clone();
     let inputs = vec![Some(source), Some(shape)];
     let r = edit.node(graph.node(id).name.to_string(), op, inputs, &[id]);

@@ -21,11 +21,15 @@
 //!
 //! Names of inputs and outputs stay. A constant is folded only where the file does not grow by it.
 
+mod constants;
 mod cse;
 mod dead;
-mod fold;
-mod identity;
+mod extents;
+pub(crate) mod fold;
+pub(crate) mod identity;
 mod layout;
+mod reshape;
+mod strides;
 
 use graph_opt_ir::{Edit, EditError};
 
@@ -36,7 +40,7 @@ use crate::pass::{Cx, Exactness, Outcome, Pass, PassInfo};
 pub const INFO: PassInfo = PassInfo {
     name: "simplify",
     summary: "constant folding that never grows the file, dead code, common subexpressions, \
-              identities, shape arithmetic, Slice/Concat normal form",
+              identities, shape arithmetic, normal form of data movements",
     exactness: Exactness::BitExact,
     options: &[],
     make,
@@ -57,32 +61,36 @@ impl Pass for Simplify {
     }
 
     fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError> {
-        let mut total = [0usize; 5];
+        let mut total = [0usize; 7];
         let before = cx.graph().len();
         for _ in 0..ROUNDS {
             let round = [
+                constants::sweep(cx)?,
                 fold::sweep(cx)?,
                 identity::sweep(cx)?,
                 layout::sweep(cx)?,
+                reshape::sweep(cx)?,
                 cse::sweep(cx)?,
                 dead::sweep(cx)?,
             ];
             for (t, r) in total.iter_mut().zip(round) {
                 *t += r;
             }
-            if round == [0; 5] || cx.is_done() {
+            if round == [0; 7] || cx.is_done() {
                 break;
             }
         }
-        if total == [0; 5] {
+        if total == [0; 7] {
             cx.say("", Outcome::NoEffect, "nothing to simplify");
             return Ok(());
         }
-        let [folded, identities, layouts, merged, dead] = total;
+        let [lifted, folded, identities, layouts, targets, merged, dead] = total;
         let message = format!(
-            "{before} nodes to {}: {folded} folded, {identities} without effect, \
-             {layouts} data movements joined, {merged} merged, {dead} dead",
-            cx.graph().len()
+            "{before} nodes to {}: {} folded, {identities} without effect, \
+             {} data movements joined, {merged} merged, {dead} dead",
+            cx.graph().len(),
+            lifted + folded,
+            layouts + targets
         );
         cx.say("", Outcome::Applied, message);
         Ok(())
@@ -90,7 +98,7 @@ impl Pass for Simplify {
 }
 
 /// Applies an edit that may turn out to be impossible because two names must both stay.
-fn attempt(cx: &mut Cx<'_, '_>, edit: &Edit) -> Result<usize, EditError> {
+pub(crate) fn attempt(cx: &mut Cx<'_, '_>, edit: &Edit) -> Result<usize, EditError> {
     match cx.apply(edit) {
         Ok(()) => Ok(1),
         Err(EditError::Names { .. }) => Ok(0),
