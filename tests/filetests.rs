@@ -89,6 +89,7 @@ fn documentation_of_passes_is_true() {
         ("tile/untile.rs", "untile"),
         ("simplify/mod.rs", "simplify"),
         ("schedule/mod.rs", "schedule"),
+        ("eqsat/pass.rs", "eqsat{objective=launches}"),
         ("fuse/batch_norm.rs", "fold-batch-norm"),
         ("fuse/matmul_add.rs", "fuse-matmul-add"),
         ("fuse/pad.rs", "fuse-pad"),

@@ -13,100 +13,181 @@ use super::egraph::{Class, Classes};
 use super::terms::{Head, TermId, Terms};
 use crate::analysis::macs_of;
 
-/// What is to be small.
+/// What is to be small, first of all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Objective {
-    /// The largest working set of a node, then the work.
-    Memory,
-    /// Multiply-accumulates, then nodes.
+pub enum Order {
+    /// The largest working set of a node.
+    WorkingSet,
+    /// Multiply-accumulates, then launches.
     Macs,
-    /// Bytes that nodes write, then work.
+    /// Bytes that nodes write, then multiply-accumulates.
     Bytes,
-    /// Nodes that run, then work.
+    /// Nodes that are no views, then multiply-accumulates.
     Launches,
 }
+
+/// One term for each class that is used.
+pub type Choice = HashMap<Class, TermId>;
+
+/// Choices for these roots: each sum at its smallest, with any working set, and with the smallest
+/// possible one and some between. Terms of `together` pay only if all of a group are chosen, which a
+/// choice class by class does not find; so each group is tried.
+pub fn front(
+    terms: &Terms,
+    classes: &Classes,
+    roots: &[TermId],
+    together: &[Vec<TermId>],
+) -> Vec<Choice> {
+    let own: Vec<Own> = terms.ids().map(|t| own(terms, t)).collect();
+    let find = |order, limit, forced: &Choice| {
+        Search { terms, classes, own: &own, order, limit }.choose(roots, forced)
+    };
+    let none = Choice::new();
+    let Some((_, (least, ..))) = find(Order::WorkingSet, u64::MAX, &none) else {
+        return Vec::new();
+    };
+    let mut limits: Vec<u64> = own.iter().map(|o| o.working).filter(|w| *w > least).collect();
+    limits.sort_unstable();
+    limits.dedup();
+    let step = limits.len().div_ceil(LIMITS).max(1);
+    let between = limits.into_iter().step_by(step);
+    let mut all: Vec<Choice> = Vec::new();
+    for limit in std::iter::once(least).chain(between).chain([u64::MAX]) {
+        for order in [Order::Macs, Order::Bytes, Order::Launches] {
+            let Some((mut best, mut cost)) = find(order, limit, &none) else { continue };
+            let mut forced = Choice::new();
+            for group in together {
+                let mut more = forced.clone();
+                more.extend(group.iter().map(|&t| (classes.class(t), t)));
+                if let Some((choice, less)) = find(order, limit, &more).filter(|c| c.1 < cost) {
+                    (best, cost, forced) = (choice, less, more);
+                }
+            }
+            if !all.contains(&best) {
+                all.push(best);
+            }
+        }
+    }
+    all
+}
+
+/// Limits of the working set between the least and none.
+const LIMITS: usize = 4;
 
 /// What one term costs.
 #[derive(Clone, Copy, Default, Debug)]
 struct Own {
     macs: u64,
     bytes: u64,
-    nodes: u64,
+    launches: u64,
     working: u64,
 }
 
 /// What is used to compute a class: each class with its term and that term's cost.
 type Used = BTreeMap<Class, (TermId, Own)>;
 
-/// The terms that are chosen, by class, for these roots; none if a root has no choice.
-pub fn choose(
-    terms: &Terms,
-    classes: &Classes,
-    roots: &[TermId],
-    objective: Objective,
-) -> Option<HashMap<Class, TermId>> {
-    let all: Vec<Class> = classes.all();
-    let mut best: HashMap<Class, (Rc<Used>, (u64, u64, u64))> = HashMap::new();
-    // Children come first in most cases; the rest takes another round.
-    for _ in 0..ROUNDS {
-        let mut changed = false;
-        for &c in &all {
-            for &t in &classes.data(c).terms {
-                let children = &terms.get(t).children;
-                let below: Option<Vec<&Rc<Used>>> =
-                    children.iter().map(|&x| Some(&best.get(&classes.class(x))?.0)).collect();
-                let Some(below) = below else { continue };
-                if below.iter().any(|u| u.contains_key(&c)) {
-                    continue;
-                }
-                let mut used: Used = match below.iter().max_by_key(|u| u.len()) {
-                    Some(u) => (***u).clone(),
-                    None => Used::new(),
-                };
-                for u in &below {
-                    for (k, v) in u.iter() {
-                        used.entry(*k).or_insert(*v);
+/// A cost, what is to be small first.
+type Cost = (u64, u64, u64);
+
+struct Search<'a> {
+    terms: &'a Terms,
+    classes: &'a Classes,
+    own: &'a [Own],
+    order: Order,
+    /// Largest working set of a term.
+    limit: u64,
+}
+
+impl Search<'_> {
+    /// The terms that are chosen, by class, for these roots, and what all of them cost; none if a
+    /// root has no choice.
+    fn choose(&self, roots: &[TermId], forced: &Choice) -> Option<(Choice, Cost)> {
+        let class = |t: TermId| self.classes.class(t);
+        let mut best: HashMap<Class, (Rc<Used>, Cost)> = HashMap::new();
+        // Children come first in most cases; the rest takes another round.
+        for _ in 0..ROUNDS {
+            let mut changed = false;
+            for c in self.classes.all() {
+                let only = forced.get(&c);
+                for &t in &self.classes.data(c).terms {
+                    let own = self.own[t.index()];
+                    if own.working > self.limit || only.is_some_and(|&only| only != t) {
+                        continue;
+                    }
+                    let children = &self.terms.get(t).children;
+                    let below: Option<Vec<&Rc<Used>>> =
+                        children.iter().map(|&x| Some(&best.get(&class(x))?.0)).collect();
+                    let Some(below) = below else { continue };
+                    if below.iter().any(|u| u.contains_key(&c)) {
+                        continue;
+                    }
+                    let mut used = union(&below);
+                    used.insert(c, (t, own));
+                    let cost = total(&used, self.order);
+                    if best.get(&c).is_none_or(|b| cost < b.1) {
+                        best.insert(c, (Rc::new(used), cost));
+                        changed = true;
                     }
                 }
-                used.insert(c, (t, own(terms, t)));
-                let cost = total(&used, objective);
-                if best.get(&c).is_none_or(|b| cost < b.1) {
-                    best.insert(c, (Rc::new(used), cost));
-                    changed = true;
-                }
+            }
+            if !changed {
+                break;
             }
         }
-        if !changed {
-            break;
+        let below: Option<Vec<&Rc<Used>>> =
+            roots.iter().map(|&r| Some(&best.get(&class(r))?.0)).collect();
+        let used = union(&below?);
+        let cost = total(&used, self.order);
+        Some((used.into_iter().map(|(c, (t, _))| (c, t)).collect(), cost))
+    }
+}
+
+/// All that is used; a class that is used in two ways is computed in the first.
+fn union(all: &[&Rc<Used>]) -> Used {
+    let mut used: Used = match all.iter().max_by_key(|u| u.len()) {
+        Some(u) => (***u).clone(),
+        None => Used::new(),
+    };
+    for u in all {
+        for (k, v) in u.iter() {
+            used.entry(*k).or_insert(*v);
         }
     }
-    let mut choice = HashMap::new();
-    for &r in roots {
-        let (used, _) = best.get(&classes.class(r))?;
-        for (c, (t, _)) in used.iter() {
-            choice.entry(*c).or_insert(*t);
-        }
-    }
-    Some(choice)
+    used
 }
 
 /// Rounds over all classes at most.
 const ROUNDS: usize = 12;
 
-fn total(used: &Used, objective: Objective) -> (u64, u64, u64) {
+fn total(used: &Used, order: Order) -> Cost {
     let (mut sum, mut working) = (Own::default(), 0);
     for (_, o) in used.values() {
         sum.macs += o.macs;
         sum.bytes += o.bytes;
-        sum.nodes += o.nodes;
+        sum.launches += o.launches;
         working = working.max(o.working);
     }
-    match objective {
-        Objective::Memory => (working, sum.macs, sum.nodes),
-        Objective::Macs => (sum.macs, sum.nodes, sum.bytes),
-        Objective::Bytes => (sum.bytes, sum.macs, sum.nodes),
-        Objective::Launches => (sum.nodes, sum.macs, sum.bytes),
+    match order {
+        Order::WorkingSet => (working, sum.macs, sum.launches),
+        Order::Macs => (sum.macs, sum.launches, sum.bytes),
+        Order::Bytes => (sum.bytes, sum.macs, sum.launches),
+        Order::Launches => (sum.launches, sum.macs, sum.bytes),
     }
+}
+
+/// Whether the node computes or copies, rather than being a view of its operand.
+pub fn is_launch(op: &Op) -> bool {
+    let view = matches!(
+        op,
+        Op::Slice(_)
+            | Op::Reshape(_)
+            | Op::Flatten(_)
+            | Op::Squeeze(_)
+            | Op::Unsqueeze(_)
+            | Op::Identity(_)
+            | Op::Split(_)
+    );
+    !view
 }
 
 fn own(terms: &Terms, t: TermId) -> Own {
@@ -118,7 +199,7 @@ fn own(terms: &Terms, t: TermId) -> Own {
     match &term.head {
         Head::Leaf(_) | Head::Const(_) => Own::default(),
         // A view.
-        Head::Slice(_) => Own { nodes: 1, working: size(t), ..Own::default() },
+        Head::Slice(_) => Own { working: size(t), ..Own::default() },
         Head::Apply(a) => {
             let bytes = size(t);
             let read: u64 = match &*a.op {
@@ -130,7 +211,7 @@ fn own(terms: &Terms, t: TermId) -> Own {
             let extents = |i: usize| terms.ty(operands.get(i).copied()??).extents();
             let out = terms.ty(t).elements().unwrap_or(0);
             let macs = macs_of(&a.op, &extents, out).unwrap_or(0);
-            Own { macs, bytes, nodes: 1, working: bytes + read }
+            Own { macs, bytes, launches: is_launch(&a.op).into(), working: bytes + read }
         }
     }
 }

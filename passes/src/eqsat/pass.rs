@@ -24,7 +24,7 @@ use std::collections::{HashMap, HashSet};
 use graph_opt_ir::{Edit, EditError, Editor, Graph, NodeId, Ref, Tensor, ValueId};
 
 use super::egraph::Class;
-use super::extract::{Objective, choose};
+use super::extract::{Choice, front, is_launch};
 use super::prove::Prover;
 use super::terms::{Head, Reading, TermId};
 use crate::analysis::{cost, plan};
@@ -40,7 +40,8 @@ pub const INFO: PassInfo = PassInfo {
         OptionInfo {
             name: "objective",
             value: "memory|macs|bytes|launches",
-            help: "what is to be small (default memory: peak of live activations)",
+            help: "what is to be small: the peak of live activations (memory, the default), \
+                   multiply-accumulates, bytes written, or nodes that are no views",
         },
         OptionInfo {
             name: "nodes",
@@ -66,6 +67,15 @@ fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
     Ok(Box::new(Eqsat { objective, nodes }))
 }
 
+/// What is to be small.
+#[derive(Clone, Copy)]
+enum Objective {
+    Memory,
+    Macs,
+    Bytes,
+    Launches,
+}
+
 struct Eqsat {
     objective: Objective,
     nodes: usize,
@@ -84,18 +94,22 @@ impl Pass for Eqsat {
         let graph = &graph;
         let mut p = Prover { explore: true, ..Prover::default() };
         let reading = Reading::of(graph, &mut p.terms);
+        let known: Vec<TermId> = reading.made.iter().map(|m| m.2).collect();
+        known.iter().for_each(|&t| {
+            p.classes.add(&p.terms, t);
+        });
+        let together = p.siblings(&p.classes.distinct(&p.terms, known));
         let complete = saturate(&mut p, self.nodes);
         if let Some(why) = p.classes.conflict() {
             let why = format!("a rule is wrong: {why}");
             cx.say("", Outcome::Blocked, why);
             return Ok(());
         }
-        // Each objective makes a candidate; the graphs themselves are judged.
-        let all = [Objective::Memory, Objective::Macs, Objective::Bytes, Objective::Launches];
+        // What one class costs does not say what a graph does, so the graphs themselves are judged.
         let mut best: Option<(Edit, Judged)> = None;
         let now = judge(graph, self.objective);
-        for objective in all {
-            let Some(edit) = rewritten(graph, &p, &reading, objective) else { continue };
+        for choice in candidates(graph, &p, &reading, &together) {
+            let Some(edit) = rewritten(graph, &p, &reading, choice) else { continue };
             let mut copy = graph.clone();
             if let Err(e) = Editor::new(&mut copy).apply(&edit) {
                 let why = format!("a candidate cannot be written: {e}");
@@ -130,13 +144,14 @@ type Judged = (u64, u64, u64);
 fn judge(graph: &Graph, objective: Objective) -> Judged {
     let c = cost(graph);
     let nodes = c.nodes as u64;
+    let launches = graph.schedule().filter(|&n| is_launch(&graph.node(n).op)).count() as u64;
     let (peak, moved) = plan(graph)
         .map_or((u64::MAX, u64::MAX), |p| (p.peak, p.buffers.iter().map(|b| b.bytes).sum()));
     match objective {
         Objective::Memory => (peak, c.macs, nodes),
         Objective::Macs => (c.macs, nodes, peak),
         Objective::Bytes => (moved, c.macs, nodes),
-        Objective::Launches => (nodes, c.macs, peak),
+        Objective::Launches => (launches, nodes, c.macs),
     }
 }
 
@@ -164,10 +179,14 @@ fn saturate(p: &mut Prover, most: usize) -> bool {
     false
 }
 
+fn candidates(graph: &Graph, p: &Prover, r: &Reading, together: &[Vec<TermId>]) -> Vec<Choice> {
+    let roots: Option<Vec<TermId>> = graph.outputs().iter().map(|&v| r.term(v)).collect();
+    roots.map_or_else(Vec::new, |roots| front(&p.terms, &p.classes, &roots, together))
+}
+
 /// The edit that computes the outputs by what costs least; `None` if that is how they are computed.
-fn rewritten(graph: &Graph, p: &Prover, r: &Reading, objective: Objective) -> Option<Edit> {
+fn rewritten(graph: &Graph, p: &Prover, r: &Reading, choice: Choice) -> Option<Edit> {
     let roots: Vec<TermId> = graph.outputs().iter().map(|&v| r.term(v)).collect::<Option<_>>()?;
-    let choice = choose(&p.terms, &p.classes, &roots, objective)?;
     let mut w = Writer {
         graph,
         p,
@@ -216,7 +235,7 @@ fn rewritten(graph: &Graph, p: &Prover, r: &Reading, objective: Objective) -> Op
 struct Writer<'a> {
     graph: &'a Graph,
     p: &'a Prover,
-    choice: HashMap<Class, TermId>,
+    choice: Choice,
     /// Values of the graph, by their terms.
     values: HashMap<TermId, ValueId>,
     made: HashMap<Class, Ref>,

@@ -6,12 +6,12 @@
 //! (`lift`). So each value costs a few e-nodes, however many tiles there are. What was joined is kept
 //! as steps, and checked once more by `replay`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 
 use graph_opt_ir::op::Op;
-use graph_opt_ir::region::Region;
-use graph_opt_ir::{Graph, Tensor};
+use graph_opt_ir::region::{self, Region, Relation};
+use graph_opt_ir::{Graph, Span, Tensor, Type, op};
 
 use super::egraph::{Classes, Step};
 use super::lift::guesses;
@@ -196,21 +196,89 @@ impl Prover {
     /// A Concat whose operands are equal to tiles of something.
     fn tiles(&mut self, t: TermId, a: &Apply, children: &[TermId]) {
         self.classes.apply(&mut self.terms, Rule::WholeOfTiles, t);
-        let tile = |p: &Self, c: TermId| {
-            let all = &p.classes.data(p.classes.class(c)).terms;
-            let other =
-                |s: &&TermId| matches!(&p.terms.get(**s).head, Head::Apply(b) if b.op != a.op);
-            all.iter().find(other).copied().unwrap_or(c)
+        // An operand may be equal to a tile in one way, and to a Concat of smaller ones in another.
+        let ways = |p: &Self, c: TermId| -> Vec<(String, TermId)> {
+            let all = p.classes.data(p.classes.class(c)).terms.iter().copied();
+            let named = |s: TermId| match &p.terms.get(s).head {
+                Head::Apply(b) if !matches!(&*b.op, Op::Concat(_)) => {
+                    Some((b.op.name().to_owned(), s))
+                }
+                _ => None,
+            };
+            p.classes.distinct(&p.terms, all).into_iter().filter_map(named).collect()
         };
-        let inputs: Vec<Option<TermId>> = children.iter().map(|&c| Some(tile(self, c))).collect();
+        let all: Vec<Vec<(String, TermId)>> = children.iter().map(|&c| ways(self, c)).collect();
+        let Some((first, rest)) = all.split_first() else { return };
         let ty = self.terms.ty(t).clone();
-        if let Some(left) = self.terms.apply(&a.op, a.opset, &inputs, (0, 1), &ty)
-            && left != t
-        {
-            self.classes.add(&self.terms, left);
-            self.classes.close();
-            self.classes.apply(&mut self.terms, Rule::WholeOfTiles, left);
+        for (name, tile) in first {
+            let alike = |w: &Vec<(String, TermId)>| w.iter().find(|x| x.0 == *name).map(|x| x.1);
+            let Some(others) = rest.iter().map(alike).collect::<Option<Vec<_>>>() else { continue };
+            let inputs: Vec<Option<TermId>> =
+                std::iter::once(*tile).chain(others).map(Some).collect();
+            if let Some(left) = self.terms.apply(&a.op, a.opset, &inputs, (0, 1), &ty)
+                && left != t
+            {
+                self.classes.add(&self.terms, left);
+                self.classes.close();
+                self.classes.apply(&mut self.terms, Rule::WholeOfTiles, left);
+            }
         }
+    }
+
+    /// Joins operators over one operand and constants of their own, such as the convolutions of
+    /// several branches, into one over all the constants. Each is then a part of it; returns those
+    /// parts, which pay only together.
+    pub fn siblings(&mut self, all: &[TermId]) -> Vec<Vec<TermId>> {
+        let mut together = Vec::new();
+        let mut groups: BTreeMap<_, Vec<TermId>> = BTreeMap::new();
+        for &t in all {
+            if let (Head::Apply(a), [Some(x), rest @ ..]) =
+                (&self.terms.get(t).head, &self.terms.operands(t)[..])
+                && a.outputs == 1
+                && !rest.is_empty()
+                && self.terms.value(*x).is_none()
+                && rest.iter().flatten().all(|c| self.terms.value(*c).is_some())
+            {
+                groups.entry((self.classes.class(*x), a.spelled())).or_default().push(t);
+            }
+        }
+        for group in groups.into_values().filter(|g| g.len() > 1) {
+            let Some((left, axis)) = self.beside(&group) else { continue };
+            if !self.classes.apply(&mut self.terms, Rule::WholeOfTiles, left) {
+                continue;
+            }
+            let mut lo = 0;
+            let mut parts = Vec::new();
+            for t in group {
+                let Some(n) = self.terms.extents(t) else { break };
+                let mut region: Region = vec![None; n.len()];
+                region[axis] = Some(Span::new(lo, lo + n[axis]));
+                lo += n[axis];
+                if let Some(part) = self.terms.raw_slice(left, region) {
+                    self.classes.apply(&mut self.terms, Rule::PartOfResult, part);
+                    parts.push(part);
+                }
+            }
+            together.push(parts);
+        }
+        self.classes.close();
+        together
+    }
+
+    /// The Concat of the terms along the axis that they have from their constants alone.
+    fn beside(&mut self, group: &[TermId]) -> Option<(TermId, usize)> {
+        let Head::Apply(a) = &self.terms.get(group[0]).head else { return None };
+        let opset = a.opset;
+        let rel = region::relations(&self.terms.ctx_of(group[0])?, a.output).ok()?;
+        let along = |i: usize, axis: usize| {
+            rel.operands.get(i).is_some_and(|r| r.contains(&Relation::Same(axis)))
+        };
+        let rank = self.terms.ty(group[0]).rank()?;
+        let axis = (0..rank).find(|&axis| along(1, axis) && !along(0, axis))?;
+        let inputs: Vec<Option<TermId>> = group.iter().map(|&t| Some(t)).collect();
+        let concat = op::Concat { axis: axis as i64 }.into();
+        let left = self.terms.apply(&concat, opset, &inputs, (0, 1), &Type::Unknown)?;
+        Some((left, axis))
     }
 
     /// A Concat whose operands are Concats, or equal to some.

@@ -197,6 +197,7 @@ fn whole_of_tiles(terms: &mut Terms, left: TermId) -> Option<TermId> {
         return None;
     }
     let operands: Vec<Vec<Option<TermId>>> = tiles.iter().map(|&t| terms.operands(t)).collect();
+    let rel = region::relations(&terms.ctx_of(tiles[0])?, first.output).ok()?;
     let mut inputs = Vec::new();
     let mut grouped = false;
     for i in 0..first.present.len() {
@@ -212,9 +213,9 @@ fn whole_of_tiles(terms: &mut Terms, left: TermId) -> Option<TermId> {
         let constants: Option<Vec<Arc<Tensor>>> =
             all.iter().map(|&t| terms.value(t).cloned()).collect();
         if let Some(parts) = constants {
-            let cut = (0..parts[0].dims().len())
-                .find(|&a| parts.iter().any(|p| p.dims().get(a) != parts[0].dims().get(a)));
-            let whole = joined_tensor(&parts, cut.unwrap_or(0))?;
+            let along = |r: &region::Relation| *r == region::Relation::Same(axis);
+            let cut = rel.operands.get(i)?.iter().position(along)?;
+            let whole = joined_tensor(&parts, cut)?;
             inputs.push(Some(terms.constant(&Arc::new(whole))));
             continue;
         }

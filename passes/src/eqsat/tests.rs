@@ -80,7 +80,6 @@ fn tiled_neighbours_are_fused() {
     let apart = run(&g, "tile-conv{axis=h parts=4}");
     assert_eq!((count(&apart, "Concat"), count(&apart, "Slice")), (2, 8));
     let fused = run(&apart, "eqsat{objective=memory}");
-    println!("{}", text::print(&fused));
     assert_eq!((count(&fused, "Concat"), count(&fused, "Slice")), (1, 4));
     let peak = |g: &Graph| crate::analysis::peak(g).unwrap().peak;
     assert!(peak(&fused) < peak(&g) && peak(&fused) < peak(&apart));
@@ -102,6 +101,40 @@ fn tiles_are_made_whole() {
         let whole = run(&run(&g, pipeline), "eqsat{objective=launches}");
         assert!(graph_opt_ir::same::identical(&g, &whole), "{pipeline}: {}", text::print(&whole));
     }
+}
+
+/// Operators beside each other over one operand become one, and parts of it.
+#[test]
+fn siblings_are_merged() {
+    let g = text::parse(
+        "graph @g(%x: f32[1,3,8,8]) -> (%y) opset 13 {
+           %u = const random(1) : f32[4,3,3,3]
+           %v = const random(2) : f32[6,3,3,3]
+           %a = Conv %x, %u {pads=[1,1,1,1]} : ? ; left
+           %b = Conv %x, %v {pads=[1,1,1,1]} : ? ; right
+           %c = Relu %a : ? ; relu
+           %y = Concat %b, %c {axis=1} : ? ; both
+         }",
+    )
+    .unwrap();
+    let one = run(&g, "eqsat{objective=launches}");
+    assert_eq!((count(&one, "Conv"), count(&one, "Slice")), (1, 2), "{}", text::print(&one));
+    prove(&g, &one).unwrap();
+    // Queries, keys and values.
+    let g = text::parse(
+        "graph @g(%x: f32[4,8]) -> (%k, %q, %v) opset 13 {
+           %a = const random(1) : f32[8,8]
+           %b = const random(2) : f32[8,8]
+           %c = const random(3) : f32[8,8]
+           %k = MatMul %x, %a : ? ; k
+           %q = MatMul %x, %b : ? ; q
+           %v = MatMul %x, %c : ? ; v
+         }",
+    )
+    .unwrap();
+    let one = run(&g, "eqsat{objective=launches}");
+    assert_eq!((count(&one, "MatMul"), count(&one, "Slice")), (1, 3), "{}", text::print(&one));
+    prove(&g, &one).unwrap();
 }
 
 /// A union of values of different types is a wrong rule, and is seen as one.
