@@ -104,10 +104,12 @@ impl Search<'_> {
     fn choose(&self, roots: &[TermId], forced: &Choice) -> Option<(Choice, Cost)> {
         let class = |t: TermId| self.classes.class(t);
         let mut best: HashMap<Class, (Rc<Used>, Cost)> = HashMap::new();
+        let all = self.classes.all();
+        let mut changed_in: HashMap<Class, usize> = HashMap::new();
         // Children come first in most cases; the rest takes another round.
-        for _ in 0..ROUNDS {
+        for round in 0..ROUNDS {
             let mut changed = false;
-            for c in self.classes.all() {
+            for &c in &all {
                 let only = forced.get(&c);
                 for &t in &self.classes.data(c).terms {
                     let own = self.own[t.index()];
@@ -115,6 +117,12 @@ impl Search<'_> {
                         continue;
                     }
                     let children = &self.terms.get(t).children;
+                    let news = |&x: &TermId| {
+                        changed_in.get(&class(x)).is_some_and(|&when| when + 1 >= round)
+                    };
+                    if round > 0 && !children.iter().any(news) {
+                        continue;
+                    }
                     let below: Option<Vec<&Rc<Used>>> =
                         children.iter().map(|&x| Some(&best.get(&class(x))?.0)).collect();
                     let Some(below) = below else { continue };
@@ -126,6 +134,7 @@ impl Search<'_> {
                     let cost = total(&used, self.order);
                     if best.get(&c).is_none_or(|b| cost < b.1) {
                         best.insert(c, (Rc::new(used), cost));
+                        changed_in.insert(c, round);
                         changed = true;
                     }
                 }

@@ -282,6 +282,19 @@ impl Writer<'_> {
         {
             return Some(Ref::Value(v));
         }
+        // As it was spelled, if only the data that it reads is new.
+        if let Some(node) = old.and_then(|v| self.graph.producer(v))
+            && let (n, [Some(_), rest @ ..]) =
+                (self.graph.node(node), &self.graph.node(node).inputs[..])
+            && n.outputs.len() == 1
+            && rest.iter().flatten().all(|v| self.graph.constant(*v).is_some())
+            && term.children.iter().skip(1).all(|x| terms.value(*x).is_some())
+        {
+            let operands = std::iter::once(Some(inputs[0]))
+                .chain(rest.iter().map(|v| v.map(Ref::Value)))
+                .collect();
+            return Some(self.edit.node(n.name.to_string(), n.op.clone(), operands, &[node]));
+        }
         // Named after what it is equal to.
         let same = &self.p.classes.data(self.p.classes.class(t)).terms;
         let like: Option<NodeId> =

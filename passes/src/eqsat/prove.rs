@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 
 use graph_opt_ir::op::Op;
 use graph_opt_ir::region::{self, Region, Relation};
+use graph_opt_ir::rule::axis_of;
 use graph_opt_ir::{Graph, Span, Tensor, Type, op};
 
 use super::egraph::{Classes, Step};
@@ -101,6 +102,9 @@ fn one_way(original: &Graph, other: &Graph) -> Result<Proof, String> {
     Ok(Proof { rules, reassociates, nodes: p.classes.nodes(), certificate })
 }
 
+/// Most Concats, each an operand of the next, through which a part is followed.
+const CONCATS: usize = 4;
+
 /// Terms in classes, and how rules are tried on them.
 #[derive(Default)]
 pub(super) struct Prover {
@@ -128,8 +132,10 @@ impl Prover {
 
     /// Whether the term is known to be a part of a value of the original.
     fn is_placed(&self, t: TermId) -> bool {
+        let known = |x: &TermId| self.known.contains(x);
+        let of_known = |x: TermId| self.classes.data(self.classes.class(x)).terms.iter().any(known);
         self.terms.value(t).is_some()
-            || self.classes.parts(&self.terms, t).iter().any(|(x, _)| self.known.contains(x))
+            || self.classes.parts(&self.terms, t).iter().any(|(x, _)| of_known(*x))
     }
 
     /// Finds out what part of the original a term is.
@@ -143,6 +149,28 @@ impl Prover {
         if self.is_placed(t) {
             return true;
         }
+        if self.guess(t) {
+            return true;
+        }
+        // Part of an operand of a Concat, it may be read as a part of the Concat.
+        for _ in 0..CONCATS {
+            let operands = self.terms.operands(t);
+            let mut new = false;
+            for x in operands.into_iter().flatten() {
+                new |= self.raise(x);
+            }
+            if !new {
+                break;
+            }
+            if self.guess(t) {
+                return true;
+            }
+        }
+        self.is_placed(t)
+    }
+
+    /// Tries what the term may be a part of.
+    fn guess(&mut self, t: TermId) -> bool {
         for (y, region) in guesses(&self.terms, &self.classes, t) {
             let Some(part) = self.terms.raw_slice(y, region) else { continue };
             self.classes.apply(&mut self.terms, Rule::PartOfResult, part);
@@ -152,6 +180,34 @@ impl Prover {
             }
         }
         self.is_placed(t)
+    }
+
+    /// Finds parts of Concats of the original that are equal to the term because an operand is;
+    /// returns whether there are new ones.
+    fn raise(&mut self, x: TermId) -> bool {
+        let mut new = false;
+        for (base, part) in self.classes.parts(&self.terms, x) {
+            let readers = self.classes.data(self.classes.class(base)).readers.clone();
+            for (y, j) in readers {
+                let Head::Apply(a) = &self.terms.get(y).head else { continue };
+                let (Op::Concat(c), Some(rank)) = (&*a.op, self.terms.ty(y).rank()) else {
+                    continue;
+                };
+                let Ok(axis) = axis_of(c.axis, rank) else { continue };
+                let along = |t: TermId| self.terms.extents(t).map(|e| e[axis]);
+                let operands = &self.terms.get(y).children;
+                let before: Option<i64> = operands[..j].iter().map(|&o| along(o)).sum();
+                let (Some(before), Some(n)) = (before, along(base)) else { continue };
+                let mut region = part.clone();
+                let own = part[axis].unwrap_or(Span::whole(n));
+                region[axis] = Some(Span::new(before + own.lo, before + own.hi));
+                if let Some(raised) = self.terms.raw_slice(y, region) {
+                    new |= self.classes.apply(&mut self.terms, Rule::PartOfResult, raised);
+                }
+            }
+        }
+        self.classes.close();
+        new
     }
 
     /// Rules about the term itself.
@@ -303,11 +359,19 @@ impl Prover {
         let all: Vec<Vec<(TermId, Region)>> =
             children.iter().map(|&c| self.classes.parts(&self.terms, c)).collect();
         let Some((first, rest)) = all.split_first() else { return };
+        let Op::Concat(c) = &*a.op else { return };
+        let rank = self.terms.ty(t).rank().unwrap_or(0);
+        let Ok(axis) = axis_of(c.axis, rank) else { return };
         for (x, r) in first {
             let mut parts = vec![self.terms.raw_slice(*x, r.clone())];
+            let mut end = r[axis].map(|s| s.hi);
             for other in rest {
-                let same = other.iter().find(|(y, _)| self.classes.are_equal(*x, *y));
-                parts.push(same.and_then(|(_, r)| self.terms.raw_slice(*x, r.clone())));
+                // A value that stands at several places of another is several parts of it.
+                let next = |r: &Region| r[axis].map(|s| s.lo) == end;
+                let same = |p: &&(TermId, Region)| self.classes.are_equal(*x, p.0) && next(&p.1);
+                let found = other.iter().find(same);
+                end = found.and_then(|(_, r)| r[axis]).map(|s| s.hi);
+                parts.push(found.and_then(|(_, r)| self.terms.raw_slice(*x, r.clone())));
             }
             let Some(parts) = parts.into_iter().collect::<Option<Vec<TermId>>>() else { continue };
             for &p in &parts {

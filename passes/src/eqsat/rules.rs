@@ -179,6 +179,12 @@ fn whole_of_tiles(terms: &mut Terms, left: TermId) -> Option<TermId> {
     let Head::Apply(Apply { op, .. }) = &terms.get(left).head else { return None };
     let Op::Concat(c) = &**op else { return None };
     let axis = axis_of(c.axis, terms.ty(left).rank()?).ok()?;
+    // Strides may leave rows at the end that no tile reads, but the whole has.
+    joined_tiles(terms, left, axis, true).or_else(|| joined_tiles(terms, left, axis, false))
+}
+
+/// The operator over what its tiles are parts of, or (not `entire`) over just what they read of it.
+fn joined_tiles(terms: &mut Terms, left: TermId, axis: usize, entire: bool) -> Option<TermId> {
     let tiles = terms.get(left).children.clone();
     let heads: Option<Vec<Apply>> = tiles
         .iter()
@@ -227,6 +233,12 @@ fn whole_of_tiles(terms: &mut Terms, left: TermId) -> Option<TermId> {
             }
             grouped |= r.get(1) != hull.get(1);
             hull = region::hull(&hull, &r);
+        }
+        let windowed = |r: &region::Relation| matches!(r, region::Relation::Window(..));
+        for (h, r) in hull.iter_mut().zip(rel.operands.get(i)?) {
+            if entire && windowed(r) {
+                *h = None;
+            }
         }
         inputs.push(Some(terms.slice(base, hull)?));
     }

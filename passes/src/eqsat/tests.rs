@@ -103,6 +103,27 @@ fn tiles_are_made_whole() {
     }
 }
 
+/// A tile that needs but one of a Concat's operands is a tile of what reads the Concat.
+#[test]
+fn parts_are_followed_through_concats() {
+    let g = text::parse(
+        "graph @g(%x: f32[1,3,9,9]) -> (%y) opset 13 {
+           %u = const random(1) : f32[4,3,3,3]
+           %v = const random(2) : f32[6,3,1,1]
+           %a = Conv %x, %u {pads=[1,1,1,1]} : ? ; left
+           %b = Conv %x, %v : ? ; right
+           %c = Concat %a, %b {axis=1} : ? ; both
+           %e = Relu %b : ? ; relu
+           %d = Concat %c, %e {axis=1} : ? ; all
+           %y = MaxPool %d {kernel_shape=[3,3], strides=[2,2], ceil_mode=1} : ? ; pool
+         }",
+    )
+    .unwrap();
+    let t = run(&g, "fuse-tiles{grid=8x1 axes=cxw from=left to=pool}");
+    assert!(count(&t, "MaxPool") == 8 && count(&t, "Concat") < 8, "{}", text::print(&t));
+    prove(&g, &t).unwrap();
+}
+
 /// Operators beside each other over one operand become one, and parts of it.
 #[test]
 fn siblings_are_merged() {
