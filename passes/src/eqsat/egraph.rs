@@ -108,6 +108,8 @@ pub struct Classes {
     ids: Vec<Option<Id>>,
     /// By term, the number of its head.
     head_of: Vec<usize>,
+    /// What rules gave: a rule is a function of its left side.
+    tried: HashMap<(Rule, TermId), Option<TermId>>,
     /// What was done, in order.
     pub steps: Vec<Step>,
     dirty: bool,
@@ -194,7 +196,13 @@ impl Classes {
 
     /// Applies a rule to a term; returns whether it joined two classes.
     pub fn apply(&mut self, terms: &mut Terms, rule: Rule, left: TermId) -> bool {
-        let Some(right) = rule.apply(terms, left) else { return false };
+        let found = self.tried.get(&(rule, left)).copied();
+        let found = found.unwrap_or_else(|| {
+            let right = rule.apply(terms, left);
+            self.tried.insert((rule, left), right);
+            right
+        });
+        let Some(right) = found else { return false };
         self.add(terms, left);
         self.add(terms, right);
         if self.id(left) == self.id(right) {

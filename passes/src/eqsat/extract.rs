@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use graph_opt_ir::op::Op;
+use graph_opt_ir::op::{Class as OpClass, Op};
 
 use super::egraph::{Class, Classes};
 use super::terms::{Head, TermId, Terms};
@@ -214,7 +214,16 @@ fn own(terms: &Terms, t: TermId) -> Own {
             let read: u64 = match &*a.op {
                 // Put together in place.
                 Op::Concat(_) => 0,
-                _ => term.children.iter().map(|&c| size(c)).sum(),
+                op => {
+                    let all = term.children.iter().map(|&c| size(c));
+                    // One operand of the result's size may be overwritten by it.
+                    let mut same = all.clone().filter(|&n| n == bytes);
+                    let kept = match op.class() {
+                        OpClass::Pointwise => same.next().unwrap_or(0),
+                        _ => 0,
+                    };
+                    all.sum::<u64>() - kept
+                }
             };
             let operands = terms.operands(t);
             let extents = |i: usize| terms.ty(operands.get(i).copied()??).extents();

@@ -204,6 +204,8 @@ fn joined_tiles(terms: &mut Terms, left: TermId, axis: usize, entire: bool) -> O
     }
     let operands: Vec<Vec<Option<TermId>>> = tiles.iter().map(|&t| terms.operands(t)).collect();
     let rel = region::relations(&terms.ctx_of(tiles[0])?, first.output).ok()?;
+    let length = |&t: &TermId| terms.extents(t).map(|e| e[axis] as u64);
+    let lengths: Vec<u64> = tiles.iter().map(length).collect::<Option<_>>()?;
     let mut inputs = Vec::new();
     let mut grouped = false;
     for i in 0..first.present.len() {
@@ -212,18 +214,24 @@ fn joined_tiles(terms: &mut Terms, left: TermId, axis: usize, entire: bool) -> O
             inputs.push(None);
             continue;
         };
-        if all.iter().all(|t| *t == all[0]) {
-            inputs.push(Some(all[0]));
-            continue;
-        }
         let constants: Option<Vec<Arc<Tensor>>> =
             all.iter().map(|&t| terms.value(t).cloned()).collect();
-        if let Some(parts) = constants {
-            let along = |r: &region::Relation| *r == region::Relation::Same(axis);
-            let cut = rel.operands.get(i)?.iter().position(along)?;
-            let whole = joined_tensor(&parts, cut)?;
-            inputs.push(Some(terms.constant(&Arc::new(whole))));
-            continue;
+        // Constants that go along with the tiles are joined, even if they happen to be equal.
+        let along = |r: &region::Relation| *r == region::Relation::Same(axis);
+        let cut = rel.operands.get(i)?.iter().position(along);
+        let own = |p: &Arc<Tensor>, n: u64| cut.is_some_and(|c| p.dims()[c] == n);
+        match constants {
+            Some(parts) if parts.iter().zip(&lengths).all(|(p, n)| own(p, *n)) => {
+                let whole = joined_tensor(&parts, cut?)?;
+                inputs.push(Some(terms.constant(&Arc::new(whole))));
+                continue;
+            }
+            _ if all.iter().all(|t| *t == all[0]) => {
+                inputs.push(Some(all[0]));
+                continue;
+            }
+            Some(_) => return None,
+            None => {}
         }
         let (base, mut hull) = as_part(terms, all[0])?;
         for &t in &all[1..] {

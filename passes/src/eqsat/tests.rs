@@ -103,6 +103,21 @@ fn tiles_are_made_whole() {
     }
 }
 
+/// Tiles that happen to be the same term, as their weights are equal, are still two.
+#[test]
+fn equal_tiles_are_made_whole() {
+    let g = text::parse(
+        "graph @g(%x: f32[1,3,8,8]) -> (%y) opset 13 {
+           %w = const [1,1,1,1,1,1] : f32[2,3,1,1]
+           %b = const [0,0] : f32[2]
+           %y = Conv %x, %w, %b : ? ; conv
+         }",
+    )
+    .unwrap();
+    let whole = run(&run(&g, "tile-conv{axis=c-out parts=2}"), "eqsat{objective=launches}");
+    assert!(graph_opt_ir::same::identical(&g, &whole), "{}", text::print(&whole));
+}
+
 /// A tile that needs but one of a Concat's operands is a tile of what reads the Concat.
 #[test]
 fn parts_are_followed_through_concats() {
