@@ -14,6 +14,7 @@ mod golden;
 mod hostile;
 mod models;
 mod msf;
+mod peers_faults;
 mod proofs;
 mod properties;
 mod rules;
