@@ -63,10 +63,8 @@ fn value(name: &str, elem_type: i32, dims: &str) -> ValueInfoProto {
         };
         tensor_shape_proto::Dimension { value: Some(value), ..Default::default() }
     };
-    let shape = TensorShapeProto {
-        dim: dims.split_whitespace().map(dim).collect(),
-        ..Default::default()
-    };
+    let shape =
+        TensorShapeProto { dim: dims.split_whitespace().map(dim).collect(), ..Default::default() };
     let t = TensorType { elem_type, shape: Some(shape).into(), ..Default::default() };
     let t = TypeProto { value: Some(Value::TensorType(t)), ..Default::default() };
     ValueInfoProto {
@@ -212,11 +210,10 @@ fn onnxscript_2637_keys_never_twice() {
                 let all = conv.metadata_props.iter().filter(|e| e.key == k);
                 all.map(|e| e.value.clone()).collect::<Vec<_>>()
             };
-            assert_eq!((get("all"), get("c"), get("n")), (
-                vec!["Conv".to_owned()],
-                vec!["own".to_owned()],
-                vec!["own".to_owned()],
-            ));
+            assert_eq!(
+                (get("all"), get("c"), get("n")),
+                (vec!["Conv".to_owned()], vec!["own".to_owned()], vec!["own".to_owned()],)
+            );
             let mut names: Vec<&str> = conv.attribute.iter().map(|a| a.name.as_str()).collect();
             names.dedup();
             assert_eq!(names.len(), conv.attribute.len());
@@ -273,13 +270,17 @@ fn runtime_2776_gemm_attributes_once() {
     ];
     let gemm = with(
         node("Gemm", "x w b", "a"),
-        &[float("alpha", 0.5), float("beta", 2.0), int("transA", 0), int("transB", 1), int("mine", 7)],
+        &[
+            float("alpha", 0.5),
+            float("beta", 2.0),
+            int("transA", 0),
+            int("transB", 1),
+            int("mine", 7),
+        ],
     );
     let matmul = with(node("MatMul", "x t", "a"), &[int("mine", 7)]);
-    let rows = [
-        (vec![gemm, node("Mul", "a k", "y")], 1),
-        (vec![matmul, node("Add", "a k", "y")], 0),
-    ];
+    let rows =
+        [(vec![gemm, node("Mul", "a k", "y")], 1), (vec![matmul, node("Add", "a k", "y")], 0)];
     for (nodes, extra) in rows {
         let m = ModelProto {
             graph: Some(GraphProto {
@@ -352,7 +353,10 @@ fn onnxoptimizer_0_4_2_functions_beside_an_if() {
             call("i", "f"),
             with(
                 node("If", "c", "y"),
-                &[branch("then_branch", inner, "o"), branch("else_branch", vec![node("Neg", "i", "e")], "e")],
+                &[
+                    branch("then_branch", inner, "o"),
+                    branch("else_branch", vec![node("Neg", "i", "e")], "e"),
+                ],
             ),
         ],
         input: vec![value("x", 1, "2 3"), value("c", 9, "")],

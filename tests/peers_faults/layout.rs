@@ -1,5 +1,8 @@
 //! Removing and merging what only moves data, and what is said twice.
 
+use std::collections::HashMap;
+
+use graph_opt_ir::Tensor;
 use graph_opt_passes::registry::OPTIMISE;
 
 use super::{check, has_same_bits, judged, ops, parse, row, run};
@@ -86,7 +89,9 @@ fn two(dims: &str, opset: i64, (first, a): (&str, &[i64]), (second, b): (&str, &
         ),
         _ => format!("%q = {first} %p {{axes=[{a}]}} : ?\n%r = {second} %q {{axes=[{b}]}} : ?"),
     };
-    format!("(%x: f32[{dims}]) -> (%y) opset {opset} {{\n%p = Neg %x : ?\n{nodes}\n%y = Exp %r : ?\n}}")
+    format!(
+        "(%x: f32[{dims}]) -> (%y) opset {opset} {{\n%p = Neg %x : ?\n{nodes}\n%y = Exp %r : ?\n}}"
+    )
 }
 
 fn becomes(model: &str, want: &str) {
@@ -319,4 +324,32 @@ fn optimizer_171_259_same_operator_twice() {
             "ReduceSum Mul",
         ),
     ]);
+}
+
+/// Nor is it where attributes only look alike: the hash by which tensors are told apart is cut short
+/// where they are printed.
+#[test]
+fn optimizer_171_259_attributes_that_look_alike() {
+    let mut seen = HashMap::new();
+    let alike = (1u32..400_000).find_map(|i| {
+        let t = Tensor::f32s(&[1], &[f32::from_bits(0x3f80_0000 + i)]).unwrap();
+        seen.insert(format!("{t:?}"), i).map(|j| [i, j])
+    });
+    let [a, b] = alike.unwrap().map(|i| f32::from_bits(0x3f80_0000 + i));
+    let g = parse(&format!(
+        "(%x: f32[1]) -> (%y) opset 13 {{
+           %s = const [64,64] : i64[2]
+           %a = ConstantOfShape %s {{value=tensor([{a}] : f32[1])}} : ?
+           %b = ConstantOfShape %s {{value=tensor([{b}] : f32[1])}} : ?
+           %c = ConstantOfShape %s {{value=tensor([{b}] : f32[1])}} : ?
+           %d = Sub %a, %b : ?
+           %e = Sub %d, %c : ?
+           %y = Add %e, %x : ?
+         }}"
+    ));
+    for pipeline in ["simplify", OPTIMISE] {
+        let (t, ..) = run(&g, pipeline);
+        assert_eq!(ops(&t), "ConstantOfShape ConstantOfShape Sub Sub Add");
+        assert!(has_same_bits(&judged(&g, &t)));
+    }
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use graph_opt_backends::compare::{Compare, Report, Verdict};
 use graph_opt_backends::cpu::Cpu;
 use graph_opt_backends::inputs::{Extents, draw};
-use graph_opt_backends::{Backend, Executable, Folder};
+use graph_opt_backends::{Backend, Folder};
 use graph_opt_ir::verify::verify;
 use graph_opt_ir::{Graph, Tensor, text};
 use graph_opt_passes::registry::OPTIMISE;
@@ -94,9 +94,8 @@ fn has_same_bits(r: &Report) -> bool {
 
 /// Whether every output is close on the interpreter. The field tells folded weights apart.
 fn is_near(r: &Report) -> bool {
-    let near = |v: &Verdict| {
-        matches!(v, Verdict::Identical | Verdict::BitExact(..) | Verdict::Close(..))
-    };
+    let near =
+        |v: &Verdict| matches!(v, Verdict::Identical | Verdict::BitExact(..) | Verdict::Close(..));
     r.outputs.iter().all(|o| o.verdicts.last().is_some_and(near))
 }
 

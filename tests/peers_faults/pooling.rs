@@ -108,12 +108,7 @@ pub(super) const ROWS: &[Row] = &[
         "Pad AveragePool",
         "Pad AveragePool",
     ),
-    row(
-        "ones before a Conv",
-        padded!("Pad %x, %p, %one", "Conv %a, %w"),
-        "Pad Conv",
-        "Pad Conv",
-    ),
+    row("ones before a Conv", padded!("Pad %x, %p, %one", "Conv %a, %w"), "Pad Conv", "Pad Conv"),
     row(
         "padding of the batch",
         "(%x: f32[1,2,6,6]) -> (%y) opset 13 {
@@ -261,7 +256,9 @@ fn optimizer_278_pad_of_nothing() {
         ),
     ]);
     // Pads that are known only when it runs: what they happen to be makes no difference.
-    let g = parse("(%x: f32[2,3], %p: i64[4]) -> (%y) opset 13 {\n%a = Pad %x, %p : ?\n%y = Neg %a : ?\n}");
+    let g = parse(
+        "(%x: f32[2,3], %p: i64[4]) -> (%y) opset 13 {\n%a = Pad %x, %p : ?\n%y = Neg %a : ?\n}",
+    );
     for pipeline in ["simplify", OPTIMISE] {
         let (t, ..) = run(&g, pipeline);
         assert_eq!(ops(&t), "Pad Neg");

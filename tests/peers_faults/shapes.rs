@@ -5,8 +5,8 @@ use graph_opt_passes::registry::OPTIMISE;
 
 use super::{check, extents, has_same_bits, inputs, judged, ops, outputs, parse, row, run};
 
-/// Elements that ONNX's Slice takes, told apart from the code under test: as Python does, but that
-/// ends are numbers.
+/// Elements that ONNX's Slice takes, told apart from the code under test: as Python does, but that a
+/// start before the first element is the first where steps are negative.
 fn sliced(v: &[i64], start: i64, end: i64, step: i64) -> Vec<i64> {
     let n = v.len() as i64;
     let wrap = |i: i64| if i < 0 { i + n } else { i };
@@ -26,14 +26,8 @@ fn sliced(v: &[i64], start: i64, end: i64, step: i64) -> Vec<i64> {
 /// where all, some and none of the extents are known.
 #[test]
 fn optimizer_263_slice_after_shape() {
-    let own = [
-        "",
-        "{start=1}",
-        "{start=-3, end=-1}",
-        "{end=9}",
-        "{start=-9, end=2}",
-        "{start=2, end=1}",
-    ];
+    let own =
+        ["", "{start=1}", "{start=-3, end=-1}", "{end=9}", "{start=-9, end=2}", "{start=2, end=1}"];
     let mut folded = 0;
     for dims in ["2,3,4,6", "N,3,M,6", "N,?,M,K"] {
         for shape in own {
@@ -192,7 +186,8 @@ fn optimizer_275_expand_that_changes_nothing() {
     for pipeline in ["simplify", OPTIMISE] {
         let (t, ..) = run(&g, pipeline);
         assert_eq!(ops(&t), "Shape Expand Neg");
-        let given = [[1u64, 3], [4, 3]].map(|d| Tensor::f32s(&d, &vec![0.5; (d[0] * 3) as usize]).unwrap());
+        let given =
+            [[1u64, 3], [4, 3]].map(|d| Tensor::f32s(&d, &vec![0.5; (d[0] * 3) as usize]).unwrap());
         assert_eq!(outputs(&t, &given)[0].dims(), [4, 3]);
     }
     assert_eq!(extents().0["N"], 5);
