@@ -341,7 +341,7 @@ fn optimizer_171_259_attributes_that_look_alike() {
            %s = const [64,64] : i64[2]
            %a = ConstantOfShape %s {{value=tensor([{a}] : f32[1])}} : ?
            %b = ConstantOfShape %s {{value=tensor([{b}] : f32[1])}} : ?
-           %c = ConstantOfShape %s {{value=tensor([{b}] : f32[1])}} : ?
+           %c = ConstantOfShape %s {{value=tensor([{a}] : f32[1])}} : ?
            %d = Sub %a, %b : ?
            %e = Sub %d, %c : ?
            %y = Add %e, %x : ?

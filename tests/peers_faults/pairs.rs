@@ -63,7 +63,7 @@ fn runtime_32416_every_pair_of_rewriting_passes() {
         }
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(changed > 500, "only {changed} pairs did anything");
+    assert!(changed > 200, "only {changed} pairs did anything");
 }
 
 /// Tiles, orders and choices of the prover, each before and after each of the others.

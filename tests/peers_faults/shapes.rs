@@ -214,3 +214,31 @@ fn optimizer_275_names_of_extents_prove_nothing() {
         assert_eq!(outputs(&t, &given), want, "{pipeline}: {}", ops(&t));
     }
 }
+
+/// A Resize by 1 gives back its operand, unless it reads a region or half an element beside.
+#[test]
+fn resize_by_one() {
+    let resize = |mode: &str, nearest: &str| {
+        parse(&format!(
+            "(%x: f32[1,1,2,4]) -> (%y) opset 11 {{
+               %r = const [0,0,0,0.5,1,1,1,1] : f32[8]
+               %s = const [1,1,1,1] : f32[4]
+               %a = Resize %x, %r, %s {{mode=\"nearest\", nearest_mode=\"{nearest}\", coordinate_transformation_mode=\"{mode}\"}} : ?
+               %y = Neg %a : ?
+             }}"
+        ))
+    };
+    for (mode, nearest, want) in [
+        ("half_pixel", "floor", "Neg"),
+        ("align_corners", "ceil", "Neg"),
+        ("tf_half_pixel_for_nn", "ceil", "Resize Neg"),
+        ("tf_crop_and_resize", "floor", "Resize Neg"),
+    ] {
+        let g = resize(mode, nearest);
+        for pipeline in ["simplify", OPTIMISE] {
+            let (t, ..) = run(&g, pipeline);
+            assert_eq!(ops(&t), want, "{pipeline}: {mode}");
+            assert!(!judged(&g, &t).differs(), "{pipeline}: {mode}");
+        }
+    }
+}
