@@ -15,6 +15,7 @@ mod golden;
 mod hostile;
 mod models;
 mod msf;
+mod peers_faults;
 mod proofs;
 mod properties;
 mod rules;

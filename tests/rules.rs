@@ -82,9 +82,7 @@ fn operator(d: &mut Draws<'_>) -> String {
         17 => (x, format!("Reshape %x, %p : ?\n%p = const [{n},{c},{}] : i64[3]", h * w)),
         18 => (
             x,
-            format!(
-                "Resize %x, _, %p {{mode=\"nearest\", coordinate_transformation_mode=\"asymmetric\", nearest_mode=\"floor\"}} : ?\n%p = const [1,1,2,3] : f32[4]"
-            ),
+            "Resize %x, _, %p {mode=\"nearest\", coordinate_transformation_mode=\"asymmetric\", nearest_mode=\"floor\"} : ?\n%p = const [1,1,2,3] : f32[4]".into(),
         ),
         19 => (
             format!("{x}, %s: f32[{c}], %b: f32[{c}], %m: f32[{c}], %v: f32[{c}]"),

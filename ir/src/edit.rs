@@ -490,11 +490,18 @@ fn apply(graph: &mut Graph, edit: &Edit, plan: Plan, inner: bool) -> (Vec<NodeId
             graph.push_value(name, t.ty(), Def::Const(t.clone()))
         })
         .collect();
+    // What takes the place of a node takes its name, too.
+    let mut vacant: Vec<Arc<str>> =
+        edit.removes.iter().map(|n| graph.node(*n).name.clone()).collect();
     let mut results: Vec<Vec<ValueId>> = Vec::new();
     let mut nodes = Vec::new();
     for ((i, n), types) in edit.nodes.iter().enumerate().zip(plan.types) {
         // A node of the file without a name stays without one.
-        let name = if n.name.is_empty() { "".into() } else { graph.fresh(&n.name) };
+        let name = match vacant.iter().position(|v| **v == *n.name) {
+            _ if n.name.is_empty() => "".into(),
+            Some(i) => vacant.swap_remove(i),
+            None => graph.fresh(&n.name),
+        };
         let outputs: Vec<ValueId> = types
             .into_iter()
             .enumerate()

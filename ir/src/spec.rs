@@ -60,6 +60,32 @@ pub fn slices(ctx: &Ctx<'_>) -> Result<Option<Vec<Option<Taken>>>, RuleError> {
     Ok(Some(out))
 }
 
+/// Axes that the node, a `Slice`, names, whatever it takes along them; `None` if computed at run
+/// time or the rank is unknown.
+///
+/// # Errors
+/// If an axis is out of range.
+pub fn slice_axes(ctx: &Ctx<'_>) -> Result<Option<Vec<usize>>, RuleError> {
+    let (Op::Slice(s), Some(rank)) = (ctx.op, ctx.ty(0).rank()) else { return Ok(None) };
+    let given = if s.starts.is_some() {
+        s.axes.clone()
+    } else if ctx.input(3).is_some() {
+        let Some(axes) = ctx.ints(3) else { return Ok(None) };
+        Some(axes)
+    } else {
+        None
+    };
+    if let Some(axes) = given {
+        return axes.into_iter().map(|a| axis_of(a, rank)).collect::<Result<_, _>>().map(Some);
+    }
+    let count = match &s.starts {
+        Some(starts) => Some(starts.len() as u64),
+        None => ctx.input(1).and_then(|o| o.ty.elements()),
+    };
+    let Some(count) = count else { return Ok(None) };
+    (0..count as i64).map(|a| axis_of(a, rank)).collect::<Result<_, _>>().map(Some)
+}
+
 /// ONNX, operator Slice: how starts and ends are clamped.
 fn take(n: i64, start: i64, end: i64, step: i64) -> Taken {
     let wrap = |x: i64| if x < 0 { x.saturating_add(n) } else { x };

@@ -2,6 +2,7 @@
 //! not computed, and results are written where they belong.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use graph_opt_ir::rule::axis_of;
 use graph_opt_ir::{Def, Graph, Node, NodeId, Op, Tensor, ValueId};

@@ -82,15 +82,10 @@ fn of_ranked(ctx: &Ctx<'_>, x: &[Dim]) -> Result<Option<Vec<Dim>>, RuleError> {
             Some(taken) => {
                 let mut out: Vec<Dim> = taken.iter().map(|t| dim(t.map(|t| t.count))).collect();
                 // Axes that are not sliced keep their names.
-                if let Op::Slice(s) = ctx.op {
-                    let axes = s.axes.clone().or_else(|| ctx.ints(3));
-                    let starts = s.starts.as_ref().map(Vec::len);
-                    let n = starts.or_else(|| ctx.ints(1).map(|v| v.len())).unwrap_or(rank);
-                    let axes = axes.unwrap_or_else(|| (0..n as i64).collect());
-                    for (i, (o, d)) in out.iter_mut().zip(x).enumerate() {
-                        if !axes.iter().any(|&a| axis_of(a, rank) == Ok(i)) {
-                            *o = d.clone();
-                        }
+                let axes = spec::slice_axes(ctx)?.unwrap_or_else(|| (0..rank).collect());
+                for (i, (o, d)) in out.iter_mut().zip(x).enumerate() {
+                    if !axes.contains(&i) {
+                        *o = d.clone();
                     }
                 }
                 Some(out)

@@ -171,19 +171,8 @@ impl Extents {
                 let axis = axis_of(s.axis, rank).ok()?;
                 from(&|a| same(a).filter(|_| a != axis))
             }
-            Op::Slice(s) => {
-                let cut = match (&s.starts, ctx.input(3)) {
-                    (Some(starts), _) => {
-                        s.axes.clone().unwrap_or_else(|| (0..starts.len() as i64).collect())
-                    }
-                    (None, Some(_)) => ctx.ints(3)?,
-                    (None, None) => {
-                        (0..graph.value((*node.inputs.get(1)?)?).ty.elements()? as i64).collect()
-                    }
-                };
-                let cut: Option<Vec<usize>> =
-                    cut.into_iter().map(|a| axis_of(a, rank).ok()).collect();
-                let cut = cut?;
+            Op::Slice(_) => {
+                let cut = spec::slice_axes(&ctx).ok()??;
                 from(&|a| same(a).filter(|_| !cut.contains(&a)))
             }
             Op::Unsqueeze(_) => {

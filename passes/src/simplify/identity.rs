@@ -74,8 +74,13 @@ fn operand(graph: &Graph, id: NodeId) -> Option<ValueId> {
         }
         Op::Tile(_) => ctx.ints(1)?.iter().all(|&r| r == 1).then_some(first)?,
         Op::Upsample(_) | Op::Resize(_) => match resize::target(&ctx).ok()?? {
-            // Factors of 1 read every element at its own place.
-            resize::Target::Scales(s) if s.iter().all(|&s| s == 1.0) => same_extents().and(first),
+            // Factors of 1 read every element at its own place, but where a region is read, and where
+            // places are half an element off.
+            resize::Target::Scales(s) if s.iter().all(|&s| s == 1.0) => {
+                let moved = matches!(&node.op, Op::Resize(r) if ctx.opset >= 11
+                    && r.coordinate_transformation_mode.as_deref().is_some_and(|m| m.starts_with("tf_")));
+                same_extents().and(first).filter(|_| !moved)
+            }
             _ => None,
         },
         Op::Mul(_) => neutral(graph, &node.inputs, 1.0, true),

@@ -47,15 +47,15 @@ fn cuts(graph: &Graph, id: NodeId) -> Option<(ValueId, Vec<(usize, Span)>)> {
     let ctx = Ctx::of(graph, id);
     let dims = ctx.dims(0)?;
     let taken = spec::slices(&ctx).ok()??;
+    let named = spec::slice_axes(&ctx).ok()??;
     let mut out = Vec::new();
     for (a, (t, d)) in taken.iter().zip(dims).enumerate() {
         let Some(t) = t else {
-            // An axis of unknown extent: is it cut?
-            let same = graph.value(output(graph, id)?).ty.dims()?[a] == *d;
-            if same && !matches!(d, graph_opt_ir::Dim::Unknown) {
-                continue;
+            // Of unknown extent. That the result has a dimension of the same name proves nothing.
+            if named.contains(&a) {
+                return None;
             }
-            return None;
+            continue;
         };
         if t.step != 1 {
             return None;

@@ -175,8 +175,9 @@ fn slice(cx: &Cx<'_>) -> Result<Array, RunError> {
             (lo, hi) = (wrap(starts[i]).clamp(0, n), wrap(ends[i]).clamp(0, n));
             count = if hi > lo { (hi - lo - 1) / by + 1 } else { 0 };
         } else if by < 0 {
-            (lo, hi) = (wrap(starts[i]).clamp(-1, n - 1), wrap(ends[i]).clamp(-1, n - 1));
-            count = if lo > hi { (lo - hi - 1) / by.saturating_neg() + 1 } else { 0 };
+            // ONNX lets a start before the first element be the first, unlike Python.
+            (lo, hi) = (wrap(starts[i]).min(n - 1).max(0), wrap(ends[i]).min(n - 1).max(-1));
+            count = if n > 0 && lo > hi { (lo - hi - 1) / by.saturating_neg() + 1 } else { 0 };
         } else {
             invalid!("step 0");
         }

@@ -119,23 +119,24 @@ pub(super) fn max_pool(cx: &mut Cx<'_>) -> Outputs {
         a: &Array,
         g: &Geometry,
         dims: &[usize],
+        least: T,
+        larger: impl Fn(T, T) -> T,
     ) -> Result<Array, RunError> {
         let mut out = cx.output::<T>(dims, a.dtype)?;
-        let k = cx.key();
-        let least = least::<T>(cx);
         if g.inputs() == 0 || g.outputs() == 0 {
             return Ok(out);
         }
         let none = |o: T, n: [usize; 3]| if n.contains(&0) { least } else { o };
-        fold(a.lines()?, g, out.lines_mut()?, |x| x, |a, x| a.larger(x, k), none);
+        fold(a.lines()?, g, out.lines_mut()?, |x| x, larger, none);
         Ok(out)
     }
     /// In the field the maximum by one drawn order says little: an element that does not belong
     /// under a window is seen only if it happens to rank highest. So the result is a drawn
     /// combination of the maxima by several orders, which is as much a function of what lies under
-    /// the window.
+    /// the window. What stands for -inf is below all others in every order, as padding is.
     fn run_field(cx: &Cx<'_>, a: &Array, g: &Geometry, dims: &[usize]) -> Result<Array, RunError> {
         const ORDERS: u64 = 8;
+        let least = least::<Fp>(cx);
         let mut sum: Vec<Fp> = cx.zeros(dims)?;
         for i in 0..ORDERS {
             let key = cx.key().with(2000 + i);
@@ -151,18 +152,33 @@ pub(super) fn max_pool(cx: &mut Cx<'_>) -> Outputs {
                 packs: None,
                 target: None.into(),
             };
+            let larger = |a: Fp, x: Fp| match (a == least, x == least) {
+                (true, _) => x,
+                (_, true) => a,
+                _ => a.larger(x, key),
+            };
             let weight = key.apply(Fp::ONE);
-            for (s, x) in sum.iter_mut().zip(run::<Fp>(&one, a, g, dims)?.get::<Fp>()?) {
+            let found = run::<Fp>(&one, a, g, dims, least, larger)?;
+            for (s, x) in sum.iter_mut().zip(found.get::<Fp>()?) {
                 *s = s.add(weight.mul(*x));
             }
         }
         Ok(Array { dims: dims.to_vec(), dtype: a.dtype, data: Fp::wrap(sum) })
     }
+    fn plain<T: Scalar>(
+        cx: &Cx<'_>,
+        a: &Array,
+        g: &Geometry,
+        dims: &[usize],
+    ) -> Result<Array, RunError> {
+        let k = cx.key();
+        run::<T>(cx, a, g, dims, least(cx), |a, x| a.larger(x, k))
+    }
     Ok(vec![match &a.data {
-        Buf::F32(_) => run::<f32>(cx, a, &g, &dims)?,
-        Buf::F64(_) => run::<f64>(cx, a, &g, &dims)?,
+        Buf::F32(_) => plain::<f32>(cx, a, &g, &dims)?,
+        Buf::F64(_) => plain::<f64>(cx, a, &g, &dims)?,
         Buf::Field(_) => run_field(cx, a, &g, &dims)?,
-        Buf::I64(_) => run::<i64>(cx, a, &g, &dims)?,
+        Buf::I64(_) => plain::<i64>(cx, a, &g, &dims)?,
         _ => unsupported!("MaxPool of {}", a.dtype),
     }])
 }
