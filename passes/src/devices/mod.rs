@@ -1,0 +1,158 @@
+//! Planning a network over devices: which units run where, and what is proved about it.
+//!
+//! # Design
+//! The planners know nothing of graphs. A [`Problem`] is a chain of units with the bytes that cross
+//! each cut, devices and links, and [`Costs`] of running units; what makes it (cuts of a graph,
+//! profiles, a cluster) and what uses a [`Plan`] is elsewhere. Every plan of every planner passes
+//! [`Problem::judge`], so that all mean the same by a value; every plan says what is proved.
+//!
+//! | planner | for | method |
+//! |---|---|---|
+//! | `uniform` | interchangeable devices, the largest of something | threshold over a shortest path |
+//! | `labels` | all objectives and limits, devices of some kinds or used again; the front | label setting |
+//!
+//! ```
+//! use graph_opt_passes::devices::{Additive, Device, Effort, Limits, Link, Objective, Problem, plan};
+//!
+//! let costs = Additive::new(&vec![vec![vec![2.0, 1.0, 3.0]]; 2], &[], &[4, 4, 4], &[0; 3]);
+//! let device = |name: &str| Device { name: name.into(), kind: 0, memory: 8, modes: 1 };
+//! let problem = Problem {
+//!     cuts: vec![0, 100, 10, 0],
+//!     devices: vec![device("a"), device("b")],
+//!     links: vec![Some(Link::new(8e3, 0.5)); 4],
+//!     costs: &costs,
+//!     pins: vec![],
+//!     source: None,
+//!     sink: None,
+//!     reuse: false,
+//!     objective: Objective::Interval,
+//!     limits: Limits::default(),
+//! };
+//! let best = plan(&problem, &Effort::default())?;
+//! assert_eq!(best.stages[0].units, 0..2);
+//! assert_eq!((best.value, best.proved()), (3.0, true));
+//! # Ok::<(), graph_opt_passes::devices::NoPlan>(())
+//! ```
+
+mod explain;
+mod labels;
+mod plan;
+mod points;
+mod problem;
+mod setting;
+#[cfg(test)]
+mod tests;
+mod uniform;
+
+pub use plan::{NoPlan, Plan, Reason, Stage};
+pub use points::points;
+pub use problem::{Additive, Choice, Costs, Device, Limits, Link, Objective, Problem, Transfer};
+
+use labels::Search;
+use setting::{Setting, What};
+
+/// How much to search before the best found is given with a gap. Not time: the answer is the same
+/// on every machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Labels that are made, some 150 B each.
+    pub labels: usize,
+    /// Nodes of branch and bound.
+    pub nodes: usize,
+}
+
+impl Default for Effort {
+    fn default() -> Self {
+        Self { labels: 1_000_000, nodes: 1_000_000 }
+    }
+}
+
+/// The latency–energy front.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Front {
+    /// Plans that no other beats in both, latency ascending.
+    pub plans: Vec<Plan>,
+    /// The front is whole for latencies below this, s; infinite if it is whole.
+    pub whole_below: f64,
+}
+
+/// A best plan, or the best found.
+///
+/// # Errors
+/// If there is none, with what would have to give; or none was found within the effort.
+pub fn plan(p: &Problem<'_>, effort: &Effort) -> Result<Plan, NoPlan> {
+    p.check().map_err(NoPlan::Invalid)?;
+    match solve(p, effort)? {
+        Some(plan) => Ok(plan),
+        None => Err(NoPlan::Infeasible(explain::reasons(p, effort))),
+    }
+}
+
+/// A plan with what is proved; none if there is none.
+fn solve(p: &Problem<'_>, effort: &Effort) -> Result<Option<Plan>, NoPlan> {
+    let s = Setting::new(p);
+    if uniform::applies(&s) {
+        return Ok(uniform::plan(&s).map(|c| judged(p, &c, f64::INFINITY)).transpose()?);
+    }
+    let n = p.units();
+    let keys = [p.objective];
+    let mut search = Search::new(&s, &keys)
+        .ok_or_else(|| NoPlan::Invalid("there are too many different devices".into()))?;
+    let work: usize = s.members.len() * n * n;
+    let known = match search.beam((50_000_000 / work.max(1)).clamp(1, 32)) {
+        Some(choices) => Some(judged(p, &choices, 0.0)?),
+        None => None,
+    };
+    let found = search.run(known.as_ref().map_or(f64::INFINITY, |k| k.value), effort.labels);
+    let best = match found.plans.first() {
+        Some(choices) => Some(judged(p, choices, found.bound)?),
+        None => known.map(|k| Plan { bound: found.bound.min(k.value), ..k }),
+    };
+    match best {
+        None if !found.complete => Err(NoPlan::NotFound(found.bound)),
+        best => Ok(best),
+    }
+}
+
+/// The latency–energy front, for the problem's limits; its objective does not matter.
+///
+/// # Errors
+/// As [`plan`].
+pub fn front(p: &Problem<'_>, effort: &Effort) -> Result<Front, NoPlan> {
+    p.check().map_err(NoPlan::Invalid)?;
+    let p = &Problem { objective: Objective::Latency, ..p.clone() };
+    let s = Setting::new(p);
+    let keys = [Objective::Latency, Objective::Energy];
+    let mut search = Search::new(&s, &keys)
+        .ok_or_else(|| NoPlan::Invalid("there are too many different devices".into()))?;
+    let found = search.run(f64::INFINITY, effort.labels);
+    let mut plans = Vec::new();
+    let mut least = f64::INFINITY;
+    for choices in &found.plans {
+        let plan = judged(p, choices, 0.0)?;
+        // Sums that differ in rounding only may have come in the wrong order.
+        if plan.total(Objective::Energy) < least {
+            least = plan.total(Objective::Energy);
+            plans.push(Plan { bound: plan.value, ..plan });
+        }
+    }
+    match (plans.is_empty(), found.complete) {
+        (true, true) => Err(NoPlan::Infeasible(explain::reasons(p, effort))),
+        (true, false) => Err(NoPlan::NotFound(found.bound)),
+        (false, true) => Ok(Front { plans, whole_below: f64::INFINITY }),
+        (false, false) => Ok(Front { plans, whole_below: found.bound }),
+    }
+}
+
+/// The plan as it is judged, with a bound that is at most its value.
+fn judged(p: &Problem<'_>, choices: &[Choice], bound: f64) -> Result<Plan, NoPlan> {
+    let broken = |e: String| NoPlan::Invalid(format!("a planner broke a rule: {e}"));
+    let plan = p.judge(choices).map_err(broken)?;
+    Ok(Plan { bound: bound.min(plan.value), ..plan })
+}
+
+/// The fewest stages of a walk through the devices, if there is one.
+fn fewest(p: &Problem<'_>) -> Option<usize> {
+    let fewest = Setting::new(p).rest(What::Stages).after(0, None);
+    fewest.is_finite().then_some(fewest as usize)
+}
