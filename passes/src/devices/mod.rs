@@ -10,6 +10,8 @@
 //! |---|---|---|
 //! | `uniform` | interchangeable devices, the largest of something | threshold over a shortest path |
 //! | `labels` | all objectives and limits, devices of some kinds or used again; the front | label setting |
+//! | [`place`] | a given partition, links of any kind | threshold, constraint propagation |
+//! | `joint` | partition and placement at once, many different devices | threshold, branch and bound |
 //!
 //! ```
 //! use graph_opt_passes::devices::{Additive, Device, Effort, Limits, Link, Objective, Problem, plan};
@@ -35,7 +37,9 @@
 //! ```
 
 mod explain;
+mod joint;
 mod labels;
+mod place;
 mod plan;
 mod points;
 mod problem;
@@ -44,10 +48,12 @@ mod setting;
 mod tests;
 mod uniform;
 
+pub use place::{Placement, least_traffic, place, place_greedily};
 pub use plan::{NoPlan, Plan, Reason, Stage};
 pub use points::points;
 pub use problem::{Additive, Choice, Costs, Device, Limits, Link, Objective, Problem, Transfer};
 
+use joint::Joint;
 use labels::Search;
 use setting::{Setting, What};
 
@@ -94,24 +100,62 @@ fn solve(p: &Problem<'_>, effort: &Effort) -> Result<Option<Plan>, NoPlan> {
     if uniform::applies(&s) {
         return Ok(uniform::plan(&s).map(|c| judged(p, &c, f64::INFINITY)).transpose()?);
     }
-    let n = p.units();
-    let keys = [p.objective];
-    let mut search = Search::new(&s, &keys)
-        .ok_or_else(|| NoPlan::Invalid("there are too many different devices".into()))?;
-    let work: usize = s.members.len() * n * n;
-    let known = match search.beam((50_000_000 / work.max(1)).clamp(1, 32)) {
-        Some(choices) => Some(judged(p, &choices, 0.0)?),
-        None => None,
-    };
-    let found = search.run(known.as_ref().map_or(f64::INFINITY, |k| k.value), effort.labels);
-    let best = match found.plans.first() {
-        Some(choices) => Some(judged(p, choices, found.bound)?),
-        None => known.map(|k| Plan { bound: found.bound.min(k.value), ..k }),
-    };
-    match best {
-        None if !found.complete => Err(NoPlan::NotFound(found.bound)),
-        best => Ok(best),
+    // Sets of many different devices are not worth enumerating where there is a better way.
+    let sets = s.members.iter().map(|m| (m.len() + 1) as f64).product::<f64>();
+    if Joint::applies(p) && sets > 1e4 {
+        return jointly(&s, effort);
     }
+    let keys = [p.objective];
+    let mut search = search(&s, &keys)?;
+    let known = beam(&mut search, &s)?;
+    let found = search.run(known.as_ref().map_or(f64::INFINITY, |k| k.value), effort.labels);
+    match (found.plans.first(), known) {
+        (Some(choices), _) => Ok(Some(judged(p, choices, found.bound)?)),
+        (None, Some(known)) => Ok(Some(Plan { bound: found.bound.min(known.value), ..known })),
+        (None, None) if found.complete => Ok(None),
+        (None, None) => Err(NoPlan::NotFound(found.bound)),
+    }
+}
+
+fn search<'s, 'p, 'c>(
+    s: &'s Setting<'p, 'c>,
+    keys: &'s [Objective],
+) -> Result<Search<'s, 'p, 'c>, NoPlan> {
+    let many = || NoPlan::Invalid("there are too many different devices".into());
+    Search::new(s, keys).ok_or_else(many)
+}
+
+/// A good plan, if the beam comes through; as wide as some tens of millions of steps allow.
+fn beam(search: &mut Search<'_, '_, '_>, s: &Setting<'_, '_>) -> Result<Option<Plan>, NoPlan> {
+    let work = s.members.len() * s.p.units() * s.p.units();
+    let choices = search.beam((50_000_000 / work.max(1)).clamp(1, 32));
+    choices.map(|c| judged(s.p, &c, 0.0)).transpose()
+}
+
+/// Partition and placement at once.
+fn jointly(s: &Setting<'_, '_>, effort: &Effort) -> Result<Option<Plan>, NoPlan> {
+    let p = s.p;
+    let mut best = least_traffic_placed(p, effort);
+    let below = best.as_ref().map_or(f64::INFINITY, |b| b.value);
+    let (choices, bound) = Joint::new(p).best(below, effort.nodes);
+    if let Some(choices) = choices {
+        return Ok(Some(judged(p, &choices, bound)?));
+    }
+    if best.is_none() && bound.is_finite() {
+        best = beam(&mut search(s, &[Objective::Interval])?, s)?;
+    }
+    match best {
+        Some(best) => Ok(Some(Plan { bound: bound.min(best.value), ..best })),
+        None if bound.is_finite() => Err(NoPlan::NotFound(bound)),
+        None => Ok(None),
+    }
+}
+
+/// The partition of least traffic, placed.
+fn least_traffic_placed(p: &Problem<'_>, effort: &Effort) -> Option<Plan> {
+    let cuts = least_traffic(p)?;
+    let placed = place(p, &cuts, effort.nodes / 100)?;
+    p.judge(&place::choices(p, &cuts, &placed.devices)?).ok()
 }
 
 /// The latency–energy front, for the problem's limits; its objective does not matter.
@@ -123,8 +167,7 @@ pub fn front(p: &Problem<'_>, effort: &Effort) -> Result<Front, NoPlan> {
     let p = &Problem { objective: Objective::Latency, ..p.clone() };
     let s = Setting::new(p);
     let keys = [Objective::Latency, Objective::Energy];
-    let mut search = Search::new(&s, &keys)
-        .ok_or_else(|| NoPlan::Invalid("there are too many different devices".into()))?;
+    let mut search = search(&s, &keys)?;
     let found = search.run(f64::INFINITY, effort.labels);
     let mut plans = Vec::new();
     let mut least = f64::INFINITY;

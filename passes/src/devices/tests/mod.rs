@@ -1,3 +1,6 @@
+mod exact;
+mod joint;
+
 use std::ops::Range;
 
 use proptest::prelude::*;
@@ -106,7 +109,8 @@ impl Case {
         } else {
             (0..count).map(|_| t.below(2)).collect()
         };
-        let modes: Vec<usize> = (0..count.max(2)).map(|_| 1 + usize::from(rich) * t.below(2)).collect();
+        let modes: Vec<usize> =
+            (0..count.max(2)).map(|_| 1 + usize::from(rich) * t.below(2)).collect();
         let mut profile = Profile {
             units,
             kinds: kinds.clone(),
@@ -256,101 +260,8 @@ pub(super) fn every_plan(c: &Case, take: &mut dyn FnMut([f64; 4])) {
     go(c, &start, take);
 }
 
-fn close(a: f64, b: f64) -> bool {
+pub(super) fn close(a: f64, b: f64) -> bool {
     (a - b).abs() <= 1e-9 * a.abs().max(1.0)
-}
-
-#[test]
-fn plans_are_the_best_of_all() {
-    let counts = std::cell::Cell::new([0; 3]);
-    let cases = random_cases(400, |t| {
-        let case = Case::random(t);
-        let p = case.problem();
-        let mut want = f64::INFINITY;
-        every_plan(&case, &mut |totals| want = want.min(totals[case.objective as usize]));
-        let mut seen = counts.get();
-        match plan(&p, &Effort::default()) {
-            Ok(plan) => {
-                prop_assert!(plan.proved(), "not proved: {} {}", plan.value, plan.bound);
-                prop_assert!(close(plan.value, want), "{} is not {want}", plan.value);
-                seen[0] += 1;
-            }
-            Err(NoPlan::Infeasible(reasons)) => {
-                prop_assert_eq!(want, f64::INFINITY);
-                prop_assert!(!reasons.is_empty());
-                seen[1] += 1;
-                check_reasons(&case, &reasons)?;
-            }
-            Err(e) => prop_assert!(false, "{}", e),
-        }
-        // With next to no effort, what is claimed must hold all the same.
-        match plan(&p, &Effort { labels: 3, nodes: 3 }) {
-            Ok(plan) => {
-                prop_assert!(plan.value >= want - 1e-9 && plan.bound <= want + 1e-9);
-                seen[2] += usize::from(!plan.proved());
-            }
-            Err(NoPlan::NotFound(bound)) => prop_assert!(bound <= want + 1e-9),
-            Err(NoPlan::Infeasible(_)) => prop_assert_eq!(want, f64::INFINITY),
-            Err(e) => prop_assert!(false, "{}", e),
-        }
-        counts.set(seen);
-        Ok(())
-    });
-    let [feasible, infeasible, stopped] = counts.get();
-    println!(
-        "{cases} cases: {feasible} with a plan, {infeasible} without; {stopped} stopped early"
-    );
-    assert!(feasible > cases as usize / 4 && infeasible > cases as usize / 20);
-}
-
-/// What is said to be needed must be: enough with it, not enough with less.
-fn check_reasons(case: &Case, reasons: &[Reason]) -> Result<(), TestCaseError> {
-    let exists = |case: &Case| {
-        let mut found = false;
-        every_plan(case, &mut |_| found = true);
-        found
-    };
-    for r in reasons {
-        match *r {
-            Reason::Capacity(c) => {
-                let with = |bytes: u64| {
-                    let mut case = case.clone();
-                    let (run, memory) = (case.limits.run, case.limits.memory);
-                    case.limits =
-                        Limits { run, memory: memory.map(|m| m.max(bytes)), ..Limits::default() };
-                    for d in &mut case.devices {
-                        d.memory = d.memory.max(bytes);
-                    }
-                    case
-                };
-                prop_assert!(exists(&with(c)));
-                prop_assert!(c == 0 || !exists(&with(c - 1)));
-            }
-            Reason::Limit { what, limit, least } if reasons.len() == 1 => {
-                prop_assert_eq!(
-                    Some(limit),
-                    [case.limits.latency, case.limits.interval, case.limits.energy, None]
-                        [what as usize]
-                );
-                let mut case = case.clone();
-                for (o, l) in [
-                    (Objective::Latency, &mut case.limits.latency),
-                    (Objective::Interval, &mut case.limits.interval),
-                    (Objective::Energy, &mut case.limits.energy),
-                ] {
-                    if o == what {
-                        *l = None;
-                    }
-                }
-                let mut want = f64::INFINITY;
-                every_plan(&case, &mut |totals| want = want.min(totals[what as usize]));
-                // The least with all other limits kept, or, where they clash, with none.
-                prop_assert!(want == f64::INFINITY || close(want, least), "{} {}", want, least);
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 /// Points that no other beats, the first value ascending.
@@ -363,29 +274,4 @@ pub(super) fn pareto(mut all: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
         better
     });
     all
-}
-
-#[test]
-fn fronts_are_those_of_all_plans() {
-    let points = std::cell::Cell::new(0);
-    let cases = random_cases(400, |t| {
-        let case = Case::random(t);
-        let p = case.problem();
-        let mut all = Vec::new();
-        every_plan(&case, &mut |t| all.push((t[0], t[2])));
-        let want = pareto(all);
-        match front(&p, &Effort::default()) {
-            Ok(front) => {
-                let got: Vec<(f64, f64)> =
-                    front.plans.iter().map(|p| (p.totals[0], p.totals[2])).collect();
-                prop_assert_eq!(&got, &want);
-                prop_assert_eq!(front.whole_below, f64::INFINITY);
-                points.set(points.get() + got.len());
-            }
-            Err(NoPlan::Infeasible(_)) => prop_assert!(want.is_empty()),
-            Err(e) => prop_assert!(false, "{}", e),
-        }
-        Ok(())
-    });
-    println!("{cases} cases, {} points on fronts", points.get());
 }
