@@ -172,8 +172,12 @@ fn cut_points_of_69_networks() {
         let points = points(&reads, &[layers.len() - 1]);
         slowest = slowest.max(start.elapsed());
         let points: Vec<&str> = points.iter().map(|&p| layers[p].0.as_str()).collect();
-        let want: Vec<&str> =
-            golden[name]["points"].as_array().unwrap().iter().map(|p| p.as_str().unwrap()).collect();
+        let want: Vec<&str> = golden[name]["points"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|p| p.as_str().unwrap())
+            .collect();
         assert_eq!(points, want, "{name}");
     }
     println!("cut points of 69 networks; the slowest took {slowest:?}");

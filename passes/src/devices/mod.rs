@@ -12,6 +12,8 @@
 //! | `labels` | all objectives and limits, devices of some kinds or used again; the front | label setting |
 //! | [`place`] | a given partition, links of any kind | threshold, constraint propagation |
 //! | `joint` | partition and placement at once, many different devices | threshold, branch and bound |
+//! | `milp` | small problems, as an independent check; feature `milp` | integer programming |
+//! | [`shares()`] | parts of one stage side by side | greedy, which is exact here |
 //!
 //! ```
 //! use graph_opt_passes::devices::{Additive, Device, Effort, Limits, Link, Objective, Problem, plan};
@@ -39,19 +41,25 @@
 mod explain;
 mod joint;
 mod labels;
+#[cfg(feature = "milp")]
+mod milp;
 mod place;
 mod plan;
 mod points;
 mod problem;
 mod setting;
+mod shares;
 #[cfg(test)]
 mod tests;
 mod uniform;
 
+#[cfg(feature = "milp")]
+pub use milp::milp;
 pub use place::{Placement, least_traffic, place, place_greedily};
 pub use plan::{NoPlan, Plan, Reason, Stage};
 pub use points::points;
 pub use problem::{Additive, Choice, Costs, Device, Limits, Link, Objective, Problem, Transfer};
+pub use shares::{Shares, shares};
 
 use joint::Joint;
 use labels::Search;

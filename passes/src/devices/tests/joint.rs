@@ -7,8 +7,7 @@ use super::super::*;
 use super::{Case, Tape, close, every_plan, random_cases};
 
 fn pipeline(t: &mut Tape<'_>) -> Case {
-    let mut case = Case::random(t);
-    case.reuse = false;
+    let mut case = Case::of(t, false);
     case.objective = Objective::Interval;
     case.limits = Limits { latency: None, energy: None, ..case.limits };
     case

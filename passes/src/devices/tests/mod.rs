@@ -1,5 +1,8 @@
 mod exact;
 mod joint;
+#[cfg(feature = "milp")]
+mod milp;
+mod times;
 
 use std::ops::Range;
 
@@ -101,6 +104,10 @@ impl Case {
     /// All values are small multiples of powers of two, so that sums are exact.
     pub fn random(t: &mut Tape<'_>) -> Self {
         let reuse = t.one_in(3);
+        Self::of(t, reuse)
+    }
+
+    pub fn of(t: &mut Tape<'_>, reuse: bool) -> Self {
         let rich = t.one_in(3);
         let units = 1 + t.below(if rich { 5 } else { 8 });
         let count = 1 + t.below(if reuse { 3 } else { 6 });
