@@ -10,17 +10,23 @@ pub(super) fn reasons(p: &Problem<'_>, effort: &Effort) -> Vec<Reason> {
     if !alone.is_empty() {
         return alone;
     }
-    let feasible = |p: &Problem<'_>| matches!(solve(p, effort), Ok(Some(_)));
+    // A tenth, as the question is asked some fifty times.
+    let some = Effort { labels: effort.labels / 10, nodes: effort.nodes / 10 };
+    let feasible = |p: &Problem<'_>| matches!(solve(p, &some), Ok(Some(_)));
+    let infeasible = |p: &Problem<'_>| matches!(solve(p, effort), Ok(None));
     let run = p.limits.run;
     let unlimited = Limits { run, memory: p.limits.memory, ..Limits::default() };
     let free = Problem { limits: unlimited, objective: Objective::Latency, ..p.clone() };
-    if !feasible(&free) {
-        if !feasible(&with_memory(&free, u64::MAX)) {
+    if infeasible(&free) {
+        if infeasible(&with_memory(&free, u64::MAX)) {
             return vec![stages(&free).unwrap_or(Reason::NoWay)];
         }
         let mut reasons: Vec<Reason> = stages(&free).into_iter().collect();
-        // The least capacity for all: below it there is no plan, at it there is one.
+        // The least capacity for all: at it there is a plan, below it none (or none was found).
         let (mut low, mut high) = (0, most(p));
+        if !feasible(&with_memory(&free, high)) {
+            return if reasons.is_empty() { vec![Reason::Unclear] } else { reasons };
+        }
         while low < high {
             let middle = low + (high - low) / 2;
             if feasible(&with_memory(&free, middle)) {
@@ -59,7 +65,7 @@ pub(super) fn reasons(p: &Problem<'_>, effort: &Effort) -> Vec<Reason> {
             break;
         }
     }
-    reasons
+    if reasons.is_empty() { vec![Reason::Unclear] } else { reasons }
 }
 
 /// Units that run nowhere, or fit nowhere.

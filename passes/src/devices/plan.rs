@@ -76,7 +76,8 @@ pub enum Reason {
         /// The most that such a device has.
         has: u64,
     },
-    /// With the devices as they are, no plan fits; if each had at least this many bytes, one would.
+    /// With the devices as they are, no plan fits; if each had at least this many bytes, one would;
+    /// with fewer none was found (and, unless the effort was short, there is none).
     Capacity(u64),
     /// There are too few devices, or stages are too few: so many would do, were devices of each
     /// kind at hand without end.
@@ -97,6 +98,8 @@ pub enum Reason {
     },
     /// Links, pins, source and sink leave no way through the devices, whatever their memory.
     NoWay,
+    /// That was not found within the effort allowed.
+    Unclear,
 }
 
 impl fmt::Display for Reason {
@@ -112,6 +115,7 @@ impl fmt::Display for Reason {
                 write!(f, "{what:?} is limited to {limit:.6e}, but at least {least:.6e}")
             }
             Self::NoWay => write!(f, "links, pins, source and sink leave no way"),
+            Self::Unclear => write!(f, "what would have to give was not found"),
         }
     }
 }

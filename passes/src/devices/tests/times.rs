@@ -16,7 +16,7 @@ fn random(seed: u64) -> Vec<u8> {
 
 /// A chain of units of random size over devices of some kinds, all linked, each kind of another
 /// speed.
-fn chain(units: usize, kinds: &[usize], links: bool, costs: &mut Additive) -> Problem<'_> {
+fn chain<'a>(units: usize, kinds: &[usize], links: bool, costs: &'a mut Additive) -> Problem<'a> {
     let bytes = random(units as u64);
     let mut t = Tape::new(&bytes);
     let work: Vec<f64> = (0..units).map(|_| 1.0 + t.below(50) as f64).collect();
