@@ -2,9 +2,8 @@
 //! same cut, on the same class of devices, with the same devices used, only those are followed that
 //! no other beats in everything that counts.
 //!
-//! - With devices used once, what was used is a number a class of interchangeable devices: PipeEdge's
-//!   dynamic program over device types (Y. Hu et al., PipeEdge: Pipeline Parallelism for Large-Scale
-//!   Model Inference on Heterogeneous Edge Devices, DSD 2022), for any objective and limits.
+//! - With devices used once, what was used is a number a class of interchangeable devices, as in
+//!   PipeEdge's dynamic program over device types, but for any objective and limits.
 //! - With devices used again it is a shortest path over (cut, device, mode), DIME's setting, and with
 //!   two objectives the whole Pareto front by label setting (E. Q. V. Martins, On a multicriteria
 //!   shortest path problem, European Journal of Operational Research 16, 1984).
@@ -239,14 +238,16 @@ impl<'s, 'p, 'c> Search<'s, 'p, 'c> {
         for cut in 0..n {
             let mut here = std::mem::take(&mut at_cut[cut]);
             here.retain(|&(_, l)| !self.all[l].beaten);
-            here.sort_unstable();
             for &(_, l) in here.iter().take(width) {
                 let mut next = Vec::new();
-                self.follow(l, |l| next.push(l));
-                for l in next {
-                    let (Some(keys), cut) = (self.keys(&l), l.cut) else { continue };
-                    if let Some(at) = self.keep(l) {
-                        at_cut[cut].push((keys[0].to_bits(), at));
+                self.follow(l, |l| next.extend(self.keys(&l).map(|k| (k[0].to_bits(), l))));
+                for (key, l) in next {
+                    let there = &mut at_cut[l.cut];
+                    // As many better ones are there already.
+                    let full = there.len() >= width && there[width - 1].0 <= key;
+                    if !full && let Some(at) = self.keep(l) {
+                        let place = there.partition_point(|t| *t < (key, at));
+                        there.insert(place, (key, at));
                     }
                 }
             }

@@ -8,7 +8,7 @@
 //!
 //! | planner | for | method |
 //! |---|---|---|
-//! | `uniform` | interchangeable devices, the largest of something | threshold over a shortest path |
+//! | `threshold` | devices of a few kinds, the largest of something | threshold over sets of cuts |
 //! | `labels` | all objectives and limits, devices of some kinds or used again; the front | label setting |
 //! | [`place`] | a given partition, links of any kind | threshold, constraint propagation |
 //! | `joint` | partition and placement at once, many different devices | threshold, branch and bound |
@@ -51,7 +51,7 @@ mod setting;
 mod shares;
 #[cfg(test)]
 mod tests;
-mod uniform;
+mod threshold;
 
 #[cfg(feature = "milp")]
 pub use milp::milp;
@@ -105,8 +105,8 @@ pub fn plan(p: &Problem<'_>, effort: &Effort) -> Result<Plan, NoPlan> {
 /// A plan with what is proved; none if there is none.
 fn solve(p: &Problem<'_>, effort: &Effort) -> Result<Option<Plan>, NoPlan> {
     let s = Setting::new(p);
-    if uniform::applies(&s) {
-        return Ok(uniform::plan(&s).map(|c| judged(p, &c, f64::INFINITY)).transpose()?);
+    if threshold::applies(&s) {
+        return Ok(threshold::plan(&s).map(|c| judged(p, &c, f64::INFINITY)).transpose()?);
     }
     // Sets of many different devices are not worth enumerating where there is a better way.
     let sets = s.members.iter().map(|m| (m.len() + 1) as f64).product::<f64>();
