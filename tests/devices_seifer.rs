@@ -113,7 +113,8 @@ fn networks() -> Option<Vec<Net>> {
 
 /// Links between devices at uniform places in [1, 150)², by splitmix64.
 fn links(seed: u64) -> Vec<Option<Link>> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    // Not a multiple of the step: streams of neighbouring seeds must not be one stream.
+    let mut state = (seed + 1).wrapping_mul(0xd134_2543_de82_ef95);
     let mut place = || {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = state;
