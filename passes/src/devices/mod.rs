@@ -106,7 +106,7 @@ pub fn plan(p: &Problem<'_>, effort: &Effort) -> Result<Plan, NoPlan> {
 fn solve(p: &Problem<'_>, effort: &Effort) -> Result<Option<Plan>, NoPlan> {
     let s = Setting::new(p);
     if threshold::applies(&s) {
-        return Ok(threshold::plan(&s).map(|c| judged(p, &c, f64::INFINITY)).transpose()?);
+        return threshold::plan(&s).map(|c| judged(p, &c, f64::INFINITY)).transpose();
     }
     // Sets of many different devices are not worth enumerating where there is a better way.
     let sets = s.members.iter().map(|m| (m.len() + 1) as f64).product::<f64>();
