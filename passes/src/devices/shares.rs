@@ -1,0 +1,105 @@
+//! Parts of one stage side by side: how many rows each device takes, so that the last one is done
+//! as soon as can be. Quick devices get more rows, slow ones fewer, poorly linked ones none; all that
+//! have some finish together, as nearly as whole rows allow.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// How rows are shared.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shares {
+    /// Rows of each device.
+    pub rows: Vec<usize>,
+    /// When the last device is done, s. No other way to share is quicker.
+    pub seconds: f64,
+}
+
+/// Shares rows over devices. `seconds` says when a device is done with so many rows (at least one):
+/// what it needs sent there, halo included, computed, and sent back; none if so many do not fit. It
+/// must not fall with more rows, and once none stay none.
+///
+/// One row after another goes to the device that is done with it first. That is exact: were there a
+/// better way, some device would have fewer rows in it, so another one more, and the row that greed
+/// gave to the first would have been done earlier there.
+///
+/// # Errors
+/// How many rows fit, if not all do.
+pub fn shares(
+    rows: usize,
+    devices: usize,
+    seconds: impl Fn(usize, usize) -> Option<f64>,
+) -> Result<Shares, usize> {
+    let mut taken = vec![0; devices];
+    let mut queue = BinaryHeap::new();
+    // Seconds are not negative, so that their bits are ordered as they are.
+    let bid = |d: usize, rows: usize| seconds(d, rows).map(|s| Reverse((s.to_bits(), d)));
+    queue.extend((0..devices).filter_map(|d| bid(d, 1)));
+    let mut last = 0.0f64;
+    for placed in 0..rows {
+        let Some(Reverse((bits, d))) = queue.pop() else { return Err(placed) };
+        last = last.max(f64::from_bits(bits));
+        taken[d] += 1;
+        queue.extend(bid(d, taken[d] + 1));
+    }
+    Ok(Shares { rows: taken, seconds: last })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::random_cases;
+    use super::shares;
+    use proptest::prelude::*;
+
+    /// The earliest end of all ways to share.
+    fn least(rows: usize, tables: &[Vec<Option<f64>>]) -> f64 {
+        let Some((table, others)) = tables.split_first() else {
+            return if rows == 0 { 0.0 } else { f64::INFINITY };
+        };
+        let with = |mine: usize| {
+            let own = if mine == 0 { Some(0.0) } else { table[mine - 1] };
+            own.map_or(f64::INFINITY, |s| s.max(least(rows - mine, others)))
+        };
+        (0..=rows).map(with).fold(f64::INFINITY, f64::min)
+    }
+
+    #[test]
+    fn shares_are_the_best_of_all() {
+        random_cases(400, |t| {
+            let (rows, devices) = (1 + t.below(8), 1 + t.below(4));
+            let mut tables = Vec::new();
+            for _ in 0..devices {
+                let mut at = t.below(12);
+                let fit = t.below(12);
+                let mut row = |r| {
+                    at += t.below(6);
+                    (r < fit).then_some(at as f64 / 2.0)
+                };
+                tables.push((0..rows + 1).map(&mut row).collect::<Vec<_>>());
+            }
+            let want = least(rows, &tables);
+            match shares(rows, devices, |d, r| tables[d][r - 1]) {
+                Ok(found) => {
+                    prop_assert_eq!(found.seconds, want);
+                    prop_assert_eq!(found.rows.iter().sum::<usize>(), rows);
+                }
+                Err(fit) => {
+                    prop_assert!(want.is_infinite());
+                    let all = tables.iter().map(|t| t.iter().flatten().count()).sum::<usize>();
+                    prop_assert_eq!(fit, all);
+                }
+            }
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn devices_finish_together() {
+        // One twice as quick as two others, and one behind a link so slow that it gets nothing.
+        let rate = [1.0, 2.0, 2.0, 1.0];
+        let found = shares(100, 4, |d, rows| {
+            Some(rate[d] * rows as f64 + if d == 3 { 500.0 } else { 0.0 })
+        });
+        let found = found.unwrap();
+        assert_eq!((found.rows, found.seconds), (vec![50, 25, 25, 0], 50.0));
+    }
+}
