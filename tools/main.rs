@@ -13,12 +13,16 @@ mod inspect;
 mod model;
 mod opt;
 mod passes;
+mod plan;
 mod print;
+mod profile;
 mod progress;
 mod reduce;
 mod repro;
 mod rewrite;
 mod run;
+mod simulate;
+mod split;
 mod tensors;
 mod verify;
 
@@ -69,6 +73,14 @@ enum Command {
     Reduce(reduce::Args),
     /// Runs a reproducer of an internal error again: 0 the error is gone, 1 it is not
     Repro(repro::Args),
+    /// Measures how long each node takes on this machine
+    Profile(profile::Args),
+    /// Plans which nodes run on which device of a cluster, with a proven bound
+    Plan(plan::Args),
+    /// Cuts a model into the stages of a plan: an ONNX file each, and a manifest
+    Split(split::Args),
+    /// Runs all stages of a split model in one process: what crosses, what each holds, and when
+    Simulate(simulate::Args),
     /// Lists the passes and their options
     Passes(passes::Args),
 }
@@ -86,6 +98,10 @@ fn main() -> ExitCode {
         Command::Bisect(a) => bisect::main(&a),
         Command::Reduce(a) => reduce::main(&a),
         Command::Repro(a) => repro::main(&a),
+        Command::Profile(a) => profile::main(&a),
+        Command::Plan(a) => plan::main(&a),
+        Command::Split(a) => split::main(&a),
+        Command::Simulate(a) => simulate::main(&a),
         Command::Passes(a) => passes::main(&a),
     };
     match done {

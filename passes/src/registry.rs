@@ -1,5 +1,6 @@
 //! All passes, by name.
 
+use crate::devices::split_devices;
 #[cfg(feature = "eqsat")]
 use crate::eqsat;
 use crate::pass::PassInfo;
@@ -16,6 +17,7 @@ pub const PASSES: &[PassInfo] = &[
     tile::fuse_tiles::INFO,
     tile::untile::INFO,
     schedule::INFO,
+    split_devices::INFO,
     #[cfg(feature = "eqsat")]
     eqsat::pass::INFO,
 ];

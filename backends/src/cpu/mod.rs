@@ -105,12 +105,14 @@ pub struct Prepared {
 /// Bytes that a run took for activations. Kernels have their own memory beside it, which does not
 /// grow with the tensors for convolutions by matrix product, pools and elementwise operators on
 /// `f32`; nor do copies of the results count, which are made when all else has ended.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Measured {
     /// The most at once.
     pub peak: u64,
     /// At each step of the plan.
     pub by_step: Vec<u64>,
+    /// Seconds that each step took.
+    pub seconds: Vec<f64>,
 }
 
 impl Prepared {
@@ -125,9 +127,10 @@ impl Prepared {
         if !planned.covers(&self.graph, &inputs, wanted) {
             return Err(RunError::Unsupported("inputs with a default are given".into()));
         }
-        let (out, by_step) = planned.run(&self.graph, inputs, wanted, self.env, &self.packs)?;
+        let (out, steps) = planned.run(&self.graph, inputs, wanted, self.env, &self.packs)?;
+        let (by_step, seconds): (Vec<u64>, Vec<f64>) = steps.into_iter().unzip();
         let peak = by_step.iter().copied().max().unwrap_or(0);
-        Ok((out, Measured { peak, by_step }))
+        Ok((out, Measured { peak, by_step, seconds }))
     }
 }
 

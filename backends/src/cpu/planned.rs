@@ -78,7 +78,7 @@ impl Planned {
             && set(wanted) == set(graph.outputs())
     }
 
-    /// Runs the graph; also the bytes of activations that were alive at each step.
+    /// Runs the graph; also the bytes of activations that were alive at each step, and its seconds.
     pub fn run(
         &self,
         graph: &Graph,
@@ -86,7 +86,7 @@ impl Planned {
         wanted: &[ValueId],
         env: Env,
         packs: &Packs,
-    ) -> Result<(Vec<Tensor>, Vec<u64>), RunError> {
+    ) -> Result<(Vec<Tensor>, Vec<(u64, f64)>), RunError> {
         let buffers = vec![None; self.plan.buffers.len()];
         let mut store = Store { graph, planned: self, buffers, live: 0 };
         for (v, a) in inputs {
@@ -96,16 +96,17 @@ impl Planned {
         }
         let mut by_step = Vec::with_capacity(self.plan.steps.len());
         for (step, &id) in self.plan.steps.iter().enumerate() {
+            let start = Instant::now();
             store.node(id, env, packs).map_err(|e| locate(graph, id, e))?;
             debug_assert_eq!(store.live, self.plan.timeline[step], "at {}", graph.label(id));
-            by_step.push(store.live);
+            by_step.push((store.live, start.elapsed().as_secs_f64()));
             // What the last step needs is what the results are made of.
             if step + 1 < self.plan.steps.len() {
                 self.ends[step].iter().for_each(|&b| store.free(b));
             }
         }
         if self.plan.steps.is_empty() {
-            by_step.push(store.live);
+            by_step.push((store.live, 0.0));
         }
         Ok((store.results(wanted)?, by_step))
     }

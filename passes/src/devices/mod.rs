@@ -38,17 +38,24 @@
 //! # Ok::<(), graph_opt_passes::devices::NoPlan>(())
 //! ```
 
+#[cfg(feature = "cluster")]
+pub mod cluster;
 mod explain;
+#[cfg(feature = "cluster")]
+pub mod file;
 mod joint;
 mod labels;
 #[cfg(feature = "milp")]
 mod milp;
+#[cfg(feature = "cluster")]
+pub mod network;
 mod place;
 mod plan;
 mod points;
 mod problem;
 mod setting;
 mod shares;
+pub mod split_devices;
 #[cfg(test)]
 mod tests;
 mod threshold;

@@ -1,0 +1,212 @@
+//! A graph as a chain of units for the planners: what each costs, what crosses each cut, and the
+//! stages of a plan as graphs again.
+//!
+//! A unit is a node of the schedule, so that every cut of the graph into two runs of its schedule is
+//! a cut of the chain, whatever the number of tensors that cross. A value that is needed behind a
+//! cut crosses it once; what passes a stage unread is handed on by it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
+
+use graph_opt_ir::{ExtractError, extract};
+use graph_opt_ir::{Graph, NodeId, ValueId};
+
+use super::cluster::{Cluster, Speed};
+use super::problem::{Additive, Device, Limits, Objective, Problem};
+use crate::analysis::{node_macs, plan};
+
+/// A graph as a chain of units.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// The units.
+    pub nodes: Vec<NodeId>,
+    /// Values that cross each cut, in the order in which they are made: of the first, the inputs, of
+    /// the last, the outputs.
+    pub crossing: Vec<Vec<ValueId>>,
+    /// Bytes that cross each cut.
+    pub cuts: Vec<u64>,
+    /// Bytes of the constants that each unit reads. What several units read counts for each.
+    pub weights: Vec<u64>,
+    /// Bytes of activations that are alive while each unit runs, by the memory plan of the whole.
+    pub live: Vec<u64>,
+    /// Multiply-accumulates of each unit.
+    pub macs: Vec<u64>,
+}
+
+impl Network {
+    /// The chain of a graph.
+    ///
+    /// # Errors
+    /// If extents are not known, with the value.
+    pub fn of(graph: &Graph) -> Result<Self, String> {
+        let memory = plan(graph).map_err(|e| e.to_string())?;
+        let nodes = memory.steps.clone();
+        let mut at = vec![usize::MAX; graph.node_bound()];
+        for (i, n) in nodes.iter().enumerate() {
+            at[n.index()] = i;
+        }
+        // For each value, the first cut that it can cross and the last that it must.
+        let mut spans: Vec<(usize, usize, ValueId)> = Vec::new();
+        let all = graph
+            .inputs()
+            .iter()
+            .copied()
+            .chain(nodes.iter().flat_map(|&n| graph.node(n).outputs.iter().flatten().copied()));
+        for v in all {
+            if graph.constant(v).is_some() {
+                continue;
+            }
+            let made = graph.producer(v).map_or(0, |p| at[p.index()] + 1);
+            let reads = graph.value(v).uses().map(|u| at[u.node.index()]);
+            let last = reads.filter(|&i| i != usize::MAX).max();
+            let last = if graph.value(v).is_output() { Some(nodes.len()) } else { last };
+            spans.extend(last.map(|last| (made, last, v)));
+        }
+        let mut crossing = vec![Vec::new(); nodes.len() + 1];
+        for &(made, last, v) in &spans {
+            for cut in &mut crossing[made..=last] {
+                cut.push(v);
+            }
+        }
+        let size = |v: &ValueId| {
+            let value = graph.value(*v);
+            value.ty.bytes().ok_or_else(|| format!("the size of {} is not known", value.name))
+        };
+        let cuts = crossing.iter().map(|c| c.iter().map(size).sum()).collect::<Result<_, _>>()?;
+        let weights = nodes.iter().map(|&n| weights(graph, [n])).collect();
+        let macs = nodes.iter().map(|&n| node_macs(graph, n).unwrap_or(0)).collect();
+        Ok(Self { crossing, cuts, weights, live: memory.timeline, macs, nodes })
+    }
+
+    /// Seconds of each unit, from those of nodes by name, for each device that has them.
+    ///
+    /// # Errors
+    /// With a node that was not measured.
+    pub fn measured(
+        &self,
+        graph: &Graph,
+        times: &[Option<BTreeMap<String, f64>>],
+    ) -> Result<Vec<Option<Vec<f64>>>, String> {
+        let unit = |t: &BTreeMap<String, f64>, n: &NodeId| {
+            let label = graph.label(*n);
+            t.get(label).copied().ok_or_else(|| format!("the profile has no node {label}"))
+        };
+        let device = |t: &Option<BTreeMap<String, f64>>| match t {
+            Some(t) => self.nodes.iter().map(|n| unit(t, n)).collect::<Result<_, _>>().map(Some),
+            None => Ok(None),
+        };
+        times.iter().map(device).collect()
+    }
+
+    /// What units cost on the devices; `measured` gives the seconds of each unit on devices with a
+    /// profile.
+    pub fn costs(&self, cluster: &Cluster, measured: &[Option<Vec<f64>>]) -> Additive {
+        let tables = |f: &dyn Fn(usize, f64, f64) -> f64| -> Vec<Vec<Vec<f64>>> {
+            let device = |d: usize| {
+                let m = &cluster.devices[d];
+                let base = |u: usize| match (&m.speed, &measured[d]) {
+                    (Speed::Macs { per_second, per_node }, _) => {
+                        self.macs[u] as f64 / per_second + per_node
+                    }
+                    (Speed::Profile(_), times) => times.as_ref().map_or(f64::INFINITY, |t| t[u]),
+                };
+                let mode = |m: &super::cluster::Mode| {
+                    (0..self.nodes.len()).map(|u| f(u, base(u) / m.speed, m.watts)).collect()
+                };
+                m.modes.iter().map(mode).collect()
+            };
+            (0..cluster.devices.len()).map(device).collect()
+        };
+        let seconds = tables(&|_, s, _| s);
+        let joules = tables(&|_, s, w| s * w);
+        Additive::new(&seconds, &joules, &self.weights, &self.live)
+    }
+
+    /// The problem of planning it on a cluster. Devices are of one kind where they are alike but for
+    /// their names.
+    pub fn problem<'a>(
+        &self,
+        cluster: &Cluster,
+        costs: &'a Additive,
+        objective: Objective,
+        limits: Limits,
+        pins: Vec<Option<usize>>,
+    ) -> Problem<'a> {
+        let alike = |i: usize, j: usize| {
+            let (a, b) = (&cluster.devices[i], &cluster.devices[j]);
+            (&a.speed, &a.modes) == (&b.speed, &b.modes)
+        };
+        let device = |(i, m): (usize, &super::cluster::Machine)| Device {
+            name: m.name.clone(),
+            kind: (0..i).find(|&j| alike(i, j)).unwrap_or(i),
+            memory: m.memory,
+            modes: m.modes.len(),
+        };
+        Problem {
+            cuts: self.cuts.clone(),
+            devices: cluster.devices.iter().enumerate().map(device).collect(),
+            links: cluster.links.clone(),
+            costs,
+            pins,
+            source: cluster.source,
+            sink: cluster.sink,
+            reuse: false,
+            objective,
+            limits,
+        }
+    }
+
+    /// A run of units as a graph: its inputs are what it reads from before, its outputs what it makes
+    /// that is needed after. What only passes is in neither.
+    ///
+    /// # Errors
+    /// If the part cannot be cut out.
+    pub fn stage(&self, graph: &Graph, units: Range<usize>) -> Result<Graph, ExtractError> {
+        let inside: HashSet<NodeId> = self.nodes[units.clone()].iter().copied().collect();
+        let reads: HashSet<ValueId> = inside
+            .iter()
+            .flat_map(|&n| graph.node(n).inputs.iter().flatten().chain(&graph.node(n).captures))
+            .copied()
+            .collect();
+        let made = |v: &ValueId| graph.producer(*v).is_some_and(|p| inside.contains(&p));
+        let inputs: Vec<ValueId> =
+            self.crossing[units.start].iter().copied().filter(|v| reads.contains(v)).collect();
+        let outputs: Vec<ValueId> = self.crossing[units.end].iter().copied().filter(made).collect();
+        extract(graph, &inputs, &outputs)
+    }
+
+    /// Bytes that a device holds to run a stage: constants in their types, the peak of activations by
+    /// the memory plan of the stage alone, and what it hands on unread.
+    ///
+    /// # Errors
+    /// If the part cannot be cut out or planned.
+    pub fn stage_memory(&self, graph: &Graph, units: Range<usize>) -> Result<u64, String> {
+        let stage = self.stage(graph, units.clone()).map_err(|e| e.to_string())?;
+        let peak = plan(&stage).map_err(|e| e.to_string())?.peak;
+        let read: HashSet<&str> = stage.inputs().iter().map(|&v| &*stage.value(v).name).collect();
+        let passing = |v: &&ValueId| {
+            let value = graph.value(**v);
+            self.crossing[units.end].contains(v) && !read.contains(&*value.name)
+        };
+        let handed: u64 = self.crossing[units.start]
+            .iter()
+            .filter(passing)
+            .map(|v| graph.value(*v).ty.bytes().unwrap_or(0))
+            .sum();
+        Ok(weights(graph, self.nodes[units].iter().copied()) + peak + handed)
+    }
+}
+
+/// Bytes of the constants that nodes read, each once, in their types.
+fn weights(graph: &Graph, nodes: impl IntoIterator<Item = NodeId>) -> u64 {
+    let mut seen = HashSet::new();
+    let mut sum = 0;
+    for n in nodes {
+        for &v in graph.node(n).inputs.iter().flatten() {
+            if graph.constant(v).is_some() && seen.insert(v) {
+                sum += graph.value(v).ty.bytes().unwrap_or(0);
+            }
+        }
+    }
+    sum
+}

@@ -1,0 +1,165 @@
+//! `split-devices`: the stages of a plan in the graph itself, with what crosses between devices as
+//! Transfer.
+//!
+//! Before:
+//! ```text
+//! graph @main(%x: f32[2,4]) -> (%y) opset 13 {
+//!   %a = Relu %x              : f32[2,4]    ; first
+//!   %b = Tanh %a              : f32[2,4]    ; second
+//!   %y = Add %a, %b           : f32[2,4]    ; third
+//! }
+//! ```
+//! After `split-devices{stages=first:camera,second:box}`:
+//! ```text
+//! graph @main(%x: f32[2,4]) -> (%y) opset 13 {
+//!   %a = Relu %x              : f32[2,4]    ; first
+//!   %t = Transfer %a {to="box"} : f32[2,4]
+//!   %b = Tanh %t              : f32[2,4]    ; second
+//!   %y = Add %t, %b           : f32[2,4]    ; third
+//! }
+//! ```
+
+use std::collections::HashSet;
+
+use graph_opt_ir::edit::NewNode;
+use graph_opt_ir::op::{self, Op};
+use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, ValueId};
+
+use crate::options::{OptionError, OptionInfo, Options, nearest};
+use crate::pass::{Cx, Exactness, Outcome, Pass, PassInfo};
+
+/// Its entry in the registry.
+pub const INFO: PassInfo = PassInfo {
+    name: "split-devices",
+    summary: "stages on devices: what a later stage reads of an earlier one goes through Transfer",
+    exactness: Exactness::BitExact,
+    options: &[OptionInfo {
+        name: "stages",
+        value: "NODE:DEVICE,…",
+        help: "the first node of each stage, in the order in which they run, and its device",
+    }],
+    make,
+};
+
+fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
+    let text =
+        o.get("stages").ok_or_else(|| OptionError("stages=NODE:DEVICE,… is needed".into()))?;
+    let mut stages = Vec::new();
+    for part in text.trim_matches(['[', ']']).split(',') {
+        // Names of nodes may hold colons.
+        match part.trim().rsplit_once(':') {
+            Some((node, device)) if !node.is_empty() && !device.is_empty() => {
+                stages.push((node.to_owned(), device.to_owned()));
+            }
+            _ => return Err(OptionError(format!("stages: {part:?} is not NODE:DEVICE"))),
+        }
+    }
+    Ok(Box::new(SplitDevices { stages }))
+}
+
+struct SplitDevices {
+    stages: Vec<(String, String)>,
+}
+
+impl Pass for SplitDevices {
+    fn exactness(&self) -> Exactness {
+        Exactness::BitExact
+    }
+
+    fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError> {
+        if let Err(why) = firsts(cx.graph(), &self.stages) {
+            cx.say("", Outcome::Blocked, why);
+            return Ok(());
+        }
+        // The first stage is where the inputs are.
+        let mut crossed = 0;
+        for stage in 1..self.stages.len() {
+            loop {
+                let graph = cx.graph();
+                // Edits keep the names of nodes and give them new numbers.
+                let Ok(firsts) = firsts(graph, &self.stages) else { break };
+                let Some(edit) = next(graph, firsts[stage], &self.stages[stage].1) else { break };
+                cx.apply(&edit)?;
+                crossed += 1;
+                if cx.is_done() {
+                    return Ok(());
+                }
+            }
+        }
+        let n = self.stages.len();
+        cx.say("", Outcome::Applied, format!("{n} stages, {crossed} readers across"));
+        Ok(())
+    }
+}
+
+/// The first nodes of the stages.
+fn firsts(graph: &Graph, stages: &[(String, String)]) -> Result<Vec<NodeId>, String> {
+    let order: Vec<NodeId> = graph.schedule().collect();
+    let mut at = 0;
+    let mut found = Vec::new();
+    for (i, (name, _)) in stages.iter().enumerate() {
+        let here = order.iter().position(|&n| graph.label(n) == name);
+        let Some(here) = here else {
+            let known = nearest(name, order.iter().map(|&n| graph.label(n)));
+            let hint = known.map_or_else(String::new, |k| format!("; there is {k}"));
+            return Err(format!("there is no node {name}{hint}"));
+        };
+        if (i == 0) != (here == 0) || here < at {
+            return Err(format!("stages must begin at the first node and be in order: {name}"));
+        }
+        at = here + 1;
+        found.push(order[here]);
+    }
+    Ok(found)
+}
+
+/// The edit that lets the next node from `first` on read through a Transfer what is made before it.
+fn next(graph: &Graph, first: NodeId, device: &str) -> Option<Edit> {
+    let order: Vec<NodeId> = graph.schedule().collect();
+    let start = order.iter().position(|&n| n == first)?;
+    let later: HashSet<NodeId> = order[start..].iter().copied().collect();
+    // Inputs of the graph are with the first stage.
+    let earlier = |v: ValueId| {
+        graph.constant(v).is_none() && graph.producer(v).is_none_or(|p| !later.contains(&p))
+    };
+    let moves = |n: NodeId| matches!(&graph.node(n).op, Op::Transfer(t) if t.to == device);
+    let (reader, v) = order[start..].iter().filter(|&&n| !moves(n)).find_map(|&n| {
+        let mut read = graph.node(n).inputs.iter().flatten().copied();
+        read.find(|&v| earlier(v)).map(|v| (n, v))
+    })?;
+    let node = graph.node(reader);
+    let mut edit = Edit::new(format!("split-devices {}", graph.label(reader)));
+    // A Transfer that is there serves all readers of the stage.
+    let there = order[start..].iter().find_map(|&n| {
+        let node = graph.node(n);
+        if moves(n) && node.inputs.first() == Some(&Some(v)) { node.outputs[0] } else { None }
+    });
+    let moved = match there {
+        Some(t) => Ref::Value(t),
+        None => {
+            let name = format!("{}/to/{device}", graph.value(v).name);
+            edit.node(
+                name,
+                op::Transfer { to: device.into() },
+                vec![Some(Ref::Value(v))],
+                &[reader],
+            )
+        }
+    };
+    let inputs = node.inputs.iter().map(|&i| i.map(|i| if i == v { moved } else { Ref::Value(i) }));
+    let place = edit.nodes.len();
+    edit.nodes.push(NewNode {
+        name: node.name.to_string(),
+        op: node.op.clone(),
+        extra: node.extra.clone(),
+        inputs: inputs.collect(),
+        outputs: node.outputs.len(),
+        like: vec![reader],
+    });
+    edit.before = Some(reader);
+    for (o, v) in node.outputs.iter().enumerate() {
+        edit.replaces.extend(v.map(|v| (v, Ref::New(place, o))));
+    }
+    edit.removes.push(reader);
+    Some(edit)
+}

@@ -1,0 +1,213 @@
+//! `graph-opt plan`
+
+use std::path::Path;
+
+use comfy_table::{Table, presets};
+use graph_opt_passes::devices::cluster::{Cluster, Speed, seconds};
+use graph_opt_passes::devices::file::{PlanFile, objective};
+use graph_opt_passes::devices::network::Network;
+use graph_opt_passes::devices::{Effort, Limits, NoPlan, Objective, front, plan};
+
+use crate::failure::{Result, check, out, usage};
+use crate::model;
+use crate::opt::size;
+use crate::progress::Progress;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The model
+    model: String,
+    /// The devices and links
+    #[arg(long, value_name = "FILE.toml")]
+    cluster: String,
+    /// What is to be best
+    #[arg(long, default_value = "latency", value_parser = ["latency", "throughput", "energy", "memory"])]
+    objective: String,
+    /// Where to write the plan
+    #[arg(short, long, value_name = "FILE.json")]
+    output: Option<String>,
+    /// Most time from a frame's input to its output, such as 50ms
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    max_latency: Option<f64>,
+    /// Most time between frames, such as 40ms
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    max_interval: Option<f64>,
+    /// Most energy a frame, J
+    #[arg(long, value_name = "J")]
+    max_energy: Option<f64>,
+    /// Most bytes that any device may hold, besides what each has
+    #[arg(long, value_name = "BYTES", value_parser = graph_opt_passes::bytes)]
+    max_memory: Option<u64>,
+    /// Most stages
+    #[arg(long, value_name = "N")]
+    stages: Option<usize>,
+    /// A node that must run on a device
+    #[arg(long, value_name = "NODE=DEVICE", value_parser = pin)]
+    pin: Vec<(String, String)>,
+    /// How many of the first nodes must run on a device
+    #[arg(long, value_name = "N=DEVICE", value_parser = pin)]
+    first: Option<(String, String)>,
+    /// Print the whole front of latency and energy
+    #[arg(long)]
+    front: bool,
+}
+
+fn pin(text: &str) -> std::result::Result<(String, String), String> {
+    let (node, device) = text.rsplit_once('=').ok_or("it is not NAME=DEVICE")?;
+    Ok((node.into(), device.into()))
+}
+
+pub fn main(args: &Args) -> Result {
+    let graph = model::load(&args.model)?;
+    let text = std::fs::read_to_string(&args.cluster);
+    let text = text.map_err(|e| usage(format!("{}: {e}", args.cluster)))?;
+    let cluster = Cluster::parse(&text).map_err(|e| usage(format!("{}: {e}", args.cluster)))?;
+    let network = Network::of(&graph).map_err(|e| {
+        usage(format!("{e}; fix extents with graph-opt opt --dim NAME=N --fix-dims"))
+    })?;
+    let measured = measured(&cluster, Path::new(&args.cluster))?;
+    let labels: Vec<&str> = network.nodes.iter().map(|&n| graph.label(n)).collect();
+    let device = |name: &str| {
+        let at = cluster.devices.iter().position(|d| d.name == name);
+        at.ok_or_else(|| usage(format!("there is no device {name} in {}", args.cluster)))
+    };
+    let mut pins = vec![None; labels.len()];
+    for (node, name) in &args.pin {
+        let at = labels.iter().position(|l| l == node);
+        let at = at.ok_or_else(|| usage(format!("there is no node {node}")))?;
+        pins[at] = Some(device(name)?);
+    }
+    if let Some((count, name)) = &args.first {
+        let n: usize = count.parse().map_err(|_| usage(format!("{count} is no number")))?;
+        let d = device(name)?;
+        pins.iter_mut().take(n).for_each(|p| *p = Some(d));
+    }
+    let limits = Limits {
+        latency: args.max_latency,
+        interval: args.max_interval,
+        energy: args.max_energy,
+        memory: args.max_memory,
+        stages: args.stages,
+        run: None,
+    };
+    let units = network.measured(&graph, &measured).map_err(usage)?;
+    let costs = network.costs(&cluster, &units);
+    let aim = objective(&args.objective).unwrap_or(Objective::Latency);
+    let problem = network.problem(&cluster, &costs, aim, limits, pins);
+    let progress = Progress::new();
+    progress.say("planning");
+    let no_plan = |e: NoPlan| match e {
+        NoPlan::Invalid(why) => usage(why),
+        e => check(named(&e.to_string(), &labels)),
+    };
+    if args.front {
+        let all = front(&problem, &Effort::default()).map_err(no_plan)?;
+        drop(progress);
+        let mut t = table(&["latency ms", "energy J", "stages"]);
+        for p in &all.plans {
+            let stage = |s: &graph_opt_passes::devices::Stage| {
+                let d = &cluster.devices[s.device];
+                format!("{}@{} {}", d.name, d.modes[s.mode].name, labels[s.units.start])
+            };
+            let stages: Vec<String> = p.stages.iter().map(stage).collect();
+            let (ms, j) = (p.total(Objective::Latency) * 1e3, p.total(Objective::Energy));
+            t.add_row([format!("{ms:.3}"), format!("{j:.4}"), stages.join(", ")]);
+        }
+        let whole = if all.whole_below.is_finite() {
+            format!("complete for latencies below {:.3} ms", all.whole_below * 1e3)
+        } else {
+            "complete".to_owned()
+        };
+        return out(format!("{t}\n{} plans; the front is {whole}\n", all.plans.len()));
+    }
+    let found = plan(&problem, &Effort::default()).map_err(no_plan)?;
+    drop(progress);
+    let file = PlanFile::of(&graph, &network, &cluster, &problem, &found).map_err(check)?;
+    out(shown(&file))?;
+    match &args.output {
+        Some(path) => {
+            let json = serde_json::to_string_pretty(&file).map_err(|e| check(e.to_string()))?;
+            model::whole(Path::new(path), format!("{json}\n").as_bytes())
+        }
+        None => Ok(()),
+    }
+}
+
+/// Units by the names of their nodes.
+fn named(why: &str, labels: &[&str]) -> String {
+    let mut words: Vec<String> = why.split(' ').map(str::to_owned).collect();
+    for i in 1..words.len() {
+        if words[i - 1] == "unit"
+            && let Some(label) = words[i].parse::<usize>().ok().and_then(|u| labels.get(u))
+        {
+            words[i] = format!("{} ({label})", words[i]);
+        }
+    }
+    words.join(" ")
+}
+
+/// Seconds of each node by name, for each device with a profile.
+type Times = Vec<Option<std::collections::BTreeMap<String, f64>>>;
+
+fn measured(cluster: &Cluster, beside: &Path) -> Result<Times> {
+    let folder = beside.parent().unwrap_or(Path::new(""));
+    let one = |d: &graph_opt_passes::devices::cluster::Machine| match &d.speed {
+        Speed::Macs { .. } => Ok(None),
+        Speed::Profile(file) => {
+            let path = folder.join(file);
+            crate::profile::read(&path).map(|p| Some(p.seconds()))
+        }
+    };
+    cluster.devices.iter().map(one).collect()
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut t = Table::new();
+    t.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    t.set_header(header);
+    t
+}
+
+fn shown(p: &PlanFile) -> String {
+    let mut t = table(&[
+        "device",
+        "from",
+        "to",
+        "nodes",
+        "receives",
+        "transfer ms",
+        "compute ms",
+        "memory",
+    ]);
+    for s in &p.stages {
+        t.add_row([
+            format!("{} {}", s.device, if s.mode == "default" { "" } else { &s.mode }),
+            s.first.clone(),
+            s.last.clone(),
+            s.nodes.to_string(),
+            size(s.receives_bytes),
+            format!("{:.3}", s.receives_s * 1e3),
+            format!("{:.3}", s.compute_s * 1e3),
+            size(s.memory_bytes),
+        ]);
+    }
+    let proof = if p.proved {
+        "proved to be the best".to_owned()
+    } else {
+        format!("at most {:.2} % from the best", p.gap * 100.0)
+    };
+    let value = |x: f64| match p.objective.as_str() {
+        "energy" => format!("{x:.4} J"),
+        "memory" => size(x as u64),
+        _ => format!("{:.3} ms", x * 1e3),
+    };
+    format!(
+        "{t}\n{}: {}, lower bound {}, {proof}\nlatency {:.3} ms, a frame every {:.3} ms, {:.4} J a frame\n",
+        p.objective,
+        value(p.value),
+        value(p.bound),
+        p.latency_s * 1e3,
+        p.interval_s * 1e3,
+        p.energy_j
+    )
+}
