@@ -166,7 +166,8 @@ fn channels(op: &Op, dims: &[u64]) -> Option<(usize, Box<dyn Fn(usize) -> usize>
         Op::Conv(_) => (outer, Box::new(move |i| i / block)),
         Op::ConvTranspose(c) => {
             // The second axis counts the outputs of one group; the first has the inputs of all.
-            let group = usize::try_from(c.group).ok().filter(|g| *g > 0 && outer.is_multiple_of(*g))?;
+            let group =
+                usize::try_from(c.group).ok().filter(|g| *g > 0 && outer.is_multiple_of(*g))?;
             let (taps, per_group) = (size(&dims[2..]), (outer / group).max(1));
             let channel = move |i: usize| i / block / per_group * inner + i / taps % inner;
             (inner * group, Box::new(channel))
