@@ -223,7 +223,8 @@ impl<'p, 'c> Joint<'p, 'c> {
                     }
                 }
             }
-            at = low + (high - low) / 2;
+            // A search that was cut short may have passed by what another found.
+            at = low + high.saturating_sub(low) / 2;
         }
         (found, values.get(proved).copied().unwrap_or(below))
     }

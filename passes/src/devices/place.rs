@@ -282,7 +282,8 @@ pub(super) fn best(shares: &Shares, below: f64, nodes: usize) -> (Option<Vec<usi
                 }
             }
         }
-        at = low + (high - low) / 2;
+        // A search that was cut short may have passed by what another found.
+        at = low + high.saturating_sub(low) / 2;
     }
     (found, values.get(proved).copied().unwrap_or(below))
 }
