@@ -90,6 +90,7 @@ fn documentation_of_passes_is_true() {
         ("simplify/mod.rs", "simplify"),
         ("schedule/mod.rs", "schedule"),
         ("eqsat/pass.rs", "eqsat{objective=launches}"),
+        ("devices/split_devices.rs", "split-devices{stages=[first:camera,second:box]}"),
         ("fuse/batch_norm.rs", "fold-batch-norm"),
         ("fuse/matmul_add.rs", "fuse-matmul-add"),
         ("fuse/pad.rs", "fuse-pad"),

@@ -7,6 +7,7 @@ mod budgets;
 mod bugs;
 mod cli;
 mod dags;
+mod devices;
 mod devices_seifer;
 mod eqsat;
 mod faults;

@@ -4,6 +4,7 @@ mod cost;
 pub mod memory;
 mod tileable;
 
+#[cfg(feature = "eqsat")]
 pub(crate) use cost::macs_of;
 pub use cost::{Cost, cost, node_macs};
 pub use memory::{

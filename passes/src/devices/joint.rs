@@ -3,9 +3,8 @@
 //! By threshold: with a value given, the question is whether there is a way through cuts and
 //! devices, each device once, all of whose shares are within it. A walk that may use devices again
 //! answers no for low values, which gives a bound; that walk's fewest stages, more than the devices
-//! that are left, answer no as well. It takes in the bounds by the largest transfer over the fastest
-//! link and by transfers and links sorted: a walk of a partition pays at least those. For yes, the
-//! partition is placed whose cuts have the most links to choose from, then the walk's own; then
+//! that are left, answer no as well. It takes in the bound by the largest transfer over the fastest
+//! link, which a walk pays, too. For yes, the partition is placed whose cuts have the most links to choose from, then the walk's own; then
 //! branch and bound goes through all, remembering what failed. Values are tried by bisection.
 
 use std::collections::HashSet;

@@ -9,7 +9,7 @@
 //!   %y = Add %a, %b           : f32[2,4]    ; third
 //! }
 //! ```
-//! After `split-devices{stages=first:camera,second:box}`:
+//! After `split-devices{stages=[first:camera,second:box]}`:
 //! ```text
 //! graph @main(%x: f32[2,4]) -> (%y) opset 13 {
 //!   %a = Relu %x              : f32[2,4]    ; first
@@ -118,11 +118,11 @@ fn next(graph: &Graph, first: NodeId, device: &str) -> Option<Edit> {
     let order: Vec<NodeId> = graph.schedule().collect();
     let start = order.iter().position(|&n| n == first)?;
     let later: HashSet<NodeId> = order[start..].iter().copied().collect();
-    // Inputs of the graph are with the first stage.
-    let earlier = |v: ValueId| {
-        graph.constant(v).is_none() && graph.producer(v).is_none_or(|p| !later.contains(&p))
-    };
     let moves = |n: NodeId| matches!(&graph.node(n).op, Op::Transfer(t) if t.to == device);
+    // Inputs of the graph are with the first stage. A Transfer stands before the stage's first node.
+    let here = |p: NodeId| later.contains(&p) || moves(p);
+    let earlier =
+        |v: ValueId| graph.constant(v).is_none() && graph.producer(v).is_none_or(|p| !here(p));
     let (reader, v) = order[start..].iter().filter(|&&n| !moves(n)).find_map(|&n| {
         let mut read = graph.node(n).inputs.iter().flatten().copied();
         read.find(|&v| earlier(v)).map(|v| (n, v))
@@ -130,7 +130,7 @@ fn next(graph: &Graph, first: NodeId, device: &str) -> Option<Edit> {
     let node = graph.node(reader);
     let mut edit = Edit::new(format!("split-devices {}", graph.label(reader)));
     // A Transfer that is there serves all readers of the stage.
-    let there = order[start..].iter().find_map(|&n| {
+    let there = order.iter().find_map(|&n| {
         let node = graph.node(n);
         if moves(n) && node.inputs.first() == Some(&Some(v)) { node.outputs[0] } else { None }
     });

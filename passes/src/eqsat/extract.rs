@@ -4,7 +4,7 @@
 //! the largest of them. The choice is greedy, class by class from the leaves on, and carries the set
 //! of what it uses, so that what is shared counts once (the "greedy DAG" extraction of egg's users).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 use graph_opt_ir::op::{Class as OpClass, Op};
@@ -26,50 +26,102 @@ pub enum Order {
     Launches,
 }
 
+impl Order {
+    const SUMS: [Self; 3] = [Self::Macs, Self::Bytes, Self::Launches];
+}
+
 /// One term for each class that is used.
 pub type Choice = HashMap<Class, TermId>;
 
-/// Choices for these roots: each sum at its smallest, with any working set, and with the smallest
-/// possible one and some between. Terms of `together` pay only if all of a group are chosen, which a
-/// choice class by class does not find; so each group is tried.
-pub fn front(
-    terms: &Terms,
-    classes: &Classes,
-    roots: &[TermId],
-    together: &[Vec<TermId>],
-) -> Vec<Choice> {
-    let own: Vec<Own> = terms.ids().map(|t| own(terms, t)).collect();
-    let find = |order, limit, forced: &Choice| {
-        Search { terms, classes, own: &own, order, limit }.choose(roots, forced)
-    };
-    let none = Choice::new();
-    let Some((_, (least, ..))) = find(Order::WorkingSet, u64::MAX, &none) else {
-        return Vec::new();
-    };
-    let mut limits: Vec<u64> = own.iter().map(|o| o.working).filter(|w| *w > least).collect();
-    limits.sort_unstable();
-    limits.dedup();
-    let step = limits.len().div_ceil(LIMITS).max(1);
-    let between = limits.into_iter().step_by(step);
-    let mut all: Vec<Choice> = Vec::new();
-    for limit in std::iter::once(least).chain(between).chain([u64::MAX]) {
-        for order in [Order::Macs, Order::Bytes, Order::Launches] {
-            let Some((mut best, mut cost)) = find(order, limit, &none) else { continue };
-            let mut forced = Choice::new();
-            for group in together {
-                let mut more = forced.clone();
-                more.extend(group.iter().map(|&t| (classes.class(t), t)));
-                if let Some((choice, less)) = find(order, limit, &more).filter(|c| c.1 < cost) {
-                    (best, cost, forced) = (choice, less, more);
+/// Choices of terms for roots.
+pub struct Extractor<'a> {
+    terms: &'a Terms,
+    classes: &'a Classes,
+    roots: &'a [TermId],
+    own: Vec<Own>,
+}
+
+impl<'a> Extractor<'a> {
+    /// For these roots.
+    pub fn new(terms: &'a Terms, classes: &'a Classes, roots: &'a [TermId]) -> Self {
+        let own = terms.ids().map(|t| own(terms, t)).collect();
+        Self { terms, classes, roots, own }
+    }
+
+    fn find(&self, order: Order, limit: u64, forced: &Choice, without: &Without) -> Option<Found> {
+        let Self { terms, classes, own, .. } = self;
+        let search = Search { terms, classes, own, order, limit, without };
+        search.choose(self.roots, forced)
+    }
+
+    /// Each sum at its smallest, with any working set, and with the smallest possible one and some
+    /// between. Terms of `together` pay only if all of a group are chosen, which a choice class by
+    /// class does not find; so each group is tried.
+    pub fn front(&self, together: &[Vec<TermId>]) -> Vec<Choice> {
+        let (none, all) = (Choice::new(), Without::new());
+        let Some((_, (least, ..))) = self.find(Order::WorkingSet, u64::MAX, &none, &all) else {
+            return Vec::new();
+        };
+        let own = self.own.iter().map(|o| o.working);
+        let mut limits: Vec<u64> = own.filter(|w| *w > least).collect();
+        limits.sort_unstable();
+        limits.dedup();
+        let step = limits.len().div_ceil(LIMITS).max(1);
+        let between = limits.into_iter().step_by(step);
+        let mut found: Vec<Choice> = Vec::new();
+        for limit in std::iter::once(least).chain(between).chain([u64::MAX]) {
+            for order in Order::SUMS {
+                let Some((mut best, mut cost)) = self.find(order, limit, &none, &all) else {
+                    continue;
+                };
+                let mut forced = Choice::new();
+                for group in together {
+                    let mut more = forced.clone();
+                    more.extend(group.iter().map(|&t| (self.classes.class(t), t)));
+                    let other = self.find(order, limit, &more, &all);
+                    if let Some((choice, less)) = other.filter(|c| c.1 < cost) {
+                        (best, cost, forced) = (choice, less, more);
+                    }
+                }
+                if !found.contains(&best) {
+                    found.push(best);
                 }
             }
-            if !all.contains(&best) {
-                all.push(best);
+        }
+        found
+    }
+
+    /// Choices that do without these classes: what reads parts of them computes those parts.
+    pub fn without(&self, classes: &Without) -> Vec<Choice> {
+        let none = Choice::new();
+        let one = |order| self.find(order, u64::MAX, &none, classes).map(|f| f.0);
+        Order::SUMS.into_iter().filter_map(one).collect()
+    }
+
+    /// Whole values that only parts are read of, perhaps: other Concats than the roots, the largest
+    /// first.
+    pub fn joints(&self) -> Vec<Class> {
+        let mut found: Vec<(u64, Class)> = Vec::new();
+        let roots: HashSet<Class> = self.roots.iter().map(|&r| self.classes.class(r)).collect();
+        for c in self.classes.all() {
+            let joins = |t: &&TermId| match &self.terms.get(**t).head {
+                Head::Apply(a) => matches!(&*a.op, Op::Concat(_)),
+                _ => false,
+            };
+            let concat = self.classes.data(c).terms.iter().find(joins);
+            if let (Some(&t), false) = (concat, roots.contains(&c)) {
+                found.push((self.terms.ty(t).bytes().unwrap_or(0), c));
             }
         }
+        found.sort_by_key(|f| (std::cmp::Reverse(f.0), f.1));
+        found.into_iter().map(|f| f.1).collect()
     }
-    all
 }
+
+/// Classes that may not be used.
+pub type Without = HashSet<Class>;
+
+type Found = (Choice, Cost);
 
 /// Limits of the working set between the least and none.
 const LIMITS: usize = 4;
@@ -96,6 +148,7 @@ struct Search<'a> {
     order: Order,
     /// Largest working set of a term.
     limit: u64,
+    without: &'a Without,
 }
 
 impl Search<'_> {
@@ -109,7 +162,7 @@ impl Search<'_> {
         // Children come first in most cases; the rest takes another round.
         for round in 0..ROUNDS {
             let mut changed = false;
-            for &c in &all {
+            for &c in all.iter().filter(|c| !self.without.contains(c)) {
                 let only = forced.get(&c);
                 for &t in &self.classes.data(c).terms {
                     let own = self.own[t.index()];

@@ -24,7 +24,7 @@ use std::collections::{HashMap, HashSet};
 use graph_opt_ir::{Edit, EditError, Editor, Graph, NodeId, Ref, Tensor, ValueId};
 
 use super::egraph::Class;
-use super::extract::{Choice, front, is_launch};
+use super::extract::{Choice, Extractor, Without, is_launch};
 use super::prove::Prover;
 use super::terms::{Head, Reading, TermId};
 use crate::analysis::{cost, plan};
@@ -81,6 +81,9 @@ struct Eqsat {
     nodes: usize,
 }
 
+/// Most whole values that the pass tries to do without.
+const JOINTS: usize = 16;
+
 /// Rounds of all rules over all terms at most.
 const ROUNDS: usize = 10;
 
@@ -105,20 +108,37 @@ impl Pass for Eqsat {
             cx.say("", Outcome::Blocked, why);
             return Ok(());
         }
+        let roots: Option<Vec<TermId>> = graph.outputs().iter().map(|&v| reading.term(v)).collect();
+        let roots = roots.unwrap_or_default();
+        let extractor = Extractor::new(&p.terms, &p.classes, &roots);
         // What one class costs does not say what a graph does, so the graphs themselves are judged.
-        let mut best: Option<(Edit, Judged)> = None;
         let now = judge(graph, self.objective);
-        for choice in candidates(graph, &p, &reading, &together) {
-            let Some(edit) = rewritten(graph, &p, &reading, choice) else { continue };
-            let mut copy = graph.clone();
-            if let Err(e) = Editor::new(&mut copy).apply(&edit) {
-                let why = format!("a candidate cannot be written: {e}");
-                cx.say("", Outcome::NoEffect, why);
-                continue;
+        let mut best: Option<(Edit, Judged)> = None;
+        let mut better = |choices: Vec<Choice>, cx: &mut Cx<'_, '_>| -> bool {
+            let before = best.as_ref().map_or(now, |b| b.1);
+            for choice in choices {
+                let Some(edit) = rewritten(graph, &p, &reading, choice) else { continue };
+                let mut copy = graph.clone();
+                if let Err(e) = Editor::new(&mut copy).apply(&edit) {
+                    let why = format!("a candidate cannot be written: {e}");
+                    cx.say("", Outcome::NoEffect, why);
+                    continue;
+                }
+                let found = judge(&copy, self.objective);
+                if found < best.as_ref().map_or(now, |b| b.1) {
+                    best = Some((edit, found));
+                }
             }
-            let found = judge(&copy, self.objective);
-            if found < best.as_ref().map_or(now, |b| b.1) {
-                best = Some((edit, found));
+            best.as_ref().is_some_and(|b| b.1 < before)
+        };
+        better(extractor.front(&together), cx);
+        if matches!(self.objective, Objective::Memory) {
+            let mut without = Without::new();
+            for joint in extractor.joints().into_iter().take(JOINTS) {
+                without.insert(joint);
+                if !better(extractor.without(&without), cx) {
+                    without.remove(&joint);
+                }
             }
         }
         let nodes = p.classes.nodes();
@@ -177,11 +197,6 @@ fn saturate(p: &mut Prover, most: usize) -> bool {
         }
     }
     false
-}
-
-fn candidates(graph: &Graph, p: &Prover, r: &Reading, together: &[Vec<TermId>]) -> Vec<Choice> {
-    let roots: Option<Vec<TermId>> = graph.outputs().iter().map(|&v| r.term(v)).collect();
-    roots.map_or_else(Vec::new, |roots| front(&p.terms, &p.classes, &roots, together))
 }
 
 /// The edit that computes the outputs by what costs least; `None` if that is how they are computed.
