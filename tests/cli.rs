@@ -363,3 +363,99 @@ fn repro_says_whether_the_error_is_gone() {
     }
     assert_eq!(code(&run(&["repro", "/nowhere.txt"])), 2);
 }
+
+/// A proof is written as its steps, each by its rule.
+#[test]
+fn verify_writes_a_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tiled, proof) = (dir.path().join("b.onnx"), dir.path().join("proof.txt"));
+    let tiles = "tile-conv{axis=hxw parts=2x2}";
+    assert_eq!(code(&run(&["opt", "zoo:resnet18@64x64", "-p", tiles, "-o", text(&tiled)])), 0);
+    let o = run(&[
+        "verify",
+        "zoo:resnet18@64x64",
+        text(&tiled),
+        "--by",
+        "prove",
+        "--proof",
+        text(&proof),
+    ]);
+    assert_eq!((code(&o), stdout(&o).trim()), (0, "output: proved"), "{}", err(&o));
+    let steps = std::fs::read_to_string(proof).unwrap();
+    let named = |l: &str| l.contains("part-of-result") && l.contains("original:conv1_out");
+    assert!(steps.lines().any(named), "{steps}");
+    assert!(steps.trim_end().ends_with("so  original:fc_out = other:fc_out"), "{steps}");
+}
+
+const CLUSTER: &str = r#"
+    source = "a"
+    [[device]]
+    name = "a"
+    memory = "30MiB"
+    profile = "a.json"
+    [[device]]
+    name = "b"
+    memory = "30MiB"
+    macs-per-second = 1e9
+    [default-link]
+    bandwidth = "100Mbit/s"
+    latency = "1ms"
+"#;
+
+/// From a profile to stages that run, and what is refused on the way.
+#[test]
+fn a_model_over_two_devices() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |n: &str| dir.path().join(n);
+    let (cluster, plan, stages) = (at("cluster.toml"), at("plan.json"), at("stages"));
+    let model = "zoo:resnet18@64x64";
+    let profile = at("a.json");
+    let o = run(&["profile", model, "--runs", "1", "-o", text(&profile)]);
+    assert_eq!(code(&o), 0, "{}", err(&o));
+    std::fs::write(&cluster, CLUSTER).unwrap();
+    let to_plan = |more: &[&str]| {
+        let args = ["plan", model, "--cluster", text(&cluster), "-o", text(&plan)];
+        run(&[&args[..], more].concat())
+    };
+    let o = to_plan(&["--objective", "throughput"]);
+    assert_eq!(code(&o), 0, "{}", err(&o));
+    assert!(stdout(&o).contains("proved to be the best"), "{}", stdout(&o));
+    let to_split = || run(&["split", model, "--plan", text(&plan), "-o", text(&stages)]);
+    let o = to_split();
+    assert_eq!(code(&o), 0, "{}", err(&o));
+    let again = to_split();
+    assert!(code(&again) == 2 && err(&again).contains("is there already"), "{}", err(&again));
+    let simulate = || run(&["simulate", text(&stages), "--model", model]);
+    let o = simulate();
+    assert_eq!(code(&o), 0, "{}", err(&o));
+    assert!(stdout(&o).contains("4 of 4 frames are equal"), "{}", stdout(&o));
+
+    // A plan that takes less than a stage needs is found out.
+    let manifest = stages.join("manifest.json");
+    let good = std::fs::read_to_string(&manifest).unwrap();
+    let bytes = good.split("\"memory_bytes\": ").nth(1).unwrap().split(',').next().unwrap();
+    std::fs::write(&manifest, good.replace(bytes, "1")).unwrap();
+    let o = simulate();
+    assert!(code(&o) == 1 && err(&o).contains("planned 1"), "{}", err(&o));
+    // Files outside of the folder are not read.
+    std::fs::write(&manifest, good.replace("stage0.onnx", "../stage0.onnx")).unwrap();
+    let o = simulate();
+    assert!(code(&o) == 2 && err(&o).contains("not a file of the folder"), "{}", err(&o));
+
+    // What cannot be planned says why.
+    let o = to_plan(&["--max-latency", "1us"]);
+    assert!(code(&o) == 1 && err(&o).contains("Latency is limited"), "{}", err(&o));
+    let o = to_plan(&["--pin", "conv1=c"]);
+    assert!(code(&o) == 2 && err(&o).contains("no device c"), "{}", err(&o));
+    std::fs::write(&profile, "{").unwrap();
+    let o = to_plan(&[]);
+    assert!(code(&o) == 2 && err(&o).contains("a.json"), "{}", err(&o));
+    std::fs::write(&cluster, CLUSTER.replace("30MiB", "1MiB")).unwrap();
+    std::fs::write(&profile, "").unwrap();
+    let small =
+        CLUSTER.replace("30MiB", "1MiB").replace("profile = \"a.json\"", "macs-per-second = 1");
+    std::fs::write(&cluster, small).unwrap();
+    let o = to_plan(&[]);
+    // With the name of the node.
+    assert!(code(&o) == 1 && err(&o).contains("(layer"), "{}", err(&o));
+}
