@@ -207,16 +207,16 @@ fn link(row: &LinkRow) -> Result<Link, String> {
     Ok(Link { bandwidth: bandwidth(&row.bandwidth)?, latency, watts })
 }
 
-/// A number and one of these units.
-fn measured(text: &str, units: &[(&str, f64)]) -> Result<f64, String> {
+/// A number and one of these units, given by their powers of ten.
+fn measured(text: &str, units: &[(&str, i32)]) -> Result<f64, String> {
     let digits = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let number: Option<f64> =
-        number.trim().parse().ok().filter(|x: &f64| x.is_finite() && *x >= 0.0);
-    let factor = units.iter().find(|(u, _)| *u == unit.trim());
-    match (number, factor) {
-        (Some(n), Some((_, f))) => Ok(n * f),
-        _ => {
+    let power = units.iter().find(|(u, _)| *u == unit.trim());
+    // As one literal, so that it is rounded once.
+    let read = |(_, power): &(&str, i32)| format!("{}e{power}", number.trim()).parse::<f64>().ok();
+    match power.and_then(read).filter(|x| x.is_finite() && *x >= 0.0) {
+        Some(x) => Ok(x),
+        None => {
             let units: Vec<&str> = units.iter().map(|u| u.0).collect();
             Err(format!("{text:?} is not a number with one of the units {}", units.join(", ")))
         }
@@ -228,7 +228,7 @@ fn measured(text: &str, units: &[(&str, f64)]) -> Result<f64, String> {
 /// # Errors
 /// If it is none.
 pub fn seconds(text: &str) -> Result<f64, String> {
-    measured(text, &[("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9)])
+    measured(text, &[("s", 0), ("ms", -3), ("us", -6), ("ns", -9)])
 }
 
 /// Bit/s, from text such as `54.97Mbit/s`.
@@ -236,7 +236,7 @@ pub fn seconds(text: &str) -> Result<f64, String> {
 /// # Errors
 /// If it is none, or 0.
 pub fn bandwidth(text: &str) -> Result<f64, String> {
-    let units = [("bit/s", 1.0), ("kbit/s", 1e3), ("Mbit/s", 1e6), ("Gbit/s", 1e9)];
+    let units = [("bit/s", 0), ("kbit/s", 3), ("Mbit/s", 6), ("Gbit/s", 9)];
     match measured(text, &units)? {
         b if b > 0.0 => Ok(b),
         _ => Err("a link of no bandwidth is none".into()),
