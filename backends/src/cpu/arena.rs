@@ -134,7 +134,8 @@ impl<T> Elements<T> {
             dense &= s == span;
             span += s * n.saturating_sub(1);
         }
-        let hull = if dims.contains(&0) { 0 } else { span };
+        // What has no elements stands anywhere.
+        let (hull, offset) = if dims.contains(&0) { (0, 0) } else { (span, offset) };
         assert!(offset + hull <= self.hull, "a part that is not inside");
         // Nothing is walked along an axis of one element, so that views agree there.
         let stride = |(&n, &s): (&usize, &usize)| if n == 1 { 0 } else { s };

@@ -276,11 +276,20 @@ impl Pass for FuseTiles {
                         let origin = format!("fuse-tiles {to}");
                         let edit = build::tile_group(cx.graph(), &group, &grid, *reuse, &origin);
                         match edit {
-                            Ok(edit) => {
-                                cx.apply(&edit)?;
-                                let (n, t) = (group.nodes.len(), grid.len());
-                                cx.say(to, Outcome::Applied, format!("{n} nodes in {t} tiles"));
-                            }
+                            Ok(edit) => match cx.apply(&edit) {
+                                Ok(()) => {
+                                    let (n, t) = (group.nodes.len(), grid.len());
+                                    cx.say(to, Outcome::Applied, format!("{n} nodes in {t} tiles"));
+                                }
+                                // Strips of channels that a Concat of channels is made of, so far.
+                                Err(EditError::Rule { node, reason, .. }) => {
+                                    let why = format!(
+                                        "its tiles cannot be joined so: {reason}; another reuse may do"
+                                    );
+                                    cx.say(node, Outcome::Blocked, why);
+                                }
+                                Err(e) => return Err(e),
+                            },
                             Err((n, b)) => cx.remark(n, Outcome::Blocked, b.0),
                         }
                     }

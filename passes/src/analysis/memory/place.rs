@@ -109,6 +109,8 @@ struct Assign<'g> {
     claims: Vec<Option<Claim>>,
     /// Values that a `Concat` copies, and that no other one may claim.
     apart: Vec<bool>,
+    /// Buffers in which a value may not stand: a `Concat` copies it, or a view of it, into them.
+    barred: Vec<Vec<usize>>,
     /// Values that are views, of what and how.
     views: Vec<Option<(ValueId, Alias)>>,
     /// The step that changes what stands in the value's place.
@@ -167,6 +169,7 @@ impl<'g> Assign<'g> {
             tolerant: vec![true; n],
             taken: vec![false; n],
             apart: vec![false; n],
+            barred: vec![Vec::new(); n],
             claims: (0..n).map(|_| None).collect(),
             views: vec![None; n],
             until: vec![NEVER; n],
@@ -255,11 +258,15 @@ impl<'g> Assign<'g> {
         if let Some(c) = self.claims[i].take() {
             let read = self.readers[self.root[i].index()];
             let seen = c.until == NEVER || (!read.is_output && read.last < c.until);
-            let fits = !self.is_strided(v, &c.place) || self.tolerant[i];
+            let barred = c.by_concat && self.barred[i].contains(&c.place.buffer);
+            let fits = !barred && (!self.is_strided(v, &c.place) || self.tolerant[i]);
             if (seen || !c.by_concat) && fits && self.writes(v, maker.map(|m| m.0), &c.place) {
                 self.until[i] = c.until;
                 self.out.places[i] = Some(c.place);
                 return;
+            }
+            if c.by_concat {
+                self.barred[i].push(c.place.buffer);
             }
         }
         if let Some((id, output)) = maker
@@ -281,6 +288,8 @@ impl<'g> Assign<'g> {
             };
             if fits {
                 self.tolerant[x.index()] &= tolerant;
+                let barred = self.barred[i].clone();
+                self.barred[x.index()].extend(barred);
                 self.views[i] = Some((x, alias));
                 return;
             }
@@ -395,6 +404,7 @@ impl<'g> Assign<'g> {
             } else {
                 // It is copied from elsewhere: from another part of the result it could not be.
                 self.apart[i] = true;
+                self.barred[i].push(place.buffer);
             }
             starts[axis] += n;
         }
