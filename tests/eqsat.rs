@@ -8,11 +8,7 @@ use graph_opt_ir::same::identical;
 use graph_opt_passes::analysis::{cost, peak};
 use graph_opt_passes::eqsat::prove::prove;
 
-use crate::support::{compare, is_bit_exact, optimise};
-
-fn count(g: &Graph, op: &str) -> usize {
-    g.schedule().filter(|&n| g.node(n).op.name() == op).count()
-}
+use crate::support::{compare, count, is_bit_exact, optimise};
 
 fn saturated(name: &str, g: &Graph, objective: &str) -> Graph {
     let start = Instant::now();

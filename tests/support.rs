@@ -97,6 +97,11 @@ pub fn is_close(a: &Graph, b: &Graph) -> bool {
     c.run(&Arc::new(a.clone()), &Arc::new(b.clone())).unwrap().is_equal()
 }
 
+/// How many nodes have this operator.
+pub fn count(g: &Graph, op: &str) -> usize {
+    g.schedule().filter(|&n| g.node(n).op.name() == op).count()
+}
+
 /// Loads a model and infers its types.
 pub fn load(path: &std::path::Path) -> Graph {
     let onnx::Imported { mut graph, declared, .. } = onnx::load(path).unwrap();

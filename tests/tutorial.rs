@@ -2,14 +2,10 @@
 
 use graph_opt_backends::zoo;
 use graph_opt_ir::rule::Ctx;
-use graph_opt_ir::{Graph, op::Op, spec, text};
+use graph_opt_ir::{op::Op, spec, text};
 use graph_opt_passes::Outcome;
 
-use crate::support::{compare, is_bit_exact, optimise};
-
-fn count(g: &Graph, op: &str) -> usize {
-    g.schedule().filter(|&n| g.node(n).op.name() == op).count()
-}
+use crate::support::{compare, count, is_bit_exact, optimise};
 
 #[test]
 fn four_slices_four_convolutions_one_concat() {

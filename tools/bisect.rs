@@ -3,23 +3,16 @@
 use graph_opt_backends::Folder;
 use graph_opt_backends::compare::Compare;
 use graph_opt_backends::faults::bisect::{Bisect, Bisection, Culprit};
-use graph_opt_passes::Pipeline;
 
-use crate::failure::{Result, check, out, usage};
+use crate::failure::{Result, check, out};
 use crate::progress::Progress;
-use crate::rewrite;
+use crate::rewrite::Source;
 use crate::verify::{Checks, How, with_compare};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The model
-    model: String,
-    /// Passes to run, such as 'simplify,tile-conv{axis=h parts=4}'
-    #[arg(short, long, value_name = "PIPELINE")]
-    passes: String,
-    /// Write the extents given with --dim into the model before the passes run
-    #[arg(long)]
-    fix_dims: bool,
+    #[command(flatten)]
+    source: Source,
     /// Compare after every edit, not by halves: slow, and sure of the first edit even if a later
     /// one undoes it
     #[arg(long)]
@@ -34,8 +27,7 @@ pub struct Args {
 }
 
 pub fn main(args: &Args) -> Result {
-    let pipeline = Pipeline::parse(&args.passes).map_err(usage)?;
-    let (original, graph) = rewrite::start(&args.model, args.fix_dims, &args.checks.dims)?;
+    let (pipeline, original, graph) = args.source.read(&args.checks.dims)?;
     let progress = Progress::new();
     let say = |n: usize| progress.say(&format!("comparing after edit {n}"));
     let found = with_compare(&original, &graph, &args.how, &args.checks, |compare| {

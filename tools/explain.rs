@@ -6,23 +6,18 @@ use graph_opt_backends::Folder;
 use graph_opt_backends::faults::repro::Case;
 use graph_opt_ir::Graph;
 use graph_opt_passes::analysis::{Runtime, cost, plan_for};
-use graph_opt_passes::{Outcome, Pipeline, Remark, Runner};
+use graph_opt_passes::{Outcome, Remark, Runner};
 
-use crate::failure::{Result, out, usage};
+use crate::failure::{Result, out};
 use crate::opt::size;
 use crate::progress::Progress;
-use crate::{rewrite, tensors};
+use crate::rewrite::{self, Source};
+use crate::tensors;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The model
-    model: String,
-    /// Passes to run, such as 'simplify,tile-conv{axis=h parts=4}'
-    #[arg(short, long, value_name = "PIPELINE")]
-    passes: String,
-    /// Write the extents given with --dim into the model before the passes run
-    #[arg(long)]
-    fix_dims: bool,
+    #[command(flatten)]
+    source: Source,
     /// Extent of a symbolic dimension, such as height=480
     #[arg(long = "dim", value_name = "NAME=N", value_parser = tensors::parse_dim, requires = "fix_dims")]
     dims: Vec<(String, u64)>,
@@ -85,8 +80,7 @@ impl Figures {
 }
 
 pub fn main(args: &Args) -> Result {
-    let pipeline = Pipeline::parse(&args.passes).map_err(usage)?;
-    let (_, mut graph) = rewrite::start(&args.model, args.fix_dims, &args.dims)?;
+    let (pipeline, _, mut graph) = args.source.read(&args.dims)?;
     let before = Figures::of(&graph, args.runtime);
     let (made, entries) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
     let progress = Progress::new();

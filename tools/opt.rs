@@ -178,12 +178,18 @@ fn remarks(all: &[Remark], verbose: bool) {
     }
 }
 
+/// A table with this header.
+pub fn rows(header: &[&str]) -> Table {
+    let mut t = Table::new();
+    t.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    t.set_header(header);
+    t
+}
+
 /// Before and after.
 fn table(a: &Graph, b: &Graph, runtime: Runtime, edits: usize, verdict: &str) -> String {
     let (c, d) = (cost(a), cost(b));
-    let mut t = Table::new();
-    t.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    t.set_header(["", "before", "after"]);
+    let mut t = rows(&["", "before", "after"]);
     let mut row = |what: &str, p: String, q: String| {
         t.add_row([what.to_owned(), p, q]);
     };

@@ -2,15 +2,14 @@
 
 use std::path::Path;
 
-use comfy_table::{Table, presets};
 use graph_opt_passes::devices::cluster::{Cluster, Speed, seconds};
-use graph_opt_passes::devices::file::{PlanFile, objective};
+use graph_opt_passes::devices::file::{OBJECTIVES, PlanFile};
 use graph_opt_passes::devices::network::Network;
 use graph_opt_passes::devices::{Effort, Limits, NoPlan, Objective, front, plan};
 
 use crate::failure::{Result, check, out, usage};
 use crate::model;
-use crate::opt::size;
+use crate::opt::{rows, size};
 use crate::progress::Progress;
 
 #[derive(clap::Args)]
@@ -21,7 +20,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE.toml")]
     cluster: String,
     /// What is to be best
-    #[arg(long, default_value = "latency", value_parser = ["latency", "throughput", "energy", "memory"])]
+    #[arg(long, default_value = "latency", value_parser = OBJECTIVES.map(|o| o.0))]
     objective: String,
     /// Where to write the plan
     #[arg(short, long, value_name = "FILE.json")]
@@ -92,18 +91,18 @@ pub fn main(args: &Args) -> Result {
     };
     let units = network.measured(&graph, &measured).map_err(usage)?;
     let costs = network.costs(&cluster, &units);
-    let aim = objective(&args.objective).unwrap_or(Objective::Latency);
+    let aim = OBJECTIVES.iter().find(|o| o.0 == args.objective).map_or(Objective::Latency, |o| o.1);
     let problem = network.problem(&cluster, &costs, aim, limits, pins);
     let progress = Progress::new();
     progress.say("planning");
     let no_plan = |e: NoPlan| match e {
         NoPlan::Invalid(why) => usage(why),
-        e => check(named(&e.to_string(), &labels)),
+        e => check(e.told(&|u| format!("unit {u} ({})", labels[u]))),
     };
     if args.front {
         let all = front(&problem, &Effort::default()).map_err(no_plan)?;
         drop(progress);
-        let mut t = table(&["latency ms", "energy J", "stages"]);
+        let mut t = rows(&["latency ms", "energy J", "stages"]);
         for p in &all.plans {
             let stage = |s: &graph_opt_passes::devices::Stage| {
                 let d = &cluster.devices[s.device];
@@ -133,19 +132,6 @@ pub fn main(args: &Args) -> Result {
     }
 }
 
-/// Units by the names of their nodes.
-fn named(why: &str, labels: &[&str]) -> String {
-    let mut words: Vec<String> = why.split(' ').map(str::to_owned).collect();
-    for i in 1..words.len() {
-        if words[i - 1] == "unit"
-            && let Some(label) = words[i].parse::<usize>().ok().and_then(|u| labels.get(u))
-        {
-            words[i] = format!("{} ({label})", words[i]);
-        }
-    }
-    words.join(" ")
-}
-
 /// Seconds of each node by name, for each device with a profile.
 type Times = Vec<Option<std::collections::BTreeMap<String, f64>>>;
 
@@ -161,24 +147,9 @@ fn measured(cluster: &Cluster, beside: &Path) -> Result<Times> {
     cluster.devices.iter().map(one).collect()
 }
 
-fn table(header: &[&str]) -> Table {
-    let mut t = Table::new();
-    t.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    t.set_header(header);
-    t
-}
-
 fn shown(p: &PlanFile) -> String {
-    let mut t = table(&[
-        "device",
-        "from",
-        "to",
-        "nodes",
-        "receives",
-        "transfer ms",
-        "compute ms",
-        "memory",
-    ]);
+    let mut t =
+        rows(&["device", "from", "to", "nodes", "receives", "transfer ms", "compute ms", "memory"]);
     for s in &p.stages {
         t.add_row([
             format!("{} {}", s.device, if s.mode == "default" { "" } else { &s.mode }),

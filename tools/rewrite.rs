@@ -6,10 +6,32 @@ use std::sync::Arc;
 use graph_opt_backends::faults::repro::{self, Case, Fault};
 use graph_opt_ir::{Graph, onnx};
 use graph_opt_passes::fix_dims::{Symbolic, fix_dims};
-use graph_opt_passes::{Report, Runner};
+use graph_opt_passes::{Pipeline, Report, Runner};
 
 use crate::failure::{Failure, Result, check, usage};
 use crate::model;
+
+/// A model and the passes to run over it.
+#[derive(clap::Args)]
+pub struct Source {
+    /// The model
+    model: String,
+    /// Passes to run, such as 'simplify,tile-conv{axis=h parts=4}'
+    #[arg(short, long, value_name = "PIPELINE")]
+    passes: String,
+    /// Write the extents given with --dim into the model before the passes run
+    #[arg(long)]
+    fix_dims: bool,
+}
+
+impl Source {
+    /// The passes, the model, and the graph that they begin with.
+    pub fn read(&self, dims: &[(String, u64)]) -> Result<(Pipeline, Arc<Graph>, Graph)> {
+        let pipeline = Pipeline::parse(&self.passes).map_err(usage)?;
+        let (original, graph) = start(&self.model, self.fix_dims, dims)?;
+        Ok((pipeline, original, graph))
+    }
+}
 
 /// The model, and the graph that passes begin with: the same, or with these extents written into it.
 pub fn start(name: &str, fix: bool, dims: &[(String, u64)]) -> Result<(Arc<Graph>, Graph)> {

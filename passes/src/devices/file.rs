@@ -68,24 +68,16 @@ pub struct StageRow {
     pub receives_s: f64,
 }
 
-/// The objective of this name.
-pub fn objective(name: &str) -> Option<Objective> {
-    Some(match name {
-        "latency" => Objective::Latency,
-        "throughput" => Objective::Interval,
-        "energy" => Objective::Energy,
-        "memory" => Objective::Memory,
-        _ => return None,
-    })
-}
+/// Objectives by the names that users know them by.
+pub const OBJECTIVES: [(&str, Objective); 4] = [
+    ("latency", Objective::Latency),
+    ("throughput", Objective::Interval),
+    ("energy", Objective::Energy),
+    ("memory", Objective::Memory),
+];
 
-fn name(o: Objective) -> &'static str {
-    match o {
-        Objective::Latency => "latency",
-        Objective::Interval => "throughput",
-        Objective::Energy => "energy",
-        Objective::Memory => "memory",
-    }
+fn name(objective: Objective) -> &'static str {
+    OBJECTIVES.iter().find(|o| o.1 == objective).map_or("", |o| o.0)
 }
 
 impl PlanFile {

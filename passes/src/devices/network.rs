@@ -13,7 +13,7 @@ use graph_opt_ir::{Graph, NodeId, ValueId};
 
 use super::cluster::{Cluster, Speed};
 use super::problem::{Additive, Device, Limits, Objective, Problem};
-use crate::analysis::{node_macs, plan};
+use crate::analysis::{cost, node_macs, plan};
 
 /// A graph as a chain of units.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ impl Network {
             value.ty.bytes().ok_or_else(|| format!("the size of {} is not known", value.name))
         };
         let cuts = crossing.iter().map(|c| c.iter().map(size).sum()).collect::<Result<_, _>>()?;
-        let weights = nodes.iter().map(|&n| weights(graph, [n])).collect();
+        let weights = nodes.iter().map(|&n| weights(graph, n)).collect();
         let macs = nodes.iter().map(|&n| node_macs(graph, n).unwrap_or(0)).collect();
         Ok(Self { crossing, cuts, weights, live: memory.timeline, macs, nodes })
     }
@@ -193,20 +193,13 @@ impl Network {
             .filter(passing)
             .map(|v| graph.value(*v).ty.bytes().unwrap_or(0))
             .sum();
-        Ok(weights(graph, self.nodes[units].iter().copied()) + peak + handed)
+        Ok(cost(&stage).constant_bytes + peak + handed)
     }
 }
 
-/// Bytes of the constants that nodes read, each once, in their types.
-fn weights(graph: &Graph, nodes: impl IntoIterator<Item = NodeId>) -> u64 {
-    let mut seen = HashSet::new();
-    let mut sum = 0;
-    for n in nodes {
-        for &v in graph.node(n).inputs.iter().flatten() {
-            if graph.constant(v).is_some() && seen.insert(v) {
-                sum += graph.value(v).ty.bytes().unwrap_or(0);
-            }
-        }
-    }
-    sum
+/// Bytes of the constants that a node reads, each once, in their types.
+fn weights(graph: &Graph, node: NodeId) -> u64 {
+    let read: HashSet<ValueId> = graph.node(node).inputs.iter().flatten().copied().collect();
+    let constant = read.into_iter().filter(|v| graph.constant(*v).is_some());
+    constant.map(|v| graph.value(v).ty.bytes().unwrap_or(0)).sum()
 }

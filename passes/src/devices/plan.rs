@@ -102,21 +102,29 @@ pub enum Reason {
     Unclear,
 }
 
+impl Reason {
+    /// As text, units called by these names.
+    fn told(&self, unit: &dyn Fn(usize) -> String) -> String {
+        match self {
+            Self::Unit(u) => format!("{} runs on no device that it may be on", unit(*u)),
+            Self::TooLarge { unit: u, needs, has } => {
+                let u = unit(*u);
+                format!("{u} needs {needs} B, and no device it may be on has over {has}")
+            }
+            Self::Capacity(c) => format!("it would fit if every device had at least {c} B"),
+            Self::Stages { needs, has } => format!("{needs} stages are needed, {has} possible"),
+            Self::Limit { what, limit, least } => {
+                format!("{what:?} is limited to {limit:.6e}, but at least {least:.6e}")
+            }
+            Self::NoWay => "links, pins, source and sink leave no way".into(),
+            Self::Unclear => "what would have to give was not found".into(),
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unit(u) => write!(f, "unit {u} runs on no device that it may be on"),
-            Self::TooLarge { unit, needs, has } => {
-                write!(f, "unit {unit} needs {needs} B, and no device it may be on has over {has}")
-            }
-            Self::Capacity(c) => write!(f, "it would fit if every device had at least {c} B"),
-            Self::Stages { needs, has } => write!(f, "{needs} stages are needed, {has} possible"),
-            Self::Limit { what, limit, least } => {
-                write!(f, "{what:?} is limited to {limit:.6e}, but at least {least:.6e}")
-            }
-            Self::NoWay => write!(f, "links, pins, source and sink leave no way"),
-            Self::Unclear => write!(f, "what would have to give was not found"),
-        }
+        f.write_str(&self.told(&|u| format!("unit {u}")))
     }
 }
 
@@ -132,6 +140,19 @@ pub enum NoPlan {
     /// None was found within the effort allowed; were there one, it would have at least this value.
     #[error("none was found within the effort allowed; one would have a value of at least {0:.6e}")]
     NotFound(f64),
+}
+
+impl NoPlan {
+    /// As text, units called by these names.
+    pub fn told(&self, unit: &dyn Fn(usize) -> String) -> String {
+        match self {
+            Self::Infeasible(reasons) => {
+                let all: Vec<String> = reasons.iter().map(|r| r.told(unit)).collect();
+                format!("there is no plan: {}", all.join("; "))
+            }
+            other => other.to_string(),
+        }
+    }
 }
 
 impl Problem<'_> {

@@ -109,7 +109,17 @@ impl Pass for Eqsat {
             return Ok(());
         }
         let roots: Option<Vec<TermId>> = graph.outputs().iter().map(|&v| reading.term(v)).collect();
-        let roots = roots.unwrap_or_default();
+        let Some(roots) = roots else {
+            cx.say("", Outcome::Blocked, "an output has no term");
+            return Ok(());
+        };
+        // Values of the graph, by their terms.
+        let mut values: HashMap<TermId, ValueId> = HashMap::new();
+        for (i, t) in reading.terms.iter().enumerate() {
+            if let Some(t) = t {
+                values.entry(*t).or_insert(ValueId::new(i));
+            }
+        }
         let extractor = Extractor::new(&p.terms, &p.classes, &roots);
         // What one class costs does not say what a graph does, so the graphs themselves are judged.
         let now = judge(graph, self.objective);
@@ -117,7 +127,7 @@ impl Pass for Eqsat {
         let mut better = |choices: Vec<Choice>, cx: &mut Cx<'_, '_>| -> bool {
             let before = best.as_ref().map_or(now, |b| b.1);
             for choice in choices {
-                let Some(edit) = rewritten(graph, &p, &reading, choice) else { continue };
+                let Some(edit) = rewritten(graph, &p, &roots, &values, choice) else { continue };
                 let mut copy = graph.clone();
                 if let Err(e) = Editor::new(&mut copy).apply(&edit) {
                     let why = format!("a candidate cannot be written: {e}");
@@ -200,23 +210,17 @@ fn saturate(p: &mut Prover, most: usize) -> bool {
 }
 
 /// The edit that computes the outputs by what costs least; `None` if that is how they are computed.
-fn rewritten(graph: &Graph, p: &Prover, r: &Reading, choice: Choice) -> Option<Edit> {
-    let roots: Vec<TermId> = graph.outputs().iter().map(|&v| r.term(v)).collect::<Option<_>>()?;
-    let mut w = Writer {
-        graph,
-        p,
-        choice,
-        values: HashMap::new(),
-        made: HashMap::new(),
-        edit: Edit::new("eqsat"),
-    };
-    for (i, t) in r.terms.iter().enumerate() {
-        if let Some(t) = t {
-            w.values.entry(*t).or_insert(ValueId::new(i));
-        }
-    }
+fn rewritten(
+    graph: &Graph,
+    p: &Prover,
+    roots: &[TermId],
+    values: &HashMap<TermId, ValueId>,
+    choice: Choice,
+) -> Option<Edit> {
+    let made = HashMap::new();
+    let mut w = Writer { graph, p, choice, values, made, edit: Edit::new("eqsat") };
     let mut kept: HashSet<ValueId> = HashSet::new();
-    for (&v, &t) in graph.outputs().iter().zip(&roots) {
+    for (&v, &t) in graph.outputs().iter().zip(roots) {
         let new = w.emit(p.classes.class(t))?;
         match new {
             Ref::Value(old) if old == v => {
@@ -252,7 +256,7 @@ struct Writer<'a> {
     p: &'a Prover,
     choice: Choice,
     /// Values of the graph, by their terms.
-    values: HashMap<TermId, ValueId>,
+    values: &'a HashMap<TermId, ValueId>,
     made: HashMap<Class, Ref>,
     edit: Edit,
 }

@@ -265,20 +265,25 @@ impl Prover {
         };
         let all: Vec<Vec<(String, TermId)>> = children.iter().map(|&c| ways(self, c)).collect();
         let Some((first, rest)) = all.split_first() else { return };
-        let ty = self.terms.ty(t).clone();
         for (name, tile) in first {
             let alike = |w: &Vec<(String, TermId)>| w.iter().find(|x| x.0 == *name).map(|x| x.1);
             let Some(others) = rest.iter().map(alike).collect::<Option<Vec<_>>>() else { continue };
-            let inputs: Vec<Option<TermId>> =
-                std::iter::once(*tile).chain(others).map(Some).collect();
-            if let Some(left) = self.terms.apply(&a.op, a.opset, &inputs, (0, 1), &ty)
-                && left != t
-            {
-                self.classes.add(&self.terms, left);
-                self.classes.close();
-                self.classes.apply(&mut self.terms, Rule::WholeOfTiles, left);
-            }
+            let tiles: Vec<TermId> = std::iter::once(*tile).chain(others).collect();
+            self.rewritten(t, a, &tiles, Rule::WholeOfTiles);
         }
+    }
+
+    /// Tries a rule on the term written over other operands, which are equal to its own; returns
+    /// whether it joined two classes.
+    fn rewritten(&mut self, t: TermId, a: &Apply, operands: &[TermId], rule: Rule) -> bool {
+        let inputs: Vec<Option<TermId>> = operands.iter().map(|&x| Some(x)).collect();
+        let ty = self.terms.ty(t).clone();
+        let Some(left) = self.terms.apply(&a.op, a.opset, &inputs, (0, 1), &ty) else {
+            return false;
+        };
+        self.classes.add(&self.terms, left);
+        self.classes.close();
+        self.classes.apply(&mut self.terms, rule, left)
     }
 
     /// Joins operators over one operand and constants of their own, such as the convolutions of
@@ -345,13 +350,8 @@ impl Prover {
                 |s: &&TermId| matches!(&p.terms.get(**s).head, Head::Apply(b) if b.op == a.op);
             all.iter().find(same).copied().unwrap_or(c)
         };
-        let inputs: Vec<Option<TermId>> = children.iter().map(|&c| Some(concat(self, c))).collect();
-        let ty = self.terms.ty(t).clone();
-        if let Some(left) = self.terms.apply(&a.op, a.opset, &inputs, (0, 1), &ty) {
-            self.classes.add(&self.terms, left);
-            self.classes.close();
-            self.classes.apply(&mut self.terms, Rule::FlatConcat, left);
-        }
+        let operands: Vec<TermId> = children.iter().map(|&c| concat(self, c)).collect();
+        self.rewritten(t, a, &operands, Rule::FlatConcat);
     }
 
     /// A Concat whose operands are neighbouring parts of one value.
@@ -374,17 +374,7 @@ impl Prover {
                 parts.push(found.and_then(|(_, r)| self.terms.raw_slice(*x, r.clone())));
             }
             let Some(parts) = parts.into_iter().collect::<Option<Vec<TermId>>>() else { continue };
-            for &p in &parts {
-                self.classes.add(&self.terms, p);
-            }
-            let inputs: Vec<Option<TermId>> = parts.into_iter().map(Some).collect();
-            let ty = self.terms.ty(t).clone();
-            let Some(left) = self.terms.apply(&a.op, a.opset, &inputs, (0, 1), &ty) else {
-                continue;
-            };
-            self.classes.add(&self.terms, left);
-            self.classes.close();
-            if self.classes.apply(&mut self.terms, Rule::JoinedParts, left) {
+            if self.rewritten(t, a, &parts, Rule::JoinedParts) {
                 return;
             }
         }
