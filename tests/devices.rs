@@ -44,8 +44,7 @@ const CLUSTER: &str = r#"
 fn planned(g: &Graph, cluster: &str, objective: Objective) -> Result<(Network, PlanFile), NoPlan> {
     let cluster = Cluster::parse(cluster).unwrap();
     let network = Network::of(g).unwrap();
-    let none = vec![None; cluster.devices.len()];
-    let costs = network.costs(&cluster, &none);
+    let costs = network.costs(&cluster);
     let problem = network.problem(&cluster, &costs, objective, Limits::default(), Vec::new());
     let found = plan(&problem, &Effort::default())?;
     let file = PlanFile::of(g, &network, &cluster, &problem, &found).unwrap();

@@ -53,6 +53,10 @@ mod place;
 mod plan;
 mod points;
 mod problem;
+#[cfg(feature = "cluster")]
+pub mod profile;
+#[cfg(feature = "cluster")]
+mod profiled;
 mod setting;
 mod shares;
 pub mod split_devices;
@@ -66,6 +70,8 @@ pub use place::{Placement, least_traffic, place, place_greedily};
 pub use plan::{NoPlan, Plan, Reason, Stage};
 pub use points::points;
 pub use problem::{Additive, Choice, Costs, Device, Limits, Link, Objective, Problem, Transfer};
+#[cfg(feature = "cluster")]
+pub use profiled::Profiled;
 pub use shares::{Shares, shares};
 
 use joint::Joint;
