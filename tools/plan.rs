@@ -1,11 +1,15 @@
 //! `graph-opt plan`
 
+use std::collections::HashMap;
 use std::path::Path;
 
+use graph_opt_ir::Graph;
+use graph_opt_ir::onnx::devices::{Stages, stages};
 use graph_opt_passes::devices::cluster::{Cluster, Speed, seconds};
 use graph_opt_passes::devices::file::{OBJECTIVES, PlanFile};
 use graph_opt_passes::devices::network::Network;
-use graph_opt_passes::devices::{Effort, Limits, NoPlan, Objective, front, plan};
+use graph_opt_passes::devices::profile::Profile;
+use graph_opt_passes::devices::{Effort, Limits, NoPlan, Objective, Profiled, front, plan};
 
 use crate::failure::{Result, check, out, usage};
 use crate::model;
@@ -46,6 +50,10 @@ pub struct Args {
     /// How many of the first nodes must run on a device
     #[arg(long, value_name = "N=DEVICE", value_parser = pin)]
     first: Option<(String, String)>,
+    /// The configuration of the model's own annotations by which nodes are pinned to the devices of
+    /// their stages; "" for none. By default, the one that there is
+    #[arg(long, value_name = "NAME")]
+    configuration: Option<String>,
     /// Print the whole front of latency and energy
     #[arg(long)]
     front: bool,
@@ -64,13 +72,13 @@ pub fn main(args: &Args) -> Result {
     let network = Network::of(&graph).map_err(|e| {
         usage(format!("{e}; fix extents with graph-opt opt --dim NAME=N --fix-dims"))
     })?;
-    let measured = measured(&cluster, Path::new(&args.cluster))?;
+    let profiles = profiles(&cluster, Path::new(&args.cluster))?;
     let labels: Vec<&str> = network.nodes.iter().map(|&n| graph.label(n)).collect();
     let device = |name: &str| {
         let at = cluster.devices.iter().position(|d| d.name == name);
         at.ok_or_else(|| usage(format!("there is no device {name} in {}", args.cluster)))
     };
-    let mut pins = vec![None; labels.len()];
+    let mut pins = annotated(args, &graph, &network, &cluster)?;
     for (node, name) in &args.pin {
         let at = labels.iter().position(|l| l == node);
         let at = at.ok_or_else(|| usage(format!("there is no node {node}")))?;
@@ -89,8 +97,7 @@ pub fn main(args: &Args) -> Result {
         stages: args.stages,
         run: None,
     };
-    let units = network.measured(&graph, &measured).map_err(usage)?;
-    let costs = network.costs(&cluster, &units);
+    let costs = Profiled::new(&graph, &network, &cluster, &profiles).map_err(usage)?;
     let aim = OBJECTIVES.iter().find(|o| o.0 == args.objective).map_or(Objective::Latency, |o| o.1);
     let problem = network.problem(&cluster, &costs, aim, limits, pins);
     let progress = Progress::new();
@@ -132,17 +139,50 @@ pub fn main(args: &Args) -> Result {
     }
 }
 
-/// Seconds of each node by name, for each device with a profile.
-type Times = Vec<Option<std::collections::BTreeMap<String, f64>>>;
+/// The device that the model's own annotations give each unit.
+fn annotated(
+    args: &Args,
+    graph: &Graph,
+    network: &Network,
+    cluster: &Cluster,
+) -> Result<Vec<Option<usize>>> {
+    let mut pins = vec![None; network.nodes.len()];
+    let asked = args.configuration.as_deref();
+    if asked == Some("") {
+        return Ok(pins);
+    }
+    let other = "(--configuration NAME takes another, --configuration '' none)";
+    let found = stages(graph, asked).map_err(|e| usage(format!("{}: {e} {other}", args.model)))?;
+    let Some(Stages { configuration: c, nodes, sharded }) = found else { return Ok(pins) };
+    let bad =
+        |what: String| usage(format!("{}: configuration {:?} {what} {other}", args.model, c.name));
+    let unit: HashMap<_, _> = network.nodes.iter().enumerate().map(|(u, &n)| (n, u)).collect();
+    for (node, stage) in &nodes {
+        let Some(name) = c.devices.get(*stage) else {
+            return Err(bad("does not name its devices".into()));
+        };
+        let Some(d) = cluster.devices.iter().position(|d| d.name == *name) else {
+            return Err(bad(format!("has the device {name:?}, {} has not", args.cluster)));
+        };
+        if let Some(&u) = unit.get(node) {
+            pins[u] = Some(d);
+        }
+    }
+    let (all, name) = (nodes.len(), &c.name);
+    eprintln!("{all} nodes are pinned to devices by the model's configuration {name:?}");
+    if let Some(first) = sharded.first() {
+        let (all, first) = (sharded.len(), graph.label(*first));
+        eprintln!("tensors of {all} nodes ({first}, …) are cut over devices, which is not planned");
+    }
+    Ok(pins)
+}
 
-fn measured(cluster: &Cluster, beside: &Path) -> Result<Times> {
+/// The profile of each device that has one; they lie beside the cluster's file.
+fn profiles(cluster: &Cluster, beside: &Path) -> Result<Vec<Option<Profile>>> {
     let folder = beside.parent().unwrap_or(Path::new(""));
     let one = |d: &graph_opt_passes::devices::cluster::Machine| match &d.speed {
         Speed::Macs { .. } => Ok(None),
-        Speed::Profile(file) => {
-            let path = folder.join(file);
-            crate::profile::read(&path).map(|p| Some(p.seconds()))
-        }
+        Speed::Profile(file) => crate::profile::read(&folder.join(file)).map(Some),
     };
     cluster.devices.iter().map(one).collect()
 }
