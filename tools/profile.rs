@@ -203,8 +203,8 @@ impl Bench<'_> {
         for (i, unit) in units.iter().enumerate() {
             progress.say(&format!("unit {} of {}", i + 1, units.len()));
             let mut made = Vec::new();
-            for last in i..units.len().min(i.saturating_add(most)) {
-                let range = unit.start..units[last].end;
+            for (more, last) in units[i..].iter().take(most).enumerate() {
+                let range = unit.start..last.end;
                 let stage = self.network.stage(self.graph, range.clone());
                 let stage = Arc::new(stage.map_err(|e| check(e.to_string()))?);
                 let read = |v: &ValueId| {
@@ -217,7 +217,7 @@ impl Bench<'_> {
                 if wanted(&range) {
                     told(range, self.time(&*ready, &inputs, stage.outputs())?);
                 }
-                if last == i {
+                if more == 0 {
                     let names = stage.outputs().iter().map(|v| stage.value(*v).name.to_string());
                     made = names.zip(first).collect();
                 }

@@ -119,7 +119,7 @@ fn graphs_that_never_were_files_are_annotated() {
     let mut b = Builder::new("g", 17);
     let x = b.input("x", Type::tensor(DType::F32, &[1]));
     let w = b.constant("w", Tensor::f32s(&[1], &[1.0]).unwrap());
-    let y = b.node("n", op::Add {}, &[x, w]).unwrap();
+    let y = b.node("n", op::Add::default(), &[x, w]).unwrap();
     b.output(y);
     let again = import(file(&cut(&b.finish(), 0, "ours")), None).unwrap().graph;
     assert_eq!(configurations(&again).unwrap(), [two("ours")]);

@@ -2,6 +2,7 @@ use graph_opt_ir::text::parse;
 use proptest::prelude::*;
 
 use super::*;
+use crate::devices::network::Wish;
 use crate::devices::{Effort, Limits, Objective, plan};
 
 /// Six nodes in a chain; each cut is 16 bytes.
@@ -83,8 +84,9 @@ fn plans_use_a_stretch_that_is_quicker_than_its_nodes() {
     let network = Network::of(&g).unwrap();
     let best = |csv: String| {
         let c = costs(&csv).unwrap();
-        let limits = Limits::default();
-        let p = network.problem(&cluster, &c, Objective::Latency, limits, Vec::new());
+        let (limits, pins) = (Limits::default(), Vec::new());
+        let wish = Wish { objective: Objective::Latency, limits, pins };
+        let p = network.problem(&cluster, &c, &wish);
         plan(&p, &Effort::default()).unwrap()
     };
     let plain = best(HEAD.to_owned() + &same);
