@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use graph_opt_ir::onnx;
-use graph_opt_ir::{DType, Graph, ValueId};
+use graph_opt_ir::{DType, Def, Graph, ValueId};
 
 use crate::failure::{Result, unsupported};
 use crate::folder::failed;
@@ -21,7 +21,7 @@ pub fn write(folder: &Path, name: &str, whole: &Graph, stages: &[Graph]) -> Resu
         let mut text = header(&title(i));
         text.push_str("platform: \"onnxruntime_onnx\"\nbackend: \"onnxruntime\"\n");
         text.push_str("max_batch_size: 0\n");
-        tensors(&mut text, stage, "input", stage.inputs())?;
+        tensors(&mut text, stage, "input", &required(stage))?;
         tensors(&mut text, stage, "output", stage.outputs())?;
         let version = made(folder, &title(i), &text)?;
         onnx::save(stage, version.join("model.onnx")).map_err(unsupported)?;
@@ -71,7 +71,7 @@ fn ensemble(
     let mut read: BTreeSet<String> = BTreeSet::new();
     let mut steps = String::new();
     for (i, stage) in stages.iter().enumerate() {
-        let (inputs, outputs) = (names(stage, stage.inputs()), names(stage, stage.outputs()));
+        let (inputs, outputs) = (names(stage, &required(stage)), names(stage, stage.outputs()));
         for (what, all) in [("reads", &inputs), ("gives", &outputs)] {
             if all.is_empty() {
                 return Err(unsupported(format!(
@@ -93,7 +93,7 @@ fn ensemble(
     }
     // An input that no stage reads cannot be one of the ensemble.
     let given = |v: &ValueId| read.contains(&*whole.value(*v).name);
-    let inputs: Vec<ValueId> = whole.inputs().iter().copied().filter(given).collect();
+    let inputs: Vec<ValueId> = required(whole).into_iter().filter(given).collect();
     tensors(&mut text, whole, "input", &inputs)?;
     let mut outputs: Vec<ValueId> = Vec::new();
     for &v in whole.outputs() {
@@ -110,6 +110,12 @@ fn ensemble(
     tensors(&mut text, whole, "output", &outputs)?;
     let _ = writeln!(text, "ensemble_scheduling {{\n{steps}}}");
     Ok(text)
+}
+
+/// Inputs that have no value of their own. The others are no inputs for Triton, and keep it.
+fn required(g: &Graph) -> Vec<ValueId> {
+    let given = |v: &ValueId| matches!(g.value(*v).def, Def::Input(Some(_)));
+    g.inputs().iter().copied().filter(|v| !given(v)).collect()
 }
 
 /// Inputs or outputs of a model. Triton has no tensors without extents: of a scalar it sees `[1]`, and

@@ -6,7 +6,7 @@ three devices and split. The annotated model must pass onnx's checker, hold the 
 be the same model otherwise; `graph-opt plan` must keep to its stages. The repository's configurations
 must be what Triton's own schema says; every tensor of the ensemble must be made once; and ONNX Runtime,
 stage by stage along the ensemble's wiring, must give the bits that it gives for the whole model. Without
-its optimisations it runs the same kernels in both.
+its optimisations it runs the same kernels in both; only half precision it rounds less often in the whole.
 """
 
 import importlib.util
@@ -20,7 +20,7 @@ import onnxruntime as ort
 from google.protobuf import text_format
 
 import common
-from onnxruntime_check import extents, record, recorded, steady
+from onnxruntime_check import HALF_TOLERANCE, deviation, extents, record, recorded, steady
 
 NETWORKS = ["resnet18@64x64", "mobilenetv2@64x64", "unet@64x64", "densenet121@64x64"]
 
@@ -96,14 +96,14 @@ def annotations(args, path, stages, plan, cluster, scratch):
     devices = [stage["device"] for stage in plan["stages"]]
     require(list(configuration.device) == devices, f"devices {configuration.device}")
     require(configuration.num_devices == len(devices), "the number of devices")
-    counts = [0] * len(devices)
+    found = [[] for _ in devices]
     for node in annotated.graph.node:
         said = [c for c in node.device_configurations if c.configuration_id == "graph-opt"]
         for c in said:
-            counts[c.pipeline_stage] += 1
-        require(len(said) == 1, f"{node.name} says {len(said)} times where it runs")
+            found[c.pipeline_stage].append(node.name or next(filter(None, node.output)))
+        require(len(said) <= 1, f"{node.name} says {len(said)} times where it runs")
         node.ClearField("device_configurations")
-    require(counts == [stage["nodes"] for stage in plan["stages"]], f"nodes of stages {counts}")
+    require(found == [stage["nodes"] for stage in plan["stages"]], "other nodes than in the plan")
     # All else is as it was.
     before = onnx.load(path)
     annotated.ClearField("configuration")
@@ -121,7 +121,7 @@ def annotations(args, path, stages, plan, cluster, scratch):
     told = graph_opt(args, "plan", stages / "annotated.onnx", *where)
     require("are pinned to devices by the model's configuration" in told, told)
     again = json.loads(out.read_text())
-    ends = lambda p: [(s["device"], s["first"], s["last"]) for s in p["stages"]]
+    ends = lambda p: [(s["device"], s["nodes"][0], s["nodes"][-1]) for s in p["stages"]]
     require(ends(again) == ends(plan), f"{ends(again)} instead of {ends(plan)}")
 
 
@@ -168,11 +168,16 @@ def repository(folder, path, inputs, wanted):
     for o in ensemble.output:
         require(types[o.name] == (o.data_type, list(o.dims)), f"{o.name} changes its type")
     used = {i.name for i in whole.get_inputs()}
+    # ONNX Runtime computes half precision as float, and rounds only where a graph ends.
+    half = any(t.data_type == onnx.TensorProto.FLOAT16 for t in onnx.load(path).graph.initializer)
     want = whole.run(outputs, {k: v for k, v in inputs.items() if k in used})
     for name, value in zip(outputs, want):
         got = values[name]
         require(got.dtype == value.dtype and got.shape == value.shape, f"{name}: another type")
-        if name in wanted:
+        if name in wanted and half:
+            far = deviation({name: got}, {name: value})
+            require(far <= HALF_TOLERANCE, f"{name}: {far:.1e} from the whole model's")
+        elif name in wanted:
             require(got.tobytes() == value.tobytes(), f"{name}: other bits than the whole model's")
     return len(configs) - 1, len(made) - len(ensemble.input) - len(outputs)
 

@@ -4,8 +4,6 @@ use super::super::devices::{Configuration, annotate, configurations, stages};
 use super::super::export;
 use super::*;
 use crate::graph::Graph;
-use crate::tensor::Tensor;
-use crate::{Builder, DType, Type, op};
 
 /// A chain of Relus: a, b, c.
 fn chain() -> ModelProto {
@@ -116,12 +114,13 @@ fn floats_info(name: &str, extent: i64) -> ValueInfoProto {
 
 #[test]
 fn graphs_that_never_were_files_are_annotated() {
-    let mut b = Builder::new("g", 17);
-    let x = b.input("x", Type::tensor(DType::F32, &[1]));
-    let w = b.constant("w", Tensor::f32s(&[1], &[1.0]).unwrap());
-    let y = b.node("n", op::Add::default(), &[x, w]).unwrap();
-    b.output(y);
-    let again = import(file(&cut(&b.finish(), 0, "ours")), None).unwrap().graph;
+    let g = crate::text::parse(
+        "graph @main(%x: f32[4]) -> (%y) opset 17 {
+           %w = const random(1) : f32[4]
+           %y = Add %x, %w : f32[4] ; n
+         }",
+    );
+    let again = import(file(&cut(&g.unwrap(), 0, "ours")), None).unwrap().graph;
     assert_eq!(configurations(&again).unwrap(), [two("ours")]);
     assert_eq!(stages(&again, None).unwrap().unwrap().nodes[0].1, 1);
 }
