@@ -29,9 +29,10 @@ const MODEL: &str = "zoo:aidge-tutorial";
 fn profiles_of_nodes_and_stretches() {
     let dir = tempfile::tempdir().unwrap();
     let at = |n: &str| dir.path().join(n);
-    let (json, csv, zone) = (at("p.json"), at("p.csv"), at("powercap/intel-rapl:0"));
+    let (json, csv, powercap) = (at("p.json"), at("p.csv"), at("powercap"));
+    let zone = powercap.join("intel-rapl:0");
     let profile = |file: &Path, more: &[&str]| {
-        let args = ["profile", MODEL, "--runs", "3", "--powercap", text(&at("powercap")), "-o"];
+        let args = ["profile", MODEL, "--runs", "3", "--powercap", text(&powercap), "-o"];
         ends(0, &[&args[..], &[text(file)], more].concat()).1
     };
     // No counters, no energy.

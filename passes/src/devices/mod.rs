@@ -67,6 +67,8 @@ pub mod split_devices;
 #[cfg(test)]
 mod tests;
 mod threshold;
+#[cfg(feature = "cluster")]
+pub mod tiles;
 
 #[cfg(feature = "milp")]
 pub use milp::milp;
