@@ -15,8 +15,8 @@ use crate::support::shared;
 const CAPACITY: u64 = 32 << 20;
 const DEVICES: usize = 50;
 
-/// A layer: its type, whose results it reads, elements of its result, parameters; whether its result
-/// lies in the storage of what it reads, which is so for the pieces that a Concat joins.
+/// A layer: its type, whose results it reads, elements of its result, parameters; whether it is a
+/// Concat of pieces, which lie in its storage.
 #[derive(Clone)]
 struct Layer {
     kind: String,
@@ -39,24 +39,50 @@ fn networks() -> Option<BTreeMap<String, Vec<Layer>>> {
     Some(all.into_iter().map(|(k, v)| (k, v.into_iter().map(layer).collect())).collect())
 }
 
-/// The last layer for which each result is there: the last that reads it, through joins as well.
-fn lasts(layers: &[Layer]) -> Vec<usize> {
-    let n = layers.len();
-    let mut last: Vec<usize> = (0..n).collect();
-    last[n - 1] = n;
-    for (i, l) in layers.iter().enumerate().rev() {
-        for &r in &l.reads {
-            last[r] = last[r].max(if l.joins { last[i] } else { i });
-        }
+/// Whose storage each result lies in: the pieces that a Concat joins; what an elementwise layer is the
+/// last to read.
+fn storage(layers: &[Layer]) -> Vec<Vec<usize>> {
+    const ELEMENTWISE: [&str; 9] = [
+        "BatchNormalization",
+        "Activation",
+        "ReLU",
+        "Dropout",
+        "Add",
+        "Multiply",
+        "LayerScale",
+        "StochasticDepth",
+        "TFOpLambda",
+    ];
+    let mut last = vec![0; layers.len()];
+    for (i, l) in layers.iter().enumerate() {
+        l.reads.iter().for_each(|&r| last[r] = i);
     }
-    last
+    let of = |(i, l): (usize, &Layer)| {
+        let fits = |r: &usize| {
+            last[*r] == i && layers[*r].elements == l.elements && !layers[*r].reads.is_empty()
+        };
+        match ELEMENTWISE.contains(&&*l.kind) {
+            _ if l.joins => l.reads.clone(),
+            true => l.reads.iter().copied().find(fits).into_iter().collect(),
+            false => Vec::new(),
+        }
+    };
+    layers.iter().enumerate().map(of).collect()
 }
 
 /// Bytes alive while each layer runs, and bytes that cross each cut.
 fn traffic(layers: &[Layer]) -> (Vec<u64>, Vec<u64>) {
-    let (n, last) = (layers.len(), lasts(layers));
+    let (n, storage) = (layers.len(), storage(layers));
+    // The last layer for which each result, or what lies in its storage, is there.
+    let mut last: Vec<usize> = (0..n).collect();
+    last[n - 1] = n;
+    for (i, l) in layers.iter().enumerate().rev() {
+        for &r in &l.reads {
+            last[r] = last[r].max(if storage[i].contains(&r) { last[i] } else { i });
+        }
+    }
     let (mut live, mut cuts) = (vec![0; n], vec![0; n + 1]);
-    for (j, l) in layers.iter().enumerate().filter(|(_, l)| !l.joins) {
+    for (j, l) in layers.iter().enumerate().filter(|(j, _)| storage[*j].is_empty()) {
         live[j..=last[j].min(n - 1)].iter_mut().for_each(|x| *x += 4 * l.elements);
         cuts[j + 1..=last[j]].iter_mut().for_each(|x| *x += 4 * l.elements);
     }
@@ -123,7 +149,7 @@ fn share(layers: &[Layer], at: usize, grain: u64) -> Option<Vec<Layer>> {
         end = r;
     }
     let mut best = None;
-    for k in [2u64, 4, 8, 16, 32, 64] {
+    for k in [2u64, 4, 8, 16, 32, 64, 128, 256] {
         let mut out: Vec<Layer> = Vec::new();
         let mut place = vec![0; n];
         for (i, l) in layers.iter().enumerate() {
@@ -232,7 +258,7 @@ fn networks_that_no_cut_fits() {
         shared += usize::from(!fits);
         let weights = |l: &[Layer]| l.iter().map(|l| 4 * l.parameters).sum::<u64>();
         // Smaller shares where larger ones leave too much of the devices empty.
-        let made = [CAPACITY, CAPACITY / 16].into_iter().find_map(|grain| {
+        let made = [CAPACITY, CAPACITY / 16, CAPACITY / 64].into_iter().find_map(|grain| {
             let (used, stretches) = with_shares(layers, grain)?;
             assert_eq!(weights(&used), weights(layers), "{name}: every weight once");
             assert!(grain < CAPACITY || fits == (stretches == 0));

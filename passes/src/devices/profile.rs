@@ -13,8 +13,6 @@
 //! | `joules`, `mJ` or `uJ` | energy; empty where it was not measured |
 //! | `count` | how many runs |
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 /// How long parts of a model take on a device.
@@ -118,11 +116,6 @@ impl Profile {
         }
         let backend = "csv".into();
         Self { version: 1, backend, threads: 0, runs: 0, nodes, stretches }.checked()
-    }
-
-    /// Seconds of nodes by name.
-    pub fn seconds(&self) -> BTreeMap<String, f64> {
-        self.nodes.iter().map(|n| (n.name.clone(), n.seconds)).collect()
     }
 
     /// As JSON.
