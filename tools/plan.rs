@@ -1,16 +1,18 @@
 //! `graph-opt plan`
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 
 use graph_opt_backends::Folder;
 use graph_opt_ir::Graph;
 use graph_opt_ir::onnx::devices::{Stages, stages};
+use graph_opt_passes::devices::best::best;
 use graph_opt_passes::devices::cluster::{Cluster, Speed, seconds};
-use graph_opt_passes::devices::file::{OBJECTIVES, PlanFile, StageRow};
-use graph_opt_passes::devices::network::{Network, Wish, pipeline};
+
+use graph_opt_passes::devices::file::{OBJECTIVES, PlanFile};
+use graph_opt_passes::devices::network::{Network, Wish};
 use graph_opt_passes::devices::profile::Profile;
-use graph_opt_passes::devices::{Effort, Limits, NoPlan, Objective, Plan, Profiled, front, tiles};
+use graph_opt_passes::devices::{Effort, Limits, NoPlan, Objective, Profiled, front};
 use graph_opt_passes::{Pipeline, Runner};
 
 use crate::failure::{Result, check, out, usage};
@@ -52,13 +54,13 @@ pub struct Args {
     /// How many of the first nodes must run on a device
     #[arg(long, value_name = "N=DEVICE", value_parser = pin)]
     first: Option<(String, String)>,
+    /// For latency: also try tiles of the network's start on several devices at once
+    #[arg(long, conflicts_with_all = ["front", "pin", "first", "stages"])]
+    tiles: bool,
     /// The configuration of the model's own annotations by which nodes are pinned to the devices of
     /// their stages; "" for none. By default, the one that there is
     #[arg(long, value_name = "NAME")]
     configuration: Option<String>,
-    /// For latency: also try tiles of the network's start on several devices at once
-    #[arg(long, conflicts_with_all = ["front", "pin", "first", "stages", "configuration"])]
-    tiles: bool,
     /// Print the whole front of latency and energy
     #[arg(long)]
     front: bool,
@@ -77,11 +79,7 @@ pub fn main(args: &Args) -> Result {
     let network = Network::of(&graph).map_err(|e| {
         usage(format!("{e}; fix extents with graph-opt opt --dim NAME=N --fix-dims"))
     })?;
-    let mut profiles = profiles(&cluster, Path::new(&args.cluster))?;
-    if args.tiles {
-        // Tiles take their share of the nodes' times, and so must what they are compared with.
-        profiles.iter_mut().flatten().for_each(|p| p.stretches.clear());
-    }
+    let profiles = profiles(&cluster, Path::new(&args.cluster))?;
     let labels: Vec<&str> = network.nodes.iter().map(|&n| graph.label(n)).collect();
     let device = |name: &str| {
         let at = cluster.devices.iter().position(|d| d.name == name);
@@ -106,7 +104,6 @@ pub fn main(args: &Args) -> Result {
         stages: args.stages,
         run: None,
     };
-    let costs = Profiled::new(&graph, &network, &cluster, &profiles).map_err(usage)?;
     let aim = OBJECTIVES.iter().find(|o| o.0 == args.objective).map_or(Objective::Latency, |o| o.1);
     let wish = Wish { objective: aim, limits, pins };
     let progress = Progress::new();
@@ -116,6 +113,7 @@ pub fn main(args: &Args) -> Result {
         e => check(e.told(&|u| format!("unit {u} ({})", labels[u]))),
     };
     if args.front {
+        let costs = Profiled::new(&graph, &network, &cluster, &profiles).map_err(usage)?;
         let problem = network.problem(&cluster, &costs, &wish);
         let all = front(&problem, &Effort::default()).map_err(no_plan)?;
         drop(progress);
@@ -136,16 +134,11 @@ pub fn main(args: &Args) -> Result {
         };
         return out(format!("{t}\n{} plans; the front is {whole}\n", all.plans.len()));
     }
-    let found = pipeline(&graph, &network, &cluster, &costs, &wish, &Effort::default());
-    let file = if args.tiles {
-        if aim != Objective::Latency {
-            return Err(usage("--tiles is for --objective latency"));
-        }
-        let measured: Vec<_> = profiles.iter().map(|p| Some(p.as_ref()?.seconds())).collect();
-        side_by_side(&graph, &network, &cluster, &measured, found, &wish.limits).map_err(no_plan)?
-    } else {
-        found.map_err(no_plan)?.1
-    };
+    if args.tiles && aim != Objective::Latency {
+        return Err(usage("--tiles is for --objective latency"));
+    }
+    let file = best(&graph, &cluster, &profiles, &wish, args.tiles, &Effort::default());
+    let file = file.map_err(no_plan)?;
     drop(progress);
     out(shown(&file))?;
     match &args.output {
@@ -187,47 +180,12 @@ fn annotated(
         }
     }
     let (all, name) = (nodes.len(), &c.name);
-    if args.tiles {
-        eprintln!("with --tiles, nodes are not pinned by the model's configuration {name:?}");
-        return Ok(vec![None; pins.len()]);
-    }
     eprintln!("{all} nodes are pinned to devices by the model's configuration {name:?}");
     if let Some(first) = sharded.first() {
         let (all, first) = (sharded.len(), graph.label(*first));
         eprintln!("tensors of {all} nodes ({first}, …) are cut over devices, which is not planned");
     }
     Ok(pins)
-}
-
-/// The better of the best pipeline and the best tiles side by side.
-fn side_by_side(
-    graph: &Graph,
-    network: &Network,
-    cluster: &Cluster,
-    measured: &[Option<BTreeMap<String, f64>>],
-    pipeline: std::result::Result<(Plan, PlanFile), NoPlan>,
-    limits: &Limits,
-) -> std::result::Result<PlanFile, NoPlan> {
-    let times = tiles::Times::new(graph, cluster, measured);
-    let bound = times.least(&network.nodes);
-    let fits = |p: &PlanFile| {
-        let room = |s: &StageRow| limits.memory.is_none_or(|m| s.memory_bytes <= m);
-        let within = |x: f64, limit: Option<f64>| limit.is_none_or(|l| x <= l);
-        p.stages.iter().all(room)
-            && within(p.latency_s, limits.latency)
-            && within(p.energy_j, limits.energy)
-            && within(p.interval_s, limits.interval)
-    };
-    let ways = tiles::ways(graph, network, cluster, &times);
-    let tiled = ways.iter().find_map(|(t, _)| t.file(cluster, bound).ok().filter(fits));
-    match (pipeline, tiled) {
-        (Ok((_, p)), Some(t)) if p.latency_s <= t.latency_s => {
-            let gap = (p.value - bound) / p.value;
-            Ok(PlanFile { bound, gap, proved: gap <= 1e-9, ..p })
-        }
-        (_, Some(t)) => Ok(t),
-        (other, None) => other.map(|p| p.1),
-    }
 }
 
 /// The profile of each device that has one; they lie beside the cluster's file.

@@ -39,6 +39,8 @@
 //! ```
 
 #[cfg(feature = "cluster")]
+pub mod best;
+#[cfg(feature = "cluster")]
 pub mod clock;
 #[cfg(feature = "cluster")]
 pub mod cluster;
