@@ -157,7 +157,7 @@ fn annotations_pin_and_repositories_are_written_whole() {
 
     // What Triton has no word for is refused, and no folder is there.
     let source = at("odd.gir");
-    let odd = "graph @main(%x: f32[2]) -> (%y, %x) opset 13 { %y = Neg %x : f32[2] ; n }";
+    let odd = "graph @main(%x: f32[2]) -> (%y, %x) opset 13 {\n%y = Neg %x : f32[2] ; n\n}";
     std::fs::write(&source, odd).unwrap();
     planned(text(&source), 0, &[]);
     let (parts, triton) = (at("odd"), at("odd-triton"));

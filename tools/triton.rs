@@ -188,20 +188,19 @@ mod tests {
     use super::*;
     use graph_opt_ir::text::parse;
 
-    fn config(source: &str) -> std::result::Result<String, String> {
-        let g = parse(source).unwrap();
-        let stages = std::slice::from_ref(&g);
-        ensemble("m", &|i| format!("m_stage{i}"), &g, stages).map_err(|f| f.message)
+    /// The ensemble of one stage.
+    fn config(whole: &str, stage: &str) -> std::result::Result<String, String> {
+        let (whole, stage) = (parse(whole).unwrap(), parse(stage).unwrap());
+        ensemble("m", &|i| format!("m_stage{i}"), &whole, &[stage]).map_err(|f| f.message)
     }
 
     #[test]
     fn scalars_have_an_extent_and_outputs_stand_once() {
-        let text = config(
-            "graph @main(%x: i64[], %unread: f32[2]) -> (%y, %y) opset 13 {
+        let source = "graph @main(%x: i64[], %unread: f32[2]) -> (%y, %y) opset 13 {
                %y = Neg %x : i64[] ; n
-             }",
-        )
-        .unwrap();
+             }";
+        let stage = source.replace(", %unread: f32[2]", "").replace("%y, %y", "%y");
+        let text = config(source, &stage).unwrap();
         let want = "input {\n  name: \"x\"\n  data_type: TYPE_INT64\n  dims: [ 1 ]\n}\n\
                     output {\n  name: \"y\"\n  data_type: TYPE_INT64\n  dims: [ 1 ]\n}\n\
                     ensemble_scheduling";
@@ -211,14 +210,18 @@ mod tests {
     #[test]
     fn what_triton_lacks_is_refused_with_its_name() {
         for (source, what) in [
-            ("(%x: c64[2]) -> (%y) opset 13 { %y = Identity %x : c64[2] ; n }", "\"x\" is c64[2]"),
-            ("(%x: f32[0]) -> (%y) opset 13 { %y = Neg %x : f32[0] ; n }", "no empty tensors"),
             (
-                "(%x: f32[2]) -> (%y, %x) opset 13 { %y = Neg %x : f32[2] ; n }",
+                "(%x: c64[2]) -> (%y) opset 13 {\n%y = Identity %x : c64[2] ; n\n}",
+                "\"x\" is c64[2]",
+            ),
+            ("(%x: f32[0]) -> (%y) opset 13 {\n%y = Neg %x : f32[0] ; n\n}", "no empty tensors"),
+            (
+                "(%x: f32[2]) -> (%y, %x) opset 13 {\n%y = Neg %x : f32[2] ; n\n}",
                 "\"x\" is made by no stage",
             ),
         ] {
-            let e = config(&format!("graph @main{source}")).unwrap_err();
+            let whole = format!("graph @main{source}");
+            let e = config(&whole, &whole.replace("(%y, %x)", "(%y)")).unwrap_err();
             assert!(e.contains(what), "{what}: {e}");
         }
     }

@@ -47,11 +47,11 @@ fn what_is_annotated_is_read_and_nothing_else_changes() {
     assert_eq!(proto.ir_version, 11);
     let held = |u: &protobuf::UnknownFields| u.iter().count();
     assert_eq!(held(proto.special_fields.unknown_fields()), 1);
-    proto.special_fields.mut_unknown_fields().clear();
+    proto.special_fields = Default::default();
     proto.ir_version = 8;
     for n in &mut proto.graph.mut_or_insert_default().node {
         assert_eq!(held(n.special_fields.unknown_fields()), 1);
-        n.special_fields.mut_unknown_fields().clear();
+        n.special_fields = Default::default();
     }
     assert_eq!(proto, chain());
 }
