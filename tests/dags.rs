@@ -37,7 +37,8 @@ struct Case {
 
 fn case() -> impl Strategy<Value = Case> {
     let layer = (0u8..21, any::<u8>(), any::<u8>(), any::<u8>());
-    let reuse = prop_oneof![Just("recompute"), Just("rows"), Just("all"), Just("checkerboard")];
+    let kinds = ["recompute", "rows", "all", "checkerboard", "exchange"];
+    let reuse = prop::sample::select(kinds.to_vec());
     let split = prop_oneof![3 => Just("even"), 1 => Just("ceil")];
     // Channels seldom: convolutions need all of them.
     let axes = prop_oneof![8 => Just("hxw"), 1 => Just("cxw"), 1 => Just("wxh")];
@@ -290,7 +291,7 @@ fn check(c: &Case, counts: &mut Counts) -> Result<(), TestCaseError> {
     // Nothing is computed twice where everything is kept; of a transposed convolution, which is
     // counted by its inputs, the outputs of one input may lie in two tiles.
     let transposed = g.schedule().any(|n| matches!(g.node(n).op, Op::ConvTranspose(_)));
-    if !transposed && (reuse == "all" || reuse == "rows" && w == 1) {
+    if !transposed && (reuse == "all" || reuse == "exchange" || reuse == "rows" && w == 1) {
         let (before, after) = (cost(&g).macs, cost(&t).macs);
         prop_assert!(
             after <= before,

@@ -357,10 +357,17 @@ impl Build<'_> {
             let Some((region, t)) = &job.fresh else {
                 return Err(Barrier("a tile computes nothing of its own".into()));
             };
-            let name = self.name(job, tile);
-            let x = self.compute(job, tile, t, &name)?;
-            let x = self.crop(x, &t.computes, region, &format!("{name}/crop"), job.node);
-            self.have.insert((job.made.value, region.clone()), x);
+            // Along an axis that all parts need whole, the first has computed it.
+            let key = (job.made.value, region.clone());
+            let x = match self.have.get(&key) {
+                Some(&x) => x,
+                None => {
+                    let name = self.name(job, tile);
+                    let x = self.compute(job, tile, t, &name)?;
+                    self.crop(x, &t.computes, region, &format!("{name}/crop"), job.node)
+                }
+            };
+            self.have.insert(key, x);
             held.insert(tile, (region.clone(), x));
         }
         for level in 0..self.layout.grid.axes.len() {

@@ -314,7 +314,10 @@ fn exchanged(need: &[Span], own: Option<&[Span]>) -> Result<Vec<Span>, Barrier> 
             if a.is_empty() || b.is_empty() || b.lo >= a.hi {
                 continue;
             }
-            let cut = ((b.lo + a.hi).div_euclid(2)).clamp(fresh[i - 1].lo, b.hi);
+            let cut = (b.lo + a.hi).div_euclid(2);
+            if cut < fresh[i - 1].lo || cut > b.hi {
+                return Err(Barrier("parts need the same elements in another order".into()));
+            }
             (fresh[i - 1].hi, fresh[i].lo) = (cut, cut);
         }
     }
