@@ -25,6 +25,7 @@ mod simulate;
 mod split;
 mod tensors;
 mod verify;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -81,6 +82,9 @@ enum Command {
     Split(split::Args),
     /// Runs all stages of a split model in one process: what crosses, what each holds, and when
     Simulate(simulate::Args),
+    /// Runs the stages over machines, on dora-rs: the program graph-opt-worker
+    #[command(disable_help_flag = true)]
+    Worker(worker::Args),
     /// Lists the passes and their options
     Passes(passes::Args),
 }
@@ -102,6 +106,7 @@ fn main() -> ExitCode {
         Command::Plan(a) => plan::main(&a),
         Command::Split(a) => split::main(&a),
         Command::Simulate(a) => simulate::main(&a),
+        Command::Worker(a) => worker::main(&a),
         Command::Passes(a) => passes::main(&a),
     };
     match done {

@@ -1,0 +1,127 @@
+//! `dataflow.yml`: the stages as nodes of dora-rs 1.1.
+//!
+//! ```text
+//!            ask
+//!   ┌─────────────────────────┐
+//! source ─▶ stage0 ─▶ stage1 ─▶ sink        data, as the plan has it
+//!   ▲                          │
+//!   └──────────────────────────┘
+//!            ack
+//! ```
+
+use std::fmt::Write;
+
+use crate::manifest::Manifest;
+use crate::wiring::{Place, Wiring};
+
+/// How the nodes are started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The program: a path, or a name that is on the daemons' PATH.
+    pub program: String,
+    /// Where the folder is, on every machine.
+    pub folder: String,
+    /// Machine of the source; by default that of the first stage.
+    pub source: Option<String>,
+    /// Machine of the sink; by default that of the last stage.
+    pub sink: Option<String>,
+    /// Most frames under way.
+    pub window: u32,
+    /// Arguments of the source, stages and sink.
+    pub arguments: [Vec<String>; 3],
+}
+
+/// Messages of a frame on an edge that the queues hold. What bounds them is the window; a queue
+/// that is too short loses messages.
+const QUEUE: u32 = 64;
+
+/// The text of `dataflow.yml`.
+///
+/// # Errors
+/// If a name cannot be written so that dora reads it as it is.
+pub fn text(m: &Manifest, wiring: &Wiring, o: &Options) -> Result<String, String> {
+    let devices = || m.plan.stages.iter().map(|s| &s.device);
+    let first = devices().next().ok_or("there are no stages")?;
+    let last = devices().next_back().ok_or("there are no stages")?;
+    let mut text = String::from("# Written by graph-opt: the stages of manifest.json, for dora-rs 1.1.\nnodes:\n");
+    node(&mut text, wiring, o, Place::Source, o.source.as_ref().unwrap_or(first))?;
+    for (i, device) in devices().enumerate() {
+        node(&mut text, wiring, o, Place::Stage(i), device)?;
+    }
+    node(&mut text, wiring, o, Place::Sink, o.sink.as_ref().unwrap_or(last))?;
+    Ok(text)
+}
+
+fn node(
+    text: &mut String,
+    wiring: &Wiring,
+    o: &Options,
+    at: Place,
+    machine: &str,
+) -> Result<(), String> {
+    let (role, arguments) = match at {
+        Place::Source => ("source".to_owned(), &o.arguments[0]),
+        Place::Stage(i) => (format!("stage {i}"), &o.arguments[1]),
+        Place::Sink => ("sink".to_owned(), &o.arguments[2]),
+    };
+    let words = arguments.iter().map(|a| word(a)).collect::<Result<Vec<_>, _>>()?;
+    let args = format!("{role} . --window {} {}", o.window, words.join(" "));
+    let mut lines = vec![
+        format!("  - id: {}", at.id()),
+        format!("    path: {}", quoted(&o.program)?),
+        format!("    args: {}", quoted(args.trim_end())?),
+        "    deploy:".into(),
+        format!("      machine: {}", quoted(machine)?),
+        format!("      working_dir: {}", quoted(&o.folder)?),
+        // A node that was killed starts again at once; one that cannot run soon gives up.
+        "    restart_policy: on-failure".into(),
+        "    max_restarts: 5".into(),
+        "    restart_delay: 0.1".into(),
+        "    max_restart_delay: 1.0".into(),
+    ];
+    let (also_gives, also_takes) = match at {
+        Place::Source => (Some("ask"), Some(("ack", Place::Sink))),
+        Place::Stage(_) => (None, None),
+        Place::Sink => (Some("ack"), Some(("ask", Place::Source))),
+    };
+    let gives = (0..wiring.gives(at).len()).map(|k| format!("out{k}"));
+    let gives: Vec<String> = gives.chain(also_gives.map(str::to_owned)).collect();
+    if !gives.is_empty() {
+        lines.push("    outputs:".into());
+        lines.extend(gives.iter().map(|g| format!("      - {g}")));
+    }
+    lines.push("    inputs:".into());
+    let data = wiring.takes(at).iter().enumerate();
+    let data = data.map(|(k, e)| (format!("in{k}"), e.from, format!("out{}", e.output)));
+    let also = also_takes.map(|(name, from)| (name.to_owned(), from, name.to_owned()));
+    for (input, from, output) in data.chain(also) {
+        lines.push(format!("      {input}:"));
+        lines.push(format!("        source: {}/{output}", from.id()));
+        lines.push(format!("        queue_size: {}", QUEUE.saturating_mul(o.window)));
+    }
+    for line in lines {
+        writeln!(text, "{line}").map_err(|e| e.to_string())?;
+    }
+    Ok(())
+}
+
+/// A double-quoted YAML string, which JSON's strings are.
+fn quoted(text: &str) -> Result<String, String> {
+    // dora expands variables of the environment, and finds no files with such names anyway.
+    if text.is_empty() || text.contains('$') || text.chars().any(char::is_control) {
+        return Err(format!("{text:?} cannot stand in a dataflow"));
+    }
+    serde_json::to_string(text).map_err(|e| e.to_string())
+}
+
+/// A word of a command line, as a shell reads it.
+fn word(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,+@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return Ok(text.to_owned());
+    }
+    if text.contains('\'') {
+        return Err(format!("{text:?} cannot stand in a dataflow"));
+    }
+    Ok(format!("'{text}'"))
+}

@@ -1,0 +1,39 @@
+//! The folder of a split model.
+
+use std::path::{Path, PathBuf};
+
+use crate::failure::{Result, usage};
+use crate::manifest::Manifest;
+use crate::wiring::Wiring;
+
+/// The folder that `graph-opt split` made.
+pub struct Folder {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// What follows from the manifest.
+    pub wiring: Wiring,
+}
+
+impl Folder {
+    /// Reads the manifest.
+    pub fn open(path: &str) -> Result<Self> {
+        let path = PathBuf::from(path);
+        let file = path.join("manifest.json");
+        let at = |e: &dyn std::fmt::Display| usage(format!("{}: {e}", file.display()));
+        let text = std::fs::read_to_string(&file).map_err(|e| at(&e))?;
+        let manifest: Manifest = serde_json::from_str(&text).map_err(|e| at(&e))?;
+        let wiring = Wiring::of(&manifest).map_err(|e| at(&e))?;
+        Ok(Self { path, manifest, wiring })
+    }
+
+    /// The file of a stage.
+    pub fn file(&self, stage: usize) -> Result<PathBuf> {
+        let name = &self.manifest.stages[stage].file;
+        if Path::new(name).file_name().is_none_or(|n| n != &**name) {
+            return Err(usage(format!("{name:?} is not a file of the folder")));
+        }
+        Ok(self.path.join(name))
+    }
+}

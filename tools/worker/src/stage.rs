@@ -1,0 +1,138 @@
+//! A stage: takes the values of a frame, runs its graph, sends on what others take.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use graph_opt_backends::cpu::Cpu;
+use graph_opt_backends::{Backend, Executable};
+use graph_opt_ir::{Graph, Tensor};
+
+use crate::failure::{Result, check, unsupported, usage};
+use crate::folder::Folder;
+use crate::model;
+use crate::port::{Incoming, Port};
+use crate::protocol::join::{Join, Step};
+use crate::wiring::Place;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Which stage of the manifest
+    stage: usize,
+    /// The folder that `graph-opt split` made
+    #[arg(default_value = ".")]
+    folder: String,
+    #[command(flatten)]
+    engine: Engine,
+    #[command(flatten)]
+    link: crate::Link,
+}
+
+/// What computes.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Engine {
+    /// Where stages run
+    #[arg(long, default_value = "cpu", value_name = "NAME", value_parser = ["cpu", "wgpu"])]
+    pub backend: String,
+    /// Threads of the CPU backend; 0 for as many as there are cores
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub threads: u16,
+}
+
+impl Engine {
+    /// The backend.
+    pub fn backend(&self) -> Result<Box<dyn Backend>> {
+        match &*self.backend {
+            "cpu" => {
+                let all = Cpu::default();
+                let threads = if self.threads == 0 { all.threads } else { self.threads.into() };
+                Ok(Box::new(Cpu { threads, ..all }))
+            }
+            #[cfg(feature = "wgpu")]
+            "wgpu" => {
+                let wgpu = graph_opt_backends::wgpu::Wgpu::new();
+                Ok(Box::new(wgpu.map_err(|e| unsupported(format!("wgpu: {e}")))?))
+            }
+            other => Err(unsupported(format!(
+                "this graph-opt-worker is built without the backend {other}; \
+                 build it with --features {other}"
+            ))),
+        }
+    }
+}
+
+/// A graph that is ready to run on values by name.
+pub struct Stage {
+    graph: Arc<Graph>,
+    run: Box<dyn Executable>,
+}
+
+impl Stage {
+    /// Loads a stage's file.
+    pub fn load(path: &Path, engine: &Engine) -> Result<Self> {
+        Self::of(model::load(&path.to_string_lossy())?, engine)
+    }
+
+    /// Makes a graph ready to run.
+    pub fn of(graph: Graph, engine: &Engine) -> Result<Self> {
+        let graph = Arc::new(graph);
+        let run = engine.backend()?.prepare(graph.clone()).map_err(unsupported)?;
+        Ok(Self { graph, run })
+    }
+
+    /// Runs it on those of the values that it reads; gives what it makes.
+    pub fn run(&self, values: &HashMap<String, Tensor>) -> Result<HashMap<String, Tensor>> {
+        let g = &self.graph;
+        let read = |&v: &graph_opt_ir::ValueId| {
+            let name = &*g.value(v).name;
+            values.get(name).cloned().ok_or_else(|| usage(format!("nothing gives {name:?}")))
+        };
+        let inputs: Vec<Tensor> = g.inputs().iter().map(read).collect::<Result<_>>()?;
+        let made = self.run.run(&inputs, g.outputs()).map_err(check)?;
+        let name = |&v: &graph_opt_ir::ValueId| g.value(v).name.to_string();
+        Ok(g.outputs().iter().map(name).zip(made).collect())
+    }
+}
+
+pub fn main(args: &Args) -> Result {
+    let folder = Folder::open(&args.folder)?;
+    let at = Place::Stage(args.stage);
+    if args.stage >= folder.wiring.len() {
+        return Err(usage(format!("there are {} stages", folder.wiring.len())));
+    }
+    // Before the node connects: dora starts all nodes at once, when the last is ready.
+    let stage = Stage::load(&folder.file(args.stage)?, &args.engine)?;
+    let (takes, gives) = (folder.wiring.takes(at), folder.wiring.gives(at));
+    let mut join: Join<Vec<Tensor>> = Join::new(takes.len(), args.link.window.into());
+    let mut port = Port::open(args.link.limit())?;
+    loop {
+        let (sequence, attempt) = match port.next(None) {
+            Incoming::End => return Ok(()),
+            Incoming::Piece(input, piece) => match join.piece(input, piece) {
+                Step::Wait => continue,
+                Step::Broken => {
+                    port.say("a broken message, which will come again");
+                    continue;
+                }
+                Step::Repeat { sequence, attempt } => (sequence, attempt),
+                Step::Ready { sequence, inputs } => {
+                    let names = takes.iter().map(|e| e.value.clone());
+                    let mut values: HashMap<String, Tensor> = names.zip(inputs).collect();
+                    let made = stage.run(&values)?;
+                    values.extend(made);
+                    let give = |name: &String| {
+                        let value = values.remove(name);
+                        value.ok_or_else(|| check(format!("the stage does not make {name:?}")))
+                    };
+                    let result = gives.iter().map(give).collect::<Result<_>>()?;
+                    (sequence, join.done(sequence, result))
+                }
+            },
+            _ => continue,
+        };
+        let Some(result) = join.result(sequence) else { continue };
+        for (output, (name, tensor)) in gives.iter().zip(result).enumerate() {
+            port.tensor(output, sequence, attempt, name, tensor)?;
+        }
+    }
+}
