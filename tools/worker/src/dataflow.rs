@@ -125,3 +125,60 @@ fn word(text: &str) -> Result<String, String> {
     }
     Ok(format!("'{text}'"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dataflow_has_the_plans_edges_and_two_more() {
+        let m = serde_json::from_value(crate::wiring::tests::diamond()).unwrap();
+        let wiring = Wiring::of(&m).unwrap();
+        let mut o = Options {
+            program: "graph-opt-worker".into(),
+            folder: "/srv/my stages".into(),
+            source: None,
+            sink: Some("c".into()),
+            window: 2,
+            arguments: [vec!["--inputs=my frames".into()], vec!["--threads=1".into()], vec![]],
+        };
+        let got = text(&m, &wiring, &o).unwrap();
+        let node = |id: &str| {
+            let from = got.find(&format!("  - id: {id}\n")).unwrap();
+            let rest = &got[from..];
+            rest[1..].find("  - id:").map_or(rest, |n| &rest[..=n])
+        };
+        let expected = r#"  - id: stage3
+    path: "graph-opt-worker"
+    args: "stage 3 . --window 2 --threads=1"
+    deploy:
+      machine: "b"
+      working_dir: "/srv/my stages"
+    restart_policy: on-failure
+    max_restarts: 5
+    restart_delay: 0.1
+    max_restart_delay: 1.0
+    outputs:
+      - out0
+    inputs:
+      in0:
+        source: stage0/out1
+        queue_size: 128
+      in1:
+        source: stage1/out0
+        queue_size: 128
+      in2:
+        source: stage2/out0
+        queue_size: 128
+"#;
+        assert_eq!(node("stage3"), expected);
+        assert!(node("source").contains("args: \"source . --window 2 '--inputs=my frames'\"\n"));
+        assert!(node("source").contains("machine: \"a\"\n"));
+        assert!(node("source").ends_with("inputs:\n      ack:\n        source: sink/ack\n        queue_size: 128\n"));
+        assert!(node("sink").contains("machine: \"c\"\n"));
+        assert!(node("sink").contains("      in1:\n        source: stage0/out0\n"));
+        assert!(node("sink").contains("      ask:\n        source: source/ask\n"));
+        o.folder = "/srv/$HOME".into();
+        assert!(text(&m, &wiring, &o).is_err());
+    }
+}

@@ -14,6 +14,9 @@ use crate::{Link, frames, model, sink, stage};
 /// What `dora` is given to answer.
 const ANSWER: Duration = Duration::from_secs(20);
 
+/// How often the driver looks.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// How a dataflow is written.
 #[derive(clap::Args)]
 pub struct Nodes {
@@ -236,7 +239,7 @@ fn watch(dora: &Dora<'_>, name: &str, wanted: &BTreeSet<String>, file: &Path) ->
                 return Err(check(format!("{}: dora knows {other} of {name}", file.display())));
             }
         }
-        std::thread::sleep(Duration::from_secs(1));
+        std::thread::sleep(LOOK);
     }
 }
 

@@ -152,3 +152,82 @@ fn has(m: &Manifest, stage: usize, value: &str) -> Result<(), String> {
     let handed = m.plan.stages[stage].receives.iter().any(|r| r.value == value);
     if made || handed { Ok(()) } else { Err(format!("stage {stage} does not have {value:?}")) }
 }
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// Two halves side by side, on two machines, of which the last stage makes the output. It takes
+    /// an input of the whole that the first one hands on unread.
+    pub fn diamond() -> serde_json::Value {
+        let take = |value: &str, from: Option<usize>, bytes: u64| {
+            serde_json::json!({"value": value, "from": from, "bytes": bytes, "seconds": 0.0})
+        };
+        let stage = |device: &str, receives: Vec<serde_json::Value>| {
+            serde_json::json!({"device": device, "receives": receives})
+        };
+        let part = |inputs: &[&str], outputs: &[&str], i: usize| {
+            serde_json::json!({"file": format!("stage{i}.onnx"), "inputs": inputs, "outputs": outputs})
+        };
+        serde_json::json!({
+            "version": 1,
+            "plan": {"latency_s": 0.1, "interval_s": 0.05, "stages": [
+                stage("a", vec![take("x", None, 0), take("k", None, 0)]),
+                stage("a", vec![take("h", Some(0), 0)]),
+                stage("b", vec![take("h", Some(0), 8)]),
+                stage("b", vec![take("k", Some(0), 4), take("t0", Some(1), 4), take("t1", Some(2), 0)]),
+            ]},
+            "inputs": ["x", "k"],
+            "outputs": [{"value": "y", "from": 3}, {"value": "h", "from": 0}],
+            "stages": [
+                part(&["x"], &["h"], 0),
+                part(&["h"], &["t0"], 1),
+                part(&["h"], &["t1"], 2),
+                part(&["k", "t0", "t1"], &["y"], 3),
+            ],
+        })
+    }
+
+    fn wired(m: &serde_json::Value) -> Result<Wiring, String> {
+        Wiring::of(&serde_json::from_value(m.clone()).unwrap())
+    }
+
+    #[test]
+    fn values_go_where_they_are_taken() {
+        let w = wired(&diamond()).unwrap();
+        assert_eq!(w.gives(Place::Source), ["k", "x"]);
+        assert_eq!(w.gives(Place::Stage(0)), ["h", "k"]);
+        let edge = |value: &str, from, output| Edge { value: value.into(), from, output };
+        let last = [
+            edge("k", Place::Stage(0), 1),
+            edge("t0", Place::Stage(1), 0),
+            edge("t1", Place::Stage(2), 0),
+        ];
+        assert_eq!(w.takes(Place::Stage(3)), last);
+        let out = [edge("y", Place::Stage(3), 0), edge("h", Place::Stage(0), 0)];
+        assert_eq!(w.takes(Place::Sink), out);
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let with = |change: &dyn Fn(&mut serde_json::Value)| {
+            let mut m = diamond();
+            change(&mut m);
+            wired(&m).unwrap_err()
+        };
+        let cases: [(&str, &dyn Fn(&mut serde_json::Value)); 8] = [
+            ("version 2", &|m| m["version"] = 2.into()),
+            ("different stages", &|m| drop(m["stages"].as_array_mut().unwrap().pop())),
+            ("receives nothing", &|m| m["plan"]["stages"][1]["receives"] = serde_json::json!([])),
+            ("not before it", &|m| m["plan"]["stages"][1]["receives"][0]["from"] = 1.into()),
+            ("does not have", &|m| m["plan"]["stages"][2]["receives"][0]["value"] = "z".into()),
+            ("no input", &|m| m["plan"]["stages"][0]["receives"][0]["value"] = "z".into()),
+            ("does not receive it", &|m| m["stages"][1]["inputs"][0] = "x".into()),
+            ("which there is not", &|m| m["outputs"][0]["from"] = 9.into()),
+        ];
+        for (why, change) in cases {
+            let said = with(change);
+            assert!(said.contains(why), "{said:?} for {why:?}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+#!/usr/bin/env python3
+"""The distributed engine, for real: stages of resnet18 on dora-rs, over machines that are network
+namespaces with a limited link between them.
+
+    tests/dora/cluster.py [--graph-opt PROGRAM] [--worker PROGRAM] [--dora PROGRAM] [--frames N]
+
+Shows that every frame arrives with the bits of the whole model, at how much of the planned rate;
+that a node killed with SIGKILL costs nothing but time; that a killed daemon ends in an error that
+names its machine. Prints SKIPPED and why where the machine does not allow namespaces.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from machines import Machine, Skipped, connect, run, wait
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+NETWORK = "10.77.0"
+# The share of the planned rate that must be reached.
+SHARE = 0.9
+# Device a is a core of its own. Devices b and c share the other core, half each.
+CLUSTER = """
+source = "a"
+[[device]]
+name = "a"
+memory = "1GiB"
+profile = "profile.json"
+[[device]]
+name = "b"
+memory = "1GiB"
+profile = "profile.json"
+mode = [{ name = "half", speed = 0.5 }]
+[[device]]
+name = "c"
+memory = "1GiB"
+profile = "profile.json"
+mode = [{ name = "half", speed = 0.5 }]
+[[link]]
+between = ["b", "c"]
+bandwidth = "10Gbit/s"
+[default-link]
+bandwidth = "%(rate)sbit/s"
+latency = "1ms"
+"""
+# All three devices have something to do.
+PINS = ["--pin", "layer1.0.conv1=a", "--pin", "layer3.0.conv1=b", "--pin", "fc=c"]
+
+
+class Cluster:
+    """Two machines and a cable; daemons a on the one, b and c on the other."""
+
+    def __init__(self, args, folder, rate):
+        self.args, self.folder = args, folder
+        self.one, self.two = Machine("m1", 0), Machine("m2", os.cpu_count() - 1)
+        connect(self.one, self.two, NETWORK, rate)
+        self.coordinator = f"{NETWORK}.1"
+
+    def up(self):
+        dora, at = self.args.dora, ["--coordinator-addr", self.coordinator]
+        log = self.folder / "coordinator.log"
+        self.one.start(dora, "coordinator", "--interface", self.coordinator, "--store", "memory", log=log)
+        wait(lambda: self.status() is not None, 20, "the coordinator did not answer")
+        self.daemons = {}
+        for machine, name, port in [(self.one, "a", 53291), (self.two, "b", 53291), (self.two, "c", 53292)]:
+            self.daemons[name] = machine.start(
+                dora, "daemon", "--machine-id", name, *at, "--local-listen-port", str(port),
+                log=self.folder / f"daemon-{name}.log", cwd=self.folder)
+            # One after the other: each is told of those before it.
+            wait(lambda: f"{name}-" in (self.status() or ""), 20, f"daemon {name} did not connect")
+
+    def status(self):
+        at = ["--coordinator-addr", self.coordinator]
+        done = subprocess.run(self.one.command(self.args.dora, "cluster", "status", *at),
+                              capture_output=True, text=True, check=False)
+        return done.stdout if done.returncode == 0 else None
+
+    def down(self):
+        self.one.clear()
+        self.two.clear()
+
+    def end(self):
+        self.one.end()
+        self.two.end()
+
+    def start(self, stages, *options):
+        """Starts a dataflow by the driver, in the background."""
+        shutil.rmtree(stages / "results", ignore_errors=True)
+        return subprocess.Popen(
+            self.one.command(self.args.graph_opt, "worker", "start", str(stages), "--coordinator", self.coordinator,
+                             "--dora", self.args.dora, "--program", self.args.worker, *options),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def record(stages):
+    """Frames that the sink has written down."""
+    file = stages / "results" / "frames.jsonl"
+    if not file.exists():
+        return []
+    lines = [json.loads(l) for l in file.read_text().splitlines(keepends=True) if l.endswith("\n")]
+    return [l for l in lines if "frame" in l]
+
+
+def check(args, stages, frames, *options):
+    """All frames are there, and equal to the whole model's."""
+    text = run(args.graph_opt, "worker", "check", str(stages), "--model", args.model, "--results",
+               str(stages / "results"), "--frames", str(frames), *options)
+    print("  " + text.strip().replace("\n", "\n  "), flush=True)
+
+
+def finish(driver, seconds=300):
+    out, err = driver.communicate(timeout=seconds)
+    if driver.returncode:
+        raise RuntimeError(f"the dataflow failed: {out}{err}")
+
+
+def planned(args, folder, rate):
+    """The stages for a link of this rate."""
+    cluster, plan, stages = folder / "cluster.toml", folder / f"plan-{rate}.json", folder / f"stages-{rate}"
+    cluster.write_text(CLUSTER % {"rate": rate})
+    run(args.graph_opt, "plan", args.model, "--cluster", str(cluster), "--objective", "throughput", *PINS, "-o", str(plan))
+    run(args.graph_opt, "split", args.model, "--plan", str(plan), "-o", str(stages))
+    return stages, json.loads(plan.read_text())
+
+
+def rates(args, folder):
+    """N of N frames, bit-equal, at the planned rate, and over the link."""
+    for rate in (100_000_000, 20_000_000):
+        stages, plan = planned(args, folder, rate)
+        cluster = Cluster(args, folder, rate)
+        try:
+            cluster.up()
+            before = cluster.one.counter("to-m2", "tx_bytes")
+            finish(cluster.start(stages, "--frames", str(args.frames)))
+            sent = (cluster.one.counter("to-m2", "tx_bytes") - before) / args.frames
+        finally:
+            cluster.end()
+        crosses = sum(r["bytes"] for r in plan["stages"][1]["receives"])
+        print(f"{rate // 1_000_000} Mbit/s, 3 stages: {sent / 1e6:.3f} MB a frame over the link (plan {crosses / 1e6:.3f})")
+        if sent < crosses:
+            raise RuntimeError("fewer bytes went over the link than the plan says: something bypasses it")
+        check(args, stages, args.frames, "--least-rate", str(SHARE))
+    return stages
+
+
+def kills(args, folder, stages):
+    """Every node is killed once, and nothing is lost."""
+    cluster = Cluster(args, folder, 100_000_000)
+    try:
+        cluster.up()
+        driver = cluster.start(stages, "--frames", str(args.frames))
+        victims = [(cluster.two, "stage", "1"), (cluster.one, "stage", "0"), (cluster.two, "sink"), (cluster.one, "source")]
+        for i, (machine, *words) in enumerate(victims):
+            at = (i + 1) * args.frames // (len(victims) + 2)
+            wait(lambda: len(record(stages)) >= at or driver.poll() is not None, 120, f"frame {at} did not arrive")
+            pids = machine.find("*graph-opt-worker", *words)
+            if not pids:
+                raise RuntimeError(f"there is no {' '.join(words)} to kill")
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+            print(f"killed {' '.join(words)} after frame {len(record(stages))}", flush=True)
+        finish(driver)
+    finally:
+        cluster.end()
+    check(args, stages, args.frames)
+
+
+def daemon(args, folder, stages):
+    """A killed daemon ends in an error that names its machine, soon."""
+    cluster = Cluster(args, folder, 100_000_000)
+    try:
+        cluster.up()
+        driver = cluster.start(stages, "--frames", "0")
+        wait(lambda: len(record(stages)) >= 5 or driver.poll() is not None, 60, "frames did not arrive")
+        cluster.daemons["b"].kill()
+        begin = time.monotonic()
+        _, err = driver.communicate(timeout=60)
+        took = time.monotonic() - begin
+    finally:
+        cluster.end()
+    print(f"daemon b killed; {took:.1f} s later, exit code {driver.returncode}: {err.strip()}")
+    if driver.returncode != 1 or "machine b" not in err:
+        raise RuntimeError("that is not an error that names the machine")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--graph-opt", default=str(ROOT / "target/debug/graph-opt"))
+    parser.add_argument("--worker", default=str(ROOT / "tools/worker/target/debug/graph-opt-worker"))
+    parser.add_argument("--dora", default=shutil.which("dora") or "dora")
+    parser.add_argument("--model", default="zoo:resnet18")
+    parser.add_argument("--frames", type=int, default=60)
+    args = parser.parse_args()
+    os.environ["PATH"] = f"{pathlib.Path(args.worker).parent}:{os.environ['PATH']}"
+    if shutil.which(args.dora) is None:
+        raise Skipped(f"there is no {args.dora}: pip install dora-rs-cli==1.1.0")
+    if os.geteuid() != 0 or any(shutil.which(p) is None for p in ("unshare", "nsenter", "ip", "tc", "taskset")):
+        raise Skipped("it takes root, and unshare, nsenter, taskset, ip and tc")
+    if os.cpu_count() < 2:
+        raise Skipped("it takes two cores")
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        Cluster(args, folder, 100_000_000).end()
+        run("taskset", "-c", "1", args.graph_opt, "profile", args.model, "--runs", "5", "-o", str(folder / "profile.json"))
+        stages = rates(args, folder)
+        kills(args, folder, stages)
+        daemon(args, folder, stages)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Skipped as why:
+        print(f"SKIPPED: the distributed engine was not tried: {why}", file=sys.stderr)
+    except RuntimeError as e:
+        sys.exit(f"error: {e}")
