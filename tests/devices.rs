@@ -1,17 +1,18 @@
 //! Networks over devices: what is planned is what the stages take, send and compute.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use graph_opt_backends::cpu::Cpu;
 use graph_opt_backends::inputs::{Extents, draw};
+use graph_opt_backends::stages::{Stages, Values};
 use graph_opt_backends::{Backend, zoo};
-use graph_opt_ir::{Graph, Tensor};
+use graph_opt_ir::{Graph, Tensor, ValueId};
 use graph_opt_passes::analysis::cost;
+use graph_opt_passes::devices::clock::Clock;
 use graph_opt_passes::devices::cluster::Cluster;
-use graph_opt_passes::devices::file::PlanFile;
-use graph_opt_passes::devices::network::Network;
-use graph_opt_passes::devices::{Effort, Limits, NoPlan, Objective, plan};
+use graph_opt_passes::devices::file::{Manifest, PartFile, PlanFile};
+use graph_opt_passes::devices::network::{Network, Wish, pipeline};
+use graph_opt_passes::devices::{Effort, Limits, NoPlan, Objective};
 use graph_opt_passes::eqsat::prove::prove;
 
 use crate::support::{compare, is_bit_exact, optimise};
@@ -41,66 +42,79 @@ const CLUSTER: &str = r#"
     watts = 1.2
 "#;
 
-fn planned(g: &Graph, cluster: &str, objective: Objective) -> Result<(Network, PlanFile), NoPlan> {
+fn planned(g: &Graph, cluster: &str, objective: Objective) -> Result<PlanFile, NoPlan> {
     let cluster = Cluster::parse(cluster).unwrap();
     let network = Network::of(g).unwrap();
     let none = vec![None; cluster.devices.len()];
     let costs = network.costs(&cluster, &none);
-    let problem = network.problem(&cluster, &costs, objective, Limits::default(), Vec::new());
-    let found = plan(&problem, &Effort::default())?;
-    let file = PlanFile::of(g, &network, &cluster, &problem, &found).unwrap();
-    Ok((network, file))
+    let wish = Wish { objective, limits: Limits::default(), pins: Vec::new() };
+    Ok(pipeline(g, &network, &cluster, &costs, &wish, &Effort::default())?.1)
+}
+
+/// Runs the parts of a plan for some frames: they give the bits of the whole, receive the bytes and
+/// hold the memory that the plan says.
+fn check_parts(g: &Graph, file: PlanFile, what: &str) {
+    let nodes = graph_opt_passes::analysis::plan(g).unwrap().steps;
+    let split = file.split(g, &nodes).unwrap();
+    let graphs: Vec<Arc<Graph>> =
+        (0..split.parts.len()).map(|i| Arc::new(split.graph(g, i).unwrap())).collect();
+    let names = |g: &Graph, all: &[ValueId]| -> Vec<String> {
+        all.iter().map(|&v| g.value(v).name.to_string()).collect()
+    };
+    let part = |(i, p): (usize, &Arc<Graph>)| PartFile {
+        file: format!("stage{i}.onnx"),
+        inputs: names(p, p.inputs()),
+        outputs: names(p, p.outputs()),
+    };
+    let manifest = Manifest {
+        version: 1,
+        plan: file.clone(),
+        inputs: names(g, g.inputs()),
+        outputs: names(g, g.outputs()),
+        stages: graphs.iter().enumerate().map(part).collect(),
+    };
+    let inputs = draw(g, &Extents::default(), 3).unwrap();
+    let whole = Cpu::default().prepare(Arc::new(g.clone())).unwrap();
+    let want = whole.run(&inputs, g.outputs()).unwrap();
+    let named = |(&v, t): (&ValueId, &Tensor)| (g.value(v).name.to_string(), t.clone());
+    let mut stages = Stages::new(manifest, graphs, &Cpu::default()).unwrap();
+    let given: Values = g.inputs().iter().zip(&inputs).map(named).collect();
+    for _ in 0..2 {
+        let got = stages.run(&given).unwrap();
+        assert_eq!(got, g.outputs().iter().zip(&want).map(named).collect(), "{what}");
+    }
+    for (i, row) in file.stages.iter().enumerate() {
+        let planned: u64 = row.receives.iter().map(|r| r.bytes).sum();
+        assert_eq!(stages.received()[i], 2 * planned, "{what}: part {i}");
+        assert_eq!(stages.held()[i], row.memory_bytes, "{what}: part {i}");
+    }
 }
 
 /// Every objective on several networks, skips over cuts included: the stages together give the bits
-/// of the whole; what each receives and holds is what the plan says.
+/// of the whole; what each receives and holds is what the plan says, and the clock keeps to it.
 #[test]
 fn stages_take_what_was_planned() {
     let mut several = 0;
     for network in ["resnet18@64x64", "mobilenetv2@64x64", "unet@64x64", "densenet121@64x64"] {
-        let g = Arc::new(zoo::build(network).unwrap());
-        let inputs = draw(&g, &Extents::default(), 3).unwrap();
-        let want = Cpu::default().prepare(g.clone()).unwrap().run(&inputs, g.outputs()).unwrap();
+        let g = zoo::build(network).unwrap();
         // The weights do not fit on one device.
         let room = cost(&g).constant_bytes / 2 + (8 << 20);
         let cluster = CLUSTER.replace("16MiB", &format!("{room}B"));
         let cluster = cluster.replace("24MiB", &format!("{room}B"));
         let cluster = cluster.replace("40MiB", &format!("{room}B"));
         for objective in Objective::ALL {
-            let (n, file) = planned(&g, &cluster, objective).unwrap();
-            let units = file.units(&g, &n).unwrap();
-            several += usize::from(units.len() > 1);
-            let mut sent: HashMap<String, Tensor> = HashMap::new();
-            for (&v, t) in g.inputs().iter().zip(&inputs) {
-                sent.insert(g.value(v).name.to_string(), t.clone());
+            let file = planned(&g, &cluster, objective).unwrap();
+            several += usize::from(file.stages.len() > 1);
+            let sum: f64 = (file.stages.iter())
+                .map(|s| s.compute_s + s.receives.iter().map(|r| r.seconds).sum::<f64>())
+                .sum();
+            assert!((file.latency_s / sum - 1.0).abs() < 1e-9, "{network} {objective:?}");
+            if objective == Objective::Interval {
+                assert!((file.interval_s / file.value - 1.0).abs() < 1e-9, "{network}");
+                let clock = Clock::of(&file, 12);
+                assert!((clock.interval() / file.value - 1.0).abs() < 1e-9, "{network}");
             }
-            for (row, u) in file.stages.iter().zip(&units) {
-                let bytes: u64 = sent.values().map(|t| t.ty().bytes().unwrap()).sum();
-                let local = row.device == "camera" && u.start == 0;
-                assert_eq!(row.receives_bytes, if local { 0 } else { bytes }, "{network}");
-                let stage = Arc::new(n.stage(&g, u.clone()).unwrap());
-                let read = |&v: &_| sent[&*stage.value(v).name].clone();
-                let inputs: Vec<Tensor> = stage.inputs().iter().map(read).collect();
-                let prepared = Cpu::default().prepared(stage.clone()).unwrap();
-                let (made, measured) = prepared.run_measured(&inputs).unwrap();
-                let reads =
-                    |name: &str| stage.inputs().iter().any(|&v| *stage.value(v).name == *name);
-                let sends: Vec<&str> =
-                    n.crossing[u.end].iter().map(|&v| &*g.value(v).name).collect();
-                let handed: u64 = (sent.iter())
-                    .filter(|(name, _)| sends.contains(&name.as_str()) && !reads(name))
-                    .map(|(_, t)| t.ty().bytes().unwrap())
-                    .sum();
-                let held = cost(&stage).constant_bytes + measured.peak + handed;
-                assert_eq!(row.memory_bytes, held, "{network} {objective:?} {}", row.first);
-                for (&v, t) in stage.outputs().iter().zip(made) {
-                    sent.insert(stage.value(v).name.to_string(), t);
-                }
-                sent.retain(|name, _| sends.contains(&name.as_str()));
-            }
-            for (&v, t) in g.outputs().iter().zip(&want) {
-                assert_eq!(sent.get(&*g.value(v).name), Some(t), "{network} {objective:?}");
-            }
+            check_parts(&g, file, &format!("{network} {objective:?}"));
         }
     }
     assert!(several >= 12, "{several} plans of several stages");
@@ -142,12 +156,15 @@ fn what_does_not_fit_is_explained() {
 #[test]
 fn plans_of_other_models_are_refused() {
     let g = zoo::build("resnet18@64x64").unwrap();
-    let (n, mut file) = planned(&g, CLUSTER, Objective::Memory).unwrap();
-    assert!(file.units(&g, &n).is_ok());
+    let nodes = |g: &Graph| graph_opt_passes::analysis::plan(g).unwrap().steps;
+    let mut file = planned(&g, CLUSTER, Objective::Memory).unwrap();
+    assert!(file.split(&g, &nodes(&g)).is_ok());
     let other = zoo::build("mobilenetv2@64x64").unwrap();
-    let m = Network::of(&other).unwrap();
-    let e = file.units(&other, &m).unwrap_err();
+    let e = file.split(&other, &nodes(&other)).unwrap_err();
     assert!(e.contains("the plan is of another model"), "{e}");
-    file.stages.pop();
-    assert!(file.units(&g, &n).unwrap_err().contains("nodes are in it"));
+    let first = file.stages.remove(0);
+    assert!(file.split(&g, &nodes(&g)).unwrap_err().contains("where it is not"));
+    file.stages.insert(0, first);
+    file.stages[0].nodes.pop();
+    assert!(file.split(&g, &nodes(&g)).unwrap_err().contains("where it is not"));
 }

@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
+use graph_opt_backends::Folder;
+use graph_opt_ir::Graph;
 use graph_opt_passes::devices::cluster::{Cluster, Speed, seconds};
 use graph_opt_passes::devices::file::{OBJECTIVES, PlanFile};
-use graph_opt_passes::devices::network::Network;
-use graph_opt_passes::devices::{Effort, Limits, NoPlan, Objective, front, plan};
+use graph_opt_passes::devices::network::{Network, Wish, pipeline};
+use graph_opt_passes::devices::{Effort, Limits, NoPlan, Objective, front};
+use graph_opt_passes::{Pipeline, Runner};
 
 use crate::failure::{Result, check, out, usage};
 use crate::model;
@@ -92,7 +95,7 @@ pub fn main(args: &Args) -> Result {
     let units = network.measured(&graph, &measured).map_err(usage)?;
     let costs = network.costs(&cluster, &units);
     let aim = OBJECTIVES.iter().find(|o| o.0 == args.objective).map_or(Objective::Latency, |o| o.1);
-    let problem = network.problem(&cluster, &costs, aim, limits, pins);
+    let wish = Wish { objective: aim, limits, pins };
     let progress = Progress::new();
     progress.say("planning");
     let no_plan = |e: NoPlan| match e {
@@ -100,6 +103,7 @@ pub fn main(args: &Args) -> Result {
         e => check(e.told(&|u| format!("unit {u} ({})", labels[u]))),
     };
     if args.front {
+        let problem = network.problem(&cluster, &costs, &wish);
         let all = front(&problem, &Effort::default()).map_err(no_plan)?;
         drop(progress);
         let mut t = rows(&["latency ms", "energy J", "stages"]);
@@ -119,9 +123,9 @@ pub fn main(args: &Args) -> Result {
         };
         return out(format!("{t}\n{} plans; the front is {whole}\n", all.plans.len()));
     }
-    let found = plan(&problem, &Effort::default()).map_err(no_plan)?;
+    let found = pipeline(&graph, &network, &cluster, &costs, &wish, &Effort::default());
+    let (_, file) = found.map_err(no_plan)?;
     drop(progress);
-    let file = PlanFile::of(&graph, &network, &cluster, &problem, &found).map_err(check)?;
     out(shown(&file))?;
     match &args.output {
         Some(path) => {
@@ -147,17 +151,29 @@ fn measured(cluster: &Cluster, beside: &Path) -> Result<Times> {
     cluster.devices.iter().map(one).collect()
 }
 
+/// The graph that a plan is of: the model after the plan's passes.
+pub fn rewritten(mut graph: Graph, passes: &str) -> Result<Graph> {
+    if !passes.is_empty() {
+        let pipeline = Pipeline::parse(passes).map_err(usage)?;
+        Runner::default().evaluator(&Folder).run(&mut graph, &pipeline).map_err(check)?;
+    }
+    Ok(graph)
+}
+
 fn shown(p: &PlanFile) -> String {
     let mut t =
         rows(&["device", "from", "to", "nodes", "receives", "transfer ms", "compute ms", "memory"]);
     for s in &p.stages {
+        let name = |n: Option<&String>| n.cloned().unwrap_or_default();
+        let (bytes, seconds) =
+            s.receives.iter().fold((0, 0.0), |(b, t), r| (b + r.bytes, t + r.seconds));
         t.add_row([
             format!("{} {}", s.device, if s.mode == "default" { "" } else { &s.mode }),
-            s.first.clone(),
-            s.last.clone(),
-            s.nodes.to_string(),
-            size(s.receives_bytes),
-            format!("{:.3}", s.receives_s * 1e3),
+            name(s.nodes.first()),
+            name(s.nodes.last()),
+            s.nodes.len().to_string(),
+            size(bytes),
+            format!("{:.3}", seconds * 1e3),
             format!("{:.3}", s.compute_s * 1e3),
             size(s.memory_bytes),
         ]);

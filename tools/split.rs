@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use graph_opt_ir::{Graph, onnx};
-use graph_opt_passes::devices::file::PlanFile;
-use graph_opt_passes::devices::network::Network;
-use serde::{Deserialize, Serialize};
+use graph_opt_ir::{Graph, ValueId, onnx};
+use graph_opt_passes::analysis::plan;
+use graph_opt_passes::devices::file::{Manifest, PartFile, PlanFile};
 
 use crate::failure::{Result, check, out, unsupported, usage};
 use crate::model;
 use crate::opt::size;
+use crate::plan::rewritten;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -18,41 +18,9 @@ pub struct Args {
     /// The plan, as `graph-opt plan` wrote it for this model
     #[arg(long, value_name = "FILE.json")]
     plan: String,
-    /// The folder to make: an ONNX file for each stage, and manifest.json
+    /// The folder to make: an ONNX file for each part, and manifest.json
     #[arg(short, long, value_name = "DIR")]
     output: String,
-}
-
-/// What the folder holds.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Manifest {
-    /// Version of the format: 1.
-    pub version: u32,
-    /// The plan.
-    pub plan: PlanFile,
-    /// Inputs of the whole, in order.
-    pub inputs: Vec<String>,
-    /// Outputs of the whole, in order.
-    pub outputs: Vec<String>,
-    /// Stages, in order, as in the plan.
-    pub stages: Vec<Part>,
-}
-
-/// A stage's file, and what it takes and gives.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Part {
-    /// The file, in the same folder.
-    pub file: String,
-    /// Values that the file's graph reads, in the order of its inputs.
-    pub inputs: Vec<String>,
-    /// Values that it makes, in the order of its outputs.
-    pub outputs: Vec<String>,
-    /// Values that it receives and hands on, whether it reads them or not.
-    pub passes: Vec<String>,
-    /// Values that go on to the next stage, or out.
-    pub sends: Vec<String>,
 }
 
 /// Reads JSON.
@@ -64,9 +32,10 @@ pub fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
 
 pub fn main(args: &Args) -> Result {
     let graph = model::load(&args.model)?;
-    let plan: PlanFile = json(Path::new(&args.plan))?;
-    let network = Network::of(&graph).map_err(usage)?;
-    let units = plan.units(&graph, &network).map_err(usage)?;
+    let file: PlanFile = json(Path::new(&args.plan))?;
+    let graph = rewritten(graph, &file.rewrite)?;
+    let nodes = plan(&graph).map_err(usage)?.steps;
+    let split = file.split(&graph, &nodes).map_err(usage)?;
     let target = Path::new(&args.output);
     if target.exists() {
         return Err(usage(format!("{} is there already", target.display())));
@@ -75,34 +44,33 @@ pub fn main(args: &Args) -> Result {
     let beside = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let failed = |e: std::io::Error| usage(format!("{}: {e}", target.display()));
     let folder = tempfile::tempdir_in(beside).map_err(failed)?;
-    let names = |g: &Graph, v: &[graph_opt_ir::ValueId]| -> Vec<String> {
+    let names = |g: &Graph, v: &[ValueId]| -> Vec<String> {
         v.iter().map(|&v| g.value(v).name.to_string()).collect()
     };
     let mut stages = Vec::new();
     let mut lines = String::new();
-    for (i, u) in units.iter().enumerate() {
-        let stage = network.stage(&graph, u.clone()).map_err(|e| check(e.to_string()))?;
-        let file = format!("stage{i}.onnx");
-        onnx::save(&stage, folder.path().join(&file)).map_err(unsupported)?;
-        let (inputs, outputs) = (names(&stage, stage.inputs()), names(&stage, stage.outputs()));
-        let sends = names(&graph, &network.crossing[u.end]);
-        let receives = names(&graph, &network.crossing[u.start]);
-        let passes = receives.into_iter().filter(|r| sends.contains(r)).collect();
-        let row = &plan.stages[i];
+    for (i, row) in file.stages.iter().enumerate() {
+        let part = split.graph(&graph, i).map_err(|e| check(e.to_string()))?;
+        let name = format!("stage{i}.onnx");
+        onnx::save(&part, folder.path().join(&name)).map_err(unsupported)?;
+        let crossing: u64 = row.receives.iter().map(|r| r.bytes).sum();
         lines.push_str(&format!(
-            "{file}: {} nodes on {}, sends {} values, {}\n",
-            stage.len(),
+            "{name}: {} nodes on {}, receives {} over links, holds {}\n",
+            part.len(),
             row.device,
-            sends.len(),
-            size(network.cuts[u.end])
+            size(crossing),
+            size(row.memory_bytes)
         ));
-        stages.push(Part { file, inputs, outputs, passes, sends });
+        let (inputs, outputs) = (names(&part, part.inputs()), names(&part, part.outputs()));
+        stages.push(PartFile { file: name, inputs, outputs });
     }
+    let read = |v: &ValueId| graph.value(*v).uses().next().is_some() || graph.value(*v).is_output();
+    let inputs: Vec<ValueId> = graph.inputs().iter().copied().filter(read).collect();
     let manifest = Manifest {
         version: 1,
-        inputs: names(&graph, &network.crossing[0]),
+        plan: file,
+        inputs: names(&graph, &inputs),
         outputs: names(&graph, graph.outputs()),
-        plan,
         stages,
     };
     let text = serde_json::to_string_pretty(&manifest).map_err(|e| check(e.to_string()))?;

@@ -8,6 +8,7 @@ pub mod faults;
 mod geometry;
 pub mod inputs;
 mod schedule;
+pub mod stages;
 pub mod tolerance;
 #[cfg(feature = "wgpu")]
 pub mod wgpu;

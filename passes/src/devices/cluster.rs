@@ -25,6 +25,7 @@
 //!
 //! [default-link]               # between all others; without it there is none
 //! bandwidth = "20Mbit/s"
+//! medium = "wifi"              # links of one medium carry one transfer at a time, all together
 //! ```
 
 use serde::Deserialize;
@@ -39,6 +40,8 @@ pub struct Cluster {
     pub devices: Vec<Machine>,
     /// Links by [sender × devices + receiver].
     pub links: Vec<Option<Link>>,
+    /// What links share, in the order of links; none if they have their own.
+    pub media: Vec<Option<String>>,
     /// Where the input is.
     pub source: Option<usize>,
     /// Where the output must go.
@@ -123,9 +126,20 @@ struct LinkRow {
     bandwidth: String,
     latency: Option<String>,
     watts: Option<f64>,
+    medium: Option<String>,
 }
 
 impl Cluster {
+    /// The link from one device to another.
+    pub fn link(&self, from: usize, to: usize) -> Option<&Link> {
+        self.links[from * self.devices.len() + to].as_ref()
+    }
+
+    /// What the link shares with others.
+    pub fn medium(&self, from: usize, to: usize) -> Option<&str> {
+        self.media[from * self.devices.len() + to].as_deref()
+    }
+
     /// Reads the text of a `cluster.toml`.
     ///
     /// # Errors
@@ -150,11 +164,13 @@ impl Cluster {
         };
         let n = devices.len();
         let mut links = vec![None; n * n];
+        let mut media = vec![None; n * n];
         if let Some(row) = &file.default_link {
             if row.between.is_some() {
                 return Err("default-link is between all devices".into());
             }
             let link = link(row).map_err(|e| format!("default-link: {e}"))?;
+            media.fill(row.medium.clone());
             links = (0..n * n).map(|i| (i / n != i % n).then_some(link)).collect();
         }
         for row in &file.link {
@@ -165,11 +181,13 @@ impl Cluster {
             let link = link(row).map_err(|e| {
                 format!("link between {} and {}: {e}", devices[a].name, devices[b].name)
             })?;
-            (links[a * n + b], links[b * n + a]) = (Some(link), Some(link));
+            for at in [a * n + b, b * n + a] {
+                (links[at], media[at]) = (Some(link), row.medium.clone());
+            }
         }
         let source = file.source.as_ref().map(find).transpose()?;
         let sink = file.sink.as_ref().map(find).transpose()?;
-        Ok(Self { devices, links, source, sink })
+        Ok(Self { devices, links, media, source, sink })
     }
 }
 

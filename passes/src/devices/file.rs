@@ -1,16 +1,16 @@
-//! `plan.json`: a plan as a file.
+//! `plan.json`, a plan as a file, and `manifest.json`, what lies beside the parts of a split model.
 
-use std::ops::Range;
+use std::collections::{HashMap, HashSet};
 
-use graph_opt_ir::Graph;
+use graph_opt_ir::{Graph, NodeId, ValueId};
 use serde::{Deserialize, Serialize};
 
+use super::clock::Clock;
 use super::cluster::Cluster;
-use super::network::Network;
-use super::plan::Plan;
-use super::problem::{Objective, Problem};
+use super::problem::{Objective, Transfer};
+use super::split::{Part, Receive, Split, bytes};
 
-/// A plan, by the names of nodes and devices.
+/// A plan, by the names of nodes, values and devices.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlanFile {
@@ -26,21 +26,26 @@ pub struct PlanFile {
     pub gap: f64,
     /// Whether it is proved that no plan is better.
     pub proved: bool,
-    /// Seconds from a frame's input to its output.
+    /// Seconds from a frame's input to its output, when it is alone.
     pub latency_s: f64,
-    /// Seconds between frames.
+    /// Seconds between frames, in a pipeline that is full.
     pub interval_s: f64,
     /// Energy of a frame, J.
     pub energy_j: f64,
-    /// Stages, in order.
+    /// Passes that rewrite the model before it is split, such as `fuse-tiles{…}`; none if empty.
+    #[serde(default)]
+    pub rewrite: String,
+    /// Whether a frame comes in and another one goes out while one is computed: memory has room for
+    /// all three.
+    #[serde(default)]
+    pub pipelined: bool,
+    /// Parts, each after those that it takes from.
     pub stages: Vec<StageRow>,
-    /// Bytes that go out to the sink, if there is one.
-    pub out_bytes: u64,
-    /// Seconds that they take.
-    pub out_s: f64,
+    /// Where the network's outputs are taken from.
+    pub outputs: Vec<ReceiveRow>,
 }
 
-/// A stage.
+/// A part.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StageRow {
@@ -48,24 +53,86 @@ pub struct StageRow {
     pub device: String,
     /// The device's mode.
     pub mode: String,
-    /// First node, in the order of the model.
-    pub first: String,
-    /// Last node.
-    pub last: String,
-    /// How many nodes from the one to the other.
-    pub nodes: usize,
+    /// Its nodes, in the order of the model.
+    pub nodes: Vec<String>,
     /// Seconds of computing.
     pub compute_s: f64,
     /// Energy of computing, J.
     pub compute_j: f64,
-    /// Bytes: constants, the peak of activations, and what is handed on unread.
+    /// Bytes that the device holds while it runs: see [`Held`](super::split::Held).
     pub memory_bytes: u64,
-    /// Values that come in.
-    pub receives: Vec<String>,
+    /// What it takes.
+    pub receives: Vec<ReceiveRow>,
+}
+
+/// Values that are taken from one part.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReceiveRow {
+    /// The part, by its place; the source of inputs if there is none.
+    pub from: Option<usize>,
+    /// The values.
+    pub values: Vec<String>,
+    /// The link that they cross, which carries one transfer at a time; none if they stay.
+    pub over: Option<String>,
     /// Their bytes, if they cross a link.
-    pub receives_bytes: u64,
+    pub bytes: u64,
     /// Seconds that they take.
-    pub receives_s: f64,
+    pub seconds: f64,
+}
+
+/// What the folder of a split model holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Version of the format: 1.
+    pub version: u32,
+    /// The plan.
+    pub plan: PlanFile,
+    /// Inputs of the whole, in order.
+    pub inputs: Vec<String>,
+    /// Outputs of the whole, in order.
+    pub outputs: Vec<String>,
+    /// A file for each part of the plan.
+    pub stages: Vec<PartFile>,
+}
+
+/// A part's file, and what its graph takes and gives.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartFile {
+    /// The file, in the same folder.
+    pub file: String,
+    /// Values that the file's graph reads, in the order of its inputs.
+    pub inputs: Vec<String>,
+    /// Values that it makes, in the order of its outputs.
+    pub outputs: Vec<String>,
+}
+
+/// How a part runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Run {
+    /// The device's mode.
+    pub mode: usize,
+    /// Seconds of computing.
+    pub seconds: f64,
+    /// Energy of computing, J.
+    pub joules: f64,
+}
+
+/// What a plan is for, and how it is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Aim {
+    /// What was to be least.
+    pub objective: Objective,
+    /// Its value as the planner counts it; that of the parts if there is none.
+    pub value: Option<f64>,
+    /// No plan has a lower value than this.
+    pub bound: f64,
+    /// Passes that made the graph of the model.
+    pub rewrite: String,
+    /// Whether several frames are on their way at once.
+    pub pipelined: bool,
 }
 
 /// Objectives by the names that users know them by.
@@ -81,89 +148,224 @@ fn name(objective: Objective) -> &'static str {
 }
 
 impl PlanFile {
-    /// The plan of a graph, with the memory that each stage has by its own memory plan.
+    /// The plan of a split graph, with the memory that each part has by its own memory plan.
     ///
     /// # Errors
-    /// If a stage cannot be cut out, or takes more memory than its device has.
+    /// If devices that a value goes between have no link, a part cannot be cut out, or does not fit
+    /// its device.
     pub fn of(
         graph: &Graph,
-        network: &Network,
         cluster: &Cluster,
-        problem: &Problem<'_>,
-        plan: &Plan,
+        split: &Split,
+        runs: &[Run],
+        aim: &Aim,
     ) -> Result<Self, String> {
-        let label = |u: usize| graph.label(network.nodes[u]).to_owned();
+        let held = split.held(graph)?;
+        let mut energy = 0.0;
+        let mut receive = |to: Option<usize>, r: &Receive| -> Result<ReceiveRow, String> {
+            let of = |p: usize| split.parts[p].device;
+            let from = r.from.map_or(cluster.source, |p| Some(of(p)));
+            let to = to.map_or(cluster.sink, |p| Some(of(p)));
+            let size = r.values.iter().map(|&v| bytes(graph, v)).sum();
+            let (transfer, over) = transfer(cluster, from, to, size)?;
+            energy += transfer.joules;
+            Ok(ReceiveRow {
+                from: r.from,
+                values: r.values.iter().map(|&v| graph.value(v).name.to_string()).collect(),
+                over,
+                bytes: transfer.bytes,
+                seconds: transfer.seconds,
+            })
+        };
         let mut stages = Vec::new();
-        for s in &plan.stages {
-            let machine = &cluster.devices[s.device];
-            let memory_bytes = network.stage_memory(graph, s.units.clone())?;
-            if memory_bytes > machine.memory {
+        for (i, (part, run)) in split.parts.iter().zip(runs).enumerate() {
+            let machine = &cluster.devices[part.device];
+            let rows = part.receives.iter().map(|r| receive(Some(i), r));
+            stages.push(StageRow {
+                device: machine.name.clone(),
+                mode: machine.modes[run.mode].name.clone(),
+                nodes: part.nodes.iter().map(|&n| graph.label(n).to_owned()).collect(),
+                compute_s: run.seconds,
+                compute_j: run.joules,
+                memory_bytes: held[i].total(),
+                receives: rows.collect::<Result<_, _>>()?,
+            });
+        }
+        let outputs = split.outputs.iter().map(|r| receive(None, r)).collect::<Result<_, _>>()?;
+        energy += runs.iter().map(|r| r.joules).sum::<f64>();
+        let mut file = Self {
+            version: 1,
+            objective: name(aim.objective).into(),
+            value: 0.0,
+            bound: 0.0,
+            gap: 0.0,
+            proved: false,
+            latency_s: 0.0,
+            interval_s: 0.0,
+            energy_j: energy,
+            rewrite: aim.rewrite.clone(),
+            pipelined: aim.pipelined,
+            stages,
+            outputs,
+        };
+        if aim.pipelined {
+            let buffers: Vec<u64> = (0..split.parts.len()).map(|i| file.buffers(i)).collect();
+            for (stage, more) in file.stages.iter_mut().zip(buffers) {
+                stage.memory_bytes += more;
+            }
+        }
+        for (stage, part) in file.stages.iter().zip(&split.parts) {
+            let (needs, machine) = (stage.memory_bytes, &cluster.devices[part.device]);
+            if needs > machine.memory {
                 return Err(format!(
-                    "the stage from {} to {} takes {memory_bytes} B, and {} has {}",
-                    label(s.units.start),
-                    label(s.units.end - 1),
+                    "the part from {} to {} takes {needs} B, and {} has {}",
+                    stage.nodes.first().map_or("", |n| n),
+                    stage.nodes.last().map_or("", |n| n),
                     machine.name,
                     machine.memory
                 ));
             }
-            let receives = &network.crossing[s.units.start];
-            stages.push(StageRow {
-                device: machine.name.clone(),
-                mode: machine.modes[s.mode].name.clone(),
-                first: label(s.units.start),
-                last: label(s.units.end - 1),
-                nodes: s.units.len(),
-                compute_s: s.seconds,
-                compute_j: s.joules,
-                memory_bytes,
-                receives: receives.iter().map(|&v| graph.value(v).name.to_string()).collect(),
-                receives_bytes: s.transfer.bytes,
-                receives_s: s.transfer.seconds,
-            });
         }
-        Ok(Self {
-            version: 1,
-            objective: name(problem.objective).into(),
-            value: plan.value,
-            bound: plan.bound,
-            gap: plan.gap(),
-            proved: plan.proved(),
-            latency_s: plan.total(Objective::Latency),
-            interval_s: plan.total(Objective::Interval),
-            energy_j: plan.total(Objective::Energy),
-            stages,
-            out_bytes: plan.out.bytes,
-            out_s: plan.out.seconds,
-        })
+        file.latency_s = Clock::of(&file, 1).latency();
+        file.interval_s = file.interval();
+        let memory = file.stages.iter().map(|s| s.memory_bytes).max().unwrap_or(0);
+        file.value = aim.value.unwrap_or(match aim.objective {
+            Objective::Latency => file.latency_s,
+            Objective::Interval => file.interval_s,
+            Objective::Energy => energy,
+            Objective::Memory => memory as f64,
+        });
+        file.bound = aim.bound.min(file.value);
+        file.gap = if file.value > 0.0 { (file.value - file.bound) / file.value } else { 0.0 };
+        file.proved = file.gap <= 1e-9;
+        Ok(file)
     }
 
-    /// The units of each stage in a graph.
+    /// The most that a device or a link does for one frame, s.
+    fn interval(&self) -> f64 {
+        let mut busy: HashMap<(bool, &str), f64> = HashMap::new();
+        for s in &self.stages {
+            *busy.entry((true, &s.device)).or_default() += s.compute_s;
+        }
+        for r in self.stages.iter().flat_map(|s| &s.receives).chain(&self.outputs) {
+            if let Some(over) = &r.over {
+                *busy.entry((false, over)).or_default() += r.seconds;
+            }
+        }
+        let mut all: Vec<f64> = busy.into_values().collect();
+        all.sort_by(f64::total_cmp);
+        all.last().copied().unwrap_or(0.0)
+    }
+
+    /// Bytes that come in over links for a part of a frame, and those that go out from it.
+    pub fn buffers(&self, part: usize) -> u64 {
+        let device = &self.stages[part].device;
+        let on = |s: &&StageRow| s.device == *device;
+        let comes = self.stages.iter().filter(on).flat_map(|s| &s.receives);
+        let goes = self.stages.iter().flat_map(|s| &s.receives).chain(&self.outputs);
+        let goes = goes.filter(|r| r.from.is_some_and(|f| self.stages[f].device == *device));
+        comes.map(|r| r.bytes).sum::<u64>() + goes.map(|r| r.bytes).sum::<u64>()
+    }
+
+    /// The plan as a split of a graph, on devices numbered in the order in which they come.
     ///
     /// # Errors
-    /// If the plan is not one of this graph.
-    pub fn units(&self, graph: &Graph, network: &Network) -> Result<Vec<Range<usize>>, String> {
+    /// If it is none of this graph.
+    pub fn split(&self, graph: &Graph, nodes: &[NodeId]) -> Result<Split, String> {
         if self.version != 1 {
             return Err(format!("a plan of version {} is not known", self.version));
         }
-        let mut ranges = Vec::new();
-        let mut from: usize = 0;
-        for (i, s) in self.stages.iter().enumerate() {
-            let to = from.saturating_add(s.nodes);
-            let label = |u: usize| network.nodes.get(u).map(|&n| graph.label(n));
-            let ends = (label(from), to.checked_sub(1).and_then(label));
-            if s.nodes == 0 || ends != (Some(&*s.first), Some(&*s.last)) {
-                return Err(format!(
-                    "the plan is of another model: stage {i} should run from {} to {}",
-                    s.first, s.last
-                ));
+        let other = |e: String| format!("the plan is of another model: {e}");
+        let by_label: HashMap<&str, NodeId> = nodes.iter().map(|&n| (graph.label(n), n)).collect();
+        let node = |name: &String| {
+            by_label.get(&**name).copied().ok_or_else(|| other(format!("there is no node {name}")))
+        };
+        let value = |name: &String| -> Result<ValueId, String> {
+            graph.find_value(name).ok_or_else(|| other(format!("there is no value {name}")))
+        };
+        let receive = |r: &ReceiveRow| -> Result<Receive, String> {
+            let values = r.values.iter().map(value).collect::<Result<_, _>>()?;
+            Ok(Receive { from: r.from, values })
+        };
+        let mut devices: Vec<&str> = Vec::new();
+        let mut parts = Vec::new();
+        for s in &self.stages {
+            let at = devices.iter().position(|d| *d == s.device).unwrap_or_else(|| {
+                devices.push(&s.device);
+                devices.len() - 1
+            });
+            parts.push(Part {
+                device: at,
+                nodes: s.nodes.iter().map(node).collect::<Result<_, _>>()?,
+                receives: s.receives.iter().map(receive).collect::<Result<_, _>>()?,
+            });
+        }
+        let outputs = self.outputs.iter().map(receive).collect::<Result<_, _>>()?;
+        let split = Split { parts, outputs };
+        split.check(graph, nodes).map_err(other)?;
+        Ok(split)
+    }
+}
+
+/// A transfer between devices, or from and to outside of the network where that is free; and the
+/// name of the link.
+fn transfer(
+    cluster: &Cluster,
+    from: Option<usize>,
+    to: Option<usize>,
+    bytes: u64,
+) -> Result<(Transfer, Option<String>), String> {
+    match (from, to) {
+        (Some(a), Some(b)) if a != b && bytes > 0 => {
+            let (x, y) = (&cluster.devices[a].name, &cluster.devices[b].name);
+            let link = cluster.link(a, b);
+            let link = link.ok_or_else(|| format!("there is no link between {x} and {y}"))?;
+            let name = cluster.medium(a, b).map_or_else(|| format!("{x} to {y}"), str::to_owned);
+            Ok((link.transfer(bytes), Some(name)))
+        }
+        _ => Ok((Transfer::default(), None)),
+    }
+}
+
+impl Manifest {
+    /// Whether the parts of the manifest fit together.
+    ///
+    /// # Errors
+    /// What does not.
+    pub fn check(&self) -> Result<(), String> {
+        if self.version != 1 || self.plan.version != 1 {
+            return Err(format!("a manifest of version {} is not known", self.version));
+        }
+        if self.stages.len() != self.plan.stages.len() {
+            return Err("there is not one file for each part of the plan".into());
+        }
+        let mut has: Vec<HashSet<&str>> = Vec::new();
+        let inputs: HashSet<&str> = self.inputs.iter().map(|i| &**i).collect();
+        let check = |has: &[HashSet<&str>], r: &ReceiveRow, who: &str| {
+            let there = match r.from {
+                Some(f) => has.get(f),
+                None => Some(&inputs),
+            };
+            let lacks = |v: &&String| there.is_none_or(|h| !h.contains(&***v));
+            match r.values.iter().find(lacks) {
+                Some(v) => Err(format!("{who} takes {v:?} from where it is not")),
+                None => Ok(()),
             }
-            ranges.push(from..to);
-            from = to;
+        };
+        for (part, row) in self.stages.iter().zip(&self.plan.stages) {
+            let plain = std::path::Path::new(&part.file).file_name();
+            if plain.is_none_or(|n| n != &*part.file) {
+                return Err(format!("{:?} is not a file of the folder", part.file));
+            }
+            row.receives.iter().try_for_each(|r| check(&has, r, &part.file))?;
+            let taken = row.receives.iter().flat_map(|r| r.values.iter().map(|v| &**v));
+            let mut here: HashSet<&str> = taken.collect();
+            if let Some(i) = part.inputs.iter().find(|i| !here.contains(&***i)) {
+                return Err(format!("{}: nothing sends {i:?}", part.file));
+            }
+            here.extend(part.outputs.iter().map(|o| &**o));
+            has.push(here);
         }
-        if from != network.nodes.len() {
-            let all = network.nodes.len();
-            return Err(format!("the plan is of another model: {from} of {all} nodes are in it"));
-        }
-        Ok(ranges)
+        self.plan.outputs.iter().try_for_each(|r| check(&has, r, "the end"))
     }
 }

@@ -39,6 +39,8 @@
 //! ```
 
 #[cfg(feature = "cluster")]
+pub mod clock;
+#[cfg(feature = "cluster")]
 pub mod cluster;
 mod explain;
 #[cfg(feature = "cluster")]
@@ -55,6 +57,8 @@ mod points;
 mod problem;
 mod setting;
 mod shares;
+#[cfg(feature = "cluster")]
+pub mod split;
 pub mod split_devices;
 #[cfg(test)]
 mod tests;

@@ -5,15 +5,17 @@
 //! a cut of the chain, whatever the number of tensors that cross. A value that is needed behind a
 //! cut crosses it once; what passes a stage unread is handed on by it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
-use graph_opt_ir::{ExtractError, extract};
-use graph_opt_ir::{Graph, NodeId, ValueId};
+use graph_opt_ir::{ExtractError, Graph, NodeId, ValueId};
 
 use super::cluster::{Cluster, Speed};
-use super::problem::{Additive, Device, Limits, Objective, Problem};
-use crate::analysis::{cost, node_macs, plan};
+use super::file::{Aim, PlanFile, Run};
+use super::problem::{Additive, Costs, Device, Limits, Objective, Problem};
+use super::split::Split;
+use super::{Effort, NoPlan, Plan};
+use crate::analysis::{node_macs, plan};
 
 /// A graph as a chain of units.
 #[derive(Clone, Debug)]
@@ -124,14 +126,7 @@ impl Network {
 
     /// The problem of planning it on a cluster. Devices are of one kind where they are alike but for
     /// their names.
-    pub fn problem<'a>(
-        &self,
-        cluster: &Cluster,
-        costs: &'a Additive,
-        objective: Objective,
-        limits: Limits,
-        pins: Vec<Option<usize>>,
-    ) -> Problem<'a> {
+    pub fn problem<'a>(&self, cluster: &Cluster, costs: &'a dyn Costs, wish: &Wish) -> Problem<'a> {
         let alike = |i: usize, j: usize| {
             let (a, b) = (&cluster.devices[i], &cluster.devices[j]);
             (&a.speed, &a.modes) == (&b.speed, &b.modes)
@@ -147,12 +142,12 @@ impl Network {
             devices: cluster.devices.iter().enumerate().map(device).collect(),
             links: cluster.links.clone(),
             costs,
-            pins,
+            pins: wish.pins.clone(),
             source: cluster.source,
             sink: cluster.sink,
             reuse: false,
-            objective,
-            limits,
+            objective: wish.objective,
+            limits: wish.limits.clone(),
         }
     }
 
@@ -162,38 +157,118 @@ impl Network {
     /// # Errors
     /// If the part cannot be cut out.
     pub fn stage(&self, graph: &Graph, units: Range<usize>) -> Result<Graph, ExtractError> {
-        let inside: HashSet<NodeId> = self.nodes[units.clone()].iter().copied().collect();
-        let reads: HashSet<ValueId> = inside
-            .iter()
-            .flat_map(|&n| graph.node(n).inputs.iter().flatten().chain(&graph.node(n).captures))
-            .copied()
-            .collect();
-        let made = |v: &ValueId| graph.producer(*v).is_some_and(|p| inside.contains(&p));
-        let inputs: Vec<ValueId> =
-            self.crossing[units.start].iter().copied().filter(|v| reads.contains(v)).collect();
-        let outputs: Vec<ValueId> = self.crossing[units.end].iter().copied().filter(made).collect();
-        extract(graph, &inputs, &outputs)
+        let bounds = [0..units.start, units.clone(), units.end..self.nodes.len()];
+        let stages: Vec<_> = bounds.into_iter().filter(|u| !u.is_empty()).map(|u| (0, u)).collect();
+        let here = stages.iter().position(|s| s.1 == units).unwrap_or_default();
+        Split::pipeline(self, &stages).graph(graph, here)
+    }
+}
+
+/// Costs of a network's stages, with what a stage holds beside its own activations.
+struct Stages<'a> {
+    costs: &'a dyn Costs,
+    network: &'a Network,
+    cluster: &'a Cluster,
+    /// Whether there is room for a frame that comes in and one that goes out.
+    pipelined: bool,
+    /// Stages that need more than was thought.
+    known: HashMap<Range<usize>, u64>,
+}
+
+impl Costs for Stages<'_> {
+    fn seconds(&self, units: Range<usize>, device: usize, mode: usize) -> Option<f64> {
+        self.costs.seconds(units, device, mode)
     }
 
-    /// Bytes that a device holds to run a stage: constants in their types, the peak of activations by
-    /// the memory plan of the stage alone, and what it hands on unread.
-    ///
-    /// # Errors
-    /// If the part cannot be cut out or planned.
-    pub fn stage_memory(&self, graph: &Graph, units: Range<usize>) -> Result<u64, String> {
-        let stage = self.stage(graph, units.clone()).map_err(|e| e.to_string())?;
-        let peak = plan(&stage).map_err(|e| e.to_string())?.peak;
-        let read: HashSet<&str> = stage.inputs().iter().map(|&v| &*stage.value(v).name).collect();
-        let passing = |v: &&ValueId| {
-            let value = graph.value(**v);
-            self.crossing[units.end].contains(v) && !read.contains(&*value.name)
+    fn joules(&self, units: Range<usize>, device: usize, mode: usize) -> f64 {
+        self.costs.joules(units, device, mode)
+    }
+
+    fn memory(&self, units: Range<usize>, device: usize) -> u64 {
+        let known = self.known.get(&units).copied().unwrap_or(0);
+        self.costs.memory(units.clone(), device).max(known) + self.buffers(&units, device)
+    }
+}
+
+impl Stages<'_> {
+    /// Room for what comes in and what goes out over links.
+    fn buffers(&self, units: &Range<usize>, device: usize) -> u64 {
+        let cuts = &self.network.cuts;
+        let crosses = |cut: usize, outside: Option<Option<usize>>| match outside {
+            None => cuts[cut],
+            Some(Some(d)) if d != device => cuts[cut],
+            Some(_) => 0,
         };
-        let handed: u64 = self.crossing[units.start]
-            .iter()
-            .filter(passing)
-            .map(|v| graph.value(*v).ty.bytes().unwrap_or(0))
-            .sum();
-        Ok(cost(&stage).constant_bytes + peak + handed)
+        if !self.pipelined {
+            return 0;
+        }
+        let (first, last) = (units.start == 0, units.end == self.network.nodes.len());
+        crosses(units.start, first.then_some(self.cluster.source))
+            + crosses(units.end, last.then_some(self.cluster.sink))
+    }
+}
+
+/// What a pipeline over a cluster is planned for.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// What is to be least. For throughput, and wherever the interval is limited, memory has room for
+    /// frames that come in and go out.
+    pub objective: Objective,
+    /// What a plan must keep to.
+    pub limits: Limits,
+    /// Units that must be on a device; empty if none must.
+    pub pins: Vec<Option<usize>>,
+}
+
+/// The best pipeline of a network over a cluster, or the best found: as planned, and as a file with
+/// the memory that each stage really takes. Where that is more than was thought and does not fit, it
+/// is planned anew with what is known by then.
+///
+/// # Errors
+/// As [`plan`](super::plan).
+pub fn pipeline(
+    graph: &Graph,
+    network: &Network,
+    cluster: &Cluster,
+    costs: &dyn Costs,
+    wish: &Wish,
+    effort: &Effort,
+) -> Result<(Plan, PlanFile), NoPlan> {
+    let timed = wish.objective == Objective::Interval || wish.limits.interval.is_some();
+    if timed && cluster.media.iter().flatten().count() > 0 {
+        let why = "links that share a medium have no interval of their own; plan for latency";
+        return Err(NoPlan::Invalid(why.into()));
+    }
+    let known = HashMap::new();
+    let mut stages = Stages { costs, network, cluster, pipelined: timed, known };
+    loop {
+        let problem = network.problem(cluster, &stages, wish);
+        let found = super::plan(&problem, effort)?;
+        let of = |s: &super::Stage| (s.device, s.units.clone());
+        let split = Split::pipeline(network, &found.stages.iter().map(of).collect::<Vec<_>>());
+        let held = split.held(graph).map_err(NoPlan::Invalid)?;
+        let mut more = Vec::new();
+        for (s, held) in found.stages.iter().zip(held) {
+            let needs = held.total() + stages.buffers(&s.units, s.device);
+            if needs > problem.capacity(s.device) {
+                more.push((s.units.clone(), held.total()));
+            }
+        }
+        if !more.is_empty() {
+            stages.known.extend(more);
+            continue;
+        }
+        let run = |s: &super::Stage| Run { mode: s.mode, seconds: s.seconds, joules: s.joules };
+        let runs: Vec<Run> = found.stages.iter().map(run).collect();
+        let aim = Aim {
+            objective: wish.objective,
+            value: Some(found.value),
+            bound: found.bound,
+            rewrite: String::new(),
+            pipelined: timed,
+        };
+        let file = PlanFile::of(graph, cluster, &split, &runs, &aim).map_err(NoPlan::Invalid)?;
+        return Ok((found, file));
     }
 }
 
