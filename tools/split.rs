@@ -4,6 +4,7 @@ use std::path::Path;
 
 use graph_opt_ir::{Graph, ValueId, onnx};
 use graph_opt_passes::analysis::plan;
+use graph_opt_passes::devices::dataflow::{self, Options};
 use graph_opt_passes::devices::file::{Manifest, PartFile, PlanFile};
 
 use crate::failure::{Result, check, out, unsupported, usage};
@@ -18,7 +19,8 @@ pub struct Args {
     /// The plan, as `graph-opt plan` wrote it for this model
     #[arg(long, value_name = "FILE.json")]
     plan: String,
-    /// The folder to make: an ONNX file for each part, and manifest.json
+    /// The folder to make: an ONNX file for each part, manifest.json, and dataflow.yml
+    /// for dora-rs
     #[arg(short, long, value_name = "DIR")]
     output: String,
 }
@@ -75,6 +77,12 @@ pub fn main(args: &Args) -> Result {
     };
     let text = serde_json::to_string_pretty(&manifest).map_err(|e| check(e.to_string()))?;
     model::whole(&folder.path().join("manifest.json"), format!("{text}\n").as_bytes())?;
+    // The machines have the folder where it is here, until `graph-opt worker` is told otherwise.
+    let at = std::path::absolute(target).map_err(failed)?;
+    match dataflow::text(&manifest, &Options::new(at.to_string_lossy().into_owned())) {
+        Ok(flow) => model::whole(&folder.path().join("dataflow.yml"), flow.as_bytes())?,
+        Err(e) => eprintln!("there is no dataflow.yml: {e}"),
+    }
     // Folders for a single user's eyes become ordinary ones.
     let made = folder.keep();
     readable(&made).and_then(|()| std::fs::rename(&made, target)).map_err(|e| {

@@ -150,6 +150,46 @@ def rates(args, folder):
     return stages
 
 
+def tiles(args, folder):
+    """A group of fused tiles in parallel: one tile on each machine, from the image on."""
+    rewrite = "fuse-tiles{grid=2x1 to=layer1.1.relu reuse=recompute}"
+    tiled = folder / "tiled.onnx"
+    run(args.graph_opt, "opt", args.model, "-p", rewrite, "-o", str(tiled))
+    run("taskset", "-c", "1", args.graph_opt, "profile", str(tiled), "--runs", "5", "-o", str(folder / "tiled.json"))
+    seconds = {n["name"]: n["seconds"] for n in json.loads((folder / "tiled.json").read_text())["nodes"]}
+    # The machine that has the image cuts the other one's part off.
+    cut = "conv1/tile1of2/slice"
+    kinds = [lambda n: n == cut, lambda n: "/tile0of2" in n, lambda n: "/tile1of2" in n and n != cut, lambda n: "/tile" not in n]
+    nodes = [[n for n in seconds if kind(n)] for kind in kinds]
+    part, half = 4 * 3 * 133 * 224, 4 * 64 * 28 * 56
+
+    def take(sender, value, size=0):
+        over = "a to b" if size else None
+        return {"from": sender, "values": [value], "over": over, "bytes": size, "seconds": 0.001 + size * 8e-8 if size else 0}
+
+    rows = [("a", [take(None, "input")]), ("a", [take(None, "input")]), ("b", [take(0, f"{cut}_out", part)]),
+            ("b", [take(1, "layer1.1.relu/tile0of2_out", half), take(2, "layer1.1.relu/tile1of2_out")])]
+    stages = [{"device": d, "mode": "default", "nodes": n, "compute_s": sum(seconds[x] for x in n), "compute_j": 0,
+               "memory_bytes": 0, "receives": r} for (d, r), n in zip(rows, nodes)]
+    busy = {d: sum(s["compute_s"] for s in stages if s["device"] == d) for d in "ab"}
+    busy["link"] = sum(r["seconds"] for s in stages for r in s["receives"])
+    interval = max(busy.values())
+    plan = {"version": 1, "objective": "throughput", "value": interval, "bound": interval, "gap": 0, "proved": False,
+            "latency_s": sum(busy.values()), "interval_s": interval, "energy_j": 0, "rewrite": rewrite, "pipelined": True,
+            "stages": stages, "outputs": [take(3, "fc_out")]}
+    (folder / "tiles.json").write_text(json.dumps(plan))
+    stages = folder / "stages-tiles"
+    run(args.graph_opt, "split", args.model, "--plan", str(folder / "tiles.json"), "-o", str(stages))
+    cluster = Cluster(args, folder, 100_000_000)
+    try:
+        cluster.up()
+        finish(cluster.start(stages, "--frames", str(args.frames)))
+    finally:
+        cluster.end()
+    print("100 Mbit/s, two fused tiles on two machines")
+    check(args, stages, args.frames, "--least-rate", str(SHARE))
+
+
 def kills(args, folder, stages):
     """Every node is killed once, and nothing is lost."""
     cluster = Cluster(args, folder, 100_000_000)
@@ -193,11 +233,15 @@ def daemon(args, folder, stages):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--graph-opt", default=str(ROOT / "target/debug/graph-opt"))
-    parser.add_argument("--worker", default=str(ROOT / "tools/worker/target/debug/graph-opt-worker"))
+    parser.add_argument("--worker", default=str(ROOT / "target/worker/debug/graph-opt-worker"))
     parser.add_argument("--dora", default=shutil.which("dora") or "dora")
     parser.add_argument("--model", default="zoo:resnet18")
     parser.add_argument("--frames", type=int, default=60)
     args = parser.parse_args()
+    for name in ("graph_opt", "worker"):
+        setattr(args, name, os.path.abspath(getattr(args, name)))
+    if "/" in args.dora:
+        args.dora = os.path.abspath(args.dora)
     os.environ["PATH"] = f"{pathlib.Path(args.worker).parent}:{os.environ['PATH']}"
     if shutil.which(args.dora) is None:
         raise Skipped(f"there is no {args.dora}: pip install dora-rs-cli==1.1.0")
@@ -210,6 +254,7 @@ def main():
         Cluster(args, folder, 100_000_000).end()
         run("taskset", "-c", "1", args.graph_opt, "profile", args.model, "--runs", "5", "-o", str(folder / "profile.json"))
         stages = rates(args, folder)
+        tiles(args, folder)
         kills(args, folder, stages)
         daemon(args, folder, stages)
 

@@ -42,6 +42,8 @@
 pub mod clock;
 #[cfg(feature = "cluster")]
 pub mod cluster;
+#[cfg(feature = "cluster")]
+pub mod dataflow;
 mod explain;
 #[cfg(feature = "cluster")]
 pub mod file;
@@ -63,6 +65,8 @@ pub mod split_devices;
 #[cfg(test)]
 mod tests;
 mod threshold;
+#[cfg(feature = "cluster")]
+pub mod wiring;
 
 #[cfg(feature = "milp")]
 pub use milp::milp;

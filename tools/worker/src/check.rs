@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use graph_opt_backends::inputs::required;
+use graph_opt_ir::Type;
+use graph_opt_passes::devices::wiring::Place;
 
 use crate::failure::{Result, check, out, usage};
 use crate::folder::Folder;
@@ -39,9 +41,12 @@ pub fn main(args: &Args) -> Result {
     let folder = Folder::open(&args.folder)?;
     let (lines, _) = record::read(&Path::new(&args.results).join(RECORD))?;
     let graph = model::load(&args.model)?;
-    let names: Vec<String> =
-        required(&graph).iter().map(|&v| graph.value(v).name.to_string()).collect();
-    let frames = Frames::of(&args.frames, &folder, names.clone())?;
+    let value = |&v: &graph_opt_ir::ValueId| {
+        (graph.value(v).name.to_string(), Some(graph.value(v).ty.clone()))
+    };
+    let inputs: Vec<(String, Option<Type>)> = required(&graph).iter().map(value).collect();
+    let names: Vec<String> = inputs.iter().map(|i| i.0.clone()).collect();
+    let frames = Frames::of(&args.frames, &folder, inputs)?;
     let whole = Stage::of(graph, &args.engine)?;
     let mut equal = 0u64;
     for line in &lines {
@@ -50,7 +55,7 @@ pub fn main(args: &Args) -> Result {
         let made = whole.run(&names.iter().cloned().zip(inputs).collect())?;
         let want: BTreeMap<String, String> = folder
             .wiring
-            .takes(crate::wiring::Place::Sink)
+            .takes(Place::Sink)
             .iter()
             .map(|e| {
                 let t = made.get(&e.value);
@@ -64,9 +69,8 @@ pub fn main(args: &Args) -> Result {
         equal += 1;
     }
     let total = frames.total().unwrap_or(equal);
-    let mut text = format!(
-        "{equal} of {total} frames are equal to the whole model's, bit for bit\n"
-    );
+    let mut text =
+        format!("{equal} of {total} frames are equal to the whole model's, bit for bit\n");
     let planned = folder.manifest.plan.interval_s;
     let measured = interval(&lines, args.window as usize);
     if let Some(measured) = measured {

@@ -1,5 +1,6 @@
 //! Frames: from files, or drawn.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use graph_opt_backends::inputs::{Extents, draw_one};
@@ -7,8 +8,8 @@ use graph_opt_ir::{Tensor, Type};
 
 use crate::failure::{Result, usage};
 use crate::folder::Folder;
-use crate::wiring::Place;
 use crate::{model, tensors};
+use graph_opt_passes::devices::wiring::Place;
 
 /// Which frames there are.
 #[derive(clap::Args, Clone, Debug)]
@@ -41,11 +42,25 @@ enum Kind {
 impl Frames {
     /// Frames of the inputs that stages take from the source.
     pub fn open(args: &Args, folder: &Folder) -> Result<Self> {
-        Self::of(args, folder, folder.wiring.gives(Place::Source).to_vec())
+        let names = folder.wiring.gives(Place::Source);
+        let mut types: HashMap<String, Type> = HashMap::new();
+        // Files say for themselves what they hold.
+        let rows = folder.manifest.plan.stages.iter().enumerate();
+        for (i, _) in rows
+            .filter(|(_, s)| args.inputs.is_none() && s.receives.iter().any(|r| r.from.is_none()))
+        {
+            let graph = model::load(&folder.file(i).to_string_lossy())?;
+            for &v in graph.inputs() {
+                types.insert(graph.value(v).name.to_string(), graph.value(v).ty.clone());
+            }
+        }
+        let named = names.iter().map(|n| (n.clone(), types.remove(n)));
+        Self::of(args, folder, named.collect())
     }
 
-    /// Frames of these inputs.
-    pub fn of(args: &Args, folder: &Folder, names: Vec<String>) -> Result<Self> {
+    /// Frames of these inputs, of these types.
+    pub fn of(args: &Args, folder: &Folder, inputs: Vec<(String, Option<Type>)>) -> Result<Self> {
+        let (names, types): (Vec<String>, Vec<Option<Type>>) = inputs.into_iter().unzip();
         if let Some(path) = &args.inputs {
             let at = |e: std::io::Error| usage(format!("{path}: {e}"));
             let mut files = Vec::new();
@@ -60,21 +75,6 @@ impl Frames {
             let there = files.len() as u64;
             let total = Some(args.frames.filter(|n| *n > 0).map_or(there, |n| n.min(there)));
             return Ok(Self { names, kind: Kind::Files(files), total });
-        }
-        let mut types = vec![None; names.len()];
-        for (i, row) in folder.manifest.plan.stages.iter().enumerate() {
-            if !row.receives.iter().any(|r| r.from.is_none()) {
-                continue;
-            }
-            let graph = model::load(&folder.file(i)?.to_string_lossy())?;
-            for &v in graph.inputs() {
-                let value = graph.value(v);
-                for (name, ty) in names.iter().zip(&mut types) {
-                    if **name == *value.name {
-                        *ty = Some(value.ty.clone());
-                    }
-                }
-            }
         }
         let number = |name: &String| folder.manifest.inputs.iter().position(|i| i == name);
         let known = |(name, ty): (&String, Option<Type>)| {

@@ -7,10 +7,8 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod check;
-mod dataflow;
 mod folder;
 mod frames;
-mod manifest;
 mod port;
 mod protocol;
 mod record;
@@ -18,7 +16,6 @@ mod sink;
 mod source;
 mod stage;
 mod start;
-mod wiring;
 
 // The same files as the main tool's.
 #[allow(dead_code)]
@@ -34,6 +31,7 @@ mod tensors;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use graph_opt_passes::devices::dataflow::WINDOW;
 
 /// Runs the stages of a split model over machines, on dora-rs 1.1.
 ///
@@ -65,7 +63,7 @@ enum Command {
 #[derive(clap::Args, Clone, Debug)]
 struct Link {
     /// Most frames under way
-    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, default_value_t = WINDOW, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     window: u32,
     /// Most bytes of a message; larger tensors are cut up
     #[arg(long, default_value_t = protocol::wire::LIMIT as u32, value_name = "BYTES",

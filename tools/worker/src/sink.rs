@@ -8,7 +8,7 @@ use crate::port::{Incoming, Port};
 use crate::protocol::order::Order;
 use crate::record::{self, Record};
 use crate::tensors;
-use crate::wiring::Place;
+use graph_opt_passes::devices::wiring::Place;
 
 /// The record, in the folder of results.
 pub const RECORD: &str = "frames.jsonl";
@@ -40,8 +40,7 @@ pub fn main(args: &Args) -> Result {
     let folder = Folder::open(&args.folder)?;
     let takes = folder.wiring.takes(Place::Sink);
     let results = PathBuf::from(&args.results.results);
-    std::fs::create_dir_all(&results)
-        .map_err(|e| usage(format!("{}: {e}", results.display())))?;
+    std::fs::create_dir_all(&results).map_err(|e| usage(format!("{}: {e}", results.display())))?;
     let mut port = Port::open(args.link.limit())?;
     let path = results.join(RECORD);
     let mut record = Record::open(&path, port.restarts() > 0)?;

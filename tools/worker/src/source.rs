@@ -7,7 +7,7 @@ use crate::folder::Folder;
 use crate::frames::{self, Frames};
 use crate::port::{Incoming, Port};
 use crate::protocol::window::{Action, Settings, Window};
-use crate::wiring::Place;
+use graph_opt_passes::devices::wiring::Place;
 
 #[derive(clap::Args)]
 pub struct Args {

@@ -13,7 +13,7 @@ use crate::folder::Folder;
 use crate::model;
 use crate::port::{Incoming, Port};
 use crate::protocol::join::{Join, Step};
-use crate::wiring::Place;
+use graph_opt_passes::devices::wiring::Place;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -97,11 +97,11 @@ impl Stage {
 pub fn main(args: &Args) -> Result {
     let folder = Folder::open(&args.folder)?;
     let at = Place::Stage(args.stage);
-    if args.stage >= folder.wiring.len() {
-        return Err(usage(format!("there are {} stages", folder.wiring.len())));
+    if args.stage >= folder.wiring.stages() {
+        return Err(usage(format!("there are {} stages", folder.wiring.stages())));
     }
     // Before the node connects: dora starts all nodes at once, when the last is ready.
-    let stage = Stage::load(&folder.file(args.stage)?, &args.engine)?;
+    let stage = Stage::load(&folder.file(args.stage), &args.engine)?;
     let (takes, gives) = (folder.wiring.takes(at), folder.wiring.gives(at));
     let mut join: Join<Vec<Tensor>> = Join::new(takes.len(), args.link.window.into());
     let mut port = Port::open(args.link.limit())?;

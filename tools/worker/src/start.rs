@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::dataflow::{self, Options};
+use graph_opt_passes::devices::dataflow::{self, Options};
+
 use crate::failure::{Failure, Result, check, out, usage};
 use crate::folder::Folder;
 use crate::{Link, frames, model, sink, stage};
@@ -75,7 +76,8 @@ pub struct Args {
 /// Writes dataflow.yml; gives it, and the machines that it takes.
 fn write(n: &Nodes) -> Result<(PathBuf, BTreeSet<String>)> {
     let folder = Folder::open(&n.folder)?;
-    let here = std::fs::canonicalize(&folder.path).map_err(|e| usage(format!("{}: {e}", n.folder)))?;
+    let here =
+        std::fs::canonicalize(&folder.path).map_err(|e| usage(format!("{}: {e}", n.folder)))?;
     let message = format!("--message={}", n.link.message);
     let mut source = vec![
         message.clone(),
@@ -99,7 +101,7 @@ fn write(n: &Nodes) -> Result<(PathBuf, BTreeSet<String>)> {
         window: n.link.window,
         arguments: [source, stage, sink],
     };
-    let text = dataflow::text(&folder.manifest, &folder.wiring, &options).map_err(usage)?;
+    let text = dataflow::text(&folder.manifest, &options).map_err(usage)?;
     let path = folder.path.join("dataflow.yml");
     model::whole(&path, text.as_bytes())?;
     let stages = folder.manifest.plan.stages.iter().map(|s| s.device.clone());

@@ -238,7 +238,8 @@ fn settings(w: &World, incarnation: u32) -> Settings {
 fn stages() -> impl Strategy<Value = Vec<Vec<usize>>> {
     prop::collection::vec((any::<u64>(), 1..4usize), 1..5).prop_map(|all| {
         let inputs = |(i, (bits, n)): (usize, (u64, usize))| {
-            let mut from: Vec<usize> = (0..n).map(|k| (bits >> (8 * k)) as usize % (i + 1)).collect();
+            let mut from: Vec<usize> =
+                (0..n).map(|k| (bits >> (8 * k)) as usize % (i + 1)).collect();
             from.push(i);
             from
         };

@@ -1,4 +1,5 @@
-//! `dataflow.yml`: the stages as nodes of dora-rs 1.1.
+//! `dataflow.yml`: the parts of a split model as nodes of the engine dora-rs 1.1, each of which is a
+//! `graph-opt-worker`.
 //!
 //! ```text
 //!            ask
@@ -11,8 +12,8 @@
 
 use std::fmt::Write;
 
-use crate::manifest::Manifest;
-use crate::wiring::{Place, Wiring};
+use super::file::Manifest;
+use super::wiring::{Place, Wiring};
 
 /// How the nodes are started.
 #[derive(Clone, Debug)]
@@ -31,6 +32,23 @@ pub struct Options {
     pub arguments: [Vec<String>; 3],
 }
 
+impl Options {
+    /// Options for a folder that is here, with all else as the worker has it.
+    pub fn new(folder: String) -> Self {
+        Self {
+            program: "graph-opt-worker".into(),
+            folder,
+            source: None,
+            sink: None,
+            window: WINDOW,
+            arguments: Default::default(),
+        }
+    }
+}
+
+/// Frames that are under way at most, unless told otherwise.
+pub const WINDOW: u32 = 4;
+
 /// Messages of a frame on an edge that the queues hold. What bounds them is the window; a queue
 /// that is too short loses messages.
 const QUEUE: u32 = 64;
@@ -39,11 +57,14 @@ const QUEUE: u32 = 64;
 ///
 /// # Errors
 /// If a name cannot be written so that dora reads it as it is.
-pub fn text(m: &Manifest, wiring: &Wiring, o: &Options) -> Result<String, String> {
+pub fn text(m: &Manifest, o: &Options) -> Result<String, String> {
+    let wiring = &Wiring::of(m)?;
     let devices = || m.plan.stages.iter().map(|s| &s.device);
     let first = devices().next().ok_or("there are no stages")?;
     let last = devices().next_back().ok_or("there are no stages")?;
-    let mut text = String::from("# Written by graph-opt: the stages of manifest.json, for dora-rs 1.1.\nnodes:\n");
+    let mut text = String::from(
+        "# Written by graph-opt: the stages of manifest.json, for dora-rs 1.1.\nnodes:\n",
+    );
     node(&mut text, wiring, o, Place::Source, o.source.as_ref().unwrap_or(first))?;
     for (i, device) in devices().enumerate() {
         node(&mut text, wiring, o, Place::Stage(i), device)?;
@@ -105,13 +126,13 @@ fn node(
     Ok(())
 }
 
-/// A double-quoted YAML string, which JSON's strings are.
+/// A double-quoted YAML string.
 fn quoted(text: &str) -> Result<String, String> {
     // dora expands variables of the environment, and finds no files with such names anyway.
     if text.is_empty() || text.contains('$') || text.chars().any(char::is_control) {
         return Err(format!("{text:?} cannot stand in a dataflow"));
     }
-    serde_json::to_string(text).map_err(|e| e.to_string())
+    Ok(format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")))
 }
 
 /// A word of a command line, as a shell reads it.
@@ -132,8 +153,7 @@ mod tests {
 
     #[test]
     fn a_dataflow_has_the_plans_edges_and_two_more() {
-        let m = serde_json::from_value(crate::wiring::tests::diamond()).unwrap();
-        let wiring = Wiring::of(&m).unwrap();
+        let m = super::super::wiring::tests::diamond();
         let mut o = Options {
             program: "graph-opt-worker".into(),
             folder: "/srv/my stages".into(),
@@ -142,7 +162,7 @@ mod tests {
             window: 2,
             arguments: [vec!["--inputs=my frames".into()], vec!["--threads=1".into()], vec![]],
         };
-        let got = text(&m, &wiring, &o).unwrap();
+        let got = text(&m, &o).unwrap();
         let node = |id: &str| {
             let from = got.find(&format!("  - id: {id}\n")).unwrap();
             let rest = &got[from..];
@@ -174,11 +194,15 @@ mod tests {
         assert_eq!(node("stage3"), expected);
         assert!(node("source").contains("args: \"source . --window 2 '--inputs=my frames'\"\n"));
         assert!(node("source").contains("machine: \"a\"\n"));
-        assert!(node("source").ends_with("inputs:\n      ack:\n        source: sink/ack\n        queue_size: 128\n"));
+        assert!(
+            node("source").ends_with(
+                "inputs:\n      ack:\n        source: sink/ack\n        queue_size: 128\n"
+            )
+        );
         assert!(node("sink").contains("machine: \"c\"\n"));
         assert!(node("sink").contains("      in1:\n        source: stage0/out0\n"));
         assert!(node("sink").contains("      ask:\n        source: source/ask\n"));
         o.folder = "/srv/$HOME".into();
-        assert!(text(&m, &wiring, &o).is_err());
+        assert!(text(&m, &o).is_err());
     }
 }
