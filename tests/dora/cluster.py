@@ -20,29 +20,30 @@ import sys
 import tempfile
 import time
 
-from machines import Machine, Skipped, connect, run, wait
+from machines import Machine, Skipped, alone, connect, run, wait
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NETWORK = "10.77.0"
 # The share of the planned rate that must be reached.
 SHARE = 0.9
-# Device a is a core of its own. Devices b and c share the other core, half each.
+# Device a is a core, and devices b and c share the other one; a tenth of each core moves tensors.
 CLUSTER = """
 source = "a"
 [[device]]
 name = "a"
 memory = "1GiB"
 profile = "profile.json"
+mode = [{ name = "whole", speed = 0.9 }]
 [[device]]
 name = "b"
 memory = "1GiB"
 profile = "profile.json"
-mode = [{ name = "half", speed = 0.5 }]
+mode = [{ name = "half", speed = 0.45 }]
 [[device]]
 name = "c"
 memory = "1GiB"
 profile = "profile.json"
-mode = [{ name = "half", speed = 0.5 }]
+mode = [{ name = "half", speed = 0.45 }]
 [[link]]
 between = ["b", "c"]
 bandwidth = "10Gbit/s"
@@ -50,8 +51,8 @@ bandwidth = "10Gbit/s"
 bandwidth = "%(rate)sbit/s"
 latency = "1ms"
 """
-# All three devices have something to do.
-PINS = ["--pin", "layer1.0.conv1=a", "--pin", "layer3.0.conv1=b", "--pin", "fc=c"]
+# All three devices have something to do, and the first cut is inside of a residual block: two values.
+PINS = ["--pin", "layer2.0.relu1=a", "--pin", "layer2.0.conv2=b", "--pin", "fc=c"]
 
 
 class Cluster:
@@ -62,11 +63,13 @@ class Cluster:
         self.one, self.two = Machine("m1", 0), Machine("m2", os.cpu_count() - 1)
         connect(self.one, self.two, NETWORK, rate)
         self.coordinator = f"{NETWORK}.1"
+        # From its own machine it takes any number of connections.
+        self.here = ["--coordinator-addr", "127.0.0.1"]
 
     def up(self):
         dora, at = self.args.dora, ["--coordinator-addr", self.coordinator]
         log = self.folder / "coordinator.log"
-        self.one.start(dora, "coordinator", "--interface", self.coordinator, "--store", "memory", log=log)
+        self.one.start(dora, "coordinator", "--interface", "0.0.0.0", "--store", "memory", log=log)
         wait(lambda: self.status() is not None, 20, "the coordinator did not answer")
         self.daemons = {}
         for machine, name, port in [(self.one, "a", 53291), (self.two, "b", 53291), (self.two, "c", 53292)]:
@@ -77,8 +80,7 @@ class Cluster:
             wait(lambda: f"{name}-" in (self.status() or ""), 20, f"daemon {name} did not connect")
 
     def status(self):
-        at = ["--coordinator-addr", self.coordinator]
-        done = subprocess.run(self.one.command(self.args.dora, "cluster", "status", *at),
+        done = subprocess.run(self.one.command(self.args.dora, "cluster", "status", *self.here),
                               capture_output=True, text=True, check=False)
         return done.stdout if done.returncode == 0 else None
 
@@ -94,8 +96,9 @@ class Cluster:
         """Starts a dataflow by the driver, in the background."""
         shutil.rmtree(stages / "results", ignore_errors=True)
         return subprocess.Popen(
-            self.one.command(self.args.graph_opt, "worker", "start", str(stages), "--coordinator", self.coordinator,
-                             "--dora", self.args.dora, "--program", self.args.worker, *options),
+            # Beside the machines: it takes the time that they leave.
+            ["nsenter", "-t", str(self.one.holder.pid), "-n", self.args.worker, "start", str(stages), "--coordinator", "127.0.0.1",
+                             "--dora", self.args.dora, "--program", self.args.worker, *options],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -110,7 +113,7 @@ def record(stages):
 
 def check(args, stages, frames, *options):
     """All frames are there, and equal to the whole model's."""
-    text = run(args.graph_opt, "worker", "check", str(stages), "--model", args.model, "--results",
+    text = run(args.worker, "check", str(stages), "--model", args.model, "--results",
                str(stages / "results"), "--frames", str(frames), *options)
     print("  " + text.strip().replace("\n", "\n  "), flush=True)
 
@@ -137,9 +140,9 @@ def rates(args, folder):
         cluster = Cluster(args, folder, rate)
         try:
             cluster.up()
-            before = cluster.one.counter("to-m2", "tx_bytes")
+            before = cluster.one.sent("to-m2")
             finish(cluster.start(stages, "--frames", str(args.frames)))
-            sent = (cluster.one.counter("to-m2", "tx_bytes") - before) / args.frames
+            sent = (cluster.one.sent("to-m2") - before) / args.frames
         finally:
             cluster.end()
         crosses = sum(r["bytes"] for r in plan["stages"][1]["receives"])
@@ -155,7 +158,7 @@ def tiles(args, folder):
     rewrite = "fuse-tiles{grid=2x1 to=layer1.1.relu reuse=recompute}"
     tiled = folder / "tiled.onnx"
     run(args.graph_opt, "opt", args.model, "-p", rewrite, "-o", str(tiled))
-    run("taskset", "-c", "1", args.graph_opt, "profile", str(tiled), "--runs", "5", "-o", str(folder / "tiled.json"))
+    run(*alone(1), args.graph_opt, "profile", str(tiled), "--runs", "5", "-o", str(folder / "tiled.json"))
     seconds = {n["name"]: n["seconds"] for n in json.loads((folder / "tiled.json").read_text())["nodes"]}
     # The machine that has the image cuts the other one's part off.
     cut = "conv1/tile1of2/slice"
@@ -169,7 +172,7 @@ def tiles(args, folder):
 
     rows = [("a", [take(None, "input")]), ("a", [take(None, "input")]), ("b", [take(0, f"{cut}_out", part)]),
             ("b", [take(1, "layer1.1.relu/tile0of2_out", half), take(2, "layer1.1.relu/tile1of2_out")])]
-    stages = [{"device": d, "mode": "default", "nodes": n, "compute_s": sum(seconds[x] for x in n), "compute_j": 0,
+    stages = [{"device": d, "mode": "default", "nodes": n, "compute_s": sum(seconds[x] for x in n) / 0.9, "compute_j": 0,
                "memory_bytes": 0, "receives": r} for (d, r), n in zip(rows, nodes)]
     busy = {d: sum(s["compute_s"] for s in stages if s["device"] == d) for d in "ab"}
     busy["link"] = sum(r["seconds"] for s in stages for r in s["receives"])
@@ -237,6 +240,7 @@ def main():
     parser.add_argument("--dora", default=shutil.which("dora") or "dora")
     parser.add_argument("--model", default="zoo:resnet18")
     parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--keep", help="a new folder for all files and logs, to be kept")
     args = parser.parse_args()
     for name in ("graph_opt", "worker"):
         setattr(args, name, os.path.abspath(getattr(args, name)))
@@ -250,13 +254,18 @@ def main():
     if os.cpu_count() < 2:
         raise Skipped("it takes two cores")
     with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        Cluster(args, folder, 100_000_000).end()
-        run("taskset", "-c", "1", args.graph_opt, "profile", args.model, "--runs", "5", "-o", str(folder / "profile.json"))
-        stages = rates(args, folder)
-        tiles(args, folder)
-        kills(args, folder, stages)
-        daemon(args, folder, stages)
+        folder = pathlib.Path(args.keep or folder)
+        folder.mkdir(exist_ok=True)
+        experiments(args, folder)
+
+
+def experiments(args, folder):
+    Cluster(args, folder, 100_000_000).end()
+    run(*alone(1), args.graph_opt, "profile", args.model, "--runs", "5", "-o", str(folder / "profile.json"))
+    stages = rates(args, folder)
+    tiles(args, folder)
+    kills(args, folder, stages)
+    daemon(args, folder, stages)
 
 
 if __name__ == "__main__":

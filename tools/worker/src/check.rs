@@ -29,7 +29,7 @@ pub struct Args {
     #[arg(long, value_name = "SHARE")]
     least_rate: Option<f64>,
     #[command(flatten)]
-    frames: frames::Args,
+    frames: frames::Wanted,
     #[command(flatten)]
     engine: Engine,
     /// Frames that fill the pipeline, which the rate leaves out

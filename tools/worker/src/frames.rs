@@ -13,7 +13,7 @@ use graph_opt_passes::devices::wiring::Place;
 
 /// Which frames there are.
 #[derive(clap::Args, Clone, Debug)]
-pub struct Args {
+pub struct Wanted {
     /// Frames; 0 for no end. With --inputs, at most as many as there are
     #[arg(long, value_name = "N")]
     pub frames: Option<u64>,
@@ -41,7 +41,7 @@ enum Kind {
 
 impl Frames {
     /// Frames of the inputs that stages take from the source.
-    pub fn open(args: &Args, folder: &Folder) -> Result<Self> {
+    pub fn open(args: &Wanted, folder: &Folder) -> Result<Self> {
         let names = folder.wiring.gives(Place::Source);
         let mut types: HashMap<String, Type> = HashMap::new();
         // Files say for themselves what they hold.
@@ -59,7 +59,7 @@ impl Frames {
     }
 
     /// Frames of these inputs, of these types.
-    pub fn of(args: &Args, folder: &Folder, inputs: Vec<(String, Option<Type>)>) -> Result<Self> {
+    pub fn of(args: &Wanted, folder: &Folder, inputs: Vec<(String, Option<Type>)>) -> Result<Self> {
         let (names, types): (Vec<String>, Vec<Option<Type>>) = inputs.into_iter().unzip();
         if let Some(path) = &args.inputs {
             let at = |e: std::io::Error| usage(format!("{path}: {e}"));

@@ -15,10 +15,10 @@ use crate::failure::{Result, usage};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Line {
-    /// How many frames there are in all, if there is an end.
+    /// How many frames there are in all.
     Total {
         /// Frames.
-        total: Option<u64>,
+        total: u64,
     },
     /// A frame that was delivered.
     Frame {
@@ -81,7 +81,7 @@ impl Record {
         let file = options.append(true).open(path).map_err(at)?;
         file.set_len(bytes).map_err(at)?;
         let total = lines.iter().find_map(|l| match l {
-            Line::Total { total } => *total,
+            Line::Total { total } => Some(*total),
             Line::Frame { .. } => None,
         });
         Ok(Self { file, frames: frames(&lines), total })
@@ -95,11 +95,13 @@ impl Record {
 
     /// The source has said how many frames there are.
     pub fn announce(&mut self, total: Option<u64>) -> Result {
-        if total.is_none() || self.total == total {
-            return Ok(());
+        match total {
+            Some(n) if self.total != total => {
+                self.total = total;
+                self.line(&Line::Total { total: n })
+            }
+            _ => Ok(()),
         }
-        self.total = total;
-        self.line(&Line::Total { total })
     }
 
     /// The next frame.
@@ -121,4 +123,36 @@ pub fn interval(lines: &[Line], fill: usize) -> Option<f64> {
     let times: Vec<f64> = lines.iter().filter_map(at).skip(fill).collect();
     let (first, last) = (times.first()?, times.last()?);
     (times.len() > 1).then(|| (last - first) / (times.len() - 1) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A sink that is killed while it writes goes on where its record is whole.
+    #[test]
+    fn a_record_survives_its_sink() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("frames.jsonl");
+        let outputs = |n: u64| BTreeMap::from([("y".to_owned(), format!("{n:032x}"))]);
+        let mut record = Record::open(&path, true).unwrap();
+        record.announce(None).unwrap();
+        record.announce(Some(9)).unwrap();
+        record.announce(Some(9)).unwrap();
+        record.deliver(outputs(0)).unwrap();
+        record.deliver(outputs(1)).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &whole[..whole.len() - 5]).unwrap();
+        let mut record = Record::open(&path, true).unwrap();
+        assert_eq!((record.frames, record.total), (1, Some(9)));
+        record.deliver(outputs(1)).unwrap();
+        let (lines, bytes) = read(&path).unwrap();
+        assert_eq!(bytes, std::fs::metadata(&path).unwrap().len());
+        assert_eq!(lines[0], Line::Total { total: 9 });
+        let Line::Frame { frame: 1, outputs: got, .. } = &lines[2] else { unreachable!() };
+        assert_eq!(*got, outputs(1));
+        assert_eq!(lines.len(), 3);
+        // A new dataflow begins anew.
+        assert_eq!(Record::open(&path, false).unwrap().frames, 0);
+    }
 }

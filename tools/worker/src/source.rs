@@ -15,7 +15,7 @@ pub struct Args {
     #[arg(default_value = ".")]
     folder: String,
     #[command(flatten)]
-    frames: frames::Args,
+    frames: frames::Wanted,
     #[command(flatten)]
     link: crate::Link,
     /// Seconds in which at least one frame must be acknowledged

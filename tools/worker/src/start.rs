@@ -15,8 +15,11 @@ use crate::{Link, frames, model, sink, stage};
 /// What `dora` is given to answer.
 const ANSWER: Duration = Duration::from_secs(20);
 
+/// A coordinator takes 20 connections in this time from another machine, and any number from its own.
+const MINUTE: Duration = Duration::from_secs(60);
+
 /// How often the driver looks.
-const LOOK: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_secs(4);
 
 /// How a dataflow is written.
 #[derive(clap::Args)]
@@ -39,7 +42,7 @@ pub struct Nodes {
     #[arg(long, default_value_t = 120, value_name = "S", value_parser = clap::value_parser!(u32).range(1..))]
     patience: u32,
     #[command(flatten)]
-    frames: frames::Args,
+    frames: frames::Wanted,
     #[command(flatten)]
     results: sink::Results,
     #[command(flatten)]
@@ -119,8 +122,21 @@ pub fn write_only(args: &Write) -> Result {
 struct Dora<'a>(&'a Args);
 
 impl Dora<'_> {
-    /// What a command prints. It is ended if it takes too long.
+    /// What a command prints. Where the coordinator has had too many connections, it waits.
     fn run(&self, command: &[&str]) -> Result<String> {
+        let begin = Instant::now();
+        loop {
+            match self.once(command) {
+                Err(e) if e.message.contains("429 Too Many") && begin.elapsed() < MINUTE => {
+                    std::thread::sleep(MINUTE / 10);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// What a command prints. It is ended if it takes too long.
+    fn once(&self, command: &[&str]) -> Result<String> {
         let a = self.0;
         let line = format!("{} {}", a.dora, command.join(" "));
         let failed = |e: &dyn std::fmt::Display| check(format!("{line}: {e}"));
@@ -165,11 +181,6 @@ impl Dora<'_> {
         Err(failed(&format!("{status}\n{}{}", stdout.trim(), stderr.trim())))
     }
 
-    /// The machines whose daemons are connected, and how long ago each gave a sign of life.
-    fn machines(&self) -> Result<BTreeMap<String, Duration>> {
-        Ok(machines(&self.run(&["cluster", "status"])?))
-    }
-
     /// The status of a dataflow, as `dora list` says it.
     fn status(&self, name: &str) -> Result<Option<String>> {
         let text = self.run(&["list", "--format", "json", "--name", name])?;
@@ -181,8 +192,17 @@ impl Dora<'_> {
     }
 }
 
-/// Reads the table of `dora cluster status`.
-fn machines(table: &str) -> BTreeMap<String, Duration> {
+/// What `dora cluster status` says.
+#[derive(Debug, Default, PartialEq)]
+struct Cluster {
+    /// Machines whose daemons are connected, and how long ago each gave a sign of life.
+    machines: BTreeMap<String, Duration>,
+    /// The line about dataflows.
+    dataflows: String,
+}
+
+/// Reads it.
+fn cluster(table: &str) -> Cluster {
     let row = |line: &str| {
         let mut words = line.split_whitespace();
         let daemon = words.next()?;
@@ -191,14 +211,15 @@ fn machines(table: &str) -> BTreeMap<String, Duration> {
         let machine = daemon.len().checked_sub(37).and_then(|n| daemon.get(..n))?;
         Some((machine.to_owned(), Duration::from_millis(ms)))
     };
-    table.lines().filter_map(row).collect()
+    let dataflows = table.lines().find(|l| l.starts_with("Active dataflows")).unwrap_or("");
+    Cluster { machines: table.lines().filter_map(row).collect(), dataflows: dataflows.to_owned() }
 }
 
 pub fn main(args: &Args) -> Result {
     let (path, wanted) = write(&args.nodes)?;
     let dora = Dora(args);
-    let there = dora.machines()?;
-    if let Some(lacks) = wanted.iter().find(|m| !there.contains_key(*m)) {
+    let there = cluster(&dora.run(&["cluster", "status"])?);
+    if let Some(lacks) = wanted.iter().find(|m| !there.machines.contains_key(*m)) {
         return Err(check(format!(
             "machine {lacks}: no daemon of this name is connected to the coordinator at {}:{}; start \
              one there with: dora daemon --machine-id {lacks} --coordinator-addr {}",
@@ -220,10 +241,20 @@ pub fn main(args: &Args) -> Result {
 /// Until the dataflow ends, or a machine is gone.
 fn watch(dora: &Dora<'_>, name: &str, wanted: &BTreeSet<String>, file: &Path) -> Result {
     let silence = Duration::from_secs(dora.0.silence);
+    let mut before = Cluster::default();
+    let (mut answered, mut listed) = (Instant::now(), Instant::now());
     loop {
-        let there = dora.machines()?;
+        let there = match dora.run(&["cluster", "status"]) {
+            Ok(table) => cluster(&table),
+            Err(_) if answered.elapsed() < silence => {
+                std::thread::sleep(LOOK);
+                continue;
+            }
+            Err(e) => return Err(check(format!("the coordinator is gone: {}", e.message))),
+        };
+        answered = Instant::now();
         for machine in wanted {
-            let why = match there.get(machine) {
+            let why = match there.machines.get(machine) {
                 None => "its daemon is no longer connected".to_owned(),
                 Some(ago) if *ago > silence => {
                     format!("its daemon has given no sign of life for {} s", ago.as_secs())
@@ -232,15 +263,19 @@ fn watch(dora: &Dora<'_>, name: &str, wanted: &BTreeSet<String>, file: &Path) ->
             };
             return Err(check(format!("machine {machine}: {why}; the dataflow is stopped")));
         }
-        match dora.status(name)?.as_deref() {
-            Some("Running") => {}
-            Some("Finished") => return out(format!("{name}: finished\n")),
-            Some("Failed") => return Err(broken(dora, name)),
-            other => {
-                let other = other.unwrap_or("nothing");
-                return Err(check(format!("{}: dora knows {other} of {name}", file.display())));
+        if there.dataflows != before.dataflows || listed.elapsed() > MINUTE / 2 {
+            listed = Instant::now();
+            match dora.status(name)?.as_deref() {
+                Some("Running") => {}
+                Some("Finished") => return out(format!("{name}: finished\n")),
+                Some("Failed") => return Err(broken(dora, name)),
+                other => {
+                    let other = other.unwrap_or("nothing");
+                    return Err(check(format!("{}: dora knows {other} of {name}", file.display())));
+                }
             }
         }
+        before = there;
         std::thread::sleep(LOOK);
     }
 }
@@ -261,7 +296,9 @@ mod tests {
         let table = "DAEMON ID                                   LAST HEARTBEAT  RESTARTS\n\
              box-a-019309a1-3c35-7f5b-b9a5-5d6a3b2c1d0e  1203ms ago      0\n\
              b-019309a1-3c35-7f5b-b9a5-5d6a3b2c1d0f      12ms ago        -\n\nActive dataflows: 1\n";
-        let all = machines(table);
+        let read = cluster(table);
+        assert_eq!(read.dataflows, "Active dataflows: 1");
+        let all = read.machines;
         assert_eq!(all["box-a"], Duration::from_millis(1203));
         assert_eq!(all["b"], Duration::from_millis(12));
         assert_eq!(all.len(), 2);

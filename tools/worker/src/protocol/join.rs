@@ -116,6 +116,7 @@ impl<R> Join<R> {
     }
 
     /// How many frames are kept.
+    #[cfg(test)]
     pub fn kept(&self) -> usize {
         self.frames.len()
     }

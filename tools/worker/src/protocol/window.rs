@@ -166,6 +166,7 @@ impl Window {
     }
 
     /// Frames under way.
+    #[cfg(test)]
     pub fn under_way(&self) -> usize {
         self.flights.len()
     }
