@@ -75,6 +75,7 @@ class Cluster:
         for machine, name, port in [(self.one, "a", 53291), (self.two, "b", 53291), (self.two, "c", 53292)]:
             self.daemons[name] = machine.start(
                 dora, "daemon", "--machine-id", name, *at, "--local-listen-port", str(port),
+                "--zenoh-config-overlay", str(ROOT / "tools/worker/zenoh.json5"),
                 log=self.folder / f"daemon-{name}.log", cwd=self.folder)
             # One after the other: each is told of those before it.
             wait(lambda: f"{name}-" in (self.status() or ""), 20, f"daemon {name} did not connect")

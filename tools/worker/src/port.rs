@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dora_node_api::arrow_v59::array::{Array, BinaryArray};
 use dora_node_api::dora_core::config::DataId;
 use dora_node_api::{
     DoraArray, DoraNode, Event, EventStream, IntoArrow, MetadataParameters, Parameter,
@@ -95,9 +96,9 @@ impl Port {
     ) -> Result {
         for p in cut(sequence, attempt, name, tensor, self.limit).map_err(check)? {
             let id = DataId::from(format!("out{output}"));
-            self.node
-                .send_output_bytes(id, parameters(&p.header), p.bytes.len(), &p.bytes)
-                .map_err(failed)?;
+            // One row: an array of bytes would bring a bit along for each of them.
+            let row = DoraArray::from_array(BinaryArray::from_vec(vec![&p.bytes]));
+            self.node.send_output(id, parameters(&p.header), row).map_err(failed)?;
         }
         Ok(())
     }
@@ -154,7 +155,10 @@ fn read(input: &str, p: &MetadataParameters, data: &DoraArray) -> Option<Incomin
         pieces: number("pieces")?,
         piece: number("piece")?,
     };
-    let bytes: &[u8] = data.try_into().ok()?;
-    let piece = Piece { header, bytes: Bytes::from(bytes.to_vec()) };
+    let row: &BinaryArray = data.as_array().as_any().downcast_ref()?;
+    if row.len() != 1 || row.is_null(0) {
+        return None;
+    }
+    let piece = Piece { header, bytes: Bytes::from(row.value(0).to_vec()) };
     Some(Incoming::Piece(input.strip_prefix("in")?.parse().ok()?, piece))
 }

@@ -65,11 +65,17 @@ pub fn main(args: &Args) -> Result {
             }
         }
         let now = start.elapsed();
-        match port.next(Some(state.wake(now).saturating_sub(now))) {
-            Incoming::Ack(ack) => state.ack(start.elapsed(), ack),
-            // The sink is gone.
-            Incoming::End => return Err(check("the dataflow ended before all frames arrived")),
-            _ => {}
+        // All that has come before anything is sent again.
+        let mut wait = state.wake(now).saturating_sub(now);
+        loop {
+            match port.next(Some(wait)) {
+                Incoming::Ack(ack) => state.ack(start.elapsed(), ack),
+                // The sink is gone.
+                Incoming::End => return Err(check("the dataflow ended before all frames arrived")),
+                Incoming::Nothing => break,
+                _ => {}
+            }
+            wait = Duration::ZERO;
         }
     }
 }
