@@ -112,7 +112,7 @@ fn networks() -> Option<Vec<Net>> {
 }
 
 /// Links between devices at uniform places in [1, 150)², by splitmix64.
-fn links(seed: u64) -> Vec<Option<Link>> {
+pub fn links(seed: u64) -> Vec<Option<Link>> {
     // Not a multiple of the step: streams of neighbouring seeds must not be one stream.
     let mut state = (seed + 1).wrapping_mul(0xd134_2543_de82_ef95);
     let mut place = || {

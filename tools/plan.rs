@@ -5,9 +5,9 @@ use std::path::Path;
 use graph_opt_backends::Folder;
 use graph_opt_ir::Graph;
 use graph_opt_passes::devices::cluster::{Cluster, Speed, seconds};
-use graph_opt_passes::devices::file::{OBJECTIVES, PlanFile};
+use graph_opt_passes::devices::file::{OBJECTIVES, PlanFile, StageRow};
 use graph_opt_passes::devices::network::{Network, Wish, pipeline};
-use graph_opt_passes::devices::{Effort, Limits, NoPlan, Objective, front};
+use graph_opt_passes::devices::{Effort, Limits, NoPlan, Objective, Plan, front, tiles};
 use graph_opt_passes::{Pipeline, Runner};
 
 use crate::failure::{Result, check, out, usage};
@@ -49,6 +49,9 @@ pub struct Args {
     /// How many of the first nodes must run on a device
     #[arg(long, value_name = "N=DEVICE", value_parser = pin)]
     first: Option<(String, String)>,
+    /// For latency: also try tiles of the network's start on several devices at once
+    #[arg(long, conflicts_with_all = ["front", "pin", "first", "stages"])]
+    tiles: bool,
     /// Print the whole front of latency and energy
     #[arg(long)]
     front: bool,
@@ -124,7 +127,14 @@ pub fn main(args: &Args) -> Result {
         return out(format!("{t}\n{} plans; the front is {whole}\n", all.plans.len()));
     }
     let found = pipeline(&graph, &network, &cluster, &costs, &wish, &Effort::default());
-    let (_, file) = found.map_err(no_plan)?;
+    let file = if args.tiles {
+        if aim != Objective::Latency {
+            return Err(usage("--tiles is for --objective latency"));
+        }
+        side_by_side(&graph, &network, &cluster, &measured, found, &wish.limits).map_err(no_plan)?
+    } else {
+        found.map_err(no_plan)?.1
+    };
     drop(progress);
     out(shown(&file))?;
     match &args.output {
@@ -133,6 +143,37 @@ pub fn main(args: &Args) -> Result {
             model::whole(Path::new(path), format!("{json}\n").as_bytes())
         }
         None => Ok(()),
+    }
+}
+
+/// The better of the best pipeline and the best tiles side by side.
+fn side_by_side(
+    graph: &Graph,
+    network: &Network,
+    cluster: &Cluster,
+    measured: &Times,
+    pipeline: std::result::Result<(Plan, PlanFile), NoPlan>,
+    limits: &Limits,
+) -> std::result::Result<PlanFile, NoPlan> {
+    let times = tiles::Times::new(graph, cluster, measured);
+    let bound = times.least(&network.nodes);
+    let fits = |p: &PlanFile| {
+        let room = |s: &StageRow| limits.memory.is_none_or(|m| s.memory_bytes <= m);
+        let within = |x: f64, limit: Option<f64>| limit.is_none_or(|l| x <= l);
+        p.stages.iter().all(room)
+            && within(p.latency_s, limits.latency)
+            && within(p.energy_j, limits.energy)
+            && within(p.interval_s, limits.interval)
+    };
+    let ways = tiles::ways(graph, network, cluster, &times);
+    let tiled = ways.iter().find_map(|(t, _)| t.file(cluster, bound).ok().filter(fits));
+    match (pipeline, tiled) {
+        (Ok((_, p)), Some(t)) if p.latency_s <= t.latency_s => {
+            let gap = (p.value - bound) / p.value;
+            Ok(PlanFile { bound, gap, proved: gap <= 1e-9, ..p })
+        }
+        (_, Some(t)) => Ok(t),
+        (other, None) => other.map(|p| p.1),
     }
 }
 

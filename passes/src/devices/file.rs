@@ -160,7 +160,46 @@ impl PlanFile {
         runs: &[Run],
         aim: &Aim,
     ) -> Result<Self, String> {
-        let held = split.held(graph)?;
+        let mut file = Self::draft(graph, cluster, split, runs, aim)?;
+        for (i, held) in split.held(graph)?.iter().enumerate() {
+            let buffers = if aim.pipelined { file.buffers(i) } else { 0 };
+            let (stage, machine) = (&mut file.stages[i], &cluster.devices[split.parts[i].device]);
+            stage.memory_bytes = held.total() + buffers;
+            if stage.memory_bytes > machine.memory {
+                return Err(format!(
+                    "the part from {} to {} takes {} B, and {} has {}",
+                    stage.nodes.first().map_or("", |n| n),
+                    stage.nodes.last().map_or("", |n| n),
+                    stage.memory_bytes,
+                    machine.name,
+                    machine.memory
+                ));
+            }
+        }
+        if aim.value.is_none() && aim.objective == Objective::Memory {
+            let memory = file.stages.iter().map(|s| s.memory_bytes).max();
+            file.judge(memory.unwrap_or(0) as f64, aim.bound);
+        }
+        Ok(file)
+    }
+
+    fn judge(&mut self, value: f64, bound: f64) {
+        (self.value, self.bound) = (value, bound.min(value));
+        self.gap = if value > 0.0 { (value - self.bound) / value } else { 0.0 };
+        self.proved = self.gap <= 1e-9;
+    }
+
+    /// The same without its memory: what parts and links do, and when.
+    ///
+    /// # Errors
+    /// If devices that a value goes between have no link.
+    pub(super) fn draft(
+        graph: &Graph,
+        cluster: &Cluster,
+        split: &Split,
+        runs: &[Run],
+        aim: &Aim,
+    ) -> Result<Self, String> {
         let mut energy = 0.0;
         let mut receive = |to: Option<usize>, r: &Receive| -> Result<ReceiveRow, String> {
             let of = |p: usize| split.parts[p].device;
@@ -187,7 +226,7 @@ impl PlanFile {
                 nodes: part.nodes.iter().map(|&n| graph.label(n).to_owned()).collect(),
                 compute_s: run.seconds,
                 compute_j: run.joules,
-                memory_bytes: held[i].total(),
+                memory_bytes: 0,
                 receives: rows.collect::<Result<_, _>>()?,
             });
         }
@@ -208,36 +247,15 @@ impl PlanFile {
             stages,
             outputs,
         };
-        if aim.pipelined {
-            let buffers: Vec<u64> = (0..split.parts.len()).map(|i| file.buffers(i)).collect();
-            for (stage, more) in file.stages.iter_mut().zip(buffers) {
-                stage.memory_bytes += more;
-            }
-        }
-        for (stage, part) in file.stages.iter().zip(&split.parts) {
-            let (needs, machine) = (stage.memory_bytes, &cluster.devices[part.device]);
-            if needs > machine.memory {
-                return Err(format!(
-                    "the part from {} to {} takes {needs} B, and {} has {}",
-                    stage.nodes.first().map_or("", |n| n),
-                    stage.nodes.last().map_or("", |n| n),
-                    machine.name,
-                    machine.memory
-                ));
-            }
-        }
         file.latency_s = Clock::of(&file, 1).latency();
         file.interval_s = file.interval();
-        let memory = file.stages.iter().map(|s| s.memory_bytes).max().unwrap_or(0);
-        file.value = aim.value.unwrap_or(match aim.objective {
+        let value = match aim.objective {
             Objective::Latency => file.latency_s,
             Objective::Interval => file.interval_s,
             Objective::Energy => energy,
-            Objective::Memory => memory as f64,
-        });
-        file.bound = aim.bound.min(file.value);
-        file.gap = if file.value > 0.0 { (file.value - file.bound) / file.value } else { 0.0 };
-        file.proved = file.gap <= 1e-9;
+            Objective::Memory => 0.0,
+        };
+        file.judge(aim.value.unwrap_or(value), aim.bound);
         Ok(file)
     }
 

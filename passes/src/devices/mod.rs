@@ -66,6 +66,8 @@ pub mod split_devices;
 mod tests;
 mod threshold;
 #[cfg(feature = "cluster")]
+pub mod tiles;
+#[cfg(feature = "cluster")]
 pub mod wiring;
 
 #[cfg(feature = "milp")]

@@ -2,7 +2,7 @@
 //! the bytes that its device holds. A pipeline of stages is one kind of split, tiles side by side are
 //! another; what writes, runs and costs parts does not know which.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
 use graph_opt_ir::{ExtractError, Graph, NodeId, ValueId, extract};
@@ -77,42 +77,20 @@ impl Split {
         Self { parts, outputs: receive(stages.len(), network.nodes.len()) }
     }
 
-    /// Every node on a device: `device` says which, by node. A value goes straight from where it is
-    /// made to where it is read, once to each device.
+    /// Every node on a device: `device` says which, by node, and `seconds` how long it takes there. A
+    /// value goes straight from where it is made to where it is read, once to each device.
     ///
-    /// Nodes of a device are in one part, unless they wait for another device that waits for some of
-    /// them; and what other devices wait for is not held up by what they do not.
-    pub fn placed(graph: &Graph, nodes: &[NodeId], device: &dyn Fn(NodeId) -> usize) -> Self {
-        let reads = |n: NodeId| read(graph, n).filter_map(|v| graph.producer(v));
-        // How many times the way to a node changes devices.
-        let mut level: HashMap<NodeId, usize> = HashMap::new();
-        for &n in nodes {
-            let far = |p: NodeId| Some(level.get(&p)? + usize::from(device(p) != device(n)));
-            let most = reads(n).filter_map(far).max().unwrap_or(0);
-            level.insert(n, most);
-        }
-        // What others wait for, of its level.
-        let mut urgent: HashSet<NodeId> = HashSet::new();
-        for &n in nodes.iter().rev() {
-            for p in reads(n).filter(|p| level.contains_key(p)) {
-                let here = (device(p), level[&p]) == (device(n), level[&n]);
-                if device(p) != device(n) || here && urgent.contains(&n) {
-                    urgent.insert(p);
-                }
-            }
-        }
-        let key = |n: NodeId| (level[&n], !urgent.contains(&n), device(n));
-        let mut keys: Vec<_> = nodes.iter().map(|&n| key(n)).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        let number: HashMap<_, usize> = keys.iter().enumerate().map(|(i, k)| (*k, i)).collect();
-        let mut parts: Vec<Part> = (keys.iter())
-            .map(|k| Part { device: k.2, nodes: Vec::new(), receives: Vec::new() })
-            .collect();
-        for &n in nodes {
-            parts[number[&key(n)]].nodes.push(n);
-        }
-        let maker = |v: ValueId| graph.producer(v).map(|p| number[&key(p)]);
+    /// Each device takes what is ready, first what others wait for most closely. What it does is cut
+    /// into parts so that no part waits for more than its first node does, and none goes on when it
+    /// has made something for another device.
+    pub fn placed(
+        graph: &Graph,
+        nodes: &[NodeId],
+        device: &dyn Fn(NodeId) -> usize,
+        seconds: &dyn Fn(NodeId) -> f64,
+    ) -> Self {
+        let (mut parts, number) = sequence(graph, nodes, device, seconds);
+        let maker = |v: ValueId| graph.producer(v).and_then(|p| number.get(&p).copied());
         // The first part of each device that has a value hands it to the others.
         let mut there: HashMap<(usize, ValueId), usize> = HashMap::new();
         for (i, part) in parts.iter_mut().enumerate() {
@@ -133,7 +111,8 @@ impl Split {
                 }
             }
         }
-        let outputs = receives(graph.outputs().iter().map(|&v| (maker(v), v)).collect());
+        let given = graph.outputs().iter().copied().filter(|&v| graph.constant(v).is_none());
+        let outputs = receives(given.map(|v| (maker(v), v)).collect());
         Self { parts, outputs }
     }
 
@@ -267,6 +246,88 @@ impl Split {
     fn receives(&self, part: usize, v: ValueId) -> bool {
         self.parts[part].receives.iter().any(|r| r.values.contains(&v))
     }
+}
+
+/// Nodes in parts, in the order in which the parts begin, and the part of each node: list scheduling
+/// with a time for each node, transfers left out.
+fn sequence(
+    graph: &Graph,
+    nodes: &[NodeId],
+    device: &dyn Fn(NodeId) -> usize,
+    seconds: &dyn Fn(NodeId) -> f64,
+) -> (Vec<Part>, HashMap<NodeId, usize>) {
+    let at: HashMap<NodeId, usize> = nodes.iter().enumerate().map(|(i, &n)| (n, i)).collect();
+    let before = |i: usize| -> Vec<usize> {
+        let makers = read(graph, nodes[i]).filter_map(|v| graph.producer(v));
+        let mut all: Vec<usize> = makers.filter_map(|p| at.get(&p).copied()).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    };
+    let before: Vec<Vec<usize>> = (0..nodes.len()).map(before).collect();
+    let on: Vec<usize> = nodes.iter().map(|&n| device(n)).collect();
+    let mut after: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
+    // How many nodes are between each and the first that another device waits for.
+    let mut distance = vec![usize::MAX; nodes.len()];
+    for i in (0..nodes.len()).rev() {
+        for &p in &before[i] {
+            after[p].push(i);
+            let far = if on[p] == on[i] { distance[i].saturating_add(1) } else { 0 };
+            distance[p] = distance[p].min(far);
+        }
+    }
+    let devices = on.iter().max().map_or(0, |d| d + 1);
+    let mut ready: Vec<BTreeSet<(usize, usize)>> = vec![BTreeSet::new(); devices];
+    let mut open: Vec<usize> = before.iter().map(Vec::len).collect();
+    (0..nodes.len()).filter(|&i| open[i] == 0).for_each(|i| {
+        ready[on[i]].insert((distance[i], i));
+    });
+    let mut parts: Vec<Part> = Vec::new();
+    // Of each device: what it does and until when; and its open part, since when, whether it sent.
+    let mut running: Vec<Option<(f64, usize)>> = vec![None; devices];
+    let mut current: Vec<Option<(usize, f64, bool)>> = vec![None; devices];
+    let mut ended = vec![f64::INFINITY; nodes.len()];
+    let mut number: HashMap<NodeId, usize> = HashMap::new();
+    let mut now = 0.0;
+    loop {
+        for d in 0..devices {
+            if running[d].is_some() {
+                continue;
+            }
+            let Some((_, i)) = ready[d].pop_first() else { continue };
+            let sends = distance[i] == 0;
+            // What came before the part began it has from its start.
+            let known = |part: usize, since: f64| {
+                let there = |p: usize| ended[p] <= since && number[&nodes[p]] < part;
+                before[i].iter().all(|&p| on[p] == d || there(p))
+            };
+            let joined = current[d].filter(|c| known(c.0, c.1) && (sends || !c.2));
+            let (part, since) = joined.map_or((parts.len(), now), |c| (c.0, c.1));
+            if part == parts.len() {
+                parts.push(Part { device: d, nodes: Vec::new(), receives: Vec::new() });
+            }
+            current[d] = Some((part, since, sends));
+            parts[part].nodes.push(nodes[i]);
+            number.insert(nodes[i], part);
+            running[d] = Some((now + seconds(nodes[i]), i));
+        }
+        let next = running.iter().enumerate().filter_map(|(d, r)| r.map(|r| (r.0, d, r.1)));
+        let Some((time, d, i)) = next.min_by(|a, b| a.0.total_cmp(&b.0)) else { break };
+        now = time;
+        running[d] = None;
+        ended[i] = now;
+        for &j in &after[i] {
+            open[j] -= 1;
+            if open[j] == 0 {
+                ready[on[j]].insert((distance[j], j));
+            }
+        }
+    }
+    // In the order of the schedule, which is that of the files.
+    for part in &mut parts {
+        part.nodes.sort_by_key(|n| at[n]);
+    }
+    (parts, number)
 }
 
 /// What a node reads that is no constant.

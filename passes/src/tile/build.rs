@@ -14,7 +14,7 @@ use graph_opt_ir::rule::Ctx;
 use graph_opt_ir::{Def, Edit, Graph, NodeId, Op, Ref, Span, Tensor, ValueId, op};
 
 use super::group::{Group, Made};
-use super::layout::{self, Grid, Layout, Reuse};
+use super::layout::{self, Grid, Layout, Reuse, Strip};
 use super::slices::{slice, slice_tensor};
 
 /// The tile's operands with the values that they are parts of.
@@ -65,7 +65,13 @@ pub fn tile_group(
     }
     let layout = layout::layout(graph, group, grid, reuse)?;
     let order = layout.order();
-    let (jobs, kept) = jobs(graph, &layout, &order)?;
+    let (mut jobs, kept) = jobs(graph, &layout, &order)?;
+    if reuse == Reuse::Exchange {
+        // Node by node, not tile by tile; the order of nodes and of tiles stays.
+        let steps = layout.table.steps.iter().flat_map(|s| &s.results).enumerate();
+        let at: HashMap<ValueId, usize> = steps.map(|(i, m)| (m.value, i)).collect();
+        jobs.sort_by_key(|j| at[&j.made.value]);
+    }
     let mut b = Build {
         graph,
         layout: &layout,
@@ -79,13 +85,21 @@ pub fn tile_group(
     };
     b.edit.before = Some(last);
     // Who takes over what of whom.
-    for job in &jobs {
+    for job in jobs.iter().filter(|_| reuse != Reuse::Exchange) {
         let strips = layout.strips(job.made, &order[job.tile]).map_err(|e| (job.node, e))?;
         for s in strips {
             b.handed.entry((job.made.value, s.from)).or_default().push(s.region);
         }
     }
     let mut parts: HashMap<(ValueId, Vec<usize>), Ref> = HashMap::new();
+    if reuse == Reuse::Exchange {
+        let mut rest = &jobs[..];
+        while let Some(first) = rest.first() {
+            let n = rest.iter().take_while(|j| j.made.value == first.made.value).count();
+            b.exchange(&rest[..n], &order).map_err(|e| (first.node, e))?;
+            rest = &rest[n..];
+        }
+    }
     for job in &jobs {
         let tile = &order[job.tile];
         let fail = |e: Barrier| (job.node, e);
@@ -232,7 +246,7 @@ impl Build<'_> {
         own: Option<&Region>,
     ) -> Result<Option<Ref>, Barrier> {
         let v = job.made.value;
-        let name = format!("{}/tile{}of{}", self.graph.label(job.node), self.number(tile), self.of);
+        let name = self.name(job, tile);
         if !self.have.contains_key(&(v, job.need.clone())) {
             let fresh = match &job.fresh {
                 None => None,
@@ -266,6 +280,10 @@ impl Build<'_> {
         let fresh = fresh.and_then(|r| Some((*self.have.get(&(v, r.clone()))?, r)));
         let (from, region) = fresh.unwrap_or((whole, &job.need));
         Ok(Some(self.crop(from, region, own, &format!("{name}/part"), job.node)))
+    }
+
+    fn name(&self, job: &Job<'_>, tile: &[usize]) -> String {
+        format!("{}/tile{}of{}", self.graph.label(job.node), self.number(tile), self.of)
     }
 
     /// Number of a tile, row by row.
@@ -328,6 +346,53 @@ impl Build<'_> {
         Ok(self.crop(from, &need, r, &format!("{name}/crop"), like))
     }
 
+    /// All tiles of one value: each computes its share, and takes what it needs besides from its
+    /// neighbours, along one axis of the grid after another, so that corners come by way of two.
+    fn exchange(&mut self, jobs: &[Job<'_>], order: &[Vec<usize>]) -> Result<(), Barrier> {
+        let mut held: HashMap<&[usize], (Region, Ref)> = HashMap::new();
+        let mut strips = Vec::new();
+        for job in jobs {
+            let tile = &order[job.tile][..];
+            strips.push(self.layout.strips(job.made, tile)?);
+            let Some((region, t)) = &job.fresh else {
+                return Err(Barrier("a tile computes nothing of its own".into()));
+            };
+            let name = self.name(job, tile);
+            let x = self.compute(job, tile, t, &name)?;
+            let x = self.crop(x, &t.computes, region, &format!("{name}/crop"), job.node);
+            self.have.insert((job.made.value, region.clone()), x);
+            held.insert(tile, (region.clone(), x));
+        }
+        for level in 0..self.layout.grid.axes.len() {
+            let before = held.clone();
+            for (job, strips) in jobs.iter().zip(&strips) {
+                for (i, s) in strips.iter().filter(|s| s.level == level).enumerate() {
+                    let Some((region, x)) = before.get(&s.from[..]) else {
+                        return Err(Barrier("a neighbour hands over nothing".into()));
+                    };
+                    if !self.have.contains_key(&(job.made.value, s.region.clone())) {
+                        let name = format!("{}/keep{level}{i}", self.name(job, &s.from));
+                        let kept = self.crop(*x, region, &s.region, &name, job.node);
+                        self.have.insert((job.made.value, s.region.clone()), kept);
+                    }
+                }
+                let tile = &order[job.tile][..];
+                let Some((region, x)) = held.get_mut(tile) else { continue };
+                let name = self.name(job, tile);
+                *x = self.join_along(job, strips, level, Some(*x), &name)?.unwrap_or(*x);
+                for s in strips.iter().filter(|s| s.level == level) {
+                    region[s.axis] = job.need[s.axis];
+                }
+            }
+        }
+        for job in jobs {
+            if let Some((_, x)) = held.get(&order[job.tile][..]) {
+                self.have.insert((job.made.value, job.need.clone()), *x);
+            }
+        }
+        Ok(())
+    }
+
     /// What a tile takes over joined to what it computes.
     fn join(
         &mut self,
@@ -339,31 +404,43 @@ impl Build<'_> {
         let strips = self.layout.strips(job.made, tile)?;
         let mut whole = fresh;
         for level in 0..tile.len() {
-            let mut parts: Vec<(bool, Ref)> = Vec::new();
-            let mut axis = 0;
-            for s in strips.iter().filter(|s| s.level == level) {
-                let kept = self.have.get(&(job.made.value, s.region.clone())).copied();
-                let kept = kept.ok_or_else(|| Barrier("a neighbour hands over nothing".into()))?;
-                parts.push((s.after, kept));
-                axis = s.axis;
-            }
-            if parts.is_empty() {
-                continue;
-            }
-            let at = parts.iter().take_while(|p| !p.0).count();
-            if let Some(w) = whole {
-                parts.insert(at, (false, w));
-            }
-            whole = Some(match parts[..] {
-                [(_, one)] => one,
-                _ => {
-                    let op = op::Concat { axis: axis as i64 };
-                    let inputs = parts.iter().map(|p| Some(p.1)).collect();
-                    self.edit.node(format!("{name}/join{level}"), op, inputs, &[job.node])
-                }
-            });
+            whole = self.join_along(job, &strips, level, whole, name)?;
         }
         whole.ok_or_else(|| Barrier("a tile takes over nothing and computes nothing".into()))
+    }
+
+    /// The strips of one axis of the grid around what is there by then.
+    fn join_along(
+        &mut self,
+        job: &Job<'_>,
+        strips: &[Strip],
+        level: usize,
+        whole: Option<Ref>,
+        name: &str,
+    ) -> Result<Option<Ref>, Barrier> {
+        let mut parts: Vec<(bool, Ref)> = Vec::new();
+        let mut axis = 0;
+        for s in strips.iter().filter(|s| s.level == level) {
+            let kept = self.have.get(&(job.made.value, s.region.clone())).copied();
+            let kept = kept.ok_or_else(|| Barrier("a neighbour hands over nothing".into()))?;
+            parts.push((s.after, kept));
+            axis = s.axis;
+        }
+        if parts.is_empty() {
+            return Ok(whole);
+        }
+        let at = parts.iter().take_while(|p| !p.0).count();
+        if let Some(w) = whole {
+            parts.insert(at, (false, w));
+        }
+        Ok(Some(match parts[..] {
+            [(_, one)] => one,
+            _ => {
+                let op = op::Concat { axis: axis as i64 };
+                let inputs = parts.iter().map(|p| Some(p.1)).collect();
+                self.edit.node(format!("{name}/join{level}"), op, inputs, &[job.node])
+            }
+        }))
     }
 
     /// `want` of a tensor that holds the region `have`.

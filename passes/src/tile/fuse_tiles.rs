@@ -96,8 +96,8 @@ pub const INFO: PassInfo = PassInfo {
         OptionInfo { name: "to", value: "NODE", help: "last node of the group, or its value" },
         OptionInfo {
             name: "reuse",
-            value: "recompute|rows|all|checkerboard",
-            help: "what several tiles need is computed by each of them, kept along the first axis, kept along all axes, or handed from every other tile to its neighbours (default recompute; for the planner, any)",
+            value: "recompute|rows|all|checkerboard|exchange",
+            help: "what several tiles need is computed by each of them, kept along the first axis, kept along all axes, handed from every other tile to its neighbours, or computed once and exchanged node by node (default recompute; for the planner, any of the first four)",
         },
     ],
     make,
@@ -136,8 +136,9 @@ fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
         Some("rows") => Some(Reuse::Rows),
         Some("all") => Some(Reuse::All),
         Some("checkerboard") => Some(Reuse::Checkerboard),
+        Some("exchange") => Some(Reuse::Exchange),
         Some(v) => {
-            let names = "recompute, rows, all or checkerboard";
+            let names = "recompute, rows, all, checkerboard or exchange";
             return Err(OptionError(format!("reuse must be {names}, not {v:?}")));
         }
     };
@@ -164,6 +165,9 @@ fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
     if planned > 0 {
         if by_hand > 0 || ["to", "from", "axes", "split"].iter().any(|n| o.get(n).is_some()) {
             return err("memory and extra-macs let the planner choose groups and grids");
+        }
+        if reuse == Some(Reuse::Exchange) {
+            return err("reuse=exchange keeps all tiles at once: it is for devices side by side");
         }
         let goal = match (o.bytes("memory")?, o.get("extra-macs")) {
             (Some(b), None) => Goal::Memory(b),

@@ -55,6 +55,9 @@ pub enum Reuse {
     /// Every other tile, as on a chess board, computes all it needs; the tiles between them take
     /// over what those computed (Zhao et al., "DeepThings", TCAD 2018).
     Checkerboard,
+    /// Every tile computes its own share of every value and hands its neighbours what they need of
+    /// it; all tiles do a node before any does the next one (Mao et al., "MoDNN", DATE 2017).
+    Exchange,
 }
 
 impl std::fmt::Display for Reuse {
@@ -64,6 +67,7 @@ impl std::fmt::Display for Reuse {
             Self::Rows => "rows",
             Self::All => "all",
             Self::Checkerboard => "checkerboard",
+            Self::Exchange => "exchange",
         })
     }
 }
@@ -104,7 +108,11 @@ impl Spread {
     ) -> Result<Self, (NodeId, Barrier)> {
         let along = |o: Overlap<'_>| spans::along(table, outputs, axis, parts, o, &even(axis));
         let keep = reuse == Reuse::All || reuse == Reuse::Rows && level == 0;
-        let own = along(if keep { Overlap::Keep } else { Overlap::Recompute })?;
+        let own = along(match reuse {
+            Reuse::Exchange => Overlap::Exchange,
+            _ if keep => Overlap::Keep,
+            _ => Overlap::Recompute,
+        })?;
         let between = match reuse {
             Reuse::Checkerboard => Some(Arc::new(along(Overlap::Between(&own))?)),
             _ => None,

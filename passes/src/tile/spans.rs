@@ -21,6 +21,9 @@ pub(super) enum Overlap<'a> {
     /// Both neighbours, which are parts of the given axis, have run before and handed over what
     /// they computed.
     Between(&'a Axis),
+    /// Every part computes its own share of every value, and hands both neighbours what they need of
+    /// it.
+    Exchange,
 }
 
 /// The parts of one value along one axis of a grid.
@@ -280,6 +283,7 @@ fn strips(
             }
             fresh
         }
+        Overlap::Exchange => exchanged(&need, own.as_ref().map(|o| &o.1[..]))?,
         Overlap::Between(other) => {
             let Some(o) = other.get(made.id) else { return Ok(None) };
             let near = |i: Option<usize>| i.and_then(|i| o.need.get(i)).filter(|s| !s.is_empty());
@@ -298,4 +302,29 @@ fn strips(
     };
     let own = own.map_or_else(Vec::new, |o| o.1);
     Ok(Some(Strips { axis, need, fresh, own }))
+}
+
+/// Shares of a value that together are all that is needed: the output's own, or up to the middle of
+/// what two neighbours need.
+fn exchanged(need: &[Span], own: Option<&[Span]>) -> Result<Vec<Span>, Barrier> {
+    let mut fresh = own.map_or_else(|| need.to_vec(), <[Span]>::to_vec);
+    if own.is_none() {
+        for i in 1..need.len() {
+            let (a, b) = (need[i - 1], need[i]);
+            if a.is_empty() || b.is_empty() || b.lo >= a.hi {
+                continue;
+            }
+            let cut = ((b.lo + a.hi).div_euclid(2)).clamp(fresh[i - 1].lo, b.hi);
+            (fresh[i - 1].hi, fresh[i].lo) = (cut, cut);
+        }
+    }
+    for (i, n) in need.iter().enumerate().filter(|(_, n)| !n.is_empty()) {
+        let near = |j: Option<usize>| j.and_then(|j| fresh.get(j)).filter(|s| !s.is_empty());
+        let before = near(i.checked_sub(1)).map_or(fresh[i].lo, |s| s.lo);
+        let after = near(Some(i + 1)).map_or(fresh[i].hi, |s| s.hi);
+        if n.lo < before || n.hi > after || fresh[i].is_empty() {
+            return Err(Barrier("a part would need more than its neighbours have".into()));
+        }
+    }
+    Ok(fresh)
 }

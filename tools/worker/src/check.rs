@@ -5,6 +5,7 @@ use std::path::Path;
 
 use graph_opt_backends::inputs::required;
 use graph_opt_ir::Type;
+use graph_opt_passes::devices::dataflow::WINDOW;
 use graph_opt_passes::devices::wiring::Place;
 
 use crate::failure::{Result, check, out, usage};
@@ -32,8 +33,8 @@ pub struct Args {
     frames: frames::Wanted,
     #[command(flatten)]
     engine: Engine,
-    /// Frames that fill the pipeline, which the rate leaves out
-    #[arg(long, default_value_t = 4, value_name = "N")]
+    /// Frames that were under way
+    #[arg(long, default_value_t = WINDOW, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     window: u32,
 }
 
@@ -71,7 +72,9 @@ pub fn main(args: &Args) -> Result {
     let total = frames.total().unwrap_or(equal);
     let mut text =
         format!("{equal} of {total} frames are equal to the whole model's, bit for bit\n");
-    let planned = folder.manifest.plan.interval_s;
+    let plan = &folder.manifest.plan;
+    // With few frames under way, a pipeline is never full.
+    let planned = plan.interval_s.max(plan.latency_s / f64::from(args.window));
     let measured = interval(&lines, args.window as usize);
     if let Some(measured) = measured {
         text.push_str(&format!(

@@ -1,0 +1,244 @@
+//! SEIFER's networks in the right model of memory: weights in their type (f32), the peak of what is
+//! alive at once, every tensor that crosses a cut once. Beside cuts at the points that all paths pass:
+//! cuts between any two layers; and where a single layer does not fit, shares of its channels.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use graph_opt_passes::devices::{
+    Additive, Device, Effort, Limits, NoPlan, Objective, Problem, plan, points,
+};
+
+use crate::devices_seifer::links;
+use crate::support::shared;
+
+const CAPACITY: u64 = 32 << 20;
+const DEVICES: usize = 50;
+
+/// A layer: its type, whose results it reads, elements of its result, parameters; whether its result
+/// lies in the storage of what it reads, which is so for the pieces that a Concat joins.
+#[derive(Clone)]
+struct Layer {
+    kind: String,
+    reads: Vec<usize>,
+    elements: u64,
+    parameters: u64,
+    joins: bool,
+}
+
+fn networks() -> Option<BTreeMap<String, Vec<Layer>>> {
+    let path = shared("golden/placement/keras-graphs.json.gz")?;
+    let mut text = String::new();
+    let file = std::fs::File::open(path).unwrap();
+    flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap();
+    let all: BTreeMap<String, Vec<(String, String, Vec<usize>, u64, u64)>> =
+        serde_json::from_str(&text).unwrap();
+    let layer = |(_, kind, reads, elements, parameters): (String, String, Vec<usize>, u64, u64)| {
+        Layer { kind, reads, elements, parameters, joins: false }
+    };
+    Some(all.into_iter().map(|(k, v)| (k, v.into_iter().map(layer).collect())).collect())
+}
+
+/// The last layer for which each result is there: the last that reads it, through joins as well.
+fn lasts(layers: &[Layer]) -> Vec<usize> {
+    let n = layers.len();
+    let mut last: Vec<usize> = (0..n).collect();
+    last[n - 1] = n;
+    for (i, l) in layers.iter().enumerate().rev() {
+        for &r in &l.reads {
+            last[r] = last[r].max(if l.joins { last[i] } else { i });
+        }
+    }
+    last
+}
+
+/// Bytes alive while each layer runs, and bytes that cross each cut.
+fn traffic(layers: &[Layer]) -> (Vec<u64>, Vec<u64>) {
+    let (n, last) = (layers.len(), lasts(layers));
+    let (mut live, mut cuts) = (vec![0; n], vec![0; n + 1]);
+    for (j, l) in layers.iter().enumerate().filter(|(_, l)| !l.joins) {
+        live[j..=last[j].min(n - 1)].iter_mut().for_each(|x| *x += 4 * l.elements);
+        cuts[j + 1..=last[j]].iter_mut().for_each(|x| *x += 4 * l.elements);
+    }
+    // The network's input and output are free here, as in the experiment.
+    (cuts[0], cuts[n]) = (0, 0);
+    (live, cuts)
+}
+
+/// Whether the channels of its result can be computed apart: of these from the same channels, of
+/// `produces` from all.
+fn is_channelwise(l: &Layer) -> bool {
+    let kinds = ["BatchNormalization", "Activation", "ReLU", "ZeroPadding2D", "DepthwiseConv2D"];
+    kinds.contains(&&*l.kind) && l.reads.len() == 1
+}
+
+fn produces(l: &Layer) -> bool {
+    ["Conv2D", "Dense", "Sequential"].contains(&&*l.kind) && l.reads.len() == 1
+}
+
+/// The network with stretches around layers that do not fit, or have more weights than `grain`,
+/// computed in shares of their channels, and how many such stretches there are; none if that does not
+/// help.
+fn with_shares(layers: &[Layer], grain: u64) -> Option<(Vec<Layer>, usize)> {
+    let mut layers = layers.to_vec();
+    for stretches in 0..200 {
+        let (live, _) = traffic(&layers);
+        let heavy = |i: usize| 4 * layers[i].parameters > grain;
+        let over = |i: usize| live[i] + 4 * layers[i].parameters > CAPACITY;
+        let Some(worst) = (0..layers.len()).find(|&i| heavy(i) || over(i)) else {
+            return Some((layers, stretches));
+        };
+        layers = share(&layers, worst, grain)?;
+    }
+    None
+}
+
+/// Shares around one layer: as few as make all of them fit.
+fn share(layers: &[Layer], at: usize, grain: u64) -> Option<Vec<Layer>> {
+    let n = layers.len();
+    let mut readers = vec![Vec::new(); n];
+    for (i, l) in layers.iter().enumerate() {
+        l.reads.iter().for_each(|&r| readers[r].push(i));
+    }
+    let sole = |i: usize| match readers[i][..] {
+        [r] => Some(r),
+        _ => None,
+    };
+    let mut stretch = vec![at];
+    while is_channelwise(&layers[stretch[0]]) {
+        let before = layers[stretch[0]].reads[0];
+        if sole(before) != Some(stretch[0])
+            || !(is_channelwise(&layers[before]) || produces(&layers[before]))
+        {
+            break;
+        }
+        stretch.insert(0, before);
+    }
+    if !is_channelwise(&layers[stretch[0]]) && !produces(&layers[stretch[0]]) {
+        return None;
+    }
+    let mut end = at;
+    while let Some(r) = sole(end).filter(|&r| is_channelwise(&layers[r])) {
+        stretch.push(r);
+        end = r;
+    }
+    let mut best = None;
+    for k in [2u64, 4, 8, 16, 32, 64] {
+        let mut out: Vec<Layer> = Vec::new();
+        let mut place = vec![0; n];
+        for (i, l) in layers.iter().enumerate() {
+            if i == end {
+                let mut joined = Vec::new();
+                for c in 0..k {
+                    let part = |x: u64| x * (c + 1) / k - x * c / k;
+                    for (s, &at) in stretch.iter().enumerate() {
+                        let l = &layers[at];
+                        let reads = match s {
+                            0 => l.reads.iter().map(|&r| place[r]).collect(),
+                            _ => vec![out.len() - 1],
+                        };
+                        let (elements, parameters) = (part(l.elements), part(l.parameters));
+                        out.push(Layer { reads, elements, parameters, ..l.clone() });
+                    }
+                    joined.push(out.len() - 1);
+                }
+                let join = Layer { reads: joined, parameters: 0, joins: true, ..l.clone() };
+                out.push(join);
+            } else if !stretch.contains(&i) {
+                let reads = l.reads.iter().map(|&r| place[r]).collect();
+                out.push(Layer { reads, ..l.clone() });
+            }
+            place[i] = out.len().saturating_sub(1);
+        }
+        let (live, _) = traffic(&out);
+        // The stretch itself, and what is left of it.
+        let first = place[layers[stretch[0]].reads[0]] + 1;
+        let fits = (first..=place[end]).all(|i| {
+            let weights = 4 * out[i].parameters;
+            live[i] + weights <= CAPACITY && weights <= grain
+        });
+        best = Some(out);
+        if fits {
+            break;
+        }
+    }
+    best
+}
+
+/// A plan for the bottleneck over the links of a seeded graph.
+fn planned(layers: &[Layer], seed: u64) -> Result<(usize, f64, f64), NoPlan> {
+    let (live, cuts) = traffic(layers);
+    let stays: Vec<u64> = layers.iter().map(|l| 4 * l.parameters).collect();
+    let none = vec![vec![vec![0.0; layers.len()]]; DEVICES];
+    let costs = Additive::new(&none, &[], &stays, &live);
+    let device = |d: usize| Device { name: d.to_string(), kind: 0, memory: CAPACITY, modes: 1 };
+    let p = Problem {
+        cuts,
+        devices: (0..DEVICES).map(device).collect(),
+        links: links(seed),
+        costs: &costs,
+        pins: vec![],
+        source: None,
+        sink: None,
+        reuse: false,
+        objective: Objective::Interval,
+        limits: Limits::default(),
+    };
+    let found = plan(&p, &Effort { nodes: 2_000, labels: 200_000 })?;
+    Ok((found.stages.len(), found.value, found.bound))
+}
+
+/// Whether every stretch between points fits a device.
+fn fits_at_points(layers: &[Layer]) -> bool {
+    let reads: Vec<Vec<usize>> = layers.iter().map(|l| l.reads.clone()).collect();
+    let (live, _) = traffic(layers);
+    let mut from = 0;
+    points(&reads, &[layers.len() - 1]).into_iter().all(|p| {
+        let weights: u64 = layers[from..=p].iter().map(|l| 4 * l.parameters).sum();
+        let most = live[from..=p].iter().max().copied().unwrap_or(0);
+        from = p + 1;
+        weights + most <= CAPACITY
+    })
+}
+
+#[test]
+fn networks_that_no_cut_fits() {
+    let Some(networks) = networks() else { return };
+    let (mut infeasible, mut cut, mut shared) = (0, 0, 0);
+    for (name, layers) in &networks {
+        if fits_at_points(layers) {
+            continue;
+        }
+        infeasible += 1;
+        let start = std::time::Instant::now();
+        let (live, _) = traffic(layers);
+        let fits = (0..layers.len()).all(|i| live[i] + 4 * layers[i].parameters <= CAPACITY);
+        cut += usize::from(fits);
+        shared += usize::from(!fits);
+        let weights = |l: &[Layer]| l.iter().map(|l| 4 * l.parameters).sum::<u64>();
+        // Smaller shares where larger ones leave too much of the devices empty.
+        let made = [CAPACITY, CAPACITY / 16].into_iter().find_map(|grain| {
+            let (used, stretches) = with_shares(layers, grain)?;
+            assert_eq!(weights(&used), weights(layers), "{name}: every weight once");
+            assert!(grain < CAPACITY || fits == (stretches == 0));
+            match planned(&used, 0) {
+                Ok(plan) => Some((stretches, plan)),
+                Err(e) => {
+                    println!("{name}, shares of {grain} B: {e}");
+                    None
+                }
+            }
+        });
+        println!("{:?}", start.elapsed());
+        let (stretches, (stages, value, bound)) = made.expect(name);
+        assert!(bound <= value && stages as u64 >= weights(layers).div_ceil(CAPACITY));
+        println!(
+            "{name}: {} layers, {stretches} stretches in shares of channels: {stages} stages, {value:.4} s, bound {bound:.4}",
+            layers.len()
+        );
+    }
+    println!(
+        "{infeasible} networks do not fit cut at points; {cut} do between layers, {shared} in shares"
+    );
+    assert_eq!(infeasible, cut + shared);
+}
