@@ -51,6 +51,23 @@ bandwidth = "10Gbit/s"
 bandwidth = "%(rate)sbit/s"
 latency = "1ms"
 """
+PAIR = """
+source = "a"
+sink = "a"
+[[device]]
+name = "a"
+memory = "1GiB"
+profile = "profile.json"
+mode = [{ name = "whole", speed = 0.9 }]
+[[device]]
+name = "b"
+memory = "1GiB"
+profile = "profile.json"
+mode = [{ name = "whole", speed = 0.9 }]
+[default-link]
+bandwidth = "100Mbit/s"
+latency = "1ms"
+"""
 # All three devices have something to do, and the first cut is inside of a residual block: two values.
 PINS = ["--pin", "layer2.0.relu1=a", "--pin", "layer2.0.conv2=b", "--pin", "fc=c"]
 
@@ -143,25 +160,26 @@ def planned(args, folder, rate):
     return stages
 
 
-def measured(args, folder, stages, rate, what):
+def measured(args, folder, stages, rate, what, window=4):
     """N of N frames, bit-equal, at the planned rate, and over the link."""
     plan = json.loads((stages / "manifest.json").read_text())["plan"]
     crosses = sum(r["bytes"] for s in plan["stages"] for r in s["receives"] if r["over"] == "a to b")
+    options = ["--window", str(window)]
     for left in reversed(range(TRIES)):
         cluster = Cluster(args, folder, rate)
         try:
             cluster.up()
             before = cluster.one.sent("to-m2")
-            finish(cluster.start(stages, "--frames", str(args.frames)))
+            finish(cluster.start(stages, "--frames", str(args.frames), *options))
             sent = (cluster.one.sent("to-m2") - before) / args.frames
         finally:
             cluster.end()
         print(f"{what}, {rate // 1_000_000} Mbit/s: {sent / 1e6:.3f} MB a frame over the link (plan {crosses / 1e6:.3f})")
         if sent < crosses:
             raise RuntimeError("fewer bytes went over the link than the plan says: something bypasses it")
-        check(args, stages, args.frames)
+        check(args, stages, args.frames, *options)
         try:
-            return check(args, stages, args.frames, "--least-rate", str(args.share), quiet=True)
+            return check(args, stages, args.frames, "--least-rate", str(args.share), *options, quiet=True)
         except RuntimeError:
             if left == 0:
                 raise
@@ -206,13 +224,24 @@ def tiles(args, folder, _):
     measured(args, folder, stages, 100_000_000, "two fused tiles in parallel")
 
 
+def halos(args, folder, _):
+    """Tiles of the network's start on both machines, which hand over rows to each other after each
+    layer, as planned for the least latency: one frame at a time."""
+    cluster, plan, stages = folder / "pair.toml", folder / "plan-halos.json", folder / "stages-halos"
+    cluster.write_text(PAIR)
+    run(args.graph_opt, "plan", args.model, "--cluster", str(cluster), "--tiles", "-o", str(plan))
+    run(args.graph_opt, "split", args.model, "--plan", str(plan), "-o", str(stages))
+    parts = len(json.loads(plan.read_text())["stages"])
+    measured(args, folder, stages, 100_000_000, f"{parts} parts, rows handed over", 1)
+
+
 def kills(args, folder, stages):
     """Every node is killed once, and nothing is lost."""
     cluster = Cluster(args, folder, 100_000_000)
     try:
         cluster.up()
         driver = cluster.start(stages, "--frames", str(args.frames))
-        victims = [(cluster.two, "stage", "1"), (cluster.one, "stage", "0"), (cluster.two, "sink"), (cluster.one, "source")]
+        victims = [(cluster.two, "device", "1"), (cluster.one, "device", "0"), (cluster.two, "sink"), (cluster.one, "source")]
         for i, (machine, *words) in enumerate(victims):
             at = (i + 1) * args.frames // (len(victims) + 2)
             wait(lambda: len(record(stages)) >= at or driver.poll() is not None, 120, f"frame {at} did not arrive")
@@ -254,7 +283,7 @@ def main():
     parser.add_argument("--model", default="zoo:resnet18")
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--share", type=float, default=0.9, help="of the planned rate that must be reached")
-    parser.add_argument("--only", default="rates,tiles,kills,daemon")
+    parser.add_argument("--only", default="rates,tiles,halos,kills,daemon")
     parser.add_argument("--keep", help="a new folder for all files and logs, to be kept")
     args = parser.parse_args()
     for name in ("graph_opt", "worker"):
@@ -279,7 +308,7 @@ def experiments(args, folder):
     profile(args, args.model, folder / "profile.json")
     stages = planned(args, folder, 100_000_000)
     for name in args.only.split(","):
-        {"rates": rates, "tiles": tiles, "kills": kills, "daemon": daemon}[name](args, folder, stages)
+        {"rates": rates, "tiles": tiles, "halos": halos, "kills": kills, "daemon": daemon}[name](args, folder, stages)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-//! `dataflow.yml`: the parts of a split model as nodes of the engine dora-rs 1.1, each of which is a
+//! `dataflow.yml`: the devices of a split model as nodes of the engine dora-rs 1.1, each of which is a
 //! `graph-opt-worker`.
 //!
 //! ```text
-//!            ask
-//!   ┌─────────────────────────┐
-//! source ─▶ stage0 ─▶ stage1 ─▶ sink        data, as the plan has it
+//!            ask (to all)
+//!   ┌────────────────────────┐
+//! source ─▶ device0 ⇄ device1 ─▶ sink        data, as the plan has it
 //!   ▲                          │
 //!   └──────────────────────────┘
 //!            ack
@@ -12,7 +12,7 @@
 
 use std::fmt::Write;
 
-use super::file::Manifest;
+use super::file::{Manifest, StageRow};
 use super::wiring::{Place, Wiring};
 
 /// How the nodes are started.
@@ -22,13 +22,13 @@ pub struct Options {
     pub program: String,
     /// Where the folder is, on every machine.
     pub folder: String,
-    /// Machine of the source; by default that of the first stage.
+    /// Machine of the source; by default that of the first part.
     pub source: Option<String>,
-    /// Machine of the sink; by default that of the last stage.
+    /// Machine of the sink; by default that of the last part.
     pub sink: Option<String>,
     /// Most frames under way.
     pub window: u32,
-    /// Arguments of the source, stages and sink.
+    /// Arguments of the source, devices and sink.
     pub arguments: [Vec<String>; 3],
 }
 
@@ -59,17 +59,19 @@ const QUEUE: u32 = 64;
 /// If a name cannot be written so that dora reads it as it is.
 pub fn text(m: &Manifest, o: &Options) -> Result<String, String> {
     let wiring = &Wiring::of(m)?;
-    let devices = || m.plan.stages.iter().map(|s| &s.device);
-    let first = devices().next().ok_or("there are no stages")?;
-    let last = devices().next_back().ok_or("there are no stages")?;
+    let stages = &m.plan.stages;
+    let (first, last) = (stages.first(), stages.last());
+    let machine = |given: &Option<String>, part: Option<&StageRow>| {
+        given.clone().or_else(|| part.map(|s| s.device.clone())).unwrap_or_default()
+    };
     let mut text = String::from(
-        "# Written by graph-opt: the stages of manifest.json, for dora-rs 1.1.\nnodes:\n",
+        "# Written by graph-opt: the devices of manifest.json, for dora-rs 1.1.\nnodes:\n",
     );
-    node(&mut text, wiring, o, Place::Source, o.source.as_ref().unwrap_or(first))?;
-    for (i, device) in devices().enumerate() {
-        node(&mut text, wiring, o, Place::Stage(i), device)?;
+    node(&mut text, wiring, o, Place::Source, &machine(&o.source, first))?;
+    for (i, device) in wiring.devices().iter().enumerate() {
+        node(&mut text, wiring, o, Place::Device(i), device)?;
     }
-    node(&mut text, wiring, o, Place::Sink, o.sink.as_ref().unwrap_or(last))?;
+    node(&mut text, wiring, o, Place::Sink, &machine(&o.sink, last))?;
     Ok(text)
 }
 
@@ -81,12 +83,12 @@ fn node(
     machine: &str,
 ) -> Result<(), String> {
     let (role, arguments) = match at {
-        Place::Source => ("source".to_owned(), &o.arguments[0]),
-        Place::Stage(i) => (format!("stage {i}"), &o.arguments[1]),
-        Place::Sink => ("sink".to_owned(), &o.arguments[2]),
+        Place::Source => ("source .".to_owned(), &o.arguments[0]),
+        Place::Device(i) => (format!("device {i} ."), &o.arguments[1]),
+        Place::Sink => ("sink .".to_owned(), &o.arguments[2]),
     };
     let words = arguments.iter().map(|a| word(a)).collect::<Result<Vec<_>, _>>()?;
-    let args = format!("{role} . --window {} {}", o.window, words.join(" "));
+    let args = format!("{role} --window {} {}", o.window, words.join(" "));
     let mut lines = vec![
         format!("  - id: {}", at.id()),
         format!("    path: {}", quoted(&o.program)?),
@@ -101,20 +103,21 @@ fn node(
         "    max_restart_delay: 1.0".into(),
     ];
     let (also_gives, also_takes) = match at {
-        Place::Source => (Some("ask"), Some(("ack", Place::Sink))),
-        Place::Stage(_) => (None, None),
-        Place::Sink => (Some("ack"), Some(("ask", Place::Source))),
+        Place::Source => (Some("ask"), ("ack", Place::Sink)),
+        // They end when the source has ended, whatever else they take from each other.
+        Place::Device(_) => (None, ("ask", Place::Source)),
+        Place::Sink => (Some("ack"), ("ask", Place::Source)),
     };
-    let gives = (0..wiring.gives(at).len()).map(|k| format!("out{k}"));
+    let gives = (0..wiring.outputs(at)).map(|k| format!("out{k}"));
     let gives: Vec<String> = gives.chain(also_gives.map(str::to_owned)).collect();
     if !gives.is_empty() {
         lines.push("    outputs:".into());
         lines.extend(gives.iter().map(|g| format!("      - {g}")));
     }
     lines.push("    inputs:".into());
-    let data = wiring.takes(at).iter().enumerate();
+    let data = wiring.inputs(at).iter().enumerate();
     let data = data.map(|(k, e)| (format!("in{k}"), e.from, format!("out{}", e.output)));
-    let also = also_takes.map(|(name, from)| (name.to_owned(), from, name.to_owned()));
+    let also = [(also_takes.0.to_owned(), also_takes.1, also_takes.0.to_owned())];
     for (input, from, output) in data.chain(also) {
         lines.push(format!("      {input}:"));
         lines.push(format!("        source: {}/{output}", from.id()));
@@ -168,9 +171,9 @@ mod tests {
             let rest = &got[from..];
             rest[1..].find("  - id:").map_or(rest, |n| &rest[..=n])
         };
-        let expected = r#"  - id: stage3
+        let expected = r#"  - id: device1
     path: "graph-opt-worker"
-    args: "stage 3 . --window 2 --threads=1"
+    args: "device 1 . --window 2 --threads=1"
     deploy:
       machine: "b"
       working_dir: "/srv/my stages"
@@ -182,25 +185,26 @@ mod tests {
       - out0
     inputs:
       in0:
-        source: stage0/out1
+        source: device0/out0
         queue_size: 128
       in1:
-        source: stage1/out0
+        source: device0/out1
         queue_size: 128
       in2:
-        source: stage2/out0
+        source: device0/out2
+        queue_size: 128
+      ask:
+        source: source/ask
         queue_size: 128
 "#;
-        assert_eq!(node("stage3"), expected);
-        assert!(node("source").contains("args: \"source . --window 2 '--inputs=my frames'\"\n"));
-        assert!(node("source").contains("machine: \"a\"\n"));
-        assert!(
-            node("source").ends_with(
-                "inputs:\n      ack:\n        source: sink/ack\n        queue_size: 128\n"
-            )
-        );
+        assert_eq!(node("device1"), expected);
+        let source = node("source");
+        assert!(source.contains("args: \"source . --window 2 '--inputs=my frames'\"\n"));
+        assert!(source.contains("machine: \"a\"\n"));
+        let ack = "inputs:\n      ack:\n        source: sink/ack\n        queue_size: 128\n";
+        assert!(source.ends_with(ack));
         assert!(node("sink").contains("machine: \"c\"\n"));
-        assert!(node("sink").contains("      in1:\n        source: stage0/out0\n"));
+        assert!(node("sink").contains("      in1:\n        source: device0/out0\n"));
         assert!(node("sink").contains("      ask:\n        source: source/ask\n"));
         o.folder = "/srv/$HOME".into();
         assert!(text(&m, &o).is_err());

@@ -1,6 +1,7 @@
-//! Who sends what to whom when parts run on machines: the edges of a dataflow.
+//! Who sends what to whom when parts run on machines: the edges of a dataflow. A device is one node,
+//! whatever the number of its parts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::file::{Manifest, ReceiveRow};
 
@@ -9,8 +10,8 @@ use super::file::{Manifest, ReceiveRow};
 pub enum Place {
     /// Where frames come from.
     Source,
-    /// A stage.
-    Stage(usize),
+    /// A device, by its number in [`Wiring::devices`].
+    Device(usize),
     /// Where results go.
     Sink,
 }
@@ -20,108 +21,174 @@ impl Place {
     pub fn id(self) -> String {
         match self {
             Self::Source => "source".into(),
-            Self::Stage(i) => format!("stage{i}"),
+            Self::Device(i) => format!("device{i}"),
             Self::Sink => "sink".into(),
         }
     }
 }
 
-/// A value that a node takes from another.
+/// An input of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edge {
     /// The value.
     pub value: String,
-    /// Who has it.
+    /// Who sends it.
     pub from: Place,
-    /// The sender's output, of which several nodes may take it: its place in [`Wiring::gives`].
+    /// The sender's output.
     pub output: usize,
+    /// The parts that take it, and the number among the values that each takes. The sink is one part.
+    pub to: Vec<(usize, usize)>,
+}
+
+/// A value that a part gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Give {
+    /// The value.
+    pub value: String,
+    /// The output of its node, if other nodes take it.
+    pub output: Option<usize>,
+    /// The parts of the same node that take it, and the number among the values that each takes.
+    pub here: Vec<(usize, usize)>,
 }
 
 /// The edges of data.
 #[derive(Clone, Debug)]
 pub struct Wiring {
-    stages: Vec<Vec<Edge>>,
-    sink: Vec<Edge>,
-    source_gives: Vec<String>,
-    stage_gives: Vec<Vec<String>>,
+    devices: Vec<String>,
+    /// The device of each part.
+    on: Vec<usize>,
+    /// The values that each part takes; those of the sink after all others.
+    takes: Vec<Vec<String>>,
+    /// The values that each part gives; those of the source after all others.
+    gives: Vec<Vec<Give>>,
+    edges: BTreeMap<Place, Vec<Edge>>,
+    outputs: BTreeMap<Place, usize>,
 }
 
 impl Wiring {
     /// The wiring of a manifest.
     ///
     /// # Errors
-    /// If the manifest does not fit together, or a stage waits for nothing.
+    /// If the manifest does not fit together, or a part waits for nothing.
     pub fn of(m: &Manifest) -> Result<Self, String> {
         m.check()?;
         let plan = &m.plan;
-        if plan.stages.is_empty() {
-            return Err("there are no stages".into());
+        let count = plan.stages.len();
+        if count == 0 {
+            return Err("there are no parts".into());
         }
-        let mut taken: Vec<BTreeSet<&str>> = vec![BTreeSet::new(); plan.stages.len()];
-        let mut fed: BTreeSet<&str> = BTreeSet::new();
-        for (i, row) in plan.stages.iter().enumerate() {
+        let mut w = Self {
+            devices: Vec::new(),
+            on: Vec::new(),
+            takes: Vec::new(),
+            gives: vec![Vec::new(); count + 1],
+            edges: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+        };
+        for s in &plan.stages {
+            let at = w.devices.iter().position(|d| *d == s.device).unwrap_or_else(|| {
+                w.devices.push(s.device.clone());
+                w.devices.len() - 1
+            });
+            w.on.push(at);
+        }
+        for (part, row) in plan.stages.iter().enumerate() {
             let mut names = BTreeSet::new();
-            for v in row.receives.iter().flat_map(|r| &r.values) {
-                if !names.insert(&**v) {
-                    return Err(format!("stage {i} takes {v:?} twice"));
-                }
+            w.connect(part, &row.receives);
+            if let Some(v) = w.takes[part].iter().find(|v| !names.insert(&***v)) {
+                return Err(format!("part {part} takes {v:?} twice"));
             }
             if names.is_empty() {
-                return Err(format!("stage {i} takes nothing, so nothing says when it runs"));
+                return Err(format!("part {part} takes nothing, so nothing says when it runs"));
             }
         }
-        for r in plan.stages.iter().flat_map(|s| &s.receives).chain(&plan.outputs) {
-            let from = r.from.map_or(&mut fed, |f| &mut taken[f]);
-            from.extend(r.values.iter().map(|v| &**v));
-        }
-        let owned = |all: &BTreeSet<&str>| all.iter().map(|&s| s.to_owned()).collect::<Vec<_>>();
-        let source_gives = owned(&fed);
-        let stage_gives: Vec<Vec<String>> = taken.iter().map(owned).collect();
-        let edge = |value: &str, from: Option<usize>| {
-            let (gives, from) = match from {
-                None => (&source_gives, Place::Source),
-                Some(i) => (&stage_gives[i], Place::Stage(i)),
-            };
-            let output = gives.iter().position(|g| g == value).unwrap_or(0);
-            Edge { value: value.to_owned(), from, output }
-        };
-        let edges = |rows: &[ReceiveRow]| -> Vec<Edge> {
-            let mut all: Vec<Edge> = Vec::new();
-            for (r, v) in rows.iter().flat_map(|r| r.values.iter().map(move |v| (r, v))) {
-                let e = edge(v, r.from);
-                // A model may name an output twice.
-                if !all.contains(&e) {
-                    all.push(e);
+        w.connect(count, &plan.outputs);
+        Ok(w)
+    }
+
+    fn place(&self, part: usize) -> Place {
+        self.on.get(part).map_or(Place::Sink, |&d| Place::Device(d))
+    }
+
+    /// What a part takes; the sink is the one after the last.
+    fn connect(&mut self, part: usize, rows: &[ReceiveRow]) {
+        let to = self.place(part);
+        let mut taken = Vec::new();
+        let mut seen = BTreeSet::new();
+        for (r, value) in rows.iter().flat_map(|r| r.values.iter().map(move |v| (r, v))) {
+            // A model may name an output twice.
+            if part == self.on.len() && !seen.insert((r.from, value)) {
+                continue;
+            }
+            let from = r.from.map_or(Place::Source, |f| self.place(f));
+            let giver = r.from.unwrap_or(self.on.len());
+            let at = (part, taken.len());
+            taken.push(value.clone());
+            let gives = &mut self.gives[giver];
+            let n = gives.iter().position(|g| g.value == *value).unwrap_or_else(|| {
+                gives.push(Give { value: value.clone(), output: None, here: Vec::new() });
+                gives.len() - 1
+            });
+            let give = &mut gives[n];
+            if from == to {
+                give.here.push(at);
+                continue;
+            }
+            let output = *give.output.get_or_insert_with(|| {
+                let next = self.outputs.entry(from).or_default();
+                *next += 1;
+                *next - 1
+            });
+            let edges = self.edges.entry(to).or_default();
+            match edges.iter_mut().find(|e| e.from == from && e.output == output) {
+                Some(e) => e.to.push(at),
+                None => {
+                    let value = value.clone();
+                    edges.push(Edge { value, from, output, to: vec![at] });
                 }
             }
-            all
-        };
-        let stages = plan.stages.iter().map(|s| edges(&s.receives)).collect();
-        let sink = edges(&plan.outputs);
-        Ok(Self { stages, sink, source_gives, stage_gives })
-    }
-
-    /// How many stages there are.
-    pub fn stages(&self) -> usize {
-        self.stages.len()
-    }
-
-    /// The values that a node takes, in the order of its inputs.
-    pub fn takes(&self, at: Place) -> &[Edge] {
-        match at {
-            Place::Source => &[],
-            Place::Stage(i) => &self.stages[i],
-            Place::Sink => &self.sink,
         }
+        self.takes.push(taken);
     }
 
-    /// The values that others take from a node, in the order of its outputs.
-    pub fn gives(&self, at: Place) -> &[String] {
-        match at {
-            Place::Source => &self.source_gives,
-            Place::Stage(i) => &self.stage_gives[i],
-            Place::Sink => &[],
-        }
+    /// The devices, in the order in which they come.
+    pub fn devices(&self) -> &[String] {
+        &self.devices
+    }
+
+    /// The parts of a device, in order.
+    pub fn parts(&self, device: usize) -> Vec<usize> {
+        (0..self.on.len()).filter(|&p| self.on[p] == device).collect()
+    }
+
+    /// The values that a part takes.
+    pub fn takes(&self, part: usize) -> &[String] {
+        &self.takes[part]
+    }
+
+    /// The values that the sink takes.
+    pub fn results(&self) -> &[String] {
+        &self.takes[self.on.len()]
+    }
+
+    /// The values that a part gives.
+    pub fn gives(&self, part: usize) -> &[Give] {
+        &self.gives[part]
+    }
+
+    /// The values that the source gives.
+    pub fn feeds(&self) -> &[Give] {
+        &self.gives[self.on.len()]
+    }
+
+    /// The inputs of a node.
+    pub fn inputs(&self, at: Place) -> &[Edge] {
+        self.edges.get(&at).map_or(&[], |e| e)
+    }
+
+    /// How many outputs a node has.
+    pub fn outputs(&self, at: Place) -> usize {
+        self.outputs.get(&at).copied().unwrap_or(0)
     }
 }
 
@@ -196,17 +263,33 @@ pub(super) mod tests {
     #[test]
     fn values_go_where_they_are_taken() {
         let w = Wiring::of(&diamond()).unwrap();
-        assert_eq!(w.gives(Place::Source), ["k", "x"]);
-        assert_eq!(w.gives(Place::Stage(0)), ["h", "k"]);
-        let edge = |value: &str, from, output| Edge { value: value.into(), from, output };
-        let last = [
-            edge("k", Place::Stage(0), 1),
-            edge("t0", Place::Stage(1), 0),
-            edge("t1", Place::Stage(2), 0),
-        ];
-        assert_eq!(w.takes(Place::Stage(3)), last);
-        let out = [edge("y", Place::Stage(3), 0), edge("h", Place::Stage(0), 0)];
-        assert_eq!(w.takes(Place::Sink), out);
+        let (a, b) = (Place::Device(0), Place::Device(1));
+        assert_eq!(w.devices(), ["a", "b"]);
+        assert_eq!((w.parts(0), w.parts(1)), (vec![0, 1], vec![2, 3]));
+        assert_eq!(w.takes(3), ["k", "t0", "t1"]);
+        let edge = |value: &str, from, output, to: &[(usize, usize)]| Edge {
+            value: value.into(),
+            from,
+            output,
+            to: to.to_vec(),
+        };
+        let first =
+            [edge("x", Place::Source, 0, &[(0, 0)]), edge("k", Place::Source, 1, &[(0, 1)])];
+        assert_eq!(w.inputs(a), first);
+        // What goes to the device and to the sink is one output.
+        let second =
+            [edge("h", a, 0, &[(2, 0)]), edge("k", a, 1, &[(3, 0)]), edge("t0", a, 2, &[(3, 1)])];
+        assert_eq!(w.inputs(b), second);
+        let last = [edge("y", b, 0, &[(4, 0)]), edge("h", a, 0, &[(4, 1)])];
+        assert_eq!(w.inputs(Place::Sink), last);
+        let give = |value: &str, output, here: &[(usize, usize)]| Give {
+            value: value.into(),
+            output,
+            here: here.to_vec(),
+        };
+        assert_eq!(w.gives(0), [give("h", Some(0), &[(1, 0)]), give("k", Some(1), &[])]);
+        assert_eq!(w.gives(2), [give("t1", None, &[(3, 2)])]);
+        assert_eq!((w.outputs(Place::Source), w.outputs(a), w.outputs(b)), (2, 3, 1));
     }
 
     #[test]

@@ -6,7 +6,6 @@ use std::path::Path;
 use graph_opt_backends::inputs::required;
 use graph_opt_ir::Type;
 use graph_opt_passes::devices::dataflow::WINDOW;
-use graph_opt_passes::devices::wiring::Place;
 
 use crate::failure::{Result, check, out, usage};
 use crate::folder::Folder;
@@ -56,12 +55,12 @@ pub fn main(args: &Args) -> Result {
         let made = whole.run(&names.iter().cloned().zip(inputs).collect())?;
         let want: BTreeMap<String, String> = folder
             .wiring
-            .takes(Place::Sink)
+            .results()
             .iter()
-            .map(|e| {
-                let t = made.get(&e.value);
-                let t = t.ok_or_else(|| usage(format!("the model has no output {:?}", e.value)))?;
-                Ok((e.value.clone(), checksum(t)))
+            .map(|v| {
+                let t = made.get(v);
+                let t = t.ok_or_else(|| usage(format!("the model has no output {v:?}")))?;
+                Ok((v.clone(), checksum(t)))
             })
             .collect::<Result<_>>()?;
         if *outputs != want {

@@ -9,7 +9,6 @@ use graph_opt_ir::{Tensor, Type};
 use crate::failure::{Result, usage};
 use crate::folder::Folder;
 use crate::{model, tensors};
-use graph_opt_passes::devices::wiring::Place;
 
 /// Which frames there are.
 #[derive(clap::Args, Clone, Debug)]
@@ -42,7 +41,7 @@ enum Kind {
 impl Frames {
     /// Frames of the inputs that stages take from the source.
     pub fn open(args: &Wanted, folder: &Folder) -> Result<Self> {
-        let names = folder.wiring.gives(Place::Source);
+        let names = folder.wiring.feeds().iter().map(|g| &g.value);
         let mut types: HashMap<String, Type> = HashMap::new();
         // Files say for themselves what they hold.
         let rows = folder.manifest.plan.stages.iter().enumerate();
@@ -54,7 +53,7 @@ impl Frames {
                 types.insert(graph.value(v).name.to_string(), graph.value(v).ty.clone());
             }
         }
-        let named = names.iter().map(|n| (n.clone(), types.remove(n)));
+        let named = names.map(|n| (n.clone(), types.remove(n)));
         Self::of(args, folder, named.collect())
     }
 

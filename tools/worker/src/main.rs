@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod check;
+mod device;
 mod folder;
 mod frames;
 mod port;
@@ -45,8 +46,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// A node: runs a stage
-    Stage(stage::Args),
+    /// A node: runs the parts of a device
+    Device(device::Args),
     /// A node: sends frames
     Source(source::Args),
     /// A node: takes results
@@ -79,7 +80,7 @@ impl Link {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Stage(a) => stage::main(&a),
+        Command::Device(a) => device::main(&a),
         Command::Source(a) => source::main(&a),
         Command::Sink(a) => sink::main(&a),
         Command::Dataflow(a) => start::write_only(&a),

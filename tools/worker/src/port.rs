@@ -71,6 +71,8 @@ impl Port {
         };
         match event {
             None | Some(Event::Stop(_)) => Incoming::End,
+            // The source has ended, and with it all that others wait for from each other.
+            Some(Event::InputClosed { id }) if *id == *"ask" => Incoming::End,
             Some(Event::Input { id, metadata, data }) => {
                 read(id.as_ref(), &metadata.parameters, &data).unwrap_or_else(|| {
                     self.say(&format!("a message on {id} is none of ours"));

@@ -38,7 +38,8 @@ pub struct Results {
 
 pub fn main(args: &Args) -> Result {
     let folder = Folder::open(&args.folder)?;
-    let takes = folder.wiring.takes(Place::Sink);
+    let takes = folder.wiring.results();
+    let edges = folder.wiring.inputs(Place::Sink);
     let results = PathBuf::from(&args.results.results);
     std::fs::create_dir_all(&results).map_err(|e| usage(format!("{}: {e}", results.display())))?;
     let mut port = Port::open(args.link.limit())?;
@@ -53,13 +54,15 @@ pub fn main(args: &Args) -> Result {
             }
             Incoming::Piece(input, piece) => {
                 let broken = order.broken();
-                let got = order.piece(input, piece);
+                // The sink is one part, so an edge has one place there.
+                let at = edges.get(input).and_then(|e| e.to.first());
+                let got = at.and_then(|&(_, number)| order.piece(number, piece));
                 if order.broken() > broken {
                     port.say("a broken message, which will come again");
                 }
                 let Some(got) = got else { continue };
                 while let Some((frame, outputs)) = order.due() {
-                    let named = || takes.iter().map(|e| &e.value).zip(&outputs);
+                    let named = || takes.iter().zip(&outputs);
                     if args.results.tensors {
                         let to = results.join(format!("{frame:06}"));
                         for (name, t) in named() {

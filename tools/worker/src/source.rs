@@ -7,7 +7,6 @@ use crate::folder::Folder;
 use crate::frames::{self, Frames};
 use crate::port::{Incoming, Port};
 use crate::protocol::window::{Action, Settings, Window};
-use graph_opt_passes::devices::wiring::Place;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -31,7 +30,7 @@ pub fn main(args: &Args) -> Result {
     // A full pipeline, with what starting takes; later on, what was measured counts.
     let full = plan.latency_s + plan.interval_s * f64::from(args.link.window);
     let timeout = Duration::try_from_secs_f64(2.0 + 3.0 * full).unwrap_or(Duration::MAX / 4);
-    let names = folder.wiring.gives(Place::Source);
+    let feeds = folder.wiring.feeds();
     let mut port = Port::open(args.link.limit())?;
     let start = Instant::now();
     let settings = Settings {
@@ -48,8 +47,10 @@ pub fn main(args: &Args) -> Result {
                 Action::Ask => port.ask(frames.total())?,
                 Action::Send { sequence, attempt } => {
                     let tensors = frames.frame(sequence)?;
-                    for (output, (name, t)) in names.iter().zip(&tensors).enumerate() {
-                        port.tensor(output, sequence, attempt, name, t)?;
+                    for (give, t) in feeds.iter().zip(&tensors) {
+                        // All are outputs: nothing else runs here.
+                        let output = give.output.unwrap_or(0);
+                        port.tensor(output, sequence, attempt, &give.value, t)?;
                     }
                 }
                 Action::Finish => {

@@ -1,4 +1,4 @@
-//! A stage: takes the values of a frame, runs its graph, sends on what others take.
+//! A part of the model that is ready to run.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,24 +9,7 @@ use graph_opt_backends::{Backend, Executable};
 use graph_opt_ir::{Graph, Tensor};
 
 use crate::failure::{Result, check, unsupported, usage};
-use crate::folder::Folder;
 use crate::model;
-use crate::port::{Incoming, Port};
-use crate::protocol::join::{Join, Step};
-use graph_opt_passes::devices::wiring::Place;
-
-#[derive(clap::Args)]
-pub struct Args {
-    /// Which stage of the manifest
-    stage: usize,
-    /// The folder that `graph-opt split` made
-    #[arg(default_value = ".")]
-    folder: String,
-    #[command(flatten)]
-    engine: Engine,
-    #[command(flatten)]
-    link: crate::Link,
-}
 
 /// What computes.
 #[derive(clap::Args, Clone, Debug)]
@@ -91,48 +74,5 @@ impl Stage {
         let made = self.run.run(&inputs, g.outputs()).map_err(check)?;
         let name = |&v: &graph_opt_ir::ValueId| g.value(v).name.to_string();
         Ok(g.outputs().iter().map(name).zip(made).collect())
-    }
-}
-
-pub fn main(args: &Args) -> Result {
-    let folder = Folder::open(&args.folder)?;
-    let at = Place::Stage(args.stage);
-    if args.stage >= folder.wiring.stages() {
-        return Err(usage(format!("there are {} stages", folder.wiring.stages())));
-    }
-    // Before the node connects: dora starts all nodes at once, when the last is ready.
-    let stage = Stage::load(&folder.file(args.stage), &args.engine)?;
-    let (takes, gives) = (folder.wiring.takes(at), folder.wiring.gives(at));
-    let mut join: Join<Vec<Tensor>> = Join::new(takes.len(), args.link.window.into());
-    let mut port = Port::open(args.link.limit())?;
-    loop {
-        let (sequence, attempt) = match port.next(None) {
-            Incoming::End => return Ok(()),
-            Incoming::Piece(input, piece) => match join.piece(input, piece) {
-                Step::Wait => continue,
-                Step::Broken => {
-                    port.say("a broken message, which will come again");
-                    continue;
-                }
-                Step::Repeat { sequence, attempt } => (sequence, attempt),
-                Step::Ready { sequence, inputs } => {
-                    let names = takes.iter().map(|e| e.value.clone());
-                    let mut values: HashMap<String, Tensor> = names.zip(inputs).collect();
-                    let made = stage.run(&values)?;
-                    values.extend(made);
-                    let give = |name: &String| {
-                        let value = values.remove(name);
-                        value.ok_or_else(|| check(format!("the stage does not make {name:?}")))
-                    };
-                    let result = gives.iter().map(give).collect::<Result<_>>()?;
-                    (sequence, join.done(sequence, result))
-                }
-            },
-            _ => continue,
-        };
-        let Some(result) = join.result(sequence) else { continue };
-        for (output, (name, tensor)) in gives.iter().zip(result).enumerate() {
-            port.tensor(output, sequence, attempt, name, tensor)?;
-        }
     }
 }

@@ -32,10 +32,10 @@ pub struct Nodes {
     /// The worker on the machines: a path, or a name on the PATH of the daemons
     #[arg(long, default_value = "graph-opt-worker", value_name = "PROGRAM")]
     program: String,
-    /// Machine of the source; by default that of the first stage
+    /// Machine of the source; by default that of the first part
     #[arg(long, value_name = "MACHINE")]
     source: Option<String>,
-    /// Machine of the sink; by default that of the last stage
+    /// Machine of the sink; by default that of the last part
     #[arg(long, value_name = "MACHINE")]
     sink: Option<String>,
     /// Seconds in which at least one frame must arrive

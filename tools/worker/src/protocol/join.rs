@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use graph_opt_ir::Tensor;
 
-use super::wire::{Piece, Slot};
+use super::wire::{Broken, Piece, Slot};
 
 /// What a message leads to.
 #[derive(Debug, PartialEq)]
@@ -45,8 +45,18 @@ pub struct Join<R> {
 
 #[derive(Debug)]
 enum Frame<R> {
-    Gathering { attempt: u64, slots: Vec<Slot> },
-    Done { attempt: u64, result: R },
+    Gathering {
+        attempt: u64,
+        slots: Vec<Slot>,
+    },
+    /// All is here, and what comes of it is not known yet.
+    Ready {
+        attempt: u64,
+    },
+    Done {
+        attempt: u64,
+        result: R,
+    },
 }
 
 impl<R> Join<R> {
@@ -58,6 +68,24 @@ impl<R> Join<R> {
     /// A message on an input.
     pub fn piece(&mut self, input: usize, piece: Piece) -> Step {
         let (sequence, attempt) = (piece.header.sequence, piece.header.attempt);
+        self.arrived(input, sequence, attempt, |slot| slot.take(piece))
+    }
+
+    /// A tensor that is here, on an input.
+    pub fn whole(&mut self, input: usize, sequence: u64, attempt: u64, tensor: &Tensor) -> Step {
+        self.arrived(input, sequence, attempt, |slot| {
+            *slot = Slot::Whole(tensor.clone());
+            Ok(true)
+        })
+    }
+
+    fn arrived(
+        &mut self,
+        input: usize,
+        sequence: u64,
+        attempt: u64,
+        take: impl FnOnce(&mut Slot) -> Result<bool, Broken>,
+    ) -> Step {
         if sequence < self.floor || input >= self.inputs {
             return Step::Wait;
         }
@@ -70,7 +98,8 @@ impl<R> Join<R> {
             let slots = (0..self.inputs).map(|_| Slot::Empty).collect();
             Frame::Gathering { attempt, slots }
         };
-        match self.frames.entry(sequence).or_insert_with(fresh) {
+        let frame = self.frames.entry(sequence).or_insert_with(fresh);
+        match frame {
             // Once an attempt: every node on the way answers all pieces of it with one answer.
             Frame::Done { attempt: answered, .. } => {
                 if attempt <= *answered {
@@ -79,10 +108,14 @@ impl<R> Join<R> {
                 *answered = attempt;
                 Step::Repeat { sequence, attempt }
             }
+            Frame::Ready { attempt: latest } => {
+                *latest = attempt.max(*latest);
+                Step::Wait
+            }
             Frame::Gathering { attempt: latest, slots } => {
                 *latest = attempt.max(*latest);
-                match slots[input].take(piece) {
-                    Err(_) => return Step::Broken,
+                match take(&mut slots[input]) {
+                    Err(Broken) => return Step::Broken,
                     Ok(false) => return Step::Wait,
                     Ok(true) => {}
                 }
@@ -90,6 +123,7 @@ impl<R> Join<R> {
                     return Step::Wait;
                 }
                 let inputs = std::mem::take(slots).into_iter().filter_map(Slot::tensor).collect();
+                *frame = Frame::Ready { attempt: *latest };
                 Step::Ready { sequence, inputs }
             }
         }
@@ -98,8 +132,8 @@ impl<R> Join<R> {
     /// What came of a frame that was ready; gives the attempt to send it with.
     pub fn done(&mut self, sequence: u64, result: R) -> u64 {
         let attempt = match self.frames.get(&sequence) {
-            Some(Frame::Gathering { attempt, .. } | Frame::Done { attempt, .. }) => *attempt,
-            None => 0,
+            Some(Frame::Ready { attempt } | Frame::Done { attempt, .. }) => *attempt,
+            _ => 0,
         };
         if sequence >= self.floor {
             self.frames.insert(sequence, Frame::Done { attempt, result });

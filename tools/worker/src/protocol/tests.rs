@@ -33,6 +33,8 @@ struct World {
 #[derive(Clone, Debug)]
 enum Message {
     Piece(usize, Piece),
+    /// A stage has computed a frame.
+    Made(u64, Tensor),
     Ask,
     Ack(Ack),
 }
@@ -140,6 +142,10 @@ impl Run {
                 let ack = self.sink.ack(None);
                 self.post(0, &Message::Ack(ack));
             }
+            Message::Made(sequence, made) => {
+                let attempt = self.stages[to - 1].done(sequence, made.clone());
+                self.send(to, sequence, attempt, &made);
+            }
             Message::Piece(i, p) if to == last => {
                 let Some(got) = self.sink.piece(i, p) else { return };
                 while let Some((sequence, t)) = self.sink.due() {
@@ -157,9 +163,11 @@ impl Run {
                 match step {
                     Step::Wait | Step::Broken => {}
                     Step::Ready { sequence, inputs } => {
+                        // Which takes time, while more comes.
                         let made = stage(to - 1, &inputs);
-                        let attempt = join.done(sequence, made.clone());
-                        self.send(to, sequence, attempt, &made);
+                        let at = self.now + self.draw(self.world.delay);
+                        self.sent += 1;
+                        self.mail.insert((at, self.sent), (to, Message::Made(sequence, made)));
                     }
                     Step::Repeat { sequence, attempt } => {
                         let made = join.result(sequence).unwrap().clone();
