@@ -59,6 +59,12 @@ impl Order {
         Ack { next: self.next, got }
     }
 
+    /// How many frames wait for older ones.
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// How many messages were broken.
     pub fn broken(&self) -> u64 {
         self.broken

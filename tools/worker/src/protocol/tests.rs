@@ -351,3 +351,66 @@ fn what_no_tensor_has_is_refused() {
     assert_eq!(with(&|p| p.header.shape = vec![1]), Err(Broken));
     assert_eq!(with(&|p| p.header.checksum ^= 1), Err(Broken));
 }
+
+fn piece(sequence: u64, attempt: u64) -> Piece {
+    cut(sequence, attempt, "x", &input(sequence), 1000).unwrap().remove(0)
+}
+
+/// All pieces of an attempt get one answer, or every node on the way would multiply them.
+#[test]
+fn a_repeat_is_answered_once() {
+    let mut join: Join<u8> = Join::new(2, 4);
+    assert_eq!(join.piece(0, piece(0, 1)), Step::Wait);
+    assert!(matches!(join.piece(1, piece(0, 1)), Step::Ready { .. }));
+    // While it is computed, the source loses patience.
+    assert_eq!(join.piece(0, piece(0, 2)), Step::Wait);
+    assert_eq!(join.done(0, 7), 2);
+    assert_eq!(join.piece(1, piece(0, 2)), Step::Wait);
+    assert_eq!(join.piece(0, piece(0, 3)), Step::Repeat { sequence: 0, attempt: 3 });
+    assert_eq!(join.piece(1, piece(0, 3)), Step::Wait);
+    assert_eq!(join.result(0), Some(&7));
+}
+
+/// A sink that was restarted acknowledges what its record has, and neither delivers nor keeps it.
+#[test]
+fn what_is_delivered_is_not_kept() {
+    let mut sink = Order::new(1, 4, 5);
+    assert_eq!(sink.piece(0, piece(4, 1)), Some(4));
+    assert_eq!(sink.due(), None);
+    assert_eq!(sink.ack(Some(4)), Ack { next: 5, got: Some(4) });
+    assert_eq!(sink.piece(0, piece(5, 1)), Some(5));
+    assert_eq!(sink.due().map(|d| d.0), Some(5));
+    sink.delivered();
+    assert_eq!(sink.waiting(), 0);
+}
+
+/// Nodes that have answered an earlier source's last attempt answer the new source's first.
+#[test]
+fn a_restarted_source_goes_on_counting() {
+    let mut w = World {
+        stages: vec![],
+        window: 1,
+        frames: 9,
+        lost: 0,
+        doubled: 0,
+        broken: 0,
+        delay: 1,
+        kills: vec![],
+        seed: 1,
+    };
+    let mut last = 0;
+    for incarnation in 0..3 {
+        w.seed += 1;
+        let mut source = Window::new(settings(&w, incarnation), Duration::ZERO);
+        source.ack(Duration::ZERO, Ack { next: 3, got: None });
+        let mut now = Duration::ZERO;
+        for _ in 0..20 {
+            let Some(Action::Send { sequence: 3, attempt }) = source.poll(now) else {
+                panic!("frame 3 is due")
+            };
+            assert!(attempt > last);
+            last = attempt;
+            now = source.wake(now);
+        }
+    }
+}
