@@ -8,6 +8,7 @@ use graph_opt_backends::stages::{Stages, Values};
 use graph_opt_backends::{Backend, zoo};
 use graph_opt_ir::{Graph, Tensor, ValueId};
 use graph_opt_passes::analysis::cost;
+use graph_opt_passes::devices::best::best;
 use graph_opt_passes::devices::clock::Clock;
 use graph_opt_passes::devices::cluster::Cluster;
 use graph_opt_passes::devices::file::{Manifest, PartFile, PlanFile};
@@ -45,8 +46,7 @@ const CLUSTER: &str = r#"
 fn planned(g: &Graph, cluster: &str, objective: Objective) -> Result<PlanFile, NoPlan> {
     let cluster = Cluster::parse(cluster).unwrap();
     let network = Network::of(g).unwrap();
-    let none = vec![None; cluster.devices.len()];
-    let costs = network.costs(&cluster, &none);
+    let costs = network.costs(&cluster);
     let wish = Wish { objective, limits: Limits::default(), pins: Vec::new() };
     Ok(pipeline(g, &network, &cluster, &costs, &wish, &Effort::default())?.1)
 }
@@ -139,6 +139,65 @@ fn splits_are_proved() {
         let proof = prove(&g, &split).unwrap();
         assert!(!proof.reassociates);
         assert!(is_bit_exact(&compare(&g, &split)));
+    }
+}
+
+/// Layers larger than every device: in shares of their output channels they fit.
+#[test]
+fn large_layers_in_shares() {
+    let mut text = String::from("[default-link]\nbandwidth = \"1Gbit/s\"\n");
+    for d in 0..40 {
+        text.push_str(&format!(
+            "[[device]]\nname = \"d{d}\"\nmemory = \"32MiB\"\nmacs-per-second = 1e10\n"
+        ));
+    }
+    let g = zoo::build("vgg16@96x96").unwrap();
+    let cluster = Cluster::parse(&text).unwrap();
+    let none = vec![None; 40];
+    let wish = Wish { objective: Objective::Interval, limits: Limits::default(), pins: Vec::new() };
+    let network = Network::of(&g).unwrap();
+    let costs = network.costs(&cluster);
+    let alone = pipeline(&g, &network, &cluster, &costs, &wish, &Effort::default());
+    assert!(matches!(alone, Err(NoPlan::Infeasible(_))));
+    let file = best(&g, &cluster, &none, &wish, false, &Effort::default()).unwrap();
+    assert!(file.rewrite.contains("grid="), "{}", file.rewrite);
+    assert!(file.stages.iter().all(|s| s.memory_bytes <= 32 << 20));
+    println!(
+        "vgg16 on 32 MiB each: {} stages, a frame every {:.2} ms, {}",
+        file.stages.len(),
+        file.interval_s * 1e3,
+        file.rewrite
+    );
+    let (shared, _) = optimise(&g, &file.rewrite);
+    check_parts(&g, &shared, file, "vgg16 in shares");
+}
+
+/// ResNet-50 over 50 devices at random places.
+#[test]
+fn many_devices() {
+    let g = zoo::build("resnet50").unwrap();
+    let mut text = String::new();
+    for d in 0..50 {
+        text.push_str(&format!(
+            "[[device]]\nname = \"d{d}\"\nmemory = \"64MiB\"\nmacs-per-second = 1e10\n"
+        ));
+    }
+    text.push_str("[default-link]\nbandwidth = \"1Mbit/s\"\n");
+    let mut cluster = Cluster::parse(&text).unwrap();
+    cluster.links = crate::devices_seifer::links(1);
+    let none = vec![None; 50];
+    for objective in Objective::ALL {
+        let wish = Wish { objective, limits: Limits::default(), pins: Vec::new() };
+        let start = std::time::Instant::now();
+        let file = best(&g, &cluster, &none, &wish, false, &Effort::default()).unwrap();
+        println!(
+            "resnet50 over 50 devices, {}: {} stages, gap {:.4} %, {:.2?}",
+            file.objective,
+            file.stages.len(),
+            file.gap * 100.0,
+            start.elapsed()
+        );
+        assert!(file.bound <= file.value && file.gap < 0.05);
     }
 }
 

@@ -6,6 +6,7 @@ mod bodies;
 mod budgets;
 mod bugs;
 mod cli;
+mod cli_devices;
 mod dags;
 mod devices;
 mod devices_dime;

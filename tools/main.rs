@@ -7,8 +7,10 @@
 mod bench;
 mod bisect;
 mod diff;
+mod energy;
 mod explain;
 mod failure;
+mod folder;
 mod inspect;
 mod model;
 mod opt;
@@ -24,6 +26,7 @@ mod run;
 mod simulate;
 mod split;
 mod tensors;
+mod triton;
 mod verify;
 mod worker;
 
@@ -74,7 +77,7 @@ enum Command {
     Reduce(reduce::Args),
     /// Runs a reproducer of an internal error again: 0 the error is gone, 1 it is not
     Repro(repro::Args),
-    /// Measures how long each node takes on this machine
+    /// Measures how long nodes, and stretches of nodes, take on this machine
     Profile(profile::Args),
     /// Plans which nodes run on which device of a cluster, with a proven bound
     Plan(plan::Args),

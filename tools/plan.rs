@@ -1,13 +1,18 @@
 //! `graph-opt plan`
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use graph_opt_backends::Folder;
 use graph_opt_ir::Graph;
+use graph_opt_ir::onnx::devices::{Stages, stages};
+use graph_opt_passes::devices::best::best;
 use graph_opt_passes::devices::cluster::{Cluster, Speed, seconds};
-use graph_opt_passes::devices::file::{OBJECTIVES, PlanFile, StageRow};
-use graph_opt_passes::devices::network::{Network, Wish, pipeline};
-use graph_opt_passes::devices::{Effort, Limits, NoPlan, Objective, Plan, front, tiles};
+
+use graph_opt_passes::devices::file::{OBJECTIVES, PlanFile};
+use graph_opt_passes::devices::network::{Network, Wish};
+use graph_opt_passes::devices::profile::Profile;
+use graph_opt_passes::devices::{Effort, Limits, NoPlan, Objective, Profiled, front};
 use graph_opt_passes::{Pipeline, Runner};
 
 use crate::failure::{Result, check, out, usage};
@@ -52,6 +57,10 @@ pub struct Args {
     /// For latency: also try tiles of the network's start on several devices at once
     #[arg(long, conflicts_with_all = ["front", "pin", "first", "stages"])]
     tiles: bool,
+    /// The configuration of the model's own annotations by which nodes are pinned to the devices of
+    /// their stages; "" for none. By default, the one that there is
+    #[arg(long, value_name = "NAME")]
+    configuration: Option<String>,
     /// Print the whole front of latency and energy
     #[arg(long)]
     front: bool,
@@ -70,13 +79,13 @@ pub fn main(args: &Args) -> Result {
     let network = Network::of(&graph).map_err(|e| {
         usage(format!("{e}; fix extents with graph-opt opt --dim NAME=N --fix-dims"))
     })?;
-    let measured = measured(&cluster, Path::new(&args.cluster))?;
+    let profiles = profiles(&cluster, Path::new(&args.cluster))?;
     let labels: Vec<&str> = network.nodes.iter().map(|&n| graph.label(n)).collect();
     let device = |name: &str| {
         let at = cluster.devices.iter().position(|d| d.name == name);
         at.ok_or_else(|| usage(format!("there is no device {name} in {}", args.cluster)))
     };
-    let mut pins = vec![None; labels.len()];
+    let mut pins = annotated(args, &graph, &network, &cluster)?;
     for (node, name) in &args.pin {
         let at = labels.iter().position(|l| l == node);
         let at = at.ok_or_else(|| usage(format!("there is no node {node}")))?;
@@ -95,8 +104,6 @@ pub fn main(args: &Args) -> Result {
         stages: args.stages,
         run: None,
     };
-    let units = network.measured(&graph, &measured).map_err(usage)?;
-    let costs = network.costs(&cluster, &units);
     let aim = OBJECTIVES.iter().find(|o| o.0 == args.objective).map_or(Objective::Latency, |o| o.1);
     let wish = Wish { objective: aim, limits, pins };
     let progress = Progress::new();
@@ -106,6 +113,7 @@ pub fn main(args: &Args) -> Result {
         e => check(e.told(&|u| format!("unit {u} ({})", labels[u]))),
     };
     if args.front {
+        let costs = Profiled::new(&graph, &network, &cluster, &profiles).map_err(usage)?;
         let problem = network.problem(&cluster, &costs, &wish);
         let all = front(&problem, &Effort::default()).map_err(no_plan)?;
         drop(progress);
@@ -126,15 +134,11 @@ pub fn main(args: &Args) -> Result {
         };
         return out(format!("{t}\n{} plans; the front is {whole}\n", all.plans.len()));
     }
-    let found = pipeline(&graph, &network, &cluster, &costs, &wish, &Effort::default());
-    let file = if args.tiles {
-        if aim != Objective::Latency {
-            return Err(usage("--tiles is for --objective latency"));
-        }
-        side_by_side(&graph, &network, &cluster, &measured, found, &wish.limits).map_err(no_plan)?
-    } else {
-        found.map_err(no_plan)?.1
-    };
+    if args.tiles && aim != Objective::Latency {
+        return Err(usage("--tiles is for --objective latency"));
+    }
+    let file = best(&graph, &cluster, &profiles, &wish, args.tiles, &Effort::default());
+    let file = file.map_err(no_plan)?;
     drop(progress);
     out(shown(&file))?;
     match &args.output {
@@ -146,48 +150,50 @@ pub fn main(args: &Args) -> Result {
     }
 }
 
-/// The better of the best pipeline and the best tiles side by side.
-fn side_by_side(
+/// The device that the model's own annotations give each unit.
+fn annotated(
+    args: &Args,
     graph: &Graph,
     network: &Network,
     cluster: &Cluster,
-    measured: &Times,
-    pipeline: std::result::Result<(Plan, PlanFile), NoPlan>,
-    limits: &Limits,
-) -> std::result::Result<PlanFile, NoPlan> {
-    let times = tiles::Times::new(graph, cluster, measured);
-    let bound = times.least(&network.nodes);
-    let fits = |p: &PlanFile| {
-        let room = |s: &StageRow| limits.memory.is_none_or(|m| s.memory_bytes <= m);
-        let within = |x: f64, limit: Option<f64>| limit.is_none_or(|l| x <= l);
-        p.stages.iter().all(room)
-            && within(p.latency_s, limits.latency)
-            && within(p.energy_j, limits.energy)
-            && within(p.interval_s, limits.interval)
-    };
-    let ways = tiles::ways(graph, network, cluster, &times);
-    let tiled = ways.iter().find_map(|(t, _)| t.file(cluster, bound).ok().filter(fits));
-    match (pipeline, tiled) {
-        (Ok((_, p)), Some(t)) if p.latency_s <= t.latency_s => {
-            let gap = (p.value - bound) / p.value;
-            Ok(PlanFile { bound, gap, proved: gap <= 1e-9, ..p })
-        }
-        (_, Some(t)) => Ok(t),
-        (other, None) => other.map(|p| p.1),
+) -> Result<Vec<Option<usize>>> {
+    let mut pins = vec![None; network.nodes.len()];
+    let asked = args.configuration.as_deref();
+    if asked == Some("") {
+        return Ok(pins);
     }
+    let other = "(--configuration NAME takes another, --configuration '' none)";
+    let found = stages(graph, asked).map_err(|e| usage(format!("{}: {e} {other}", args.model)))?;
+    let Some(Stages { configuration: c, nodes, sharded }) = found else { return Ok(pins) };
+    let bad =
+        |what: String| usage(format!("{}: configuration {:?} {what} {other}", args.model, c.name));
+    let unit: HashMap<_, _> = network.nodes.iter().enumerate().map(|(u, &n)| (n, u)).collect();
+    for (node, stage) in &nodes {
+        let Some(name) = c.devices.get(*stage) else {
+            return Err(bad("does not name its devices".into()));
+        };
+        let Some(d) = cluster.devices.iter().position(|d| d.name == *name) else {
+            return Err(bad(format!("has the device {name:?}, {} has not", args.cluster)));
+        };
+        if let Some(&u) = unit.get(node) {
+            pins[u] = Some(d);
+        }
+    }
+    let (all, name) = (nodes.len(), &c.name);
+    eprintln!("{all} nodes are pinned to devices by the model's configuration {name:?}");
+    if let Some(first) = sharded.first() {
+        let (all, first) = (sharded.len(), graph.label(*first));
+        eprintln!("tensors of {all} nodes ({first}, …) are cut over devices, which is not planned");
+    }
+    Ok(pins)
 }
 
-/// Seconds of each node by name, for each device with a profile.
-type Times = Vec<Option<std::collections::BTreeMap<String, f64>>>;
-
-fn measured(cluster: &Cluster, beside: &Path) -> Result<Times> {
+/// The profile of each device that has one; they lie beside the cluster's file.
+fn profiles(cluster: &Cluster, beside: &Path) -> Result<Vec<Option<Profile>>> {
     let folder = beside.parent().unwrap_or(Path::new(""));
     let one = |d: &graph_opt_passes::devices::cluster::Machine| match &d.speed {
         Speed::Macs { .. } => Ok(None),
-        Speed::Profile(file) => {
-            let path = folder.join(file);
-            crate::profile::read(&path).map(|p| Some(p.seconds()))
-        }
+        Speed::Profile(file) => crate::profile::read(&folder.join(file)).map(Some),
     };
     cluster.devices.iter().map(one).collect()
 }

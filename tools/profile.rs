@@ -1,126 +1,259 @@
 //! `graph-opt profile`
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::HashMap;
+use std::io::Read;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use graph_opt_backends::cpu::Cpu;
 use graph_opt_backends::inputs::{Extents, draw};
-use graph_opt_passes::analysis::plan;
-use serde::{Deserialize, Serialize};
+use graph_opt_backends::{Backend, Executable};
+use graph_opt_ir::{Def, Graph, Tensor, ValueId};
+use graph_opt_passes::devices::network::Network;
+use graph_opt_passes::devices::profile::{NodeTime, Profile, StretchTime};
 
+use crate::energy::Meter;
 use crate::failure::{Result, check, out, usage};
 use crate::model;
 use crate::progress::Progress;
 use crate::run::{prepare_failure, run_failure};
+use crate::verify::backend;
 
 #[derive(clap::Args)]
 pub struct Args {
     /// The model
     model: String,
-    /// Where to write the profile; without it, it goes to standard output
+    /// Where to write the profile, as CSV if the name ends in .csv; without it, it goes to standard
+    /// output
     #[arg(short, long, value_name = "FILE.json")]
-    output: Option<String>,
-    /// Threads
+    output: Option<PathBuf>,
+    /// Where to run it. On wgpu each node is run as a model of its own, copies to the device and
+    /// back included
+    #[arg(long, default_value = "cpu", value_name = "NAME", value_parser = ["cpu", "wgpu"])]
+    backend: String,
+    /// Threads of the CPU backend
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: u16,
     /// Runs after one that warms up
     #[arg(long, default_value_t = 9, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     runs: u16,
+    /// Measure every stretch of up to N consecutive units, too, each run as a model of its own
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    stretches: usize,
+    /// What stretches are made of: nodes, or whatever lies from one point that all paths through
+    /// the model pass to the next
+    #[arg(long, default_value = "nodes", value_name = "WHAT", value_parser = ["nodes", "points"])]
+    units: String,
+    /// Where Linux shows the energy counters of the processor
+    #[arg(long, default_value = "/sys/class/powercap", value_name = "DIR", hide = true)]
+    powercap: PathBuf,
 }
 
-/// How long the nodes of a model take on a device.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Profile {
-    version: u32,
-    backend: String,
-    threads: u16,
-    runs: u16,
-    nodes: Vec<Entry>,
-}
+/// Profiles are not larger than this.
+const LIMIT: u64 = 256 << 20;
 
-/// A node. Seconds: the median, and the distance of the quartiles.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Entry {
-    name: String,
-    seconds: f64,
-    spread: f64,
-}
-
-impl Profile {
-    /// Seconds by the names of nodes.
-    pub fn seconds(&self) -> BTreeMap<String, f64> {
-        self.nodes.iter().map(|e| (e.name.clone(), e.seconds)).collect()
-    }
-}
-
-/// Reads a profile: JSON, or CSV with a header and the columns `name` and `seconds`, `ms` or `us`.
+/// Reads a profile: CSV if the name ends so, else JSON.
 pub fn read(path: &Path) -> Result<Profile> {
     let at = |e: &dyn std::fmt::Display| usage(format!("{}: {e}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|e| at(&e))?;
-    let profile = if path.extension().is_some_and(|e| e == "csv") {
-        table(&text).map_err(|e| at(&e))?
-    } else {
-        serde_json::from_str(&text).map_err(|e| at(&e))?
-    };
-    match profile.nodes.iter().find(|e| !e.seconds.is_finite() || e.seconds < 0.0) {
-        Some(e) => Err(at(&format!("node {} takes {} s", e.name, e.seconds))),
-        None if profile.version != 1 => Err(at(&"a profile of another version")),
-        None => Ok(profile),
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(|e| at(&e))?;
+    let read = file.take(LIMIT).read_to_string(&mut text).map_err(|e| at(&e))?;
+    if read as u64 == LIMIT {
+        return Err(at(&"larger than any profile"));
+    }
+    let profile = if is_csv(path) { Profile::csv(&text) } else { Profile::json(&text) };
+    profile.map_err(|e| at(&e))
+}
+
+fn is_csv(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "csv")
+}
+
+/// What was measured of something.
+#[derive(Clone, Default)]
+struct Sample {
+    seconds: f64,
+    spread: f64,
+    count: u64,
+    joules: Option<f64>,
+}
+
+impl Sample {
+    fn of(mut all: Vec<f64>) -> Self {
+        all.sort_by(f64::total_cmp);
+        let at = |share: f64| all[((all.len() - 1) as f64 * share) as usize];
+        match all.is_empty() {
+            true => Self::default(),
+            false => Self {
+                seconds: at(0.5),
+                spread: at(0.75) - at(0.25),
+                count: all.len() as u64,
+                joules: None,
+            },
+        }
+    }
+
+    fn node(self, name: &str) -> NodeTime {
+        let Self { seconds, spread, count, joules } = self;
+        NodeTime { name: name.into(), seconds, spread, count, joules }
     }
 }
 
-fn table(text: &str) -> std::result::Result<Profile, String> {
-    let mut rows = csv::Reader::from_reader(text.as_bytes());
-    let header = rows.headers().map_err(|e| e.to_string())?.clone();
-    let units = [("seconds", 1.0), ("ms", 1e-3), ("us", 1e-6)];
-    let column = |name: &str| header.iter().position(|h| h.trim() == name);
-    let name = column("name").ok_or("there is no column name")?;
-    let time = units.iter().find_map(|(unit, factor)| Some((column(unit)?, *factor)));
-    let (time, factor) = time.ok_or("there is no column seconds, ms or us")?;
-    let mut nodes = Vec::new();
-    for row in rows.records() {
-        let row = row.map_err(|e| e.to_string())?;
-        let cell = |i: usize| row.get(i).unwrap_or("").trim();
-        let seconds: f64 =
-            cell(time).parse().map_err(|_| format!("{:?} is no time", cell(time)))?;
-        nodes.push(Entry { name: cell(name).into(), seconds: seconds * factor, spread: 0.0 });
-    }
-    Ok(Profile { version: 1, backend: "csv".into(), threads: 0, runs: 0, nodes })
+struct Bench<'a> {
+    graph: &'a Graph,
+    network: Network,
+    backend: Box<dyn Backend>,
+    meter: Option<Meter>,
+    runs: u16,
+    /// Inputs of the model.
+    inputs: Vec<Tensor>,
 }
 
 pub fn main(args: &Args) -> Result {
     let graph = Arc::new(model::load(&args.model)?);
-    let memory = plan(&graph).map_err(|e| {
+    let network = Network::of(&graph).map_err(|e| {
         usage(format!("{e}; fix extents with graph-opt opt --dim NAME=N --fix-dims"))
     })?;
     let inputs = draw(&graph, &Extents::default(), 0).map_err(usage)?;
     let cpu = Cpu { threads: args.threads.into(), ..Cpu::default() };
-    let prepared = cpu.prepared(graph.clone()).map_err(prepare_failure)?;
-    let mut times = vec![Vec::new(); memory.steps.len()];
+    let on_cpu = args.backend == "cpu";
     let progress = Progress::new();
-    for run in 0..=args.runs {
-        progress.say(&format!("run {run} of {}", args.runs));
-        let (_, measured) = prepared.run_measured(&inputs).map_err(run_failure)?;
-        for (all, s) in times.iter_mut().zip(&measured.seconds).filter(|_| run > 0) {
-            all.push(*s);
+    // Graphics cards have counters of their own.
+    let meter = if on_cpu { Meter::open(&args.powercap) } else { Err("not on wgpu".into()) };
+    if let Err(why) = &meter {
+        eprintln!("energy is not measured: {why}");
+    }
+    let backend = if on_cpu { Box::new(cpu.clone()) } else { backend(&args.backend)? };
+    let (meter, runs) = (meter.ok(), args.runs);
+    let bench = Bench { graph: &graph, network, backend, meter, runs, inputs };
+    let all: Vec<Range<usize>> = (0..bench.network.nodes.len()).map(|u| u..u + 1).collect();
+    let mut nodes: Vec<Sample> = Vec::new();
+    if on_cpu {
+        nodes = bench.in_place(&cpu, graph.clone(), &progress)?;
+    }
+    if !on_cpu || bench.meter.is_some() {
+        let mut alone = Vec::new();
+        bench.walk(&all, 1, &|_| true, &progress, &mut |_, sample| alone.push(sample))?;
+        match on_cpu {
+            true => nodes.iter_mut().zip(alone).for_each(|(n, a)| n.joules = a.joules),
+            false => nodes = alone,
         }
     }
-    drop(progress);
-    let entry = |(n, mut all): (&graph_opt_ir::NodeId, Vec<f64>)| {
-        all.sort_by(f64::total_cmp);
-        let at = |share: f64| all[((all.len() - 1) as f64 * share) as usize];
-        let name = graph.label(*n).to_owned();
-        Entry { name, seconds: at(0.5), spread: at(0.75) - at(0.25) }
+    let mut stretches = Vec::new();
+    let label = |u: usize| graph.label(bench.network.nodes[u]);
+    let mut add = |units: Range<usize>, sample: Sample| {
+        let Sample { seconds, spread, count, joules } = sample;
+        let (first, last) = (label(units.start).into(), label(units.end - 1).into());
+        let nodes = Some(units.len());
+        stretches.push(StretchTime { first, last, nodes, seconds, spread, count, joules });
     };
-    let nodes = memory.steps.iter().zip(times).map(entry).collect();
-    let (threads, runs) = (args.threads, args.runs);
-    let profile = Profile { version: 1, backend: "cpu".into(), threads, runs, nodes };
-    let json = serde_json::to_string_pretty(&profile).map_err(|e| check(e.to_string()))?;
+    let units = if args.units == "points" { bench.network.stretches(&graph) } else { all };
+    if args.stretches > 0 {
+        // Single nodes are known.
+        bench.walk(&units, args.stretches, &|u| u.len() > 1, &progress, &mut add)?;
+    }
+    drop(progress);
+    let nodes = nodes.into_iter().enumerate().map(|(u, s)| s.node(label(u))).collect();
+    let threads = if on_cpu { args.threads } else { 0 };
+    let backend = args.backend.clone();
+    let profile = Profile { version: 1, backend, threads, runs, nodes, stretches };
+    let csv = args.output.as_deref().is_some_and(is_csv);
+    let text = if csv { profile.to_csv() } else { profile.to_json() }.map_err(check)?;
     match &args.output {
-        Some(path) => model::whole(Path::new(path), format!("{json}\n").as_bytes()),
-        None => out(format!("{json}\n")),
+        Some(path) => model::whole(path, text.as_bytes()),
+        None => out(text),
+    }
+}
+
+impl Bench<'_> {
+    /// Each node in runs of the whole model.
+    fn in_place(&self, cpu: &Cpu, graph: Arc<Graph>, progress: &Progress) -> Result<Vec<Sample>> {
+        let prepared = cpu.prepared(graph).map_err(prepare_failure)?;
+        let mut times = vec![Vec::new(); self.network.nodes.len()];
+        for run in 0..=self.runs {
+            progress.say(&format!("run {run} of {}", self.runs));
+            let (_, measured) = prepared.run_measured(&self.inputs).map_err(run_failure)?;
+            for (all, s) in times.iter_mut().zip(&measured.seconds).filter(|_| run > 0) {
+                all.push(*s);
+            }
+        }
+        Ok(times.into_iter().map(Sample::of).collect())
+    }
+
+    /// Stretches of up to so many consecutive units, each as a model of its own, on what the units
+    /// before it give; those that are wanted are timed.
+    fn walk(
+        &self,
+        units: &[Range<usize>],
+        most: usize,
+        wanted: &dyn Fn(&Range<usize>) -> bool,
+        progress: &Progress,
+        told: &mut dyn FnMut(Range<usize>, Sample),
+    ) -> Result {
+        let value = |v: &ValueId| self.graph.value(*v).name.to_string();
+        let mut given = self.inputs.iter();
+        let input = |v: &ValueId| match &self.graph.value(*v).def {
+            Def::Input(Some(t)) => Some((value(v), (**t).clone())),
+            _ => given.next().map(|t| (value(v), t.clone())),
+        };
+        let mut held: HashMap<String, Tensor> =
+            self.graph.inputs().iter().filter_map(input).collect();
+        for (i, unit) in units.iter().enumerate() {
+            progress.say(&format!("unit {} of {}", i + 1, units.len()));
+            let mut made = Vec::new();
+            for (more, last) in units[i..].iter().take(most).enumerate() {
+                let range = unit.start..last.end;
+                let stage = self.network.stage(self.graph, range.clone());
+                let stage = Arc::new(stage.map_err(|e| check(e.to_string()))?);
+                let read = |v: &ValueId| {
+                    let name = &*stage.value(*v).name;
+                    held.get(name).cloned().ok_or_else(|| check(format!("nothing gives {name:?}")))
+                };
+                let inputs: Vec<Tensor> = stage.inputs().iter().map(read).collect::<Result<_>>()?;
+                let ready = self.backend.prepare(stage.clone()).map_err(prepare_failure)?;
+                let first = ready.run(&inputs, stage.outputs()).map_err(run_failure)?;
+                if wanted(&range) {
+                    told(range, self.time(&*ready, &inputs, stage.outputs())?);
+                }
+                if more == 0 {
+                    let names = stage.outputs().iter().map(|v| stage.value(*v).name.to_string());
+                    made = names.zip(first).collect();
+                }
+            }
+            held.extend(made);
+            let on: Vec<String> = self.network.crossing[unit.end].iter().map(value).collect();
+            held.retain(|name, _| on.contains(name));
+        }
+        Ok(())
+    }
+
+    /// Runs of what has run once.
+    fn time(
+        &self,
+        ready: &dyn Executable,
+        inputs: &[Tensor],
+        wanted: &[ValueId],
+    ) -> Result<Sample> {
+        /// Energy counters change about every millisecond.
+        const LONG: Duration = Duration::from_millis(50);
+        let (begin, mut count) = (Instant::now(), 0);
+        let read = || self.meter.as_ref().map(Meter::read).transpose().map_err(check);
+        let before = read()?;
+        let mut times = Vec::new();
+        while count < u32::from(self.runs) || (before.is_some() && begin.elapsed() < LONG) {
+            let start = Instant::now();
+            ready.run(inputs, wanted).map_err(run_failure)?;
+            if count < u32::from(self.runs) {
+                times.push(start.elapsed().as_secs_f64());
+            }
+            count += 1;
+        }
+        let mut sample = Sample::of(times);
+        if let (Some(meter), Some(before), Some(after)) = (&self.meter, before, read()?) {
+            sample.joules = Some(meter.between(&before, &after) / f64::from(count));
+        }
+        Ok(sample)
     }
 }

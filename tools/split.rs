@@ -1,16 +1,20 @@
 //! `graph-opt split`
 
+use std::collections::HashMap;
 use std::path::Path;
 
-use graph_opt_ir::{Graph, ValueId, onnx};
+use graph_opt_ir::onnx::devices::{Configuration, annotate};
+use graph_opt_ir::{Graph, NodeId, ValueId, onnx};
 use graph_opt_passes::analysis::plan;
 use graph_opt_passes::devices::dataflow::{self, Options};
 use graph_opt_passes::devices::file::{Manifest, PartFile, PlanFile};
+use graph_opt_passes::devices::split::Split;
 
 use crate::failure::{Result, check, out, unsupported, usage};
-use crate::model;
+use crate::folder::{Folder, failed};
 use crate::opt::size;
 use crate::plan::rewritten;
+use crate::{model, triton};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -19,10 +23,14 @@ pub struct Args {
     /// The plan, as `graph-opt plan` wrote it for this model
     #[arg(long, value_name = "FILE.json")]
     plan: String,
-    /// The folder to make: an ONNX file for each part, manifest.json, and dataflow.yml
-    /// for dora-rs
+    /// The folder to make: an ONNX file for each part, manifest.json, dataflow.yml for dora-rs, and
+    /// annotated.onnx, the whole model with the parts as ONNX's own multi-device annotations
     #[arg(short, long, value_name = "DIR")]
     output: String,
+    /// Another folder to make: a model repository for Triton Inference Server, with a model for each
+    /// stage and an ensemble that wires them
+    #[arg(long, value_name = "DIR")]
+    triton: Option<String>,
 }
 
 /// Reads JSON.
@@ -38,18 +46,13 @@ pub fn main(args: &Args) -> Result {
     let graph = rewritten(graph, &file.rewrite)?;
     let nodes = plan(&graph).map_err(usage)?.steps;
     let split = file.split(&graph, &nodes).map_err(usage)?;
-    let target = Path::new(&args.output);
-    if target.exists() {
-        return Err(usage(format!("{} is there already", target.display())));
-    }
-    // It appears whole or not at all.
-    let beside = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let failed = |e: std::io::Error| usage(format!("{}: {e}", target.display()));
-    let folder = tempfile::tempdir_in(beside).map_err(failed)?;
+    let folder = Folder::begin(Path::new(&args.output))?;
+    let repository = args.triton.as_ref().map(|t| Folder::begin(Path::new(t))).transpose()?;
     let names = |g: &Graph, v: &[ValueId]| -> Vec<String> {
         v.iter().map(|&v| g.value(v).name.to_string()).collect()
     };
     let mut stages = Vec::new();
+    let mut graphs = Vec::new();
     let mut lines = String::new();
     for (i, row) in file.stages.iter().enumerate() {
         let part = split.graph(&graph, i).map_err(|e| check(e.to_string()))?;
@@ -65,7 +68,10 @@ pub fn main(args: &Args) -> Result {
         ));
         let (inputs, outputs) = (names(&part, part.inputs()), names(&part, part.outputs()));
         stages.push(PartFile { file: name, inputs, outputs });
+        graphs.push(part);
     }
+    let annotated = annotated(&graph, &file, &split)?;
+    onnx::save(&annotated, folder.path().join("annotated.onnx")).map_err(unsupported)?;
     let read = |v: &ValueId| graph.value(*v).uses().next().is_some() || graph.value(*v).is_output();
     let inputs: Vec<ValueId> = graph.inputs().iter().copied().filter(read).collect();
     let manifest = Manifest {
@@ -78,27 +84,28 @@ pub fn main(args: &Args) -> Result {
     let text = serde_json::to_string_pretty(&manifest).map_err(|e| check(e.to_string()))?;
     model::whole(&folder.path().join("manifest.json"), format!("{text}\n").as_bytes())?;
     // The machines have the folder where it is here, until `graph-opt worker` is told otherwise.
-    let at = std::path::absolute(target).map_err(failed)?;
+    let target = Path::new(&args.output);
+    let at = std::path::absolute(target).map_err(|e| failed(target, &e))?;
     match dataflow::text(&manifest, &Options::new(at.to_string_lossy().into_owned())) {
         Ok(flow) => model::whole(&folder.path().join("dataflow.yml"), flow.as_bytes())?,
         Err(e) => eprintln!("there is no dataflow.yml: {e}"),
     }
-    // Folders for a single user's eyes become ordinary ones.
-    let made = folder.keep();
-    readable(&made).and_then(|()| std::fs::rename(&made, target)).map_err(|e| {
-        let _ = std::fs::remove_dir_all(&made);
-        failed(e)
-    })?;
+    if let Some(repository) = repository {
+        triton::write(repository.path(), &triton::name(&args.model), &graph, &graphs)?;
+        repository.finish()?;
+    }
+    folder.finish()?;
     out(lines)
 }
 
-#[cfg(unix)]
-fn readable(folder: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))
-}
-
-#[cfg(not(unix))]
-fn readable(_: &Path) -> std::io::Result<()> {
-    Ok(())
+/// The model with the parts of a plan as pipeline stages in ONNX's own annotations.
+fn annotated(graph: &Graph, plan: &PlanFile, split: &Split) -> Result<Graph> {
+    let devices: Vec<String> = plan.stages.iter().map(|s| s.device.clone()).collect();
+    let configuration =
+        Configuration { name: "graph-opt".into(), count: devices.len() as i64, devices };
+    let of = |(stage, part): (usize, &graph_opt_passes::devices::split::Part)| {
+        part.nodes.iter().map(|&n| (n, stage)).collect::<Vec<_>>()
+    };
+    let stages: HashMap<NodeId, usize> = split.parts.iter().enumerate().flat_map(of).collect();
+    annotate(graph, &configuration, &|n| stages.get(&n).copied()).map_err(check)
 }

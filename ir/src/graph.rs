@@ -154,6 +154,9 @@ pub struct Graph {
     pub(crate) edits: usize,
     /// Whether extents of inputs became known, so that what the file declares is to follow.
     pub(crate) narrowed: bool,
+    /// Configurations of devices, as fields of a ModelProto, if they are others than in the file.
+    #[cfg_attr(not(feature = "onnx"), allow(dead_code))]
+    pub(crate) configurations: Option<Bytes>,
     /// What the reader of the file keeps for the writer.
     pub(crate) source: Option<Arc<dyn Source>>,
 }

@@ -242,8 +242,12 @@ impl GraphWriter<'_> {
             let info = types::read(&origin.buf[r.clone()], r.start)?;
             let v = self.by_name.get(&*info.name).copied();
             match v.map(|v| (v, &self.g.value(v).def)) {
-                // Before IR version 4, constants stand among the inputs.
-                Some((v, Def::Const(_))) => slots.push(Some((v, r.clone()))),
+                // Before IR version 4, constants stand among the inputs; since then, what stands
+                // there is no constant.
+                Some((v, Def::Const(_))) if self.g.ir_version < 4 => {
+                    slots.push(Some((v, r.clone())));
+                }
+                Some((_, Def::Const(_))) => {}
                 _ => slots.push(None),
             }
             protos.insert(info.name, (r.clone(), info.ty));

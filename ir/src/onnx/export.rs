@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::devices;
 use super::encode::Place;
 use super::encode_graph::graph;
 use super::error::{OnnxError, Result};
@@ -42,6 +43,7 @@ pub(super) fn model(g: &Graph, place: &Place<'_>) -> Result<Rope> {
         for (domain, version) in opsets(g) {
             opset(&mut out, spelled(&domain), version);
         }
+        out.share(&g.configurations.clone().unwrap_or_default());
         return Ok(out);
     };
     let keep = place.same && place.spill.is_none();
@@ -77,12 +79,14 @@ pub(super) fn model(g: &Graph, place: &Place<'_>) -> Result<Rope> {
                     _ => {}
                 }
             }
+            (devices::CONFIGURATIONS, _) if g.configurations.is_some() => {}
             _ => out.share(&origin.slice(f.span)),
         }
     }
     for (domain, version) in wanted {
         opset(&mut out, spelled(&domain), version);
     }
+    out.share(&g.configurations.clone().unwrap_or_default());
     Ok(out)
 }
 

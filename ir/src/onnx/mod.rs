@@ -4,6 +4,7 @@
 //! little more than its file. The writer puts back the bytes of everything that did not change.
 
 mod check;
+pub mod devices;
 mod encode;
 mod encode_graph;
 mod encode_node;

@@ -7,7 +7,8 @@
 //! [[device]]
 //! name = "camera"
 //! memory = "512MiB"
-//! macs-per-second = 1.5e9      # or profile = "camera.json", as `graph-opt profile` writes it
+//! macs-per-second = 1.5e9      # or profile = "camera.json", as `graph-opt profile` writes it; energy
+//!                              # that it has is that of modes of speed 1
 //! per-node = "20us"            # what each node takes besides
 //! watts = 4.0
 //!

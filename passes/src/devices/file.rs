@@ -183,7 +183,7 @@ impl PlanFile {
         Ok(file)
     }
 
-    fn judge(&mut self, value: f64, bound: f64) {
+    pub(super) fn judge(&mut self, value: f64, bound: f64) {
         (self.value, self.bound) = (value, bound.min(value));
         self.gap = if value > 0.0 { (value - self.bound) / value } else { 0.0 };
         self.proved = self.gap <= 1e-9;

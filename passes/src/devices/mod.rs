@@ -39,6 +39,8 @@
 //! ```
 
 #[cfg(feature = "cluster")]
+pub mod best;
+#[cfg(feature = "cluster")]
 pub mod clock;
 #[cfg(feature = "cluster")]
 pub mod cluster;
@@ -57,6 +59,10 @@ mod place;
 mod plan;
 mod points;
 mod problem;
+#[cfg(feature = "cluster")]
+pub mod profile;
+#[cfg(feature = "cluster")]
+mod profiled;
 mod setting;
 mod shares;
 #[cfg(feature = "cluster")]
@@ -76,6 +82,8 @@ pub use place::{Placement, least_traffic, place, place_greedily};
 pub use plan::{NoPlan, Plan, Reason, Stage};
 pub use points::points;
 pub use problem::{Additive, Choice, Costs, Device, Limits, Link, Objective, Problem, Transfer};
+#[cfg(feature = "cluster")]
+pub use profiled::Profiled;
 pub use shares::{Shares, shares};
 
 use joint::Joint;

@@ -5,7 +5,7 @@
 //! a cut of the chain, whatever the number of tensors that cross. A value that is needed behind a
 //! cut crosses it once; what passes a stage unread is handed on by it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use graph_opt_ir::{ExtractError, Graph, NodeId, ValueId};
@@ -14,7 +14,7 @@ use super::cluster::{Cluster, Speed};
 use super::file::{Aim, PlanFile, Run};
 use super::problem::{Additive, Costs, Device, Limits, Objective, Problem};
 use super::split::Split;
-use super::{Effort, NoPlan, Plan};
+use super::{Effort, NoPlan, Plan, points};
 use crate::analysis::{node_macs, plan};
 
 /// A graph as a chain of units.
@@ -80,37 +80,17 @@ impl Network {
         Ok(Self { crossing, cuts, weights, live: memory.timeline, macs, nodes })
     }
 
-    /// Seconds of each unit, from those of nodes by name, for each device that has them.
-    ///
-    /// # Errors
-    /// With a node that was not measured.
-    pub fn measured(
-        &self,
-        graph: &Graph,
-        times: &[Option<BTreeMap<String, f64>>],
-    ) -> Result<Vec<Option<Vec<f64>>>, String> {
-        let unit = |t: &BTreeMap<String, f64>, n: &NodeId| {
-            let label = graph.label(*n);
-            t.get(label).copied().ok_or_else(|| format!("the profile has no node {label}"))
-        };
-        let device = |t: &Option<BTreeMap<String, f64>>| match t {
-            Some(t) => self.nodes.iter().map(|n| unit(t, n)).collect::<Result<_, _>>().map(Some),
-            None => Ok(None),
-        };
-        times.iter().map(device).collect()
-    }
-
-    /// What units cost on the devices; `measured` gives the seconds of each unit on devices with a
-    /// profile.
-    pub fn costs(&self, cluster: &Cluster, measured: &[Option<Vec<f64>>]) -> Additive {
+    /// What units cost on the devices by their speed. Those that have a profile instead take for
+    /// ever: [`super::Profiled`] knows them.
+    pub fn costs(&self, cluster: &Cluster) -> Additive {
         let tables = |f: &dyn Fn(usize, f64, f64) -> f64| -> Vec<Vec<Vec<f64>>> {
             let device = |d: usize| {
                 let m = &cluster.devices[d];
-                let base = |u: usize| match (&m.speed, &measured[d]) {
-                    (Speed::Macs { per_second, per_node }, _) => {
+                let base = |u: usize| match &m.speed {
+                    Speed::Macs { per_second, per_node } => {
                         self.macs[u] as f64 / per_second + per_node
                     }
-                    (Speed::Profile(_), times) => times.as_ref().map_or(f64::INFINITY, |t| t[u]),
+                    Speed::Profile(_) => f64::INFINITY,
                 };
                 let mode = |m: &super::cluster::Mode| {
                     (0..self.nodes.len()).map(|u| f(u, base(u) / m.speed, m.watts)).collect()
@@ -149,6 +129,34 @@ impl Network {
             objective: wish.objective,
             limits: wish.limits.clone(),
         }
+    }
+
+    /// The units from each point that all paths through the graph pass to the next: stretches between
+    /// which little crosses.
+    pub fn stretches(&self, graph: &Graph) -> Vec<Range<usize>> {
+        // Node 0 stands for the graph's inputs; what does not depend on them is on no path.
+        let mut at = vec![None; graph.node_bound()];
+        let mut reads = vec![Vec::new()];
+        for (u, &n) in self.nodes.iter().enumerate() {
+            let node = graph.node(n);
+            let from = |v: &ValueId| match graph.producer(*v) {
+                Some(p) => at[p.index()],
+                None => graph.constant(*v).is_none().then_some(0),
+            };
+            let all = node.inputs.iter().flatten().chain(&node.captures);
+            let read: Vec<usize> = all.filter_map(from).collect();
+            if !read.is_empty() {
+                at[n.index()] = Some(u + 1);
+            }
+            reads.push(read);
+        }
+        let made = |v: &ValueId| graph.producer(*v).and_then(|p| at[p.index()]);
+        let sinks: Vec<usize> = graph.outputs().iter().filter_map(made).collect();
+        let mut ends: Vec<usize> = points(&reads, &sinks);
+        ends.retain(|&p| p > 0 && p < self.nodes.len());
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        let ends = ends.iter().copied().chain([self.nodes.len()]);
+        starts.zip(ends).map(|(a, b)| a..b).filter(|r| !r.is_empty()).collect()
     }
 
     /// A run of units as a graph: its inputs are what it reads from before, its outputs what it makes

@@ -18,6 +18,7 @@ use super::cluster::{Cluster, Speed};
 use super::file::{Aim, PlanFile, Run};
 use super::network::Network;
 use super::problem::Objective;
+use super::profile::{NodeTime, Profile};
 use super::shares::shares;
 use super::split::{Split, bytes};
 use crate::analysis::{node_macs, plan};
@@ -59,7 +60,7 @@ pub struct Times<'a> {
     graph: &'a Graph,
     cluster: &'a Cluster,
     /// Seconds of each node by name, for each device with a profile.
-    measured: &'a [Option<BTreeMap<String, f64>>],
+    measured: Vec<Option<BTreeMap<&'a str, f64>>>,
     /// Seconds a byte of the quickest node, for each device.
     copy: Vec<f64>,
     /// Nodes by name.
@@ -68,15 +69,15 @@ pub struct Times<'a> {
 
 impl<'a> Times<'a> {
     /// Of nodes of this graph, and of tiles of them.
-    pub fn new(
-        graph: &'a Graph,
-        cluster: &'a Cluster,
-        measured: &'a [Option<BTreeMap<String, f64>>],
-    ) -> Self {
+    pub fn new(graph: &'a Graph, cluster: &'a Cluster, profiles: &'a [Option<Profile>]) -> Self {
+        let seconds =
+            |p: &'a Profile| p.nodes.iter().map(|t| (t.name.as_str(), t.seconds)).collect();
+        let measured: Vec<Option<BTreeMap<&str, f64>>> =
+            profiles.iter().map(|p| p.as_ref().map(seconds)).collect();
         let nodes: HashMap<&str, NodeId> = graph.schedule().map(|n| (graph.label(n), n)).collect();
-        let rate = |t: &Option<BTreeMap<String, f64>>| {
-            let of = |(name, s): (&String, &f64)| {
-                let size = made(graph, *nodes.get(&**name)?);
+        let rate = |t: &Option<BTreeMap<&str, f64>>| {
+            let of = |(name, s): (&&str, &f64)| {
+                let size = made(graph, *nodes.get(name)?);
                 (size > 0 && *s > 0.0).then(|| s / size as f64)
             };
             let rates = t.iter().flatten().filter_map(of);
@@ -96,9 +97,14 @@ impl<'a> Times<'a> {
     /// Seconds of a node of this graph, or of one that tiles were made in, in a device's quickest
     /// mode.
     pub fn seconds(&self, graph: &Graph, n: NodeId, device: usize) -> f64 {
+        self.base(graph, n, device) / self.cluster.devices[device].modes[self.mode(device)].speed
+    }
+
+    /// The same in a mode of speed 1.
+    fn base(&self, graph: &Graph, n: NodeId, device: usize) -> f64 {
         let machine = &self.cluster.devices[device];
         let label = graph.label(n);
-        let base = match (&machine.speed, self.measured.get(device)) {
+        match (&machine.speed, self.measured.get(device)) {
             (Speed::Macs { per_second, per_node }, _) => {
                 node_macs(graph, n).unwrap_or(0) as f64 / per_second + per_node
             }
@@ -112,8 +118,29 @@ impl<'a> Times<'a> {
                 (None, _) => made(graph, n) as f64 * self.copy[device],
             },
             (Speed::Profile(_), _) => f64::INFINITY,
+        }
+    }
+
+    /// What a profile of a graph that tiles were made in would have, for each device with a profile.
+    pub fn profiles(&self, graph: &Graph) -> Vec<Option<Profile>> {
+        let time = |n: NodeId, d: usize| NodeTime {
+            name: graph.label(n).to_owned(),
+            seconds: self.base(graph, n, d),
+            spread: 0.0,
+            count: 0,
+            joules: None,
         };
-        base / machine.modes[self.mode(device)].speed
+        let of = |(d, m): (usize, &Option<_>)| {
+            m.as_ref().map(|_| Profile {
+                version: 1,
+                backend: "estimated".into(),
+                threads: 0,
+                runs: 0,
+                nodes: graph.schedule().map(|n| time(n, d)).collect(),
+                stretches: Vec::new(),
+            })
+        };
+        self.measured.iter().enumerate().map(of).collect()
     }
 
     /// No plan that computes every node once, by whatever shares, has a frame done sooner: the dual
@@ -139,7 +166,7 @@ fn made(graph: &Graph, n: NodeId) -> u64 {
 
 /// The node that a tile is of, the tile's number, and what the node does for it, from a name such as
 /// `conv1/tile2of4/keep0`.
-fn tile(label: &str) -> Option<(&str, usize, &str)> {
+pub(super) fn tile(label: &str) -> Option<(&str, usize, &str)> {
     let (of, rest) = label.rsplit_once("/tile")?;
     let (number, role) = rest.split_once('/').unwrap_or((rest, ""));
     Some((of, number.split_once("of")?.0.parse().ok()?, role))

@@ -92,7 +92,8 @@ pub(super) fn matmul(cx: &mut Cx<'_, '_>) -> Outputs {
         (0..batch.len()).map(|i| (batch[i], [(sx[i] * m * k) as i64, (sy[i] * k * n) as i64])),
     );
     // One matrix for all: the rows of the batch are rows of one product.
-    if yb.iter().all(|&d| d == 1) && xb.iter().product::<usize>() == batch.iter().product() {
+    if yb.iter().all(|&d| d == 1) && xb.iter().product::<usize>() == batch.iter().product::<usize>()
+    {
         m *= batch.iter().product::<usize>();
         axes.clear();
     }

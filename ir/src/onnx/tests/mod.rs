@@ -1,5 +1,6 @@
 //! Tests over real and broken files, and of what the reader and the writer promise.
 
+mod devices;
 mod fuzz;
 mod hostile;
 mod models;

@@ -1,0 +1,300 @@
+//! ONNX's own multi-device annotations: a model lists configurations of devices, and its nodes say in
+//! which stage of a pipeline each of them runs (ONNX IR version 11).
+//!
+//! Whatever graph-opt does not use stays in the file as it is; so do annotations that are wrong, until
+//! somebody asks for [`stages`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::error::{OnnxError, Result};
+use super::origin::Origin;
+use super::rope::Rope;
+use super::wire::{Field, fields_in};
+use crate::graph::Graph;
+use crate::tensor::Bytes;
+use crate::{NodeId, ValueId};
+
+/// The field of a ModelProto that holds configurations.
+pub(super) const CONFIGURATIONS: u32 = 26;
+/// The field of a NodeProto that holds what it says of configurations.
+const OF_NODE: u32 = 10;
+/// The version of the format that has them.
+const IR_VERSION: i64 = 11;
+
+/// A configuration of devices that a model was annotated for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Configuration {
+    /// Name, of which a model has one each.
+    pub name: String,
+    /// How many devices there are.
+    pub count: i64,
+    /// Names of the devices, by pipeline stage; empty where the model names none.
+    pub devices: Vec<String>,
+}
+
+/// What a node says of a configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct OfNode {
+    configuration: String,
+    stage: Option<i64>,
+    sharded: bool,
+}
+
+/// The stages of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stages {
+    /// The configuration.
+    pub configuration: Configuration,
+    /// Nodes that are in a stage, in the order of the schedule. Stages count from 0.
+    pub nodes: Vec<(NodeId, usize)>,
+    /// Nodes of which the model says that their tensors are cut over several devices.
+    pub sharded: Vec<NodeId>,
+}
+
+/// Configurations of the model, in its order.
+///
+/// # Errors
+/// If a configuration has no name, another one's name, or not as many devices as it says.
+pub fn configurations(graph: &Graph) -> Result<Vec<Configuration>> {
+    let mut all: Vec<Configuration> = Vec::new();
+    each(graph, &mut |buf, f| {
+        let c = configuration(buf, f)?;
+        let fail = |what: &str| Err(OnnxError::Model(format!("configuration {:?} {what}", c.name)));
+        if c.name.is_empty() || all.iter().any(|o| o.name == c.name) {
+            return fail("has no name of its own");
+        }
+        if !(1..=i32::MAX.into()).contains(&c.count)
+            || !c.devices.is_empty() && c.devices.len() as i64 != c.count
+        {
+            let named = c.devices.len();
+            return fail(&format!("says that it has {} devices, and names {named}", c.count));
+        }
+        all.push(c);
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+/// The stages of a configuration, the one that the model has if no name is given; none if the model
+/// has no configuration with stages.
+///
+/// # Errors
+/// If there is no such configuration, or several and no name; and for whatever a node says of any
+/// configuration that cannot be: one that the model does not have, a stage that it does not have, or
+/// a stage that reads from a later one.
+pub fn stages(graph: &Graph, name: Option<&str>) -> Result<Option<Stages>> {
+    let all = configurations(graph)?;
+    let names = || all.iter().map(|c| format!("{:?}", c.name)).collect::<Vec<_>>().join(", ");
+    let mut found: BTreeMap<&str, Stages> = BTreeMap::new();
+    for id in graph.schedule() {
+        let node = graph.node(id);
+        let fail = |what: String| {
+            let label = super::node::label(graph.label(id), node.op.name(), None);
+            Err(OnnxError::Model(format!("node {label}: {what}")))
+        };
+        let mut seen = BTreeSet::new();
+        for said in of_node(&node.meta.foreign)? {
+            let Some(c) = all.iter().find(|c| c.name == said.configuration) else {
+                let c = &said.configuration;
+                return fail(format!("there is no configuration {c:?}; there are: {}", names()));
+            };
+            if !seen.insert(&*c.name) {
+                return fail(format!("it names the configuration {:?} twice", c.name));
+            }
+            let empty = || Stages { configuration: c.clone(), nodes: vec![], sharded: vec![] };
+            let stages = found.entry(&c.name).or_insert_with(empty);
+            if said.sharded {
+                stages.sharded.push(id);
+            }
+            match said.stage.map(|s| (s, usize::try_from(s))) {
+                Some((s, Ok(stage))) if s < c.count => stages.nodes.push((id, stage)),
+                Some((s, _)) => {
+                    let (name, last) = (&c.name, c.count - 1);
+                    return fail(format!("stage {s} is not one of 0 to {last} of {name:?}"));
+                }
+                None => {}
+            }
+        }
+    }
+    found.values().try_for_each(|s| forwards(graph, s))?;
+    let known = |n: &str| all.iter().any(|c| c.name == n);
+    match name {
+        Some(n) if !known(n) => {
+            let what = format!("there is no configuration {n:?}; there are: {}", names());
+            Err(OnnxError::Model(what))
+        }
+        Some(n) => Ok(found.remove(n)),
+        None => {
+            found.retain(|_, s| !s.nodes.is_empty() || !s.sharded.is_empty());
+            match found.len() {
+                0 | 1 => Ok(found.into_values().next()),
+                _ => {
+                    let names = found.keys().map(|n| format!("{n:?}")).collect::<Vec<_>>();
+                    let what = format!("nodes are in several configurations: {}", names.join(", "));
+                    Err(OnnxError::Model(what))
+                }
+            }
+        }
+    }
+}
+
+/// Whether no stage reads from a later one, whatever lies between them.
+fn forwards(graph: &Graph, stages: &Stages) -> Result<()> {
+    let own: BTreeMap<NodeId, usize> = stages.nodes.iter().copied().collect();
+    // The latest stage that a node depends on, and a node of it.
+    let mut latest: BTreeMap<NodeId, (usize, NodeId)> = BTreeMap::new();
+    for id in graph.schedule() {
+        let n = graph.node(id);
+        let reads = n.inputs.iter().flatten().chain(&n.captures);
+        let before = reads.filter_map(|v: &ValueId| latest.get(&graph.producer(*v)?).copied());
+        let before = before.max_by_key(|b| b.0);
+        let mine = own.get(&id).map(|&s| (s, id));
+        if let (Some((s, _)), Some((t, from))) = (mine, before)
+            && t > s
+        {
+            let (a, b) = (graph.label(from), graph.label(id));
+            let what = format!("stage {t} ({a}) comes before stage {s} ({b})");
+            return Err(OnnxError::Model(format!("{:?}: {what}", stages.configuration.name)));
+        }
+        if let Some(most) = mine.into_iter().chain(before).max_by_key(|b| b.0) {
+            latest.insert(id, most);
+        }
+    }
+    Ok(())
+}
+
+/// The model with this configuration, in the place of one of the same name, and the stages of its
+/// nodes. Other configurations stay.
+///
+/// # Errors
+/// If the configuration does not have as many devices as it says, a stage is not one of them, or
+/// annotations that are there are no messages.
+pub fn annotate(
+    graph: &Graph,
+    configuration: &Configuration,
+    stage: &dyn Fn(NodeId) -> Option<usize>,
+) -> Result<Graph> {
+    let mut out = graph.clone();
+    let mut models = Rope::default();
+    each(graph, &mut |buf, f| {
+        if self::configuration(buf, f)?.name != configuration.name {
+            models.copy(&buf[f.span.clone()]);
+        }
+        Ok(())
+    })?;
+    let mut ours = Rope::default();
+    ours.text(1, configuration.name.as_bytes());
+    ours.int(2, configuration.count);
+    configuration.devices.iter().for_each(|d| ours.text(3, d.as_bytes()));
+    models.message(CONFIGURATIONS, ours);
+    out.configurations = Some(bytes(&models)?);
+    let ids: Vec<NodeId> = graph.schedule().collect();
+    for id in ids {
+        let old = &graph.node(id).meta.foreign;
+        let mut foreign = Rope::default();
+        for f in fields_in(old, &(0..old.len())) {
+            let f = f?;
+            if f.number != OF_NODE || said(old, &f)?.configuration != configuration.name {
+                foreign.copy(&old[f.span]);
+            }
+        }
+        let kept = foreign.len() == old.len() as u64;
+        let mut added = Rope::default();
+        if let Some(s) = stage(id) {
+            if s as i64 >= configuration.count {
+                let what = format!("stage {s} of {} devices", configuration.count);
+                return Err(OnnxError::Model(what));
+            }
+            let mut ours = Rope::default();
+            ours.text(1, configuration.name.as_bytes());
+            ours.int(3, s as i64);
+            added.message(OF_NODE, ours);
+        }
+        let meta = &mut out.node_mut(id).meta;
+        meta.verbatim = match &meta.verbatim {
+            Some(b) if kept => {
+                let mut all = Rope::default();
+                all.copy(b);
+                all.append(added.clone());
+                Some(bytes(&all)?)
+            }
+            _ => None,
+        };
+        foreign.append(added);
+        meta.foreign = bytes(&foreign)?;
+    }
+    out.ir_version = out.ir_version.max(IR_VERSION);
+    out.edits += 1;
+    // What is wrong with the configuration is told as if it had been read.
+    configurations(&out)?;
+    Ok(out)
+}
+
+fn bytes(rope: &Rope) -> Result<Bytes> {
+    let mut out = Vec::new();
+    rope.write(&mut out)?;
+    Ok(out.into())
+}
+
+/// Calls `f` with each field of a configuration.
+fn each(graph: &Graph, f: &mut dyn FnMut(&[u8], &Field) -> Result<()>) -> Result<()> {
+    let buf: &[u8] = match (&graph.configurations, Origin::of(graph)) {
+        (Some(b), _) => b,
+        (None, Some(o)) if o.main => &o.buf,
+        _ => &[],
+    };
+    for field in fields_in(buf, &(0..buf.len())) {
+        let field = field?;
+        if field.number == CONFIGURATIONS {
+            f(buf, &field)?;
+        }
+    }
+    Ok(())
+}
+
+fn text(buf: &[u8], f: &Field) -> Result<String> {
+    let bytes = f.bytes().map_or(&[][..], |r| &buf[r]);
+    let fail = |_| OnnxError::Model("an annotation for devices is not UTF-8".into());
+    std::str::from_utf8(bytes).map(str::to_owned).map_err(fail)
+}
+
+/// Reads a DeviceConfigurationProto.
+fn configuration(buf: &[u8], field: &Field) -> Result<Configuration> {
+    let mut c = Configuration::default();
+    for f in fields_in(buf, &field.bytes().unwrap_or(0..0)) {
+        let f = f?;
+        match f.number {
+            1 => c.name = text(buf, &f)?,
+            2 => c.count = f.int().unwrap_or(0),
+            3 => c.devices.push(text(buf, &f)?),
+            _ => {}
+        }
+    }
+    Ok(c)
+}
+
+/// Reads the NodeDeviceConfigurationProtos among these fields.
+fn of_node(foreign: &[u8]) -> Result<Vec<OfNode>> {
+    let mut all = Vec::new();
+    for f in fields_in(foreign, &(0..foreign.len())) {
+        let f = f?;
+        if f.number == OF_NODE {
+            all.push(said(foreign, &f)?);
+        }
+    }
+    Ok(all)
+}
+
+fn said(buf: &[u8], field: &Field) -> Result<OfNode> {
+    let mut n = OfNode::default();
+    for f in fields_in(buf, &field.bytes().unwrap_or(0..0)) {
+        let f = f?;
+        match f.number {
+            1 => n.configuration = text(buf, &f)?,
+            2 => n.sharded = true,
+            3 => n.stage = f.int(),
+            _ => {}
+        }
+    }
+    Ok(n)
+}

@@ -1,0 +1,169 @@
+//! Profiles, and what split models are for others, as a user meets them.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use graph_opt_ir::onnx::devices::stages;
+use graph_opt_passes::devices::profile::Profile;
+
+fn run(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_graph-opt")).args(args).output().unwrap()
+}
+
+/// Runs what must end with this exit code; gives standard output and error.
+fn ends(code: i32, args: &[&str]) -> (String, String) {
+    let o = run(args);
+    let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+    let (out, err) = (text(&o.stdout), text(&o.stderr));
+    assert_eq!(o.status.code(), Some(code), "{args:?}: {err}");
+    (out, err)
+}
+
+fn text(p: &Path) -> &str {
+    p.to_str().unwrap()
+}
+
+const MODEL: &str = "zoo:aidge-tutorial";
+
+#[test]
+fn profiles_of_nodes_and_stretches() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |n: &str| dir.path().join(n);
+    let (json, csv, powercap) = (at("p.json"), at("p.csv"), at("powercap"));
+    let zone = powercap.join("intel-rapl:0");
+    let profile = |file: &Path, more: &[&str]| {
+        let args = ["profile", MODEL, "--runs", "3", "--powercap", text(&powercap), "-o"];
+        ends(0, &[&args[..], &[text(file)], more].concat()).1
+    };
+    // No counters, no energy.
+    let err = profile(&json, &["--stretches", "2"]);
+    assert!(err.contains("energy is not measured"), "{err}");
+    let p = Profile::json(&std::fs::read_to_string(&json).unwrap()).unwrap();
+    let n = p.nodes.len();
+    assert!(n > 2 && p.stretches.len() == n - 1, "{n} nodes, {} stretches", p.stretches.len());
+    assert!(p.nodes.iter().all(|t| t.count == 3 && t.joules.is_none()));
+    assert!(p.stretches.iter().all(|t| t.nodes == Some(2) && t.seconds > 0.0 && t.count == 3));
+
+    std::fs::create_dir_all(&zone).unwrap();
+    for (file, what) in
+        [("name", "package-0"), ("energy_uj", "7"), ("max_energy_range_uj", "1000000")]
+    {
+        std::fs::write(zone.join(file), what).unwrap();
+    }
+    // A counter that stands still: nothing was used.
+    profile(&csv, &["--stretches", "100", "--units", "points"]);
+    let p = Profile::csv(&std::fs::read_to_string(&csv).unwrap()).unwrap();
+    assert!(p.nodes.len() == n && p.nodes.iter().all(|t| t.joules == Some(0.0)));
+    assert!(p.stretches.iter().any(|t| t.nodes == Some(n)), "the whole is a stretch");
+    assert!(p.stretches.iter().all(|t| t.joules == Some(0.0)));
+
+    let cluster = at("cluster.toml");
+    let device = |profile: &str| {
+        let text =
+            format!("[[device]]\nname = \"a\"\nmemory = \"1GiB\"\nprofile = \"{profile}\"\n");
+        std::fs::write(&cluster, text).unwrap();
+    };
+    let plan = at("plan.json");
+    let to_plan = ["plan", MODEL, "--cluster", text(&cluster), "-o", text(&plan)];
+    device("p.csv");
+    ends(0, &to_plan);
+    // The whole was measured, and that is what the plan says.
+    let whole = p.stretches.iter().find(|t| t.nodes == Some(n)).unwrap().seconds;
+    let json: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&plan).unwrap()).unwrap();
+    assert_eq!(json["stages"][0]["compute_s"].as_f64(), Some(whole));
+    for (profile, what) in [("name,ms\nx,1\n", "has no node"), ("name,ms\nx,y\n", "is no time")] {
+        std::fs::write(&csv, profile).unwrap();
+        let (_, err) = ends(2, &to_plan);
+        assert!(err.contains(what), "{err}");
+    }
+    device("nowhere.json");
+    assert!(ends(2, &to_plan).1.contains("nowhere.json"));
+}
+
+/// On wgpu, each node is run by itself.
+#[cfg(feature = "wgpu")]
+#[test]
+fn profiles_on_wgpu() {
+    if crate::support::wgpu().is_none() {
+        return;
+    }
+    let args = ["profile", MODEL, "--runs", "2", "--backend", "wgpu", "--stretches", "2"];
+    let p = Profile::json(&ends(0, &args).0).unwrap();
+    assert_eq!(p.backend, "wgpu");
+    assert_eq!(p.stretches.len(), p.nodes.len() - 1);
+    assert!(p.nodes.iter().all(|t| t.seconds > 0.0 && t.count == 2));
+}
+
+const CLUSTER: &str = r#"
+    [[device]]
+    name = "a"
+    memory = "1GiB"
+    macs-per-second = 1e9
+    per-node = "50us"
+    [[device]]
+    name = "b"
+    memory = "1GiB"
+    macs-per-second = 1e9
+    per-node = "50us"
+    [default-link]
+    bandwidth = "100Gbit/s"
+"#;
+
+#[test]
+fn annotations_pin_and_repositories_are_written_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |n: &str| dir.path().join(n);
+    let (cluster, plan) = (at("cluster.toml"), at("plan.json"));
+    let (parts, triton) = (at("parts"), at("triton"));
+    std::fs::write(&cluster, CLUSTER).unwrap();
+    let model = "zoo:resnet18@64x64";
+    let planned = |model: &str, code: i32, more: &[&str]| {
+        let args = ["plan", model, "--cluster", text(&cluster), "-o", text(&plan)];
+        ends(code, &[&args[..], more].concat())
+    };
+    planned(model, 0, &["--objective", "throughput"]);
+    let split = ["split", model, "--plan", text(&plan), "-o", text(&parts)];
+    ends(0, &[&split[..], &["--triton", text(&triton)]].concat());
+    for file in [
+        "resnet18_64x64/config.pbtxt",
+        "resnet18_64x64/1",
+        "resnet18_64x64_stage0/1/model.onnx",
+        "resnet18_64x64_stage1/config.pbtxt",
+    ] {
+        assert!(triton.join(file).exists(), "{file}");
+    }
+
+    let annotated = parts.join("annotated.onnx");
+    let g = crate::support::load(&annotated);
+    let found = stages(&g, None).unwrap().unwrap();
+    assert_eq!(found.configuration.devices.len(), 2);
+    assert_eq!(found.nodes.len(), g.len());
+    // For latency alone, one device would do.
+    let count = |p: &Path| std::fs::read_to_string(p).unwrap().matches("\"device\"").count();
+    let (_, err) = planned(text(&annotated), 0, &[]);
+    assert!(
+        err.contains("are pinned to devices by the model's configuration \"graph-opt\""),
+        "{err}"
+    );
+    assert_eq!(count(&plan), 2);
+    planned(text(&annotated), 0, &["--configuration", ""]);
+    assert_eq!(count(&plan), 1);
+    let (_, err) = planned(text(&annotated), 2, &["--configuration", "mine"]);
+    assert!(err.contains("there is no configuration \"mine\"; there are: \"graph-opt\""), "{err}");
+    std::fs::write(&cluster, CLUSTER.replace("\"b\"", "\"c\"")).unwrap();
+    let (_, err) = planned(text(&annotated), 2, &[]);
+    assert!(err.contains("has the device \"b\""), "{err}");
+
+    // What Triton has no word for is refused, and no folder is there.
+    let source = at("odd.gir");
+    let odd = "graph @main(%x: f32[2]) -> (%y, %x) opset 13 { %y = Neg %x : f32[2] ; n }";
+    std::fs::write(&source, odd).unwrap();
+    planned(text(&source), 0, &[]);
+    let (parts, triton) = (at("odd"), at("odd-triton"));
+    let split = ["split", text(&source), "--plan", text(&plan), "-o", text(&parts)];
+    let (_, err) = ends(3, &[&split[..], &["--triton", text(&triton)]].concat());
+    assert!(err.contains("the output \"x\" is made by no stage"), "{err}");
+    assert!(!parts.exists() && !triton.exists());
+    ends(0, &split);
+}
