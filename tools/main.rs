@@ -28,6 +28,7 @@ mod split;
 mod tensors;
 mod triton;
 mod verify;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -84,6 +85,9 @@ enum Command {
     Split(split::Args),
     /// Runs all stages of a split model in one process: what crosses, what each holds, and when
     Simulate(simulate::Args),
+    /// Runs the stages over machines, on dora-rs: the program graph-opt-worker
+    #[command(disable_help_flag = true)]
+    Worker(worker::Args),
     /// Lists the passes and their options
     Passes(passes::Args),
 }
@@ -105,6 +109,7 @@ fn main() -> ExitCode {
         Command::Plan(a) => plan::main(&a),
         Command::Split(a) => split::main(&a),
         Command::Simulate(a) => simulate::main(&a),
+        Command::Worker(a) => worker::main(&a),
         Command::Passes(a) => passes::main(&a),
     };
     match done {

@@ -6,11 +6,12 @@ use std::path::Path;
 use graph_opt_ir::onnx::devices::{Configuration, annotate};
 use graph_opt_ir::{Graph, NodeId, ValueId, onnx};
 use graph_opt_passes::analysis::plan;
+use graph_opt_passes::devices::dataflow::{self, Options};
 use graph_opt_passes::devices::file::{Manifest, PartFile, PlanFile};
 use graph_opt_passes::devices::split::Split;
 
 use crate::failure::{Result, check, out, unsupported, usage};
-use crate::folder::Folder;
+use crate::folder::{Folder, failed};
 use crate::opt::size;
 use crate::plan::rewritten;
 use crate::{model, triton};
@@ -22,8 +23,8 @@ pub struct Args {
     /// The plan, as `graph-opt plan` wrote it for this model
     #[arg(long, value_name = "FILE.json")]
     plan: String,
-    /// The folder to make: an ONNX file for each part, manifest.json, and annotated.onnx, the whole
-    /// model with the parts as ONNX's own multi-device annotations
+    /// The folder to make: an ONNX file for each part, manifest.json, dataflow.yml for dora-rs, and
+    /// annotated.onnx, the whole model with the parts as ONNX's own multi-device annotations
     #[arg(short, long, value_name = "DIR")]
     output: String,
     /// Another folder to make: a model repository for Triton Inference Server, with a model for each
@@ -82,6 +83,13 @@ pub fn main(args: &Args) -> Result {
     };
     let text = serde_json::to_string_pretty(&manifest).map_err(|e| check(e.to_string()))?;
     model::whole(&folder.path().join("manifest.json"), format!("{text}\n").as_bytes())?;
+    // The machines have the folder where it is here, until `graph-opt worker` is told otherwise.
+    let target = Path::new(&args.output);
+    let at = std::path::absolute(target).map_err(|e| failed(target, &e))?;
+    match dataflow::text(&manifest, &Options::new(at.to_string_lossy().into_owned())) {
+        Ok(flow) => model::whole(&folder.path().join("dataflow.yml"), flow.as_bytes())?,
+        Err(e) => eprintln!("there is no dataflow.yml: {e}"),
+    }
     if let Some(repository) = repository {
         triton::write(repository.path(), &triton::name(&args.model), &graph, &graphs)?;
         repository.finish()?;

@@ -43,25 +43,32 @@ pub fn draw_as(
     extents: &Extents,
     seed: u64,
 ) -> Result<Vec<Tensor>, String> {
-    required(graph)
-        .into_iter()
-        .zip(types)
-        .enumerate()
-        .map(|(i, (v, ty))| {
-            let name = &graph.value(v).name;
-            let err = |why: &str| format!("input {name:?} of type {ty}: {why}");
-            let dims = extents.of(ty).ok_or_else(|| err("its rank is unknown; give a file"))?;
-            let dtype = ty.dtype().ok_or_else(|| err("not a tensor"))?;
-            let t = random_tensor(dtype, &dims, seed.wrapping_mul(1009).wrapping_add(i as u64))
-                .map_err(|e| err(&e))?;
-            if dtype != DType::F32 {
-                return Ok(t);
-            }
-            let v: Vec<f32> =
-                t.to_f32s().unwrap_or_default().iter().map(|x| (x + 1.0) / 2.0).collect();
-            Tensor::f32s(&dims, &v).map_err(|e| e.to_string())
-        })
-        .collect()
+    let each = required(graph).into_iter().zip(types).enumerate();
+    each.map(|(i, (v, ty))| draw_one(&graph.value(v).name, ty, extents, seed, i)).collect()
+}
+
+/// The random tensor that the input of this name and type gets, `index` inputs without a default
+/// after the first.
+///
+/// # Errors
+/// As [`draw`].
+pub fn draw_one(
+    name: &str,
+    ty: &Type,
+    extents: &Extents,
+    seed: u64,
+    index: usize,
+) -> Result<Tensor, String> {
+    let err = |why: &str| format!("input {name:?} of type {ty}: {why}");
+    let dims = extents.of(ty).ok_or_else(|| err("its rank is unknown; give a file"))?;
+    let dtype = ty.dtype().ok_or_else(|| err("not a tensor"))?;
+    let t = random_tensor(dtype, &dims, seed.wrapping_mul(1009).wrapping_add(index as u64))
+        .map_err(|e| err(&e))?;
+    if dtype != DType::F32 {
+        return Ok(t);
+    }
+    let v: Vec<f32> = t.to_f32s().unwrap_or_default().iter().map(|x| (x + 1.0) / 2.0).collect();
+    Tensor::f32s(&dims, &v).map_err(|e| e.to_string())
 }
 
 /// Inputs that have no default.

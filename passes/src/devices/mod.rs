@@ -44,6 +44,8 @@ pub mod best;
 pub mod clock;
 #[cfg(feature = "cluster")]
 pub mod cluster;
+#[cfg(feature = "cluster")]
+pub mod dataflow;
 mod explain;
 #[cfg(feature = "cluster")]
 pub mod file;
@@ -71,6 +73,8 @@ mod tests;
 mod threshold;
 #[cfg(feature = "cluster")]
 pub mod tiles;
+#[cfg(feature = "cluster")]
+pub mod wiring;
 
 #[cfg(feature = "milp")]
 pub use milp::milp;

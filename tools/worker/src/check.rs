@@ -1,0 +1,97 @@
+//! Compares what the sink wrote down with the whole model, bit for bit.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use graph_opt_backends::inputs::required;
+use graph_opt_ir::Type;
+use graph_opt_passes::devices::dataflow::WINDOW;
+
+use crate::failure::{Result, check, out, usage};
+use crate::folder::Folder;
+use crate::frames::{self, Frames};
+use crate::model;
+use crate::record::{self, Line, checksum, interval};
+use crate::sink::RECORD;
+use crate::stage::{Engine, Stage};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The folder that `graph-opt split` made
+    folder: String,
+    /// The whole model
+    #[arg(long, value_name = "MODEL")]
+    model: String,
+    /// The folder of results
+    #[arg(long, value_name = "DIR")]
+    results: String,
+    /// Fail unless there are so many frames a second, as a share of what the plan promises
+    #[arg(long, value_name = "SHARE")]
+    least_rate: Option<f64>,
+    #[command(flatten)]
+    frames: frames::Wanted,
+    #[command(flatten)]
+    engine: Engine,
+    /// Frames that were under way
+    #[arg(long, default_value_t = WINDOW, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    window: u32,
+}
+
+pub fn main(args: &Args) -> Result {
+    let folder = Folder::open(&args.folder)?;
+    let (lines, _) = record::read(&Path::new(&args.results).join(RECORD))?;
+    let graph = model::load(&args.model)?;
+    let value = |&v: &graph_opt_ir::ValueId| {
+        (graph.value(v).name.to_string(), Some(graph.value(v).ty.clone()))
+    };
+    let inputs: Vec<(String, Option<Type>)> = required(&graph).iter().map(value).collect();
+    let names: Vec<String> = inputs.iter().map(|i| i.0.clone()).collect();
+    let frames = Frames::of(&args.frames, &folder, inputs)?;
+    let whole = Stage::of(graph, &args.engine)?;
+    let mut equal = 0u64;
+    for line in &lines {
+        let Line::Frame { frame, outputs, .. } = line else { continue };
+        let inputs = frames.frame(*frame)?;
+        let made = whole.run(&names.iter().cloned().zip(inputs).collect())?;
+        let want: BTreeMap<String, String> = folder
+            .wiring
+            .results()
+            .iter()
+            .map(|v| {
+                let t = made.get(v);
+                let t = t.ok_or_else(|| usage(format!("the model has no output {v:?}")))?;
+                Ok((v.clone(), checksum(t)))
+            })
+            .collect::<Result<_>>()?;
+        if *outputs != want {
+            return Err(check(format!("frame {frame} differs from the whole model's")));
+        }
+        equal += 1;
+    }
+    let total = frames.total().unwrap_or(equal);
+    let mut text =
+        format!("{equal} of {total} frames are equal to the whole model's, bit for bit\n");
+    let plan = &folder.manifest.plan;
+    // With few frames under way, a pipeline is never full.
+    let planned = plan.interval_s.max(plan.latency_s / f64::from(args.window));
+    let measured = interval(&lines, args.window as usize);
+    if let Some(measured) = measured {
+        text.push_str(&format!(
+            "a frame every {:.3} ms (plan {:.3}): {:.1} % of the planned rate\n",
+            measured * 1e3,
+            planned * 1e3,
+            100.0 * planned / measured
+        ));
+    }
+    out(text)?;
+    if equal != total {
+        return Err(check(format!("{} frames are missing", total - equal)));
+    }
+    match (args.least_rate, measured) {
+        (Some(least), Some(m)) if planned / m < least => {
+            Err(check(format!("slower than {:.0} % of the planned rate", least * 100.0)))
+        }
+        (Some(_), None) => Err(check("there are too few frames to tell the rate")),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,146 @@
+//! A device: takes the values of frames, runs its parts of the model, sends on what others take.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+
+use graph_opt_ir::Tensor;
+use graph_opt_passes::devices::wiring::{Edge, Place, Wiring};
+
+use crate::failure::{Result, check, usage};
+use crate::folder::Folder;
+use crate::port::{Incoming, Port};
+use crate::protocol::join::{Join, Step};
+use crate::protocol::wire::Piece;
+use crate::stage::{Engine, Stage};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Which device, in the order in which the manifest has them
+    device: usize,
+    /// The folder that `graph-opt split` made
+    #[arg(default_value = ".")]
+    folder: String,
+    #[command(flatten)]
+    engine: Engine,
+    #[command(flatten)]
+    link: crate::Link,
+}
+
+/// A part of the model that runs here.
+struct Part {
+    stage: Stage,
+    /// What comes of a frame are the values that the part gives.
+    join: Join<Vec<Tensor>>,
+}
+
+/// A value for a part: the input, and what there is of the value.
+enum Arrival {
+    Piece(Piece),
+    /// From another part of this device: the frame and the attempt.
+    Whole(u64, u64, Tensor),
+}
+
+struct Device<'a> {
+    wiring: &'a Wiring,
+    parts: BTreeMap<usize, Part>,
+    port: Port,
+    /// Frames whose values are here, by the frame and the part: the oldest frame goes first.
+    ready: BTreeMap<(u64, usize), Vec<Tensor>>,
+}
+
+pub fn main(args: &Args) -> Result {
+    let folder = Folder::open(&args.folder)?;
+    let wiring = &folder.wiring;
+    if args.device >= wiring.devices().len() {
+        return Err(usage(format!("there are {} devices", wiring.devices().len())));
+    }
+    // Before the node connects: dora starts all nodes at once, when the last is ready.
+    let mut parts = BTreeMap::new();
+    for p in wiring.parts(args.device) {
+        let stage = Stage::load(&folder.file(p), &args.engine)?;
+        let join = Join::new(wiring.takes(p).len(), args.link.window.into());
+        parts.insert(p, Part { stage, join });
+    }
+    let port = Port::open(args.link.limit())?;
+    let mut device = Device { wiring, parts, port, ready: BTreeMap::new() };
+    let edges = wiring.inputs(Place::Device(args.device));
+    loop {
+        // All that has come before anything is computed: an older frame may be among it.
+        let wait = (!device.ready.is_empty()).then_some(Duration::ZERO);
+        match device.port.next(wait) {
+            Incoming::End => return Ok(()),
+            Incoming::Piece(input, piece) => {
+                if let Some(Edge { to, .. }) = edges.get(input) {
+                    let of = |&at: &(usize, usize)| (at, Arrival::Piece(piece.clone()));
+                    device.take(to.iter().map(of).collect())?;
+                }
+            }
+            _ => {
+                if let Some(((sequence, part), inputs)) = device.ready.pop_first() {
+                    device.run(sequence, part, inputs)?;
+                }
+            }
+        }
+    }
+}
+
+impl Device<'_> {
+    /// Values for parts, by the part and the number among the values that it takes.
+    fn take(&mut self, mut todo: VecDeque<((usize, usize), Arrival)>) -> Result {
+        while let Some(((part, input), arrival)) = todo.pop_front() {
+            let Some(Part { join, .. }) = self.parts.get_mut(&part) else { continue };
+            let step = match arrival {
+                Arrival::Piece(p) => join.piece(input, p),
+                Arrival::Whole(sequence, attempt, t) => join.whole(input, sequence, attempt, &t),
+            };
+            match step {
+                Step::Wait => {}
+                Step::Broken => self.port.say("a broken message, which will come again"),
+                Step::Ready { sequence, inputs } => {
+                    self.ready.insert((sequence, part), inputs);
+                }
+                Step::Repeat { sequence, attempt } => {
+                    todo.extend(self.send(part, sequence, attempt)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Computes a part of a frame, and sends what it gives.
+    fn run(&mut self, sequence: u64, part: usize, inputs: Vec<Tensor>) -> Result {
+        let Some(Part { stage, join }) = self.parts.get_mut(&part) else { return Ok(()) };
+        let names = self.wiring.takes(part).iter().cloned();
+        let mut values: HashMap<String, Tensor> = names.zip(inputs).collect();
+        let made = stage.run(&values)?;
+        values.extend(made);
+        let give = |g: &graph_opt_passes::devices::wiring::Give| {
+            let name = &g.value;
+            values.get(name).cloned().ok_or_else(|| check(format!("nothing makes {name:?}")))
+        };
+        let result = self.wiring.gives(part).iter().map(give).collect::<Result<_>>()?;
+        let attempt = join.done(sequence, result);
+        let next = self.send(part, sequence, attempt)?;
+        self.take(next)
+    }
+
+    /// Sends what a part gives to other nodes; gives what it gives to parts that are here.
+    fn send(
+        &mut self,
+        part: usize,
+        sequence: u64,
+        attempt: u64,
+    ) -> Result<VecDeque<((usize, usize), Arrival)>> {
+        let mut here = VecDeque::new();
+        let known = self.parts.get(&part).and_then(|p| p.join.result(sequence));
+        for (give, tensor) in self.wiring.gives(part).iter().zip(known.into_iter().flatten()) {
+            if let Some(output) = give.output {
+                self.port.tensor(output, sequence, attempt, &give.value, tensor)?;
+            }
+            for &at in &give.here {
+                here.push_back((at, Arrival::Whole(sequence, attempt, tensor.clone())));
+            }
+        }
+        Ok(here)
+    }
+}

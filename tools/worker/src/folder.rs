@@ -1,0 +1,36 @@
+//! The folder of a split model.
+
+use std::path::PathBuf;
+
+use graph_opt_passes::devices::file::Manifest;
+use graph_opt_passes::devices::wiring::Wiring;
+
+use crate::failure::{Result, usage};
+
+/// The folder that `graph-opt split` made.
+pub struct Folder {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// What follows from the manifest.
+    pub wiring: Wiring,
+}
+
+impl Folder {
+    /// Reads the manifest.
+    pub fn open(path: &str) -> Result<Self> {
+        let path = PathBuf::from(path);
+        let file = path.join("manifest.json");
+        let at = |e: &dyn std::fmt::Display| usage(format!("{}: {e}", file.display()));
+        let text = std::fs::read_to_string(&file).map_err(|e| at(&e))?;
+        let manifest: Manifest = serde_json::from_str(&text).map_err(|e| at(&e))?;
+        let wiring = Wiring::of(&manifest).map_err(|e| at(&e))?;
+        Ok(Self { path, manifest, wiring })
+    }
+
+    /// The file of a stage.
+    pub fn file(&self, stage: usize) -> PathBuf {
+        self.path.join(&self.manifest.stages[stage].file)
+    }
+}

@@ -1,0 +1,96 @@
+//! The sink: takes the outputs in order, writes them down, and acknowledges.
+
+use std::path::{Path, PathBuf};
+
+use crate::failure::{Result, check, usage};
+use crate::folder::Folder;
+use crate::port::{Incoming, Port};
+use crate::protocol::order::Order;
+use crate::record::{self, Record};
+use crate::tensors;
+use graph_opt_passes::devices::wiring::Place;
+
+/// The record, in the folder of results.
+pub const RECORD: &str = "frames.jsonl";
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The folder that `graph-opt split` made
+    #[arg(default_value = ".")]
+    folder: String,
+    #[command(flatten)]
+    results: Results,
+    #[command(flatten)]
+    link: crate::Link,
+}
+
+/// Where results go.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Results {
+    /// Folder for results, on the sink's machine: frames.jsonl with the time and the checksums of
+    /// each frame
+    #[arg(long, default_value = "results", value_name = "DIR")]
+    pub results: String,
+    /// Write the outputs of each frame, too: a folder each, with NAME.npy ("/" becomes "_")
+    #[arg(long)]
+    pub tensors: bool,
+}
+
+pub fn main(args: &Args) -> Result {
+    let folder = Folder::open(&args.folder)?;
+    let takes = folder.wiring.results();
+    let edges = folder.wiring.inputs(Place::Sink);
+    let results = PathBuf::from(&args.results.results);
+    std::fs::create_dir_all(&results).map_err(|e| usage(format!("{}: {e}", results.display())))?;
+    let mut port = Port::open(args.link.limit())?;
+    let path = results.join(RECORD);
+    let mut record = Record::open(&path, port.restarts() > 0)?;
+    let mut order = Order::new(takes.len(), args.link.window.into(), record.frames);
+    loop {
+        match port.next(None) {
+            Incoming::Ask(total) => {
+                record.announce(total)?;
+                port.ack(order.ack(None))?;
+            }
+            Incoming::Piece(input, piece) => {
+                let broken = order.broken();
+                // The sink is one part, so an edge has one place there.
+                let at = edges.get(input).and_then(|e| e.to.first());
+                let got = at.and_then(|&(_, number)| order.piece(number, piece));
+                if order.broken() > broken {
+                    port.say("a broken message, which will come again");
+                }
+                let Some(got) = got else { continue };
+                while let Some((frame, outputs)) = order.due() {
+                    let named = || takes.iter().zip(&outputs);
+                    if args.results.tensors {
+                        let to = results.join(format!("{frame:06}"));
+                        for (name, t) in named() {
+                            write(&to, name, t)?;
+                        }
+                    }
+                    let sums = named().map(|(n, t)| (n.clone(), record::checksum(t))).collect();
+                    record.deliver(sums)?;
+                    order.delivered();
+                }
+                port.ack(order.ack(Some(got)))?;
+            }
+            Incoming::End => break,
+            _ => {}
+        }
+    }
+    match record.total {
+        Some(total) if record.frames < total => {
+            Err(check(format!("the dataflow ended after {} of {total} frames", record.frames)))
+        }
+        _ => {
+            port.say(&format!("{} frames", record.frames));
+            Ok(())
+        }
+    }
+}
+
+fn write(folder: &Path, name: &str, t: &graph_opt_ir::Tensor) -> Result {
+    std::fs::create_dir_all(folder).map_err(|e| usage(format!("{}: {e}", folder.display())))?;
+    tensors::write(t, &folder.join(format!("{}.npy", name.replace('/', "_"))))
+}

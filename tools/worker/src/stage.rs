@@ -1,0 +1,78 @@
+//! A part of the model that is ready to run.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use graph_opt_backends::cpu::Cpu;
+use graph_opt_backends::{Backend, Executable};
+use graph_opt_ir::{Graph, Tensor};
+
+use crate::failure::{Result, check, unsupported, usage};
+use crate::model;
+
+/// What computes.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Engine {
+    /// Where stages run
+    #[arg(long, default_value = "cpu", value_name = "NAME", value_parser = ["cpu", "wgpu"])]
+    pub backend: String,
+    /// Threads of the CPU backend; 0 for as many as there are cores
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub threads: u16,
+}
+
+impl Engine {
+    /// The backend.
+    pub fn backend(&self) -> Result<Box<dyn Backend>> {
+        match &*self.backend {
+            "cpu" => {
+                let all = Cpu::default();
+                let threads = if self.threads == 0 { all.threads } else { self.threads.into() };
+                Ok(Box::new(Cpu { threads, ..all }))
+            }
+            #[cfg(feature = "wgpu")]
+            "wgpu" => {
+                let wgpu = graph_opt_backends::wgpu::Wgpu::new();
+                Ok(Box::new(wgpu.map_err(|e| unsupported(format!("wgpu: {e}")))?))
+            }
+            other => Err(unsupported(format!(
+                "this graph-opt-worker is built without the backend {other}; \
+                 build it with --features {other}"
+            ))),
+        }
+    }
+}
+
+/// A graph that is ready to run on values by name.
+pub struct Stage {
+    graph: Arc<Graph>,
+    run: Box<dyn Executable>,
+}
+
+impl Stage {
+    /// Loads a stage's file.
+    pub fn load(path: &Path, engine: &Engine) -> Result<Self> {
+        Self::of(model::load(&path.to_string_lossy())?, engine)
+    }
+
+    /// Makes a graph ready to run.
+    pub fn of(graph: Graph, engine: &Engine) -> Result<Self> {
+        let graph = Arc::new(graph);
+        let run = engine.backend()?.prepare(graph.clone()).map_err(unsupported)?;
+        Ok(Self { graph, run })
+    }
+
+    /// Runs it on those of the values that it reads; gives what it makes.
+    pub fn run(&self, values: &HashMap<String, Tensor>) -> Result<HashMap<String, Tensor>> {
+        let g = &self.graph;
+        let read = |&v: &graph_opt_ir::ValueId| {
+            let name = &*g.value(v).name;
+            values.get(name).cloned().ok_or_else(|| usage(format!("nothing gives {name:?}")))
+        };
+        let inputs: Vec<Tensor> = g.inputs().iter().map(read).collect::<Result<_>>()?;
+        let made = self.run.run(&inputs, g.outputs()).map_err(check)?;
+        let name = |&v: &graph_opt_ir::ValueId| g.value(v).name.to_string();
+        Ok(g.outputs().iter().map(name).zip(made).collect())
+    }
+}
