@@ -61,11 +61,7 @@ pub fn check_parts(g: &Graph, rewritten: &Graph, file: PlanFile, what: &str) {
     let names = |g: &Graph, all: &[ValueId]| -> Vec<String> {
         all.iter().map(|&v| g.value(v).name.to_string()).collect()
     };
-    let part = |(i, p): (usize, &Arc<Graph>)| PartFile {
-        file: format!("stage{i}.onnx"),
-        inputs: names(p, p.inputs()),
-        outputs: names(p, p.outputs()),
-    };
+    let part = |(i, p): (usize, &Arc<Graph>)| PartFile::of(format!("stage{i}.onnx"), p);
     let manifest = Manifest {
         version: 1,
         plan: file.clone(),
@@ -78,7 +74,8 @@ pub fn check_parts(g: &Graph, rewritten: &Graph, file: PlanFile, what: &str) {
     let want = whole.run(&inputs, g.outputs()).unwrap();
     let named = |(&v, t): (&ValueId, &Tensor)| (g.value(v).name.to_string(), t.clone());
     let mut stages = Stages::new(manifest, graphs, &Cpu::default()).unwrap();
-    let given: Values = g.inputs().iter().zip(&inputs).map(named).collect();
+    let required = graph_opt_backends::inputs::required(g);
+    let given: Values = required.iter().zip(&inputs).map(named).collect();
     for _ in 0..2 {
         let got = stages.run(&given).unwrap();
         assert_eq!(got, g.outputs().iter().zip(&want).map(named).collect(), "{what}");
@@ -170,6 +167,45 @@ fn large_layers_in_shares() {
     );
     let (shared, _) = optimise(&g, &file.rewrite);
     check_parts(&g, &shared, file, "vgg16 in shares");
+}
+
+/// Real models, one of them with its initializers among the inputs: every objective, and tiles.
+#[test]
+fn real_models_in_parts() {
+    let mut seen = 0;
+    for name in [
+        "Kazuhito00+MOT-Tracking-by-Detection-Pipeline__nanodet_m_320.onnx",
+        "alrevuelta+cONNXr__mnist8.onnx",
+        "ShiqiYu+libfacedetection.train__yunet_n_320_320.onnx",
+        "dog-qiuqiu+FastestDet__FastestDet.onnx",
+    ] {
+        let Some(path) = crate::support::shared(&format!("models/{name}")) else { return };
+        let g = crate::support::load(&path);
+        let cluster = Cluster::parse(CLUSTER).unwrap();
+        let none = vec![None; 3];
+        for objective in [Objective::Interval, Objective::Latency] {
+            // Each device has a third of the nodes.
+            let n = Network::of(&g).unwrap();
+            let pin = |u: usize| match 3 * u % n.nodes.len() < 3 && n.nodes.len() > 3 {
+                true => Some((3 * u / n.nodes.len()).min(2)),
+                false => None,
+            };
+            let pins = (0..n.nodes.len()).map(pin).collect();
+            let wish = Wish { objective, limits: Limits::default(), pins };
+            let file = best(&g, &cluster, &none, &wish, false, &Effort::default()).unwrap();
+            seen += usize::from(file.stages.len() == 3);
+            check_parts(&g, &g, file, name);
+        }
+        let wish =
+            Wish { objective: Objective::Latency, limits: Limits::default(), pins: Vec::new() };
+        let file = best(&g, &cluster, &none, &wish, true, &Effort::default()).unwrap();
+        let (rewritten, _) = match file.rewrite.is_empty() {
+            true => (g.clone(), Vec::new()),
+            false => optimise(&g, &file.rewrite),
+        };
+        check_parts(&g, &rewritten, file, name);
+    }
+    assert!(seen >= 6, "{seen} plans of three stages");
 }
 
 /// ResNet-50 over 50 devices at random places.

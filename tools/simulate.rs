@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use graph_opt_backends::Backend;
 use graph_opt_backends::cpu::Cpu;
-use graph_opt_backends::inputs::{Extents, draw};
+use graph_opt_backends::inputs::{Extents, draw, required};
 use graph_opt_backends::stages::{Stages, StagesError, Values};
 use graph_opt_ir::{Graph, Tensor, ValueId};
 use graph_opt_passes::devices::clock::Clock;
@@ -48,7 +48,7 @@ pub fn main(args: &Args) -> Result {
         let outputs = stages.run(&given).map_err(failure)?;
         if let (Some(whole), Some(all)) = (&whole, &all) {
             let value = |&v: &ValueId| given.get(&*whole.value(v).name).cloned();
-            let inputs: Option<Vec<Tensor>> = whole.inputs().iter().map(value).collect();
+            let inputs: Option<Vec<Tensor>> = required(whole).iter().map(value).collect();
             let inputs = inputs.ok_or_else(|| usage("the model has other inputs"))?;
             let want = all.run(&inputs, whole.outputs()).map_err(run_failure)?;
             for (t, &v) in want.iter().zip(whole.outputs()) {
@@ -87,7 +87,7 @@ fn inputs(stages: &Stages, whole: Option<&Graph>, seed: u64) -> Result<Values> {
     let mut all = Values::new();
     for g in graphs {
         let drawn = draw(g, &Extents::default(), seed).map_err(usage)?;
-        for (&v, t) in g.inputs().iter().zip(drawn) {
+        for (&v, t) in required(g).iter().zip(drawn) {
             let name = g.value(v).name.to_string();
             if whole.is_some() || stages.manifest().inputs.contains(&name) {
                 all.entry(name).or_insert(t);

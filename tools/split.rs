@@ -8,7 +8,7 @@ use graph_opt_ir::{Graph, NodeId, ValueId, onnx};
 use graph_opt_passes::analysis::plan;
 use graph_opt_passes::devices::dataflow::{self, Options};
 use graph_opt_passes::devices::file::{Manifest, PartFile, PlanFile};
-use graph_opt_passes::devices::split::Split;
+use graph_opt_passes::devices::split::{Split, is_sent};
 
 use crate::failure::{Result, check, out, unsupported, usage};
 use crate::folder::{Folder, failed};
@@ -66,14 +66,14 @@ pub fn main(args: &Args) -> Result {
             size(crossing),
             size(row.memory_bytes)
         ));
-        let (inputs, outputs) = (names(&part, part.inputs()), names(&part, part.outputs()));
-        stages.push(PartFile { file: name, inputs, outputs });
+        stages.push(PartFile::of(name, &part));
         graphs.push(part);
     }
     let annotated = annotated(&graph, &file, &split)?;
     onnx::save(&annotated, folder.path().join("annotated.onnx")).map_err(unsupported)?;
     let read = |v: &ValueId| graph.value(*v).uses().next().is_some() || graph.value(*v).is_output();
-    let inputs: Vec<ValueId> = graph.inputs().iter().copied().filter(read).collect();
+    let sent = |v: &ValueId| is_sent(&graph, *v);
+    let inputs: Vec<ValueId> = graph.inputs().iter().copied().filter(read).filter(sent).collect();
     let manifest = Manifest {
         version: 1,
         plan: file,

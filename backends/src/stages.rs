@@ -87,12 +87,7 @@ impl Stages {
         manifest.check().map_err(StagesError::Manifest)?;
         let mut prepared = Vec::new();
         for (part, graph) in manifest.stages.iter().zip(&graphs) {
-            let names = |all: &[graph_opt_ir::ValueId]| -> Vec<String> {
-                all.iter().map(|&v| graph.value(v).name.to_string()).collect()
-            };
-            if (names(graph.inputs()), names(graph.outputs()))
-                != (part.inputs.clone(), part.outputs.clone())
-            {
+            if PartFile::of(part.file.clone(), graph) != *part {
                 let why = format!("{} has other inputs or outputs than the manifest", part.file);
                 return Err(StagesError::Manifest(why));
             }

@@ -63,7 +63,8 @@ pub fn cost(graph: &Graph) -> Cost {
         }
     }
     for (_, v) in graph.values() {
-        if let Def::Const(t) = &v.def {
+        // Inputs with a default are where older files have their weights.
+        if let Def::Const(t) | Def::Input(Some(t)) = &v.def {
             add(&mut c, t);
         }
     }

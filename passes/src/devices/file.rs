@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::clock::Clock;
 use super::cluster::Cluster;
 use super::problem::{Objective, Transfer};
-use super::split::{Part, Receive, Split, bytes};
+use super::split::{Part, Receive, Split, bytes, is_sent};
 
 /// A plan, by the names of nodes, values and devices.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -107,6 +107,17 @@ pub struct PartFile {
     pub inputs: Vec<String>,
     /// Values that it makes, in the order of its outputs.
     pub outputs: Vec<String>,
+}
+
+impl PartFile {
+    /// That of a part as a graph.
+    pub fn of(file: String, part: &Graph) -> Self {
+        let names = |all: &[ValueId]| -> Vec<String> {
+            let sent = all.iter().filter(|&&v| is_sent(part, v));
+            sent.map(|&v| part.value(v).name.to_string()).collect()
+        };
+        Self { file, inputs: names(part.inputs()), outputs: names(part.outputs()) }
+    }
 }
 
 /// How a part runs.

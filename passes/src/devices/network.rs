@@ -13,7 +13,7 @@ use graph_opt_ir::{ExtractError, Graph, NodeId, ValueId};
 use super::cluster::{Cluster, Speed};
 use super::file::{Aim, PlanFile, Run};
 use super::problem::{Additive, Costs, Device, Limits, Objective, Problem};
-use super::split::Split;
+use super::split::{Split, is_sent};
 use super::{Effort, NoPlan, Plan, points};
 use crate::analysis::{node_macs, plan};
 
@@ -55,7 +55,7 @@ impl Network {
             .copied()
             .chain(nodes.iter().flat_map(|&n| graph.node(n).outputs.iter().flatten().copied()));
         for v in all {
-            if graph.constant(v).is_some() {
+            if !is_sent(graph, v) {
                 continue;
             }
             let made = graph.producer(v).map_or(0, |p| at[p.index()] + 1);
@@ -141,7 +141,7 @@ impl Network {
             let node = graph.node(n);
             let from = |v: &ValueId| match graph.producer(*v) {
                 Some(p) => at[p.index()],
-                None => graph.constant(*v).is_none().then_some(0),
+                None => is_sent(graph, *v).then_some(0),
             };
             let all = node.inputs.iter().flatten().chain(&node.captures);
             let read: Vec<usize> = all.filter_map(from).collect();
@@ -283,6 +283,6 @@ pub fn pipeline(
 /// Bytes of the constants that a node reads, each once, in their types.
 fn weights(graph: &Graph, node: NodeId) -> u64 {
     let read: HashSet<ValueId> = graph.node(node).inputs.iter().flatten().copied().collect();
-    let constant = read.into_iter().filter(|v| graph.constant(*v).is_some());
+    let constant = read.into_iter().filter(|v| !is_sent(graph, *v));
     constant.map(|v| graph.value(v).ty.bytes().unwrap_or(0)).sum()
 }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
-use graph_opt_ir::{ExtractError, Graph, NodeId, ValueId, extract};
+use graph_opt_ir::{Def, ExtractError, Graph, NodeId, ValueId, extract};
 
 use super::network::Network;
 use crate::analysis::{cost, plan};
@@ -111,7 +111,7 @@ impl Split {
                 }
             }
         }
-        let given = graph.outputs().iter().copied().filter(|&v| graph.constant(v).is_none());
+        let given = graph.outputs().iter().copied().filter(|&v| is_sent(graph, v));
         let outputs = receives(given.map(|v| (maker(v), v)).collect());
         Self { parts, outputs }
     }
@@ -158,7 +158,7 @@ impl Split {
         self.outputs.iter().try_for_each(|r| take(&has, r)).map_err(|e| format!("the end {e}"))?;
         let out: HashSet<ValueId> =
             self.outputs.iter().flat_map(|r| r.values.iter().copied()).collect();
-        let lost = |v: &&ValueId| graph.constant(**v).is_none() && !out.contains(*v);
+        let lost = |v: &&ValueId| is_sent(graph, **v) && !out.contains(*v);
         if let Some(&v) = graph.outputs().iter().find(lost) {
             return Err(format!("nothing gives the output {}", name(v)));
         }
@@ -334,7 +334,13 @@ fn sequence(
 fn read(graph: &Graph, n: NodeId) -> impl Iterator<Item = ValueId> {
     let node = graph.node(n);
     let all = node.inputs.iter().flatten().chain(&node.captures).copied();
-    all.filter(|&v| graph.constant(v).is_none())
+    all.filter(|&v| is_sent(graph, v))
+}
+
+/// Whether a value is made by a node or given from outside: constants, and inputs with a default, are
+/// with every part that reads them.
+pub fn is_sent(graph: &Graph, v: ValueId) -> bool {
+    matches!(graph.value(v).def, Def::Node(..) | Def::Input(None)) && graph.constant(v).is_none()
 }
 
 /// Bytes of a value; 0 where that is not known.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use graph_opt_backends::cpu::Cpu;
+use graph_opt_backends::inputs::required;
 use graph_opt_backends::{Backend, Executable};
 use graph_opt_ir::{Graph, Tensor};
 
@@ -70,7 +71,7 @@ impl Stage {
             let name = &*g.value(v).name;
             values.get(name).cloned().ok_or_else(|| usage(format!("nothing gives {name:?}")))
         };
-        let inputs: Vec<Tensor> = g.inputs().iter().map(read).collect::<Result<_>>()?;
+        let inputs: Vec<Tensor> = required(g).iter().map(read).collect::<Result<_>>()?;
         let made = self.run.run(&inputs, g.outputs()).map_err(check)?;
         let name = |&v: &graph_opt_ir::ValueId| g.value(v).name.to_string();
         Ok(g.outputs().iter().map(name).zip(made).collect())
