@@ -23,6 +23,17 @@ fn text(p: &Path) -> &str {
     p.to_str().unwrap()
 }
 
+/// A model with its weights among the inputs, as older files have them: what its stretches read of
+/// them is with each.
+#[test]
+fn stretches_have_their_weights() {
+    let nanodet = "models/Kazuhito00+MOT-Tracking-by-Detection-Pipeline__nanodet_m_320.onnx";
+    let Some(model) = crate::support::shared(nanodet) else { return };
+    let args = ["profile", text(&model), "--runs", "1", "--units", "points", "--stretches", "2"];
+    let (out, _) = ends(0, &args);
+    assert!(!Profile::json(&out).unwrap().stretches.is_empty());
+}
+
 const MODEL: &str = "zoo:aidge-tutorial";
 
 #[test]

@@ -1,6 +1,5 @@
 //! `graph-opt profile`
 
-use std::collections::HashMap;
 use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -8,9 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use graph_opt_backends::cpu::Cpu;
-use graph_opt_backends::inputs::{Extents, draw};
+use graph_opt_backends::inputs::{Extents, draw, required};
+use graph_opt_backends::stages::{Values, take};
 use graph_opt_backends::{Backend, Executable};
-use graph_opt_ir::{Def, Graph, Tensor, ValueId};
+use graph_opt_ir::{Graph, Tensor, ValueId};
 use graph_opt_passes::devices::network::Network;
 use graph_opt_passes::devices::profile::{NodeTime, Profile, StretchTime};
 
@@ -193,13 +193,8 @@ impl Bench<'_> {
         told: &mut dyn FnMut(Range<usize>, Sample),
     ) -> Result {
         let value = |v: &ValueId| self.graph.value(*v).name.to_string();
-        let mut given = self.inputs.iter();
-        let input = |v: &ValueId| match &self.graph.value(*v).def {
-            Def::Input(Some(t)) => Some((value(v), (**t).clone())),
-            _ => given.next().map(|t| (value(v), t.clone())),
-        };
-        let mut held: HashMap<String, Tensor> =
-            self.graph.inputs().iter().filter_map(input).collect();
+        let given = required(self.graph).into_iter().zip(&self.inputs);
+        let mut held: Values = given.map(|(v, t)| (value(&v), t.clone())).collect();
         for (i, unit) in units.iter().enumerate() {
             progress.say(&format!("unit {} of {}", i + 1, units.len()));
             let mut made = Vec::new();
@@ -207,11 +202,7 @@ impl Bench<'_> {
                 let range = unit.start..last.end;
                 let stage = self.network.stage(self.graph, range.clone());
                 let stage = Arc::new(stage.map_err(|e| check(e.to_string()))?);
-                let read = |v: &ValueId| {
-                    let name = &*stage.value(*v).name;
-                    held.get(name).cloned().ok_or_else(|| check(format!("nothing gives {name:?}")))
-                };
-                let inputs: Vec<Tensor> = stage.inputs().iter().map(read).collect::<Result<_>>()?;
+                let inputs = take(&stage, &held).map_err(check)?;
                 let ready = self.backend.prepare(stage.clone()).map_err(prepare_failure)?;
                 let first = ready.run(&inputs, stage.outputs()).map_err(run_failure)?;
                 if wanted(&range) {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use graph_opt_backends::Backend;
 use graph_opt_backends::cpu::Cpu;
 use graph_opt_backends::inputs::{Extents, draw, required};
-use graph_opt_backends::stages::{Stages, StagesError, Values};
-use graph_opt_ir::{Graph, Tensor, ValueId};
+use graph_opt_backends::stages::{Stages, StagesError, Values, take};
+use graph_opt_ir::Graph;
 use graph_opt_passes::devices::clock::Clock;
 use graph_opt_passes::devices::file::{Manifest, PartFile};
 
@@ -47,9 +47,7 @@ pub fn main(args: &Args) -> Result {
         let given = inputs(&stages, whole.as_deref(), args.seed + u64::from(frame))?;
         let outputs = stages.run(&given).map_err(failure)?;
         if let (Some(whole), Some(all)) = (&whole, &all) {
-            let value = |&v: &ValueId| given.get(&*whole.value(v).name).cloned();
-            let inputs: Option<Vec<Tensor>> = required(whole).iter().map(value).collect();
-            let inputs = inputs.ok_or_else(|| usage("the model has other inputs"))?;
+            let inputs = take(whole, &given).map_err(usage)?;
             let want = all.run(&inputs, whole.outputs()).map_err(run_failure)?;
             for (t, &v) in want.iter().zip(whole.outputs()) {
                 let name = &*whole.value(v).name;

@@ -9,6 +9,7 @@ use graph_opt_passes::analysis::cost;
 use graph_opt_passes::devices::file::{Manifest, PartFile, PlanFile, ReceiveRow};
 
 use crate::cpu::{Cpu, Prepared};
+use crate::inputs::required;
 use crate::{PrepareError, RunError};
 
 /// Tensors by the names of values.
@@ -62,16 +63,16 @@ pub fn bytes(t: &Tensor) -> u64 {
     t.ty().bytes().unwrap_or(0)
 }
 
-/// What a part reads of these values, in the order of its inputs.
+/// What a graph reads of these values: its inputs without a default, in order.
 ///
 /// # Errors
 /// With the value that is not there.
-pub fn take(part: &PartFile, values: &Values) -> Result<Vec<Tensor>, String> {
-    let one = |name: &String| {
-        let lacks = || format!("{}: nothing sends {name:?}", part.file);
-        values.get(name).cloned().ok_or_else(lacks)
+pub fn take(graph: &Graph, values: &Values) -> Result<Vec<Tensor>, String> {
+    let one = |v| {
+        let name = &*graph.value(v).name;
+        values.get(name).cloned().ok_or_else(|| format!("nothing gives {name:?}"))
     };
-    part.inputs.iter().map(one).collect()
+    required(graph).into_iter().map(one).collect()
 }
 
 impl Stages {
@@ -133,14 +134,15 @@ impl Stages {
         let mut peaks = Vec::new();
         frame.send(None, inputs).map_err(missing)?;
         for (i, (part, row)) in self.manifest.stages.iter().zip(&plan.stages).enumerate() {
-            let Some(store) = frame.stores.get_mut(&*row.device) else { continue };
+            let store = frame.stores.entry(&row.device).or_default();
             let mut values = Values::new();
             for name in row.receives.iter().flat_map(|r| &r.values) {
                 let t = store.values.get(&**name);
                 let t = t.ok_or_else(|| missing(format!("nothing sends {name:?}")))?;
                 values.insert(name.clone(), t.clone());
             }
-            let read = take(part, &values).map_err(missing)?;
+            let lacks = |e| missing(format!("{}: {e}", part.file));
+            let read = take(&self.graphs[i], &values).map_err(lacks)?;
             let failed = |e| StagesError::Run(part.file.clone(), e);
             let (made, measured) = self.prepared[i].run_measured(&read).map_err(failed)?;
             peaks.push(measured.peak + store.after(i));
@@ -180,10 +182,6 @@ impl<'p> Frame<'p> {
                 let until = &mut stores.entry(d).or_default().until;
                 until.extend(r.values.iter().map(|v| (&**v, to)));
             }
-        }
-        // Parts that take nothing.
-        for s in &plan.stages {
-            stores.entry(&s.device).or_default();
         }
         let received = vec![0; plan.stages.len()];
         Self { plan, stores, buffers: BTreeMap::new(), outputs: Values::new(), received }

@@ -1,8 +1,9 @@
 //! A device: takes the values of frames, runs its parts of the model, sends on what others take.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use graph_opt_backends::stages::Values;
 use graph_opt_ir::Tensor;
 use graph_opt_passes::devices::wiring::{Edge, Place, Wiring};
 
@@ -111,7 +112,7 @@ impl Device<'_> {
     fn run(&mut self, sequence: u64, part: usize, inputs: Vec<Tensor>) -> Result {
         let Some(Part { stage, join }) = self.parts.get_mut(&part) else { return Ok(()) };
         let names = self.wiring.takes(part).iter().cloned();
-        let mut values: HashMap<String, Tensor> = names.zip(inputs).collect();
+        let mut values: Values = names.zip(inputs).collect();
         let made = stage.run(&values)?;
         values.extend(made);
         let give = |g: &graph_opt_passes::devices::wiring::Give| {

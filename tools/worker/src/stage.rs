@@ -1,13 +1,12 @@
 //! A part of the model that is ready to run.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use graph_opt_backends::cpu::Cpu;
-use graph_opt_backends::inputs::required;
+use graph_opt_backends::stages::{Values, take};
 use graph_opt_backends::{Backend, Executable};
-use graph_opt_ir::{Graph, Tensor};
+use graph_opt_ir::Graph;
 
 use crate::failure::{Result, check, unsupported, usage};
 use crate::model;
@@ -65,13 +64,9 @@ impl Stage {
     }
 
     /// Runs it on those of the values that it reads; gives what it makes.
-    pub fn run(&self, values: &HashMap<String, Tensor>) -> Result<HashMap<String, Tensor>> {
+    pub fn run(&self, values: &Values) -> Result<Values> {
         let g = &self.graph;
-        let read = |&v: &graph_opt_ir::ValueId| {
-            let name = &*g.value(v).name;
-            values.get(name).cloned().ok_or_else(|| usage(format!("nothing gives {name:?}")))
-        };
-        let inputs: Vec<Tensor> = required(g).iter().map(read).collect::<Result<_>>()?;
+        let inputs = take(g, values).map_err(usage)?;
         let made = self.run.run(&inputs, g.outputs()).map_err(check)?;
         let name = |&v: &graph_opt_ir::ValueId| g.value(v).name.to_string();
         Ok(g.outputs().iter().map(name).zip(made).collect())
