@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use graph_opt_ir::onnx::devices::stages;
+use graph_opt_passes::devices::codec::Codec;
+use graph_opt_passes::devices::file::PlanFile;
 use graph_opt_passes::devices::profile::Profile;
 
 fn run(args: &[&str]) -> Output {
@@ -32,6 +34,76 @@ fn stretches_have_their_weights() {
     let args = ["profile", text(&model), "--runs", "1", "--units", "points", "--stretches", "2"];
     let (out, _) = ends(0, &args);
     assert!(!Profile::json(&out).unwrap().stretches.is_empty());
+}
+
+/// Values in other forms over links: without loss the bits are those of the whole; with loss the bytes
+/// are those of the plan, and the change of the outputs is told.
+#[test]
+fn values_cross_in_other_forms() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let model = "zoo:resnet18@64x64";
+    let profile = file("profile.json");
+    let args = ["profile", model, "--runs", "1", "--units", "points", "-o", &profile];
+    ends(0, &[&args[..], &["--codecs", "lz4,f16,int8"]].concat());
+    let read = Profile::json(&std::fs::read_to_string(&profile).unwrap()).unwrap();
+    assert!(read.values.len() > 10);
+    for v in &read.values {
+        for c in &v.codecs {
+            let bytes = match c.codec {
+                Codec::Lz4 => c.bytes.min(v.bytes - 1),
+                Codec::F16 => v.bytes / 2,
+                Codec::Int8 => v.bytes / 4 + 5,
+            };
+            assert_eq!(c.bytes, bytes, "{} as {}", v.name, c.codec);
+            assert_eq!(c.error == 0.0, c.codec == Codec::Lz4, "{} as {}", v.name, c.codec);
+            assert!(c.error < 0.2, "{} as {}: {}", v.name, c.codec, c.error);
+        }
+    }
+    let cluster = file("cluster.toml");
+    let devices: String = ["a", "b", "c"]
+        .map(|d| format!("[[device]]\nname = \"{d}\"\nmemory = \"1GiB\"\nmacs-per-second = 1e9\n"))
+        .concat();
+    let ends_at = "source = \"a\"\nsink = \"a\"\n";
+    let link = "[default-link]\nbandwidth = \"1Mbit/s\"\n";
+    std::fs::write(&cluster, format!("{ends_at}{devices}{link}")).unwrap();
+    let plan = file("plan.json");
+    let pins = ["--pin", "layer2.0.conv2=b", "--pin", "fc=c"];
+    let base = ["plan", model, "--cluster", &cluster, "-o", &plan, "--objective", "throughput"];
+    let planned = |more: &[&str]| {
+        let (out, _) = ends(0, &[&base[..], &pins, more].concat());
+        let text = std::fs::read_to_string(&plan).unwrap();
+        (out, serde_json::from_str::<PlanFile>(&text).unwrap())
+    };
+    let sent =
+        |p: &PlanFile| p.stages.iter().flat_map(|s| &s.receives).map(|r| r.sent()).sum::<u64>();
+    let simulated = |code, name: &str, more: &[&str]| {
+        let folder = file(name);
+        ends(0, &["split", model, "--plan", &plan, "-o", &folder]);
+        let args = ["simulate", &folder, "--model", model, "--frames", "2"];
+        let (out, err) = ends(code, &[&args[..], more].concat());
+        out + &err
+    };
+    let (_, plain) = planned(&[]);
+    let (out, lossless) = planned(&["--codecs", &profile]);
+    assert!(out.contains("in other forms cross: ") && out.contains(" as lz4"), "{out}");
+    assert!(!out.contains(" as f16") && !out.contains(" as int8"), "{out}");
+    assert!(sent(&lossless) < sent(&plain) && lossless.value < plain.value);
+    let out = simulated(0, "lossless", &[]);
+    assert!(out.contains("2 of 2 frames are equal to the whole model's, bit for bit"), "{out}");
+    let (out, halves) = planned(&["--codecs", &profile, "--max-error", "0.0005"]);
+    assert!(out.contains(" as f16") && !out.contains(" as int8"), "{out}");
+    let (out, lossy) = planned(&["--codecs", &profile, "--max-error", "0.2"]);
+    assert!(out.contains(" as int8"), "{out}");
+    assert!(sent(&lossy) * 3 < sent(&plain) && lossy.value < halves.value && lossy.proved);
+    let out = simulated(0, "lossy", &["--max-error", "0.3"]);
+    assert!(out.contains("lossy codecs change outputs by up to "), "{out}");
+    let out = simulated(1, "strict", &["--max-error", "1e-9"]);
+    assert!(out.contains("outputs change by "), "{out}");
+    // A profile of another model, or without codecs.
+    let other = ["plan", "zoo:resnet18@96x96", "--cluster", &cluster, "--codecs", &profile];
+    let (_, err) = ends(2, &other);
+    assert!(err.contains("or of other sizes there"), "{err}");
 }
 
 const MODEL: &str = "zoo:aidge-tutorial";

@@ -13,7 +13,7 @@ use graph_opt_passes::devices::clock::Clock;
 use graph_opt_passes::devices::cluster::Cluster;
 use graph_opt_passes::devices::file::{Manifest, PartFile, PlanFile};
 use graph_opt_passes::devices::network::{Network, Wish, pipeline};
-use graph_opt_passes::devices::{Effort, Limits, NoPlan, Objective};
+use graph_opt_passes::devices::{Effort, NoPlan, Objective};
 use graph_opt_passes::eqsat::prove::prove;
 
 use crate::support::{compare, is_bit_exact, optimise};
@@ -43,11 +43,16 @@ const CLUSTER: &str = r#"
     watts = 1.2
 "#;
 
+fn plan_of(g: &Graph, cluster: &Cluster, wish: &Wish, tiles: bool) -> PlanFile {
+    let (network, none) = (Network::of(g).unwrap(), vec![None; cluster.devices.len()]);
+    best(g, &network, cluster, &none, wish, tiles, &Effort::default()).unwrap()
+}
+
 fn planned(g: &Graph, cluster: &str, objective: Objective) -> Result<PlanFile, NoPlan> {
     let cluster = Cluster::parse(cluster).unwrap();
     let network = Network::of(g).unwrap();
     let costs = network.costs(&cluster);
-    let wish = Wish { objective, limits: Limits::default(), pins: Vec::new() };
+    let wish = Wish { objective, ..Wish::default() };
     Ok(pipeline(g, &network, &cluster, &costs, &wish, &Effort::default())?.1)
 }
 
@@ -150,13 +155,12 @@ fn large_layers_in_shares() {
     }
     let g = zoo::build("vgg16@96x96").unwrap();
     let cluster = Cluster::parse(&text).unwrap();
-    let none = vec![None; 40];
-    let wish = Wish { objective: Objective::Interval, limits: Limits::default(), pins: Vec::new() };
+    let wish = Wish { objective: Objective::Interval, ..Wish::default() };
     let network = Network::of(&g).unwrap();
     let costs = network.costs(&cluster);
     let alone = pipeline(&g, &network, &cluster, &costs, &wish, &Effort::default());
     assert!(matches!(alone, Err(NoPlan::Infeasible(_))));
-    let file = best(&g, &cluster, &none, &wish, false, &Effort::default()).unwrap();
+    let file = plan_of(&g, &cluster, &wish, false);
     assert!(file.rewrite.contains("grid="), "{}", file.rewrite);
     assert!(file.stages.iter().all(|s| s.memory_bytes <= 32 << 20));
     println!(
@@ -182,7 +186,6 @@ fn real_models_in_parts() {
         let Some(path) = crate::support::shared(&format!("models/{name}")) else { return };
         let g = crate::support::load(&path);
         let cluster = Cluster::parse(CLUSTER).unwrap();
-        let none = vec![None; 3];
         for objective in [Objective::Interval, Objective::Latency] {
             // Each device has a third of the nodes.
             let n = Network::of(&g).unwrap();
@@ -191,14 +194,13 @@ fn real_models_in_parts() {
                 false => None,
             };
             let pins = (0..n.nodes.len()).map(pin).collect();
-            let wish = Wish { objective, limits: Limits::default(), pins };
-            let file = best(&g, &cluster, &none, &wish, false, &Effort::default()).unwrap();
+            let wish = Wish { objective, pins, ..Wish::default() };
+            let file = plan_of(&g, &cluster, &wish, false);
             seen += usize::from(file.stages.len() == 3);
             check_parts(&g, &g, file, name);
         }
-        let wish =
-            Wish { objective: Objective::Latency, limits: Limits::default(), pins: Vec::new() };
-        let file = best(&g, &cluster, &none, &wish, true, &Effort::default()).unwrap();
+        let wish = Wish::default();
+        let file = plan_of(&g, &cluster, &wish, true);
         let (rewritten, _) = match file.rewrite.is_empty() {
             true => (g.clone(), Vec::new()),
             false => optimise(&g, &file.rewrite),
@@ -221,11 +223,10 @@ fn many_devices() {
     text.push_str("[default-link]\nbandwidth = \"1Mbit/s\"\n");
     let mut cluster = Cluster::parse(&text).unwrap();
     cluster.links = crate::devices_seifer::links(1);
-    let none = vec![None; 50];
     for objective in Objective::ALL {
-        let wish = Wish { objective, limits: Limits::default(), pins: Vec::new() };
+        let wish = Wish { objective, ..Wish::default() };
         let start = std::time::Instant::now();
-        let file = best(&g, &cluster, &none, &wish, false, &Effort::default()).unwrap();
+        let file = plan_of(&g, &cluster, &wish, false);
         println!(
             "resnet50 over 50 devices, {}: {} stages, gap {:.4} %, {:.2?}",
             file.objective,

@@ -100,6 +100,7 @@ fn problem<'a>(cuts: &[u64], costs: &'a Bundles, up: f64, watts: f64) -> Problem
     let link = Link { bandwidth: up * 1e6, latency: 0.0, watts };
     Problem {
         cuts: cuts.to_vec(),
+        forms: vec![],
         devices: vec![device("edge", 0, MODES.len()), device("cloud", 1, 1)],
         links: vec![None, Some(link), Some(link), None],
         costs,

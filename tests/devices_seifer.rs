@@ -80,6 +80,7 @@ impl Net {
             |d: usize| Device { name: d.to_string(), kind: 0, memory: capacity - 1, modes: 1 };
         Problem {
             cuts: (0..=n).map(cut).collect(),
+            forms: vec![],
             devices: (0..DEVICES).map(device).collect(),
             links,
             costs: self,

@@ -214,6 +214,7 @@ fn planned(layers: &[Layer], seed: u64) -> Result<(usize, f64, f64), NoPlan> {
     let device = |d: usize| Device { name: d.to_string(), kind: 0, memory: CAPACITY, modes: 1 };
     let p = Problem {
         cuts,
+        forms: vec![],
         devices: (0..DEVICES).map(device).collect(),
         links: links(seed),
         costs: &costs,

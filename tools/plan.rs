@@ -1,14 +1,14 @@
 //! `graph-opt plan`
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use graph_opt_backends::Folder;
 use graph_opt_ir::Graph;
 use graph_opt_ir::onnx::devices::{Stages, stages};
 use graph_opt_passes::devices::best::best;
 use graph_opt_passes::devices::cluster::{Cluster, Speed, seconds};
-
+use graph_opt_passes::devices::codec::{Codec, Codecs};
 use graph_opt_passes::devices::file::{OBJECTIVES, PlanFile};
 use graph_opt_passes::devices::network::{Network, Wish};
 use graph_opt_passes::devices::profile::Profile;
@@ -61,6 +61,14 @@ pub struct Args {
     /// their stages; "" for none. By default, the one that there is
     #[arg(long, value_name = "NAME")]
     configuration: Option<String>,
+    /// A profile with what codecs make of values, as `graph-opt profile --codecs` writes it: values go
+    /// over links in the form that arrives soonest, without loss
+    #[arg(long, value_name = "FILE.json")]
+    codecs: Option<PathBuf>,
+    /// Also with loss, where that changes outputs by no more than this share of their largest element,
+    /// as measured for each value alone
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, requires = "codecs")]
+    max_error: f64,
     /// Print the whole front of latency and energy
     #[arg(long)]
     front: bool,
@@ -105,7 +113,8 @@ pub fn main(args: &Args) -> Result {
         run: None,
     };
     let aim = OBJECTIVES.iter().find(|o| o.0 == args.objective).map_or(Objective::Latency, |o| o.1);
-    let wish = Wish { objective: aim, limits, pins };
+    let codecs = codecs(args, &graph)?;
+    let wish = Wish { objective: aim, limits, pins, codecs };
     let progress = Progress::new();
     progress.say("planning");
     let no_plan = |e: NoPlan| match e {
@@ -114,7 +123,7 @@ pub fn main(args: &Args) -> Result {
     };
     if args.front {
         let costs = Profiled::new(&graph, &network, &cluster, &profiles).map_err(usage)?;
-        let problem = network.problem(&cluster, &costs, &wish);
+        let problem = network.problem(&graph, &cluster, &costs, &wish);
         let all = front(&problem, &Effort::default()).map_err(no_plan)?;
         drop(progress);
         let mut t = rows(&["latency ms", "energy J", "stages"]);
@@ -137,7 +146,7 @@ pub fn main(args: &Args) -> Result {
     if args.tiles && aim != Objective::Latency {
         return Err(usage("--tiles is for --objective latency"));
     }
-    let file = best(&graph, &cluster, &profiles, &wish, args.tiles, &Effort::default());
+    let file = best(&graph, &network, &cluster, &profiles, &wish, args.tiles, &Effort::default());
     let file = file.map_err(no_plan)?;
     drop(progress);
     out(shown(&file))?;
@@ -147,6 +156,30 @@ pub fn main(args: &Args) -> Result {
             model::whole(Path::new(path), format!("{json}\n").as_bytes())
         }
         None => Ok(()),
+    }
+}
+
+/// The forms in which values may be sent.
+fn codecs(args: &Args, graph: &Graph) -> Result<Codecs> {
+    let Some(path) = &args.codecs else { return Ok(Codecs::default()) };
+    if args.max_error.is_nan() || args.max_error < 0.0 {
+        return Err(usage("--max-error must not be negative"));
+    }
+    let codecs = Codecs::of(&crate::profile::read(path)?, args.max_error);
+    let bytes = |name: &str| graph.value(graph.find_value(name)?).ty.bytes();
+    match codecs.known(&bytes) {
+        (0, _) => Err(usage(format!(
+            "{} does not say what codecs make of values: see graph-opt profile --codecs",
+            path.display()
+        ))),
+        (all, known) if known < all => {
+            let (path, other) = (path.display(), all - known);
+            Err(usage(format!(
+                "{path}: {other} of its {all} values are none of {}, or of other sizes there",
+                args.model
+            )))
+        }
+        _ => Ok(codecs),
     }
 }
 
@@ -213,7 +246,7 @@ fn shown(p: &PlanFile) -> String {
     for s in &p.stages {
         let name = |n: Option<&String>| n.cloned().unwrap_or_default();
         let (bytes, seconds) =
-            s.receives.iter().fold((0, 0.0), |(b, t), r| (b + r.bytes, t + r.seconds));
+            s.receives.iter().fold((0, 0.0), |(b, t), r| (b + r.sent(), t + r.seconds));
         t.add_row([
             format!("{} {}", s.device, if s.mode == "default" { "" } else { &s.mode }),
             name(s.nodes.first()),
@@ -235,8 +268,15 @@ fn shown(p: &PlanFile) -> String {
         "memory" => size(x as u64),
         _ => format!("{:.3} ms", x * 1e3),
     };
+    let coded = match p.codecs() {
+        all if all.is_empty() => String::new(),
+        all => {
+            let of = |(c, n): (&Codec, &usize)| format!("{n} as {c}");
+            format!("in other forms cross: {}\n", all.iter().map(of).collect::<Vec<_>>().join(", "))
+        }
+    };
     format!(
-        "{t}\n{}: {}, lower bound {}, {proof}\nlatency {:.3} ms, a frame every {:.3} ms, {:.4} J a frame\n",
+        "{t}\n{}: {}, lower bound {}, {proof}\n{coded}latency {:.3} ms, a frame every {:.3} ms, {:.4} J a frame\n",
         p.objective,
         value(p.value),
         value(p.bound),

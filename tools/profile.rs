@@ -6,20 +6,23 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use graph_opt_backends::codec::{decode, encode};
 use graph_opt_backends::cpu::Cpu;
-use graph_opt_backends::inputs::{Extents, draw, required};
-use graph_opt_backends::stages::{Values, take};
+use graph_opt_backends::inputs::{Extents, required};
+use graph_opt_backends::stages::{Values, bytes, take};
+use graph_opt_backends::tolerance::change;
 use graph_opt_backends::{Backend, Executable};
 use graph_opt_ir::{Graph, Tensor, ValueId};
+use graph_opt_passes::devices::codec::{Codec, Coded, ValueCodecs};
 use graph_opt_passes::devices::network::Network;
 use graph_opt_passes::devices::profile::{NodeTime, Profile, StretchTime};
 
 use crate::energy::Meter;
 use crate::failure::{Result, check, out, usage};
-use crate::model;
 use crate::progress::Progress;
 use crate::run::{prepare_failure, run_failure};
 use crate::verify::backend;
+use crate::{model, tensors};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -46,9 +49,20 @@ pub struct Args {
     /// the model pass to the next
     #[arg(long, default_value = "nodes", value_name = "WHAT", value_parser = ["nodes", "points"])]
     units: String,
+    /// Measure, too, what codecs make of the values that cross between units: bytes, time, and how much
+    /// they change the outputs. Of lz4, f16, int8; `graph-opt plan --codecs` reads it
+    #[arg(long, value_name = "CODEC,…", value_delimiter = ',', value_parser = codec)]
+    codecs: Vec<Codec>,
+    /// An input from a .npy file or a TensorProto (.pb); others are drawn at random
+    #[arg(long, value_name = "NAME=FILE", value_parser = tensors::parse_input)]
+    input: Vec<(String, PathBuf)>,
     /// Where Linux shows the energy counters of the processor
     #[arg(long, default_value = "/sys/class/powercap", value_name = "DIR", hide = true)]
     powercap: PathBuf,
+}
+
+fn codec(name: &str) -> std::result::Result<Codec, String> {
+    Codec::from_name(name).ok_or_else(|| "it is none of lz4, f16, int8".into())
 }
 
 /// Profiles are not larger than this.
@@ -111,12 +125,35 @@ struct Bench<'a> {
     inputs: Vec<Tensor>,
 }
 
+/// Consecutive units as a model, and its inputs.
+struct Part {
+    graph: Arc<Graph>,
+    ready: Box<dyn Executable>,
+    inputs: Vec<Tensor>,
+}
+
+impl Part {
+    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        self.ready.run(inputs, self.graph.outputs()).map_err(run_failure)
+    }
+
+    fn name(&self, v: ValueId) -> String {
+        self.graph.value(v).name.to_string()
+    }
+}
+
 pub fn main(args: &Args) -> Result {
     let graph = Arc::new(model::load(&args.model)?);
     let network = Network::of(&graph).map_err(|e| {
         usage(format!("{e}; fix extents with graph-opt opt --dim NAME=N --fix-dims"))
     })?;
-    let inputs = draw(&graph, &Extents::default(), 0).map_err(usage)?;
+    let csv = args.output.as_deref().is_some_and(is_csv);
+    if csv && !args.codecs.is_empty() {
+        return Err(usage("what codecs make of values is written as JSON only"));
+    }
+    let read = |(n, f): &(String, PathBuf)| Ok((n.clone(), tensors::read(f)?));
+    let given = args.input.iter().map(read).collect::<Result<Vec<_>>>()?;
+    let inputs = tensors::inputs(&graph, &given, &Extents::default(), 0)?;
     let cpu = Cpu { threads: args.threads.into(), ..Cpu::default() };
     let on_cpu = args.backend == "cpu";
     let progress = Progress::new();
@@ -135,7 +172,7 @@ pub fn main(args: &Args) -> Result {
     }
     if !on_cpu || bench.meter.is_some() {
         let mut alone = Vec::new();
-        bench.walk(&all, 1, &|_| true, &progress, &mut |_, sample| alone.push(sample))?;
+        bench.stretches(&all, 1, &|_| true, &progress, &mut |_, sample| alone.push(sample))?;
         match on_cpu {
             true => nodes.iter_mut().zip(alone).for_each(|(n, a)| n.joules = a.joules),
             false => nodes = alone,
@@ -152,14 +189,17 @@ pub fn main(args: &Args) -> Result {
     let units = if args.units == "points" { bench.network.stretches(&graph) } else { all };
     if args.stretches > 0 {
         // Single nodes are known.
-        bench.walk(&units, args.stretches, &|u| u.len() > 1, &progress, &mut add)?;
+        bench.stretches(&units, args.stretches, &|u| u.len() > 1, &progress, &mut add)?;
     }
+    let values = match args.codecs[..] {
+        [] => Vec::new(),
+        _ => bench.codecs(&units, &args.codecs, &progress)?,
+    };
     drop(progress);
     let nodes = nodes.into_iter().enumerate().map(|(u, s)| s.node(label(u))).collect();
     let threads = if on_cpu { args.threads } else { 0 };
     let backend = args.backend.clone();
-    let profile = Profile { version: 1, backend, threads, runs, nodes, stretches };
-    let csv = args.output.as_deref().is_some_and(is_csv);
+    let profile = Profile { version: 1, backend, threads, runs, nodes, stretches, values };
     let text = if csv { profile.to_csv() } else { profile.to_json() }.map_err(check)?;
     match &args.output {
         Some(path) => model::whole(path, text.as_bytes()),
@@ -182,9 +222,9 @@ impl Bench<'_> {
         Ok(times.into_iter().map(Sample::of).collect())
     }
 
-    /// Stretches of up to so many consecutive units, each as a model of its own, on what the units
-    /// before it give; those that are wanted are timed.
-    fn walk(
+    /// Every stretch of up to so many consecutive units as a model of its own, on what the units before
+    /// it give; those that are wanted are timed.
+    fn stretches(
         &self,
         units: &[Range<usize>],
         most: usize,
@@ -192,41 +232,122 @@ impl Bench<'_> {
         progress: &Progress,
         told: &mut dyn FnMut(Range<usize>, Sample),
     ) -> Result {
+        self.walk(units, progress, &mut |i, held| {
+            for last in units[i..].iter().take(most) {
+                let range = units[i].start..last.end;
+                if wanted(&range) {
+                    let part = self.part(range.clone(), held)?;
+                    part.run(&part.inputs)?;
+                    told(range, self.time(&part)?);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Runs units one after the other, each as a model of its own; `each` sees, for every unit and for
+    /// the end, what crosses the cut before it.
+    fn walk(
+        &self,
+        units: &[Range<usize>],
+        progress: &Progress,
+        each: &mut dyn FnMut(usize, &Values) -> Result,
+    ) -> Result {
         let value = |v: &ValueId| self.graph.value(*v).name.to_string();
         let given = required(self.graph).into_iter().zip(&self.inputs);
         let mut held: Values = given.map(|(v, t)| (value(&v), t.clone())).collect();
         for (i, unit) in units.iter().enumerate() {
             progress.say(&format!("unit {} of {}", i + 1, units.len()));
-            let mut made = Vec::new();
-            for (more, last) in units[i..].iter().take(most).enumerate() {
-                let range = unit.start..last.end;
-                let stage = self.network.stage(self.graph, range.clone());
-                let stage = Arc::new(stage.map_err(|e| check(e.to_string()))?);
-                let inputs = take(&stage, &held).map_err(check)?;
-                let ready = self.backend.prepare(stage.clone()).map_err(prepare_failure)?;
-                let first = ready.run(&inputs, stage.outputs()).map_err(run_failure)?;
-                if wanted(&range) {
-                    told(range, self.time(&*ready, &inputs, stage.outputs())?);
-                }
-                if more == 0 {
-                    let names = stage.outputs().iter().map(|v| stage.value(*v).name.to_string());
-                    made = names.zip(first).collect();
-                }
-            }
-            held.extend(made);
+            each(i, &held)?;
+            let part = self.part(unit.clone(), &held)?;
+            let made = part.run(&part.inputs)?;
+            held.extend(part.graph.outputs().iter().map(|v| part.name(*v)).zip(made));
             let on: Vec<String> = self.network.crossing[unit.end].iter().map(value).collect();
             held.retain(|name, _| on.contains(name));
         }
-        Ok(())
+        each(units.len(), &held)
+    }
+
+    /// Units as a model, ready to run on what crosses the cut before them.
+    fn part(&self, units: Range<usize>, held: &Values) -> Result<Part> {
+        let part = self.network.stage(self.graph, units).map_err(|e| check(e.to_string()))?;
+        let graph = Arc::new(part);
+        let inputs = take(&graph, held).map_err(check)?;
+        let ready = self.backend.prepare(graph.clone()).map_err(prepare_failure)?;
+        Ok(Part { graph, ready, inputs })
+    }
+
+    /// What codecs make of every value that crosses a cut between units.
+    fn codecs(
+        &self,
+        units: &[Range<usize>],
+        codecs: &[Codec],
+        progress: &Progress,
+    ) -> Result<Vec<ValueCodecs>> {
+        let mut found: Vec<ValueCodecs> = Vec::new();
+        let end = self.network.nodes.len();
+        self.walk(units, progress, &mut |i, held| {
+            let cut = units.get(i).map_or(end, |u| u.start);
+            // The rest of the model, and what it gives for what is not encoded.
+            let mut rest: Option<(Part, Vec<Tensor>)> = None;
+            for &v in &self.network.crossing[cut] {
+                let name = self.graph.value(v).name.to_string();
+                let t = held.get(&name).ok_or_else(|| check(format!("nothing gives {name:?}")))?;
+                if found.iter().any(|f| f.name == name) {
+                    continue;
+                }
+                let mut rows = Vec::new();
+                for &codec in codecs {
+                    let Some((mut row, back)) = self.coded(codec, t)? else { continue };
+                    if self.graph.value(v).is_output() {
+                        row.error = change(t, &back);
+                    }
+                    if !codec.is_lossless() && cut < end {
+                        let (part, want) = match &mut rest {
+                            Some(r) => r,
+                            None => {
+                                let part = self.part(cut..end, held)?;
+                                let want = part.run(&part.inputs)?;
+                                rest.insert((part, want))
+                            }
+                        };
+                        let mut inputs = part.inputs.clone();
+                        for (&read, t) in required(&part.graph).iter().zip(&mut inputs) {
+                            if part.name(read) == name {
+                                *t = back.clone();
+                            }
+                        }
+                        let made = part.run(&inputs)?;
+                        let errors = want.iter().zip(&made).map(|(a, b)| change(a, b));
+                        row.error = errors.fold(row.error, f64::max);
+                    }
+                    // What ends in infinities is no form of it.
+                    rows.extend(row.error.is_finite().then_some(row));
+                }
+                found.push(ValueCodecs { name, bytes: bytes(t), codecs: rows });
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// What a codec makes of a tensor, and what that is decoded.
+    fn coded(&self, codec: Codec, t: &Tensor) -> Result<Option<(Coded, Tensor)>> {
+        let mut times = Vec::new();
+        let mut last = None;
+        for _ in 0..self.runs {
+            let start = Instant::now();
+            let Some(encoded) = encode(codec, t) else { return Ok(None) };
+            let back = decode(codec, t.dtype(), t.dims(), &encoded).map_err(check)?;
+            times.push(start.elapsed().as_secs_f64());
+            last = Some((encoded.len() as u64, back));
+        }
+        let seconds = Sample::of(times).seconds;
+        Ok(last.map(|(bytes, back)| (Coded { codec, bytes, seconds, error: 0.0 }, back)))
     }
 
     /// Runs of what has run once.
-    fn time(
-        &self,
-        ready: &dyn Executable,
-        inputs: &[Tensor],
-        wanted: &[ValueId],
-    ) -> Result<Sample> {
+    fn time(&self, part: &Part) -> Result<Sample> {
         /// Energy counters change about every millisecond.
         const LONG: Duration = Duration::from_millis(50);
         let (begin, mut count) = (Instant::now(), 0);
@@ -235,7 +356,7 @@ impl Bench<'_> {
         let mut times = Vec::new();
         while count < u32::from(self.runs) || (before.is_some() && begin.elapsed() < LONG) {
             let start = Instant::now();
-            ready.run(inputs, wanted).map_err(run_failure)?;
+            part.run(&part.inputs)?;
             if count < u32::from(self.runs) {
                 times.push(start.elapsed().as_secs_f64());
             }

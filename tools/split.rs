@@ -58,7 +58,7 @@ pub fn main(args: &Args) -> Result {
         let part = split.graph(&graph, i).map_err(|e| check(e.to_string()))?;
         let name = format!("stage{i}.onnx");
         onnx::save(&part, folder.path().join(&name)).map_err(unsupported)?;
-        let crossing: u64 = row.receives.iter().map(|r| r.bytes).sum();
+        let crossing: u64 = row.receives.iter().map(|r| r.sent()).sum();
         lines.push_str(&format!(
             "{name}: {} nodes on {}, receives {} over links, holds {}\n",
             part.len(),

@@ -1,12 +1,13 @@
 //! A model repository for Triton Inference Server: a model for each stage, and an ensemble that wires
-//! them.
+//! them. Inputs with a default are no inputs for Triton, and keep it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 use std::path::Path;
 
+use graph_opt_backends::inputs::required;
 use graph_opt_ir::onnx;
-use graph_opt_ir::{DType, Def, Graph, ValueId};
+use graph_opt_ir::{DType, Graph, ValueId};
 
 use crate::failure::{Result, unsupported};
 use crate::folder::failed;
@@ -110,12 +111,6 @@ fn ensemble(
     tensors(&mut text, whole, "output", &outputs)?;
     let _ = writeln!(text, "ensemble_scheduling {{\n{steps}}}");
     Ok(text)
-}
-
-/// Inputs that have no value of their own. The others are no inputs for Triton, and keep it.
-fn required(g: &Graph) -> Vec<ValueId> {
-    let given = |v: &ValueId| matches!(g.value(*v).def, Def::Input(Some(_)));
-    g.inputs().iter().copied().filter(|v| !given(v)).collect()
 }
 
 /// Inputs or outputs of a model. Triton has no tensors without extents: of a scalar it sees `[1]`, and

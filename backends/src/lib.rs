@@ -1,6 +1,7 @@
 //! Backends of graph-opt: what executes graphs, to compare what passes made of them.
 
 mod backend;
+pub mod codec;
 pub mod compare;
 pub mod cpu;
 mod evaluate;

@@ -8,6 +8,7 @@ use graph_opt_ir::{Graph, Tensor};
 use graph_opt_passes::analysis::cost;
 use graph_opt_passes::devices::file::{Manifest, PartFile, PlanFile, ReceiveRow};
 
+use crate::codec::sent;
 use crate::cpu::{Cpu, Prepared};
 use crate::inputs::required;
 use crate::{PrepareError, RunError};
@@ -194,16 +195,18 @@ impl<'p> Frame<'p> {
         for (to, there, r) in takes(self.plan).filter(|t| t.2.from == from) {
             for name in &r.values {
                 let t = values.get(name).ok_or_else(|| format!("nothing makes {name:?}"))?;
-                for d in here.into_iter().chain(there) {
+                let (arrived, crossed) = sent(r.codecs.get(name).copied(), t)?;
+                let ends = [here.map(|d| (d, t)), there.map(|d| (d, &*arrived))];
+                for (d, t) in ends.into_iter().flatten() {
                     self.stores.entry(d).or_default().values.insert(name, t.clone());
                     if r.over.is_some() {
                         *self.buffers.entry(d).or_default() += bytes(t);
                     }
                 }
                 match self.received.get_mut(to) {
-                    Some(n) if r.over.is_some() => *n += bytes(t),
+                    Some(n) if r.over.is_some() => *n += crossed,
                     Some(_) => {}
-                    None => drop(self.outputs.insert(name.clone(), t.clone())),
+                    None => drop(self.outputs.insert(name.clone(), arrived.into_owned())),
                 }
             }
         }

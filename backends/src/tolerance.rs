@@ -1,5 +1,7 @@
 //! How far results of two ways to compute the same may lie apart.
 
+use graph_opt_ir::Tensor;
+
 /// Difference of two floating-point tensors.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Difference {
@@ -56,6 +58,25 @@ pub fn difference(reference: &[f32], other: &[f32]) -> Difference {
         d.ulp = d.ulp.max(ordered(a).abs_diff(ordered(b)));
     }
     d
+}
+
+/// The largest change of an element, as a share of the largest element of the reference. It is infinite
+/// where elements are not finite any more, and between tensors that cannot be compared.
+pub fn change(reference: &Tensor, other: &Tensor) -> f64 {
+    if reference == other {
+        return 0.0;
+    }
+    if let (Some(a), Some(b)) = (reference.to_f32s(), other.to_f32s()) {
+        let d = difference(&a, &b);
+        return if d.unlike { f64::INFINITY } else { d.relative() };
+    }
+    let (Some(a), Some(b)) = (reference.to_i64s(), other.to_i64s()) else { return f64::INFINITY };
+    if a.len() != b.len() {
+        return f64::INFINITY;
+    }
+    let largest = a.iter().map(|x| x.unsigned_abs()).max().unwrap_or(0).max(1);
+    let most = a.iter().zip(&b).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0);
+    most as f64 / largest as f64
 }
 
 /// Floats in their order as whole numbers; neighbours differ by 1.

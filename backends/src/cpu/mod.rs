@@ -14,7 +14,7 @@ pub(crate) mod cx;
 mod field;
 mod gemm;
 mod math;
-mod ops;
+pub(crate) mod ops;
 mod packs;
 mod planned;
 mod run;

@@ -8,31 +8,30 @@ use super::cluster::Cluster;
 use super::file::{PlanFile, StageRow};
 use super::network::{Network, Wish, pipeline};
 use super::profile::Profile;
-use super::split::bytes;
 use super::tiles::{Times, tile, ways};
 use super::{Effort, NoPlan, Profiled, Reason};
 use crate::{Pipeline, Runner};
 
-/// The best plan, or the best found. `profiles` are those of the cluster's devices; with `tiles`, for
-/// latency, tiles side by side are tried as well.
+/// The best plan of a graph, or the best found. `network` is the graph as a chain, `profiles` are those
+/// of the cluster's devices; with `tiles`, for latency, tiles side by side are tried as well.
 ///
 /// # Errors
 /// As [`plan`](super::plan); what would have to give is that of pipelines.
 pub fn best(
     graph: &Graph,
+    network: &Network,
     cluster: &Cluster,
     profiles: &[Option<Profile>],
     wish: &Wish,
     tiles: bool,
     effort: &Effort,
 ) -> Result<PlanFile, NoPlan> {
-    let network = Network::of(graph).map_err(NoPlan::Invalid)?;
-    let costs = Profiled::new(graph, &network, cluster, profiles).map_err(NoPlan::Invalid)?;
+    let costs = Profiled::new(graph, network, cluster, profiles).map_err(NoPlan::Invalid)?;
     let times = Times::new(graph, cluster, profiles);
-    let found = match pipeline(graph, &network, cluster, &costs, wish, effort) {
+    let found = match pipeline(graph, network, cluster, &costs, wish, effort) {
         Ok((_, file)) => Ok(file),
         Err(NoPlan::Infeasible(reasons)) if reasons.iter().any(is_of_memory) => {
-            let shared = in_shares(graph, &network, cluster, &times, wish, effort);
+            let shared = in_shares(graph, network, cluster, &times, wish, effort);
             shared.ok_or(NoPlan::Infeasible(reasons))
         }
         Err(e) => Err(e),
@@ -43,7 +42,7 @@ pub fn best(
     // Stretches may be measured as quicker than their nodes; what is proved of pipelines holds.
     let piped = found.as_ref().map_or(f64::INFINITY, |p| p.bound);
     let bound = times.least(&network.nodes).min(piped);
-    let all = ways(graph, &network, cluster, &times);
+    let all = ways(graph, network, cluster, &times);
     let side_by_side =
         all.iter().find_map(|(t, _)| t.file(cluster, bound).ok().filter(|p| keeps(p, wish)));
     match (found, side_by_side) {
@@ -114,11 +113,7 @@ pub fn with_channel_shares(
     network: &Network,
     grain: u64,
 ) -> Option<(Graph, String)> {
-    let share = |&n: &NodeId| {
-        let weights: u64 = (graph.node(n).inputs.iter().flatten())
-            .filter(|&&v| graph.constant(v).is_some())
-            .map(|&v| bytes(graph, v))
-            .sum();
+    let share = |(&n, weights): (&NodeId, &u64)| {
         let made = graph.node(n).outputs.first().copied().flatten()?;
         let axis = match &graph.node(n).op {
             Op::Conv(_) | Op::Gemm(_) => 1,
@@ -131,7 +126,8 @@ pub fn with_channel_shares(
         (parts > 1)
             .then(|| format!("fuse-tiles{{from={label} to={label} axes={axis} grid={parts}}}"))
     };
-    let passes: Vec<String> = network.nodes.iter().filter_map(share).collect();
+    let passes: Vec<String> =
+        network.nodes.iter().zip(&network.weights).filter_map(share).collect();
     let rewrite = passes.join(",");
     let pipeline = Pipeline::parse(&rewrite).ok().filter(|_| !passes.is_empty())?;
     let mut shared = graph.clone();

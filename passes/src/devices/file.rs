@@ -1,14 +1,15 @@
 //! `plan.json`, a plan as a file, and `manifest.json`, what lies beside the parts of a split model.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use graph_opt_ir::{Graph, NodeId, ValueId};
 use serde::{Deserialize, Serialize};
 
 use super::clock::Clock;
 use super::cluster::Cluster;
-use super::problem::{Objective, Transfer};
-use super::split::{Part, Receive, Split, bytes, is_sent};
+use super::codec::{Codec, Codecs};
+use super::problem::{Form, Objective, Transfer};
+use super::split::{Held, Part, Receive, Split, bytes, is_sent};
 
 /// A plan, by the names of nodes, values and devices.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,7 +67,7 @@ pub struct StageRow {
 }
 
 /// Values that are taken from one part.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReceiveRow {
     /// The part, by its place; the source of inputs if there is none.
@@ -77,8 +78,22 @@ pub struct ReceiveRow {
     pub over: Option<String>,
     /// Their bytes, if they cross a link.
     pub bytes: u64,
-    /// Seconds that they take.
+    /// Those that cross it in another form, and in which.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub codecs: BTreeMap<String, Codec>,
+    /// Bytes that the link carries, if some cross in another form: of what is compressed, as many as
+    /// were measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_bytes: Option<u64>,
+    /// Seconds that they take, encoding and decoding included.
     pub seconds: f64,
+}
+
+impl ReceiveRow {
+    /// Bytes that the link carries.
+    pub fn sent(&self) -> u64 {
+        self.sent_bytes.unwrap_or(self.bytes)
+    }
 }
 
 /// What the folder of a split model holds.
@@ -144,6 +159,8 @@ pub struct Aim {
     pub rewrite: String,
     /// Whether several frames are on their way at once.
     pub pipelined: bool,
+    /// Forms in which values may be sent.
+    pub codecs: Codecs,
 }
 
 /// Objectives by the names that users know them by.
@@ -159,20 +176,20 @@ fn name(objective: Objective) -> &'static str {
 }
 
 impl PlanFile {
-    /// The plan of a split graph, with the memory that each part has by its own memory plan.
+    /// The plan of a split graph, of which `held` is what each part's device holds.
     ///
     /// # Errors
-    /// If devices that a value goes between have no link, a part cannot be cut out, or does not fit
-    /// its device.
+    /// If devices that a value goes between have no link, or a part does not fit its device.
     pub fn of(
         graph: &Graph,
         cluster: &Cluster,
         split: &Split,
+        held: &[Held],
         runs: &[Run],
         aim: &Aim,
     ) -> Result<Self, String> {
         let mut file = Self::draft(graph, cluster, split, runs, aim)?;
-        for (i, held) in split.held(graph)?.iter().enumerate() {
+        for (i, held) in held.iter().enumerate() {
             let buffers = if aim.pipelined { file.buffers(i) } else { 0 };
             let (stage, machine) = (&mut file.stages[i], &cluster.devices[split.parts[i].device]);
             stage.memory_bytes = held.total() + buffers;
@@ -216,16 +233,12 @@ impl PlanFile {
             let of = |p: usize| split.parts[p].device;
             let from = r.from.map_or(cluster.source, |p| Some(of(p)));
             let to = to.map_or(cluster.sink, |p| Some(of(p)));
-            let size = r.values.iter().map(|&v| bytes(graph, v)).sum();
-            let (transfer, over) = transfer(cluster, from, to, size)?;
-            energy += transfer.joules;
-            Ok(ReceiveRow {
-                from: r.from,
-                values: r.values.iter().map(|&v| graph.value(v).name.to_string()).collect(),
-                over,
-                bytes: transfer.bytes,
-                seconds: transfer.seconds,
-            })
+            let sized = |&v: &ValueId| (graph.value(v).name.to_string(), bytes(graph, v));
+            let values: Vec<(String, u64)> = r.values.iter().map(sized).collect();
+            let mut row = transfer(cluster, from, to, &values, &aim.codecs)?;
+            energy += row.1;
+            row.0.from = r.from;
+            Ok(row.0)
         };
         let mut stages = Vec::new();
         for (i, (part, run)) in split.parts.iter().zip(runs).enumerate() {
@@ -268,6 +281,16 @@ impl PlanFile {
         };
         file.judge(aim.value.unwrap_or(value), aim.bound);
         Ok(file)
+    }
+
+    /// How many values cross links in which form that is not the value as it is.
+    pub fn codecs(&self) -> BTreeMap<Codec, usize> {
+        let mut all = BTreeMap::new();
+        let rows = self.stages.iter().flat_map(|s| &s.receives).chain(&self.outputs);
+        for c in rows.flat_map(|r| r.codecs.values()) {
+            *all.entry(*c).or_default() += 1;
+        }
+        all
     }
 
     /// The most that a device or a link does for one frame, s.
@@ -336,24 +359,37 @@ impl PlanFile {
     }
 }
 
-/// A transfer between devices, or from and to outside of the network where that is free; and the
-/// name of the link.
+/// What values, by name and bytes, are sent how between devices, and its energy, J; from and to
+/// outside of the network that is free where it has no place.
 fn transfer(
     cluster: &Cluster,
     from: Option<usize>,
     to: Option<usize>,
-    bytes: u64,
-) -> Result<(Transfer, Option<String>), String> {
-    match (from, to) {
-        (Some(a), Some(b)) if a != b && bytes > 0 => {
-            let (x, y) = (&cluster.devices[a].name, &cluster.devices[b].name);
-            let link = cluster.link(a, b);
-            let link = link.ok_or_else(|| format!("there is no link between {x} and {y}"))?;
-            let name = cluster.medium(a, b).map_or_else(|| format!("{x} to {y}"), str::to_owned);
-            Ok((link.transfer(bytes), Some(name)))
-        }
-        _ => Ok((Transfer::default(), None)),
+    values: &[(String, u64)],
+    allowed: &Codecs,
+) -> Result<(ReceiveRow, f64), String> {
+    let bytes: u64 = values.iter().map(|v| v.1).sum();
+    let mut row = ReceiveRow {
+        values: values.iter().map(|v| v.0.clone()).collect(),
+        ..ReceiveRow::default()
+    };
+    let (Some(a), Some(b)) = (from, to) else { return Ok((row, 0.0)) };
+    if a == b || bytes == 0 {
+        return Ok((row, 0.0));
     }
+    let (x, y) = (&cluster.devices[a].name, &cluster.devices[b].name);
+    let link = cluster.link(a, b);
+    let link = link.ok_or_else(|| format!("there is no link between {x} and {y}"))?;
+    let mut sent = Form::default();
+    for (name, bytes) in values {
+        let (codec, form) = allowed.choose(link, name, *bytes);
+        row.codecs.extend(codec.map(|c| (name.clone(), c)));
+        sent = Form { bytes: sent.bytes + form.bytes, seconds: sent.seconds + form.seconds };
+    }
+    let Transfer { bytes: sent, seconds, joules } = link.send(sent);
+    let sent_bytes = (!row.codecs.is_empty()).then_some(sent);
+    row.over = Some(cluster.medium(a, b).map_or_else(|| format!("{x} to {y}"), str::to_owned));
+    Ok((ReceiveRow { bytes, sent_bytes, seconds, ..row }, joules))
 }
 
 impl Manifest {

@@ -76,13 +76,13 @@ impl<'p, 'c> Joint<'p, 'c> {
             let t = p.transfer(cut, from, to).map_or(f64::INFINITY, |t| t.seconds);
             if t <= limit { t } else { f64::INFINITY }
         };
-        let mut bytes: Vec<u64> = Vec::new();
+        let mut seen: Vec<usize> = Vec::new();
         let (mut hop, mut hops) = (vec![0], Vec::new());
         for cut in 1..n {
-            let known = bytes.iter().position(|&b| b == p.cuts[cut]);
-            hop.push(known.unwrap_or(bytes.len()));
+            let known = seen.iter().position(|&c| p.same_cut(c, cut));
+            hop.push(known.unwrap_or(seen.len()));
             if known.is_none() {
-                bytes.push(p.cuts[cut]);
+                seen.push(cut);
                 let share = |at: usize| time(cut, Some(at / count), Some(at % count));
                 hops.push((0..count * count).map(share).collect::<Vec<f64>>());
             }

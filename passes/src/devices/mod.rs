@@ -22,6 +22,7 @@
 //! let device = |name: &str| Device { name: name.into(), kind: 0, memory: 8, modes: 1 };
 //! let problem = Problem {
 //!     cuts: vec![0, 100, 10, 0],
+//!     forms: vec![],
 //!     devices: vec![device("a"), device("b")],
 //!     links: vec![Some(Link::new(8e3, 0.5)); 4],
 //!     costs: &costs,
@@ -44,6 +45,8 @@ pub mod best;
 pub mod clock;
 #[cfg(feature = "cluster")]
 pub mod cluster;
+#[cfg(feature = "cluster")]
+pub mod codec;
 #[cfg(feature = "cluster")]
 pub mod dataflow;
 mod explain;
@@ -81,7 +84,9 @@ pub use milp::milp;
 pub use place::{Placement, least_traffic, place, place_greedily};
 pub use plan::{NoPlan, Plan, Reason, Stage};
 pub use points::points;
-pub use problem::{Additive, Choice, Costs, Device, Limits, Link, Objective, Problem, Transfer};
+pub use problem::{
+    Additive, Choice, Costs, Device, Form, Limits, Link, Objective, Problem, Transfer,
+};
 #[cfg(feature = "cluster")]
 pub use profiled::Profiled;
 pub use shares::{Shares, shares};

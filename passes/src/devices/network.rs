@@ -11,9 +11,10 @@ use std::ops::Range;
 use graph_opt_ir::{ExtractError, Graph, NodeId, ValueId};
 
 use super::cluster::{Cluster, Speed};
+use super::codec::Codecs;
 use super::file::{Aim, PlanFile, Run};
-use super::problem::{Additive, Costs, Device, Limits, Objective, Problem};
-use super::split::{Split, is_sent};
+use super::problem::{Additive, Costs, Device, Form, Limits, Objective, Problem};
+use super::split::{Split, bytes, is_sent};
 use super::{Effort, NoPlan, Plan, points};
 use crate::analysis::{node_macs, plan};
 
@@ -106,7 +107,13 @@ impl Network {
 
     /// The problem of planning it on a cluster. Devices are of one kind where they are alike but for
     /// their names.
-    pub fn problem<'a>(&self, cluster: &Cluster, costs: &'a dyn Costs, wish: &Wish) -> Problem<'a> {
+    pub fn problem<'a>(
+        &self,
+        graph: &Graph,
+        cluster: &Cluster,
+        costs: &'a dyn Costs,
+        wish: &Wish,
+    ) -> Problem<'a> {
         let alike = |i: usize, j: usize| {
             let (a, b) = (&cluster.devices[i], &cluster.devices[j]);
             (&a.speed, &a.modes) == (&b.speed, &b.modes)
@@ -119,6 +126,11 @@ impl Network {
         };
         Problem {
             cuts: self.cuts.clone(),
+            forms: if wish.codecs.is_empty() {
+                Vec::new()
+            } else {
+                self.forms(graph, &wish.codecs)
+            },
             devices: cluster.devices.iter().enumerate().map(device).collect(),
             links: cluster.links.clone(),
             costs,
@@ -129,6 +141,14 @@ impl Network {
             objective: wish.objective,
             limits: wish.limits.clone(),
         }
+    }
+
+    /// Forms of what crosses each cut.
+    fn forms(&self, graph: &Graph, codecs: &Codecs) -> Vec<Vec<Form>> {
+        let value = |&v: &ValueId| (&*graph.value(v).name, bytes(graph, v));
+        let cut =
+            |values: &Vec<ValueId>| codecs.together(&values.iter().map(value).collect::<Vec<_>>());
+        self.crossing.iter().map(cut).collect()
     }
 
     /// The units from each point that all paths through the graph pass to the next: stretches between
@@ -217,7 +237,7 @@ impl Stages<'_> {
 }
 
 /// What a pipeline over a cluster is planned for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Wish {
     /// What is to be least. For throughput, and wherever the interval is limited, memory has room for
     /// frames that come in and go out.
@@ -226,6 +246,8 @@ pub struct Wish {
     pub limits: Limits,
     /// Units that must be on a device; empty if none must.
     pub pins: Vec<Option<usize>>,
+    /// Forms in which values may be sent.
+    pub codecs: Codecs,
 }
 
 /// The best pipeline of a network over a cluster, or the best found: as planned, and as a file with
@@ -250,13 +272,13 @@ pub fn pipeline(
     let known = HashMap::new();
     let mut stages = Stages { costs, network, cluster, pipelined: timed, known };
     loop {
-        let problem = network.problem(cluster, &stages, wish);
+        let problem = network.problem(graph, cluster, &stages, wish);
         let found = super::plan(&problem, effort)?;
         let of = |s: &super::Stage| (s.device, s.units.clone());
         let split = Split::pipeline(network, &found.stages.iter().map(of).collect::<Vec<_>>());
         let held = split.held(graph).map_err(NoPlan::Invalid)?;
         let mut more = Vec::new();
-        for (s, held) in found.stages.iter().zip(held) {
+        for (s, held) in found.stages.iter().zip(&held) {
             let needs = held.total() + stages.buffers(&s.units, s.device);
             if needs > problem.capacity(s.device) {
                 more.push((s.units.clone(), held.total()));
@@ -274,8 +296,10 @@ pub fn pipeline(
             bound: found.bound,
             rewrite: String::new(),
             pipelined: timed,
+            codecs: wish.codecs.clone(),
         };
-        let file = PlanFile::of(graph, cluster, &split, &runs, &aim).map_err(NoPlan::Invalid)?;
+        let file =
+            PlanFile::of(graph, cluster, &split, &held, &runs, &aim).map_err(NoPlan::Invalid)?;
         return Ok((found, file));
     }
 }

@@ -60,13 +60,13 @@ impl Shares {
             run.max(from).max(to)
         };
         let of = |w: &[usize]| (0..count).map(|d| stage(w[0], w[1], d)).collect();
-        let mut bytes: Vec<u64> = Vec::new();
+        let mut seen: Vec<usize> = Vec::new();
         let (mut hop, mut hops) = (Vec::new(), Vec::new());
         for &cut in cuts.iter().take(cuts.len() - 1).skip(1) {
-            let known = bytes.iter().position(|&b| b == p.cuts[cut]);
-            hop.push(known.unwrap_or(bytes.len()));
+            let known = seen.iter().position(|&c| p.same_cut(c, cut));
+            hop.push(known.unwrap_or(seen.len()));
             if known.is_none() {
-                bytes.push(p.cuts[cut]);
+                seen.push(cut);
                 let share = |at: usize| time(p.transfer(cut, Some(at / count), Some(at % count)));
                 hops.push((0..count * count).map(share).collect::<Vec<f64>>());
             }

@@ -34,12 +34,31 @@ impl Link {
 
     /// The transfer of so many bytes; of none, nothing.
     pub fn transfer(&self, bytes: u64) -> Transfer {
-        if bytes == 0 {
+        self.send(Form { bytes, seconds: 0.0 })
+    }
+
+    /// The transfer of something in a form; of no bytes, nothing.
+    pub fn send(&self, form: Form) -> Transfer {
+        if form.bytes == 0 {
             return Transfer::default();
         }
-        let flow = bytes as f64 * 8.0 / self.bandwidth;
-        Transfer { bytes, seconds: self.latency + flow, joules: self.watts * flow }
+        let joules = self.watts * self.flow(Form { seconds: 0.0, ..form });
+        Transfer { bytes: form.bytes, seconds: self.latency + self.flow(form), joules }
     }
+
+    /// Seconds of a form without the link's latency.
+    pub fn flow(&self, form: Form) -> f64 {
+        form.seconds + form.bytes as f64 * 8.0 / self.bandwidth
+    }
+}
+
+/// A form in which something can be sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Form {
+    /// Bytes that cross the link.
+    pub bytes: u64,
+    /// Seconds to make the form, and to make of it what it was.
+    pub seconds: f64,
 }
 
 /// What a transfer costs.
@@ -71,9 +90,10 @@ pub trait Costs {
 }
 
 /// What is to be least.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Objective {
     /// Seconds from a frame's input to its output: all computing and transfers.
+    #[default]
     Latency,
     /// Seconds between frames in a pipeline: the longest computing of a stage or transfer.
     Interval,
@@ -137,6 +157,9 @@ pub struct Problem<'a> {
     /// Bytes that cross each of the n + 1 cuts: the first is the network's input, the last its
     /// output. Several tensors are summed. Where nothing crosses, nothing is paid.
     pub cuts: Vec<u64>,
+    /// Other forms in which what crosses each cut can be sent; empty if there is none for any. The one
+    /// that is soonest over a link is taken.
+    pub forms: Vec<Vec<Form>>,
     /// Devices.
     pub devices: Vec<Device>,
     /// Links by [sender × devices + receiver]; staying on a device is free.
@@ -181,10 +204,21 @@ impl Problem<'_> {
         match (from, to) {
             (Some(a), Some(b)) if a != b && self.cuts[cut] > 0 => {
                 let link = self.links[a * self.devices.len() + b]?;
-                Some(link.transfer(self.cuts[cut]))
+                let plain = link.transfer(self.cuts[cut]);
+                let forms = self.forms.get(cut).into_iter().flatten();
+                let sooner = |best: Transfer, form: &Form| {
+                    let t = link.send(*form);
+                    if t.seconds < best.seconds { t } else { best }
+                };
+                Some(forms.fold(plain, sooner))
             }
             _ => Some(Transfer::default()),
         }
+    }
+
+    /// Whether the same crosses two cuts, in the same forms.
+    pub(super) fn same_cut(&self, a: usize, b: usize) -> bool {
+        (self.cuts[a], self.forms.get(a)) == (self.cuts[b], self.forms.get(b))
     }
 
     /// Bytes that a device may hold.
@@ -224,6 +258,10 @@ impl Problem<'_> {
             (!self.links.iter().flatten().all(good), "a link has a bandwidth that is not positive"),
             (self.devices.iter().any(|d| d.modes == 0), "a device has no mode"),
             (!self.pins.is_empty() && self.pins.len() != n, "pins are not one a unit"),
+            (
+                !self.forms.is_empty() && self.forms.len() != n + 1,
+                "forms are not those of the cuts",
+            ),
             (!self.pins.iter().all(|&p| device(p)), "a pin names no device"),
             (!device(self.source) || !device(self.sink), "source or sink is no device"),
             (self.reuse && timed, "devices with several stages have no interval between frames"),

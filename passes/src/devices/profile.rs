@@ -15,8 +15,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::codec::{Coded, ValueCodecs};
+
 /// How long parts of a model take on a device.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// Version of the format: 1.
@@ -32,6 +34,9 @@ pub struct Profile {
     /// Stretches of consecutive nodes, each run as a model of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stretches: Vec<StretchTime>,
+    /// What codecs make of values; in JSON only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<ValueCodecs>,
 }
 
 /// What a node took.
@@ -115,7 +120,7 @@ impl Profile {
             }
         }
         let backend = "csv".into();
-        Self { version: 1, backend, threads: 0, runs: 0, nodes, stretches }.checked()
+        Self { version: 1, backend, nodes, stretches, ..Self::default() }.checked()
     }
 
     /// As JSON.
@@ -181,6 +186,14 @@ impl Profile {
             }
             if let Some(j) = t.joules.filter(|j| !can(*j)) {
                 return Err(format!("{} takes {j} J", part()));
+            }
+        }
+        for v in &self.values {
+            for c in &v.codecs {
+                if !(0.0..=MOST).contains(&c.seconds) || !(c.error >= 0.0) {
+                    let (name, Coded { codec, seconds, error, .. }) = (&v.name, c);
+                    return Err(format!("{name} as {codec} takes {seconds} s, error {error}"));
+                }
             }
         }
         Ok(self)

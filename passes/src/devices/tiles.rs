@@ -15,6 +15,7 @@ use graph_opt_ir::{Graph, NodeId, ValueId};
 
 use super::clock::Clock;
 use super::cluster::{Cluster, Speed};
+use super::codec::Codecs;
 use super::file::{Aim, PlanFile, Run};
 use super::network::Network;
 use super::problem::Objective;
@@ -134,10 +135,8 @@ impl<'a> Times<'a> {
             m.as_ref().map(|_| Profile {
                 version: 1,
                 backend: "estimated".into(),
-                threads: 0,
-                runs: 0,
                 nodes: graph.schedule().map(|n| time(n, d)).collect(),
-                stretches: Vec::new(),
+                ..Profile::default()
             })
         };
         self.measured.iter().enumerate().map(of).collect()
@@ -234,6 +233,7 @@ impl Tiled {
             bound,
             rewrite: self.share.pass(),
             pipelined: false,
+            codecs: Codecs::default(),
         }
     }
 
@@ -242,7 +242,8 @@ impl Tiled {
     /// # Errors
     /// If a part does not fit its device, or devices have no link.
     pub fn file(&self, cluster: &Cluster, bound: f64) -> Result<PlanFile, String> {
-        PlanFile::of(&self.graph, cluster, &self.split, &self.runs, &self.aim(bound))
+        let held = self.split.held(&self.graph)?;
+        PlanFile::of(&self.graph, cluster, &self.split, &held, &self.runs, &self.aim(bound))
     }
 
     fn draft(&self, cluster: &Cluster) -> Result<PlanFile, String> {
@@ -269,11 +270,17 @@ pub fn ways(
         let file = t.draft(cluster).ok()?;
         Some((t, file))
     };
+    // Seconds until a device has done all of a stretch for the host.
+    let alone = |d: usize, cut: usize| {
+        let work: f64 = network.nodes[..cut].iter().map(|&n| times.seconds(graph, n, d)).sum();
+        let link = if d == host { None } else { cluster.link(host, d) };
+        let traffic = network.cuts[0] + network.cuts[cut];
+        work + link.map_or(0.0, |l| l.transfer(traffic).seconds)
+    };
     let mut found: Vec<(Tiled, PlanFile)> = Vec::new();
     for (cut, to, height, width) in ends(graph, network) {
         for count in 2..=order.len().min(height as usize) {
             let devices = &order[..count];
-            let strips = || seed(graph, network, cluster, times, cut, height, devices, host);
             let columns = (2..=count / 2).rev().find(|c| count.is_multiple_of(*c));
             let grid = columns.filter(|&c| width >= c as i64).map(|c| {
                 let even = |n: i64, k: usize| {
@@ -281,7 +288,8 @@ pub fn ways(
                 };
                 vec![even(height, count / c), even(width, c)]
             });
-            let rows = strips();
+            let alone: Vec<f64> = devices.iter().map(|&d| alone(d, cut)).collect();
+            let rows = seed(height, &alone);
             let mut tries = vec![
                 (vec![rows.clone()], Reuse::Recompute),
                 (vec![rows.clone()], Reuse::Checkerboard),
@@ -323,29 +331,12 @@ fn ends(graph: &Graph, network: &Network) -> Vec<(usize, String, i64, i64)> {
     all.into_iter().rev().step_by(step).collect()
 }
 
-/// Rows by speed and links, as if work and transfers were in proportion to rows.
-#[allow(clippy::too_many_arguments)]
-fn seed(
-    graph: &Graph,
-    network: &Network,
-    cluster: &Cluster,
-    times: &Times<'_>,
-    cut: usize,
-    height: i64,
-    devices: &[usize],
-    host: usize,
-) -> Vec<i64> {
-    let traffic = network.cuts[0] + network.cuts[cut];
-    let alone = |d: usize| {
-        let work: f64 = network.nodes[..cut].iter().map(|&n| times.seconds(graph, n, d)).sum();
-        let link = if d == host { None } else { cluster.link(host, d) };
-        work + link.map_or(0.0, |l| l.transfer(traffic).seconds)
-    };
-    let alone: Vec<f64> = devices.iter().map(|&d| alone(d)).collect();
+/// Rows of each device, by the seconds that it takes alone, as if they were in proportion to rows.
+fn seed(height: i64, alone: &[f64]) -> Vec<i64> {
     let n = height as usize;
-    match shares(n, devices.len(), |i, rows| Some(alone[i] * rows as f64 / n as f64)) {
+    match shares(n, alone.len(), |i, rows| Some(alone[i] * rows as f64 / n as f64)) {
         Ok(s) => s.rows.iter().map(|&r| r as i64).collect(),
-        Err(_) => vec![0; devices.len()],
+        Err(_) => vec![0; alone.len()],
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::codec::Codec;
 use super::file::{Manifest, ReceiveRow};
 
 /// A node of the dataflow.
@@ -45,8 +46,8 @@ pub struct Edge {
 pub struct Give {
     /// The value.
     pub value: String,
-    /// The output of its node, if other nodes take it.
-    pub output: Option<usize>,
+    /// The outputs of its node by which other nodes take it: one for each form in which it is sent.
+    pub outputs: Vec<(usize, Option<Codec>)>,
     /// The parts of the same node that take it, and the number among the values that each takes.
     pub here: Vec<(usize, usize)>,
 }
@@ -126,7 +127,7 @@ impl Wiring {
             taken.push(value.clone());
             let gives = &mut self.gives[giver];
             let n = gives.iter().position(|g| g.value == *value).unwrap_or_else(|| {
-                gives.push(Give { value: value.clone(), output: None, here: Vec::new() });
+                gives.push(Give { value: value.clone(), outputs: Vec::new(), here: Vec::new() });
                 gives.len() - 1
             });
             let give = &mut gives[n];
@@ -134,8 +135,11 @@ impl Wiring {
                 give.here.push(at);
                 continue;
             }
-            let output = *give.output.get_or_insert_with(|| {
+            let codec = r.codecs.get(value).copied();
+            let known = give.outputs.iter().find(|o| o.1 == codec).map(|o| o.0);
+            let output = known.unwrap_or_else(|| {
                 let next = self.outputs.entry(from).or_default();
+                give.outputs.push((*next, codec));
                 *next += 1;
                 *next - 1
             });
@@ -203,7 +207,7 @@ pub(super) mod tests {
         let names = |all: &[&str]| all.iter().map(|&s| s.to_owned()).collect::<Vec<_>>();
         let row = |from, values: &[&str], bytes| {
             let over = (bytes > 0).then(|| "a to b".to_owned());
-            ReceiveRow { from, values: names(values), over, bytes, seconds: 0.0 }
+            ReceiveRow { from, values: names(values), over, bytes, ..ReceiveRow::default() }
         };
         let stage = |device: &str, receives| StageRow {
             device: device.into(),
@@ -282,14 +286,24 @@ pub(super) mod tests {
         assert_eq!(w.inputs(b), second);
         let last = [edge("y", b, 0, &[(4, 0)]), edge("h", a, 0, &[(4, 1)])];
         assert_eq!(w.inputs(Place::Sink), last);
-        let give = |value: &str, output, here: &[(usize, usize)]| Give {
-            value: value.into(),
-            output,
-            here: here.to_vec(),
+        let give = |value: &str, outputs: &[(usize, Option<Codec>)], here: &[(usize, usize)]| {
+            Give { value: value.into(), outputs: outputs.to_vec(), here: here.to_vec() }
         };
-        assert_eq!(w.gives(0), [give("h", Some(0), &[(1, 0)]), give("k", Some(1), &[])]);
-        assert_eq!(w.gives(2), [give("t1", None, &[(3, 2)])]);
+        let first = [give("h", &[(0, None)], &[(1, 0)]), give("k", &[(1, None)], &[])];
+        assert_eq!(w.gives(0), first);
+        assert_eq!(w.gives(2), [give("t1", &[], &[(3, 2)])]);
         assert_eq!((w.outputs(Place::Source), w.outputs(a), w.outputs(b)), (2, 3, 1));
+    }
+
+    /// What goes to the device in one form and to the sink in another is two outputs.
+    #[test]
+    fn forms_are_outputs() {
+        let mut m = diamond();
+        m.plan.stages[2].receives[0].codecs.insert("h".into(), Codec::F16);
+        let w = Wiring::of(&m).unwrap();
+        assert_eq!(w.gives(0)[0].outputs, [(0, Some(Codec::F16)), (3, None)]);
+        assert_eq!(w.outputs(Place::Device(0)), 4);
+        assert_eq!((w.inputs(Place::Device(1))[0].output, w.inputs(Place::Sink)[1].output), (0, 3));
     }
 
     #[test]

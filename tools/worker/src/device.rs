@@ -135,7 +135,7 @@ impl Device<'_> {
         let mut here = VecDeque::new();
         let known = self.parts.get(&part).and_then(|p| p.join.result(sequence));
         for (give, tensor) in self.wiring.gives(part).iter().zip(known.into_iter().flatten()) {
-            if let Some(output) = give.output {
+            for &output in &give.outputs {
                 self.port.tensor(output, sequence, attempt, &give.value, tensor)?;
             }
             for &at in &give.here {

@@ -10,6 +10,7 @@ use dora_node_api::{
 };
 use graph_opt_ir::tensor::Bytes;
 use graph_opt_ir::{DType, Tensor};
+use graph_opt_passes::devices::codec::Codec;
 
 use crate::failure::{Result, check};
 use crate::protocol::Ack;
@@ -87,16 +88,16 @@ impl Port {
         }
     }
 
-    /// Sends a value on an output.
+    /// Sends a value on an output, in its form.
     pub fn tensor(
         &mut self,
-        output: usize,
+        (output, codec): (usize, Option<Codec>),
         sequence: u64,
         attempt: u64,
         name: &str,
         tensor: &Tensor,
     ) -> Result {
-        for p in cut(sequence, attempt, name, tensor, self.limit).map_err(check)? {
+        for p in cut(sequence, attempt, name, tensor, codec, self.limit).map_err(check)? {
             let id = DataId::from(format!("out{output}"));
             // One row: an array of bytes would bring a bit along for each of them.
             let row = DoraArray::from_array(BinaryArray::from_vec(vec![&p.bytes]));
@@ -124,7 +125,7 @@ impl Port {
 fn parameters(h: &Header) -> MetadataParameters {
     let number = |n: u64| Parameter::Integer(n as i64);
     let shape = h.shape.iter().map(|&d| d as i64).collect();
-    MetadataParameters::from([
+    let mut p = MetadataParameters::from([
         ("sequence".into(), number(h.sequence)),
         ("attempt".into(), number(h.attempt)),
         ("name".into(), Parameter::String(h.name.clone())),
@@ -133,7 +134,9 @@ fn parameters(h: &Header) -> MetadataParameters {
         ("checksum".into(), Parameter::String(format!("{:032x}", h.checksum))),
         ("pieces".into(), number(h.pieces)),
         ("piece".into(), number(h.piece)),
-    ])
+    ]);
+    p.extend(h.codec.map(|c| ("codec".into(), Parameter::String(c.name().into()))));
+    p
 }
 
 fn read(input: &str, p: &MetadataParameters, data: &DoraArray) -> Option<Incoming> {
@@ -156,6 +159,10 @@ fn read(input: &str, p: &MetadataParameters, data: &DoraArray) -> Option<Incomin
         checksum: u128::from_str_radix(get_string_param(p, "checksum")?, 16).ok()?,
         pieces: number("pieces")?,
         piece: number("piece")?,
+        codec: match get_string_param(p, "codec") {
+            Some(name) => Some(Codec::from_name(name)?),
+            None => None,
+        },
     };
     let row: &BinaryArray = data.as_array().as_any().downcast_ref()?;
     if row.len() != 1 || row.is_null(0) {

@@ -48,9 +48,9 @@ pub fn main(args: &Args) -> Result {
                 Action::Send { sequence, attempt } => {
                     let tensors = frames.frame(sequence)?;
                     for (give, t) in feeds.iter().zip(&tensors) {
-                        // All are outputs: nothing else runs here.
-                        let output = give.output.unwrap_or(0);
-                        port.tensor(output, sequence, attempt, &give.value, t)?;
+                        for &output in &give.outputs {
+                            port.tensor(output, sequence, attempt, &give.value, t)?;
+                        }
                     }
                 }
                 Action::Finish => {

@@ -10,7 +10,7 @@ mod layout;
 mod matmul;
 mod norm;
 mod pool;
-mod quant;
+pub(crate) mod quant;
 mod recurrent;
 mod reduce;
 mod resize;

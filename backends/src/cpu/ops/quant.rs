@@ -163,16 +163,26 @@ pub(super) fn dequantize(cx: &mut Cx<'_>) -> Outputs {
     Ok(vec![Array { dims: a.dims.clone(), dtype: scale.dtype, data }])
 }
 
+/// The scale and the zero point of DynamicQuantizeLinear.
+pub(crate) fn dynamic_parameters(x: &[f32]) -> (f32, f32) {
+    let (lo, hi) = x.iter().fold((0f32, 0f32), |(l, h), &x| (l.min(x), h.max(x)));
+    let scale = if hi == lo { 1.0 } else { (hi - lo) / 255.0 };
+    (scale, (0.0 - lo / scale).clamp(0.0, 255.0).round_ties_even())
+}
+
+/// An element as DynamicQuantizeLinear has it: a whole number from 0 to 255.
+pub(crate) fn dynamic_level(x: f32, scale: f32, zero: f32) -> f32 {
+    ((x / scale).round_ties_even() + zero).clamp(0.0, 255.0)
+}
+
 pub(super) fn dynamic(cx: &mut Cx<'_>) -> Outputs {
     let a = cx.input(0)?;
     let Buf::F32(x) = &a.data else {
         return Err(RunError::NotInField("DynamicQuantizeLinear of inputs".into()));
     };
     cx.room::<f32>(&a.dims)?;
-    let (lo, hi) = x.iter().fold((0f32, 0f32), |(l, h), &x| (l.min(x), h.max(x)));
-    let scale = if hi == lo { 1.0 } else { (hi - lo) / 255.0 };
-    let zero = (0.0 - lo / scale).clamp(0.0, 255.0).round_ties_even();
-    let one = |&x: &f32| f64::from(((x / scale).round_ties_even() + zero).clamp(0.0, 255.0));
+    let (scale, zero) = dynamic_parameters(x);
+    let one = |&x: &f32| f64::from(dynamic_level(x, scale, zero));
     let q = of_type(a.dims.clone(), x.iter().map(one), DType::U8)?;
     Ok(vec![q, Array::new(vec![], vec![scale]), Array::new(vec![], vec![zero as u8])])
 }

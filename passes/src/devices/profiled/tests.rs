@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::devices::network::Wish;
-use crate::devices::{Effort, Limits, Objective, plan};
+use crate::devices::{Effort, plan};
 
 /// Six nodes in a chain; each cut is 16 bytes.
 fn chain() -> Graph {
@@ -84,9 +84,7 @@ fn plans_use_a_stretch_that_is_quicker_than_its_nodes() {
     let network = Network::of(&g).unwrap();
     let best = |csv: String| {
         let c = costs(&csv).unwrap();
-        let (limits, pins) = (Limits::default(), Vec::new());
-        let wish = Wish { objective: Objective::Latency, limits, pins };
-        let p = network.problem(&cluster, &c, &wish);
+        let p = network.problem(&g, &cluster, &c, &Wish::default());
         plan(&p, &Effort::default()).unwrap()
     };
     let plain = best(HEAD.to_owned() + &same);

@@ -118,6 +118,7 @@ fn many_different_devices_never_worse_than_greedy() {
         case.limits = Limits::default();
         let p = Problem {
             cuts,
+            forms: vec![],
             devices: (0..count).map(device).collect(),
             links,
             costs: &costs,

@@ -76,6 +76,7 @@ impl Costs for Profile {
 pub(super) struct Case {
     pub profile: Profile,
     pub cuts: Vec<u64>,
+    pub forms: Vec<Vec<Form>>,
     pub devices: Vec<Device>,
     pub links: Vec<Option<Link>>,
     pub pins: Vec<Option<usize>>,
@@ -89,6 +90,7 @@ impl Case {
     pub fn problem(&self) -> Problem<'_> {
         Problem {
             cuts: self.cuts.clone(),
+            forms: self.forms.clone(),
             devices: self.devices.clone(),
             links: self.links.clone(),
             costs: &self.profile,
@@ -194,7 +196,14 @@ impl Case {
             }
         }
         let cuts = (0..=units).map(|_| t.below(12) as u64).collect();
-        Self { profile, cuts, devices, links, pins, ends, reuse, objective, limits }
+        let form = |t: &mut Tape<'_>| Form {
+            bytes: 1 + t.below(8) as u64,
+            seconds: t.below(8) as f64 / 4.0,
+        };
+        let coded = t.one_in(2);
+        let forms = (0..=units).map(|_| (0..t.below(3)).map(|_| form(t)).collect());
+        let forms = if coded { forms.collect() } else { Vec::new() };
+        Self { profile, cuts, forms, devices, links, pins, ends, reuse, objective, limits }
     }
 }
 
@@ -213,8 +222,15 @@ pub(super) fn every_plan(c: &Case, take: &mut dyn FnMut([f64; 4])) {
             return Some((0.0, 0.0));
         }
         let l = c.links[a * c.devices.len() + b]?;
-        let flow = c.cuts[cut] as f64 * 8.0 / l.bandwidth;
-        Some((l.latency + flow, flow * l.watts))
+        let plain = Form { bytes: c.cuts[cut], seconds: 0.0 };
+        let mut best = (f64::INFINITY, 0.0);
+        for f in [plain].iter().chain(c.forms.get(cut).into_iter().flatten()) {
+            let flow = f.bytes as f64 * 8.0 / l.bandwidth;
+            if f.seconds + flow < best.0 {
+                best = (f.seconds + flow, flow * l.watts);
+            }
+        }
+        Some((l.latency + best.0, best.1))
     }
     fn go(c: &Case, at: &At, take: &mut dyn FnMut([f64; 4])) {
         let n = c.profile.units;

@@ -1,7 +1,9 @@
 //! Tensors as messages: cut into pieces, with what is needed to join them again and to trust them.
 
+use graph_opt_backends::codec::{decode, encode};
 use graph_opt_ir::tensor::Bytes;
 use graph_opt_ir::{DType, Tensor};
+use graph_opt_passes::devices::codec::Codec;
 
 /// Most bytes of a message: dora's daemons refuse 64 MiB, and Arrow's framing takes some of that.
 pub const LIMIT: usize = 60_000_000;
@@ -22,7 +24,9 @@ pub struct Header {
     pub dtype: DType,
     /// Extents.
     pub shape: Vec<u64>,
-    /// Of the whole tensor: its type, extents and elements.
+    /// The form, unless it is the tensor as it is.
+    pub codec: Option<Codec>,
+    /// Of the whole tensor, its type, extents and elements; of another form, of its bytes.
     pub checksum: u128,
     /// How many pieces there are.
     pub pieces: u64,
@@ -39,7 +43,7 @@ pub struct Piece {
     pub bytes: Bytes,
 }
 
-/// The messages that a tensor takes, of at most `limit` bytes each.
+/// The messages that a tensor takes, of at most `limit` bytes each: in a codec's form, if it has one.
 ///
 /// # Errors
 /// If it is of strings, or its bytes cannot be had.
@@ -48,9 +52,14 @@ pub fn cut(
     attempt: u64,
     name: &str,
     tensor: &Tensor,
+    codec: Option<Codec>,
     limit: usize,
 ) -> Result<Vec<Piece>, String> {
-    let all = tensor.bytes().map_err(|e| format!("{name:?}: {e}"))?;
+    let form = codec.and_then(|c| Some((c, encode(c, tensor)?)));
+    let (all, checksum) = match &form {
+        Some((_, bytes)) => (bytes.clone(), of_bytes(bytes).ok_or("too many bytes")?),
+        None => (tensor.bytes().map_err(|e| format!("{name:?}: {e}"))?, tensor.content_hash()),
+    };
     let limit = limit.max(1);
     let pieces = all.len().div_ceil(limit).max(1);
     let piece = |i: usize| {
@@ -61,7 +70,8 @@ pub fn cut(
             name: name.to_owned(),
             dtype: tensor.dtype(),
             shape: tensor.dims().to_vec(),
-            checksum: tensor.content_hash(),
+            codec: form.as_ref().map(|f| f.0),
+            checksum,
             pieces: pieces as u64,
             piece: i as u64,
         };
@@ -69,6 +79,12 @@ pub fn cut(
         Ok(Piece { header, bytes })
     };
     (0..pieces).map(piece).collect()
+}
+
+/// The checksum of bytes that are no tensor as it is.
+fn of_bytes(bytes: &Bytes) -> Option<u128> {
+    let data = graph_opt_ir::tensor::Data::Bytes(bytes.clone());
+    Some(Tensor::new(DType::U8, vec![bytes.len() as u64], data).ok()?.content_hash())
 }
 
 /// A tensor of which some pieces have come.
@@ -92,16 +108,20 @@ impl Assembly {
     fn fits(&self, h: &Header) -> bool {
         let mine = &self.header;
         (mine.checksum, mine.pieces, mine.dtype) == (h.checksum, h.pieces, h.dtype)
-            && mine.shape == h.shape
+            && (&mine.shape, mine.codec) == (&h.shape, h.codec)
     }
 
     fn join(self) -> Option<Tensor> {
-        let Header { dtype, shape, checksum, .. } = self.header;
+        let Header { dtype, shape, checksum, codec, .. } = self.header;
         let mut pieces: Vec<Bytes> = self.pieces.into_iter().flatten().collect();
         let bytes = match pieces.len() {
             1 => pieces.pop()?,
             _ => Bytes::from(pieces.iter().flat_map(|p| p.iter().copied()).collect::<Vec<u8>>()),
         };
+        if let Some(codec) = codec {
+            let whole = of_bytes(&bytes)? == checksum;
+            return decode(codec, dtype, &shape, &bytes).ok().filter(|_| whole);
+        }
         let data = graph_opt_ir::tensor::Data::Bytes(bytes);
         let tensor = Tensor::new(dtype, shape, data).ok()?;
         (tensor.content_hash() == checksum).then_some(tensor)
