@@ -28,7 +28,7 @@ pub fn encode(codec: Codec, t: &Tensor) -> Option<Bytes> {
             }
             let mut halves = vec![f16::ZERO; x.len()];
             halves.convert_from_f32_slice(&x);
-            halves.iter().flat_map(|h| h.to_le_bytes()).collect()
+            packed(&halves, |h| h.to_le_bytes())
         }
         Codec::Int8 => {
             let x = floats(t, &raw)?;
@@ -39,8 +39,10 @@ pub fn encode(codec: Codec, t: &Tensor) -> Option<Bytes> {
             if !scale.is_finite() {
                 return None;
             }
-            let head = scale.to_le_bytes().into_iter().chain([zero as u8]);
-            head.chain(x.iter().map(|&x| dynamic_level(x, scale, zero) as u8)).collect()
+            let mut all = scale.to_le_bytes().to_vec();
+            all.push(zero as u8);
+            all.extend(x.iter().map(|&x| dynamic_level(x, scale, zero) as u8));
+            all
         }
     };
     (all.len() < raw.len()).then(|| Bytes::from(all))
@@ -61,7 +63,7 @@ pub fn decode(codec: Codec, dtype: DType, dims: &[u64], bytes: &[u8]) -> Result<
     if codec != Codec::Lz4 && dtype != DType::F32 {
         return Err(bad());
     }
-    let floats = |x: &mut dyn Iterator<Item = f32>| of(x.flat_map(f32::to_le_bytes).collect());
+    let floats = |x: &[f32]| of(packed(x, |x| x.to_le_bytes()));
     match codec {
         Codec::Lz4 => {
             // LZ4 does not get smaller than a 255th.
@@ -75,14 +77,18 @@ pub fn decode(codec: Codec, dtype: DType, dims: &[u64], bytes: &[u8]) -> Result<
             }
         }
         Codec::F16 if bytes.len() == 2 * count => {
-            let half = |b: &[u8]| f16::from_le_bytes([b[0], b[1]]).to_f32();
-            floats(&mut bytes.chunks_exact(2).map(half))
+            let half = |b: &[u8]| f16::from_le_bytes([b[0], b[1]]);
+            let halves: Vec<f16> = bytes.chunks_exact(2).map(half).collect();
+            let mut x = vec![0.0; count];
+            halves.convert_to_f32_slice(&mut x);
+            floats(&x)
         }
         Codec::Int8 if bytes.len() == HEAD + count => {
             let (head, all) = bytes.split_at(HEAD);
             let scale = f32::from_le_bytes([head[0], head[1], head[2], head[3]]);
             let zero = f32::from(head[4]);
-            floats(&mut all.iter().map(|&q| (f32::from(q) - zero) * scale))
+            let x: Vec<f32> = all.iter().map(|&q| (f32::from(q) - zero) * scale).collect();
+            floats(&x)
         }
         _ => Err(bad()),
     }
@@ -104,6 +110,14 @@ fn floats(t: &Tensor, raw: &Bytes) -> Option<Vec<f32>> {
     (t.dtype() == DType::F32).then(|| raw.chunks_exact(4).map(one).collect())
 }
 
+fn packed<T, const N: usize>(x: &[T], bytes: impl Fn(&T) -> [u8; N]) -> Vec<u8> {
+    let mut all = vec![0; N * x.len()];
+    for (to, x) in all.chunks_exact_mut(N).zip(x) {
+        to.copy_from_slice(&bytes(x));
+    }
+    all
+}
+
 /// Bytes of an element; 1 for those of less.
 fn width(dtype: DType) -> usize {
     (dtype.bits() / 8).max(1)
@@ -111,13 +125,17 @@ fn width(dtype: DType) -> usize {
 
 /// The first bytes of all elements, then the second ones, and so on.
 fn shuffled(raw: &[u8], width: usize) -> Vec<u8> {
-    (0..width).flat_map(|i| raw.iter().skip(i).step_by(width).copied()).collect()
+    let mut planes = vec![0; raw.len()];
+    for (i, plane) in planes.chunks_exact_mut((raw.len() / width).max(1)).enumerate() {
+        plane.iter_mut().zip(raw.chunks_exact(width)).for_each(|(p, r)| *p = r[i]);
+    }
+    planes
 }
 
 fn unshuffled(planes: &[u8], width: usize) -> Vec<u8> {
     let mut raw = vec![0; planes.len()];
     for (i, plane) in planes.chunks_exact((planes.len() / width).max(1)).enumerate() {
-        raw.iter_mut().skip(i).step_by(width).zip(plane).for_each(|(r, p)| *r = *p);
+        raw.chunks_exact_mut(width).zip(plane).for_each(|(r, p)| r[i] = *p);
     }
     raw
 }
