@@ -144,6 +144,42 @@ fn splits_are_proved() {
     }
 }
 
+/// Throughput where all links are one medium: the plan's rate is what it carries or what devices
+/// compute, and nobody's plan is better.
+#[test]
+fn throughput_over_a_medium() {
+    let g = zoo::build("resnet18@64x64").unwrap();
+    let cluster = |rate: &str, medium: &str| {
+        let link = format!("bandwidth = \"{rate}\"{medium}");
+        CLUSTER.replace("bandwidth = \"100Mbit/s\"", &link)
+    };
+    let mut several = 0;
+    for rate in ["2Mbit/s", "20Mbit/s", "200Mbit/s"] {
+        let room = |text: String| text.replace("16MiB", "40MiB").replace("24MiB", "40MiB");
+        let own = planned(&g, &room(cluster(rate, "")), Objective::Interval).unwrap();
+        let wifi = room(cluster(rate, "\nmedium = \"wifi\""));
+        let shared = planned(&g, &wifi, Objective::Interval).unwrap();
+        let carried: f64 = shared.stages.iter().flat_map(|s| &s.receives).map(|r| r.seconds).sum();
+        // The last frames are sooner: nothing comes after them.
+        let clock = Clock::of(&shared, 200);
+        println!(
+            "{rate}: {} stages, a frame every {:.2} ms (clock {:.2}), {:.2} over the medium; \
+             links of their own {:.2}",
+            shared.stages.len(),
+            shared.interval_s * 1e3,
+            clock.interval() * 1e3,
+            carried * 1e3,
+            own.interval_s * 1e3
+        );
+        several += usize::from(shared.stages.len() > 1);
+        assert!(shared.proved && (shared.interval_s / shared.value - 1.0).abs() < 1e-9);
+        assert!(carried <= shared.value * (1.0 + 1e-9) && own.value <= shared.value);
+        assert!((clock.interval() / shared.value - 1.0).abs() < 0.02, "{rate}");
+        check_parts(&g, &g, shared, rate);
+    }
+    assert!(several > 0);
+}
+
 /// Layers larger than every device: in shares of their output channels they fit.
 #[test]
 fn large_layers_in_shares() {

@@ -101,6 +101,7 @@ fn problem<'a>(cuts: &[u64], costs: &'a Bundles, up: f64, watts: f64) -> Problem
     Problem {
         cuts: cuts.to_vec(),
         forms: vec![],
+        media: vec![],
         devices: vec![device("edge", 0, MODES.len()), device("cloud", 1, 1)],
         links: vec![None, Some(link), Some(link), None],
         costs,

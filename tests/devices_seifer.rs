@@ -81,6 +81,7 @@ impl Net {
         Problem {
             cuts: (0..=n).map(cut).collect(),
             forms: vec![],
+            media: vec![],
             devices: (0..DEVICES).map(device).collect(),
             links,
             costs: self,

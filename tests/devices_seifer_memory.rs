@@ -215,6 +215,7 @@ fn planned(layers: &[Layer], seed: u64) -> Result<(usize, f64, f64), NoPlan> {
     let p = Problem {
         cuts,
         forms: vec![],
+        media: vec![],
         devices: (0..DEVICES).map(device).collect(),
         links: links(seed),
         costs: &costs,

@@ -29,6 +29,8 @@
 //! medium = "wifi"              # links of one medium carry one transfer at a time, all together
 //! ```
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 
 use super::problem::Link;
@@ -139,6 +141,13 @@ impl Cluster {
     /// What the link shares with others.
     pub fn medium(&self, from: usize, to: usize) -> Option<&str> {
         self.media[from * self.devices.len() + to].as_deref()
+    }
+
+    /// What links share, by number; empty if there is nothing.
+    pub(super) fn media_by_number(&self) -> Vec<Option<usize>> {
+        let names: BTreeSet<&String> = self.media.iter().flatten().collect();
+        let number = |m: &Option<String>| names.iter().position(|n| Some(*n) == m.as_ref());
+        if names.is_empty() { Vec::new() } else { self.media.iter().map(number).collect() }
     }
 
     /// Reads the text of a `cluster.toml`.

@@ -27,6 +27,8 @@ struct Hop {
     from: Option<usize>,
     to: Option<usize>,
     transfer: Transfer,
+    /// What it shares with others.
+    medium: Option<usize>,
     on: Variable,
 }
 
@@ -77,7 +79,8 @@ pub fn milp(p: &Problem<'_>) -> Result<Option<Plan>, NoPlan> {
                 let Some(transfer) = p.transfer(cut, a, b).filter(|_| !again) else { continue };
                 if transfer.seconds <= p.limit(Objective::Interval) {
                     let on = vars.add(variable().min(0).max(1));
-                    hops.push(Hop { cut, from, to, transfer, on });
+                    let medium = p.medium(a, b);
+                    hops.push(Hop { cut, from, to, transfer, medium, on });
                 }
             }
         }
@@ -131,6 +134,16 @@ pub fn milp(p: &Problem<'_>) -> Result<Option<Plan>, NoPlan> {
             let here = hops.iter().filter(|h| h.cut == cut);
             let share: Expression = here.map(|h| h.transfer.seconds * h.on).sum();
             model.add_constraint(share.leq(most));
+        }
+    }
+    for m in p.media.iter().flatten().max().map_or(0..0, |m| 0..m + 1) {
+        let over = hops.iter().filter(|h| h.medium == Some(m));
+        let carried: Expression = over.map(|h| h.transfer.seconds * h.on).sum();
+        if p.objective == Objective::Interval {
+            model.add_constraint(carried.clone().leq(most));
+        }
+        if p.limit(Objective::Interval).is_finite() {
+            model.add_constraint(carried.leq(p.limit(Objective::Interval)));
         }
     }
     for o in [Objective::Latency, Objective::Energy] {

@@ -12,6 +12,7 @@
 //! | `labels` | all objectives and limits, devices of some kinds or used again; the front | label setting |
 //! | [`place`] | a given partition, links of any kind | threshold, constraint propagation |
 //! | `joint` | partition and placement at once, many different devices | threshold, branch and bound |
+//! | `media` | throughput over links that share a medium | threshold over shortest paths |
 //! | `milp` | small problems, as an independent check; feature `milp` | integer programming |
 //! | [`shares()`] | parts of one stage side by side | greedy, which is exact here |
 //!
@@ -25,6 +26,7 @@
 //!     forms: vec![],
 //!     devices: vec![device("a"), device("b")],
 //!     links: vec![Some(Link::new(8e3, 0.5)); 4],
+//!     media: vec![],
 //!     costs: &costs,
 //!     pins: vec![],
 //!     source: None,
@@ -54,6 +56,7 @@ mod explain;
 pub mod file;
 mod joint;
 mod labels;
+mod media;
 #[cfg(feature = "milp")]
 mod milp;
 #[cfg(feature = "cluster")]
@@ -134,6 +137,9 @@ pub fn plan(p: &Problem<'_>, effort: &Effort) -> Result<Plan, NoPlan> {
 
 /// A plan with what is proved; none if there is none.
 fn solve(p: &Problem<'_>, effort: &Effort) -> Result<Option<Plan>, NoPlan> {
+    if media::applies(p) {
+        return media::plan(p, effort);
+    }
     let s = Setting::new(p);
     if threshold::applies(&s) {
         return threshold::plan(&s).map(|c| judged(p, &c, f64::INFINITY)).transpose();
@@ -203,6 +209,7 @@ fn least_traffic_placed(p: &Problem<'_>, effort: &Effort) -> Option<Plan> {
 pub fn front(p: &Problem<'_>, effort: &Effort) -> Result<Front, NoPlan> {
     p.check().map_err(NoPlan::Invalid)?;
     let p = &Problem { objective: Objective::Latency, ..p.clone() };
+    media::refuse(p).map_err(NoPlan::Invalid)?;
     let s = Setting::new(p);
     let keys = [Objective::Latency, Objective::Energy];
     let mut search = search(&s, &keys)?;

@@ -133,6 +133,7 @@ impl Network {
             },
             devices: cluster.devices.iter().enumerate().map(device).collect(),
             links: cluster.links.clone(),
+            media: cluster.media_by_number(),
             costs,
             pins: wish.pins.clone(),
             source: cluster.source,
@@ -265,10 +266,6 @@ pub fn pipeline(
     effort: &Effort,
 ) -> Result<(Plan, PlanFile), NoPlan> {
     let timed = wish.objective == Objective::Interval || wish.limits.interval.is_some();
-    if timed && cluster.media.iter().flatten().count() > 0 {
-        let why = "links that share a medium have no interval of their own; plan for latency";
-        return Err(NoPlan::Invalid(why.into()));
-    }
     let known = HashMap::new();
     let mut stages = Stages { costs, network, cluster, pipelined: timed, known };
     loop {

@@ -1,5 +1,6 @@
 //! What a planner answers: a plan with its proof, or why there is none.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
@@ -168,6 +169,14 @@ impl Problem<'_> {
         let add = |totals: &mut [f64; 4], o: Objective, x: f64| {
             totals[o as usize] = o.join(totals[o as usize], x);
         };
+        let mut busy: BTreeMap<usize, f64> = BTreeMap::new();
+        let mut carry = |totals: &mut [f64; 4], over: Option<usize>, seconds: f64| {
+            if let Some(m) = over {
+                let all = busy.entry(m).or_default();
+                *all += seconds;
+                add(totals, Objective::Interval, *all);
+            }
+        };
         for c in choices {
             let (units, d) = (c.units.clone(), c.device);
             if units.start != at || units.is_empty() || units.end > self.units() {
@@ -180,6 +189,7 @@ impl Problem<'_> {
                 return Err(format!("stage {units:?} is too long"));
             }
             let transfer = self.transfer(at, last, Some(d));
+            let over = self.medium(last, Some(d));
             let transfer = transfer.ok_or_else(|| format!("no link into stage {units:?}"))?;
             let seconds = self.costs.seconds(units.clone(), d, c.mode);
             let seconds = seconds.ok_or_else(|| format!("stage {units:?} does not run"))?;
@@ -192,6 +202,7 @@ impl Problem<'_> {
             if held[d] > self.capacity(d) {
                 return Err(format!("device {d} holds {} B", held[d]));
             }
+            carry(&mut totals, over, transfer.seconds);
             for o in Objective::ALL {
                 add(&mut totals, o, o.of_transfer(transfer));
                 add(&mut totals, o, o.of_run(seconds, joules, held[d]));
@@ -207,6 +218,7 @@ impl Problem<'_> {
             return Err("there are too many stages".into());
         }
         let out = self.transfer(at, last, self.sink).ok_or("no link to the sink")?;
+        carry(&mut totals, self.medium(last, self.sink), out.seconds);
         for o in Objective::ALL {
             add(&mut totals, o, o.of_transfer(out));
             if totals[o as usize] > self.limit(o) {

@@ -95,7 +95,8 @@ pub enum Objective {
     /// Seconds from a frame's input to its output: all computing and transfers.
     #[default]
     Latency,
-    /// Seconds between frames in a pipeline: the longest computing of a stage or transfer.
+    /// Seconds between frames in a pipeline: the longest computing of a stage or transfer, or all
+    /// transfers over a medium together.
     Interval,
     /// Energy of a frame, J.
     Energy,
@@ -164,6 +165,9 @@ pub struct Problem<'a> {
     pub devices: Vec<Device>,
     /// Links by [sender × devices + receiver]; staying on a device is free.
     pub links: Vec<Option<Link>>,
+    /// The medium that a link shares with others, by number, like links; empty if none shares any. A
+    /// medium carries one transfer at a time.
+    pub media: Vec<Option<usize>>,
     /// What running units costs.
     pub costs: &'a dyn Costs,
     /// Units that must be on a device; empty if none must.
@@ -216,6 +220,11 @@ impl Problem<'_> {
         }
     }
 
+    /// The medium of a transfer, if it shares one.
+    pub(super) fn medium(&self, from: Option<usize>, to: Option<usize>) -> Option<usize> {
+        *self.media.get(from? * self.devices.len() + to?)?
+    }
+
     /// Whether the same crosses two cuts, in the same forms.
     pub(super) fn same_cut(&self, a: usize, b: usize) -> bool {
         (self.cuts[a], self.forms.get(a)) == (self.cuts[b], self.forms.get(b))
@@ -255,6 +264,10 @@ impl Problem<'_> {
             (n == 0, "there is no unit"),
             (d == 0, "there is no device"),
             (self.links.len() != d * d, "there must be a link or none for every two devices"),
+            (
+                !self.media.is_empty() && self.media.len() != d * d,
+                "there must be a medium or none for every link",
+            ),
             (!self.links.iter().flatten().all(good), "a link has a bandwidth that is not positive"),
             (self.devices.iter().any(|d| d.modes == 0), "a device has no mode"),
             (!self.pins.is_empty() && self.pins.len() != n, "pins are not one a unit"),

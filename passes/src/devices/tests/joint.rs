@@ -119,6 +119,7 @@ fn many_different_devices_never_worse_than_greedy() {
         let p = Problem {
             cuts,
             forms: vec![],
+            media: vec![],
             devices: (0..count).map(device).collect(),
             links,
             costs: &costs,

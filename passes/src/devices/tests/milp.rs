@@ -25,6 +25,23 @@ fn integer_programs_agree() {
     println!("{cases} programs, {} with a plan", seen.get());
 }
 
+/// Links that share two media, or none: integer programs give the least of all plans.
+#[test]
+fn integer_programs_know_media() {
+    let seen = std::cell::Cell::new(0);
+    random_cases(60, |t| {
+        let mut case = Case::of(t, false);
+        case.media = super::media::some(t, case.links.len());
+        let mut want = f64::INFINITY;
+        every_plan(&case, &mut |totals| want = want.min(totals[case.objective as usize]));
+        let found = milp(&case.problem()).unwrap().map_or(f64::INFINITY, |plan| plan.value);
+        prop_assert!(found == want || (found - want).abs() < 1e-6, "{found} {want}");
+        seen.set(seen.get() + usize::from(want.is_finite()));
+        Ok(())
+    });
+    assert!(seen.get() > 10);
+}
+
 /// Bundles of up to 10 layers on an edge device, a second one and a cloud: frequencies, transfers
 /// with power, devices used again.
 fn dime(t: &mut Tape<'_>) -> Case {

@@ -1,5 +1,6 @@
 mod exact;
 mod joint;
+mod media;
 #[cfg(feature = "milp")]
 mod milp;
 mod times;
@@ -79,6 +80,7 @@ pub(super) struct Case {
     pub forms: Vec<Vec<Form>>,
     pub devices: Vec<Device>,
     pub links: Vec<Option<Link>>,
+    pub media: Vec<Option<usize>>,
     pub pins: Vec<Option<usize>>,
     pub ends: [Option<usize>; 2],
     pub reuse: bool,
@@ -93,6 +95,7 @@ impl Case {
             forms: self.forms.clone(),
             devices: self.devices.clone(),
             links: self.links.clone(),
+            media: self.media.clone(),
             costs: &self.profile,
             pins: self.pins.clone(),
             source: self.ends[0],
@@ -203,7 +206,8 @@ impl Case {
         let coded = t.one_in(2);
         let forms = (0..=units).map(|_| (0..t.below(3)).map(|_| form(t)).collect());
         let forms = if coded { forms.collect() } else { Vec::new() };
-        Self { profile, cuts, forms, devices, links, pins, ends, reuse, objective, limits }
+        let media = Vec::new();
+        Self { profile, cuts, forms, devices, links, media, pins, ends, reuse, objective, limits }
     }
 }
 
@@ -215,6 +219,7 @@ pub(super) fn every_plan(c: &Case, take: &mut dyn FnMut([f64; 4])) {
         held: Vec<Option<u64>>,
         stages: usize,
         totals: [f64; 4],
+        busy: [f64; 2],
     }
     fn link(c: &Case, cut: usize, from: Option<usize>, to: Option<usize>) -> Option<(f64, f64)> {
         let (Some(a), Some(b)) = (from, to) else { return Some((0.0, 0.0)) };
@@ -232,13 +237,24 @@ pub(super) fn every_plan(c: &Case, take: &mut dyn FnMut([f64; 4])) {
         }
         Some((l.latency + best.0, best.1))
     }
+    /// What each medium carries by then.
+    fn carried(c: &Case, at: &At, to: Option<usize>, seconds: f64) -> [f64; 2] {
+        let mut busy = at.busy;
+        if let (Some(a), Some(b)) = (at.last, to)
+            && let Some(Some(m)) = c.media.get(a * c.devices.len() + b)
+        {
+            busy[*m] += seconds;
+        }
+        busy
+    }
     fn go(c: &Case, at: &At, take: &mut dyn FnMut([f64; 4])) {
         let n = c.profile.units;
         let limit = |x: Option<f64>| x.unwrap_or(f64::INFINITY);
         if at.unit == n {
             let Some((s, j)) = link(c, n, at.last, c.ends[1]) else { return };
             let [l, i, e, m] = at.totals;
-            let totals = [l + s, i.max(s), e + j, m];
+            let busy = carried(c, at, c.ends[1], s);
+            let totals = [l + s, i.max(s).max(busy[0]).max(busy[1]), e + j, m];
             let fits = totals[0] <= limit(c.limits.latency)
                 && totals[1] <= limit(c.limits.interval)
                 && totals[2] <= limit(c.limits.energy)
@@ -253,6 +269,7 @@ pub(super) fn every_plan(c: &Case, take: &mut dyn FnMut([f64; 4])) {
                 continue;
             }
             let Some((s, j)) = link(c, at.unit, at.last, Some(d)) else { continue };
+            let busy = carried(c, at, Some(d), s);
             for end in at.unit + 1..=n {
                 if c.pins[at.unit..end].iter().any(|p| p.is_some_and(|p| p != d))
                     || end - at.unit > c.limits.run.unwrap_or(usize::MAX)
@@ -271,15 +288,21 @@ pub(super) fn every_plan(c: &Case, take: &mut dyn FnMut([f64; 4])) {
                         [l + s + run, i.max(s).max(run), e + j + joules, m.max(held as f64)];
                     let mut all = at.held.clone();
                     all[d] = Some(held);
-                    let next =
-                        At { unit: end, last: Some(d), held: all, stages: at.stages + 1, totals };
+                    let next = At {
+                        unit: end,
+                        last: Some(d),
+                        held: all,
+                        stages: at.stages + 1,
+                        totals,
+                        busy,
+                    };
                     go(c, &next, take);
                 }
             }
         }
     }
     let held = vec![None; c.devices.len()];
-    let start = At { unit: 0, last: c.ends[0], held, stages: 0, totals: [0.0; 4] };
+    let start = At { unit: 0, last: c.ends[0], held, stages: 0, totals: [0.0; 4], busy: [0.0; 2] };
     go(c, &start, take);
 }
 

@@ -42,6 +42,7 @@ fn chain<'a>(units: usize, kinds: &[usize], links: bool, costs: &'a mut Additive
     Problem {
         cuts,
         forms: vec![],
+        media: vec![],
         devices: (0..count).map(device).collect(),
         links: (0..count * count).map(&mut link).collect(),
         costs,
