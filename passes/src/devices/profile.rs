@@ -190,7 +190,7 @@ impl Profile {
         }
         for v in &self.values {
             for c in &v.codecs {
-                if !(0.0..=MOST).contains(&c.seconds) || !(c.error >= 0.0) {
+                if !(0.0..=MOST).contains(&c.seconds) || c.error.is_nan() || c.error < 0.0 {
                     let (name, Coded { codec, seconds, error, .. }) = (&v.name, c);
                     return Err(format!("{name} as {codec} takes {seconds} s, error {error}"));
                 }
