@@ -16,7 +16,7 @@ use graph_opt_passes::devices::{
 
 use crate::support::shared;
 
-const DEVICES: usize = 50;
+pub const DEVICES: usize = 50;
 const MEBI: f64 = 1_048_576.0;
 
 /// A network in the experiment's model.
@@ -76,22 +76,31 @@ impl Net {
     fn problem(&self, capacity: u64, links: Vec<Option<Link>>) -> Problem<'_> {
         let n = self.len();
         let cut = |j: usize| if j == 0 || j == n { 0 } else { self.bytes(j - 1).round() as u64 };
-        let device =
-            |d: usize| Device { name: d.to_string(), kind: 0, memory: capacity - 1, modes: 1 };
-        Problem {
-            cuts: (0..=n).map(cut).collect(),
-            forms: vec![],
-            media: vec![],
-            devices: (0..DEVICES).map(device).collect(),
-            links,
-            costs: self,
-            pins: vec![],
-            source: None,
-            sink: None,
-            reuse: false,
-            objective: Objective::Interval,
-            limits: Limits::default(),
-        }
+        bottleneck((0..=n).map(cut).collect(), self, capacity - 1, links)
+    }
+}
+
+/// The least interval over 50 like devices.
+pub fn bottleneck(
+    cuts: Vec<u64>,
+    costs: &dyn Costs,
+    memory: u64,
+    links: Vec<Option<Link>>,
+) -> Problem<'_> {
+    let device = |d: usize| Device { name: d.to_string(), kind: 0, memory, modes: 1 };
+    Problem {
+        cuts,
+        forms: vec![],
+        media: vec![],
+        devices: (0..DEVICES).map(device).collect(),
+        links,
+        costs,
+        pins: vec![],
+        source: None,
+        sink: None,
+        reuse: false,
+        objective: Objective::Interval,
+        limits: Limits::default(),
     }
 }
 
@@ -111,6 +120,15 @@ fn networks() -> Option<Vec<Net>> {
         Net { name, elements, memory }
     };
     Some(all.into_iter().map(net).collect())
+}
+
+/// Of each network its layers: name, type, whose results it reads, elements of its result, parameters.
+pub fn keras_graphs() -> Option<BTreeMap<String, Vec<(String, String, Vec<usize>, u64, u64)>>> {
+    let path = shared("golden/placement/keras-graphs.json.gz")?;
+    let mut text = String::new();
+    let file = std::fs::File::open(path).unwrap();
+    flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap();
+    Some(serde_json::from_str(&text).unwrap())
 }
 
 /// Links between devices at uniform places in [1, 150)², by splitmix64.
@@ -158,13 +176,8 @@ impl Column {
 
 #[test]
 fn cut_points_of_69_networks() {
-    let Some(path) = shared("golden/placement/keras-graphs.json.gz") else { return };
+    let Some(graphs) = keras_graphs() else { return };
     let Some(golden) = shared("golden/placement/networks.json") else { return };
-    let mut text = String::new();
-    let file = std::fs::File::open(path).unwrap();
-    flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap();
-    let graphs: BTreeMap<String, Vec<(String, String, Vec<usize>, u64, u64)>> =
-        serde_json::from_str(&text).unwrap();
     let golden: BTreeMap<String, serde_json::Value> =
         serde_json::from_str(&std::fs::read_to_string(golden).unwrap()).unwrap();
     assert_eq!((graphs.len(), golden.len()), (69, 69));

@@ -3,22 +3,18 @@
 //! cuts between any two layers; and where a single layer does not fit, shares of its channels.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 
-use graph_opt_passes::devices::{
-    Additive, Costs, Device, Effort, Limits, NoPlan, Objective, Problem, plan, points,
-};
+use graph_opt_passes::devices::{Additive, Costs, Effort, NoPlan, plan, points};
 
-use crate::devices_seifer::links;
-use crate::support::shared;
+use crate::devices_seifer::{DEVICES, bottleneck, keras_graphs, links};
 
 const CAPACITY: u64 = 32 << 20;
-const DEVICES: usize = 50;
-
-/// A layer: its type, whose results it reads, elements of its result, parameters; whether it is a
+const MEBI: f64 = 1_048_576.0;
+/// A layer: its name and type, whose results it reads, elements of its result, parameters; whether it is a
 /// Concat of pieces, which lie in its storage.
 #[derive(Clone)]
 struct Layer {
+    name: String,
     kind: String,
     reads: Vec<usize>,
     elements: u64,
@@ -27,16 +23,16 @@ struct Layer {
 }
 
 fn networks() -> Option<BTreeMap<String, Vec<Layer>>> {
-    let path = shared("golden/placement/keras-graphs.json.gz")?;
-    let mut text = String::new();
-    let file = std::fs::File::open(path).unwrap();
-    flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap();
-    let all: BTreeMap<String, Vec<(String, String, Vec<usize>, u64, u64)>> =
-        serde_json::from_str(&text).unwrap();
-    let layer = |(_, kind, reads, elements, parameters): (String, String, Vec<usize>, u64, u64)| {
-        Layer { kind, reads, elements, parameters, joins: false }
+    let layer = |(name, kind, reads, elements, parameters)| Layer {
+        name,
+        kind,
+        reads,
+        elements,
+        parameters,
+        joins: false,
     };
-    Some(all.into_iter().map(|(k, v)| (k, v.into_iter().map(layer).collect())).collect())
+    let all = keras_graphs()?.into_iter();
+    Some(all.map(|(k, v)| (k, v.into_iter().map(layer).collect())).collect())
 }
 
 /// Whose storage each result lies in: the pieces that a Concat joins; what an elementwise layer is the
@@ -103,20 +99,20 @@ fn produces(l: &Layer) -> bool {
 }
 
 /// The network with stretches around layers that do not fit, or have more weights than `grain`,
-/// computed in shares of their channels, and how many such stretches there are; none if that does not
-/// help.
-fn with_shares(layers: &[Layer], grain: u64) -> Option<(Vec<Layer>, usize)> {
+/// computed in shares of their channels, and how many such stretches there are; or the layer for which
+/// that does not help.
+fn with_shares(layers: &[Layer], grain: u64) -> Result<(Vec<Layer>, usize), Layer> {
     let mut layers = layers.to_vec();
     for stretches in 0..200 {
         let (live, _) = traffic(&layers);
         let heavy = |i: usize| 4 * layers[i].parameters > grain;
         let over = |i: usize| live[i] + 4 * layers[i].parameters > CAPACITY;
         let Some(worst) = (0..layers.len()).find(|&i| heavy(i) || over(i)) else {
-            return Some((layers, stretches));
+            return Ok((layers, stretches));
         };
-        layers = share(&layers, worst, grain)?;
+        layers = share(&layers, worst, grain).ok_or_else(|| layers[worst].clone())?;
     }
-    None
+    panic!("there is no end of stretches")
 }
 
 /// Shares around one layer: as few as make all of them fit.
@@ -211,21 +207,7 @@ fn fewest(layers: &[Layer]) -> usize {
 fn planned(layers: &[Layer], seed: u64) -> Result<(usize, f64, f64), NoPlan> {
     let (live, cuts) = traffic(layers);
     let costs = costs(layers, &live);
-    let device = |d: usize| Device { name: d.to_string(), kind: 0, memory: CAPACITY, modes: 1 };
-    let p = Problem {
-        cuts,
-        forms: vec![],
-        media: vec![],
-        devices: (0..DEVICES).map(device).collect(),
-        links: links(seed),
-        costs: &costs,
-        pins: vec![],
-        source: None,
-        sink: None,
-        reuse: false,
-        objective: Objective::Interval,
-        limits: Limits::default(),
-    };
+    let p = bottleneck(cuts, &costs, CAPACITY, links(seed));
     let found = plan(&p, &Effort { nodes: 2_000, labels: 200_000 })?;
     Ok((found.stages.len(), found.value, found.bound))
 }
@@ -258,8 +240,23 @@ fn networks_that_no_cut_fits() {
         shared += usize::from(!fits);
         let weights = |l: &[Layer]| l.iter().map(|l| 4 * l.parameters).sum::<u64>();
         // Smaller shares where larger ones leave too much of the devices empty.
+        let mut why = String::new();
         let made = [CAPACITY, CAPACITY / 16, CAPACITY / 64].into_iter().find_map(|grain| {
-            let (used, stretches) = with_shares(layers, grain)?;
+            let (used, stretches) = match with_shares(layers, grain) {
+                Ok(made) => made,
+                Err(l) => {
+                    // In one place, whatever its shares.
+                    let l = layers.iter().find(|o| o.name == l.name).unwrap();
+                    let reads: u64 = l.reads.iter().map(|&r| layers[r].elements).sum();
+                    why = format!(
+                        "{} reads {:.2} MiB and makes {:.2}",
+                        l.name,
+                        4.0 * reads as f64 / MEBI,
+                        4.0 * l.elements as f64 / MEBI
+                    );
+                    return None;
+                }
+            };
             assert_eq!(weights(&used), weights(layers), "{name}: every weight once");
             assert!(grain < CAPACITY || fits == (stretches == 0));
             let stages = fewest(&used);
@@ -268,7 +265,7 @@ fn networks_that_no_cut_fits() {
             (stages <= DEVICES).then_some((used, stages))
         });
         let Some((used, stages)) = made else {
-            println!("{name}: not by shares of channels alone");
+            println!("{name}: not by shares of channels alone; {why}");
             beyond += 1;
             continue;
         };
