@@ -321,3 +321,24 @@ fn bounds_that_are_attributes_work_in_the_field() {
     let out = run_field(&b.finish(), 3, &[], &[y, z], &Cpu::default()).unwrap();
     assert_eq!(out[0], out[1]);
 }
+
+/// Before version 10 the mask of Dropout is of the type of what it masks, also by the memory plan.
+#[test]
+fn masks_of_dropout_have_their_type() {
+    for (opset, dtype, mask) in [(7, "f16", "f16"), (9, "f32", "f32"), (13, "f32", "bool")] {
+        let text = format!(
+            "graph @main(%x: {dtype}[2,3]) -> (%z, %m) opset {opset} {{
+               %y, %m = Dropout %x : {dtype}[2,3], {mask}[2,3] ; d
+               %z = Relu %y : {dtype}[2,3] ; r
+             }}"
+        );
+        let g = Arc::new(graph_opt_ir::text::parse(&text).unwrap());
+        let x = crate::inputs::draw(&g, &crate::inputs::Extents::default(), 1).unwrap();
+        let made = run(&Cpu::default(), &g, &x, g.outputs());
+        assert_eq!(made[1].ty(), g.value(g.outputs()[1]).ty, "{text}");
+        let field = run_field(&g, 5, &[], g.outputs(), &Cpu::default()).unwrap();
+        assert_eq!(field[1].dtype, made[1].dtype());
+        let native = matches!(field[1].data, FieldData::Native(_));
+        assert_eq!(native, mask == "bool", "{text}");
+    }
+}

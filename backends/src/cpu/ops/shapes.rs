@@ -15,18 +15,26 @@ pub(super) fn dropout(cx: &mut Cx<'_>) -> Outputs {
     if training && ratio.is_none_or(|r| r != [0.0]) {
         unsupported!("Dropout in training");
     }
-    identity(cx)
-}
-
-/// Identity, Transfer, and Dropout outside training.
-pub(super) fn identity(cx: &mut Cx<'_>) -> Outputs {
     let a = cx.take(0)?;
     if cx.outputs < 2 {
         return Ok(vec![a]);
     }
     let n = cx.room::<bool>(&a.dims)?;
     let mask = Array::new(a.dims.clone(), vec![true; n]);
+    // In earlier versions the mask is of the type of what it masks.
+    let mask = match cx.opset {
+        ..10 if a.is_field() => {
+            Array { dtype: a.dtype, ..super::convert(mask, DType::F32, cx.env)?.embedded(cx.key()) }
+        }
+        ..10 => super::convert(mask, a.dtype, cx.env)?,
+        _ => mask,
+    };
     Ok(vec![a, mask])
+}
+
+/// Identity and Transfer.
+pub(super) fn identity(cx: &mut Cx<'_>) -> Outputs {
+    Ok(vec![cx.take(0)?])
 }
 
 /// Reshape, Flatten, Squeeze, Unsqueeze.
