@@ -54,7 +54,8 @@ pub struct Args {
     /// How many of the first nodes must run on a device
     #[arg(long, value_name = "N=DEVICE", value_parser = pin)]
     first: Option<(String, String)>,
-    /// For latency: also try tiles of the network's start on several devices at once
+    /// For latency: also try tiles of the network's start on several devices at once; they are sent as
+    /// they are, whatever the codecs
     #[arg(long, conflicts_with_all = ["front", "pin", "first", "stages"])]
     tiles: bool,
     /// The configuration of the model's own annotations by which nodes are pinned to the devices of
@@ -67,7 +68,7 @@ pub struct Args {
     codecs: Option<PathBuf>,
     /// Also with loss, where that changes outputs by no more than this share of their largest element,
     /// as measured for each value alone
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0, requires = "codecs")]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, requires = "codecs", value_parser = share)]
     max_error: f64,
     /// Print the whole front of latency and energy
     #[arg(long)]
@@ -77,6 +78,12 @@ pub struct Args {
 fn pin(text: &str) -> std::result::Result<(String, String), String> {
     let (node, device) = text.rsplit_once('=').ok_or("it is not NAME=DEVICE")?;
     Ok((node.into(), device.into()))
+}
+
+/// A share, such as 0.01.
+pub fn share(text: &str) -> std::result::Result<f64, String> {
+    let x: f64 = text.parse().map_err(|_| "it is no number")?;
+    if x.is_finite() && x >= 0.0 { Ok(x) } else { Err("it is no share of anything".into()) }
 }
 
 pub fn main(args: &Args) -> Result {
@@ -162,9 +169,6 @@ pub fn main(args: &Args) -> Result {
 /// The forms in which values may be sent.
 fn codecs(args: &Args, graph: &Graph) -> Result<Codecs> {
     let Some(path) = &args.codecs else { return Ok(Codecs::default()) };
-    if args.max_error.is_nan() || args.max_error < 0.0 {
-        return Err(usage("--max-error must not be negative"));
-    }
     let codecs = Codecs::of(&crate::profile::read(path)?, args.max_error);
     let bytes = |name: &str| graph.value(graph.find_value(name)?).ty.bytes();
     match codecs.known(&bytes) {

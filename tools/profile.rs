@@ -50,19 +50,15 @@ pub struct Args {
     #[arg(long, default_value = "nodes", value_name = "WHAT", value_parser = ["nodes", "points"])]
     units: String,
     /// Measure, too, what codecs make of the values that cross between units: bytes, time, and how much
-    /// they change the outputs. Of lz4, f16, int8; `graph-opt plan --codecs` reads it
-    #[arg(long, value_name = "CODEC,…", value_delimiter = ',', value_parser = codec)]
-    codecs: Vec<Codec>,
+    /// they change the outputs. `graph-opt plan --codecs` reads it
+    #[arg(long, value_name = "CODEC,…", value_delimiter = ',', value_parser = Codec::ALL.map(Codec::name))]
+    codecs: Vec<String>,
     /// An input from a .npy file or a TensorProto (.pb); others are drawn at random
     #[arg(long, value_name = "NAME=FILE", value_parser = tensors::parse_input)]
     input: Vec<(String, PathBuf)>,
     /// Where Linux shows the energy counters of the processor
     #[arg(long, default_value = "/sys/class/powercap", value_name = "DIR", hide = true)]
     powercap: PathBuf,
-}
-
-fn codec(name: &str) -> std::result::Result<Codec, String> {
-    Codec::from_name(name).ok_or_else(|| "it is none of lz4, f16, int8".into())
 }
 
 /// Profiles are not larger than this.
@@ -191,9 +187,10 @@ pub fn main(args: &Args) -> Result {
         // Single nodes are known.
         bench.stretches(&units, args.stretches, &|u| u.len() > 1, &progress, &mut add)?;
     }
-    let values = match args.codecs[..] {
+    let codecs: Vec<Codec> = args.codecs.iter().filter_map(|c| Codec::from_name(c)).collect();
+    let values = match codecs[..] {
         [] => Vec::new(),
-        _ => bench.codecs(&units, &args.codecs, &progress)?,
+        _ => bench.codecs(&units, &codecs, &progress)?,
     };
     drop(progress);
     let nodes = nodes.into_iter().enumerate().map(|(u, s)| s.node(label(u))).collect();

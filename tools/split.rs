@@ -81,6 +81,7 @@ pub fn main(args: &Args) -> Result {
         outputs: names(&graph, graph.outputs()),
         stages,
     };
+    manifest.check().map_err(usage)?;
     let text = serde_json::to_string_pretty(&manifest).map_err(|e| check(e.to_string()))?;
     model::whole(&folder.path().join("manifest.json"), format!("{text}\n").as_bytes())?;
     // The machines have the folder where it is here, until `graph-opt worker` is told otherwise.
@@ -91,6 +92,9 @@ pub fn main(args: &Args) -> Result {
         Err(e) => eprintln!("there is no dataflow.yml: {e}"),
     }
     if let Some(repository) = repository {
+        if !manifest.plan.codecs().is_empty() {
+            eprintln!("Triton sends all values as they are, without the plan's codecs");
+        }
         triton::write(repository.path(), &triton::name(&args.model), &graph, &graphs)?;
         repository.finish()?;
     }

@@ -95,13 +95,16 @@ pub fn decode(codec: Codec, dtype: DType, dims: &[u64], bytes: &[u8]) -> Result<
 }
 
 /// What arrives of a tensor that is sent in a form, and the bytes that cross.
+///
+/// # Errors
+/// If it does not come back, which is a fault of the codec.
 pub fn sent(codec: Option<Codec>, t: &Tensor) -> Result<(Cow<'_, Tensor>, u64), String> {
     match codec.and_then(|c| Some((c, encode(c, t)?))) {
         Some((codec, bytes)) => {
             let arrived = decode(codec, t.dtype(), t.dims(), &bytes)?;
             Ok((Cow::Owned(arrived), bytes.len() as u64))
         }
-        None => Ok((Cow::Borrowed(t), t.ty().bytes().unwrap_or(0))),
+        None => Ok((Cow::Borrowed(t), crate::stages::bytes(t))),
     }
 }
 

@@ -1,6 +1,6 @@
 //! How far results of two ways to compute the same may lie apart.
 
-use graph_opt_ir::Tensor;
+use graph_opt_ir::{DType, Tensor};
 
 /// Difference of two floating-point tensors.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -61,7 +61,8 @@ pub fn difference(reference: &[f32], other: &[f32]) -> Difference {
 }
 
 /// The largest change of an element, as a share of the largest element of the reference. It is infinite
-/// where elements are not finite any more, and between tensors that cannot be compared.
+/// where elements are not finite any more, between tensors that cannot be compared, and where whole
+/// numbers of more than 16 bits differ: they are indices as a rule.
 pub fn change(reference: &Tensor, other: &Tensor) -> f64 {
     if reference == other {
         return 0.0;
@@ -71,7 +72,7 @@ pub fn change(reference: &Tensor, other: &Tensor) -> f64 {
         return if d.unlike { f64::INFINITY } else { d.relative() };
     }
     let (Some(a), Some(b)) = (reference.to_i64s(), other.to_i64s()) else { return f64::INFINITY };
-    if a.len() != b.len() {
+    if a.len() != b.len() || reference.dtype().bits() > 16 || reference.dtype() == DType::Bool {
         return f64::INFINITY;
     }
     let largest = a.iter().map(|x| x.unsigned_abs()).max().unwrap_or(0).max(1);

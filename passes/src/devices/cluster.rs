@@ -180,8 +180,9 @@ impl Cluster {
                 return Err("default-link is between all devices".into());
             }
             let link = link(row).map_err(|e| format!("default-link: {e}"))?;
-            media.fill(row.medium.clone());
-            links = (0..n * n).map(|i| (i / n != i % n).then_some(link)).collect();
+            let between = |i: usize| i / n != i % n;
+            media = (0..n * n).map(|i| row.medium.clone().filter(|_| between(i))).collect();
+            links = (0..n * n).map(|i| between(i).then_some(link)).collect();
         }
         for row in &file.link {
             let Some([a, b]) = &row.between else {

@@ -2,8 +2,10 @@
 //!
 //! `graph-opt profile --codecs` measures on the model what each comes to: bytes, seconds of encoding
 //! and decoding together, and by how much the network's outputs change where that is not 0. A transfer
-//! then sends each of its values in the form that arrives soonest over that link. Encoding counts to
-//! the transfer, not to the devices.
+//! then sends each of its values in the form that arrives soonest over that link.
+//!
+//! What is left out: encoding counts to the transfer, not to the devices that do it, and takes as long on
+//! all of them as where it was measured, no energy, and no memory.
 
 use std::collections::BTreeMap;
 
@@ -62,7 +64,7 @@ impl std::fmt::Display for Codec {
 pub struct Coded {
     /// The codec.
     pub codec: Codec,
-    /// Bytes that it takes: the most of what was measured.
+    /// Bytes that it takes.
     pub bytes: u64,
     /// Seconds to encode and to decode it: the median.
     pub seconds: f64,
@@ -90,11 +92,13 @@ pub struct Codecs {
 }
 
 impl Codecs {
-    /// Those of a profile that change outputs by no more than `most_error`, each where it makes a value
-    /// smaller.
+    /// Those of a profile without loss and, if `most_error` is over 0, those that were measured to change
+    /// outputs by no more than that; each where it makes a value smaller.
     pub fn of(profile: &Profile, most_error: f64) -> Self {
         let one = |v: &ValueCodecs| {
-            let may = |c: &&Coded| c.error <= most_error && c.bytes < v.bytes;
+            // A change that no frame showed is no proof that there is none.
+            let allowed = |c: &Coded| most_error > 0.0 && c.error <= most_error;
+            let may = |c: &&Coded| c.bytes < v.bytes && (c.codec.is_lossless() || allowed(c));
             let form = |c: &Coded| (c.codec, Form { bytes: c.bytes, seconds: c.seconds });
             (v.name.clone(), (v.bytes, v.codecs.iter().filter(may).map(form).collect()))
         };
@@ -112,7 +116,7 @@ impl Codecs {
 
     /// How a value arrives soonest over a link: the codec, unless it goes as it is, and the form.
     pub fn choose(&self, link: &Link, name: &str, bytes: u64) -> (Option<Codec>, Form) {
-        let mut best = (None, Form { bytes, seconds: 0.0 });
+        let mut best = (None, Form::plain(bytes));
         for &(codec, form) in self.forms(name, bytes) {
             if link.flow(form) < link.flow(best.1) {
                 best = (Some(codec), form);
@@ -126,7 +130,7 @@ impl Codecs {
     pub fn together(&self, values: &[(&str, u64)]) -> Vec<Form> {
         let all = |&(name, bytes): &(&str, u64)| -> Vec<Form> {
             let coded = self.forms(name, bytes).iter().map(|f| f.1);
-            std::iter::once(Form { bytes, seconds: 0.0 }).chain(coded).collect()
+            std::iter::once(Form::plain(bytes)).chain(coded).collect()
         };
         let all: Vec<Vec<Form>> = values.iter().map(all).collect();
         // Seconds a byte at which two forms of a value take equally long.
@@ -149,12 +153,8 @@ impl Codecs {
             let best = |forms: &Vec<Form>| {
                 forms.iter().min_by(|a, b| takes(a).total_cmp(&takes(b))).copied()
             };
-            let add = |sum: Form, f: Form| Form {
-                bytes: sum.bytes + f.bytes,
-                seconds: sum.seconds + f.seconds,
-            };
-            let sum = all.iter().filter_map(best).fold(Form::default(), add);
-            if found.last() != Some(&sum) {
+            let sum: Form = all.iter().filter_map(best).sum();
+            if sum.bytes > 0 && found.last() != Some(&sum) {
                 found.push(sum);
             }
         }
@@ -198,6 +198,11 @@ mod tests {
             Codecs::of(&profile(), most).choose(link, name, bytes).0
         };
         assert_eq!(chosen(0.0, &slow, "x", 1000), Some(Codec::Lz4));
+        // `y` as int8 changed nothing, where it was measured.
+        let mut silent = profile();
+        silent.values[1].codecs[1].bytes = 50;
+        let exact = Codecs::of(&silent, 0.0);
+        assert_eq!(exact.choose(&slow, "y", 200).0, Some(Codec::Lz4));
         assert_eq!(chosen(1e-2, &slow, "x", 1000), Some(Codec::F16));
         assert_eq!(chosen(1.0, &slow, "x", 1000), Some(Codec::Int8));
         assert_eq!(chosen(1.0, &fast, "x", 1000), None);
@@ -221,7 +226,7 @@ mod tests {
             let least = forms.iter().map(|f| link.flow(*f)).fold(f64::INFINITY, f64::min);
             assert!((want - least).abs() <= 1e-12 * want, "{want} {least}");
         }
-        assert_eq!(Codecs::default().together(&values), [Form { bytes: 1207, seconds: 0.0 }]);
-        assert_eq!(Codecs::default().together(&[]), [Form::default()]);
+        assert_eq!(Codecs::default().together(&values), [Form::plain(1207)]);
+        assert_eq!(Codecs::default().together(&[]), []);
     }
 }

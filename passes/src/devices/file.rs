@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::clock::Clock;
 use super::cluster::Cluster;
 use super::codec::{Codec, Codecs};
-use super::problem::{Form, Objective, Transfer};
+use super::problem::{Objective, Transfer};
 use super::split::{Held, Part, Receive, Split, bytes, is_sent};
 
 /// A plan, by the names of nodes, values and devices.
@@ -283,11 +283,17 @@ impl PlanFile {
         Ok(file)
     }
 
+    /// What all parts take, and the end, with the device.
+    fn receives(&self) -> impl Iterator<Item = (Option<&str>, &ReceiveRow)> {
+        let parts =
+            self.stages.iter().flat_map(|s| s.receives.iter().map(|r| (Some(&*s.device), r)));
+        parts.chain(self.outputs.iter().map(|r| (None, r)))
+    }
+
     /// How many values cross links in which form that is not the value as it is.
     pub fn codecs(&self) -> BTreeMap<Codec, usize> {
         let mut all = BTreeMap::new();
-        let rows = self.stages.iter().flat_map(|s| &s.receives).chain(&self.outputs);
-        for c in rows.flat_map(|r| r.codecs.values()) {
+        for c in self.receives().flat_map(|r| r.1.codecs.values()) {
             *all.entry(*c).or_default() += 1;
         }
         all
@@ -299,7 +305,7 @@ impl PlanFile {
         for s in &self.stages {
             *busy.entry((true, &s.device)).or_default() += s.compute_s;
         }
-        for r in self.stages.iter().flat_map(|s| &s.receives).chain(&self.outputs) {
+        for (_, r) in self.receives() {
             if let Some(over) = &r.over {
                 *busy.entry((false, over)).or_default() += r.seconds;
             }
@@ -380,17 +386,19 @@ fn transfer(
     let (x, y) = (&cluster.devices[a].name, &cluster.devices[b].name);
     let link = cluster.link(a, b);
     let link = link.ok_or_else(|| format!("there is no link between {x} and {y}"))?;
-    let mut sent = Form::default();
-    for (name, bytes) in values {
+    let chosen = values.iter().map(|(name, bytes)| {
         let (codec, form) = allowed.choose(link, name, *bytes);
         row.codecs.extend(codec.map(|c| (name.clone(), c)));
-        sent = Form { bytes: sent.bytes + form.bytes, seconds: sent.seconds + form.seconds };
-    }
-    let Transfer { bytes: sent, seconds, joules } = link.send(sent);
+        form
+    });
+    let Transfer { bytes: sent, seconds, joules } = link.send(chosen.sum());
     let sent_bytes = (!row.codecs.is_empty()).then_some(sent);
     row.over = Some(cluster.medium(a, b).map_or_else(|| format!("{x} to {y}"), str::to_owned));
     Ok((ReceiveRow { bytes, sent_bytes, seconds, ..row }, joules))
 }
+
+/// More bytes than any link carries for a frame; sums of many fit in 64 bits.
+const MOST_BYTES: u64 = 1 << 48;
 
 impl Manifest {
     /// Whether the parts of the manifest fit together.
@@ -406,13 +414,32 @@ impl Manifest {
         }
         let mut has: Vec<HashSet<&str>> = Vec::new();
         let inputs: HashSet<&str> = self.inputs.iter().map(|i| &**i).collect();
+        // The form of what a device, or the end, takes from a part.
+        let mut forms: HashMap<(Option<&str>, Option<usize>, &str), Option<Codec>> = HashMap::new();
+        for (device, r) in self.plan.receives() {
+            let who = device.unwrap_or("the end");
+            let stays = |v: &&String| r.over.is_none() || !r.values.contains(v);
+            if let Some(v) = r.codecs.keys().find(stays) {
+                return Err(format!("{who} has a codec for {v:?}, which crosses no link to it"));
+            }
+            if r.bytes.max(r.sent()) > MOST_BYTES {
+                return Err(format!("{who} takes more bytes than there are"));
+            }
+            for v in &r.values {
+                let form = r.codecs.get(v).copied();
+                if *forms.entry((device, r.from, v)).or_insert(form) != form {
+                    return Err(format!("{who} takes {v:?} in two forms"));
+                }
+            }
+        }
         let check = |has: &[HashSet<&str>], r: &ReceiveRow, who: &str| {
             let there = match r.from {
-                Some(f) => has.get(f),
-                None => Some(&inputs),
+                Some(f) => {
+                    has.get(f).ok_or_else(|| format!("{who} takes from part {f} too early"))?
+                }
+                None => &inputs,
             };
-            let lacks = |v: &&String| there.is_none_or(|h| !h.contains(&***v));
-            match r.values.iter().find(lacks) {
+            match r.values.iter().find(|v| !there.contains(&***v)) {
                 Some(v) => Err(format!("{who} takes {v:?} from where it is not")),
                 None => Ok(()),
             }

@@ -3,14 +3,16 @@
 //!
 //! A plan has an interval below U only if every stage takes less than U, and all that goes over a
 //! medium together less than U. The least that must go over media, with stages of less than U only, is
-//! a shortest path; where that is not below U, there is no such plan. So either a plan at hand is
-//! proved to be the best, or a better one is found.
+//! a shortest path; where that is not below U, there is no such plan. With one medium for all links,
+//! either that proves a plan at hand to be the best, or the path is a better one. With several, or links
+//! of their own, neither need be, and the plan may be left with a gap.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::plan::{NoPlan, Plan};
-use super::problem::{Choice, Costs, Limits, Link, Objective, Problem};
-use super::{Effort, judged, solve};
+use super::problem::{Costs, Limits, Link, Objective, Problem};
+use super::{Effort, solve};
 
 /// Stages of less than so many seconds, which cost no time.
 struct Quick<'a> {
@@ -54,72 +56,72 @@ pub(super) fn plan(p: &Problem<'_>, effort: &Effort) -> Result<Option<Plan>, NoP
     // As if every link were its own: no plan is better than that.
     let apart = Problem { media: Vec::new(), ..p.clone() };
     let Some(alone) = solve(&apart, effort)? else { return Ok(None) };
-    if let Ok(plan) = p.judge(&alone.choices())
-        && plan.value <= alone.bound
-    {
-        return Ok(Some(Plan { bound: alone.bound, ..plan }));
-    }
-    let quickest = Problem { objective: Objective::Interval, ..p.clone() };
-    let (found, bound) = least(&quickest, &alone, effort);
-    if bound > p.limit(Objective::Interval) {
+    let known = p.judge(&alone.choices()).ok();
+    let (found, bound) = match p.objective {
+        Objective::Interval => least(p, known, alone.bound, effort),
+        _ if known.is_some() => (known, alone.bound),
+        // The interval is limited: is there any plan that keeps to it?
+        _ => match traffic(p, p.limit(Objective::Interval).next_up(), effort)? {
+            Traffic::Plan(plan) => (Some(plan), alone.bound),
+            Traffic::None => return Ok(None),
+            Traffic::Unclear => (None, alone.bound),
+        },
+    };
+    if p.objective == Objective::Interval && bound > p.limit(Objective::Interval) {
         return Ok(None);
     }
-    let bound = if p.objective == Objective::Interval { bound } else { alone.bound };
-    let known = p.judge(&alone.choices()).ok();
-    let all = [known, found.and_then(|c| p.judge(&c).ok())].into_iter().flatten();
-    match all.min_by(|a, b| a.value.total_cmp(&b.value)) {
-        Some(best) => Ok(Some(judged(p, &best.choices(), bound)?)),
+    match found {
+        Some(best) => Ok(Some(Plan { bound: bound.min(best.value), ..best })),
+        None if bound == f64::INFINITY => Ok(None),
         None => Err(NoPlan::NotFound(bound)),
     }
 }
 
-/// The plan with the least interval that was found, and what none is below; `alone` is one for links
-/// that share nothing.
-fn least(p: &Problem<'_>, alone: &Plan, effort: &Effort) -> (Option<Vec<Choice>>, f64) {
+/// The plan with the least interval that was found, from one that is known on, and what none is below.
+fn least(
+    p: &Problem<'_>,
+    mut best: Option<Plan>,
+    mut lower: f64,
+    effort: &Effort,
+) -> (Option<Plan>, f64) {
     /// Halvings of the range in which the least is, before steps down from what is known.
     const HALVINGS: usize = 8;
     const STEPS: usize = 64;
-    let media = p.media.iter().flatten().max().map_or(1, |m| m + 1) as f64;
-    let interval = |choices: &[Choice]| {
-        // Whether it keeps to the limit is asked later on.
-        let free = Problem { limits: Limits { interval: None, ..p.limits.clone() }, ..p.clone() };
-        free.judge(choices).ok().map(|plan| plan.total(Objective::Interval))
-    };
-    let choices = alone.choices();
-    let (mut best, mut upper) = match interval(&choices) {
-        Some(x) => (Some(choices), x),
-        None => (None, f64::INFINITY),
-    };
-    let mut lower = 0.0;
+    // Below this it is decided, or was not to be.
+    let mut tried = lower;
     for step in 0..STEPS {
-        let halve = step > 0 && step <= HALVINGS && upper.is_finite();
-        let below = if halve { f64::midpoint(lower, upper) } else { upper };
-        match traffic(p, below, effort) {
-            // Nothing has stages that quick.
-            Ok(None) => lower = below,
-            // With such stages, media carry too much. With several, one of them has its share.
-            Ok(Some(plan)) if plan.bound / media >= below => lower = below,
-            Ok(Some(plan)) => {
-                let choices = plan.choices();
-                match interval(&choices) {
-                    Some(x) if x < upper => (best, upper) = (Some(choices), x),
-                    // Links of their own, or several media: not decided.
-                    _ if halve => {}
-                    _ => return (best, lower),
-                }
-            }
-            Err(_) if halve => {}
-            Err(_) => return (best, lower),
-        }
+        // Of what keeps to the limit.
+        let upper = best.as_ref().map_or(p.limit(Objective::Interval).next_up(), |b| b.value);
         if lower >= upper {
-            return (best, upper);
+            break;
+        }
+        let halve = (1..=HALVINGS).contains(&step) && upper.is_finite();
+        let below = if halve { f64::midpoint(tried, upper) } else { upper };
+        match traffic(p, below, effort) {
+            Ok(Traffic::None) => lower = lower.max(below),
+            Ok(Traffic::Plan(plan)) if plan.value < upper => best = Some(plan),
+            _ if step <= HALVINGS => {}
+            _ => break,
+        }
+        if halve {
+            tried = tried.max(below);
         }
     }
     (best, lower)
 }
 
+/// What there is with stages and traffic of less than so many seconds.
+enum Traffic {
+    /// No plan.
+    None,
+    /// This one, if its interval is so.
+    Plan(Plan),
+    /// Not decided.
+    Unclear,
+}
+
 /// The plan for which media carry least, of stages of less than so many seconds.
-fn traffic(p: &Problem<'_>, below: f64, effort: &Effort) -> Result<Option<Plan>, NoPlan> {
+fn traffic(p: &Problem<'_>, below: f64, effort: &Effort) -> Result<Traffic, NoPlan> {
     let costs = Quick { costs: p.costs, below };
     // Links of their own carry nothing of it.
     let link = |(link, medium): (&Option<Link>, &Option<usize>)| match medium {
@@ -134,5 +136,15 @@ fn traffic(p: &Problem<'_>, below: f64, effort: &Effort) -> Result<Option<Plan>,
         limits: Limits { latency: None, interval: None, ..p.limits.clone() },
         ..p.clone()
     };
-    solve(&asked, effort)
+    // One of several has at least its share.
+    let media = p.links.iter().zip(&p.media).filter_map(|(l, m)| l.and(*m));
+    let media = media.collect::<BTreeSet<_>>().len().max(1) as f64;
+    match solve(&asked, effort) {
+        Ok(None) => Ok(Traffic::None),
+        Ok(Some(plan)) if plan.bound / media >= below => Ok(Traffic::None),
+        Ok(Some(plan)) => Ok(p.judge(&plan.choices()).map_or(Traffic::Unclear, Traffic::Plan)),
+        Err(NoPlan::NotFound(bound)) if bound / media >= below => Ok(Traffic::None),
+        Err(NoPlan::NotFound(_)) => Ok(Traffic::Unclear),
+        Err(e) => Err(e),
+    }
 }

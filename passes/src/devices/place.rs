@@ -290,7 +290,7 @@ pub(super) fn best(shares: &Shares, below: f64, nodes: usize) -> (Option<Vec<usi
 
 /// Places stages that begin and end at these cuts (the first 0, the last the number of units) on
 /// distinct devices, for the least interval; searching at most so many nodes for each value that is
-/// tried. None if there is no placement, or more devices than 128.
+/// tried. Every link counts as one of its own. None if there is no placement, or more devices than 128.
 pub fn place(p: &Problem<'_>, cuts: &[usize], nodes: usize) -> Option<Placement> {
     let s = Shares::new(p, cuts);
     if s.stages() > s.count || s.count > 128 {

@@ -34,7 +34,7 @@ impl Link {
 
     /// The transfer of so many bytes; of none, nothing.
     pub fn transfer(&self, bytes: u64) -> Transfer {
-        self.send(Form { bytes, seconds: 0.0 })
+        self.send(Form::plain(bytes))
     }
 
     /// The transfer of something in a form; of no bytes, nothing.
@@ -42,7 +42,7 @@ impl Link {
         if form.bytes == 0 {
             return Transfer::default();
         }
-        let joules = self.watts * self.flow(Form { seconds: 0.0, ..form });
+        let joules = self.watts * self.flow(Form::plain(form.bytes));
         Transfer { bytes: form.bytes, seconds: self.latency + self.flow(form), joules }
     }
 
@@ -59,6 +59,21 @@ pub struct Form {
     pub bytes: u64,
     /// Seconds to make the form, and to make of it what it was.
     pub seconds: f64,
+}
+
+impl Form {
+    /// As it is.
+    pub fn plain(bytes: u64) -> Self {
+        Self { bytes, seconds: 0.0 }
+    }
+}
+
+impl std::iter::Sum for Form {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        let add =
+            |a: Self, b: Self| Self { bytes: a.bytes + b.bytes, seconds: a.seconds + b.seconds };
+        all.fold(Self::default(), add)
+    }
 }
 
 /// What a transfer costs.
@@ -208,13 +223,12 @@ impl Problem<'_> {
         match (from, to) {
             (Some(a), Some(b)) if a != b && self.cuts[cut] > 0 => {
                 let link = self.links[a * self.devices.len() + b]?;
-                let plain = link.transfer(self.cuts[cut]);
                 let forms = self.forms.get(cut).into_iter().flatten();
-                let sooner = |best: Transfer, form: &Form| {
-                    let t = link.send(*form);
-                    if t.seconds < best.seconds { t } else { best }
+                let plain = Form::plain(self.cuts[cut]);
+                let sooner = |best: Form, &form: &Form| {
+                    if link.flow(form) < link.flow(best) { form } else { best }
                 };
-                Some(forms.fold(plain, sooner))
+                Some(link.send(forms.fold(plain, sooner)))
             }
             _ => Some(Transfer::default()),
         }
@@ -259,6 +273,7 @@ impl Problem<'_> {
         let (n, d) = (self.units(), self.devices.len());
         let device = |x: Option<usize>| x.is_none_or(|x| x < d);
         let good = |l: &Link| l.bandwidth > 0.0 && l.latency >= 0.0 && l.watts >= 0.0;
+        let sent = |f: &Form| f.bytes > 0 && f.seconds >= 0.0;
         let timed = self.objective == Objective::Interval || self.limits.interval.is_some();
         let faults = [
             (n == 0, "there is no unit"),
@@ -269,6 +284,7 @@ impl Problem<'_> {
                 "there must be a medium or none for every link",
             ),
             (!self.links.iter().flatten().all(good), "a link has a bandwidth that is not positive"),
+            (!self.forms.iter().flatten().all(sent), "a form has no bytes, or less than no time"),
             (self.devices.iter().any(|d| d.modes == 0), "a device has no mode"),
             (!self.pins.is_empty() && self.pins.len() != n, "pins are not one a unit"),
             (

@@ -13,6 +13,8 @@
 //! | `joules`, `mJ` or `uJ` | energy; empty where it was not measured |
 //! | `count` | how many runs |
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::codec::{Coded, ValueCodecs};
@@ -188,8 +190,15 @@ impl Profile {
                 return Err(format!("{} takes {j} J", part()));
             }
         }
+        let mut names = BTreeSet::new();
         for v in &self.values {
+            if !names.insert(&v.name) {
+                return Err(format!("{} is there twice", v.name));
+            }
             for c in &v.codecs {
+                if c.bytes == 0 {
+                    return Err(format!("{} as {} has no bytes", v.name, c.codec));
+                }
                 if !(0.0..=MOST).contains(&c.seconds) || c.error.is_nan() || c.error < 0.0 {
                     let (name, Coded { codec, seconds, error, .. }) = (&v.name, c);
                     return Err(format!("{name} as {codec} takes {seconds} s, error {error}"));

@@ -126,6 +126,9 @@ impl Split {
         let mut has: Vec<HashSet<ValueId>> = Vec::new();
         let name = |v: ValueId| &*graph.value(v).name;
         let take = |has: &[HashSet<ValueId>], r: &Receive| -> Result<(), String> {
+            if let Some(f) = r.from.filter(|f| *f >= has.len()) {
+                return Err(format!("takes from part {f} too early"));
+            }
             for &v in &r.values {
                 let there = match r.from {
                     Some(f) => has.get(f).is_some_and(|h| h.contains(&v)),

@@ -308,15 +308,31 @@ pub(super) mod tests {
 
     #[test]
     fn contradictions_are_refused() {
-        let cases: [(&str, &dyn Fn(&mut Manifest)); 6] = [
+        let cases: [(&str, &dyn Fn(&mut Manifest)); 11] = [
             ("version 2", &|m| m.version = 2),
             ("one file for each", &|m| drop(m.stages.pop())),
             ("takes nothing", &|m| {
                 m.plan.stages[1].receives = vec![];
                 m.stages[1].inputs = vec![];
             }),
-            ("from where it is not", &|m| m.plan.stages[1].receives[0].from = Some(1)),
-            ("from where it is not", &|m| m.plan.outputs[0].from = Some(9)),
+            ("too early", &|m| m.plan.stages[1].receives[0].from = Some(1)),
+            ("too early", &|m| m.plan.outputs[0].from = Some(9)),
+            ("too early", &|m| {
+                let none = ReceiveRow { from: Some(999), ..ReceiveRow::default() };
+                m.plan.stages[1].receives.push(none);
+            }),
+            ("from where it is not", &|m| m.plan.stages[2].receives[0].values.push("t0".into())),
+            ("crosses no link", &|m| {
+                m.plan.stages[2].receives[0].codecs.insert("nosuch".into(), Codec::F16);
+            }),
+            ("crosses no link", &|m| {
+                m.plan.stages[1].receives[0].codecs.insert("h".into(), Codec::F16);
+            }),
+            ("in two forms", &|m| {
+                let mut again = m.plan.stages[2].receives[0].clone();
+                again.codecs.insert("h".into(), Codec::Int8);
+                m.plan.stages[3].receives.push(again);
+            }),
             ("twice", &|m| m.plan.stages[0].receives[0].values.push("x".into())),
         ];
         for (why, change) in cases {

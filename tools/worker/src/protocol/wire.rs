@@ -26,7 +26,8 @@ pub struct Header {
     pub shape: Vec<u64>,
     /// The form, unless it is the tensor as it is.
     pub codec: Option<Codec>,
-    /// Of the whole tensor, its type, extents and elements; of another form, of its bytes.
+    /// Of the whole tensor, its type, extents and elements; of another form, of its bytes instead of the
+    /// elements, and of the codec.
     pub checksum: u128,
     /// How many pieces there are.
     pub pieces: u64,
@@ -57,7 +58,10 @@ pub fn cut(
 ) -> Result<Vec<Piece>, String> {
     let form = codec.and_then(|c| Some((c, encode(c, tensor)?)));
     let (all, checksum) = match &form {
-        Some((_, bytes)) => (bytes.clone(), of_bytes(bytes).ok_or("too many bytes")?),
+        Some((c, bytes)) => {
+            let sum = checksum(*c, tensor.dtype(), tensor.dims(), bytes);
+            (bytes.clone(), sum.ok_or("too many bytes")?)
+        }
         None => (tensor.bytes().map_err(|e| format!("{name:?}: {e}"))?, tensor.content_hash()),
     };
     let limit = limit.max(1);
@@ -81,10 +85,15 @@ pub fn cut(
     (0..pieces).map(piece).collect()
 }
 
-/// The checksum of bytes that are no tensor as it is.
-fn of_bytes(bytes: &Bytes) -> Option<u128> {
-    let data = graph_opt_ir::tensor::Data::Bytes(bytes.clone());
-    Some(Tensor::new(DType::U8, vec![bytes.len() as u64], data).ok()?.content_hash())
+/// The checksum of a tensor in a codec's form.
+fn checksum(codec: Codec, dtype: DType, dims: &[u64], bytes: &Bytes) -> Option<u128> {
+    let of = |bytes: Bytes| {
+        let len = vec![bytes.len() as u64];
+        let data = graph_opt_ir::tensor::Data::Bytes(bytes);
+        Some(Tensor::new(DType::U8, len, data).ok()?.content_hash())
+    };
+    let all = of(bytes.clone())?;
+    of(Bytes::from(format!("{codec} {dtype} {dims:?} {all:032x}").into_bytes()))
 }
 
 /// A tensor of which some pieces have come.
@@ -119,8 +128,10 @@ impl Assembly {
             _ => Bytes::from(pieces.iter().flat_map(|p| p.iter().copied()).collect::<Vec<u8>>()),
         };
         if let Some(codec) = codec {
-            let whole = of_bytes(&bytes)? == checksum;
-            return decode(codec, dtype, &shape, &bytes).ok().filter(|_| whole);
+            if self::checksum(codec, dtype, &shape, &bytes)? != checksum {
+                return None;
+            }
+            return decode(codec, dtype, &shape, &bytes).ok();
         }
         let data = graph_opt_ir::tensor::Data::Bytes(bytes);
         let tensor = Tensor::new(dtype, shape, data).ok()?;
