@@ -295,7 +295,7 @@ fn plans_of_other_models_are_refused() {
     let e = file.split(&other, &nodes(&other)).unwrap_err();
     assert!(e.contains("the plan is of another model"), "{e}");
     let first = file.stages.remove(0);
-    assert!(file.split(&g, &nodes(&g)).unwrap_err().contains("where it is not"));
+    assert!(file.split(&g, &nodes(&g)).unwrap_err().contains("too early"));
     file.stages.insert(0, first);
     file.stages[0].nodes.pop();
     assert!(file.split(&g, &nodes(&g)).unwrap_err().contains("where it is not"));
