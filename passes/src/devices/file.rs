@@ -60,7 +60,7 @@ pub struct StageRow {
     pub compute_s: f64,
     /// Energy of computing, J.
     pub compute_j: f64,
-    /// Bytes that the device holds while it runs: see [`Held`](super::split::Held).
+    /// Bytes that the device holds while it runs: see [`Held`].
     pub memory_bytes: u64,
     /// What it takes.
     pub receives: Vec<ReceiveRow>,
