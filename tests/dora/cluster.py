@@ -4,53 +4,30 @@ namespaces with a limited link between them.
 
     tests/dora/cluster.py [--graph-opt PROGRAM] [--worker PROGRAM] [--dora PROGRAM] [--frames N]
 
-Shows that every frame arrives with the bits of the whole model, at how much of the planned rate;
-that a node killed with SIGKILL costs nothing but time; that a killed daemon ends in an error that
-names its machine. Prints SKIPPED and why where the machine does not allow namespaces.
+Shows that every frame arrives with the bits of the whole model, at how much of the planned rate, as it
+is and by codecs; that a node killed with SIGKILL and a link that is down for a while cost nothing but
+time; that a killed daemon and a link that stays down end in an error that names the machine. Prints
+SKIPPED and why where the machine does not allow namespaces.
 """
 
 import argparse
+import array
 import json
+import math
 import os
 import pathlib
+import random
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
 import time
 
-from machines import Machine, Skipped, alone, connect, run, wait
+from engine import ROOT, Cluster, check, finish, measured, planned, profile, record, the_plan
+from machines import Skipped, run, wait
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-NETWORK = "10.77.0"
-# How often a rate is measured until it is high enough: other work on this machine only lowers it.
-TRIES = 3
-# Device a is a core, and devices b and c share the other one; a tenth of each core moves tensors.
-CLUSTER = """
-source = "a"
-[[device]]
-name = "a"
-memory = "1GiB"
-profile = "profile.json"
-mode = [{ name = "whole", speed = 0.9 }]
-[[device]]
-name = "b"
-memory = "1GiB"
-profile = "profile.json"
-mode = [{ name = "half", speed = 0.45 }]
-[[device]]
-name = "c"
-memory = "1GiB"
-profile = "profile.json"
-mode = [{ name = "half", speed = 0.45 }]
-[[link]]
-between = ["b", "c"]
-bandwidth = "10Gbit/s"
-[default-link]
-bandwidth = "%(rate)sbit/s"
-latency = "1ms"
-"""
 PAIR = """
 source = "a"
 sink = "a"
@@ -68,127 +45,27 @@ mode = [{ name = "whole", speed = 0.9 }]
 bandwidth = "100Mbit/s"
 latency = "1ms"
 """
-# All three devices have something to do, and the first cut is inside of a residual block: two values.
-PINS = ["--pin", "layer2.0.relu1=a", "--pin", "layer2.0.conv2=b", "--pin", "fc=c"]
-
-
-class Cluster:
-    """Two machines and a cable; daemons a on the one, b and c on the other."""
-
-    def __init__(self, args, folder, rate):
-        self.args, self.folder = args, folder
-        self.one, self.two = Machine("m1", 0), Machine("m2", os.cpu_count() - 1)
-        connect(self.one, self.two, NETWORK, rate)
-        self.coordinator = f"{NETWORK}.1"
-        # From its own machine it takes any number of connections.
-        self.here = ["--coordinator-addr", "127.0.0.1"]
-
-    def up(self):
-        dora, at = self.args.dora, ["--coordinator-addr", self.coordinator]
-        log = self.folder / "coordinator.log"
-        self.one.start(dora, "coordinator", "--interface", "0.0.0.0", "--store", "memory", log=log)
-        wait(lambda: self.status() is not None, 20, "the coordinator did not answer")
-        self.daemons = {}
-        for machine, name, port in [(self.one, "a", 53291), (self.two, "b", 53291), (self.two, "c", 53292)]:
-            self.daemons[name] = machine.start(
-                dora, "daemon", "--machine-id", name, *at, "--local-listen-port", str(port),
-                "--zenoh-config-overlay", str(ROOT / "tools/worker/zenoh.json5"),
-                log=self.folder / f"daemon-{name}.log", cwd=self.folder)
-            # One after the other: each is told of those before it.
-            wait(lambda: f"{name}-" in (self.status() or ""), 20, f"daemon {name} did not connect")
-
-    def status(self):
-        done = subprocess.run(self.one.command(self.args.dora, "cluster", "status", *self.here),
-                              capture_output=True, text=True, check=False)
-        return done.stdout if done.returncode == 0 else None
-
-    def down(self):
-        self.one.clear()
-        self.two.clear()
-
-    def end(self):
-        self.one.end()
-        self.two.end()
-
-    def start(self, stages, *options):
-        """Starts a dataflow by the driver, in the background."""
-        shutil.rmtree(stages / "results", ignore_errors=True)
-        return subprocess.Popen(
-            # Beside the machines: it takes the time that they leave.
-            ["nsenter", "-t", str(self.one.holder.pid), "-n", self.args.worker, "start", str(stages), "--coordinator", "127.0.0.1",
-                             "--dora", self.args.dora, "--program", self.args.worker, *options],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def record(stages):
-    """Frames that the sink has written down."""
-    file = stages / "results" / "frames.jsonl"
-    if not file.exists():
-        return []
-    lines = [json.loads(l) for l in file.read_text().splitlines(keepends=True) if l.endswith("\n")]
-    return [l for l in lines if "frame" in l]
-
-
-def check(args, stages, frames, *options):
-    """All frames are there, and equal to the whole model's."""
-    text = run(args.worker, "check", str(stages), "--model", args.model, "--results",
-               str(stages / "results"), "--frames", str(frames), *options)
-    print("  " + text.strip().replace("\n", "\n  "), flush=True)
-    return text
-
-
-def finish(driver, seconds=300):
-    out, err = driver.communicate(timeout=seconds)
-    if driver.returncode:
-        raise RuntimeError(f"the dataflow failed: {out}{err}")
-
-
-def profile(args, model, output):
-    """Times of the nodes on a core while the other one does the same: cores share caches and more."""
-    command = [args.graph_opt, "profile", model, "--runs", "9", "-o"]
-    other = subprocess.Popen([*alone(0), *command, f"{output}.other"], stderr=subprocess.DEVNULL)
-    run(*alone(1), *command, str(output))
-    other.wait()
-
-
-def planned(args, folder, rate):
-    """The stages for a link of this rate."""
-    cluster, plan, stages = folder / "cluster.toml", folder / f"plan-{rate}.json", folder / f"stages-{rate}"
-    cluster.write_text(CLUSTER % {"rate": rate})
-    run(args.graph_opt, "plan", args.model, "--cluster", str(cluster), "--objective", "throughput", *PINS, "-o", str(plan))
-    run(args.graph_opt, "split", args.model, "--plan", str(plan), "-o", str(stages))
-    return stages
-
-
-def measured(args, folder, stages, rate, what, window=4):
-    """N of N frames, bit-equal, at the planned rate, and over the link."""
-    plan = json.loads((stages / "manifest.json").read_text())["plan"]
-    crosses = sum(r["bytes"] for s in plan["stages"] for r in s["receives"] if r["over"] == "a to b")
-    options = ["--window", str(window)]
-    for left in reversed(range(TRIES)):
-        cluster = Cluster(args, folder, rate)
-        try:
-            cluster.up()
-            before = cluster.one.sent("to-m2")
-            finish(cluster.start(stages, "--frames", str(args.frames), *options))
-            sent = (cluster.one.sent("to-m2") - before) / args.frames
-        finally:
-            cluster.end()
-        print(f"{what}, {rate // 1_000_000} Mbit/s: {sent / 1e6:.3f} MB a frame over the link (plan {crosses / 1e6:.3f})")
-        if sent < crosses:
-            raise RuntimeError("fewer bytes went over the link than the plan says: something bypasses it")
-        text = check(args, stages, args.frames, *options)
-        share = float(text.split(" % of the planned rate")[0].split()[-1]) / 100
-        if share >= args.share:
-            return
-        if left == 0:
-            raise RuntimeError(f"slower than {args.share:.0%} of the planned rate")
 
 
 def rates(args, folder, stages):
     """Three stages, over a fast and over a slow link."""
     measured(args, folder, stages, 100_000_000, "three stages")
     measured(args, folder, planned(args, folder, 20_000_000), 20_000_000, "three stages")
+
+
+def codecs(args, folder, _):
+    """Values in other forms over a slow link: without loss, and with as much as the plan may have."""
+    raw = the_plan(planned(args, folder, 20_000_000))["interval_s"]
+    for name, units, *options in [("lossless", "points"), ("lossy", "points", "--max-error", "0.2"), ("all values lossy", "nodes", "--max-error", "0.2")]:
+        file = folder / f"codecs-{units}.json"
+        run(args.graph_opt, "profile", args.model, "--codecs", "lz4,f16,int8", "--units", units, "--runs", "3", "-o", str(file))
+        stages = planned(args, folder, 20_000_000, "--codecs", str(file), *options, name=name.replace(" ", "-"))
+        plan = the_plan(stages)
+        used = [f"{v} as {c}" for s in plan["stages"] for r in s["receives"] for v, c in sorted(r.get("codecs", {}).items())]
+        print(f"{name}: {', '.join(used)}: a frame every {plan['interval_s'] * 1e3:.1f} ms planned ({raw * 1e3:.1f} as they are)")
+        if plan["interval_s"] >= raw:
+            raise RuntimeError("codecs do not raise the planned rate")
+        measured(args, folder, stages, 20_000_000, name)
 
 
 def tiles(args, folder, _):
@@ -235,12 +112,38 @@ def halos(args, folder, _):
     measured(args, folder, stages, 100_000_000, f"{parts} parts, rows handed over", 1)
 
 
+def large(args, folder, _):
+    """Values of 67 MB, each more than a message may have, in both hops of a super-resolution."""
+    folder = folder / "large"
+    folder.mkdir()
+    args = argparse.Namespace(**{**vars(args), "model": "zoo:superres@512x512", "frames": 8})
+    run(args.graph_opt, "profile", args.model, "--runs", "1", "-o", str(folder / "profile.json"))
+    pins = ["--pin", "relu1=a", "--pin", "conv2=b", "--pin", "relu2=b", "--pin", "conv3=c", "--pin", "pixel_shuffle=c"]
+    stages = planned(args, folder, 1_000_000_000, pins=pins)
+    measured(args, folder, stages, 1_000_000_000, "values of 67 MB")
+
+
+def frames(folder, number):
+    """Frames as files: a folder each, with the network's input as numpy writes it."""
+    shape = (1, 3, 224, 224)
+    head = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}"
+    head = head.ljust(128 - 11) + "\n"
+    for n in range(number):
+        draw = random.Random(n)
+        values = array.array("f", (draw.gauss(0, 1) for _ in range(math.prod(shape))))
+        to = folder / f"frame{n:03}"
+        to.mkdir(parents=True)
+        (to / "input.npy").write_bytes(b"\x93NUMPY\1\0" + struct.pack("<H", len(head)) + head.encode() + values.tobytes())
+    return folder
+
+
 def kills(args, folder, stages):
-    """Every node is killed once, and nothing is lost."""
-    cluster = Cluster(args, folder, 100_000_000)
+    """Every node is killed once, and nothing is lost. Frames come from files."""
+    cluster, files = Cluster(args, folder, 100_000_000), frames(folder / "frames", args.frames)
     try:
         cluster.up()
-        driver = cluster.start(stages, "--frames", str(args.frames))
+        # As many as there are.
+        driver = cluster.start(stages, "--inputs", str(files))
         victims = [(cluster.two, "device", "1"), (cluster.one, "device", "0"), (cluster.two, "sink"), (cluster.one, "source")]
         for i, (machine, *words) in enumerate(victims):
             at = (i + 1) * args.frames // (len(victims) + 2)
@@ -254,7 +157,7 @@ def kills(args, folder, stages):
         finish(driver)
     finally:
         cluster.end()
-    check(args, stages, args.frames)
+    check(args, stages, args.frames, "--inputs", str(files))
 
 
 def daemon(args, folder, stages):
@@ -275,6 +178,58 @@ def daemon(args, folder, stages):
         raise RuntimeError("that is not an error that names the machine")
 
 
+def outage(args, folder, stages):
+    """A link that is down for a while: nothing is lost."""
+    cluster = Cluster(args, folder, 100_000_000)
+    try:
+        cluster.up()
+        # It gives a machine up after 15 seconds of silence, by default.
+        driver = cluster.start(stages, "--frames", str(args.frames), "--silence", str(max(15, round(2 * args.outage))))
+        wait(lambda: len(record(stages)) >= args.frames // 4 or driver.poll() is not None, 60, "frames did not arrive")
+        before = len(record(stages))
+        cluster.cable("down")
+        time.sleep(args.outage)
+        during = len(record(stages)) - before
+        cluster.cable("up")
+        begin = time.monotonic()
+        wait(lambda: len(record(stages)) > before + during or driver.poll() is not None, 120, "nothing more arrived")
+        print(f"no link for {args.outage:g} s after frame {before}: {during} frames meanwhile, the next {time.monotonic() - begin:.1f} s after it is back")
+        finish(driver)
+    finally:
+        cluster.end()
+    check(args, stages, args.frames)
+
+
+def partition(args, folder, stages):
+    """A link that stays down ends in an error that names a machine behind it. Once it is back, there is a cluster again."""
+    cluster = Cluster(args, folder, 100_000_000)
+    try:
+        cluster.up()
+        driver = cluster.start(stages, "--frames", "0")
+        wait(lambda: len(record(stages)) >= 5 or driver.poll() is not None, 60, "frames did not arrive")
+        cluster.cable("down")
+        begin = time.monotonic()
+        _, err = driver.communicate(timeout=120)
+        took = time.monotonic() - begin
+        print(f"no link any more; {took:.1f} s later, exit code {driver.returncode}: {err.strip()}")
+        if driver.returncode != 1 or not ("machine b" in err or "machine c" in err) or " stop --name " not in err:
+            raise RuntimeError("that is not an error that names a machine, and what is left there")
+        cluster.cable("up")
+        begin = time.monotonic()
+        wait(lambda: all(f"{d}-" in (cluster.status() or "") for d in "abc"), 60, "the daemons did not come back")
+        print(f"the link is back; {time.monotonic() - begin:.1f} s later all daemons are connected")
+        # What is left there does not go by itself: the error says how.
+        name = err.split(" stop --name ")[1].split()[0]
+        # It fails where it has to kill, as here.
+        subprocess.run(cluster.one.command(args.dora, "stop", "--name", name, "--force", *cluster.here),
+                       capture_output=True, check=False)
+        wait(lambda: not cluster.two.find("*graph-opt-worker"), 30, "the nodes behind the link did not end")
+        finish(cluster.start(stages, "--frames", "8"))
+    finally:
+        cluster.end()
+    check(args, stages, 8)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--graph-opt", default=str(ROOT / "target/debug/graph-opt"))
@@ -283,7 +238,8 @@ def main():
     parser.add_argument("--model", default="zoo:resnet18")
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--share", type=float, default=0.9, help="of the planned rate that must be reached")
-    parser.add_argument("--only", default="rates,tiles,halos,kills,daemon")
+    parser.add_argument("--outage", type=float, default=9, help="seconds without a link")
+    parser.add_argument("--only", default="rates,codecs,tiles,halos,kills,outage,partition,daemon")
     parser.add_argument("--keep", help="a new folder for all files and logs, to be kept")
     args = parser.parse_args()
     for name in ("graph_opt", "worker"):
@@ -308,7 +264,7 @@ def experiments(args, folder):
     profile(args, args.model, folder / "profile.json")
     stages = planned(args, folder, 100_000_000)
     for name in args.only.split(","):
-        {"rates": rates, "tiles": tiles, "halos": halos, "kills": kills, "daemon": daemon}[name](args, folder, stages)
+        {"rates": rates, "codecs": codecs, "tiles": tiles, "halos": halos, "kills": kills, "daemon": daemon, "large": large, "outage": outage, "partition": partition}[name](args, folder, stages)
 
 
 if __name__ == "__main__":

@@ -88,7 +88,12 @@ fn write(n: &Nodes) -> Result<(PathBuf, BTreeSet<String>)> {
         format!("--seed={}", n.frames.seed),
     ];
     source.extend(n.frames.frames.map(|f| format!("--frames={f}")));
-    source.extend(n.frames.inputs.as_ref().map(|i| format!("--inputs={i}")));
+    // The source runs in the folder. What is not here may be on its machine.
+    let inputs = n.frames.inputs.as_ref().map(|i| match std::fs::canonicalize(i) {
+        Ok(path) => path.to_string_lossy().into_owned(),
+        Err(_) => i.clone(),
+    });
+    source.extend(inputs.map(|i| format!("--inputs={i}")));
     let stage = vec![
         message.clone(),
         format!("--backend={}", n.engine.backend),
@@ -256,9 +261,13 @@ fn watch(dora: &Dora<'_>, name: &str, wanted: &BTreeSet<String>, file: &Path) ->
         for machine in wanted {
             let why = match there.machines.get(machine) {
                 None => "its daemon is no longer connected".to_owned(),
-                Some(ago) if *ago > silence => {
-                    format!("its daemon has given no sign of life for {} s", ago.as_secs())
-                }
+                // Perhaps it is only out of reach: then its nodes wait for frames.
+                Some(ago) if *ago > silence => format!(
+                    "its daemon has given no sign of life for {} s (once it does, what is left there \
+                     is ended by: {} stop --name {name} --force)",
+                    ago.as_secs(),
+                    dora.0.dora
+                ),
                 Some(_) => continue,
             };
             return Err(check(format!("machine {machine}: {why}; the dataflow is stopped")));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use graph_opt_backends::codec::sent;
-use graph_opt_ir::Tensor;
+use graph_opt_ir::{DType, Tensor};
 use graph_opt_passes::devices::codec::Codec;
 use proptest::prelude::*;
 
@@ -355,6 +355,22 @@ fn what_no_tensor_has_is_refused() {
     assert_eq!(with(&|p| p.header.shape = vec![u64::MAX, 3]), Err(Broken));
     assert_eq!(with(&|p| p.header.shape = vec![1]), Err(Broken));
     assert_eq!(with(&|p| p.header.checksum ^= 1), Err(Broken));
+    // Of another form the checksum is of what it says of the tensor, too.
+    let coded = Tensor::f32s(&[4, 9], &[0.5; 36]).unwrap();
+    for codec in Codec::ALL {
+        let piece = cut(0, 1, "x", &coded, Some(codec), 100).unwrap().remove(0);
+        assert_eq!(piece.header.codec, Some(codec));
+        let with = |change: &dyn Fn(&mut Piece)| {
+            let mut p = piece.clone();
+            change(&mut p);
+            Slot::Empty.take(p)
+        };
+        assert_eq!(with(&|_| {}), Ok(true));
+        assert_eq!(with(&|p| p.header.shape = vec![9, 4]), Err(Broken));
+        assert_eq!(with(&|p| p.header.dtype = DType::I32), Err(Broken));
+        assert_eq!(with(&|p| p.header.checksum ^= 1), Err(Broken));
+        assert_eq!(with(&|p| p.header.codec = None), Err(Broken));
+    }
 }
 
 fn piece(sequence: u64, attempt: u64) -> Piece {
@@ -417,5 +433,29 @@ fn a_restarted_source_goes_on_counting() {
             last = attempt;
             now = source.wake(now);
         }
+    }
+}
+
+/// After a network that was dead for long, a frame is tried within seconds.
+#[test]
+fn an_outage_is_over_soon() {
+    let settings = Settings {
+        window: 1,
+        total: None,
+        timeout: Duration::from_secs(1),
+        patience: Duration::from_secs(10_000),
+        incarnation: 0,
+    };
+    let mut source = Window::new(settings, Duration::ZERO);
+    source.ack(Duration::ZERO, Ack { next: 0, got: None });
+    assert!(source.poll(Duration::ZERO).is_some());
+    let mut now = Duration::from_millis(200);
+    source.ack(now, Ack { next: 1, got: Some(0) });
+    let mut last = now;
+    while now < Duration::from_secs(1000) {
+        assert!(matches!(source.poll(now), Some(Action::Send { sequence: 1, .. })));
+        assert!(now - last <= Duration::from_secs(6), "{last:?} {now:?}");
+        last = now;
+        now = source.wake(now);
     }
 }

@@ -12,6 +12,10 @@ const ASK: Duration = Duration::from_secs(1);
 const SHORTEST: Duration = Duration::from_millis(300);
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// Where it is known how long frames take, one that is lost is tried at least this often, and at least
+/// once in eight timeouts: a link that was down for a while is used soon after it is back.
+const OFTEN: Duration = Duration::from_secs(5);
+
 /// How a source behaves.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -110,10 +114,12 @@ impl Window {
             return Some(Action::Ask);
         }
         let timeout = self.timeout();
+        let longest = if self.measured.is_some() { (8 * timeout).max(OFTEN) } else { LONGEST };
+        let longest = longest.min(LONGEST);
         if let Some((&sequence, f)) = self.flights.iter_mut().find(|(_, f)| f.due <= now) {
             f.tries += 1;
             // Ever longer, as the network may be what is too slow.
-            f.due = now + (timeout * 2u32.saturating_pow(f.tries.min(8))).min(LONGEST);
+            f.due = now + (timeout * 2u32.saturating_pow(f.tries.min(8))).min(longest);
             let tries = f.tries;
             self.repeated += 1;
             return Some(Action::Send { sequence, attempt: self.attempt(tries) });

@@ -125,7 +125,11 @@ impl Assembly {
         let mut pieces: Vec<Bytes> = self.pieces.into_iter().flatten().collect();
         let bytes = match pieces.len() {
             1 => pieces.pop()?,
-            _ => Bytes::from(pieces.iter().flat_map(|p| p.iter().copied()).collect::<Vec<u8>>()),
+            _ => {
+                let mut all = Vec::with_capacity(pieces.iter().map(|p| p.len()).sum());
+                pieces.iter().for_each(|p| all.extend_from_slice(p));
+                Bytes::from(all)
+            }
         };
         if let Some(codec) = codec {
             if self::checksum(codec, dtype, &shape, &bytes)? != checksum {
