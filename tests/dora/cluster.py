@@ -235,6 +235,7 @@ def main():
     parser.add_argument("--graph-opt", default=str(ROOT / "target/debug/graph-opt"))
     parser.add_argument("--worker", default=str(ROOT / "target/worker/debug/graph-opt-worker"))
     parser.add_argument("--dora", default=shutil.which("dora") or "dora")
+    parser.add_argument("--backend", default="cpu", help="of the worker: cpu, or wgpu if it is built with it")
     parser.add_argument("--model", default="zoo:resnet18")
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--share", type=float, default=0.9, help="of the planned rate that must be reached")

@@ -89,7 +89,7 @@ class Cluster:
         return subprocess.Popen(
             # Beside the machines: it takes the time that they leave.
             ["nsenter", "-t", str(self.one.holder.pid), "-n", self.args.worker, "start", str(stages), "--coordinator", "127.0.0.1",
-                             "--dora", self.args.dora, "--program", self.args.worker, *options],
+                             "--dora", self.args.dora, "--program", self.args.worker, "--backend", self.args.backend, *options],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -105,7 +105,7 @@ def record(stages):
 def check(args, stages, frames, *options):
     """All frames are there, and equal to the whole model's."""
     text = run(args.worker, "check", str(stages), "--model", args.model, "--results",
-               str(stages / "results"), "--frames", str(frames), *options)
+               str(stages / "results"), "--frames", str(frames), "--backend", args.backend, *options)
     print("  " + text.strip().replace("\n", "\n  "), flush=True)
     return text
 
