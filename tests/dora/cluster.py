@@ -55,7 +55,7 @@ def rates(args, folder, stages):
 
 def codecs(args, folder, _):
     """Values in other forms over a slow link: without loss, and with as much as the plan may have."""
-    raw = the_plan(planned(args, folder, 20_000_000))["interval_s"]
+    raw = the_plan(planned(args, folder, 20_000_000, name="plain"))["interval_s"]
     for name, units, *options in [("lossless", "points"), ("lossy", "points", "--max-error", "0.2"), ("all values lossy", "nodes", "--max-error", "0.2")]:
         file = folder / f"codecs-{units}.json"
         run(args.graph_opt, "profile", args.model, "--codecs", "lz4,f16,int8", "--units", units, "--runs", "3", "-o", str(file))
