@@ -48,6 +48,15 @@ pub struct Args {
     /// Most stages
     #[arg(long, value_name = "N")]
     stages: Option<usize>,
+    /// Most nodes in a stage
+    #[arg(long, value_name = "N")]
+    max_nodes: Option<usize>,
+    /// A device may have several stages, and holds all of them; not for throughput
+    #[arg(long)]
+    reuse: bool,
+    /// A device that has several stages runs all of them in one mode
+    #[arg(long, requires = "reuse")]
+    one_mode: bool,
     /// A node that must run on a device
     #[arg(long, value_name = "NODE=DEVICE", value_parser = pin)]
     pin: Vec<(String, String)>,
@@ -56,7 +65,7 @@ pub struct Args {
     first: Option<(String, String)>,
     /// For latency: also try tiles of the network's start on several devices at once; they are sent as
     /// they are, whatever the codecs
-    #[arg(long, conflicts_with_all = ["front", "pin", "first", "stages"])]
+    #[arg(long, conflicts_with_all = ["front", "pin", "first", "stages", "max_nodes", "reuse"])]
     tiles: bool,
     /// The configuration of the model's own annotations by which nodes are pinned to the devices of
     /// their stages; "" for none. By default, the one that there is
@@ -117,11 +126,12 @@ pub fn main(args: &Args) -> Result {
         energy: args.max_energy,
         memory: args.max_memory,
         stages: args.stages,
-        run: None,
+        run: args.max_nodes,
+        one_mode: args.one_mode,
     };
     let aim = OBJECTIVES.iter().find(|o| o.0 == args.objective).map_or(Objective::Latency, |o| o.1);
     let codecs = codecs(args, &graph)?;
-    let wish = Wish { objective: aim, limits, pins, codecs };
+    let wish = Wish { objective: aim, limits, pins, codecs, reuse: args.reuse };
     let progress = Progress::new();
     progress.say("planning");
     let no_plan = |e: NoPlan| match e {

@@ -1,6 +1,8 @@
-//! The best plan of a graph over a cluster, by whatever way: a pipeline of stages; where a layer does
-//! not fit a device, shares of its output channels, each with its part of the weights; and tiles of the
-//! network's start side by side.
+//! The best plan of a graph over a cluster, by whatever way: a pipeline of stages; where layers do not
+//! fit a device, of a graph in which they do; and tiles of the network's start side by side.
+
+use std::cmp::Reverse;
+use std::collections::HashSet;
 
 use graph_opt_ir::{Graph, NodeId, Op};
 
@@ -9,7 +11,7 @@ use super::file::{PlanFile, StageRow};
 use super::network::{Network, Wish, pipeline};
 use super::profile::Profile;
 use super::tiles::{Times, tile, ways};
-use super::{Effort, NoPlan, Profiled, Reason};
+use super::{Costs, Effort, NoPlan, Profiled, Reason};
 use crate::{Pipeline, Runner};
 
 /// The best plan of a graph, or the best found. `network` is the graph as a chain, `profiles` are those
@@ -31,8 +33,8 @@ pub fn best(
     let found = match pipeline(graph, network, cluster, &costs, wish, effort) {
         Ok((_, file)) => Ok(file),
         Err(NoPlan::Infeasible(reasons)) if reasons.iter().any(is_of_memory) => {
-            let shared = in_shares(graph, network, cluster, &times, wish, effort);
-            shared.ok_or(NoPlan::Infeasible(reasons))
+            let fitting = made_to_fit(graph, network, cluster, &times, wish, effort);
+            fitting.ok_or(NoPlan::Infeasible(reasons))
         }
         Err(e) => Err(e),
     };
@@ -74,9 +76,10 @@ fn keeps(p: &PlanFile, wish: &Wish) -> bool {
         && wish.pins.iter().all(Option::is_none)
 }
 
-/// A pipeline of the graph with its largest layers in shares of their output channels: no more shares
-/// than it takes.
-fn in_shares(
+/// A pipeline of the graph made to fit the devices, by as few means as do: layers with many weights in
+/// shares of their output channels; stretches with large activations tile by tile; and what is then
+/// still too large in parts on several devices.
+fn made_to_fit(
     graph: &Graph,
     network: &Network,
     cluster: &Cluster,
@@ -85,13 +88,87 @@ fn in_shares(
     effort: &Effort,
 ) -> Option<PlanFile> {
     let most = cluster.devices.iter().map(|d| d.memory).max()?;
-    [most / 2, most / 4, most / 16].into_iter().find_map(|grain| {
-        let (shared, rewrite) = with_channel_shares(graph, network, grain)?;
-        let units = Network::of(&shared).ok()?;
-        let profiles = times.profiles(&shared);
-        let costs = Profiled::new(&shared, &units, cluster, &profiles).ok()?;
+    let most = most.min(wish.limits.memory.unwrap_or(most));
+    let mut tried = HashSet::from([String::new()]);
+    let mut fitting = |start: &Rewritten| {
+        let grains = [most / 2, most / 4, most / 16];
+        let shared = grains.into_iter().map(|grain| start.shared(grain));
+        std::iter::once(Some(start.clone())).chain(shared).flatten().find_map(|r| {
+            let r = r.divided(most);
+            let new = tried.insert(r.passes.clone());
+            if new { r.planned(graph, network, cluster, times, wish, effort) } else { None }
+        })
+    };
+    let start = Rewritten { graph: graph.clone(), passes: String::new() };
+    fitting(&start).or_else(|| {
+        let sizes = [most / 4 * 3, most / 2].map(|bytes| format!("memory={bytes}B"));
+        let goals = sizes.into_iter().chain(["extra-macs=25%".to_owned()]);
+        goals.filter_map(|g| start.then(&format!("fuse-tiles{{{g}}}"))).find_map(|r| fitting(&r))
+    })
+}
+
+/// A graph, and the passes that made it.
+#[derive(Clone)]
+struct Rewritten {
+    graph: Graph,
+    passes: String,
+}
+
+impl Rewritten {
+    /// The same after more passes, if they all change it.
+    fn then(&self, passes: &str) -> Option<Self> {
+        let pipeline = Pipeline::parse(passes).ok()?;
+        let mut graph = self.graph.clone();
+        Runner::default().run(&mut graph, &pipeline).ok()?;
+        let comma = if self.passes.is_empty() { "" } else { "," };
+        let passes = format!("{}{comma}{passes}", self.passes);
+        (graph.edits() > self.graph.edits()).then_some(Self { graph, passes })
+    }
+
+    /// With channels in shares; none if nothing has more weights than `grain`, or it cannot be shared.
+    fn shared(&self, grain: u64) -> Option<Self> {
+        let (graph, passes) =
+            with_channel_shares(&self.graph, &Network::of(&self.graph).ok()?, grain)?;
+        let comma = if self.passes.is_empty() { "" } else { "," };
+        Some(Self { graph, passes: format!("{}{comma}{passes}", self.passes) })
+    }
+
+    /// With nodes that alone need more than `most` bytes for what they read and make in parts, between
+    /// which the graph can be cut.
+    fn divided(self, most: u64) -> Self {
+        let too_large = |g: &Graph| -> Vec<String> {
+            let Ok(n) = Network::of(g) else { return Vec::new() };
+            let costs = n.additive(&[], &[]);
+            let over = |u: &usize| costs.memory(*u..u + 1, 0) > most && n.weights[*u] < most;
+            (0..n.nodes.len()).filter(over).filter_map(|u| longest(g, n.nodes[u])).collect()
+        };
+        let before = too_large(&self.graph);
+        for parts in [2, 4, 8] {
+            let each = |at: &String| format!("fuse-tiles{{{at} grid={parts}}}");
+            let passes: Vec<String> = before.iter().map(each).collect();
+            match self.then(&passes.join(",")) {
+                Some(divided) if too_large(&divided.graph).is_empty() => return divided,
+                _ => {}
+            }
+        }
+        self
+    }
+
+    fn planned(
+        &self,
+        graph: &Graph,
+        network: &Network,
+        cluster: &Cluster,
+        times: &Times<'_>,
+        wish: &Wish,
+        effort: &Effort,
+    ) -> Option<PlanFile> {
+        let made = &self.graph;
+        let units = Network::of(made).ok()?;
+        let profiles = times.profiles(made);
+        let costs = Profiled::new(made, &units, cluster, &profiles).ok()?;
         let pin = |&n: &NodeId| {
-            let label = shared.label(n);
+            let label = made.label(n);
             let of = network.nodes.iter().position(|&o| {
                 graph.label(o) == label || tile(label).is_some_and(|t| t.0 == graph.label(o))
             });
@@ -100,9 +177,20 @@ fn in_shares(
         let pins =
             if wish.pins.is_empty() { Vec::new() } else { units.nodes.iter().map(pin).collect() };
         let wish = Wish { pins, ..wish.clone() };
-        let (_, file) = pipeline(&shared, &units, cluster, &costs, &wish, effort).ok()?;
-        Some(PlanFile { rewrite, ..file })
-    })
+        let (_, file) = pipeline(made, &units, cluster, &costs, &wish, effort).ok()?;
+        Some(PlanFile { rewrite: self.passes.clone(), ..file })
+    }
+}
+
+/// Where `fuse-tiles` cuts a node into parts of its result: along the longest axis, of a picture or
+/// volume one in space.
+fn longest(graph: &Graph, node: NodeId) -> Option<String> {
+    let made = graph.node(node).outputs.first().copied().flatten()?;
+    let dims = graph.value(made).ty.extents()?;
+    let first = if dims.len() > 2 { 2 } else { 0 };
+    let axis = (first..dims.len()).max_by_key(|&a| (dims[a], Reverse(a)))?;
+    let label = graph.label(node);
+    Some(format!("from={label} to={label} axes={axis}"))
 }
 
 /// The graph with every convolution and matrix product of more weights than `grain`, in bytes, in

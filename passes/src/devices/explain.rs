@@ -14,8 +14,8 @@ pub(super) fn reasons(p: &Problem<'_>, effort: &Effort) -> Vec<Reason> {
     let some = Effort { labels: effort.labels / 10, nodes: effort.nodes / 10 };
     let feasible = |p: &Problem<'_>| matches!(solve(p, &some), Ok(Some(_)));
     let infeasible = |p: &Problem<'_>| matches!(solve(p, effort), Ok(None));
-    let run = p.limits.run;
-    let unlimited = Limits { run, memory: p.limits.memory, ..Limits::default() };
+    let unlimited =
+        Limits { latency: None, interval: None, energy: None, stages: None, ..p.limits.clone() };
     let free = Problem { limits: unlimited, objective: Objective::Latency, ..p.clone() };
     if infeasible(&free) {
         if infeasible(&with_memory(&free, u64::MAX)) {

@@ -51,7 +51,8 @@ pub(super) struct Search<'s, 'p, 'c> {
     /// every stage for itself.
     counts: Vec<(Objective, Rest)>,
     stages: Rest,
-    /// Where a class's number of used devices begins in `used`.
+    /// Where a class's number of used devices begins in `used`; or, where a device keeps to one mode,
+    /// what that is, from 1 on.
     shift: Vec<u32>,
     /// Devices whose stages together could need more than they have, as places in `held`.
     tight: Vec<Option<usize>>,
@@ -72,7 +73,9 @@ impl<'s, 'p, 'c> Search<'s, 'p, 'c> {
         let mut shift = Vec::new();
         for m in &s.members {
             shift.push(bits);
-            bits += if p.reuse { 0 } else { m.len().ilog2() + 1 };
+            let modes = if p.limits.one_mode { p.devices[m[0]].modes } else { 0 };
+            let most = if p.reuse { modes } else { m.len() };
+            bits += most.checked_ilog2().map_or(0, |b| b + 1);
         }
         let all = keys.contains(&Objective::Memory);
         let mut places = 0;
@@ -159,6 +162,18 @@ impl<'s, 'p, 'c> Search<'s, 'p, 'c> {
     fn step(&self, at: usize, base: [f64; 4], class: usize, j: usize, run: Run) -> Option<Label> {
         let (l, p) = (&self.all[at], self.s.p);
         let device = self.s.members[class][0];
+        let mut used = l.used;
+        if !p.reuse {
+            used += 1 << self.shift[class];
+        } else if p.limits.one_mode {
+            let modes = p.devices[device].modes;
+            let mode = (used >> self.shift[class]) & ((1 << (modes.ilog2() + 1)) - 1);
+            let chosen = run.mode as u128 + 1;
+            if mode != 0 && mode != chosen {
+                return None;
+            }
+            used |= chosen << self.shift[class];
+        }
         let needed = self.tight[device].is_some() || self.keys.contains(&Objective::Memory);
         let mut memory = if needed { p.costs.memory(l.cut..j, device) } else { 0 };
         let mut held = l.held.clone();
@@ -177,7 +192,7 @@ impl<'s, 'p, 'c> Search<'s, 'p, 'c> {
         Some(Label {
             cut: j,
             last: Some(class),
-            used: if p.reuse { 0 } else { l.used + (1 << self.shift[class]) },
+            used,
             totals,
             stages: l.stages + 1,
             held,

@@ -10,7 +10,7 @@ use good_lp::{
 };
 
 use super::plan::{NoPlan, Plan};
-use super::problem::{Choice, Objective, Problem, Transfer};
+use super::problem::{Choice, Device, Objective, Problem, Transfer};
 
 /// A run that may be chosen.
 struct Arc {
@@ -91,6 +91,12 @@ pub fn milp(p: &Problem<'_>) -> Result<Option<Plan>, NoPlan> {
     };
     let sums = matches!(p.objective, Objective::Latency | Objective::Energy);
     let most = vars.add(variable().min(0));
+    // The modes that devices keep to.
+    let mut modes = |d: &Device| (0..d.modes).map(|_| vars.add(variable().binary())).collect();
+    let kept: Vec<Vec<Variable>> = match p.limits.one_mode {
+        true => p.devices.iter().map(&mut modes).collect(),
+        false => Vec::new(),
+    };
     let goal: Expression = if sums { sum(p.objective) } else { most.into() };
     let mut model = vars.minimise(goal).using(microlp);
     let chosen = |keep: &dyn Fn(&Arc) -> bool| -> Expression {
@@ -109,6 +115,15 @@ pub fn milp(p: &Problem<'_>) -> Result<Option<Plan>, NoPlan> {
             }
             if cut > 0 {
                 model.add_constraint(ends.eq(flow(&|h| h.cut == cut && h.from == Some(d))));
+            }
+        }
+    }
+    if p.limits.one_mode {
+        for (d, modes) in kept.iter().enumerate() {
+            let all: Expression = modes.iter().sum();
+            model.add_constraint(all.leq(1));
+            for a in arcs.iter().filter(|a| a.choice.device == d) {
+                model.add_constraint(Expression::from(a.on).leq(modes[a.choice.mode]));
             }
         }
     }

@@ -5,17 +5,18 @@
 //! a cut of the chain, whatever the number of tensors that cross. A value that is needed behind a
 //! cut crosses it once; what passes a stage unread is handed on by it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
-use graph_opt_ir::{ExtractError, Graph, NodeId, ValueId};
+use graph_opt_ir::{ExtractError, Graph, NodeId, Op, ValueId};
 
 use super::cluster::{Cluster, Speed};
 use super::codec::Codecs;
 use super::file::{Aim, PlanFile, Run};
-use super::problem::{Additive, Costs, Device, Form, Limits, Objective, Problem};
+use super::problem::{Additive, Costs, Device, Form, Limits, Objective, Problem, Spared};
 use super::split::{Split, bytes, is_sent};
 use super::{Effort, NoPlan, Plan, points};
+use crate::analysis::memory::{self, Runtime, Unplanned};
 use crate::analysis::{node_macs, plan};
 
 /// A graph as a chain of units.
@@ -32,6 +33,8 @@ pub struct Network {
     pub weights: Vec<u64>,
     /// Bytes of activations that are alive while each unit runs, by the memory plan of the whole.
     pub live: Vec<u64>,
+    /// What a stage that begins with each unit holds less than that.
+    pub spared: Vec<Spared>,
     /// Multiply-accumulates of each unit.
     pub macs: Vec<u64>,
 }
@@ -40,9 +43,9 @@ impl Network {
     /// The chain of a graph.
     ///
     /// # Errors
-    /// If extents are not known, with the value.
-    pub fn of(graph: &Graph) -> Result<Self, String> {
-        let memory = plan(graph).map_err(|e| e.to_string())?;
+    /// If the size of a value is not known.
+    pub fn of(graph: &Graph) -> Result<Self, Unplanned> {
+        let memory = parts_together(graph, plan(graph)?)?;
         let nodes = memory.steps.clone();
         let mut at = vec![usize::MAX; graph.node_bound()];
         for (i, n) in nodes.iter().enumerate() {
@@ -71,14 +74,11 @@ impl Network {
                 cut.push(v);
             }
         }
-        let size = |v: &ValueId| {
-            let value = graph.value(*v);
-            value.ty.bytes().ok_or_else(|| format!("the size of {} is not known", value.name))
-        };
-        let cuts = crossing.iter().map(|c| c.iter().map(size).sum()).collect::<Result<_, _>>()?;
+        let cuts = crossing.iter().map(|c| c.iter().map(|&v| bytes(graph, v)).sum()).collect();
         let weights = nodes.iter().map(|&n| weights(graph, n)).collect();
         let macs = nodes.iter().map(|&n| node_macs(graph, n).unwrap_or(0)).collect();
-        Ok(Self { crossing, cuts, weights, live: memory.timeline, macs, nodes })
+        let spared = spared(graph, &memory, &crossing);
+        Ok(Self { crossing, cuts, weights, live: memory.timeline, spared, macs, nodes })
     }
 
     /// What units cost on the devices by their speed. Those that have a profile instead take for
@@ -102,7 +102,12 @@ impl Network {
         };
         let seconds = tables(&|_, s, _| s);
         let joules = tables(&|_, s, w| s * w);
-        Additive::new(&seconds, &joules, &self.weights, &self.live)
+        self.additive(&seconds, &joules)
+    }
+
+    /// Costs with these seconds and joules, by device, mode and unit.
+    pub(super) fn additive(&self, seconds: &[Vec<Vec<f64>>], joules: &[Vec<Vec<f64>>]) -> Additive {
+        Additive::new(seconds, joules, &self.weights, &self.live).sparing(self.spared.clone())
     }
 
     /// The problem of planning it on a cluster. Devices are of one kind where they are alike but for
@@ -138,7 +143,7 @@ impl Network {
             pins: wish.pins.clone(),
             source: cluster.source,
             sink: cluster.sink,
-            reuse: false,
+            reuse: wish.reuse,
             objective: wish.objective,
             limits: wish.limits.clone(),
         }
@@ -249,6 +254,8 @@ pub struct Wish {
     pub pins: Vec<Option<usize>>,
     /// Forms in which values may be sent.
     pub codecs: Codecs,
+    /// Whether a device may have several stages. It holds all of them at once.
+    pub reuse: bool,
 }
 
 /// The best pipeline of a network over a cluster, or the best found: as planned, and as a file with
@@ -278,7 +285,9 @@ pub fn pipeline(
         for (s, held) in found.stages.iter().zip(&held) {
             let needs = held.total() + stages.buffers(&s.units, s.device);
             if needs > problem.capacity(s.device) {
-                more.push((s.units.clone(), held.total()));
+                let others = found.stages.iter().filter(|o| o.device == s.device && *o != s);
+                let thought: u64 = others.map(|o| o.memory).sum();
+                more.push((s.units.clone(), held.total().saturating_sub(thought)));
             }
         }
         if !more.is_empty() {
@@ -299,6 +308,62 @@ pub fn pipeline(
             PlanFile::of(graph, cluster, &split, &held, &runs, &aim).map_err(NoPlan::Invalid)?;
         return Ok((found, file));
     }
+}
+
+/// The memory plan in an order in which the parts that are views of one value follow each other, the
+/// first one where it is: behind them, only parts that are still to be read need cross a cut, and not
+/// the whole value.
+fn parts_together(graph: &Graph, memory: memory::Plan) -> Result<memory::Plan, Unplanned> {
+    let part_of = |n: NodeId| {
+        let node = graph.node(n);
+        let is_part = matches!(node.op, Op::Slice(_)) && memory.is_view(node.outputs[0]?);
+        node.inputs[0].filter(|_| is_part && node.inputs.len() == 1)
+    };
+    let mut parts: HashMap<ValueId, Vec<NodeId>> = HashMap::new();
+    for &n in &memory.steps {
+        if let Some(v) = part_of(n) {
+            parts.entry(v).or_default().push(n);
+        }
+    }
+    let together = |&n: &NodeId| match part_of(n) {
+        Some(v) => parts.remove(&v).unwrap_or_default(),
+        None => vec![n],
+    };
+    let order: Vec<NodeId> = memory.steps.iter().flat_map(together).collect();
+    if order == memory.steps {
+        return Ok(memory);
+    }
+    let ordered = memory::plan_in(graph, &order, Runtime::Interpreter)?;
+    Ok(if ordered.peak <= memory.peak { ordered } else { memory })
+}
+
+/// By unit, what a stage that begins with it need not hold of buffers of which only parts come in.
+fn spared(graph: &Graph, memory: &memory::Plan, crossing: &[Vec<ValueId>]) -> Vec<Spared> {
+    let buffer = |v: ValueId| memory.place(v).map(|p| p.buffer);
+    // From then on nothing is written to it any more.
+    let mut written = vec![0; memory.buffers.len()];
+    for (i, &n) in memory.steps.iter().enumerate() {
+        for &v in graph.node(n).outputs.iter().flatten().filter(|v| !memory.is_view(**v)) {
+            if let Some(b) = buffer(v) {
+                written[b] = i + 1;
+            }
+        }
+    }
+    let of = |cut: usize| {
+        let mut come: BTreeMap<usize, u64> = BTreeMap::new();
+        for &v in &crossing[cut] {
+            if let Some(b) = buffer(v) {
+                *come.entry(b).or_default() += bytes(graph, v);
+            }
+        }
+        let less = |(b, come): (usize, u64)| {
+            let buffer = &memory.buffers[b];
+            let spared = buffer.bytes.saturating_sub(come);
+            (spared > 0 && written[b] <= cut).then_some((buffer.to, spared))
+        };
+        come.into_iter().filter_map(less).collect()
+    };
+    (0..memory.steps.len()).map(of).collect()
 }
 
 /// Bytes of the constants that a node reads, each once, in their types.

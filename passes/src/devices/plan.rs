@@ -136,19 +136,26 @@ pub enum NoPlan {
     #[error("{0}")]
     Invalid(String),
     /// It is proved that there is none.
-    #[error("there is no plan: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    #[error("{}", self.told(&|u| format!("unit {u}")))]
     Infeasible(Vec<Reason>),
     /// None was found within the effort allowed; were there one, it would have at least this value.
     #[error("none was found within the effort allowed; one would have a value of at least {0:.6e}")]
     NotFound(f64),
 }
 
+/// Most reasons that are told one by one.
+const TOLD: usize = 4;
+
 impl NoPlan {
     /// As text, units called by these names.
     pub fn told(&self, unit: &dyn Fn(usize) -> String) -> String {
         match self {
             Self::Infeasible(reasons) => {
-                let all: Vec<String> = reasons.iter().map(|r| r.told(unit)).collect();
+                let mut all: Vec<String> =
+                    reasons.iter().take(TOLD).map(|r| r.told(unit)).collect();
+                if reasons.len() > TOLD {
+                    all.push(format!("and {} more such reasons", reasons.len() - TOLD));
+                }
                 format!("there is no plan: {}", all.join("; "))
             }
             other => other.to_string(),
@@ -195,8 +202,12 @@ impl Problem<'_> {
             let seconds = seconds.ok_or_else(|| format!("stage {units:?} does not run"))?;
             let joules = self.costs.joules(units.clone(), d, c.mode);
             let memory = self.costs.memory(units.clone(), d);
-            if !self.reuse && stages.iter().any(|s: &Stage| s.device == d) {
+            let mut before = stages.iter().filter(|s: &&Stage| s.device == d);
+            if !self.reuse && before.clone().next().is_some() {
                 return Err(format!("device {d} has two stages"));
+            }
+            if self.limits.one_mode && before.any(|s| s.mode != c.mode) {
+                return Err(format!("device {d} has stages in two modes"));
             }
             held[d] += memory;
             if held[d] > self.capacity(d) {

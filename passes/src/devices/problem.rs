@@ -165,6 +165,8 @@ pub struct Limits {
     pub stages: Option<usize>,
     /// Most units in a stage.
     pub run: Option<usize>,
+    /// Whether a device that has several stages runs all of them in one mode.
+    pub one_mode: bool,
 }
 
 /// A problem. Units `0..n` run in order; a stage is a run of units on a device in a mode.
@@ -312,7 +314,13 @@ pub struct Additive {
     stays: Vec<u64>,
     /// The most of 2^k units from each on.
     live: Vec<Vec<u64>>,
+    spared: Vec<Spared>,
 }
+
+/// What a run of units holds less than its units do when those before run there, too: where only parts
+/// of something large come in, it need not be whole. By the first unit of the run; up to which unit the
+/// whole would be held, with the bytes that are spared.
+pub type Spared = Vec<(usize, u64)>;
 
 impl Additive {
     /// Costs from tables: seconds and joules by device, mode and unit; bytes by unit.
@@ -347,7 +355,22 @@ impl Additive {
             joules: by_mode(joules),
             stays: stays.collect(),
             live: levels,
+            spared: Vec::new(),
         }
+    }
+
+    /// The same, with what is spared by runs from each unit on.
+    pub fn sparing(mut self, mut spared: Vec<Spared>) -> Self {
+        spared.iter_mut().for_each(|s| s.sort_unstable());
+        self.spared = spared;
+        self
+    }
+
+    /// The most bytes that come and go of units.
+    fn most(&self, units: Range<usize>) -> u64 {
+        let level = units.len().max(1).ilog2() as usize;
+        let Some(most) = self.live.get(level) else { return 0 };
+        most[units.start].max(most[units.end - (1 << level)])
     }
 }
 
@@ -364,9 +387,19 @@ impl Costs for Additive {
 
     fn memory(&self, units: Range<usize>, _device: usize) -> u64 {
         let stays = self.stays[units.end] - self.stays[units.start];
-        let level = units.len().max(1).ilog2() as usize;
-        let Some(most) = self.live.get(level) else { return stays };
-        let half = 1 << level;
-        stays + most[units.start].max(most[units.end - half])
+        let spared = self.spared.get(units.start).map_or(&[][..], Vec::as_slice);
+        let mut less: u64 = spared.iter().map(|s| s.1).sum();
+        let (mut at, mut most) = (units.start, 0);
+        for &(last, bytes) in spared {
+            let next = (last + 1).clamp(at, units.end);
+            if at < next {
+                most = most.max(self.most(at..next).saturating_sub(less));
+            }
+            (at, less) = (next, less - bytes);
+        }
+        if at < units.end {
+            most = most.max(self.most(at..units.end));
+        }
+        stays + most
     }
 }

@@ -61,9 +61,9 @@ fn check_reasons(case: &Case, reasons: &[Reason]) -> Result<(), TestCaseError> {
             Reason::Capacity(c) => {
                 let with = |bytes: u64| {
                     let mut case = case.clone();
-                    let (run, memory) = (case.limits.run, case.limits.memory);
-                    case.limits =
-                        Limits { run, memory: memory.map(|m| m.max(bytes)), ..Limits::default() };
+                    let Limits { run, memory, one_mode, .. } = case.limits;
+                    let memory = memory.map(|m| m.max(bytes));
+                    case.limits = Limits { run, memory, one_mode, ..Limits::default() };
                     for d in &mut case.devices {
                         d.memory = d.memory.max(bytes);
                     }

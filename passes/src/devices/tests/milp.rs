@@ -46,8 +46,8 @@ fn integer_programs_know_media() {
 /// with power, devices used again.
 fn dime(t: &mut Tape<'_>) -> Case {
     let mut case = Case::of(t, true);
-    let none = Limits { run: case.limits.run, ..Limits::default() };
-    case.limits = none;
+    let Limits { run, one_mode, .. } = case.limits;
+    case.limits = Limits { run, one_mode, ..Limits::default() };
     case.devices.iter_mut().for_each(|d| d.memory = u64::MAX);
     // The frame is taken on the first device, and its answer is wanted there.
     case.ends = [Some(0), Some(0)];

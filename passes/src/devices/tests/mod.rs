@@ -190,6 +190,7 @@ impl Case {
             memory: t.one_in(6).then(|| 4 + t.below(60) as u64),
             stages: t.one_in(5).then(|| 1 + t.below(4)),
             run: t.one_in(5).then(|| 1 + t.below(4)),
+            one_mode: t.one_in(3),
         };
         let mut objective = Objective::ALL[t.below(4)];
         if reuse {
@@ -217,6 +218,7 @@ pub(super) fn every_plan(c: &Case, take: &mut dyn FnMut([f64; 4])) {
         unit: usize,
         last: Option<usize>,
         held: Vec<Option<u64>>,
+        modes: Vec<Option<usize>>,
         stages: usize,
         totals: [f64; 4],
         busy: [f64; 2],
@@ -281,6 +283,9 @@ pub(super) fn every_plan(c: &Case, take: &mut dyn FnMut([f64; 4])) {
                     continue;
                 }
                 for mode in 0..c.devices[d].modes {
+                    if c.limits.one_mode && at.modes[d].is_some_and(|m| m != mode) {
+                        continue;
+                    }
                     let Some(run) = c.profile.seconds(at.unit..end, d, mode) else { continue };
                     let joules = c.profile.joules(at.unit..end, d, mode);
                     let [l, i, e, m] = at.totals;
@@ -288,10 +293,13 @@ pub(super) fn every_plan(c: &Case, take: &mut dyn FnMut([f64; 4])) {
                         [l + s + run, i.max(s).max(run), e + j + joules, m.max(held as f64)];
                     let mut all = at.held.clone();
                     all[d] = Some(held);
+                    let mut modes = at.modes.clone();
+                    modes[d] = Some(mode);
                     let next = At {
                         unit: end,
                         last: Some(d),
                         held: all,
+                        modes,
                         stages: at.stages + 1,
                         totals,
                         busy,
@@ -301,8 +309,15 @@ pub(super) fn every_plan(c: &Case, take: &mut dyn FnMut([f64; 4])) {
             }
         }
     }
-    let held = vec![None; c.devices.len()];
-    let start = At { unit: 0, last: c.ends[0], held, stages: 0, totals: [0.0; 4], busy: [0.0; 2] };
+    let start = At {
+        unit: 0,
+        last: c.ends[0],
+        held: vec![None; c.devices.len()],
+        modes: vec![None; c.devices.len()],
+        stages: 0,
+        totals: [0.0; 4],
+        busy: [0.0; 2],
+    };
     go(c, &start, take);
 }
 
