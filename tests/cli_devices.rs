@@ -250,3 +250,59 @@ fn annotations_pin_and_repositories_are_written_whole() {
     assert!(!parts.exists() && !triton.exists());
     ends(0, &split);
 }
+
+/// A device used again, in one mode or in several, with stages of so many nodes.
+#[test]
+fn devices_have_several_stages() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    // The edge is slow or thirsty, the cloud far; a small answer is wanted on the edge again.
+    let mode =
+        "[{ name = \"fast\", speed = 1, watts = 9 }, { name = \"slow\", speed = 0.5, watts = 2 }]";
+    let device = |name: &str, rate: &str, mode: &str| {
+        format!(
+            "[[device]]\nname = \"{name}\"\nmemory = \"1GiB\"\nmacs-per-second = {rate}\n{mode}"
+        )
+    };
+    let text = format!(
+        "source = \"edge\"\nsink = \"edge\"\n{}{}[default-link]\nbandwidth = \"1Gbit/s\"\nwatts = 1\n",
+        device("edge", "1e9", &format!("mode = {mode}\n")),
+        device("cloud", "2e10", "watts = 1\n"),
+    );
+    let (cluster, plan) = (file("cluster.toml"), file("plan.json"));
+    std::fs::write(&cluster, text).unwrap();
+    let model = "zoo:resnet18@64x64";
+    let base = ["plan", model, "--cluster", &cluster, "-o", &plan];
+    let planned = |more: &[&str]| {
+        ends(0, &[&base[..], more].concat());
+        let text = std::fs::read_to_string(&plan).unwrap();
+        serde_json::from_str::<PlanFile>(&text).unwrap()
+    };
+    let energy = ["--objective", "energy", "--pin", "conv1=edge", "--pin", "fc=edge"];
+    let again = planned(&[&energy[..], &["--pin", "layer3.0.conv1=cloud", "--reuse"]].concat());
+    let devices: Vec<&str> = again.stages.iter().map(|s| &*s.device).collect();
+    assert_eq!(devices, ["edge", "cloud", "edge"]);
+    let folder = file("out");
+    ends(0, &["split", model, "--plan", &plan, "-o", &folder]);
+    let (out, _) = ends(0, &["simulate", &folder, "--model", model, "--frames", "2"]);
+    assert!(out.contains("2 of 2 frames are equal to the whole model's, bit for bit"), "{out}");
+    // The slow mode needs less energy; within a limit of latency some stages are in each.
+    let modes = |p: &PlanFile| {
+        let edge = p.stages.iter().filter(|s| s.device == "edge");
+        edge.map(|s| s.mode.clone()).collect::<std::collections::BTreeSet<_>>().len()
+    };
+    let first = ["--reuse", "--first", "60=edge", "--pin", "fc=edge"];
+    let slow = planned(&[&first[..], &["--objective", "energy"]].concat()).latency_s;
+    let fast = planned(&first).latency_s;
+    let most = format!("{}s", f64::midpoint(slow, fast));
+    let limited = [&first[..], &["--objective", "energy", "--max-latency", &most]].concat();
+    let mixed = planned(&limited);
+    assert_eq!(modes(&mixed), 2, "{mixed:?}");
+    let one = planned(&[&limited[..], &["--one-mode"]].concat());
+    assert_eq!(modes(&one), 1, "{one:?}");
+    assert!(mixed.energy_j < one.energy_j && one.proved && mixed.proved);
+    let short = planned(&["--max-nodes", "20", "--reuse"]);
+    assert!(short.stages.iter().all(|s| s.nodes.len() <= 20), "{short:?}");
+    let (_, err) = ends(2, &[&base[..], &["--reuse", "--objective", "throughput"]].concat());
+    assert!(err.contains("have no interval between frames"), "{err}");
+}

@@ -10,6 +10,7 @@ mod cli_devices;
 mod dags;
 mod devices;
 mod devices_dime;
+mod devices_large;
 mod devices_seifer;
 mod devices_seifer_memory;
 mod devices_tiles;

@@ -272,8 +272,10 @@ fn shown(p: &PlanFile) -> String {
             size(s.memory_bytes),
         ]);
     }
-    let proof = if p.proved {
+    let proof = if p.proved && p.rewrite.is_empty() {
         "proved to be the best".to_owned()
+    } else if p.proved {
+        "proved to be the best of the rewritten graph".to_owned()
     } else {
         format!("at most {:.2} % from the best", p.gap * 100.0)
     };
@@ -281,6 +283,10 @@ fn shown(p: &PlanFile) -> String {
         "energy" => format!("{x:.4} J"),
         "memory" => size(x as u64),
         _ => format!("{:.3} ms", x * 1e3),
+    };
+    let rewrite = match &*p.rewrite {
+        "" => String::new(),
+        passes => format!("rewritten by: {passes}\n"),
     };
     let coded = match p.codecs() {
         all if all.is_empty() => String::new(),
@@ -290,7 +296,7 @@ fn shown(p: &PlanFile) -> String {
         }
     };
     format!(
-        "{t}\n{}: {}, lower bound {}, {proof}\n{coded}latency {:.3} ms, a frame every {:.3} ms, {:.4} J a frame\n",
+        "{t}\n{rewrite}{}: {}, lower bound {}, {proof}\n{coded}latency {:.3} ms, a frame every {:.3} ms, {:.4} J a frame\n",
         p.objective,
         value(p.value),
         value(p.bound),

@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
-use graph_opt_ir::{Graph, NodeId, Op};
+use graph_opt_ir::{Graph, NodeId, Op, ValueId};
 
 use super::cluster::Cluster;
 use super::file::{PlanFile, StageRow};
@@ -12,6 +12,7 @@ use super::network::{Network, Wish, pipeline};
 use super::profile::Profile;
 use super::tiles::{Times, tile, ways};
 use super::{Costs, Effort, NoPlan, Profiled, Reason};
+use crate::analysis::node_macs;
 use crate::{Pipeline, Runner};
 
 /// The best plan of a graph, or the best found. `network` is the graph as a chain, `profiles` are those
@@ -101,9 +102,11 @@ fn made_to_fit(
     };
     let start = Rewritten { graph: graph.clone(), passes: String::new() };
     fitting(&start).or_else(|| {
-        let sizes = [most / 4 * 3, most / 2].map(|bytes| format!("memory={bytes}B"));
-        let goals = sizes.into_iter().chain(["extra-macs=25%".to_owned()]);
-        goals.filter_map(|g| start.then(&format!("fuse-tiles{{{g}}}"))).find_map(|r| fitting(&r))
+        let tiled = |bytes| start.then(&format!("fuse-tiles{{memory={bytes}B partly=yes}}"));
+        [most / 16 * 15, most / 4 * 3, most / 2, most / 4]
+            .into_iter()
+            .filter_map(tiled)
+            .find_map(|r| fitting(&r))
     })
 }
 
@@ -140,7 +143,7 @@ impl Rewritten {
             let Ok(n) = Network::of(g) else { return Vec::new() };
             let costs = n.additive(&[], &[]);
             let over = |u: &usize| costs.memory(*u..u + 1, 0) > most && n.weights[*u] < most;
-            (0..n.nodes.len()).filter(over).filter_map(|u| longest(g, n.nodes[u])).collect()
+            (0..n.nodes.len()).filter(over).filter_map(|u| stretch(g, n.nodes[u])).collect()
         };
         let before = too_large(&self.graph);
         for parts in [2, 4, 8] {
@@ -182,15 +185,26 @@ impl Rewritten {
     }
 }
 
-/// Where `fuse-tiles` cuts a node into parts of its result: along the longest axis, of a picture or
-/// volume one in space.
-fn longest(graph: &Graph, node: NodeId) -> Option<String> {
-    let made = graph.node(node).outputs.first().copied().flatten()?;
-    let dims = graph.value(made).ty.extents()?;
+/// What `fuse-tiles` cuts into parts for a node: it, and what follows element by element (what else that
+/// reads is then in parts, too), along the longest axis of the result, of a picture or volume one in
+/// space.
+fn stretch(graph: &Graph, node: NodeId) -> Option<String> {
+    let mut end = node;
+    let made = |n: NodeId| graph.node(n).outputs.first().copied().flatten();
+    let dims = graph.value(made(node)?).ty.extents()?;
+    let follows = |v: ValueId| {
+        let value = graph.value(v);
+        let mut uses = value.uses();
+        let next = uses.next().filter(|_| !value.is_output())?.node;
+        let same = graph.value(made(next)?).ty.extents()? == dims;
+        (same && uses.next().is_none() && node_macs(graph, next).unwrap_or(0) == 0).then_some(next)
+    };
+    while let Some(next) = made(end).and_then(follows) {
+        end = next;
+    }
     let first = if dims.len() > 2 { 2 } else { 0 };
     let axis = (first..dims.len()).max_by_key(|&a| (dims[a], Reverse(a)))?;
-    let label = graph.label(node);
-    Some(format!("from={label} to={label} axes={axis}"))
+    Some(format!("from={} to={} axes={axis}", graph.label(node), graph.label(end)))
 }
 
 /// The graph with every convolution and matrix product of more weights than `grain`, in bytes, in

@@ -21,6 +21,9 @@ use super::setting::{Rest, Run, Setting, What};
 /// Relative room for rounding, where sums are compared that were added up in another order.
 const ROOM: f64 = 1e-9;
 
+/// Most classes of which labels are compared that used different numbers of devices.
+const FEW: usize = 4;
+
 /// What was found.
 pub(super) struct Found {
     /// Plans that no other beats in the keys, as far as the search came; the first key ascending.
@@ -135,10 +138,7 @@ impl<'s, 'p, 'c> Search<'s, 'p, 'c> {
     fn follow(&self, at: usize, mut take: impl FnMut(Label)) {
         let (l, s) = (&self.all[at], self.s);
         for class in 0..s.members.len() {
-            let used = l.used >> self.shift[class] & ((1 << 64) - 1);
-            let bits = s.members[class].len().ilog2() + 1;
-            let used = (used & ((1 << bits) - 1)) as usize;
-            if !s.p.reuse && used == s.members[class].len() {
+            if !s.p.reuse && self.used(l, class) == s.members[class].len() {
                 continue;
             }
             let Some(t) = s.hop(l.cut, l.last, class) else { continue };
@@ -202,16 +202,29 @@ impl<'s, 'p, 'c> Search<'s, 'p, 'c> {
         })
     }
 
+    /// How many devices of a class are used.
+    fn used(&self, l: &Label, class: usize) -> usize {
+        let bits = self.s.members[class].len().ilog2() + 1;
+        ((l.used >> self.shift[class]) & ((1 << bits) - 1)) as usize
+    }
+
     /// Whether a label is as good as another in everything that counts.
     fn beats(&self, a: &Label, b: &Label) -> bool {
         let total = |(o, _): &(Objective, Rest)| a.totals[*o as usize] <= b.totals[*o as usize];
         let stages = !self.s.p.reuse || self.s.p.limits.stages.is_none() || a.stages <= b.stages;
-        stages && self.counts.iter().all(total) && a.held.iter().zip(&b.held).all(|(a, b)| a <= b)
+        let fewer = |c: usize| self.used(a, c) <= self.used(b, c);
+        let fewer = a.used == b.used || (0..self.s.members.len()).all(fewer);
+        stages
+            && fewer
+            && self.counts.iter().all(total)
+            && a.held.iter().zip(&b.held).all(|(a, b)| a <= b)
     }
 
     /// Keeps a label if no other beats it.
     fn keep(&mut self, l: Label) -> Option<usize> {
-        let key = (l.cut, l.last, l.used);
+        // Where there are few classes, a label may be beaten by one that used fewer devices.
+        let few = !self.s.p.reuse && self.s.members.len() <= FEW;
+        let key = (l.cut, l.last, if few { 0 } else { l.used });
         let mut others = self.known.remove(&key).unwrap_or_default();
         let new = self.all.len();
         let beaten = others.iter().any(|&o| self.beats(&self.all[o], &l));

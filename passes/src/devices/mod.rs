@@ -232,10 +232,27 @@ pub fn front(p: &Problem<'_>, effort: &Effort) -> Result<Front, NoPlan> {
     }
 }
 
-/// The plan as it is judged, with a bound that is at most its value.
+/// The plan as it is judged, with a bound that is at most its value. Stages that follow each other on
+/// a device in one mode are one, where that is as good.
 fn judged(p: &Problem<'_>, choices: &[Choice], bound: f64) -> Result<Plan, NoPlan> {
     let broken = |e: String| NoPlan::Invalid(format!("a planner broke a rule: {e}"));
-    let plan = p.judge(choices).map_err(broken)?;
+    let mut plan = p.judge(choices).map_err(broken)?;
+    let mut at = 1;
+    while at < plan.stages.len() {
+        let mut fewer = plan.choices();
+        let next = fewer.remove(at);
+        let last = &mut fewer[at - 1];
+        let same = (last.device, last.mode) == (next.device, next.mode);
+        last.units.end = next.units.end;
+        let joined = if same { p.judge(&fewer).ok() } else { None };
+        // But for rounding.
+        let as_good =
+            |j: &Plan| j.totals.iter().zip(&plan.totals).all(|(a, b)| *a <= b * (1.0 + 1e-12));
+        match joined.filter(as_good) {
+            Some(joined) => plan = joined,
+            None => at += 1,
+        }
+    }
     Ok(Plan { bound: bound.min(plan.value), ..plan })
 }
 

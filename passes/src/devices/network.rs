@@ -33,8 +33,8 @@ pub struct Network {
     pub weights: Vec<u64>,
     /// Bytes of activations that are alive while each unit runs, by the memory plan of the whole.
     pub live: Vec<u64>,
-    /// What a stage that begins with each unit holds less than that.
-    pub spared: Vec<Spared>,
+    /// What stages hold less than that.
+    pub spared: Spared,
     /// Multiply-accumulates of each unit.
     pub macs: Vec<u64>,
 }
@@ -219,8 +219,9 @@ impl Costs for Stages<'_> {
     }
 
     fn memory(&self, units: Range<usize>, device: usize) -> u64 {
-        let known = self.known.get(&units).copied().unwrap_or(0);
-        self.costs.memory(units.clone(), device).max(known) + self.buffers(&units, device)
+        let known = if self.known.is_empty() { None } else { self.known.get(&units) };
+        let thought = self.costs.memory(units.clone(), device);
+        thought.max(known.copied().unwrap_or(0)) + self.buffers(&units, device)
     }
 }
 
@@ -275,9 +276,11 @@ pub fn pipeline(
     let timed = wish.objective == Objective::Interval || wish.limits.interval.is_some();
     let known = HashMap::new();
     let mut stages = Stages { costs, network, cluster, pipelined: timed, known };
-    loop {
+    let mut least = 0.0;
+    for _ in 0..ROUNDS {
         let problem = network.problem(graph, cluster, &stages, wish);
         let found = super::plan(&problem, effort)?;
+        least = found.bound;
         let of = |s: &super::Stage| (s.device, s.units.clone());
         let split = Split::pipeline(network, &found.stages.iter().map(of).collect::<Vec<_>>());
         let held = split.held(graph).map_err(NoPlan::Invalid)?;
@@ -308,7 +311,11 @@ pub fn pipeline(
             PlanFile::of(graph, cluster, &split, &held, &runs, &aim).map_err(NoPlan::Invalid)?;
         return Ok((found, file));
     }
+    Err(NoPlan::NotFound(least))
 }
+
+/// How often a pipeline is planned, at most, as stages turn out to need more than was thought.
+const ROUNDS: usize = 100;
 
 /// The memory plan in an order in which the parts that are views of one value follow each other, the
 /// first one where it is: behind them, only parts that are still to be read need cross a cut, and not
@@ -317,7 +324,8 @@ fn parts_together(graph: &Graph, memory: memory::Plan) -> Result<memory::Plan, U
     let part_of = |n: NodeId| {
         let node = graph.node(n);
         let is_part = matches!(node.op, Op::Slice(_)) && memory.is_view(node.outputs[0]?);
-        node.inputs[0].filter(|_| is_part && node.inputs.len() == 1)
+        let fixed = node.inputs[1..].iter().flatten().all(|&v| !is_sent(graph, v));
+        node.inputs[0].filter(|_| is_part && fixed)
     };
     let mut parts: HashMap<ValueId, Vec<NodeId>> = HashMap::new();
     for &n in &memory.steps {
@@ -337,33 +345,39 @@ fn parts_together(graph: &Graph, memory: memory::Plan) -> Result<memory::Plan, U
     Ok(if ordered.peak <= memory.peak { ordered } else { memory })
 }
 
-/// By unit, what a stage that begins with it need not hold of buffers of which only parts come in.
-fn spared(graph: &Graph, memory: &memory::Plan, crossing: &[Vec<ValueId>]) -> Vec<Spared> {
-    let buffer = |v: ValueId| memory.place(v).map(|p| p.buffer);
-    // From then on nothing is written to it any more.
-    let mut written = vec![0; memory.buffers.len()];
-    for (i, &n) in memory.steps.iter().enumerate() {
-        for &v in graph.node(n).outputs.iter().flatten().filter(|v| !memory.is_view(**v)) {
-            if let Some(b) = buffer(v) {
-                written[b] = i + 1;
+/// What stages need not hold of buffers of which only parts come in, or only parts are made.
+fn spared(graph: &Graph, memory: &memory::Plan, crossing: &[Vec<ValueId>]) -> Spared {
+    let cuts = crossing.len();
+    let mut spared = Spared { first: vec![Vec::new(); cuts], end: vec![Vec::new(); cuts] };
+    // By buffer: the first cut after something is written to it, where in it, and its size.
+    let mut written: Vec<Vec<(usize, u64, u64)>> = vec![Vec::new(); memory.buffers.len()];
+    let made = memory.steps.iter().map(|&n| graph.node(n).outputs.iter().flatten());
+    let made = made.enumerate().flat_map(|(i, all)| all.map(move |&v| (i + 1, v)));
+    for (cut, v) in graph.inputs().iter().map(|&v| (0, v)).chain(made) {
+        if let Some(p) = memory.place(v).filter(|_| !memory.is_view(v)) {
+            written[p.buffer].push((cut, p.view.offset, bytes(graph, v)));
+        }
+    }
+    for (cut, crossing) in crossing.iter().enumerate() {
+        let mut come: BTreeMap<usize, u64> = BTreeMap::new();
+        for &v in crossing {
+            if let Some(p) = memory.place(v) {
+                *come.entry(p.buffer).or_default() += bytes(graph, v);
+            }
+        }
+        for (b, come) in come {
+            let (buffer, written) = (&memory.buffers[b], &written[b]);
+            let less = |there: u64| Some(buffer.bytes.saturating_sub(there)).filter(|&l| l > 0);
+            if written.iter().all(|w| w.0 <= cut) {
+                spared.first[cut].extend(less(come).map(|l| (buffer.to, l)));
+            } else {
+                let parts: BTreeMap<u64, u64> =
+                    written.iter().filter(|w| w.0 <= cut).map(|w| (w.1, w.2)).collect();
+                spared.end[cut].extend(less(parts.values().sum()).map(|l| (buffer.from, l)));
             }
         }
     }
-    let of = |cut: usize| {
-        let mut come: BTreeMap<usize, u64> = BTreeMap::new();
-        for &v in &crossing[cut] {
-            if let Some(b) = buffer(v) {
-                *come.entry(b).or_default() += bytes(graph, v);
-            }
-        }
-        let less = |(b, come): (usize, u64)| {
-            let buffer = &memory.buffers[b];
-            let spared = buffer.bytes.saturating_sub(come);
-            (spared > 0 && written[b] <= cut).then_some((buffer.to, spared))
-        };
-        come.into_iter().filter_map(less).collect()
-    };
-    (0..memory.steps.len()).map(of).collect()
+    spared
 }
 
 /// Bytes of the constants that a node reads, each once, in their types.

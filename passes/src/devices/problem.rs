@@ -314,13 +314,18 @@ pub struct Additive {
     stays: Vec<u64>,
     /// The most of 2^k units from each on.
     live: Vec<Vec<u64>>,
-    spared: Vec<Spared>,
+    spared: Spared,
 }
 
-/// What a run of units holds less than its units do when those before run there, too: where only parts
-/// of something large come in, it need not be whole. By the first unit of the run; up to which unit the
-/// whole would be held, with the bytes that are spared.
-pub type Spared = Vec<(usize, u64)>;
+/// What runs of units hold less than those units do when the others run there, too: where only parts of
+/// something large come in, or go out, it is never whole there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spared {
+    /// By the first unit of a run: bytes that its units up to one need not hold, with that one.
+    pub first: Vec<Vec<(usize, u64)>>,
+    /// By the unit that follows a run: bytes that its units from one on need not hold, with that one.
+    pub end: Vec<Vec<(usize, u64)>>,
+}
 
 impl Additive {
     /// Costs from tables: seconds and joules by device, mode and unit; bytes by unit.
@@ -355,15 +360,13 @@ impl Additive {
             joules: by_mode(joules),
             stays: stays.collect(),
             live: levels,
-            spared: Vec::new(),
+            spared: Spared::default(),
         }
     }
 
-    /// The same, with what is spared by runs from each unit on.
-    pub fn sparing(mut self, mut spared: Vec<Spared>) -> Self {
-        spared.iter_mut().for_each(|s| s.sort_unstable());
-        self.spared = spared;
-        self
+    /// The same, with what runs need not hold.
+    pub fn sparing(self, spared: Spared) -> Self {
+        Self { spared, ..self }
     }
 
     /// The most bytes that come and go of units.
@@ -387,18 +390,27 @@ impl Costs for Additive {
 
     fn memory(&self, units: Range<usize>, _device: usize) -> u64 {
         let stays = self.stays[units.end] - self.stays[units.start];
-        let spared = self.spared.get(units.start).map_or(&[][..], Vec::as_slice);
-        let mut less: u64 = spared.iter().map(|s| s.1).sum();
-        let (mut at, mut most) = (units.start, 0);
-        for &(last, bytes) in spared {
-            let next = (last + 1).clamp(at, units.end);
-            if at < next {
-                most = most.max(self.most(at..next).saturating_sub(less));
-            }
-            (at, less) = (next, less - bytes);
+        let first = self.spared.first.get(units.start).map_or(&[][..], Vec::as_slice);
+        let end = self.spared.end.get(units.end).map_or(&[][..], Vec::as_slice);
+        if first.is_empty() && end.is_empty() {
+            return stays + self.most(units);
         }
-        if at < units.end {
-            most = most.max(self.most(at..units.end));
+        // Up to the next of these it is always the same that is spared.
+        let (mut at, mut most) = (units.start, 0);
+        while at < units.end {
+            let (mut next, mut less) = (units.end, 0);
+            for &(last, bytes) in first.iter().filter(|s| s.0 >= at) {
+                (next, less) = (next.min(last + 1), less + bytes);
+            }
+            for &(from, bytes) in end {
+                if from <= at {
+                    less += bytes;
+                } else {
+                    next = next.min(from);
+                }
+            }
+            most = most.max(self.most(at..next).saturating_sub(less));
+            at = next;
         }
         stays + most
     }

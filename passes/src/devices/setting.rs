@@ -38,6 +38,11 @@ impl<'p, 'c> Setting<'p, 'c> {
                     end = i;
                 }
                 reach[i] = end.min(i.saturating_add(p.limits.run.unwrap_or(n)));
+                // What is too large is asked for once.
+                let too_large = |j: usize| p.costs.memory(i..j, m[0]) > p.capacity(m[0]);
+                while p.capacity(m[0]) < u64::MAX && reach[i] > i && too_large(reach[i]) {
+                    reach[i] -= 1;
+                }
             }
             reach
         };

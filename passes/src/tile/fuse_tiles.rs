@@ -67,6 +67,11 @@ pub const INFO: PassInfo = PassInfo {
             value: "interpreter|onnxruntime",
             help: "by whose rules the planner counts memory: where parts are views (default), or as ONNX Runtime does it, without reuse and in the order of the file",
         },
+        OptionInfo {
+            name: "partly",
+            value: "yes",
+            help: "with memory: nodes that need more, and that nothing tiles, are left as they are",
+        },
         OptionInfo { name: "grid", value: "5x5", help: "by hand: number of parts along each axis" },
         OptionInfo {
             name: "axes",
@@ -153,6 +158,12 @@ fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
     if let Some(name) = o.get("runtime") {
         limits.runtime = name.parse().map_err(OptionError)?;
     }
+    limits.partly = match o.get("partly") {
+        None => false,
+        Some("yes") if o.get("memory").is_some() => true,
+        Some("yes") => return err("partly goes with memory"),
+        Some(v) => return Err(OptionError(format!("partly must be yes, not {v:?}"))),
+    };
     let planned = [o.get("memory"), o.get("extra-macs")].iter().flatten().count();
     match o.get("front") {
         Some("list") if planned == 0 && by_hand == 0 => {

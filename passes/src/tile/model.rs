@@ -41,6 +41,8 @@ pub(super) struct Net {
     crossing: Vec<Vec<usize>>,
     /// Whether the node can write its result over an operand.
     pub in_place: Vec<bool>,
+    /// Whether the node makes little of much: it wants all of what is made before it at once.
+    pub sums_up: Vec<bool>,
     /// Bytes that are live while each node runs, with nothing tiled.
     pub live: Vec<u64>,
 }
@@ -82,6 +84,7 @@ impl Net {
         let macs = nodes.iter().map(|&n| node_macs(graph, n).unwrap_or(0)).collect();
         let over = |&n: &NodeId| !runtime.in_place(graph, n).is_empty();
         let in_place = nodes.iter().map(over).collect();
+        let sums_up = nodes.iter().map(|&n| sums_up(graph, n)).collect();
         // Nodes that no output depends on are in no plan.
         let plan = memory::plan_for(graph, runtime).map_err(|e| e.to_string())?;
         let mut live = vec![0; nodes.len()];
@@ -96,7 +99,18 @@ impl Net {
             let (past, last) = (from.min(end + 1), v.last.min(end) + 1);
             crossing[past..last.max(past)].iter_mut().for_each(|c| c.push(i));
         }
-        Ok(Self { runtime, nodes, table, macs, values, of_result, crossing, in_place, live })
+        Ok(Self {
+            runtime,
+            nodes,
+            table,
+            macs,
+            values,
+            of_result,
+            crossing,
+            in_place,
+            sums_up,
+            live,
+        })
     }
 
     /// Number of values that are live between the nodes at `p - 1` and `p`.
@@ -121,6 +135,16 @@ impl Net {
         let read = |m: &&Made| self.values[self.of_result[m.id]].last >= range.end;
         made.filter(read).map(|m| m.value).collect()
     }
+}
+
+/// Whether the largest of what a node reads is at least 16 times as large as all that it makes, as with a
+/// GlobalAveragePool.
+fn sums_up(graph: &Graph, n: NodeId) -> bool {
+    let bytes = |&v: &ValueId| graph.value(v).ty.bytes().unwrap_or(0);
+    let counts = |v: &&ValueId| memory::counts(graph, **v);
+    let node = graph.node(n);
+    let read = node.inputs.iter().flatten().filter(counts).map(bytes).max().unwrap_or(0);
+    read > 0 && node.outputs.iter().flatten().map(bytes).sum::<u64>().saturating_mul(16) <= read
 }
 
 /// What a group costs.

@@ -43,12 +43,14 @@ pub struct Limits {
     pub reach: usize,
     /// By whose rules memory is counted.
     pub runtime: Runtime,
+    /// For [`Goal::Memory`]: whether nodes that need more, and that nothing tiles, may be left.
+    pub partly: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         let reuse = vec![Reuse::Recompute, Reuse::Rows, Reuse::All];
-        Self { tiles: 64, reuse, reach: 40, runtime: Runtime::default() }
+        Self { tiles: 64, reuse, reach: 40, runtime: Runtime::default(), partly: false }
     }
 }
 
@@ -266,6 +268,19 @@ impl<'a> Search<'a> {
         Some(self.plan(&ways, ways.len() - 1, index))
     }
 
+    /// Positions of nodes that need more than a budget, as they are and in every group.
+    fn hopeless(&mut self, budget: u64) -> Vec<usize> {
+        self.ways(budget - budget / 8, u64::MAX);
+        let mut fits: Vec<bool> = self.net.live.iter().map(|&l| l <= budget).collect();
+        for (from, to) in (1..self.cuts.len()).flat_map(|to| (0..to).map(move |from| (from, to))) {
+            let grids = self.known.get(&(from, to)).into_iter().flatten().flatten();
+            if grids.map(|g| g.cost.peak).min().is_some_and(|least| least <= budget) {
+                fits[self.cuts[from]..self.cuts[to]].fill(true);
+            }
+        }
+        (0..fits.len()).filter(|&p| !fits[p]).collect()
+    }
+
     /// Corrects what groups need. Returns whether any of them needs more than was thought.
     fn tell(&mut self, choices: &[Choice], peaks: &[u64]) -> bool {
         let mut surprise = false;
@@ -310,7 +325,8 @@ impl<'a> Search<'a> {
 }
 
 /// Where groups may begin and end: not before a node that works in place, and not where more
-/// values are live than at the next such places.
+/// values are live than at the next such places; but before one that wants all at once, it is enough
+/// that there are no fewer after it.
 fn cut_points(net: &Net) -> Vec<usize> {
     let n = net.nodes.len();
     let coarse: Vec<usize> = (0..=n).filter(|&p| p == 0 || p == n || !net.in_place[p]).collect();
@@ -319,7 +335,7 @@ fn cut_points(net: &Net) -> Vec<usize> {
         i == 0
             || i + 1 == coarse.len()
             || live[i] <= 1
-            || live[i] <= live[i - 1] && live[i] <= live[i + 1]
+            || live[i] <= live[i + 1] && (live[i] <= live[i - 1] || net.sums_up[coarse[i]])
     };
     (0..coarse.len()).filter(|&i| good(i)).map(|i| coarse[i]).collect()
 }
@@ -556,7 +572,11 @@ pub(super) fn run(cx: &mut Cx<'_, '_>, goal: Goal, limits: &Limits) -> Result<()
     }
     let macs = cost(graph).macs;
     match best(graph, goal, limits) {
-        Ok(Best { plan, peak, macs: after, barriers }) => {
+        Ok(Best { plan, peak, macs: after, barriers, left }) => {
+            for (node, bytes) in left {
+                let why = format!("nothing tiles it, and it needs {}", readable(bytes));
+                cx.remark(node, Outcome::Blocked, why);
+            }
             for (node, why) in barriers {
                 cx.remark(node, Outcome::NoEffect, format!("no group runs over it: {why}"));
             }
@@ -601,6 +621,8 @@ pub struct Best {
     pub macs: u64,
     /// As in [`Front`].
     pub barriers: Vec<(NodeId, String)>,
+    /// Nodes that need more than the goal, with bytes: see [`Limits::partly`].
+    pub left: Vec<(NodeId, u64)>,
 }
 
 /// A plan with the graph that it makes.
@@ -637,9 +659,18 @@ impl Measured {
         peaks
     }
 
+    /// Most bytes that are live at once while any node runs that is not left, and the first such node.
+    fn peak_beside(&self, left: &[(NodeId, u64)]) -> (u64, Option<NodeId>) {
+        let all = self.memory.steps.iter().zip(&self.memory.timeline);
+        let beside = all.filter(|(n, _)| !left.iter().any(|l| l.0 == **n));
+        let most = beside.rev().max_by_key(|s| s.1);
+        most.map_or((0, None), |(&n, &bytes)| (bytes, Some(n)))
+    }
+
     fn best(self, barriers: Vec<(NodeId, String)>) -> Best {
         let macs = cost(&self.graph).macs;
-        Best { plan: self.plan, peak: self.memory.peak, macs, barriers }
+        let (plan, peak) = (self.plan, self.memory.peak);
+        Best { plan, peak, macs, barriers, left: Vec::new() }
     }
 }
 
@@ -656,8 +687,32 @@ const ROUNDS: (usize, usize) = (24, 6);
 /// If the size of a value is unknown, or nothing fits: with the least peak that was found, and
 /// what sets it.
 pub fn best(graph: &Graph, goal: Goal, limits: &Limits) -> Result<Best, String> {
-    let net = Net::new(graph, limits.runtime)?;
-    let mut search = Search::new(graph, &net, limits);
+    let mut net = Net::new(graph, limits.runtime)?;
+    let mut left: Vec<(NodeId, u64)> = Vec::new();
+    loop {
+        let (why, hopeless) = match best_of(graph, &net, goal, limits, &left) {
+            Ok(found) => return Ok(Best { left, ..found }),
+            Err(short) => short,
+        };
+        if hopeless.is_empty() {
+            return Err(why);
+        }
+        left.extend(hopeless.iter().map(|&p| (net.nodes[p], net.live[p])));
+        hopeless.into_iter().for_each(|p| net.live[p] = 0);
+    }
+}
+
+/// The best plan, if the nodes that are left need nothing; or why there is none, and the positions of
+/// nodes that may be left, too.
+fn best_of(
+    graph: &Graph,
+    net: &Net,
+    goal: Goal,
+    limits: &Limits,
+    left: &[(NodeId, u64)],
+) -> Result<Best, (String, Vec<usize>)> {
+    let plain = |e: String| (e, Vec::new());
+    let mut search = Search::new(graph, net, limits);
     let macs = cost(graph).macs;
     let mut least: Option<Measured> = None;
     let mut tried: Vec<Vec<Choice>> = Vec::new();
@@ -670,33 +725,38 @@ pub fn best(graph: &Graph, goal: Goal, limits: &Limits) -> Result<Best, String> 
         if let Goal::Memory(budget) = goal {
             hopeless += usize::from(plan.peak > budget);
         }
-        let one = Measured::new(graph, plan, limits.runtime)?;
+        let one = Measured::new(graph, plan, limits.runtime).map_err(plain)?;
         let surprise = search.tell(&choices, &one.peaks());
         let fits = match goal {
-            Goal::Memory(budget) => one.memory.peak <= budget,
+            Goal::Memory(budget) => one.peak_beside(left).0 <= budget,
             Goal::ExtraMacs(_) => !surprise && !choices.is_empty(),
         };
         if fits {
             return Ok(one.best(search.barriers));
         }
         tried.push(choices);
-        if least.as_ref().is_none_or(|m| one.memory.peak < m.memory.peak) {
+        let peak = |m: &Measured| m.peak_beside(left).0;
+        if least.as_ref().is_none_or(|m| peak(&one) < peak(m)) {
             least = Some(one);
         }
     }
-    let Some(m) = least else { return Err("there is no plan".into()) };
-    let before = memory::plan_for(graph, limits.runtime).map_err(|e| e.to_string())?.peak;
+    let Some(m) = least else { return Err(plain("there is no plan".into())) };
+    let before = memory::plan_for(graph, limits.runtime).map_err(|e| plain(e.to_string()))?.peak;
     if matches!(goal, Goal::ExtraMacs(_)) && m.memory.peak < before {
         return Ok(m.best(search.barriers));
     }
-    let at = m.memory.steps.get(m.memory.at);
-    let at = at.map_or("the inputs".into(), |&n| format!("{:?}", m.graph.label(n)));
-    let peak = readable(m.memory.peak);
+    let (peak, at) = m.peak_beside(left);
+    let at = at.map_or("the inputs".into(), |n| format!("{:?}", m.graph.label(n)));
+    let peak = readable(peak);
     let mut why = format!("the least peak that was found is {peak}, set by {at}");
     if let Some((node, reason)) = search.barriers.first() {
         why.push_str(&format!("; no group runs over {:?}: {reason}", graph.label(*node)));
     }
-    Err(why)
+    let hopeless = match goal {
+        Goal::Memory(budget) if limits.partly => search.hopeless(budget),
+        _ => Vec::new(),
+    };
+    Err((why, hopeless))
 }
 
 fn shape(grid: &Grid) -> String {

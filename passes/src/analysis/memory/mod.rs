@@ -15,10 +15,9 @@ mod place;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::HashSet;
-
 pub use access::Runtime;
 use graph_opt_ir::{Def, Graph, NodeId, Op, ValueId};
+use place::Tried;
 pub(crate) use place::{Alias, alias};
 
 /// Offsets in the arena are multiples of so many bytes.
@@ -186,8 +185,17 @@ pub(crate) fn plan_in(
 ) -> Result<Plan, Unplanned> {
     let run = needed(graph, graph.outputs());
     let steps: Vec<NodeId> = order.iter().copied().filter(|n| run[n.index()]).collect();
-    let mut copying = HashSet::new();
-    let mut best = lay_out(graph, &steps, &copying, runtime)?;
+    let mut tried = Tried::default();
+    let mut best = lay_out(graph, &steps, &tried, runtime)?;
+    let is_slice =
+        |v: &ValueId| graph.producer(*v).is_some_and(|n| matches!(graph.node(n).op, Op::Slice(_)));
+    if graph.outputs().iter().any(is_slice) {
+        let lent = Tried { lent: true, ..Tried::default() };
+        let plan = lay_out(graph, &steps, &lent, runtime)?;
+        if plan.peak < best.peak {
+            (best, tried) = (plan, lent);
+        }
+    }
     // A `Concat` in place lives from its first part on. Where that sets the peak, it may be better
     // if it copies.
     for _ in 0..if runtime.shares_parts() { ROUNDS } else { 0 } {
@@ -195,7 +203,7 @@ pub(crate) fn plan_in(
         let open: Vec<NodeId> = later
             .iter()
             .copied()
-            .filter(|n| matches!(graph.node(*n).op, Op::Concat(_)) && !copying.contains(n))
+            .filter(|n| matches!(graph.node(*n).op, Op::Concat(_)) && !tried.copying.contains(n))
             .filter(|n| {
                 let place = graph.node(*n).outputs[0].and_then(|v| best.place(v));
                 place.is_some_and(|p| best.buffers[p.buffer].from <= best.at)
@@ -204,7 +212,8 @@ pub(crate) fn plan_in(
         let tries = [open.iter().take(1), open.iter().take(usize::MAX)];
         let mut found = None;
         for more in tries.into_iter().take(open.len().min(2)) {
-            let with: HashSet<NodeId> = copying.iter().chain(more).copied().collect();
+            let mut with = tried.clone();
+            with.copying.extend(more);
             let plan = lay_out(graph, &steps, &with, runtime)?;
             if plan.peak < best.peak {
                 best = plan;
@@ -212,7 +221,7 @@ pub(crate) fn plan_in(
             }
         }
         match found {
-            Some(with) => copying = with,
+            Some(with) => tried = with,
             None => break,
         }
     }
@@ -226,10 +235,10 @@ const ROUNDS: usize = 8;
 fn lay_out(
     graph: &Graph,
     steps: &[NodeId],
-    copying: &HashSet<NodeId>,
+    tried: &Tried,
     runtime: Runtime,
 ) -> Result<Plan, Unplanned> {
-    let placed = place::assign(graph, steps, copying, runtime)?;
+    let placed = place::assign(graph, steps, tried, runtime)?;
     let mut buffers: Vec<Buffer> = placed
         .bytes
         .into_iter()

@@ -93,7 +93,7 @@ struct Readers {
 struct Assign<'g> {
     graph: &'g Graph,
     runtime: Runtime,
-    copying: &'g HashSet<NodeId>,
+    tried: &'g Tried,
     /// Positions in the schedule, by node.
     steps: Vec<usize>,
     counts: Vec<bool>,
@@ -118,15 +118,24 @@ struct Assign<'g> {
     out: Placed,
 }
 
+/// What may be better one way or the other.
+#[derive(Clone, Default)]
+pub(super) struct Tried {
+    /// `Concat`s that do not work in place.
+    pub copying: HashSet<NodeId>,
+    /// Whether slices that are outputs of the graph are views, for which all of what they are cut from is
+    /// held to the end.
+    pub lent: bool,
+}
+
 /// Storage for the activations of these nodes.
-/// The nodes of `copying`, `Concat`s, do not work in place.
 pub(super) fn assign(
     graph: &Graph,
     steps: &[NodeId],
-    copying: &HashSet<NodeId>,
+    tried: &Tried,
     runtime: Runtime,
 ) -> Result<Placed, Unplanned> {
-    let mut a = Assign::new(graph, steps, copying, runtime)?;
+    let mut a = Assign::new(graph, steps, tried, runtime)?;
     for (step, &id) in steps.iter().enumerate().rev() {
         for (i, v) in graph.node(id).outputs.iter().enumerate() {
             if let Some(v) = *v
@@ -151,7 +160,7 @@ impl<'g> Assign<'g> {
     fn new(
         graph: &'g Graph,
         steps: &[NodeId],
-        copying: &'g HashSet<NodeId>,
+        tried: &'g Tried,
         runtime: Runtime,
     ) -> Result<Self, Unplanned> {
         let n = graph.value_bound();
@@ -160,7 +169,7 @@ impl<'g> Assign<'g> {
         let mut a = Self {
             graph,
             runtime,
-            copying,
+            tried,
             steps: positions,
             counts: vec![false; n],
             dims: vec![Vec::new(); n],
@@ -304,7 +313,7 @@ impl<'g> Assign<'g> {
     fn holds(&self, v: ValueId, x: ValueId) -> bool {
         let value = self.graph.value(v);
         if value.is_output() {
-            return true;
+            return !self.tried.lent;
         }
         let bytes = |v: ValueId| self.graph.value(v).ty.bytes().unwrap_or(0);
         let joined = value.uses().all(|u| matches!(self.graph.node(u.node).op, Op::Concat(_)));
@@ -350,7 +359,7 @@ impl<'g> Assign<'g> {
         let [Some(result)] = node.outputs[..] else { return };
         let Some(place) = self.out.places[result.index()].clone() else { return };
         let joins = matches!(node.op, Op::Concat(_));
-        if self.copying.contains(&id) || joins && !self.runtime.shares_parts() {
+        if self.tried.copying.contains(&id) || joins && !self.runtime.shares_parts() {
             node.inputs.iter().flatten().for_each(|x| self.apart[x.index()] = true);
             return;
         }
