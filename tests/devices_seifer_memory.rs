@@ -265,6 +265,7 @@ fn networks_that_no_cut_fits() {
             (stages <= DEVICES).then_some((used, stages))
         });
         let Some((used, stages)) = made else {
+            // EfficientNetB7: in tiles and parts, with kernel sizes, in `devices_large.rs`.
             println!("{name}: not by shares of channels alone; {why}");
             beyond += 1;
             continue;
@@ -285,5 +286,5 @@ fn networks_that_no_cut_fits() {
         shared - beyond
     );
     assert_eq!(infeasible, cut + shared);
-    assert!(beyond <= 3, "{beyond}");
+    assert_eq!(beyond, 1);
 }

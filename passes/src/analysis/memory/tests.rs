@@ -387,3 +387,27 @@ fn thousands_of_nodes_are_planned_at_once() {
         start.elapsed()
     );
 }
+
+/// A slice that the graph gives away is a view where that takes less: what it is cut from is there
+/// to the end anyway.
+#[test]
+fn slices_that_are_outputs_are_views_where_that_takes_less() {
+    let slice = |order: &str| {
+        of(&format!(
+            "graph @g(%x: f32[1,4,8,8]) -> (%c, %t) opset 17 {{
+               %a = Relu %x : ?
+               %s = Slice %a [2: 0..4] : ?
+               %V = const random(1) : f32[4,4,1,1]
+               {order}
+             }}"
+        ))
+    };
+    let (g, late) = slice("%c = Conv %s, %V : ?\n %t = Slice %a [2: 4..8] : ?");
+    assert_eq!(late.peak, 1024 + 512);
+    assert!(late.is_view(g.find_value("t").unwrap()));
+    // A small part that would hold all of it while something else needs the room is a copy.
+    let more = "%t = Slice %a [2: 4..5] : ?\n %d = Conv %s, %V : ?\n %e = Conv %d, %V : ?\n
+                %c = Concat %e, %e, %e, %e {axis=1} : ?";
+    let (g, early) = slice(more);
+    assert!(!early.is_view(g.find_value("t").unwrap()));
+}
