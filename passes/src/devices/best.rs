@@ -93,7 +93,8 @@ fn made_to_fit(
     let mut tried = HashSet::from([String::new()]);
     let mut fitting = |start: &Rewritten| {
         let grains = [most / 2, most / 4, most / 16];
-        let shared = grains.into_iter().map(|grain| start.shared(grain));
+        let shared =
+            grains.into_iter().map(|grain| start.then(&channel_shares(&start.graph, grain)));
         std::iter::once(Some(start.clone())).chain(shared).flatten().find_map(|r| {
             let r = r.divided(most);
             let new = tried.insert(r.passes.clone());
@@ -102,7 +103,7 @@ fn made_to_fit(
     };
     let start = Rewritten { graph: graph.clone(), passes: String::new() };
     fitting(&start).or_else(|| {
-        let tiled = |bytes| start.then(&format!("fuse-tiles{{memory={bytes}B partly=yes}}"));
+        let tiled = |bytes| start.then(&[format!("fuse-tiles{{memory={bytes}B partly=yes}}")]);
         [most / 16 * 15, most / 4 * 3, most / 2, most / 4]
             .into_iter()
             .filter_map(tiled)
@@ -118,22 +119,19 @@ struct Rewritten {
 }
 
 impl Rewritten {
-    /// The same after more passes, if they all change it.
-    fn then(&self, passes: &str) -> Option<Self> {
-        let pipeline = Pipeline::parse(passes).ok()?;
-        let mut graph = self.graph.clone();
-        Runner::default().run(&mut graph, &pipeline).ok()?;
-        let comma = if self.passes.is_empty() { "" } else { "," };
-        let passes = format!("{}{comma}{passes}", self.passes);
-        (graph.edits() > self.graph.edits()).then_some(Self { graph, passes })
-    }
-
-    /// With channels in shares; none if nothing has more weights than `grain`, or it cannot be shared.
-    fn shared(&self, grain: u64) -> Option<Self> {
-        let (graph, passes) =
-            with_channel_shares(&self.graph, &Network::of(&self.graph).ok()?, grain)?;
-        let comma = if self.passes.is_empty() { "" } else { "," };
-        Some(Self { graph, passes: format!("{}{comma}{passes}", self.passes) })
+    /// The same after more passes; none if there are none, or one changes nothing.
+    fn then(&self, more: &[String]) -> Option<Self> {
+        let mut new = self.clone();
+        for pass in more {
+            let before = new.graph.edits();
+            Runner::default().run(&mut new.graph, &Pipeline::parse(pass).ok()?).ok()?;
+            if new.graph.edits() == before {
+                return None;
+            }
+            let comma = if new.passes.is_empty() { "" } else { "," };
+            new.passes.push_str(&format!("{comma}{pass}"));
+        }
+        (!more.is_empty()).then_some(new)
     }
 
     /// With nodes that alone need more than `most` bytes for what they read and make in parts, between
@@ -149,7 +147,7 @@ impl Rewritten {
         for parts in [2, 4, 8] {
             let each = |at: &String| format!("fuse-tiles{{{at} grid={parts}}}");
             let passes: Vec<String> = before.iter().map(each).collect();
-            match self.then(&passes.join(",")) {
+            match self.then(&passes) {
                 Some(divided) if too_large(&divided.graph).is_empty() => return divided,
                 _ => {}
             }
@@ -207,14 +205,9 @@ fn stretch(graph: &Graph, node: NodeId) -> Option<String> {
     Some(format!("from={} to={} axes={axis}", graph.label(node), graph.label(end)))
 }
 
-/// The graph with every convolution and matrix product of more weights than `grain`, in bytes, in
-/// shares of its output channels, and the passes that make it so; none if there is no such layer, or
-/// one cannot be shared.
-pub fn with_channel_shares(
-    graph: &Graph,
-    network: &Network,
-    grain: u64,
-) -> Option<(Graph, String)> {
+/// Passes by which every convolution and matrix product of more weights than `grain`, in bytes, is in
+/// shares of its output channels.
+fn channel_shares(graph: &Graph, grain: u64) -> Vec<String> {
     let share = |(&n, weights): (&NodeId, &u64)| {
         let made = graph.node(n).outputs.first().copied().flatten()?;
         let axis = match &graph.node(n).op {
@@ -228,11 +221,6 @@ pub fn with_channel_shares(
         (parts > 1)
             .then(|| format!("fuse-tiles{{from={label} to={label} axes={axis} grid={parts}}}"))
     };
-    let passes: Vec<String> =
-        network.nodes.iter().zip(&network.weights).filter_map(share).collect();
-    let rewrite = passes.join(",");
-    let pipeline = Pipeline::parse(&rewrite).ok().filter(|_| !passes.is_empty())?;
-    let mut shared = graph.clone();
-    Runner::default().run(&mut shared, &pipeline).ok()?;
-    (shared.edits() - graph.edits() == passes.len()).then_some((shared, rewrite))
+    let Ok(network) = Network::of(graph) else { return Vec::new() };
+    network.nodes.iter().zip(&network.weights).filter_map(share).collect()
 }
