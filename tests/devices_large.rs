@@ -209,4 +209,22 @@ fn stages_of_parts_hold_parts() {
     assert_eq!(memory(0..cut), 1024 + 512);
     assert_eq!(memory(cut..n.nodes.len()), 512 + 1024);
     assert_eq!(memory(0..n.nodes.len()), 2048);
+    // What is read whole, too, crosses whole.
+    let g = parse(
+        "graph @residual(%x: f32[1,4,8,8]) -> (%y) opset 17 {
+           %a = Relu %x : ? ; a
+           %V = const random(1) : f32[4,4,1,1]
+           %s = Slice %a [2: 0..4] : ? ; s
+           %c = Conv %s, %V : ? ; c
+           %t = Slice %a [2: 4..8] : ? ; t
+           %d = Conv %t, %V : ? ; d
+           %e = Concat %c, %d {axis=2} : ? ; e
+           %y = Add %e, %a : ? ; y
+         }",
+    )
+    .unwrap();
+    let n = Network::of(&g).unwrap();
+    let labels: Vec<&str> = n.nodes.iter().map(|&n| g.label(n)).collect();
+    assert_eq!(labels.join(" "), "a s c t d e y");
+    assert_eq!(n.cuts[3], 1024 + 512);
 }

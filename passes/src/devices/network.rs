@@ -333,7 +333,16 @@ fn parts_together(graph: &Graph, memory: memory::Plan) -> Result<memory::Plan, U
             parts.entry(v).or_default().push(n);
         }
     }
-    let together = |&n: &NodeId| match part_of(n) {
+    // Where the whole is read later, it crosses anyway.
+    let mut at = vec![0; graph.node_bound()];
+    memory.steps.iter().enumerate().for_each(|(i, n)| at[n.index()] = i);
+    parts.retain(|&v, parts| {
+        let first = at[parts[0].index()];
+        let mut later = graph.value(v).uses().filter(|u| at[u.node.index()] > first);
+        !graph.value(v).is_output() && later.all(|u| parts.contains(&u.node))
+    });
+    let cut_up: HashSet<ValueId> = parts.keys().copied().collect();
+    let together = |&n: &NodeId| match part_of(n).filter(|v| cut_up.contains(v)) {
         Some(v) => parts.remove(&v).unwrap_or_default(),
         None => vec![n],
     };
