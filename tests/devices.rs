@@ -43,6 +43,17 @@ const CLUSTER: &str = r#"
     watts = 1.2
 "#;
 
+/// Devices of so much memory each, and such links between all of them.
+pub fn alike(devices: usize, memory: &str, link: &str) -> Cluster {
+    let mut text = format!("[default-link]\n{link}\n");
+    for d in 0..devices {
+        text.push_str(&format!(
+            "[[device]]\nname = \"d{d}\"\nmemory = \"{memory}\"\nmacs-per-second = 1e10\n"
+        ));
+    }
+    Cluster::parse(&text).unwrap()
+}
+
 fn plan_of(g: &Graph, cluster: &Cluster, wish: &Wish, tiles: bool) -> PlanFile {
     let (network, none) = (Network::of(g).unwrap(), vec![None; cluster.devices.len()]);
     best(g, &network, cluster, &none, wish, tiles, &Effort::default()).unwrap()
@@ -183,14 +194,8 @@ fn throughput_over_a_medium() {
 /// Layers larger than every device: in shares of their output channels they fit.
 #[test]
 fn large_layers_in_shares() {
-    let mut text = String::from("[default-link]\nbandwidth = \"1Gbit/s\"\n");
-    for d in 0..40 {
-        text.push_str(&format!(
-            "[[device]]\nname = \"d{d}\"\nmemory = \"32MiB\"\nmacs-per-second = 1e10\n"
-        ));
-    }
     let g = zoo::build("vgg16@96x96").unwrap();
-    let cluster = Cluster::parse(&text).unwrap();
+    let cluster = alike(40, "32MiB", "bandwidth = \"1Gbit/s\"");
     let wish = Wish { objective: Objective::Interval, ..Wish::default() };
     let network = Network::of(&g).unwrap();
     let costs = network.costs(&cluster);
@@ -250,14 +255,7 @@ fn real_models_in_parts() {
 #[test]
 fn many_devices() {
     let g = zoo::build("resnet50").unwrap();
-    let mut text = String::new();
-    for d in 0..50 {
-        text.push_str(&format!(
-            "[[device]]\nname = \"d{d}\"\nmemory = \"64MiB\"\nmacs-per-second = 1e10\n"
-        ));
-    }
-    text.push_str("[default-link]\nbandwidth = \"1Mbit/s\"\n");
-    let mut cluster = Cluster::parse(&text).unwrap();
+    let mut cluster = alike(50, "64MiB", "bandwidth = \"1Mbit/s\"");
     cluster.links = crate::devices_seifer::links(1);
     for objective in Objective::ALL {
         let wish = Wish { objective, ..Wish::default() };

@@ -4,12 +4,11 @@
 use graph_opt_ir::Graph;
 use graph_opt_ir::text::parse;
 use graph_opt_passes::analysis::plan;
-use graph_opt_passes::devices::cluster::Cluster;
 use graph_opt_passes::devices::network::{Network, Wish};
 use graph_opt_passes::devices::{Costs, Effort, best::best};
 use graph_opt_passes::{Pipeline, Runner};
 
-use crate::devices::check_parts;
+use crate::devices::{alike, check_parts};
 use crate::support::optimise;
 
 /// Channels in and out, how many times as many inside, kernel, stride, how often.
@@ -90,20 +89,11 @@ impl Text {
     }
 }
 
-/// Devices of so much memory each.
-fn cluster(devices: usize, memory: &str) -> Cluster {
-    let mut text = String::from("[default-link]\nbandwidth = \"1Gbit/s\"\nlatency = \"1ms\"\n");
-    for d in 0..devices {
-        text.push_str(&format!(
-            "[[device]]\nname = \"d{d}\"\nmemory = \"{memory}\"\nmacs-per-second = 1e10\n"
-        ));
-    }
-    Cluster::parse(&text).unwrap()
-}
+const LINK: &str = "bandwidth = \"1Gbit/s\"\nlatency = \"1ms\"";
 
 /// Plans for latency, and runs what was planned.
 fn planned(g: &Graph, devices: usize, memory: &str, what: &str) {
-    let (cluster, network) = (cluster(devices, memory), Network::of(g).unwrap());
+    let (cluster, network) = (alike(devices, memory, LINK), Network::of(g).unwrap());
     let room = cluster.devices[0].memory;
     let costs = network.costs(&cluster);
     let problem = network.problem(g, &cluster, &costs, &Wish::default());
@@ -195,13 +185,12 @@ fn stages_of_parts_hold_parts() {
     let (g, _) = optimise(&g.unwrap(), "fuse-tiles{from=conv to=conv grid=4}");
     let n = Network::of(&g).unwrap();
     let labels: Vec<&str> = n.nodes.iter().map(|&n| g.label(n)).collect();
-    let slices =
-        |from: usize| (from..4).map(|i| format!("conv/tile{i}of4/slice")).collect::<Vec<_>>();
-    assert_eq!(labels[1..5], slices(0), "{labels:?}");
+    let slices: Vec<String> = (0..4).map(|i| format!("conv/tile{i}of4/slice")).collect();
+    assert_eq!(labels[1..5], slices, "{labels:?}");
     // Between the second and the third tile: two parts of each, of 256 B.
     let cut = labels.iter().position(|l| *l == "conv/tile2of4").unwrap();
     assert_eq!(n.cuts[cut], 4 * 256);
-    let costs = n.costs(&cluster(1, "1MiB"));
+    let costs = n.costs(&alike(1, "1MiB", LINK));
     let memory = |units: std::ops::Range<usize>| {
         costs.memory(units.clone(), 0) - n.weights[units].iter().sum::<u64>()
     };

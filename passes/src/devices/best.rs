@@ -34,8 +34,8 @@ pub fn best(
     let found = match pipeline(graph, network, cluster, &costs, wish, effort) {
         Ok((_, file)) => Ok(file),
         Err(NoPlan::Infeasible(reasons)) if reasons.iter().any(is_of_memory) => {
-            let fitting = made_to_fit(graph, network, cluster, &times, wish, effort);
-            fitting.ok_or(NoPlan::Infeasible(reasons))
+            let asked = Asked { graph, network, cluster, times: &times, wish, effort };
+            asked.made_to_fit().ok_or(NoPlan::Infeasible(reasons))
         }
         Err(e) => Err(e),
     };
@@ -77,38 +77,63 @@ fn keeps(p: &PlanFile, wish: &Wish) -> bool {
         && wish.pins.iter().all(Option::is_none)
 }
 
-/// A pipeline of the graph made to fit the devices, by as few means as do: layers with many weights in
-/// shares of their output channels; stretches with large activations tile by tile; and what is then
-/// still too large in parts on several devices.
-fn made_to_fit(
-    graph: &Graph,
-    network: &Network,
-    cluster: &Cluster,
-    times: &Times<'_>,
-    wish: &Wish,
-    effort: &Effort,
-) -> Option<PlanFile> {
-    let most = cluster.devices.iter().map(|d| d.memory).max()?;
-    let most = most.min(wish.limits.memory.unwrap_or(most));
-    let mut tried = HashSet::from([String::new()]);
-    let mut fitting = |start: &Rewritten| {
-        let grains = [most / 2, most / 4, most / 16];
-        let shared =
-            grains.into_iter().map(|grain| start.then(&channel_shares(&start.graph, grain)));
-        std::iter::once(Some(start.clone())).chain(shared).flatten().find_map(|r| {
-            let r = r.divided(most);
-            let new = tried.insert(r.passes.clone());
-            if new { r.planned(graph, network, cluster, times, wish, effort) } else { None }
+/// What is to be planned.
+struct Asked<'a> {
+    graph: &'a Graph,
+    network: &'a Network,
+    cluster: &'a Cluster,
+    times: &'a Times<'a>,
+    wish: &'a Wish,
+    effort: &'a Effort,
+}
+
+impl Asked<'_> {
+    /// A pipeline of the graph made to fit the devices, by as few means as do: layers with many weights
+    /// in shares of their output channels; stretches with large activations tile by tile; and what is
+    /// then still too large in parts on several devices.
+    fn made_to_fit(&self) -> Option<PlanFile> {
+        let most = self.cluster.devices.iter().map(|d| d.memory).max()?;
+        let most = most.min(self.wish.limits.memory.unwrap_or(most));
+        let mut tried = HashSet::from([String::new()]);
+        let mut fitting = |start: &Rewritten| {
+            let grains = [most / 2, most / 4, most / 16];
+            let shared =
+                grains.into_iter().map(|grain| start.then(&channel_shares(&start.graph, grain)));
+            std::iter::once(Some(start.clone())).chain(shared).flatten().find_map(|r| {
+                let r = r.divided(most);
+                if tried.insert(r.passes.clone()) { self.pipeline_of(&r) } else { None }
+            })
+        };
+        let start = Rewritten { graph: self.graph.clone(), passes: String::new() };
+        fitting(&start).or_else(|| {
+            let tiled = |bytes| start.then(&[format!("fuse-tiles{{memory={bytes}B partly=yes}}")]);
+            [most / 16 * 15, most / 4 * 3, most / 2, most / 4]
+                .into_iter()
+                .filter_map(tiled)
+                .find_map(|r| fitting(&r))
         })
-    };
-    let start = Rewritten { graph: graph.clone(), passes: String::new() };
-    fitting(&start).or_else(|| {
-        let tiled = |bytes| start.then(&[format!("fuse-tiles{{memory={bytes}B partly=yes}}")]);
-        [most / 16 * 15, most / 4 * 3, most / 2, most / 4]
-            .into_iter()
-            .filter_map(tiled)
-            .find_map(|r| fitting(&r))
-    })
+    }
+
+    /// A pipeline of the rewritten graph; its nodes are pinned as those that they are parts of.
+    fn pipeline_of(&self, rewritten: &Rewritten) -> Option<PlanFile> {
+        let (graph, made) = (self.graph, &rewritten.graph);
+        let units = Network::of(made).ok()?;
+        let profiles = self.times.profiles(made);
+        let costs = Profiled::new(made, &units, self.cluster, &profiles).ok()?;
+        let given = &self.wish.pins;
+        let pin = |&n: &NodeId| {
+            let label = made.label(n);
+            let of = self.network.nodes.iter().position(|&o| {
+                graph.label(o) == label || tile(label).is_some_and(|t| t.0 == graph.label(o))
+            });
+            of.and_then(|u| given.get(u).copied().flatten())
+        };
+        let pins =
+            if given.is_empty() { Vec::new() } else { units.nodes.iter().map(pin).collect() };
+        let wish = Wish { pins, ..self.wish.clone() };
+        let (_, file) = pipeline(made, &units, self.cluster, &costs, &wish, self.effort).ok()?;
+        Some(PlanFile { rewrite: rewritten.passes.clone(), ..file })
+    }
 }
 
 /// A graph, and the passes that made it.
@@ -121,6 +146,9 @@ struct Rewritten {
 impl Rewritten {
     /// The same after more passes; none if there are none, or one changes nothing.
     fn then(&self, more: &[String]) -> Option<Self> {
+        if more.is_empty() {
+            return None;
+        }
         let mut new = self.clone();
         for pass in more {
             let before = new.graph.edits();
@@ -131,7 +159,7 @@ impl Rewritten {
             let comma = if new.passes.is_empty() { "" } else { "," };
             new.passes.push_str(&format!("{comma}{pass}"));
         }
-        (!more.is_empty()).then_some(new)
+        Some(new)
     }
 
     /// With nodes that alone need more than `most` bytes for what they read and make in parts, between
@@ -153,33 +181,6 @@ impl Rewritten {
             }
         }
         self
-    }
-
-    fn planned(
-        &self,
-        graph: &Graph,
-        network: &Network,
-        cluster: &Cluster,
-        times: &Times<'_>,
-        wish: &Wish,
-        effort: &Effort,
-    ) -> Option<PlanFile> {
-        let made = &self.graph;
-        let units = Network::of(made).ok()?;
-        let profiles = times.profiles(made);
-        let costs = Profiled::new(made, &units, cluster, &profiles).ok()?;
-        let pin = |&n: &NodeId| {
-            let label = made.label(n);
-            let of = network.nodes.iter().position(|&o| {
-                graph.label(o) == label || tile(label).is_some_and(|t| t.0 == graph.label(o))
-            });
-            of.and_then(|u| wish.pins.get(u).copied().flatten())
-        };
-        let pins =
-            if wish.pins.is_empty() { Vec::new() } else { units.nodes.iter().map(pin).collect() };
-        let wish = Wish { pins, ..wish.clone() };
-        let (_, file) = pipeline(made, &units, cluster, &costs, &wish, effort).ok()?;
-        Some(PlanFile { rewrite: self.passes.clone(), ..file })
     }
 }
 

@@ -34,6 +34,13 @@ pub(super) struct Found {
     pub complete: bool,
 }
 
+/// Bits of [`Label::used`].
+#[derive(Clone, Copy)]
+struct Field {
+    shift: u32,
+    bits: u32,
+}
+
 struct Label {
     cut: usize,
     last: Option<usize>,
@@ -54,9 +61,9 @@ pub(super) struct Search<'s, 'p, 'c> {
     /// every stage for itself.
     counts: Vec<(Objective, Rest)>,
     stages: Rest,
-    /// Where a class's number of used devices begins in `used`; or, where a device keeps to one mode,
-    /// what that is, from 1 on.
-    shift: Vec<u32>,
+    /// Where in `used` a class's number of used devices is; or, where a device keeps to one mode, what
+    /// that is, from 1 on.
+    fields: Vec<Field>,
     /// Devices whose stages together could need more than they have, as places in `held`.
     tight: Vec<Option<usize>>,
     all: Vec<Label>,
@@ -73,12 +80,13 @@ impl<'s, 'p, 'c> Search<'s, 'p, 'c> {
         let counts = Objective::ALL.into_iter().filter(|o| keys.contains(o) || limited(o));
         let counts = counts.map(|o| (o, s.rest(What::Value(o)))).collect();
         let mut bits = 0;
-        let mut shift = Vec::new();
+        let mut fields = Vec::new();
         for m in &s.members {
-            shift.push(bits);
             let modes = if p.limits.one_mode { p.devices[m[0]].modes } else { 0 };
             let most = if p.reuse { modes } else { m.len() };
-            bits += most.checked_ilog2().map_or(0, |b| b + 1);
+            let field = Field { shift: bits, bits: most.checked_ilog2().map_or(0, |b| b + 1) };
+            bits += field.bits;
+            fields.push(field);
         }
         let all = keys.contains(&Objective::Memory);
         let mut places = 0;
@@ -90,7 +98,7 @@ impl<'s, 'p, 'c> Search<'s, 'p, 'c> {
         }
         let stages = s.rest(What::Stages);
         let mut search =
-            Self { s, keys, counts, stages, shift, tight, all: Vec::new(), known: HashMap::new() };
+            Self { s, keys, counts, stages, fields, tight, all: Vec::new(), known: HashMap::new() };
         search.clear();
         (bits <= 128).then_some(search)
     }
@@ -164,15 +172,13 @@ impl<'s, 'p, 'c> Search<'s, 'p, 'c> {
         let device = self.s.members[class][0];
         let mut used = l.used;
         if !p.reuse {
-            used += 1 << self.shift[class];
+            used += 1 << self.fields[class].shift;
         } else if p.limits.one_mode {
-            let modes = p.devices[device].modes;
-            let mode = (used >> self.shift[class]) & ((1 << (modes.ilog2() + 1)) - 1);
-            let chosen = run.mode as u128 + 1;
-            if mode != 0 && mode != chosen {
+            let (kept, chosen) = (self.used(l, class), run.mode + 1);
+            if kept != 0 && kept != chosen {
                 return None;
             }
-            used |= chosen << self.shift[class];
+            used |= (chosen as u128) << self.fields[class].shift;
         }
         let needed = self.tight[device].is_some() || self.keys.contains(&Objective::Memory);
         let mut memory = if needed { p.costs.memory(l.cut..j, device) } else { 0 };
@@ -202,10 +208,10 @@ impl<'s, 'p, 'c> Search<'s, 'p, 'c> {
         })
     }
 
-    /// How many devices of a class are used.
+    /// What a label has in the class's field of `used`.
     fn used(&self, l: &Label, class: usize) -> usize {
-        let bits = self.s.members[class].len().ilog2() + 1;
-        ((l.used >> self.shift[class]) & ((1 << bits) - 1)) as usize
+        let Field { shift, bits } = self.fields[class];
+        ((l.used >> shift) & ((1 << bits) - 1)) as usize
     }
 
     /// Whether a label is as good as another in everything that counts.

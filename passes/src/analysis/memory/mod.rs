@@ -189,7 +189,7 @@ pub(crate) fn plan_in(
     let mut best = lay_out(graph, &steps, &tried, runtime)?;
     let is_slice =
         |v: &ValueId| graph.producer(*v).is_some_and(|n| matches!(graph.node(n).op, Op::Slice(_)));
-    if graph.outputs().iter().any(is_slice) {
+    if runtime.shares_parts() && graph.outputs().iter().any(is_slice) {
         let lent = Tried { lent: true, ..Tried::default() };
         let plan = lay_out(graph, &steps, &lent, runtime)?;
         if plan.peak < best.peak {
