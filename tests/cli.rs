@@ -381,10 +381,23 @@ fn verify_writes_a_certificate() {
         text(&proof),
     ]);
     assert_eq!((code(&o), stdout(&o).trim()), (0, "output: proved"), "{}", err(&o));
-    let steps = std::fs::read_to_string(proof).unwrap();
-    let named = |l: &str| l.contains("part-of-result") && l.contains("original:conv1_out");
-    assert!(steps.lines().any(named), "{steps}");
-    assert!(steps.trim_end().ends_with("so  original:fc_out = other:fc_out"), "{steps}");
+    let steps = std::fs::read_to_string(&proof).unwrap();
+    assert!(steps.lines().any(|l| l.contains(" = original:\"conv1_out\" [")), "{steps}");
+    assert!(steps.lines().any(|l| l.contains(" = part-of-result ")), "{steps}");
+    let so = "# so original:\"fc_out\" = other:\"fc_out\"";
+    assert!(steps.trim_end().ends_with(so), "{steps}");
+    // It stands alone: it is checked against both models, and holds for no others.
+    let check = |a: &str, b: &str, p: &Path| run(&["verify", a, b, "--check-proof", text(p)]);
+    let o = check("zoo:resnet18@64x64", text(&tiled), &proof);
+    assert_eq!(code(&o), 0, "{}", err(&o));
+    assert!(stdout(&o).contains("the models are equal"), "{}", stdout(&o));
+    assert_eq!(code(&check(text(&tiled), "zoo:resnet18@64x64", &proof)), 1);
+    assert_eq!(code(&check("zoo:resnet18@64x64", "zoo:resnet18@96x96", &proof)), 1);
+    let without: Vec<&str> = steps.lines().filter(|l| !l.contains("part-of-result")).collect();
+    std::fs::write(&proof, without.join("\n")).unwrap();
+    let o = check("zoo:resnet18@64x64", text(&tiled), &proof);
+    assert_eq!(code(&o), 1);
+    assert!(err(&o).contains("expected t"), "{}", err(&o));
 }
 
 const CLUSTER: &str = r#"

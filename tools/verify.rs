@@ -1,6 +1,6 @@
 //! `graph-opt verify`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use graph_opt_backends::compare::{Compare, Report, Verdict};
@@ -8,6 +8,7 @@ use graph_opt_backends::cpu::Cpu;
 use graph_opt_backends::inputs::Extents;
 use graph_opt_backends::{Backend, PrepareError};
 use graph_opt_ir::{Graph, Tensor};
+use graph_opt_passes::eqsat::check as certificate;
 
 use crate::failure::{Result, check, out, usage};
 use crate::progress::Progress;
@@ -70,6 +71,9 @@ pub struct Args {
     /// Where to write the proof's steps
     #[arg(long, value_name = "FILE")]
     proof: Option<PathBuf>,
+    /// Check a proof that was written before, instead of looking for one: no search, no run
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["proof", "by", "backend", "inputs"])]
+    check_proof: Option<PathBuf>,
     /// Print the verdicts as JSON
     #[arg(long)]
     json: bool,
@@ -80,6 +84,9 @@ pub struct Args {
 pub fn main(args: &Args) -> Result {
     let a = Arc::new(model::load(&args.a)?);
     let b = Arc::new(model::load(&args.b)?);
+    if let Some(path) = &args.check_proof {
+        return check_proof(path, &a, &b, args.json);
+    }
     let mut how = args.how.clone();
     if args.proof.is_some() {
         how.by.push("prove".into());
@@ -108,6 +115,34 @@ pub fn main(args: &Args) -> Result {
         out(text(&report))?;
     }
     judge(&report)
+}
+
+/// Checks a certificate against both models.
+fn check_proof(path: &Path, a: &Graph, b: &Graph, json: bool) -> Result {
+    let file = path.display();
+    let text = std::fs::read_to_string(path).map_err(|e| usage(format!("{file}: {e}")))?;
+    let checked = certificate::check(&text, a, b)
+        .map_err(|e| check(format!("{file} does not prove that the models are equal: {e}")))?;
+    if json {
+        return out(format!(
+            "{}\n",
+            serde_json::json!({
+                "proved": true,
+                "steps": checked.steps,
+                "reassociates": checked.reassociates,
+                "assumes": checked.assumes,
+            })
+        ));
+    }
+    let exact = if checked.reassociates { " in exact arithmetic" } else { "" };
+    let given = match &checked.assumes[..] {
+        [] => String::new(),
+        names => format!(", if {} have the shapes that the original declares", names.join(", ")),
+    };
+    out(format!(
+        "the proof holds, in {} steps: the models are equal{exact}{given}\n",
+        checked.steps
+    ))
 }
 
 /// Runs the ladder over two models.

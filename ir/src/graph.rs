@@ -7,6 +7,7 @@ use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
+use crate::digest::Digest;
 use crate::op::{Attrs, ONNX, Op};
 use crate::tensor::{Bytes, Tensor};
 use crate::{NodeId, Type, ValueId};
@@ -23,8 +24,8 @@ pub enum Def {
     /// A value of the graph around this subgraph, found by its name.
     Outer,
     /// Something that the file defines and graph-opt carries without understanding it (a sparse
-    /// initializer).
-    Foreign,
+    /// initializer), with the digest of its elements.
+    Foreign(Digest),
 }
 
 /// A use of a value: operand `index` of `node`. Values that a node's subgraphs capture are uses
@@ -126,8 +127,8 @@ pub struct Function {
     pub body: Arc<Graph>,
 }
 
-/// Functions of a model by (domain, name).
-pub type Functions = BTreeMap<(Arc<str>, Arc<str>), Function>;
+/// Functions of a model by domain, name and overload.
+pub type Functions = BTreeMap<(Arc<str>, Arc<str>, Arc<str>), Function>;
 
 /// A graph, or a subgraph in an attribute.
 #[derive(Clone, Debug, Default)]
@@ -175,6 +176,12 @@ pub(crate) trait Source: Any + Send + Sync + std::fmt::Debug {
 const GAP: u64 = 1 << 20;
 
 impl Graph {
+    /// The model's function that an operator calls, if it calls one.
+    pub fn function(&self, op: &Op) -> Option<&Function> {
+        let Op::Other(o) = op else { return None };
+        self.functions.get(&(o.domain.clone(), o.op_type.clone(), o.overload.clone()))
+    }
+
     /// Version of ONNX's own operator set; 1 where the file names none.
     pub fn opset(&self) -> i64 {
         self.opsets.get(ONNX).copied().unwrap_or(1)

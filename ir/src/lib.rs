@@ -8,6 +8,7 @@
 
 mod body;
 mod build;
+mod digest;
 pub mod edit;
 mod entity;
 mod extract;
@@ -28,6 +29,7 @@ pub mod verify;
 pub mod window;
 
 pub use build::Builder;
+pub use digest::{Digest, Hasher};
 pub use edit::{Edit, EditError, Editor, Ref};
 pub use entity::{NodeId, ValueId};
 pub use extract::{ExtractError, extract, keep};

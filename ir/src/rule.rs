@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::op::Op;
 use crate::tensor::Tensor;
-use crate::{DType, Dim, Graph, NodeId, Type};
+use crate::{DType, Dim, Graph, NodeId, Type, ValueId};
 
 /// What is known of one operand.
 #[derive(Clone, Debug)]
@@ -45,9 +45,14 @@ pub(crate) use fail;
 impl<'a> Ctx<'a> {
     /// The node as it stands in the graph.
     pub fn of(graph: &'a Graph, node: NodeId) -> Self {
+        Self::with(graph, node, &|v| &graph.value(v).ty)
+    }
+
+    /// The node as it stands in the graph, where values have these types.
+    pub fn with(graph: &'a Graph, node: NodeId, ty: &dyn Fn(ValueId) -> &'a Type) -> Self {
         let n = graph.node(node);
-        let operand = |v: &Option<crate::ValueId>| {
-            v.map(|v| Operand { ty: &graph.value(v).ty, value: graph.constant(v), dims: None })
+        let operand = |v: &Option<ValueId>| {
+            v.map(|v| Operand { ty: ty(v), value: graph.constant(v), dims: None })
         };
         Self {
             op: &n.op,

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use xxhash_rust::xxh3::Xxh3;
+use crate::digest::{Digest, Hasher};
 
 use crate::DType;
 
@@ -124,7 +124,7 @@ pub struct Tensor {
     dtype: DType,
     dims: Vec<u64>,
     data: Data,
-    hash: OnceLock<u128>,
+    digest: OnceLock<Digest>,
 }
 
 impl Tensor {
@@ -152,7 +152,7 @@ impl Tensor {
         if need != have {
             return Err(TensorError::Length { dtype, dims, need, have });
         }
-        Ok(Self { dtype, dims, data, hash: OnceLock::new() })
+        Ok(Self { dtype, dims, data, digest: OnceLock::new() })
     }
 
     /// A tensor of these little-endian bytes.
@@ -170,7 +170,7 @@ impl Tensor {
             dtype: DType::I64,
             dims: vec![values.len() as u64],
             data: Data::Bytes(bytes.into()),
-            hash: OnceLock::new(),
+            digest: OnceLock::new(),
         }
     }
 
@@ -292,40 +292,34 @@ impl Tensor {
         }
     }
 
-    /// Hash of type, shape and elements; equal tensors have equal hashes on every machine.
-    /// An external tensor that can no longer be read hashes by its place.
-    pub fn content_hash(&self) -> u128 {
-        *self.hash.get_or_init(|| {
-            let mut h = Xxh3::new();
-            h.update(&self.dtype.to_onnx().to_le_bytes());
-            for d in &self.dims {
-                h.update(&d.to_le_bytes());
-            }
+    /// Digest of type, shape and elements: tensors are equal if their digests are, on every
+    /// machine. An external tensor that can no longer be read counts by its place.
+    pub fn digest(&self) -> Digest {
+        *self.digest.get_or_init(|| {
+            let mut h = Hasher::new("tensor");
+            h.int(self.dtype.to_onnx() as u64).int(self.dims.len() as u64);
+            self.dims.iter().for_each(|&d| _ = h.int(d));
             match (&self.data, self.bytes()) {
-                (Data::Strings(s), _) => {
-                    for v in s.iter() {
-                        h.update(&(v.len() as u64).to_le_bytes());
-                        h.update(v);
-                    }
-                }
-                (_, Ok(b)) => h.update(&b),
+                (Data::Strings(s), _) => s.iter().for_each(|v| _ = h.bytes(v)),
+                (_, Ok(b)) => _ = h.bytes(&b),
                 (Data::External { path, offset, len }, Err(_)) => {
-                    h.update(path.to_string_lossy().as_bytes());
-                    h.update(&offset.to_le_bytes());
-                    h.update(&len.to_le_bytes());
+                    h.text("unreadable").text(&path.to_string_lossy()).int(*offset).int(*len);
                 }
                 (Data::Bytes(_), Err(_)) => {}
             }
-            h.digest128()
+            h.done()
         })
+    }
+
+    /// The first half of the digest, as a number: a name for the tensor in texts.
+    pub fn content_hash(&self) -> u128 {
+        self.digest().short()
     }
 }
 
 impl PartialEq for Tensor {
     fn eq(&self, other: &Self) -> bool {
-        self.dtype == other.dtype
-            && self.dims == other.dims
-            && self.content_hash() == other.content_hash()
+        self.dtype == other.dtype && self.dims == other.dims && self.digest() == other.digest()
     }
 }
 

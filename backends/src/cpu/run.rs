@@ -40,7 +40,7 @@ fn collect(graph: &Graph, depth: usize, all: &mut Vec<Unsupported>) {
             Op::If(_) | Op::Loop(_) => {
                 op.subgraphs().iter().for_each(|g| collect(g, depth + 1, all));
             }
-            Op::Other(o) => match graph.functions.get(&(o.domain.clone(), o.op_type.clone())) {
+            Op::Other(o) => match graph.function(op) {
                 Some(f) if o.attrs.is_empty() && f.attrs.is_empty() => {
                     collect(&f.body, depth + 1, all);
                 }
@@ -224,8 +224,8 @@ fn inner(
                     };
                     control(&scope, id, here)
                 }
-                Op::Other(o) => {
-                    let f = graph.functions.get(&(o.domain.clone(), o.op_type.clone()));
+                Op::Other(_) => {
+                    let f = graph.function(&node.op);
                     let depth = outer.map_or(0, |o| o.depth) + 1;
                     function(graph, f, id, (&values, constants), depth, here)
                 }

@@ -173,8 +173,7 @@ fn what_asks_for_too_much_memory_is_refused() {
 fn all_that_cannot_run_is_listed_at_once() {
     let mut b = Builder::new("g", 17);
     let x = b.input("x", Type::tensor(DType::F32, &[1]));
-    let other =
-        |name: &str| op::Other { domain: "my.domain".into(), op_type: name.into(), attrs: vec![] };
+    let other = |name: &str| op::Other::new("my.domain", name, vec![]);
     let y = b.node("a", Op::Other(other("Foo")), &[x]).unwrap();
     let z = b.node("b", Op::Other(other("Bar")), &[y]).unwrap();
     b.output(z);

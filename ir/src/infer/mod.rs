@@ -22,7 +22,7 @@ pub(crate) use reduce::reduction;
 
 use values::infer_at;
 pub(crate) use values::refine;
-pub use values::{InferError, infer_graph, symbolic_values};
+pub use values::{InferError, follow, follow_with, infer_graph, symbolic_values};
 
 /// Types of the results. Where the operands' types say too little, the results' types do, too.
 ///

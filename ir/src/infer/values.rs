@@ -1,8 +1,8 @@
 //! Shape inference over a whole graph, with small whole-number tensors followed symbolically.
 
 use super::{dim, known, misc::shape_range};
-use crate::graph::Graph;
-use crate::op::Op;
+use crate::graph::{Def, Graph, Node};
+use crate::op::{Class, Op};
 use crate::rule::{Ctx, Operand, RuleError};
 use crate::spec;
 use crate::{DType, Dim, NodeId, Type, ValueId};
@@ -99,14 +99,64 @@ pub(crate) fn refine(graph: &mut Graph) -> Result<(), InferError> {
     infer_graph(graph, &known).map(drop)
 }
 
+/// Types that follow from what a graph's inputs and constants are, one for each value: nothing that
+/// the file declares of other values is believed. In a body, `outer` tells the types of captured
+/// values, and those of its inputs are unknown.
+pub fn follow(graph: &Graph, outer: Option<&dyn Fn(&str) -> Type>) -> Vec<Type> {
+    follow_with(graph, outer, &|_| Type::Unknown)
+}
+
+/// The same where what has no shape rule has results of these types.
+pub fn follow_with(
+    graph: &Graph,
+    outer: Option<&dyn Fn(&str) -> Type>,
+    claimed: &dyn Fn(ValueId) -> Type,
+) -> Vec<Type> {
+    let mut types = vec![Type::Unknown; graph.value_bound()];
+    for (id, v) in graph.values() {
+        types[id.index()] = match (&v.def, outer) {
+            (Def::Outer, Some(outer)) => outer(&v.name),
+            (Def::Input(_), None) | (Def::Const(_) | Def::Foreign(_), _) => v.ty.clone(),
+            _ => Type::Unknown,
+        };
+    }
+    let mut values: Vec<Option<Vec<Dim>>> = vec![None; graph.value_bound()];
+    for id in graph.schedule() {
+        let node = graph.node(id);
+        if node.op.class() == Class::Control || matches!(node.op, Op::Other(_)) {
+            node.outputs.iter().flatten().for_each(|&v| types[v.index()] = claimed(v));
+            continue;
+        }
+        let found = {
+            let mut ctx = Ctx::with(graph, id, &|v| &types[v.index()]);
+            add_values(&mut ctx, node, &values);
+            let Ok(found) = super::infer(&ctx) else { continue };
+            if let Some(Some(v)) = node.outputs.first() {
+                values[v.index()] = symbolic(&ctx, &found);
+            }
+            found
+        };
+        for (v, ty) in node.outputs.iter().zip(found) {
+            if let Some(v) = v {
+                types[v.index()] = ty;
+            }
+        }
+    }
+    types
+}
+
 fn context<'a>(graph: &'a Graph, id: NodeId, values: &[Option<Vec<Dim>>]) -> Ctx<'a> {
     let mut ctx = Ctx::of(graph, id);
-    for (o, v) in ctx.inputs.iter_mut().zip(&graph.node(id).inputs) {
+    add_values(&mut ctx, graph.node(id), values);
+    ctx
+}
+
+fn add_values(ctx: &mut Ctx<'_>, node: &Node, values: &[Option<Vec<Dim>>]) {
+    for (o, v) in ctx.inputs.iter_mut().zip(&node.inputs) {
         if let (Some(Operand { dims, .. }), Some(v)) = (o, v) {
             dims.clone_from(&values[v.index()]);
         }
     }
-    ctx
 }
 
 /// Elements of every small whole-number value, as far as they follow from shapes and constants.

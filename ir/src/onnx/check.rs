@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::node::{RawNode, short};
-use super::operators::{Known, find};
+use crate::op::schema::{Known, find};
 use crate::op::{Attrs, ONNX, Op};
 
 /// Whether the operator exists and takes so many inputs and outputs.

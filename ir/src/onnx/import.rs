@@ -13,10 +13,10 @@ use super::parts::{self, Parts};
 use super::scope::{Importer, Key, Opsets};
 use super::types::{self, Info};
 use super::wire::fields_in;
-use super::{Imported, operators, scan, sort};
+use super::{Imported, scan, sort};
 use crate::Type;
 use crate::graph::{Function, Functions};
-use crate::op::{Attr, ONNX};
+use crate::op::{Attr, ONNX, schema};
 
 /// The newest version of the format that is known.
 const NEWEST_IR: i64 = 14;
@@ -104,10 +104,10 @@ fn header(file: &File) -> Result<Header> {
         opsets.insert(ONNX.into(), 1);
     }
     if let Some(&v) = opsets.get(ONNX) {
-        if v > operators::newest() {
+        if v > schema::newest() {
             remarks.push(format!(
                 "version {v} of ONNX's operators is newer than {}, the newest known",
-                operators::newest()
+                schema::newest()
             ));
         } else if v < 7 {
             remarks.push(format!("version {v} of ONNX's operators is older than 7"));
@@ -238,9 +238,8 @@ fn bodies(importer: &mut Importer<'_>, heads: Vec<Head>, main: &Opsets) -> Resul
             }
         }
         let (domain, name, overload) = &h.key;
-        let shown = if overload.is_empty() { name.clone() } else { format!("{name}:{overload}") };
         functions.insert(
-            (domain.as_str().into(), shown.into()),
+            (domain.as_str().into(), name.as_str().into(), overload.as_str().into()),
             Function { inputs: h.inputs, outputs: h.outputs, attrs, body },
         );
         keys.push(h.key);

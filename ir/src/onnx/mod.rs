@@ -15,7 +15,6 @@ mod file;
 mod import;
 mod names;
 mod node;
-mod operators;
 mod origin;
 mod parts;
 mod rope;

@@ -59,8 +59,8 @@ impl Importer<'_> {
         let mut s = Scope { what: parts.what, inner: parts.inner, graph, by_name: HashMap::new() };
         let tensors = self.constants(&mut s, &parts.initializers, &parts.inputs)?;
         for r in &parts.sparse {
-            let (name, ty) = tensor::read_sparse(self.file, r)?;
-            s.define(&name, ty, Def::Foreign)?;
+            let (name, ty, digest) = tensor::read_sparse(self.file, r)?;
+            s.define(&name, ty, Def::Foreign(digest))?;
             self.pinned |= tensor::is_sparse_external(self.file, r);
         }
         let mut raws = Vec::with_capacity(parts.nodes.len());
@@ -258,8 +258,11 @@ impl Importer<'_> {
         }
         // A function's body may take attributes from its caller: nothing is known of them.
         if call.is_some() || referring {
-            let (domain, op_type) = (raw.domain.into(), raw.op_type.into());
-            return Ok((Op::Other(Other { domain, op_type, attrs }), Attrs::new()));
+            let other = Other {
+                overload: raw.overload.into(),
+                ..Other::new(raw.domain, raw.op_type, attrs)
+            };
+            return Ok((Op::Other(other), Attrs::new()));
         }
         match Op::from_attrs(raw.domain, raw.op_type, attrs) {
             Ok(x) => Ok(x),

@@ -8,7 +8,7 @@ use super::external;
 use super::file::File;
 use super::wire::{Field, Payload, WireError, fields, fields_in, varint};
 use crate::tensor::{Bytes, Data, Tensor};
-use crate::{DType, Type};
+use crate::{DType, Digest, Hasher, Type};
 
 /// Fields of a TensorProto, as they lie in the file.
 #[derive(Default)]
@@ -174,8 +174,9 @@ pub(super) fn numbers(
     Ok(())
 }
 
-/// Checks a SparseTensorProto; gives its name and the type of the dense tensor that it stands for.
-pub(super) fn read_sparse(file: &File, range: &Range<usize>) -> Result<(Arc<str>, Type)> {
+/// Checks a SparseTensorProto; gives its name, the type of the dense tensor that it stands for, and
+/// the digest of what it consists of.
+pub(super) fn read_sparse(file: &File, range: &Range<usize>) -> Result<(Arc<str>, Type, Digest)> {
     let (mut values, mut indices, mut dims) = (Vec::new(), Vec::new(), Vec::new());
     for f in fields_in(&file.buf, range) {
         let f = f?;
@@ -190,7 +191,14 @@ pub(super) fn read_sparse(file: &File, range: &Range<usize>) -> Result<(Arc<str>
     let values = read(file, &values, "values of a sparse tensor")?;
     let indices = read(file, &indices, "indices of a sparse tensor")?;
     match check_sparse(&dims, &values, &indices) {
-        Ok(ty) => Ok((name, ty)),
+        Ok(ty) => {
+            let digest = Hasher::new("sparse")
+                .ints(&dims)
+                .part(values.digest())
+                .part(indices.digest())
+                .done();
+            Ok((name, ty, digest))
+        }
         Err(what) => Err(OnnxError::Tensor { tensor: name.to_string(), offset: range.start, what }),
     }
 }

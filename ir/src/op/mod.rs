@@ -6,6 +6,7 @@
 //! treats as opaque.
 
 mod attr;
+pub(crate) mod schema;
 
 use std::sync::Arc;
 
@@ -49,8 +50,17 @@ pub struct Other {
     pub domain: Arc<str>,
     /// Name.
     pub op_type: Arc<str>,
+    /// Which of the model's functions of this name it calls; empty if they have no overloads.
+    pub overload: Arc<str>,
     /// All attributes.
     pub attrs: Attrs,
+}
+
+impl Other {
+    /// An operator of this name; of functions, the one without an overload.
+    pub fn new(domain: &str, op_type: &str, attrs: Attrs) -> Self {
+        Self { domain: domain.into(), op_type: op_type.into(), overload: "".into(), attrs }
+    }
 }
 
 /// An attribute is missing or not what the operator allows.
@@ -150,7 +160,7 @@ macro_rules! ops {
                     $(($domain, stringify!($name)) => Self::$name($name::read(&mut attrs)?),)*
                     _ => {
                         let attrs = std::mem::take(&mut attrs);
-                        Self::Other(Other { domain: domain.into(), op_type: op_type.into(), attrs })
+                        Self::Other(Other::new(domain, op_type, attrs))
                     }
                 };
                 Ok((op, attrs))

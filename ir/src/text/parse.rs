@@ -338,6 +338,11 @@ impl Parser<'_> {
             };
             domain = Some(std::mem::replace(&mut op, o));
         }
+        let mut overload = None;
+        if let Token::Graph(name) = self.peek().clone() {
+            self.next();
+            overload = Some(name);
+        }
         let mut inputs: Vec<Option<ValueId>> = Vec::new();
         loop {
             match self.peek().clone() {
@@ -399,8 +404,15 @@ impl Parser<'_> {
             let own = crate::op::TABLE.iter().find(|(_, n, _)| *n == op);
             own.map_or(ONNX, |(d, ..)| if *d == GRAPH_OPT { d } else { ONNX }).to_owned()
         });
-        let (op, extra) = Op::from_attrs(&domain, &op, attrs)
+        let (mut op, extra) = Op::from_attrs(&domain, &op, attrs)
             .map_err(|e| ParseError::new(line, e.to_string()))?;
+        match (&mut op, overload) {
+            (_, None) => {}
+            (Op::Other(o), Some(name)) => o.overload = name.as_str().into(),
+            (op, Some(_)) => {
+                return Err(ParseError::new(line, format!("{} has no overloads", op.name())));
+            }
+        }
         let mut captures = Vec::new();
         for n in inner {
             let v = self.lookup(&n, line, b, names, outer, captured)?;

@@ -121,6 +121,11 @@ fn node(graph: &Graph, id: NodeId, indent: &str) -> String {
         let _ = write!(s, "{}::", name(n.op.domain()));
     }
     s.push_str(&name(n.op.name()));
+    if let Op::Other(o) = &n.op
+        && !o.overload.is_empty()
+    {
+        let _ = write!(s, "@{}", name(&o.overload));
+    }
     if let Some(sugar) = slice_sugar(graph, id) {
         let x = n.inputs[0].map_or_else(|| "_".to_owned(), |v| value(graph, v));
         let _ = write!(s, " {x} [{sugar}]");

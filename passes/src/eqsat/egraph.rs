@@ -6,7 +6,7 @@ use egg::{Analysis, DidMerge, EGraph, Id, Language};
 use graph_opt_ir::Type;
 
 use super::rules::{Rule, as_part};
-use super::terms::{Head, TermId, Terms};
+use super::terms::{TermId, Terms};
 
 /// A class of equal terms.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -136,7 +136,7 @@ impl Classes {
                 continue;
             }
             let next = self.heads.len();
-            let head = *self.heads.entry(head_key(&term.head)).or_insert(next);
+            let head = *self.heads.entry(term.head.spelled()).or_insert(next);
             let children =
                 term.children.iter().filter_map(|c| self.ids[c.index()]).collect::<Vec<_>>();
             self.egraph.analysis.next =
@@ -261,12 +261,5 @@ impl Classes {
     /// Number of e-nodes.
     pub fn nodes(&self) -> usize {
         self.egraph.total_number_of_nodes()
-    }
-}
-
-fn head_key(h: &Head) -> String {
-    match h {
-        Head::Apply(a) => a.spelled(),
-        other => format!("{other:?}"),
     }
 }

@@ -1,11 +1,12 @@
 #![doc = include_str!("README.md")]
 
+mod certificate;
+pub mod check;
 mod egraph;
 mod extract;
 mod lift;
 pub mod pass;
 pub mod prove;
-mod replay;
 pub mod rules;
 pub mod terms;
 #[cfg(test)]

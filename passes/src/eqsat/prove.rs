@@ -4,31 +4,35 @@
 //! instead the candidate's values are taken in their order, and for each the rules are tried that
 //! can say what part of the original it is: where its operands begin says where it would begin
 //! (`lift`). So each value costs a few e-nodes, however many tiles there are. What was joined is kept
-//! as steps, and checked once more by `replay`.
+//! as steps, written down as a certificate, and that is checked without the e-graph (`check`).
 
 use std::collections::{BTreeMap, HashSet};
-use std::fmt::Write as _;
 
 use graph_opt_ir::op::Op;
 use graph_opt_ir::region::{self, Region, Relation};
 use graph_opt_ir::rule::axis_of;
-use graph_opt_ir::{Graph, Span, Tensor, Type, op};
+use graph_opt_ir::{Graph, Span, Type, op};
 
-use super::egraph::{Classes, Step};
+use super::certificate;
+use super::check::{Pair, check};
+use super::egraph::Classes;
 use super::lift::guesses;
-use super::replay::replay;
 use super::rules::Rule;
 use super::terms::{Apply, Head, Reading, TermId, Terms};
 
 /// A proof.
+#[derive(Debug)]
 pub struct Proof {
     /// Rules that were used, each with how often.
     pub rules: Vec<(&'static str, usize)>,
     /// Whether rounding may differ, as sums were taken in another order.
     pub reassociates: bool,
+    /// Values of the original whose declared shapes the proof believes: results of operators that are
+    /// not modelled.
+    pub assumes: Vec<String>,
     /// Number of e-nodes.
     pub nodes: usize,
-    /// The steps, readable.
+    /// The steps, which [`check`] can follow.
     pub certificate: String,
 }
 
@@ -37,30 +41,31 @@ pub struct Proof {
 /// # Errors
 /// Why no proof was found. That is no proof of the contrary.
 pub fn prove(original: &Graph, other: &Graph) -> Result<Proof, String> {
-    let forth = one_way(original, other);
-    // A part of a part is easier found from the side that has the whole.
-    forth.or_else(|why| one_way(other, original).map_err(|_| why))
-}
-
-fn one_way(original: &Graph, other: &Graph) -> Result<Proof, String> {
-    if original.inputs().len() != other.inputs().len()
-        || original.outputs().len() != other.outputs().len()
-    {
-        return Err("the graphs have different numbers of inputs or outputs".into());
-    }
-    for (&a, &b) in original.inputs().iter().zip(other.inputs()) {
-        let (a, b) = (original.value(a), other.value(b));
-        if a.ty != b.ty {
-            return Err(format!("input {} is {} in one and {} in the other", a.name, a.ty, b.ty));
+    let mut first = None;
+    // Without assumptions, if it can be done.
+    for claims in [false, true] {
+        let pair = || Pair::read(original, other, claims);
+        if claims && pair()?.assumes.is_empty() {
+            break;
+        }
+        // A part of a part is easier found from the side that has the whole.
+        for from in [0, 1] {
+            match directed(pair()?, from, claims) {
+                Ok(proof) => return Ok(proof),
+                Err(why) => _ = first.get_or_insert(why),
+            }
         }
     }
-    let mut terms = Terms::default();
-    let a = Reading::of(original, &mut terms);
-    let b = Reading::of(other, &mut terms);
-    let mut p = Prover { terms, ..Prover::default() };
-    p.read(&a);
+    Err(first.unwrap_or_default())
+}
+
+/// Looks for the values of one graph among those of graph `from`.
+fn directed(mut pair: Pair<'_>, from: usize, claims: bool) -> Result<Proof, String> {
+    let to = 1 - from;
+    let mut p = Prover { terms: std::mem::take(&mut pair.terms), ..Prover::default() };
+    p.read(&pair.readings[from]);
     let mut unmatched = None;
-    for &(node, _, t) in &b.made {
+    for &(node, _, t) in &pair.readings[to].made {
         if !p.place(t) && unmatched.is_none() {
             unmatched = Some(node);
         }
@@ -68,28 +73,31 @@ fn one_way(original: &Graph, other: &Graph) -> Result<Proof, String> {
     if let Some(why) = p.classes.conflict() {
         return Err(format!("a rule is wrong: {why}"));
     }
-    let mut goals = Vec::new();
-    for (&x, &y) in original.outputs().iter().zip(other.outputs()) {
-        let (Some(s), Some(t)) = (a.term(x), b.term(y)) else {
-            return Err(format!("output {} has no term", original.value(x).name));
-        };
+    for (s, t) in pair.goals()? {
         p.classes.add(&p.terms, s);
         p.classes.add(&p.terms, t);
-        if !p.classes.are_equal(s, t) {
-            let name = &original.value(x).name;
-            let node = unmatched.map_or(String::new(), |n| {
-                let label = other.label(n);
-                format!("; {} {label:?} is the first of no known part", other.node(n).op.name())
-            });
-            return Err(format!("no rule joins {name} with its counterpart{node}"));
-        }
-        goals.push((s, t));
     }
+    for &t in &pair.claimed {
+        p.classes.add(&p.terms, t);
+    }
+    p.classes.close();
     let steps = std::mem::take(&mut p.classes.steps);
-    replay(&mut p.terms, &steps, &goals)
+    pair.terms = p.terms;
+    pair.concludes(|a, b| p.classes.are_equal(a, b)).map_err(|why| {
+        let graph = pair.graphs[to];
+        let first = |n| {
+            format!(
+                "; {} {:?} is the first of no known part",
+                graph.node(n).op.name(),
+                graph.label(n)
+            )
+        };
+        why + &unmatched.map_or(String::new(), first)
+    })?;
+    let certificate = certificate::write(&pair, &steps, claims)?;
+    let [original, other] = pair.graphs;
+    let checked = check(&certificate, original, other)
         .map_err(|e| format!("the proof does not stand a second look: {e}"))?;
-    let names = Names::of(&p.terms, [(original, &a), (other, &b)]);
-    let certificate = names.certificate(&p.terms, &steps, &goals);
     let mut rules: Vec<(&str, usize)> = Vec::new();
     for s in &steps {
         let name = s.rule.row().name;
@@ -98,8 +106,13 @@ fn one_way(original: &Graph, other: &Graph) -> Result<Proof, String> {
             None => rules.push((name, 1)),
         }
     }
-    let reassociates = steps.iter().any(|s| s.rule.row().reassociates);
-    Ok(Proof { rules, reassociates, nodes: p.classes.nodes(), certificate })
+    Ok(Proof {
+        rules,
+        reassociates: checked.reassociates,
+        assumes: checked.assumes,
+        nodes: p.classes.nodes(),
+        certificate,
+    })
 }
 
 /// Most Concats, each an operand of the next, through which a part is followed.
@@ -378,75 +391,5 @@ impl Prover {
                 return;
             }
         }
-    }
-}
-
-/// What terms are called in a certificate.
-struct Names(Vec<Option<String>>);
-
-impl Names {
-    fn of(terms: &Terms, graphs: [(&Graph, &Reading); 2]) -> Self {
-        let mut names = vec![None; terms.count()];
-        for (which, (graph, reading)) in ["original", "other"].iter().zip(graphs) {
-            for (i, t) in reading.terms.iter().enumerate() {
-                let Some(t) = t else { continue };
-                let name = &graph.value(graph_opt_ir::ValueId::new(i)).name;
-                names[t.index()].get_or_insert_with(|| format!("{which}:{name}"));
-            }
-        }
-        Self(names)
-    }
-
-    fn term(&self, terms: &Terms, t: TermId, depth: usize) -> String {
-        if let (Some(name), true) = (&self.0[t.index()], depth > 0) {
-            return name.clone();
-        }
-        let term = terms.get(t);
-        let below = |c: &TermId| self.term(terms, *c, depth + 1);
-        match &term.head {
-            Head::Leaf(_) => self.0[t.index()].clone().unwrap_or_else(|| format!("t{}", t.index())),
-            Head::Const(h) => match terms.value(t).map(|v| Tensor::to_i64s(v)) {
-                Some(Some(v)) if v.len() <= 8 => format!("{v:?}"),
-                _ => format!("const#{:08x}", *h as u32),
-            },
-            Head::Slice(r) => {
-                let span = |s: &Option<graph_opt_ir::Span>| {
-                    s.map_or_else(|| ":".to_owned(), |s| format!("{}:{}", s.lo, s.hi))
-                };
-                let spans: Vec<String> = r.iter().map(span).collect();
-                format!("{}[{}]", below(&term.children[0]), spans.join(", "))
-            }
-            Head::Apply(_) if depth > 1 => format!("t{}", t.index()),
-            Head::Apply(a) => {
-                let children: Vec<String> = term.children.iter().map(below).collect();
-                format!("{}({})", a.op.name(), children.join(", "))
-            }
-        }
-    }
-
-    fn certificate(&self, terms: &Terms, steps: &[Step], goals: &[(TermId, TermId)]) -> String {
-        let mut s = String::from("# Each line is a case of its rule; equal operators over equal\n");
-        s.push_str("# operands are equal. NAME[a:b, :] is a part, t1 a term without a name.\n");
-        for (i, step) in steps.iter().enumerate() {
-            let (left, right) = (step.left, step.right);
-            let name = |t: TermId| {
-                let named = &self.0[t.index()];
-                let text = self.term(terms, t, 0);
-                named.as_ref().map_or_else(|| text.clone(), |n| format!("{n} = {text}"))
-            };
-            let _ = writeln!(
-                s,
-                "{:>6} {:<14} {} = {}",
-                i + 1,
-                step.rule.row().name,
-                name(left),
-                name(right)
-            );
-        }
-        for (a, b) in goals {
-            let name = |t: &TermId| self.0[t.index()].clone().unwrap_or_default();
-            let _ = writeln!(s, "   so  {} = {}", name(a), name(b));
-        }
-        s
     }
 }

@@ -9,10 +9,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use graph_opt_ir::op::{Class, Op};
+use graph_opt_ir::infer::{follow, follow_with};
+use graph_opt_ir::op::{Attrs, Op, Other};
 use graph_opt_ir::region::{self, Region};
 use graph_opt_ir::rule::{Ctx, Operand};
-use graph_opt_ir::{Graph, NodeId, Span, Tensor, Type, ValueId, infer, op, same, spec};
+use graph_opt_ir::same::{self, Meaning, Meanings};
+use graph_opt_ir::{Def, Digest, Graph, NodeId, Span, Tensor, Type, ValueId, infer, op, spec};
 
 use crate::tile::slices::slice_tensor;
 
@@ -31,22 +33,34 @@ impl TermId {
 #[derive(Clone, PartialEq, Debug)]
 pub enum Head {
     /// An input of the graphs, by position; or a value that nothing is known of, by its structure.
-    Leaf(u128),
+    Leaf(Digest),
     /// A constant, by its content.
-    Const(u128),
+    Const(Digest),
     /// The spans of its only child; `None` for a whole axis.
     Slice(Region),
     /// A result of an operator in its normal form.
     Apply(Apply),
 }
 
+impl Head {
+    /// What tells it apart from others, as text.
+    pub(super) fn spelled(&self) -> String {
+        match self {
+            Self::Leaf(d) => format!("leaf {d}"),
+            Self::Const(d) => format!("constant {d}"),
+            Self::Slice(r) => format!("slice {r:?}"),
+            Self::Apply(a) => format!("apply {}", a.spelled()),
+        }
+    }
+}
+
 /// An operator, applied.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Apply {
-    /// The operator.
+    /// The operator; where `modelled` does not hold, one without attributes that has its name.
     pub op: Arc<Op>,
-    /// Its attributes in one number.
-    key: u128,
+    /// What it computes of its operands.
+    meaning: Digest,
     /// Version of its domain's operator set.
     pub opset: i64,
     /// Which result.
@@ -55,12 +69,19 @@ pub struct Apply {
     pub outputs: usize,
     /// Which operands are there; the children are those.
     pub present: Vec<bool>,
+    /// Whether the operator's rules may be asked; else it is only a function of its operands.
+    pub modelled: bool,
 }
 
 impl Apply {
+    /// The operator and which of its results, as text.
+    pub(super) fn operator(&self) -> String {
+        format!("{} {}", self.meaning, self.output)
+    }
+
     /// What tells it apart from others, as text.
     pub fn spelled(&self) -> String {
-        format!("{:x} {} {} {:?}", self.key, self.opset, self.output, self.present)
+        format!("{} {:?}", self.operator(), self.present)
     }
 }
 
@@ -85,10 +106,10 @@ pub struct Terms {
 /// What tells terms apart.
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Key {
-    Leaf(u128),
-    Const(u128),
+    Leaf(Digest),
+    Const(Digest),
     Slice(Region, TermId),
-    Apply(u128, i64, usize, Vec<bool>, Vec<TermId>),
+    Apply(Digest, usize, Vec<bool>, Vec<TermId>),
 }
 
 impl Terms {
@@ -122,9 +143,7 @@ impl Terms {
             Head::Leaf(n) => Key::Leaf(*n),
             Head::Const(n) => Key::Const(*n),
             Head::Slice(r) => Key::Slice(r.clone(), children[0]),
-            Head::Apply(a) => {
-                Key::Apply(a.key, a.opset, a.output, a.present.clone(), children.clone())
-            }
+            Head::Apply(a) => Key::Apply(a.meaning, a.output, a.present.clone(), children.clone()),
         };
         if let Some(&t) = self.ids.get(&key) {
             return t;
@@ -138,18 +157,18 @@ impl Terms {
     }
 
     /// The leaf of this number, if there is one.
-    pub fn find_leaf(&self, number: u128) -> Option<TermId> {
+    pub fn find_leaf(&self, number: Digest) -> Option<TermId> {
         self.ids.get(&Key::Leaf(number)).copied()
     }
 
     /// A leaf.
-    pub fn leaf(&mut self, number: u128, ty: Type) -> TermId {
+    pub fn leaf(&mut self, number: Digest, ty: Type) -> TermId {
         self.add(Head::Leaf(number), Vec::new(), ty)
     }
 
     /// A constant.
     pub fn constant(&mut self, tensor: &Arc<Tensor>) -> TermId {
-        let id = self.add(Head::Const(tensor.content_hash()), Vec::new(), tensor.ty());
+        let id = self.add(Head::Const(tensor.digest()), Vec::new(), tensor.ty());
         self.values[id.index()] = Some(tensor.clone());
         id
     }
@@ -232,7 +251,8 @@ impl Terms {
     /// The context of an application.
     pub fn ctx_of(&self, t: TermId) -> Option<Ctx<'_>> {
         let Head::Apply(a) = &self.get(t).head else { return None };
-        Some(self.ctx(&a.op, a.opset, &self.operands(t), a.outputs))
+        let ctx = || self.ctx(&a.op, a.opset, &self.operands(t), a.outputs);
+        a.modelled.then(ctx)
     }
 
     /// A result of an operator, in its normal form; `declared` where the operands say too little.
@@ -258,17 +278,38 @@ impl Terms {
             return Some(t);
         }
         let ctx = self.ctx(op, opset, inputs, outputs);
-        let normal = region::normal_form(&ctx);
-        let key = same::op_hash(&normal)?;
         let apply = Apply {
-            op: Arc::new(normal),
-            key,
+            meaning: same::modelled(&ctx, &Attrs::new()),
+            op: Arc::new(region::normal_form(&ctx)),
+            modelled: true,
             opset,
             output,
             outputs,
             present: inputs.iter().map(Option::is_some).collect(),
         };
         Some(self.add(Head::Apply(apply), inputs.iter().flatten().copied().collect(), ty))
+    }
+
+    /// A result of what is not modelled: a function of its operands, of which nothing else is known.
+    fn opaque(
+        &mut self,
+        op: &Op,
+        meaning: Digest,
+        opset: i64,
+        operands: &[Option<TermId>],
+        (output, outputs): (usize, usize),
+        ty: &Type,
+    ) -> TermId {
+        let apply = Apply {
+            op: Arc::new(Op::Other(Other::new(op.domain(), op.name(), Attrs::new()))),
+            meaning,
+            opset,
+            output,
+            outputs,
+            present: operands.iter().map(Option::is_some).collect(),
+            modelled: false,
+        };
+        self.add(Head::Apply(apply), operands.iter().flatten().copied().collect(), ty.clone())
     }
 
     /// The same with less, if the operator moves nothing or only names a part.
@@ -336,7 +377,10 @@ impl Terms {
                 let pads = spec::pads(&ctx).ok()??;
                 pads.iter().all(|p| *p == (0, 0)).then_some(x)
             }
-            Op::Cast(_) => (self.ty(x).dtype() == ty.dtype()).then_some(x),
+            Op::Cast(_) => {
+                let same = self.ty(x).dtype().is_some_and(|d| ty.dtype() == Some(d));
+                same.then_some(x)
+            }
             _ => None,
         }
     }
@@ -355,11 +399,14 @@ impl Terms {
         let shape: Vec<i64> = want.iter().map(|&n| n as i64).collect();
         let shape = self.constant(&Arc::new(Tensor::i64s(&shape)));
         let op: Op = op::Reshape { allowzero: 0 }.into();
+        // As an operator with a shape operand, whatever the file's version.
+        let opset = opset.max(7);
+        let ctx = self.ctx(&op, opset, &[Some(base), Some(shape)], 1);
         let apply = Apply {
-            key: same::op_hash(&op)?,
+            meaning: same::modelled(&ctx, &Attrs::new()),
             op: Arc::new(op),
-            // As an operator with a shape operand, whatever the file's version.
-            opset: opset.max(5),
+            modelled: true,
+            opset,
             output: 0,
             outputs: 1,
             present: vec![true; 2],
@@ -377,86 +424,113 @@ pub fn compose(inner: &Region, outer: &Region) -> Region {
     inner.iter().zip(outer).map(one).collect()
 }
 
+/// How a graph is read.
+pub struct How<'a> {
+    /// Whether what is not modelled is an application, equal to another one over equal operands, or a
+    /// leaf by its structure.
+    pub apply: bool,
+    /// Types of the results of what is not modelled, by what makes them and which result they are.
+    /// They are what a file declares.
+    pub claims: &'a dyn Fn(Digest, usize, &Type) -> Type,
+}
+
 /// The terms of a graph's values.
 pub struct Reading {
     /// By value.
     pub terms: Vec<Option<TermId>>,
     /// Results of nodes in the order of the schedule.
     pub made: Vec<(NodeId, ValueId, TermId)>,
+    /// Results of what is not modelled: what makes them, and their type as it was claimed.
+    pub opaque: Vec<(ValueId, Digest, usize, Type)>,
 }
 
 impl Reading {
-    /// Reads a graph. Inputs are leaves by position; what has no rule is one by its structure.
+    /// Reads a graph of which no claims are believed, and what is not modelled is a leaf.
     pub fn of(graph: &Graph, terms: &mut Terms) -> Self {
-        let structure = same::Structure::of(graph);
-        let mut at = vec![None; graph.value_bound()];
-        for (i, &v) in graph.inputs().iter().enumerate() {
-            at[v.index()] = Some(terms.leaf(i as u128, graph.value(v).ty.clone()));
+        Self::with(graph, terms, &How { apply: false, claims: &|_, _, _| Type::Unknown })
+    }
+
+    /// Reads a graph. Inputs are leaves: those without a default by position.
+    pub fn with(graph: &Graph, terms: &mut Terms, how: &How<'_>) -> Self {
+        let meanings = Meanings::of(graph);
+        let plain = follow(graph, None);
+        let mut opaque: HashMap<NodeId, Meaning> = HashMap::new();
+        for id in graph.schedule() {
+            let m = meanings.node(graph, id, &plain);
+            if !m.modelled {
+                opaque.insert(id, m);
+            }
         }
-        let mut made = Vec::new();
+        let claimed = |v: ValueId| match graph.value(v).def {
+            Def::Node(n, o) => match opaque.get(&n) {
+                Some(m) => (how.claims)(m.digest, o, &graph.value(v).ty),
+                None => Type::Unknown,
+            },
+            _ => Type::Unknown,
+        };
+        let types = follow_with(graph, None, &claimed);
+        let structure = same::Structure::of(graph);
+        let mut r =
+            Self { terms: vec![None; graph.value_bound()], made: Vec::new(), opaque: Vec::new() };
+        let mut position = 0;
+        for &v in graph.inputs() {
+            let leaf = same::input(graph, v, position);
+            position += u64::from(matches!(graph.value(v).def, Def::Input(None)));
+            r.terms[v.index()] = Some(terms.leaf(leaf, graph.value(v).ty.clone()));
+        }
         for id in graph.schedule() {
             let node = graph.node(id);
             let opset = graph.opsets.get(node.op.domain()).copied().unwrap_or(1);
-            let opaque = matches!(node.op, Op::Other(_))
-                || node.op.class() == Class::Control
-                || node.op.is_random()
-                || !node.captures.is_empty()
-                || !node.extra.is_empty();
-            let inputs: Vec<Option<Option<TermId>>> = node
-                .inputs
-                .iter()
-                .map(|v| v.map(|v| known(graph, terms, &mut at, &structure, v)))
-                .collect();
+            let mut operands: Vec<Option<TermId>> = Vec::with_capacity(node.inputs.len());
+            for v in &node.inputs {
+                operands.push(v.map(|v| r.known(graph, terms, &structure, v)));
+            }
+            let opaque = opaque.get(&id);
+            for &v in opaque.iter().flat_map(|m| &m.captures) {
+                operands.push(Some(r.known(graph, terms, &structure, v)));
+            }
             for (o, v) in node.outputs.iter().enumerate() {
                 let Some(v) = *v else { continue };
-                let ty = &graph.value(v).ty;
-                let inputs: Option<Vec<Option<TermId>>> =
-                    inputs.iter().map(|i| (*i).map_or(Some(None), |t| t.map(Some))).collect();
-                let term = match (graph.constant(v), inputs) {
+                let ty = &types[v.index()];
+                let of = (o, node.outputs.len());
+                let term = match (graph.constant(v), opaque) {
                     (Some(t), _) => Some(terms.constant(&t)),
-                    (None, Some(inputs)) if !opaque => {
-                        let of = (o, node.outputs.len());
-                        terms.apply(&node.op, opset, &inputs, of, ty)
+                    (None, None) => terms.apply(&node.op, opset, &operands, of, ty),
+                    (None, Some(m)) => {
+                        r.opaque.push((v, m.digest, o, graph.value(v).ty.clone()));
+                        let function = how.apply && !m.random;
+                        function.then(|| terms.opaque(&node.op, m.digest, opset, &operands, of, ty))
                     }
-                    _ => None,
                 };
-                let term = term.unwrap_or_else(|| opaque_leaf(terms, &structure, v, ty));
-                at[v.index()] = Some(term);
-                made.push((id, v, term));
+                let term = term.unwrap_or_else(|| terms.leaf(structure.hash(v), ty.clone()));
+                r.terms[v.index()] = Some(term);
+                r.made.push((id, v, term));
             }
         }
         for &v in graph.outputs() {
-            known(graph, terms, &mut at, &structure, v);
+            r.known(graph, terms, &structure, v);
         }
-        Self { terms: at, made }
+        r
     }
 
     /// The value's term.
     pub fn term(&self, v: ValueId) -> Option<TermId> {
         self.terms.get(v.index()).copied().flatten()
     }
-}
 
-fn opaque_leaf(terms: &mut Terms, s: &same::Structure, v: ValueId, ty: &Type) -> TermId {
-    // Positions of inputs are small numbers.
-    terms.leaf(s.hash(v) | 1 << 127, ty.clone())
-}
-
-fn known(
-    graph: &Graph,
-    terms: &mut Terms,
-    at: &mut [Option<TermId>],
-    s: &same::Structure,
-    v: ValueId,
-) -> Option<TermId> {
-    if at[v.index()].is_none() {
-        let ty = &graph.value(v).ty;
-        at[v.index()] = Some(match graph.constant(v) {
+    fn known(
+        &mut self,
+        graph: &Graph,
+        terms: &mut Terms,
+        structure: &same::Structure,
+        v: ValueId,
+    ) -> TermId {
+        let (terms, at) = (terms, &mut self.terms[v.index()]);
+        *at.get_or_insert_with(|| match graph.constant(v) {
             Some(t) => terms.constant(&t),
-            None => opaque_leaf(terms, s, v, ty),
-        });
+            None => terms.leaf(structure.hash(v), graph.value(v).ty.clone()),
+        })
     }
-    at[v.index()]
 }
 
 impl Terms {

@@ -1,8 +1,9 @@
-use graph_opt_ir::{DType, Graph, Span, Type, text};
+use graph_opt_ir::{DType, Graph, Hasher, Span, Type, text};
 
+use super::check::check;
 use super::egraph::Classes;
 use super::prove::prove;
-use super::rules::{Rule, TABLE};
+use super::rules::TABLE;
 use super::terms::{Reading, Terms};
 use crate::{Pipeline, Runner};
 
@@ -177,7 +178,7 @@ fn siblings_are_merged() {
 #[test]
 fn wrong_types_are_a_conflict() {
     let mut terms = Terms::default();
-    let x = terms.leaf(0, Type::tensor(DType::F32, &[4, 4]));
+    let x = terms.leaf(Hasher::new("x").done(), Type::tensor(DType::F32, &[4, 4]));
     let y = terms.raw_slice(x, vec![Some(Span::new(0, 2)), None]).unwrap();
     let mut classes = Classes::default();
     classes.add(&terms, x);
@@ -187,19 +188,81 @@ fn wrong_types_are_a_conflict() {
     assert!(classes.conflict().unwrap().contains("f32[2,4]"));
 }
 
-/// A step that its rule does not make, and a goal that does not follow, do not stand a replay.
+/// A certificate is checked line by line; what is no step, or does not lead to the outputs, is refused.
 #[test]
-fn replay_refuses_what_does_not_follow() {
-    let mut terms = Terms::default();
-    let x = terms.leaf(0, Type::tensor(DType::F32, &[8, 4]));
-    let s = terms.raw_slice(x, vec![Some(Span::new(2, 8)), None]).unwrap();
-    let left = terms.raw_slice(s, vec![Some(Span::new(1, 3)), None]).unwrap();
-    let right = Rule::PartOfPart.apply(&mut terms, left).unwrap();
-    let other = terms.raw_slice(x, vec![Some(Span::new(1, 3)), None]).unwrap();
-    let step = |right| super::egraph::Step { rule: Rule::PartOfPart, left, right };
-    super::replay::replay(&mut terms, &[step(right)], &[(left, right)]).unwrap();
-    assert!(super::replay::replay(&mut terms, &[step(other)], &[]).is_err());
-    assert!(super::replay::replay(&mut terms, &[step(right)], &[(left, other)]).is_err());
+fn certificates_are_checked() {
+    let g = text::parse(
+        "graph @g(%x: f32[1,3,9,8]) -> (%y) opset 13 {
+           %w = const random(1) : f32[4,3,3,3]
+           %y = Conv %x, %w {pads=[1,1,1,1]} : ? ; conv
+         }",
+    )
+    .unwrap();
+    let t = run(&g, "tile-conv{axis=h parts=2}");
+    let proof = prove(&g, &t).unwrap();
+    let good = check(&proof.certificate, &g, &t).unwrap();
+    assert_eq!((good.steps > 0, good.reassociates), (true, false));
+    // It is of these two models, in this order.
+    assert!(check(&proof.certificate, &g, &run(&g, "tile-conv{axis=h parts=3}")).is_err());
+    assert!(check("graph-opt proof 1\n", &g, &t).unwrap_err().contains("output y"));
+    assert!(check("", &g, &t).is_err());
+    let lines: Vec<&str> = proof.certificate.lines().collect();
+    // Without any one line it is no proof.
+    for i in 0..lines.len() {
+        let without: Vec<&str> =
+            lines.iter().enumerate().filter(|l| l.0 != i).map(|l| *l.1).collect();
+        assert!(
+            check(&without.join("\n"), &g, &t).is_err(),
+            "{}\nwithout {}",
+            proof.certificate,
+            lines[i]
+        );
+    }
+    let bad = [
+        "t0 = original:\"x\" [0:9, :]",
+        "t0 = original:\"x\" [:, :, 5:3, :]",
+        "t0 = original:\"x\" [:, :, 0:99999999999999999999, :]",
+        "t0 = original:\"z\" [:, :, :, :]",
+        "t0 = original:\"y\" . 9",
+        "t0 = original:\"x\" ( original:\"x\" )",
+        "t0 = t0 . 0",
+        "t1 = original:\"y\" . 0",
+        "t0 = part-of-part original:\"y\"",
+        "t0 = part-of-result",
+        "t0 = wrong original:\"y\"",
+        "nonsense",
+    ];
+    for line in bad {
+        let why = check(&format!("graph-opt proof 1\n{line}\n"), &g, &t).unwrap_err();
+        assert!(why.starts_with("line 2"), "{line}: {why}");
+    }
+}
+
+/// What is not modelled is a function of its operands, whatever stands before and behind it.
+#[test]
+fn unknown_operators_are_applications() {
+    let of = |first: &str, second: &str| {
+        text::parse(&format!(
+            "graph @g(%x: f32[1,3,12,8]) -> (%z) opset 13 {{
+               %w = const random(1) : f32[4,3,3,3]
+               %v = const random(2) : f32[2,4,3,3]
+               %a = Conv %x, %w {{pads=[1,1,1,1]}} : ? ; before
+               %y = {first} : f32[1,4,12,8] ; own
+               %z = {second} : ? ; behind
+             }}"
+        ))
+        .unwrap()
+    };
+    let g = of("my::Own %a {n=1}", "Conv %y, %v {pads=[1,1,1,1]}");
+    let before = run(&g, "only(before)(tile-conv{axis=h parts=3})");
+    assert!(prove(&g, &before).unwrap().assumes.is_empty());
+    let both = run(&g, "tile-conv{axis=h parts=3}");
+    // Behind it, the declared shape is believed, and that is said.
+    assert_eq!(prove(&g, &both).unwrap().assumes, ["y"]);
+    let other = of("my::Own %a {n=2}", "Conv %y, %v {pads=[1,1,1,1]}");
+    assert!(prove(&g, &other).is_err());
+    let two = of("my::Own %a, %a {n=1}", "Conv %y, %v {pads=[1,1,1,1]}");
+    assert!(prove(&g, &two).is_err());
 }
 
 #[test]

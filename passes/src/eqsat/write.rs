@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use graph_opt_ir::{Builder, Graph, Tensor, ValueId, op};
+use graph_opt_ir::{Builder, Def, Graph, Tensor, ValueId, op, same};
 
 use super::terms::{Head, TermId, Terms};
 
@@ -14,10 +14,12 @@ use super::terms::{Head, TermId, Terms};
 pub fn graph(original: &Graph, terms: &Terms, roots: &[TermId]) -> Result<Graph, String> {
     let mut b = Builder::new(&original.name, original.opset());
     let mut made: HashMap<TermId, ValueId> = HashMap::new();
-    for (i, &v) in original.inputs().iter().enumerate() {
+    let mut position = 0;
+    for &v in original.inputs() {
         let value = original.value(v);
         let new = b.input(&value.name, value.ty.clone());
-        let leaf = terms.find_leaf(i as u128);
+        let leaf = terms.find_leaf(same::input(original, v, position));
+        position += u64::from(matches!(value.def, Def::Input(None)));
         made.extend(leaf.map(|t| (t, new)));
     }
     let mut todo: Vec<TermId> = roots.iter().rev().copied().collect();
@@ -72,6 +74,7 @@ fn node(
             let op = op::Slice { starts: None, ends: None, axes: None };
             b.node(&name, op, &inputs).map_err(|e| e.to_string())
         }
+        Head::Apply(a) if !a.modelled => Err(format!("{name} is not modelled")),
         Head::Apply(a) => {
             let inputs = terms.operands(t).iter().map(|x| x.map(|x| made[&x])).collect();
             let all = b.node_with(&name, (*a.op).clone(), inputs, a.outputs);

@@ -3,34 +3,24 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use graph_opt_ir::infer::follow;
 use graph_opt_ir::op::{Class, Op};
-use graph_opt_ir::{Def, Edit, EditError, NodeId, Ref, ValueId};
+use graph_opt_ir::same::Meanings;
+use graph_opt_ir::{Def, Digest, Edit, EditError, Graph, NodeId, Ref, Type, ValueId};
 
 use super::attempt;
 use crate::pass::Cx;
 
 pub(super) fn sweep(cx: &mut Cx<'_, '_>) -> Result<usize, EditError> {
     let mut done = constants(cx)?;
-    let mut seen: HashMap<String, NodeId> = HashMap::new();
-    let order: Vec<NodeId> = cx.graph().schedule().collect();
-    for id in order {
+    let mut seen: HashMap<(Digest, Vec<Option<ValueId>>, usize), NodeId> = HashMap::new();
+    for (id, meaning) in meanings(cx.graph()) {
         let graph = cx.graph();
         let node = graph.node(id);
-        // What is not modelled may have effects, or give other results each time.
-        let opaque = matches!(node.op, Op::Other(_)) || node.op.class() == Class::Control;
-        if opaque || node.op.is_random() || node.outputs.iter().any(Option::is_none) {
-            continue;
-        }
-        let key =
-            format!("{:?}|{:?}|{:?}|{}", node.op, node.extra, node.inputs, node.outputs.len());
-        match seen.entry(key) {
+        match seen.entry((meaning, node.inputs.clone(), node.outputs.len())) {
             Entry::Vacant(e) => drop(e.insert(id)),
             Entry::Occupied(e) if cx.selected(id) => {
                 let first = graph.node(*e.get());
-                // The key has only a part of the hash of tensors among the attributes.
-                if first.op != node.op || first.extra != node.extra {
-                    continue;
-                }
                 let mut edit = Edit::new(format!("simplify merge {}", graph.label(id)));
                 let pairs = node.outputs.iter().flatten().zip(first.outputs.iter().flatten());
                 edit.replaces = pairs.map(|(&v, &w)| (v, Ref::Value(w))).collect();
@@ -46,15 +36,29 @@ pub(super) fn sweep(cx: &mut Cx<'_, '_>) -> Result<usize, EditError> {
     Ok(done)
 }
 
+/// What nodes compute that may be merged. What is not modelled may have effects, or give other results
+/// each time.
+fn meanings(graph: &Graph) -> Vec<(NodeId, Digest)> {
+    let types: Vec<Type> = follow(graph, None);
+    let all = Meanings::of(graph);
+    let mergeable = |id: &NodeId| {
+        let node = graph.node(*id);
+        let opaque = matches!(node.op, Op::Other(_)) || node.op.class() == Class::Control;
+        !opaque && node.captures.is_empty() && node.outputs.iter().all(Option::is_some)
+    };
+    let found = graph.schedule().filter(mergeable).map(|id| (id, all.node(graph, id, &types)));
+    found.filter(|(_, m)| !m.random).map(|(id, m)| (id, m.digest)).collect()
+}
+
 fn constants(cx: &mut Cx<'_, '_>) -> Result<usize, EditError> {
-    let mut seen: HashMap<u128, ValueId> = HashMap::new();
+    let mut seen: HashMap<Digest, ValueId> = HashMap::new();
     let mut edit = Edit::new("simplify equal constants");
     for (id, v) in cx.graph().values() {
         let Def::Const(t) = &v.def else { continue };
         if v.uses().len() == 0 || v.is_output() {
             continue;
         }
-        match seen.entry(t.content_hash()) {
+        match seen.entry(t.digest()) {
             Entry::Vacant(e) => drop(e.insert(id)),
             Entry::Occupied(e) => {
                 let captured = v.uses().any(|u| u.index >= cx.graph().node(u.node).inputs.len());

@@ -26,8 +26,9 @@
 use std::collections::{HashMap, HashSet};
 
 use graph_opt_ir::op::{Class, Op};
-use graph_opt_ir::region::{normal_form, whole_of};
+use graph_opt_ir::region::whole_of;
 use graph_opt_ir::rule::{Ctx, axis_of};
+use graph_opt_ir::same::modelled;
 use graph_opt_ir::{
     Builder, Edit, EditError, Editor, Graph, NodeId, Ref, Span, Tensor, ValueId, spec,
 };
@@ -463,7 +464,11 @@ impl Compare<'_> {
                 }
                 1
             }
-            _ if normal_form(&c) != normal_form(&d) || m.inputs.len() != n.inputs.len() => {
+            _ if m.op.is_random()
+                || !m.captures.is_empty()
+                || modelled(&c, &m.extra) != modelled(&d, &n.extra)
+                || m.inputs.len() != n.inputs.len() =>
+            {
                 return false;
             }
             _ => m.inputs.len(),

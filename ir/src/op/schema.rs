@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 /// One version of one operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Schema {
+pub(crate) struct Schema {
     name: &'static str,
     since: i64,
     pub inputs: (usize, usize),
@@ -35,7 +35,7 @@ const EXPERIMENTAL: &[&str] = &[
 
 /// What is known of an operator in a version of the operator set.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Known {
+pub(crate) enum Known {
     Yes(Schema),
     /// Exists, but nobody says how many inputs it takes.
     Experimental,
@@ -66,13 +66,14 @@ fn row(line: &'static str) -> Option<Schema> {
     Some(Schema { name, since, inputs, outputs, deprecated: cells.next()? == "1" })
 }
 
+#[cfg(feature = "onnx")]
 /// The newest version of the operator set that has an operator of its own.
-pub(super) fn newest() -> i64 {
+pub(crate) fn newest() -> i64 {
     table().1
 }
 
 /// The operator in this version of ONNX's operator set.
-pub(super) fn find(name: &str, opset: i64) -> Known {
+pub(crate) fn find(name: &str, opset: i64) -> Known {
     let rows = &table().0;
     let from = rows.partition_point(|s| s.name < name);
     let same = rows[from..].iter().take_while(|s| s.name == name);
@@ -80,6 +81,66 @@ pub(super) fn find(name: &str, opset: i64) -> Known {
         Some(s) => Known::Yes(*s),
         None if EXPERIMENTAL.contains(&name) => Known::Experimental,
         None => same.map(|s| s.since).next().map_or(Known::No, Known::Since),
+    }
+}
+
+/// Operators whose versions since 7 differ only in the types of elements that they take, or in what
+/// their attributes say themselves.
+const STEADY: &[&str] = &[
+    "Abs",
+    "Acos",
+    "Acosh",
+    "Add",
+    "And",
+    "Asin",
+    "Asinh",
+    "Atan",
+    "Atanh",
+    "Ceil",
+    "Concat",
+    "Conv",
+    "Cos",
+    "Cosh",
+    "Div",
+    "Erf",
+    "Exp",
+    "Expand",
+    "Floor",
+    "Gather",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "Identity",
+    "LeakyRelu",
+    "Log",
+    "MatMul",
+    "Mul",
+    "Neg",
+    "Not",
+    "Or",
+    "Pow",
+    "Reciprocal",
+    "Relu",
+    "Reshape",
+    "Sigmoid",
+    "Sign",
+    "Sin",
+    "Sinh",
+    "Sqrt",
+    "Sub",
+    "Tan",
+    "Tanh",
+    "Transpose",
+    "Where",
+    "Xor",
+];
+
+/// The version that decides what the operator of ONNX's domain means in this version of the operator
+/// set: the one in which it last changed. `None` if it has none.
+pub(crate) fn meant(name: &str, opset: i64) -> Option<i64> {
+    match find(name, opset) {
+        Known::Yes(_) if opset >= 7 && STEADY.contains(&name) => Some(7),
+        Known::Yes(s) => Some(s.since),
+        _ => None,
     }
 }
 

@@ -1,0 +1,91 @@
+//! Digests, by which things are told apart: BLAKE3, for which no two different inputs of one digest
+//! are known. What is equal by its digest is taken to be equal everywhere.
+
+use std::fmt;
+
+/// A BLAKE3 digest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// Its first half as a number, for names.
+    pub fn short(self) -> u128 {
+        let (half, _) = self.0.split_at(16);
+        half.iter().fold(0, |n, &b| n << 8 | u128::from(b))
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.short())
+    }
+}
+
+/// Makes a digest of parts. Every part is written with its length, so that no two lists of parts
+/// run together.
+pub struct Hasher(blake3::Hasher);
+
+impl Hasher {
+    /// A digest of what is called so.
+    pub fn new(what: &str) -> Self {
+        let mut h = Self(blake3::Hasher::new());
+        h.bytes(what.as_bytes());
+        h
+    }
+
+    /// Adds bytes.
+    pub fn bytes(&mut self, b: &[u8]) -> &mut Self {
+        self.int(b.len() as u64);
+        self.0.update(b);
+        self
+    }
+
+    /// Adds a number.
+    pub fn int(&mut self, n: u64) -> &mut Self {
+        self.0.update(&n.to_le_bytes());
+        self
+    }
+
+    /// Adds numbers.
+    pub fn ints(&mut self, all: &[i64]) -> &mut Self {
+        self.int(all.len() as u64);
+        all.iter().fold(self, |h, &n| h.int(n as u64))
+    }
+
+    /// Adds a text.
+    pub fn text(&mut self, s: &str) -> &mut Self {
+        self.bytes(s.as_bytes())
+    }
+
+    /// Adds what has a digest of its own.
+    pub fn part(&mut self, d: Digest) -> &mut Self {
+        self.0.update(&d.0);
+        self
+    }
+
+    /// The digest of all that was added.
+    pub fn done(&self) -> Digest {
+        Digest(*self.0.finalize().as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_do_not_run_together() {
+        let of = |a: &str, b: &str| Hasher::new("t").text(a).text(b).done();
+        assert_eq!(of("ab", "c"), of("ab", "c"));
+        assert_ne!(of("ab", "c"), of("a", "bc"));
+        assert_ne!(Hasher::new("t").done(), Hasher::new("u").done());
+        let d = of("", "");
+        assert!(d.to_string().starts_with(&format!("{:032x}", d.short())));
+    }
+}
