@@ -22,6 +22,7 @@ mod golden;
 mod hostile;
 mod models;
 mod msf;
+mod mutants;
 mod peers_faults;
 mod proofs;
 mod properties;

@@ -7,8 +7,8 @@ use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use crate::digest::Digest;
 use crate::op::{Attrs, ONNX, Op};
+use crate::sparse::Sparse;
 use crate::tensor::{Bytes, Tensor};
 use crate::{NodeId, Type, ValueId};
 
@@ -23,9 +23,8 @@ pub enum Def {
     Node(NodeId, usize),
     /// A value of the graph around this subgraph, found by its name.
     Outer,
-    /// Something that the file defines and graph-opt carries without understanding it (a sparse
-    /// initializer), with the digest of its elements.
-    Foreign(Digest),
+    /// A sparse constant, which passes carry as it is.
+    Sparse(Arc<Sparse>),
 }
 
 /// A use of a value: operand `index` of `node`. Values that a node's subgraphs capture are uses

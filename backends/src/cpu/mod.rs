@@ -65,7 +65,7 @@ impl Cpu {
         if !unsupported.is_empty() {
             return Err(PrepareError::Unsupported(unsupported));
         }
-        let constants = run::constants(&graph)?;
+        let constants = run::constants(&graph, self.max_bytes)?;
         let packs = Packs::new(&constants, self.max_bytes / 2);
         let planned = Planned::new(&graph, &constants);
         Ok(Prepared { graph, constants, packs, env: self.env(), planned })
@@ -218,7 +218,8 @@ pub fn run_field(
         return Err(RunError::Unsupported(u.to_string()));
     }
     let env = Env { key: Key(key), ..cpu.env() };
-    let constants = run::constants(graph).map_err(|e| RunError::Invalid(e.to_string()))?;
+    let constants =
+        run::constants(graph, cpu.max_bytes).map_err(|e| RunError::Invalid(e.to_string()))?;
     let inputs = run::draw(graph, inputs, env)?;
     let out = run::graph(graph, &constants, inputs, wanted, env, None)?;
     out.into_iter()

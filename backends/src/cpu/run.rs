@@ -54,15 +54,22 @@ fn collect(graph: &Graph, depth: usize, all: &mut Vec<Unsupported>) {
 }
 
 /// The constants of the graph by value.
-pub(super) fn constants(graph: &Graph) -> Result<Vec<Option<Array>>, PrepareError> {
+pub(super) fn constants(graph: &Graph, max_bytes: u64) -> Result<Vec<Option<Array>>, PrepareError> {
     let mut all = vec![None; graph.value_bound()];
     for (id, v) in graph.values() {
         let fail = |source: RunError| match source {
             RunError::Tensor(source) => PrepareError::Constant { name: v.name.to_string(), source },
             other => PrepareError::Other(format!("constant {}: {other}", v.name)),
         };
-        if let Def::Const(t) | Def::Input(Some(t)) = &v.def {
-            all[id.index()] = Some(Array::of(t).map_err(fail)?);
+        match &v.def {
+            Def::Const(t) | Def::Input(Some(t)) => {
+                all[id.index()] = Some(Array::of(t).map_err(fail)?);
+            }
+            Def::Sparse(s) => {
+                let dense = s.dense(max_bytes).map_err(|e| fail(e.into()))?;
+                all[id.index()] = Some(Array::of(&dense).map_err(fail)?);
+            }
+            Def::Node(..) | Def::Input(None) | Def::Outer => {}
         }
     }
     Ok(all)
@@ -304,8 +311,8 @@ fn nested(
     inner(body, constants, inputs, body.outputs(), env, Some(scope), None)
 }
 
-fn body_constants(body: &Graph) -> Result<Vec<Option<Array>>, RunError> {
-    constants(body).map_err(|e| RunError::Invalid(e.to_string()))
+fn body_constants(body: &Graph, room: u64) -> Result<Vec<Option<Array>>, RunError> {
+    constants(body, room).map_err(|e| RunError::Invalid(e.to_string()))
 }
 
 fn control(scope: &Scope<'_>, id: NodeId, env: Env) -> Result<Vec<Array>, RunError> {
@@ -320,11 +327,11 @@ fn control(scope: &Scope<'_>, id: NodeId, env: Env) -> Result<Vec<Array>, RunErr
     match &node.op {
         Op::If(o) => {
             let branch = if truth(operand(0)?)? { &o.then_branch } else { &o.else_branch };
-            nested(scope, &branch.0, &body_constants(&branch.0)?, vec![], env)
+            nested(scope, &branch.0, &body_constants(&branch.0, env.room)?, vec![], env)
         }
         Op::Loop(o) => {
             let body: &Arc<Graph> = &o.body.0;
-            let constants = body_constants(body)?;
+            let constants = body_constants(body, env.room)?;
             let limit = match operand(0)? {
                 Some(a) => a.to_i64s()?.first().copied().unwrap_or(0),
                 None => i64::MAX,
@@ -391,5 +398,5 @@ fn function(
     // A function's body sees nothing of the graph that calls it.
     let empty = Graph::default();
     let blank = Scope { graph: &empty, values: &[], constants: &[], outer: None, depth };
-    nested(&blank, &f.body, &body_constants(&f.body)?, inputs, env)
+    nested(&blank, &f.body, &body_constants(&f.body, env.room)?, inputs, env)
 }

@@ -116,7 +116,7 @@ pub fn follow_with(
     for (id, v) in graph.values() {
         types[id.index()] = match (&v.def, outer) {
             (Def::Outer, Some(outer)) => outer(&v.name),
-            (Def::Input(_), None) | (Def::Const(_) | Def::Foreign(_), _) => v.ty.clone(),
+            (Def::Input(_), None) | (Def::Const(_) | Def::Sparse(_), _) => v.ty.clone(),
             _ => Type::Unknown,
         };
     }

@@ -40,6 +40,10 @@ pub(super) fn arity(raw: &RawNode<'_>, opsets: &BTreeMap<Arc<str>, i64>) -> Resu
             Ok(())
         }
     };
+    // An attribute that became required after it had a default.
+    if raw.op_type == "Concat" && opset >= 4 && !raw.attrs.iter().any(|a| a.name == "axis") {
+        return Err("it needs the attribute axis".into());
+    }
     count("inputs", raw.inputs.len(), schema.inputs)?;
     count("outputs", raw.outputs.len(), schema.outputs)?;
     // Loop's first two inputs are optional though those after them are counted as required, and

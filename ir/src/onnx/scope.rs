@@ -59,8 +59,8 @@ impl Importer<'_> {
         let mut s = Scope { what: parts.what, inner: parts.inner, graph, by_name: HashMap::new() };
         let tensors = self.constants(&mut s, &parts.initializers, &parts.inputs)?;
         for r in &parts.sparse {
-            let (name, ty, digest) = tensor::read_sparse(self.file, r)?;
-            s.define(&name, ty, Def::Foreign(digest))?;
+            let (name, sparse) = tensor::read_sparse(self.file, r)?;
+            s.define(&name, sparse.ty(), Def::Sparse(Arc::new(sparse)))?;
             self.pinned |= tensor::is_sparse_external(self.file, r);
         }
         let mut raws = Vec::with_capacity(parts.nodes.len());

@@ -8,7 +8,7 @@ use super::external;
 use super::file::File;
 use super::wire::{Field, Payload, WireError, fields, fields_in, varint};
 use crate::tensor::{Bytes, Data, Tensor};
-use crate::{DType, Digest, Hasher, Type};
+use crate::{DType, Sparse, Type};
 
 /// Fields of a TensorProto, as they lie in the file.
 #[derive(Default)]
@@ -174,9 +174,8 @@ pub(super) fn numbers(
     Ok(())
 }
 
-/// Checks a SparseTensorProto; gives its name, the type of the dense tensor that it stands for, and
-/// the digest of what it consists of.
-pub(super) fn read_sparse(file: &File, range: &Range<usize>) -> Result<(Arc<str>, Type, Digest)> {
+/// Reads a SparseTensorProto, and gives its name.
+pub(super) fn read_sparse(file: &File, range: &Range<usize>) -> Result<(Arc<str>, Sparse)> {
     let (mut values, mut indices, mut dims) = (Vec::new(), Vec::new(), Vec::new());
     for f in fields_in(&file.buf, range) {
         let f = f?;
@@ -190,24 +189,13 @@ pub(super) fn read_sparse(file: &File, range: &Range<usize>) -> Result<(Arc<str>
     let name: Arc<str> = name_in(&file.buf, &values)?.into();
     let values = read(file, &values, "values of a sparse tensor")?;
     let indices = read(file, &indices, "indices of a sparse tensor")?;
-    match check_sparse(&dims, &values, &indices) {
-        Ok(ty) => {
-            let digest = Hasher::new("sparse")
-                .ints(&dims)
-                .part(values.digest())
-                .part(indices.digest())
-                .done();
-            Ok((name, ty, digest))
-        }
+    match sparse(&dims, values, &indices) {
+        Ok(s) => Ok((name, s)),
         Err(what) => Err(OnnxError::Tensor { tensor: name.to_string(), offset: range.start, what }),
     }
 }
 
-fn check_sparse(
-    dims: &[i64],
-    values: &Tensor,
-    indices: &Tensor,
-) -> std::result::Result<Type, String> {
+fn sparse(dims: &[i64], values: Tensor, indices: &Tensor) -> std::result::Result<Sparse, String> {
     let shape: Vec<u64> = dims.iter().filter_map(|&d| u64::try_from(d).ok()).collect();
     let total = shape.iter().try_fold(1u64, |a, &d| a.checked_mul(d));
     let Some(total) = total.filter(|&n| shape.len() == dims.len() && n <= i64::MAX as u64) else {
@@ -237,7 +225,7 @@ fn check_sparse(
     if !linear.is_sorted_by(|a, b| a < b) {
         return Err("the indices of the sparse tensor are not ascending".into());
     }
-    Ok(Type::tensor(values.dtype(), &shape))
+    Sparse::new(shape, values, linear).map_err(|e| e.to_string())
 }
 
 /// Whether a SparseTensorProto keeps elements in another file.

@@ -42,7 +42,7 @@ impl Structure {
         for (id, v) in graph.values() {
             digests[id.index()] = match &v.def {
                 Def::Const(t) => constant(t),
-                Def::Foreign(d) => Hasher::new("foreign").part(*d).done(),
+                Def::Sparse(s) => Hasher::new("constant").part(s.digest()).done(),
                 Def::Outer => match outer {
                     Some(outer) => outer(&v.name),
                     None => Hasher::new("outer").text(&v.name).done(),

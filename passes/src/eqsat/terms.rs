@@ -274,7 +274,7 @@ impl Terms {
             Some(t) if t.extents().is_some() || declared.extents().is_none() => t,
             _ => declared.clone(),
         };
-        if let Some(t) = self.simpler(op, opset, inputs, output, &ty) {
+        if let Some(t) = self.simpler(op, opset, inputs, (output, outputs), &ty) {
             return Some(t);
         }
         let ctx = self.ctx(op, opset, inputs, outputs);
@@ -318,11 +318,11 @@ impl Terms {
         op: &Op,
         opset: i64,
         inputs: &[Option<TermId>],
-        output: usize,
+        (output, outputs): (usize, usize),
         ty: &Type,
     ) -> Option<TermId> {
         let x = inputs.first().copied().flatten()?;
-        let ctx = self.ctx(op, opset, inputs, output + 1);
+        let ctx = self.ctx(op, opset, inputs, outputs);
         match op {
             Op::Identity(_) | Op::Transfer(_) => Some(x),
             // Without a training flag it passes its operand on.

@@ -207,7 +207,7 @@ fn sparse_initializers_are_carried() {
     g.sparse_initializer.push(sparse(&[1, 5]));
     let i = read(&model(g.clone())).unwrap().graph;
     let s = i.value(i.find_value("s").unwrap());
-    assert!(matches!(s.def, Def::Foreign(_)) && s.ty.to_string() == "f32[2,3]", "{s:?}");
+    assert!(matches!(s.def, Def::Sparse(_)) && s.ty.to_string() == "f32[2,3]", "{s:?}");
     for bad in [&[5i64, 1][..], &[1, 1], &[1, 6], &[-1, 1], &[1]] {
         g.sparse_initializer = vec![sparse(bad)];
         assert!(read(&model(g.clone())).is_err(), "{bad:?}");

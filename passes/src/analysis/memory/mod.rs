@@ -132,7 +132,7 @@ pub(crate) fn counts(graph: &Graph, v: ValueId) -> bool {
     match graph.value(v).def {
         Def::Input(None) => true,
         Def::Node(..) => graph.constant(v).is_none(),
-        Def::Input(Some(_)) | Def::Const(_) | Def::Outer | Def::Foreign(_) => false,
+        Def::Input(Some(_)) | Def::Const(_) | Def::Outer | Def::Sparse(_) => false,
     }
 }
 
