@@ -13,6 +13,7 @@ mod failure;
 mod folder;
 mod inspect;
 mod model;
+mod npy;
 mod opt;
 mod passes;
 mod plan;
@@ -116,7 +117,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(f) => {
             if !f.message.is_empty() {
-                eprintln!("error: {}", f.message);
+                failure::say(format!("error: {}", f.message));
             }
             ExitCode::from(f.code)
         }

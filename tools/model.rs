@@ -8,7 +8,7 @@ use graph_opt_ir::onnx::{self, Imported};
 use graph_opt_ir::verify::verify;
 use graph_opt_ir::{Graph, infer, text};
 
-use crate::failure::{Result, out, unsupported, usage};
+use crate::failure::{Result, out, say, unsupported, usage};
 
 /// Most bytes that are read from standard input.
 const LIMIT: u64 = 2 << 30;
@@ -41,13 +41,13 @@ pub fn load(name: &str) -> Result<Graph> {
     let Imported { mut graph, declared, remarks } =
         imported.map_err(|e| usage(format!("{name}: {e}")))?;
     for r in remarks {
-        eprintln!("{name}: {r}");
+        say(format!("{name}: {r}"));
     }
     let wrong =
         infer::infer_graph(&mut graph, &declared).map_err(|e| usage(format!("{name}: {e}")))?;
     for v in wrong {
         let v = graph.value(v);
-        eprintln!("{name}: the declared shape of {:?} is wrong; it is {}", v.name, v.ty);
+        say(format!("{name}: the declared shape of {:?} is wrong; it is {}", v.name, v.ty));
     }
     if let Err(v) = verify(&graph) {
         return Err(usage(format!("{name}: {}", v[0])));

@@ -11,7 +11,7 @@ use graph_opt_passes::fix_dims::Symbolic;
 use graph_opt_passes::registry::OPTIMISE;
 use graph_opt_passes::{Exactness, Outcome, Pipeline, Remark, Runner};
 
-use crate::failure::{Failure, Result, check, usage};
+use crate::failure::{Failure, Result, check, say, shown, usage};
 use crate::progress::Progress;
 use crate::verify::{Checks, How, compare, judge};
 use crate::{model, rewrite, verify};
@@ -71,7 +71,7 @@ pub fn main(args: Args) -> Result {
         runner = runner.observe(Box::new(|g, e| {
             let within = e.scope.join("/");
             let within = if within.is_empty() { within } else { format!(", in {within}") };
-            eprintln!("// edit {}: {}{within}\n{}", e.number, e.origin, text::print(g));
+            say(format!("// edit {}: {}{within}\n{}", e.number, e.origin, text::print(g)));
             Ok(())
         }));
     }
@@ -123,7 +123,7 @@ pub fn main(args: Args) -> Result {
         }
         failed = judge(&found).err();
     }
-    eprint!("{}", table(&original, &graph, args.runtime, report.edits, &verdict));
+    eprint!("{}", shown(&table(&original, &graph, args.runtime, report.edits, &verdict)));
     if let Some(f) = failed {
         let hint = if args.output.is_some() { "; nothing was written" } else { "" };
         return Err(Failure { message: format!("{}{hint}", f.message), ..f });
@@ -168,12 +168,12 @@ fn remarks(all: &[Remark], verbose: bool) {
         let n: &mut usize = shown.entry((r.pass.clone(), r.outcome)).or_default();
         *n += 1;
         if *n <= 5 || verbose {
-            eprintln!("{r}");
+            say(format!("{r}"));
         }
     }
     for ((pass, _), n) in shown {
         if n > 5 && !verbose {
-            eprintln!("{pass}: {} more such remarks; --verbose shows them", n - 5);
+            say(format!("{pass}: {} more such remarks; --verbose shows them", n - 5));
         }
     }
 }

@@ -15,7 +15,7 @@ use graph_opt_passes::devices::profile::Profile;
 use graph_opt_passes::devices::{Effort, Limits, NoPlan, Objective, Profiled, front};
 use graph_opt_passes::{Pipeline, Runner};
 
-use crate::failure::{Result, check, out, usage};
+use crate::failure::{Result, check, out, say, usage};
 use crate::model;
 use crate::opt::{rows, size};
 use crate::progress::Progress;
@@ -227,10 +227,12 @@ fn annotated(
         }
     }
     let (all, name) = (nodes.len(), &c.name);
-    eprintln!("{all} nodes are pinned to devices by the model's configuration {name:?}");
+    say(format!("{all} nodes are pinned to devices by the model's configuration {name:?}"));
     if let Some(first) = sharded.first() {
         let (all, first) = (sharded.len(), graph.label(*first));
-        eprintln!("tensors of {all} nodes ({first}, …) are cut over devices, which is not planned");
+        say(format!(
+            "tensors of {all} nodes ({first}, …) are cut over devices, which is not planned"
+        ));
     }
     Ok(pins)
 }

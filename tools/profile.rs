@@ -18,7 +18,7 @@ use graph_opt_passes::devices::network::Network;
 use graph_opt_passes::devices::profile::{NodeTime, Profile, StretchTime};
 
 use crate::energy::Meter;
-use crate::failure::{Result, check, out, usage};
+use crate::failure::{Result, check, out, say, usage};
 use crate::progress::Progress;
 use crate::run::{prepare_failure, run_failure};
 use crate::verify::backend;
@@ -147,7 +147,7 @@ pub fn main(args: &Args) -> Result {
     if csv && !args.codecs.is_empty() {
         return Err(usage("what codecs make of values is written as JSON only"));
     }
-    let read = |(n, f): &(String, PathBuf)| Ok((n.clone(), tensors::read(f)?));
+    let read = |(n, f): &(String, PathBuf)| Ok((n.clone(), tensors::read_input(&graph, n, f)?));
     let given = args.input.iter().map(read).collect::<Result<Vec<_>>>()?;
     let inputs = tensors::inputs(&graph, &given, &Extents::default(), 0)?;
     let cpu = Cpu { threads: args.threads.into(), ..Cpu::default() };
@@ -156,7 +156,7 @@ pub fn main(args: &Args) -> Result {
     // Graphics cards have counters of their own.
     let meter = if on_cpu { Meter::open(&args.powercap) } else { Err("not on wgpu".into()) };
     if let Err(why) = &meter {
-        eprintln!("energy is not measured: {why}");
+        say(format!("energy is not measured: {why}"));
     }
     let backend = if on_cpu { Box::new(cpu.clone()) } else { backend(&args.backend)? };
     let (meter, runs) = (meter.ok(), args.runs);

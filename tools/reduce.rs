@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use graph_opt_backends::faults::reduce::{Answer, ReduceError, reduce};
 use graph_opt_ir::{Graph, onnx};
 
-use crate::failure::{Result, check, out, unsupported, usage};
+use crate::failure::{Result, check, out, say, unsupported, usage};
 use crate::model;
 use crate::progress::Progress;
 
@@ -87,11 +87,11 @@ pub fn main(args: &Args) -> Result {
             model::save(works, name)?;
             out(format!("{name}: it works on {} nodes\n", works.len()))?;
         }
-        (Some(_), None) => eprintln!("no model was found on which it works"),
+        (Some(_), None) => say(format!("no model was found on which it works")),
         (None, _) => {}
     }
     if !found.finished {
-        eprintln!("the search stopped after {} models: more nodes may be left out", found.tries);
+        say(format!("the search stopped after {} models: more nodes may be left out", found.tries));
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use graph_opt_backends::faults::repro;
 
-use crate::failure::{Result, check, out, usage};
+use crate::failure::{Result, check, out, say, usage};
 use crate::model;
 
 #[derive(clap::Args)]
@@ -17,7 +17,7 @@ pub fn main(args: &Args) -> Result {
     let load = |p: &Path| model::load(&p.to_string_lossy()).map_err(|e| e.message);
     let r = repro::read(&args.file, &[], &load).map_err(usage)?;
     if r.version != env!("CARGO_PKG_VERSION") {
-        eprintln!("written by version {}, this is {}", r.version, env!("CARGO_PKG_VERSION"));
+        say(format!("written by version {}, this is {}", r.version, env!("CARGO_PKG_VERSION")));
     }
     match r.run() {
         None => out(format!("the error is gone: {}\n", r.error)),

@@ -1,13 +1,14 @@
 //! `graph-opt run`
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use graph_opt_backends::inputs::Extents;
 use graph_opt_backends::{PrepareError, RunError};
-use graph_opt_ir::Tensor;
+use graph_opt_ir::{Graph, Tensor};
 
-use crate::failure::{Failure, Result, check, out, unsupported, usage};
+use crate::failure::{Failure, Result, check, name, out, unsupported, usage};
 use crate::progress::Progress;
 use crate::verify::backend;
 use crate::{model, tensors};
@@ -38,11 +39,15 @@ pub fn main(args: &Args) -> Result {
     let given: Vec<(String, Tensor)> = args
         .input
         .iter()
-        .map(|(n, f)| Ok((n.clone(), tensors::read(f)?)))
+        .map(|(n, f)| Ok((n.clone(), tensors::read_input(&graph, n, f)?)))
         .collect::<Result<_>>()?;
     let extents = Extents(args.dims.iter().cloned().collect());
     let inputs = tensors::inputs(&graph, &given, &extents, args.seed)?;
     let backend = backend(&args.backend)?;
+    let files = match &args.output {
+        Some(dir) => files(dir, &graph)?,
+        None => Vec::new(),
+    };
     let progress = Progress::new();
     progress.say("preparing");
     let executable = backend.prepare(graph.clone()).map_err(prepare_failure)?;
@@ -52,14 +57,31 @@ pub fn main(args: &Args) -> Result {
     if let Some(dir) = &args.output {
         std::fs::create_dir_all(dir).map_err(|e| usage(format!("{}: {e}", dir.display())))?;
     }
-    for (&v, t) in graph.outputs().iter().zip(&results) {
-        let name = &graph.value(v).name;
-        out(format!("{name}: {}{}\n", t.ty(), summary(t)))?;
-        if let Some(dir) = &args.output {
-            tensors::write(t, &dir.join(format!("{}.npy", name.replace('/', "_"))))?;
+    for (i, (&v, t)) in graph.outputs().iter().zip(&results).enumerate() {
+        out(format!("{}: {}{}\n", name(&graph.value(v).name), t.ty(), summary(t)))?;
+        if let Some(file) = files.get(i) {
+            tensors::write(t, file)?;
         }
     }
     Ok(())
+}
+
+/// The file of each output. Two outputs whose names meet in one file are refused before anything runs.
+fn files(dir: &Path, graph: &Graph) -> Result<Vec<PathBuf>> {
+    let mut taken: BTreeMap<PathBuf, &str> = BTreeMap::new();
+    let mut all = Vec::new();
+    for &v in graph.outputs() {
+        let output: &str = &graph.value(v).name;
+        let file = dir.join(format!("{}.npy", output.replace('/', "_")));
+        if let Some(other) = taken.insert(file.clone(), output).filter(|o| *o != output) {
+            return Err(usage(format!(
+                "outputs {other:?} and {output:?} would both be written to {}; rename one of them",
+                file.display()
+            )));
+        }
+        all.push(file);
+    }
+    Ok(all)
 }
 
 fn summary(t: &Tensor) -> String {

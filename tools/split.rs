@@ -10,7 +10,7 @@ use graph_opt_passes::devices::dataflow::{self, Options};
 use graph_opt_passes::devices::file::{Manifest, PartFile, PlanFile};
 use graph_opt_passes::devices::split::{Split, is_sent};
 
-use crate::failure::{Result, check, out, unsupported, usage};
+use crate::failure::{Result, check, out, say, unsupported, usage};
 use crate::folder::{Folder, failed};
 use crate::opt::size;
 use crate::plan::rewritten;
@@ -89,11 +89,11 @@ pub fn main(args: &Args) -> Result {
     let at = std::path::absolute(target).map_err(|e| failed(target, &e))?;
     match dataflow::text(&manifest, &Options::new(at.to_string_lossy().into_owned())) {
         Ok(flow) => model::whole(&folder.path().join("dataflow.yml"), flow.as_bytes())?,
-        Err(e) => eprintln!("there is no dataflow.yml: {e}"),
+        Err(e) => say(format!("there is no dataflow.yml: {e}")),
     }
     if let Some(repository) = repository {
         if !manifest.plan.codecs().is_empty() {
-            eprintln!("Triton sends all values as they are, without the plan's codecs");
+            say(format!("Triton sends all values as they are, without the plan's codecs"));
         }
         triton::write(repository.path(), &triton::name(&args.model), &graph, &graphs)?;
         repository.finish()?;

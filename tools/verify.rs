@@ -10,7 +10,7 @@ use graph_opt_backends::{Backend, PrepareError};
 use graph_opt_ir::{Graph, Tensor};
 use graph_opt_passes::eqsat::check as certificate;
 
-use crate::failure::{Result, check, out, usage};
+use crate::failure::{Result, check, out, say, usage};
 use crate::progress::Progress;
 use crate::{model, tensors};
 
@@ -95,7 +95,7 @@ pub fn main(args: &Args) -> Result {
     if let Some(path) = &args.proof {
         match &report.certificate {
             Some(text) => model::whole(path, text.as_bytes())?,
-            None => eprintln!("there is no proof to write"),
+            None => say(format!("there is no proof to write")),
         }
     }
     if args.json {
@@ -196,7 +196,7 @@ pub fn backend(name: &str) -> Result<Box<dyn Backend>> {
         "wgpu" => Ok(match graph_opt_backends::wgpu::Wgpu::new() {
             Ok(w) => Box::new(w),
             Err(e) => {
-                eprintln!("wgpu: {e}");
+                say(format!("wgpu: {e}"));
                 Box::new(Missing(e.to_string()))
             }
         }),

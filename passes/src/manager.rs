@@ -11,6 +11,8 @@ use crate::pipeline::{Pipeline, Step};
 
 /// Most rounds of one `fixpoint`.
 const ROUNDS: usize = 50;
+/// Most rounds of all `fixpoint`s of a run together, however they stand in each other.
+const ALL_ROUNDS: usize = 1000;
 
 /// What a pipeline did.
 #[derive(Clone, Debug)]
@@ -146,6 +148,7 @@ impl<'a> Runner<'a> {
             progress: &mut progress,
             after_pass: &mut after_pass,
             symbolic,
+            rounds: 0,
         };
         state.steps(&mut editor, pipeline, None)?;
         report.edits = editor.graph().edits() - before;
@@ -159,6 +162,8 @@ struct State<'a, 'p> {
     progress: &'a mut Option<Box<dyn FnMut(&str) + 'p>>,
     after_pass: &'a mut Option<AfterPass<'p>>,
     symbolic: Symbolic,
+    /// Of all `fixpoint`s so far.
+    rounds: usize,
 }
 
 impl State<'_, '_> {
@@ -185,12 +190,29 @@ impl State<'_, '_> {
                     self.steps(editor, inner, Some(regex))?;
                 }
                 Step::Fixpoint(inner) => {
+                    let mut settled = false;
                     for _ in 0..ROUNDS {
                         let edits = editor.edits();
-                        self.steps(editor, inner, only)?;
-                        if editor.edits() == edits {
+                        if self.rounds == ALL_ROUNDS {
                             break;
                         }
+                        self.rounds += 1;
+                        self.steps(editor, inner, only)?;
+                        settled = editor.edits() == edits;
+                        if settled {
+                            break;
+                        }
+                    }
+                    if !settled && !editor.is_done() {
+                        self.report.remarks.push(Remark {
+                            pass: "fixpoint".into(),
+                            node: String::new(),
+                            outcome: Outcome::Blocked,
+                            message: format!(
+                                "stopped while passes still changed something: {ROUNDS} rounds of one \
+                                 fixpoint and {ALL_ROUNDS} of all together are the limit"
+                            ),
+                        });
                     }
                 }
                 Step::Pass { info, options } => {

@@ -56,7 +56,7 @@ impl Pipeline {
     /// # Errors
     /// As [`parse`](Self::parse).
     pub fn parse_with(text: &str, own: &[&'static PassInfo]) -> Result<Self, PipelineError> {
-        let mut p = Parser { text, at: 0, own };
+        let mut p = Parser { text, at: 0, depth: 0, own };
         let pipeline = p.steps()?;
         if p.at < text.len() {
             return p.fail("expected ',' or the end");
@@ -91,9 +91,13 @@ impl fmt::Display for Step {
     }
 }
 
+/// How deep `only` and `fixpoint` may stand in each other.
+const DEPTH: usize = 16;
+
 struct Parser<'a> {
     text: &'a str,
     at: usize,
+    depth: usize,
     own: &'a [&'static PassInfo],
 }
 
@@ -128,6 +132,17 @@ impl<'a> Parser<'a> {
         w
     }
 
+    /// Steps inside of `only` or `fixpoint`.
+    fn inner(&mut self) -> Result<Pipeline, PipelineError> {
+        if self.depth == DEPTH {
+            return self.fail(format!("only(…) and fixpoint(…) nest more than {DEPTH} deep"));
+        }
+        self.depth += 1;
+        let steps = self.steps();
+        self.depth -= 1;
+        steps
+    }
+
     fn steps(&mut self) -> Result<Pipeline, PipelineError> {
         let mut steps = Vec::new();
         self.space();
@@ -156,7 +171,7 @@ impl<'a> Parser<'a> {
                 if !self.eat('(') {
                     return self.fail("expected '(' and the passes that only(…) restricts");
                 }
-                let inner = self.steps()?;
+                let inner = self.inner()?;
                 if !self.eat(')') {
                     return self.fail("expected ')'");
                 }
@@ -166,7 +181,7 @@ impl<'a> Parser<'a> {
                 if !self.eat('(') {
                     return self.fail("expected '(' after fixpoint");
                 }
-                let inner = self.steps()?;
+                let inner = self.inner()?;
                 if !self.eat(')') {
                     return self.fail("expected ')'");
                 }
@@ -283,6 +298,8 @@ mod tests {
             ("only(()(simplify)", "expected"),
             ("simplify,", "expected a pass"),
             ("simplify)", "expected ',' or the end"),
+            (&format!("{}simplify{}", "fixpoint(".repeat(10_000), ")".repeat(10_000)), "16 deep"),
+            (&"only(a)(".repeat(10_000), "16 deep"),
         ] {
             let e = Pipeline::parse(text).unwrap_err().to_string();
             assert!(e.contains(what), "{text}: {e}");

@@ -249,6 +249,12 @@ fn rnn(ctx: &Ctx<'_>, gates: i64, hidden: Option<i64>, direction: &str, layout: 
 /// Extents of an Einsum result; `None` with an ellipsis.
 fn einsum(ctx: &Ctx<'_>, equation: &str) -> Result<Option<Vec<Dim>>, RuleError> {
     let eq: String = equation.chars().filter(|c| !c.is_whitespace()).collect();
+    for t in eq.split("->").flat_map(|side| side.split(',')) {
+        let letters = t.replacen("...", "", 1);
+        if !letters.chars().all(|c| c.is_ascii_alphabetic()) {
+            fail!("Einsum {equation:?}: expected letters and at most one ellipsis, found {t:?}");
+        }
+    }
     if eq.contains("...") {
         return Ok(None);
     }

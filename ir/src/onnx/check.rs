@@ -13,7 +13,12 @@ pub(super) fn arity(raw: &RawNode<'_>, opsets: &BTreeMap<Arc<str>, i64>) -> Resu
         return Err("it names no operator".into());
     }
     if raw.domain != ONNX {
-        return Ok(());
+        // Those that ONNX Runtime knows without an import.
+        let known = raw.domain.starts_with("com.microsoft") || raw.domain.starts_with("ai.onnx.");
+        if known || opsets.contains_key(raw.domain) {
+            return Ok(());
+        }
+        return Err(format!("the model does not import its domain {:?}", short(raw.domain)));
     }
     let Some(&opset) = opsets.get(ONNX) else {
         return Err("it is one of ONNX's own operators, which the model does not import".into());
@@ -83,8 +88,9 @@ pub(super) fn node(op: &Op, extra: &Attrs, inputs: usize, outputs: usize) -> Res
                 if !g.0.inputs().is_empty() {
                     return Err(format!("its {name} has inputs"));
                 }
-                if g.0.outputs().len() < outputs {
-                    return Err(format!("its {name} has fewer outputs than the node"));
+                let made = g.0.outputs().len();
+                if made != outputs {
+                    return Err(format!("its {name} has {made} outputs, the node has {outputs}"));
                 }
             }
             Ok(())

@@ -91,7 +91,9 @@ fn header(file: &File) -> Result<Header> {
         Some(v) => v,
     };
     if ir_version > NEWEST_IR {
-        remarks.push(format!("ir_version {ir_version} is newer than what graph-opt knows"));
+        return fail(format!(
+            "ir_version {ir_version} is newer than {NEWEST_IR}, the newest that graph-opt knows"
+        ));
     }
     if graph.is_empty() {
         return fail("the model has no graph".into());
@@ -105,11 +107,12 @@ fn header(file: &File) -> Result<Header> {
     }
     if let Some(&v) = opsets.get(ONNX) {
         if v > schema::newest() {
-            remarks.push(format!(
-                "version {v} of ONNX's operators is newer than {}, the newest known",
+            return fail(format!(
+                "version {v} of ONNX's operators is newer than {}, the newest that graph-opt knows",
                 schema::newest()
             ));
-        } else if v < 7 {
+        }
+        if v < 7 {
             remarks.push(format!("version {v} of ONNX's operators is older than 7"));
         }
     }

@@ -296,19 +296,9 @@ impl RawAttr<'_> {
     }
 }
 
-/// The one of two attributes of a name that counts is the last, as in protobuf; gives the
-/// attributes that count, and the name of one that is repeated.
-pub(super) fn unique(attrs: Attrs) -> (Attrs, Option<Arc<str>>) {
-    let mut out: Attrs = Vec::with_capacity(attrs.len());
-    let mut repeated = None;
-    for (name, attr) in attrs {
-        match out.iter_mut().find(|(n, _)| *n == name) {
-            Some(slot) => {
-                repeated = Some(name);
-                slot.1 = attr;
-            }
-            None => out.push((name, attr)),
-        }
-    }
-    (out, repeated)
+/// The name of an attribute that is given twice.
+pub(super) fn repeated(attrs: &Attrs) -> Option<&str> {
+    let again =
+        |(i, (name, _)): &(usize, &(Arc<str>, Attr))| attrs[..*i].iter().any(|a| a.0 == *name);
+    attrs.iter().enumerate().find(again).map(|(_, a)| &*a.0)
 }

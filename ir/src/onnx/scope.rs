@@ -8,7 +8,7 @@ use super::check;
 use super::error::{OnnxError, Result};
 use super::file::File;
 use super::names::Scope;
-use super::node::{self, RawNode, Subgraphs, short, unique};
+use super::node::{self, RawNode, Subgraphs, repeated, short};
 use super::origin::Origin;
 use super::parts::{self, Parts};
 use super::sort;
@@ -191,11 +191,8 @@ impl Importer<'_> {
         }
         let subs = subs.found;
         let referring = raw.attrs.iter().any(|a| !a.reference.is_empty());
-        let (attrs, repeated) = unique(attrs);
-        if let Some(name) = repeated {
-            let what =
-                format!("node {} has the attribute {name} twice; the last counts", raw.label());
-            self.remarks.push(what);
+        if let Some(name) = repeated(&attrs) {
+            return raw.fail(format!("it has the attribute {name} twice"));
         }
         let (op, extra) = self.operator(s, raw, attrs, referring)?;
         let mut inputs = Vec::with_capacity(raw.inputs.len());

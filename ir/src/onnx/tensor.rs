@@ -80,6 +80,10 @@ fn build(file: &File, t: &Raw) -> std::result::Result<Tensor, String> {
     };
     let extent = |&d: &i64| u64::try_from(d).map_err(|_| format!("extent {d} is negative"));
     let dims = t.dims.iter().map(extent).collect::<std::result::Result<Vec<_>, _>>()?;
+    let lists = !t.typed.is_empty() || !t.strings.is_empty();
+    if [t.raw.is_some(), lists, t.is_external].iter().filter(|b| **b).count() > 1 {
+        return Err("its elements are given more than once: raw, as a list or external".into());
+    }
     let data = if t.is_external {
         if dtype == DType::String {
             return Err("strings cannot be external data".into());

@@ -12,25 +12,25 @@ pub(crate) struct Schema {
     pub deprecated: bool,
 }
 
-/// Operators of ONNX's early experimental days, and others that ONNX Runtime takes in ONNX's
-/// domain although no version of the standard (or only a later one) has them.
-const EXPERIMENTAL: &[&str] = &[
-    "ATen",
-    "Affine",
-    "ConstantFill",
-    "Crop",
-    "DynamicSlice",
-    "FusedGemm",
-    "GRUUnit",
-    "GivenTensorFill",
-    "ImageScaler",
-    "LayerNormalization",
-    "MeanVarianceNormalization",
-    "ParametricSoftplus",
-    "Scale",
-    "ScaledTanh",
-    "SimplifiedLayerNormalization",
-    "ThresholdedRelu",
+/// Operators of ONNX's early experimental days, which ONNX Runtime takes before this version of the
+/// operator set, and others that it takes in any version although ONNX has them later or never.
+const EXPERIMENTAL: &[(&str, i64)] = &[
+    ("ATen", 10),
+    ("Affine", 10),
+    ("ConstantFill", 10),
+    ("Crop", 10),
+    ("DynamicSlice", 10),
+    ("FusedGemm", 10),
+    ("GRUUnit", 10),
+    ("GivenTensorFill", 10),
+    ("ImageScaler", 10),
+    ("LayerNormalization", i64::MAX),
+    ("MeanVarianceNormalization", i64::MAX),
+    ("ParametricSoftplus", 10),
+    ("Scale", 10),
+    ("ScaledTanh", 10),
+    ("SimplifiedLayerNormalization", i64::MAX),
+    ("ThresholdedRelu", i64::MAX),
 ];
 
 /// What is known of an operator in a version of the operator set.
@@ -79,7 +79,9 @@ pub(crate) fn find(name: &str, opset: i64) -> Known {
     let same = rows[from..].iter().take_while(|s| s.name == name);
     match same.clone().filter(|s| s.since <= opset).last() {
         Some(s) => Known::Yes(*s),
-        None if EXPERIMENTAL.contains(&name) => Known::Experimental,
+        None if EXPERIMENTAL.iter().any(|&(n, before)| n == name && opset < before) => {
+            Known::Experimental
+        }
         None => same.map(|s| s.since).next().map_or(Known::No, Known::Since),
     }
 }

@@ -632,8 +632,9 @@ impl Parser<'_> {
             Token::Sign('[') => {
                 self.next();
                 let mut items = Vec::new();
+                // Lists in lists do not exist.
                 while !self.eat(']') {
-                    items.push(self.attr(scope, outer, inner)?);
+                    items.push(self.scalar()?);
                     if !self.eat(',') && *self.peek() != Token::Sign(']') {
                         return self.fail("expected ',' or ']'");
                     }

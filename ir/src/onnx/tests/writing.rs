@@ -236,7 +236,7 @@ fn other_attributes_of_every_kind_are_written() {
         ("none".into(), Attr::Ints(vec![])),
         ("t".into(), Attr::Tensor(std::sync::Arc::new(Tensor::i64s(&[1, 2])))),
     ];
-    let other = op::Other::new("d", "T", attrs);
+    let other = op::Other::new("com.microsoft", "T", attrs);
     let mut b = Builder::new("g", 17);
     let x = b.input("x", Type::tensor(DType::F32, &[1]));
     let y = b.node("n", Op::Other(other.clone()), &[x]).unwrap();
