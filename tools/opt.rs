@@ -9,7 +9,7 @@ use graph_opt_ir::{Graph, text};
 use graph_opt_passes::analysis::{Runtime, cost, plan_for};
 use graph_opt_passes::fix_dims::Symbolic;
 use graph_opt_passes::registry::OPTIMISE;
-use graph_opt_passes::{Exactness, Outcome, Pipeline, Remark, Runner};
+use graph_opt_passes::{Outcome, Pipeline, Remark, Runner};
 
 use crate::failure::{Failure, Result, check, say, shown, usage};
 use crate::progress::Progress;
@@ -109,18 +109,10 @@ pub fn main(args: Args) -> Result {
     let mut verdict = String::new();
     let mut failed: Option<Failure> = None;
     if let Some(backends) = &args.verify {
-        let mut how = How::all(backends);
-        // The field does not forgive that weights were rounded.
-        let rounds = report.exactness >= Exactness::RoundsWeights;
-        if rounds {
-            how.skip("exact");
-        }
+        let how = How::all(backends);
         let found =
             rewrite::guard(&case, &before, || compare(&original, &graph, &how, &args.checks))?;
         verdict = verify::text(&found);
-        if rounds {
-            verdict.push_str("not compared over the finite field, as weights were rounded\n");
-        }
         failed = judge(&found).err();
     }
     eprint!("{}", shown(&table(&original, &graph, args.runtime, report.edits, &verdict)));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use graph_opt_backends::compare::{Compare, Report, Verdict};
+use graph_opt_backends::compare::{Compare, Output, Report, Verdict};
 use graph_opt_backends::cpu::Cpu;
 use graph_opt_backends::inputs::Extents;
 use graph_opt_backends::{Backend, PrepareError};
@@ -17,7 +17,7 @@ use crate::{model, tensors};
 /// What checks share.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Checks {
-    /// Runs on different inputs
+    /// Fewest runs on different inputs; small models get more
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub runs: u16,
     /// Seed of random inputs
@@ -48,11 +48,6 @@ impl How {
     pub fn all(backends: &[String]) -> Self {
         let by = ["prove", "exact", "run"].map(str::to_owned).to_vec();
         Self { by, backend: backends.to_vec() }
-    }
-
-    /// Leaves a rung out.
-    pub fn skip(&mut self, rung: &str) {
-        self.by.retain(|b| b != rung);
     }
 
     fn by(&self, how: &str) -> bool {
@@ -104,12 +99,16 @@ pub fn main(args: &Args) -> Result {
             .iter()
             .map(|o| {
                 let verdicts: Vec<String> = o.verdicts.iter().map(ToString::to_string).collect();
-                serde_json::json!({ "output": o.name, "verdicts": verdicts })
+                serde_json::json!({
+                    "output": o.name, "verdicts": verdicts, "verdict": o.summary.to_string(),
+                })
             })
             .collect();
         out(format!(
             "{}\n",
-            serde_json::json!({ "equal": report.is_equal(), "outputs": outputs })
+            serde_json::json!({
+                "equal": report.is_equal(), "outputs": outputs, "notes": report.notes,
+            })
         ))?;
     } else {
         out(text(&report))?;
@@ -220,17 +219,33 @@ impl Backend for Missing {
     }
 }
 
-/// One line an output, or one for all where all have the same verdicts.
+/// One line an output, or one for all where all have the same verdicts. Where rungs disagree, the
+/// one verdict that follows from them is said as well.
 pub fn text(report: &Report) -> String {
-    let line = |v: &[Verdict]| v.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let lines: Vec<String> = report.outputs.iter().map(|o| line(&o.verdicts)).collect();
-    match &lines[..] {
+    let line = |o: &Output| {
+        let mut s = o.verdicts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let differs = o.verdicts.iter().any(|v| matches!(v, Verdict::Differs(..)));
+        if differs && o.summary.is_equal() {
+            s.push_str(&format!("; so {}", o.summary));
+        }
+        s
+    };
+    let lines: Vec<String> = report.outputs.iter().map(line).collect();
+    let mut s = all_lines(report, &lines);
+    for n in &report.notes {
+        s.push_str(&format!("note: {n}\n"));
+    }
+    s
+}
+
+fn all_lines(report: &Report, lines: &[String]) -> String {
+    match lines {
         [first, rest @ ..] if rest.iter().all(|l| l == first) => {
             let n = lines.len();
             let outputs = if n == 1 { "output".to_owned() } else { format!("all {n} outputs") };
             format!("{outputs}: {first}\n")
         }
-        _ => report.outputs.iter().zip(&lines).map(|(o, l)| format!("{}: {l}\n", o.name)).collect(),
+        _ => report.outputs.iter().zip(lines).map(|(o, l)| format!("{}: {l}\n", o.name)).collect(),
     }
 }
 

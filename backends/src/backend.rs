@@ -6,6 +6,8 @@ use std::sync::Arc;
 use graph_opt_ir::tensor::TensorError;
 use graph_opt_ir::{Graph, Tensor, ValueId};
 
+use crate::watch::Watch;
+
 /// Something that executes graphs.
 pub trait Backend {
     /// Name for messages and options, such as `cpu`.
@@ -27,6 +29,24 @@ pub trait Executable {
     /// If the inputs do not fit the graph, an operator rejects its operands, or the limits of the
     /// backend would be exceeded.
     fn run(&self, inputs: &[Tensor], wanted: &[ValueId]) -> Result<Vec<Tensor>, RunError>;
+
+    /// As [`Executable::run`], telling what is reached if the backend can.
+    ///
+    /// # Errors
+    /// As [`Executable::run`].
+    fn run_watched(
+        &self,
+        inputs: &[Tensor],
+        wanted: &[ValueId],
+        _: &Watch,
+    ) -> Result<Vec<Tensor>, RunError> {
+        self.run(inputs, wanted)
+    }
+
+    /// Whether it tells what is reached, and treats NaN and infinities the same in every run.
+    fn watches(&self) -> bool {
+        false
+    }
 }
 
 /// A node that a backend cannot run.

@@ -11,6 +11,7 @@ pub mod inputs;
 mod schedule;
 pub mod stages;
 pub mod tolerance;
+pub mod watch;
 #[cfg(feature = "wgpu")]
 pub mod wgpu;
 pub mod zoo;

@@ -35,6 +35,12 @@ pub const CLOSE: f64 = 1e-4;
 
 /// Compares element by element. NaN equals NaN only where both are.
 pub fn difference(reference: &[f32], other: &[f32]) -> Difference {
+    let wide = |v: &[f32]| v.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+    difference_of(&wide(reference), &wide(other), false)
+}
+
+/// The same of numbers of `f64`, or of narrower ones that were widened.
+pub fn difference_of(reference: &[f64], other: &[f64], double: bool) -> Difference {
     let mut d = Difference {
         absolute: 0.0,
         ulp: 0,
@@ -44,20 +50,36 @@ pub fn difference(reference: &[f32], other: &[f32]) -> Difference {
     };
     for (i, (&a, &b)) in reference.iter().zip(other).enumerate() {
         if a.is_finite() {
-            d.scale = d.scale.max(f64::from(a.abs()));
+            d.scale = d.scale.max(a.abs());
         }
         if a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()) {
             continue;
         }
-        d.first.get_or_insert(i);
         if !a.is_finite() || !b.is_finite() {
-            d.unlike = true;
+            // What is unlike is of more interest than what is close.
+            if !std::mem::replace(&mut d.unlike, true) {
+                d.first = Some(i);
+            }
             continue;
         }
-        d.absolute = d.absolute.max((f64::from(a) - f64::from(b)).abs());
-        d.ulp = d.ulp.max(ordered(a).abs_diff(ordered(b)));
+        d.first.get_or_insert(i);
+        d.absolute = d.absolute.max((a - b).abs());
+        d.ulp = d.ulp.max(if double {
+            ordered64(a, b)
+        } else {
+            ordered(a as f32).abs_diff(ordered(b as f32))
+        });
     }
     d
+}
+
+/// Units in the last place between two numbers of `f64`.
+fn ordered64(a: f64, b: f64) -> u64 {
+    let one = |x: f64| {
+        let bits = i128::from(x.to_bits() & (u64::MAX >> 1));
+        if x.is_sign_negative() { -bits } else { bits }
+    };
+    u64::try_from(one(a).abs_diff(one(b))).unwrap_or(u64::MAX)
 }
 
 /// The largest change of an element, as a share of the largest element of the reference. It is infinite

@@ -10,6 +10,7 @@ use super::gemm::{How, Rows, Strided};
 use super::packs::Packs;
 use super::simd::Level;
 use crate::RunError;
+use crate::watch::Watch;
 
 /// Shorthand for an error about operands or attributes.
 macro_rules! invalid {
@@ -27,17 +28,22 @@ pub(crate) type Outputs = Result<Vec<Array>, RunError>;
 
 /// What holds for a whole run.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Env {
+pub(crate) struct Env<'a> {
     pub threads: usize,
     pub fused: bool,
     pub level: Level,
     /// Draws the functions of the finite field.
     pub key: Key,
+    /// The narrowest type of floats that is known to hold the elements of the first operand, if
+    /// that is not its own: what was widened and only moved since.
+    pub held: Option<DType>,
+    /// Told what is reached.
+    pub watch: Option<&'a Watch>,
     /// Bytes that may be allocated: the limit less what is live.
     pub room: u64,
 }
 
-impl Env {
+impl Env<'_> {
     pub fn how(&self) -> How {
         How { threads: self.threads, fused: self.fused, level: self.level }
     }
@@ -49,7 +55,7 @@ pub(crate) struct Cx<'a> {
     pub opset: i64,
     pub inputs: Vec<Option<Array>>,
     pub outputs: usize,
-    pub env: Env,
+    pub env: Env<'a>,
     /// Packed weights of earlier runs.
     pub packs: Option<&'a Packs>,
     /// Where the result is to stand, if that is decided.

@@ -9,7 +9,7 @@
 //! all.
 
 mod arena;
-mod array;
+pub(crate) mod array;
 pub(crate) mod cx;
 mod field;
 mod gemm;
@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use graph_opt_ir::{DType, Graph, Op, Tensor, ValueId};
 
+use crate::watch::Watch;
 use crate::{Backend, Executable, PrepareError, RunError};
 use array::{Array, Buf};
 use cx::{Cx, Env};
@@ -61,22 +62,41 @@ impl Cpu {
     /// # Errors
     /// As [`Backend::prepare`].
     pub fn prepared(&self, graph: Arc<Graph>) -> Result<Prepared, PrepareError> {
+        self.prepared_with(graph, None)
+    }
+
+    /// The same with floating-point initializers of more than few bits replaced by others of like
+    /// magnitude, drawn by their bits under the key: what rounding hides behind a weight that is
+    /// tiny shows itself.
+    ///
+    /// # Errors
+    /// As [`Backend::prepare`].
+    pub fn prepared_with(
+        &self,
+        graph: Arc<Graph>,
+        key: Option<u64>,
+    ) -> Result<Prepared, PrepareError> {
         let unsupported = run::unsupported(&graph);
         if !unsupported.is_empty() {
             return Err(PrepareError::Unsupported(unsupported));
         }
-        let constants = run::constants(&graph, self.max_bytes)?;
+        let mut constants = run::constants(&graph, self.max_bytes)?;
+        if let Some(key) = key {
+            constants.iter_mut().flatten().for_each(|a| redrawn(a, Key(key)));
+        }
         let packs = Packs::new(&constants, self.max_bytes / 2);
         let planned = Planned::new(&graph, &constants);
         Ok(Prepared { graph, constants, packs, env: self.env(), planned })
     }
 
-    fn env(&self) -> Env {
+    fn env(&self) -> Env<'static> {
         Env {
             threads: self.threads.max(1),
             fused: self.fused,
             level: Level::best(),
             key: Key(0),
+            held: None,
+            watch: None,
             room: self.max_bytes,
         }
     }
@@ -98,7 +118,7 @@ pub struct Prepared {
     graph: Arc<Graph>,
     constants: Vec<Option<Array>>,
     packs: Packs,
-    env: Env,
+    env: Env<'static>,
     planned: Result<Planned, String>,
 }
 
@@ -115,7 +135,36 @@ pub struct Measured {
     pub seconds: Vec<f64>,
 }
 
+/// Other constants in the place of these.
+fn redrawn(a: &mut Array, key: Key) {
+    let Buf::F32(v) = &a.data else { return };
+    let one = |&x: &f32| {
+        let kept = !x.is_finite() || (x * 16.0).fract() == 0.0;
+        // From 1/2 to 2.
+        let m = || 0.5 + (key.with_f64(f64::from(x.abs())).0 >> 40) as f32 * (1.5 / 16_777_216.0);
+        if kept { x } else { m().copysign(x) }
+    };
+    let v = v.iter().map(one).collect();
+    *a = Array::new(std::mem::take(&mut a.dims), v);
+}
+
 impl Prepared {
+    fn run_in(
+        &self,
+        inputs: &[Tensor],
+        wanted: &[ValueId],
+        env: Env<'_>,
+    ) -> Result<Vec<Tensor>, RunError> {
+        let inputs = run::bind(&self.graph, inputs)?;
+        if let Ok(p) = &self.planned
+            && p.covers(&self.graph, &inputs, wanted)
+        {
+            return Ok(p.run(&self.graph, inputs, wanted, env, &self.packs)?.0);
+        }
+        let out = run::graph(&self.graph, &self.constants, inputs, wanted, env, Some(&self.packs))?;
+        out.iter().map(Array::tensor).collect()
+    }
+
     /// Runs the graph by its plan and gives its outputs. `inputs` are those without a default.
     ///
     /// # Errors
@@ -136,15 +185,20 @@ impl Prepared {
 
 impl Executable for Prepared {
     fn run(&self, inputs: &[Tensor], wanted: &[ValueId]) -> Result<Vec<Tensor>, RunError> {
-        let inputs = run::bind(&self.graph, inputs)?;
-        if let Ok(p) = &self.planned
-            && p.covers(&self.graph, &inputs, wanted)
-        {
-            return Ok(p.run(&self.graph, inputs, wanted, self.env, &self.packs)?.0);
-        }
-        let out =
-            run::graph(&self.graph, &self.constants, inputs, wanted, self.env, Some(&self.packs))?;
-        out.iter().map(Array::tensor).collect()
+        self.run_in(inputs, wanted, self.env)
+    }
+
+    fn run_watched(
+        &self,
+        inputs: &[Tensor],
+        wanted: &[ValueId],
+        watch: &Watch,
+    ) -> Result<Vec<Tensor>, RunError> {
+        self.run_in(inputs, wanted, Env { watch: Some(watch), ..self.env })
+    }
+
+    fn watches(&self) -> bool {
+        true
     }
 }
 
@@ -155,6 +209,10 @@ pub enum FieldInput {
     Declared,
     /// Drawn likewise, in this shape.
     Shaped(Vec<usize>),
+    /// Drawn likewise, with zeros, ties, and numbers of all magnitudes among the elements.
+    Mixed(Vec<usize>),
+    /// Numbers of few bits, of which many are 0 or tie.
+    Small(Vec<usize>),
     /// These elements; of floating-point types, embedded.
     Given(Tensor),
 }
@@ -197,7 +255,7 @@ impl FieldTensor {
 
 /// Runs the graph over the finite field of integers modulo 2^61 - 1. Floating-point inputs are
 /// drawn at random, as are the functions that are not rational (by `key`); whole-number inputs are
-/// small and drawn, or given. `inputs` go with [`Graph::inputs`]; those beyond its end are drawn
+/// drawn small, or given. `inputs` go with [`Graph::inputs`]; those beyond its end are drawn
 /// as declared, or take their default.
 ///
 /// Two graphs that are the same rational function of their inputs (and of such functions) have
@@ -214,10 +272,25 @@ pub fn run_field(
     wanted: &[ValueId],
     cpu: &Cpu,
 ) -> Result<Vec<FieldTensor>, RunError> {
+    run_field_watched(graph, key, inputs, wanted, cpu, None)
+}
+
+/// As [`run_field`], telling what is reached.
+///
+/// # Errors
+/// As [`run_field`].
+pub fn run_field_watched(
+    graph: &Graph,
+    key: u64,
+    inputs: &[FieldInput],
+    wanted: &[ValueId],
+    cpu: &Cpu,
+    watch: Option<&Watch>,
+) -> Result<Vec<FieldTensor>, RunError> {
     if let Some(u) = run::unsupported(graph).into_iter().next() {
         return Err(RunError::Unsupported(u.to_string()));
     }
-    let env = Env { key: Key(key), ..cpu.env() };
+    let env = Env { key: Key(key), watch, ..cpu.env() };
     let constants =
         run::constants(graph, cpu.max_bytes).map_err(|e| RunError::Invalid(e.to_string()))?;
     let inputs = run::draw(graph, inputs, env)?;

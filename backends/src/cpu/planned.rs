@@ -184,6 +184,9 @@ impl Store<'_> {
             }
             target = Some(self.target(node, result, &inputs)?);
         }
+        if let Some(w) = env.watch {
+            w.reads(graph, id, &inputs);
+        }
         let opset = graph.opsets.get(node.op.domain()).copied().unwrap_or(1);
         let outputs = node.outputs.len();
         let placed = target.is_some();

@@ -1,12 +1,13 @@
 //! Running a graph: nodes in the order of its schedule, values dropped after their last use.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use graph_opt_ir::{DType, Def, Graph, NodeId, Op, Tensor, ValueId};
 
 use super::array::Array;
 use super::cx::{Cx, Env};
-use super::field::Fp;
+use super::field::{Fp, Key};
 use super::packs::Packs;
 use super::{FieldInput, ops};
 use crate::schedule::{locate, missing, needed};
@@ -107,6 +108,33 @@ pub(super) fn bind(graph: &Graph, given: &[Tensor]) -> Result<Vec<(ValueId, Arra
     ids.iter().zip(given).map(one).collect()
 }
 
+/// An element of an input with zeros, ties and numbers of all magnitudes.
+fn mixed(bits: u64, key: Key) -> Fp {
+    let rest = bits >> 8;
+    match bits & 0xf {
+        0 | 1 => Fp::ZERO,
+        2 => small(rest, key),
+        3 => key
+            .embed(f64::from(f32::from_bits(rest as u32 & 0x7f7f_ffff | (rest as u32 & 1) << 31))),
+        // One of few, or the negative of one.
+        4 | 5 => {
+            let x = Fp::new(key.with(rest & 3).0);
+            if rest & 4 == 0 { x } else { x.neg() }
+        }
+        _ => Fp::new(bits),
+    }
+}
+
+/// A number of few bits.
+fn small(bits: u64, key: Key) -> Fp {
+    let n = match bits & 3 {
+        0 => 0,
+        1 => (bits >> 8 & 0xff) as i64 - 128,
+        _ => (bits >> 8 & 0x1f) as i64 * 4 - 64,
+    };
+    key.embed(n as f64 / 16.0)
+}
+
 /// The inputs of a run in the field.
 pub(super) fn draw(
     graph: &Graph,
@@ -126,7 +154,7 @@ pub(super) fn draw(
                 all.push((id, Array::of(t)?.embedded(env.key)));
                 continue;
             }
-            FieldInput::Shaped(d) => d.clone(),
+            FieldInput::Shaped(d) | FieldInput::Mixed(d) | FieldInput::Small(d) => d.clone(),
             FieldInput::Declared if !required(graph, id) => continue,
             FieldInput::Declared => declared().ok_or_else(|| fail("its shape is not known"))?,
         };
@@ -138,7 +166,12 @@ pub(super) fn draw(
         let key = env.key.named(&value.name);
         let bits = (0..n as u64).map(|i| key.with(i).0);
         let array = if dtype.is_float() {
-            let v: Vec<Fp> = bits.map(Fp::new).collect();
+            let one: &dyn Fn(u64) -> Fp = match given.get(i) {
+                Some(FieldInput::Mixed(_)) => &|b| mixed(b, key),
+                Some(FieldInput::Small(_)) => &|b| small(b, key),
+                _ => &Fp::new,
+            };
+            let v: Vec<Fp> = bits.map(one).collect();
             Array { dtype, ..Array::new(dims, v) }
         } else {
             // Small, as they may be indices, lengths or shapes.
@@ -149,6 +182,40 @@ pub(super) fn draw(
         all.push((id, array));
     }
     Ok(all)
+}
+
+/// Types of floats that hold all elements of values and are narrower than the values' own.
+#[derive(Default)]
+struct Held(HashMap<ValueId, DType>);
+
+impl Held {
+    fn of(&self, graph: &Graph, v: ValueId) -> Option<DType> {
+        self.0.get(&v).copied().or_else(|| graph.value(v).ty.dtype()).filter(|t| t.is_float())
+    }
+
+    fn first(&self, graph: &Graph, id: NodeId) -> Option<DType> {
+        self.0.get(graph.node(id).inputs.first()?.as_ref()?).copied()
+    }
+
+    fn after(&mut self, graph: &Graph, id: NodeId) {
+        let node = graph.node(id);
+        // A conversion at most widens what it holds; what only moves or picks holds all of it.
+        let casts = matches!(node.op, Op::Cast(_));
+        if !casts && (self.0.is_empty() || !ops::keeps(&node.op)) {
+            return;
+        }
+        let mut all = node.inputs.iter().flatten().filter_map(|&v| self.of(graph, v));
+        let Some(first) = all.next() else { return };
+        let Some(all) = all.try_fold(first, ops::join) else { return };
+        for &v in node.outputs.iter().flatten() {
+            if let Some(own) = graph.value(v).ty.dtype()
+                && own != all
+                && ops::join(all, own) == Some(own)
+            {
+                self.0.insert(v, all);
+            }
+        }
+    }
 }
 
 /// Values of the graphs around a subgraph, found by name.
@@ -213,10 +280,13 @@ fn inner(
         values[id.index()] = Some(a);
     }
     let needed = needed(graph, wanted);
+    let mut held = Held::default();
     for id in graph.schedule() {
         let node = graph.node(id);
         let skip = !needed[id.index()];
-        let here = Env { room: env.room.saturating_sub(live), ..env };
+        let narrow = held.first(graph, id);
+        let here = Env { room: env.room.saturating_sub(live), held: narrow, ..env };
+        held.after(graph, id);
         let out = if skip {
             vec![]
         } else {
@@ -254,6 +324,9 @@ fn inner(
                             }
                             None => None,
                         });
+                    }
+                    if let Some(w) = env.watch {
+                        w.reads(graph, id, &operands);
                     }
                     let opset = graph.opsets.get(op.domain()).copied().unwrap_or(1);
                     let outputs = node.outputs.len();
@@ -326,7 +399,11 @@ fn control(scope: &Scope<'_>, id: NodeId, env: Env) -> Result<Vec<Array>, RunErr
     };
     match &node.op {
         Op::If(o) => {
-            let branch = if truth(operand(0)?)? { &o.then_branch } else { &o.else_branch };
+            let taken = truth(operand(0)?)?;
+            if let Some(w) = env.watch {
+                w.branch(scope.graph.label(id), taken);
+            }
+            let branch = if taken { &o.then_branch } else { &o.else_branch };
             nested(scope, &branch.0, &body_constants(&branch.0, env.room)?, vec![], env)
         }
         Op::Loop(o) => {
@@ -369,6 +446,9 @@ fn control(scope: &Scope<'_>, id: NodeId, env: Env) -> Result<Vec<Array>, RunErr
                 }
                 state = out;
                 i += 1;
+            }
+            if let Some(w) = env.watch {
+                w.trips(scope.graph.label(id), i);
             }
             for all in scans {
                 state.push(ops::stack(all, env)?);

@@ -3,6 +3,8 @@
 //! Kernels are written once, over [`Scalar`] or [`Real`]. 16-bit floats are not here: they are
 //! widened to `f32` before an operator and rounded once after it.
 
+use std::cmp::Ordering;
+
 use super::array::Element;
 use super::field::{Fp, Key};
 use super::math;
@@ -18,7 +20,7 @@ pub(crate) trait Scalar: Element + Copy + PartialEq {
     fn plus(self, o: Self) -> Self;
     fn minus(self, o: Self) -> Self;
     fn times(self, o: Self) -> Self;
-    /// Quotient. Whole numbers truncate, and anything over 0 is 0; so it is in the field.
+    /// Quotient. Whole numbers truncate, and anything over 0 is 0; in the field 1/0 is drawn.
     fn over(self, o: Self, k: Key) -> Self;
     /// `a * b + self`, rounded once if `FUSED`, else after each of the two.
     fn fold<const FUSED: bool>(self, a: Self, b: Self) -> Self;
@@ -30,8 +32,14 @@ pub(crate) trait Scalar: Element + Copy + PartialEq {
     fn step<const FUSED: bool>(s: Self::Sum, a: Self, b: Self) -> Self::Sum;
     /// The sum.
     fn total(s: Self::Sum) -> Self;
-    /// Total order in the field and over whole numbers; IEEE's `<` over floats.
+    /// IEEE's `<` over floats; in the field, of the real numbers that stand for the elements.
     fn less(self, o: Self, k: Key) -> bool;
+
+    /// Whether they compare equal.
+    #[inline(always)]
+    fn same(self, o: Self, _: Key) -> bool {
+        self == o
+    }
 
     fn is_nan(self) -> bool {
         false
@@ -67,6 +75,12 @@ pub(crate) trait Scalar: Element + Copy + PartialEq {
     #[inline(always)]
     fn opposite(self) -> Self {
         Self::ZERO.minus(self)
+    }
+
+    /// The absolute value.
+    #[inline(always)]
+    fn magnitude(self, k: Key) -> Self {
+        if self.negative(k) { self.opposite() } else { self }
     }
 }
 
@@ -224,8 +238,21 @@ macro_rules! whole {
 }
 whole!(i64 u64);
 
-/// Tag of the keyed order, apart from those of the functions.
-const ORDER: u64 = 1000;
+/// Tags of drawn functions, apart from those of [`Fun`].
+const INVERSE: u64 = 1000;
+const POWER: u64 = 1001;
+const MODULO: u64 = 1002;
+
+/// Total order that refines the one of the real numbers and is as odd as they are.
+fn order(x: Fp, y: Fp, k: Key) -> Ordering {
+    let by_value = || k.real(x).total_cmp(&k.real(y));
+    if x == y { Ordering::Equal } else { by_value().then(x.centred().cmp(&y.centred())) }
+}
+
+/// 1/x
+fn inverse(x: Fp, k: Key) -> Fp {
+    if x == Fp::ZERO { k.with(INVERSE).apply(x) } else { x.inverse() }
+}
 
 impl Scalar for Fp {
     const ZERO: Self = Fp::ZERO;
@@ -245,8 +272,8 @@ impl Scalar for Fp {
     fn times(self, o: Self) -> Self {
         self.mul(o)
     }
-    fn over(self, o: Self, _: Key) -> Self {
-        self.mul(o.inverse())
+    fn over(self, o: Self, k: Key) -> Self {
+        self.mul(inverse(o, k))
     }
     #[inline(always)]
     fn fold<const FUSED: bool>(self, a: Self, b: Self) -> Self {
@@ -266,26 +293,70 @@ impl Scalar for Fp {
     }
     #[inline]
     fn less(self, o: Self, k: Key) -> bool {
-        let order = k.with(ORDER);
-        // Different elements may share a rank; their own values then decide.
-        self != o && (order.bits(self), self.get()) < (order.bits(o), o.get())
+        self != o && k.real(self) < k.real(o)
+    }
+    #[inline]
+    fn same(self, o: Self, k: Key) -> bool {
+        k.real(self) == k.real(o)
+    }
+    #[inline]
+    fn larger(self, o: Self, k: Key) -> Self {
+        if order(self, o, k) == Ordering::Less { o } else { self }
+    }
+    #[inline]
+    fn smaller(self, o: Self, k: Key) -> Self {
+        if order(self, o, k) == Ordering::Greater { o } else { self }
     }
     #[inline(always)]
     fn opposite(self) -> Self {
         self.neg()
+    }
+    fn magnitude(self, k: Key) -> Self {
+        if order(self, Fp::ZERO, k) == Ordering::Less { self.neg() } else { self }
     }
 }
 
 impl Real for Fp {
     const NATIVE: bool = false;
     fn call(f: Fun, x: Self, k: Key) -> Self {
-        k.with(f as u64).apply(x)
+        use Fun::*;
+        let exp = |x| Self::call(Exp, x, k);
+        let known = |f: fn(f64) -> f64| k.known(x).map(|x| k.embed(f(x)));
+        let exact = match f {
+            Sigmoid => Some(inverse(Fp::ONE.add(exp(x.neg())), k)),
+            Tanh => {
+                let e = exp(x.add(x));
+                Some(e.sub(Fp::ONE).mul(inverse(e.add(Fp::ONE), k)))
+            }
+            Softplus => Some(Self::call(Log, Fp::ONE.add(exp(x)), k)),
+            Floor => known(f64::floor),
+            Ceil => known(f64::ceil),
+            Round => known(f64::round_ties_even),
+            Narrow16 => known(|x| half::f16::from_f64(x).to_f64()),
+            NarrowB16 => known(|x| half::bf16::from_f64(x).to_f64()),
+            Narrow32 => known(|x| f64::from(x as f32)),
+            Exp | Cos | Cosh if x == Fp::ZERO => Some(Fp::ONE),
+            Sqrt | Erf | Sin | Tan | Asin | Atan | Sinh | Asinh | Atanh if x == Fp::ZERO => Some(x),
+            Sqrt if x == Fp::ONE => Some(x),
+            Log | Acosh if x == Fp::ONE => Some(Fp::ZERO),
+            _ => None,
+        };
+        exact.unwrap_or_else(|| k.with(f as u64).apply(x))
     }
     fn power(self, e: Self, k: Key) -> Self {
-        Fp::new(k.with(1001).with(self.get()).bits(e))
+        let sqrt = || Self::call(Fun::Sqrt, self, k);
+        match k.known(e) {
+            Some(e) if e.fract() == 0.0 && e.abs() <= 64.0 => {
+                let p = self.pow(e.abs() as u64);
+                if e < 0.0 { inverse(p, k) } else { p }
+            }
+            Some(0.5) => sqrt(),
+            Some(-0.5) => inverse(sqrt(), k),
+            _ => Fp::new(k.with(POWER).with(self.get()).bits(e)),
+        }
     }
     fn modulo(self, o: Self, fmod: bool, k: Key) -> Self {
-        Fp::new(k.with(1002 + u64::from(fmod)).with(self.get()).bits(o))
+        Fp::new(k.with(MODULO + u64::from(fmod)).with(self.get()).bits(o))
     }
 }
 

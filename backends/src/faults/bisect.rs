@@ -12,7 +12,7 @@ use graph_opt_ir::edit::Applied;
 use graph_opt_ir::{Graph, text};
 use graph_opt_passes::{Evaluate, Pipeline, Runner};
 
-use crate::compare::{Compare, Incomparable, Place, Report, Verdict};
+use crate::compare::{Compare, Incomparable, Place, Report, Summary, Verdict};
 use crate::faults::repro::caught;
 
 /// How a graph stands to the original.
@@ -41,19 +41,25 @@ impl State {
 
     fn of(report: &Report) -> Self {
         let mut all: Vec<String> = Vec::new();
-        let mut unknown = None;
-        for v in report.all() {
-            match v {
-                Verdict::Differs(by, place) => return Self::Differs(by.clone(), place.clone()),
-                Verdict::Unknown(..) => unknown = unknown.or(Some(v.to_string())),
-                _ if all.contains(&v.to_string()) => {}
-                _ => all.push(v.to_string()),
+        for o in &report.outputs {
+            match &o.summary {
+                Summary::Differs(_) => {
+                    for v in &o.verdicts {
+                        if let Verdict::Differs(by, place) = v {
+                            return Self::Differs(by.clone(), place.clone());
+                        }
+                    }
+                }
+                Summary::Unknown(why) => return Self::Unknown(why.clone()),
+                _ => {}
+            }
+            for v in o.verdicts.iter().filter(|v| !matches!(v, Verdict::Unknown(..))) {
+                if !all.contains(&v.to_string()) {
+                    all.push(v.to_string());
+                }
             }
         }
-        match unknown {
-            Some(why) if !report.is_equal() => Self::Unknown(why),
-            _ => Self::Equal(all.join(", ")),
-        }
+        Self::Equal(all.join(", "))
     }
 }
 

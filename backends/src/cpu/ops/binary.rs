@@ -7,7 +7,7 @@ use crate::cpu::arena::pairs;
 use crate::cpu::array::{Array, Buf, Element, on_any, on_number};
 use crate::cpu::cx::{Cx, Outputs, invalid, strides, unsupported};
 use crate::cpu::field::Fp;
-use crate::cpu::scalar::{Fun, Real, Scalar};
+use crate::cpu::scalar::{Real, Scalar};
 use crate::cpu::simd::vectorised_for;
 
 /// Shape of the broadcast operands: ONNX, "Multidirectional Broadcasting".
@@ -222,23 +222,12 @@ fn power(cx: &Cx<'_>, a: Array, b: Array) -> Result<Array, RunError> {
             if b.is_field() {
                 return fold(cx, a, b, |x: Fp, e: Fp| x.power(e, k));
             }
-            let e: Vec<f64> = b.to_f64s()?;
-            let index = (0..e.len() as i64).collect::<Vec<_>>();
-            let dims = broadcast(&a.dims, &b.dims)?;
-            // Positions within `e`, broadcast; the exponents themselves are not of the field.
-            let index = expand(cx, &Array::new(b.dims.clone(), index), &dims)?;
-            let base = expand(cx, &a, &dims)?;
-            let raise = |x: Fp, e: f64| match e {
-                e if e.fract() == 0.0 && e.abs() <= 64.0 => {
-                    let p = x.pow(e.abs() as u64);
-                    if e < 0.0 { p.inverse() } else { p }
-                }
-                0.5 => Fp::call(Fun::Sqrt, x, k),
-                e => x.power(k.embed(e), k),
-            };
-            let pairs = base.get::<Fp>()?.iter().zip(index.get::<i64>()?);
-            let v = pairs.map(|(&x, &i)| raise(x, e[i as usize])).collect();
-            Ok(Array { dims, dtype: a.dtype, data: Fp::wrap(v) })
+            // The exponent may be of whole numbers.
+            let e = b.to_f64s()?.into_iter().map(|e| k.embed(e)).collect();
+            let b = Array { dims: b.dims, dtype: a.dtype, data: Fp::wrap(e) };
+            let dtype = a.dtype;
+            let p = fold(cx, a, b, |x: Fp, e: Fp| x.power(e, k))?;
+            Ok(Array { dtype, ..p })
         }
         Buf::F32(_) => {
             let b = super::unary::convert(cx, b, graph_opt_ir::DType::F32)?;
@@ -278,11 +267,11 @@ pub(super) fn compare(cx: &mut Cx<'_>) -> Outputs {
         let k = cx.key();
         let test = |f: &dyn Fn(T, T) -> bool| zip(cx, a, b, f);
         match cx.op {
-            Op::Equal(_) => test(&|x: T, y: T| x == y),
+            Op::Equal(_) => test(&|x: T, y: T| x.same(y, k)),
             Op::Less(_) => test(&|x: T, y: T| x.less(y, k)),
-            Op::LessOrEqual(_) => test(&|x: T, y: T| x.less(y, k) || x == y),
+            Op::LessOrEqual(_) => test(&|x: T, y: T| x.less(y, k) || x.same(y, k)),
             Op::Greater(_) => test(&|x: T, y: T| y.less(x, k)),
-            _ => test(&|x: T, y: T| y.less(x, k) || x == y),
+            _ => test(&|x: T, y: T| y.less(x, k) || x.same(y, k)),
         }
     }
     fn typed<T: Scalar>(_: &[T]) -> fn(&Cx<'_>, Array, &Array) -> Result<Array, RunError> {

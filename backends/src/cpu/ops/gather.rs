@@ -225,10 +225,14 @@ pub(super) fn non_zero(cx: &mut Cx<'_>) -> Outputs {
         let zero = T::default();
         v.iter().enumerate().filter(|(_, x)| **x != zero).map(|(i, _)| i).collect()
     }
-    if matches!(a.data, Buf::Field(_)) {
-        return Err(RunError::NotInField("NonZero of inputs".into()));
-    }
-    let at = on_any!(&a.data, v => test(v));
+    let k = cx.key();
+    let at = match &a.data {
+        Buf::Field(v) => {
+            let not_zero = |(i, &x)| (k.real(x) != 0.0).then_some(i);
+            v.iter().enumerate().filter_map(not_zero).collect()
+        }
+        data => on_any!(data, v => test(v)),
+    };
     let s = strides(&a.dims);
     cx.room::<i64>(&[a.rank(), at.len()])?;
     let mut out = vec![];

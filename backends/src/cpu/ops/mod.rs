@@ -175,6 +175,37 @@ fn moves(op: &Op) -> bool {
         )
 }
 
+/// Whether every floating-point element of a result is one of an operand, or the negative of one.
+pub(crate) fn keeps(op: &Op) -> bool {
+    use Op::*;
+    let picks = matches!(
+        op,
+        Relu(_)
+            | Clip(_)
+            | Max(_)
+            | Min(_)
+            | MaxPool(_)
+            | GlobalMaxPool(_)
+            | Neg(_)
+            | Abs(_)
+            | ReduceMax(_)
+            | ReduceMin(_)
+            | TopK(_)
+            | Reshape(_)
+            | Flatten(_)
+            | Squeeze(_)
+            | Unsqueeze(_)
+            | Split(_)
+    );
+    picks || moves(op) && !matches!(op, ConstantOfShape(_) | EyeLike(_) | Constant(_) | Dropout(_))
+}
+
+/// The wider of two types of floats, if it holds all numbers of the other.
+pub(crate) fn join(a: DType, b: DType) -> Option<DType> {
+    let wider = if unary::within(a, b) { b } else { a };
+    (unary::within(a, wider) && unary::within(b, wider)).then_some(wider)
+}
+
 /// Whether the operand must be a known number even where others are in the field.
 fn stays_native(op: &Op, operand: usize) -> bool {
     match op {

@@ -224,7 +224,7 @@ fn lp_of<T: Real>(cx: &mut Cx<'_>) -> Outputs {
     let k = cx.key();
     let a = cx.input(0)?;
     cx.room::<T>(&a.dims)?;
-    let abs = |x: T| if x.negative(k) { x.opposite() } else { x };
+    let abs = |x: T| x.magnitude(k);
     let axis = axis_of(o.axis, a.rank())?;
     let norm = |v: &[T]| match o.p {
         1 => Ok(v.iter().fold(T::ZERO, |s, &x| s.plus(abs(x)))),
@@ -238,6 +238,15 @@ fn lp_of<T: Real>(cx: &mut Cx<'_>) -> Outputs {
             v.iter_mut().for_each(|x| *x = x.over(n, k));
         }
     })?])
+}
+
+/// What Softmax takes from all elements: the greatest, so that nothing overflows; in the field the
+/// mean, which shifts with them.
+fn pivot<T: Real>(v: &[T], k: Key) -> T {
+    if T::NATIVE {
+        return v.iter().skip(1).fold(v[0], |m, &x| m.larger(x, k));
+    }
+    v.iter().fold(T::ZERO, |s, &x| s.plus(x)).over(T::of(v.len() as f64, k), k)
 }
 
 pub(super) fn softmax(cx: &mut Cx<'_>) -> Outputs {
@@ -281,11 +290,16 @@ fn softmax_of<T: Real>(cx: &mut Cx<'_>) -> Outputs {
                 .for_each(|(i, x)| *x = if i == best { T::ONE } else { T::ZERO });
         })?,
         op => lines(&a, along, |v: &mut [T]| {
-            let top = v.iter().skip(1).fold(v[0], |m, &x| m.larger(x, k));
+            let top = pivot(v, k);
             if matches!(op, Op::Softmax(_)) {
                 vectorised_for::<T, _>(|| v.iter_mut().for_each(|x| *x = exp(x.minus(top))));
                 let s = v.iter().fold(T::ZERO, |s, &x| s.plus(x));
-                vectorised_for::<T, _>(|| v.iter_mut().for_each(|x| *x = x.over(s, k)));
+                if T::NATIVE {
+                    vectorised_for::<T, _>(|| v.iter_mut().for_each(|x| *x = x.over(s, k)));
+                } else {
+                    let share = T::ONE.over(s, k);
+                    v.iter_mut().for_each(|x| *x = x.times(share));
+                }
             } else {
                 let s = v.iter().fold(T::ZERO, |s, &x| s.plus(exp(x.minus(top))));
                 let log = T::call(Fun::Log, s, k);

@@ -130,41 +130,6 @@ pub(super) fn max_pool(cx: &mut Cx<'_>) -> Outputs {
         fold(a.lines()?, g, out.lines_mut()?, |x| x, larger, none);
         Ok(out)
     }
-    /// In the field the maximum by one drawn order says little: an element that does not belong
-    /// under a window is seen only if it happens to rank highest. So the result is a drawn
-    /// combination of the maxima by several orders, which is as much a function of what lies under
-    /// the window. What stands for -inf is below all others in every order, as padding is.
-    fn run_field(cx: &Cx<'_>, a: &Array, g: &Geometry, dims: &[usize]) -> Result<Array, RunError> {
-        const ORDERS: u64 = 8;
-        let least = least::<Fp>(cx);
-        let mut sum: Vec<Fp> = cx.zeros(dims)?;
-        for i in 0..ORDERS {
-            let key = cx.key().with(2000 + i);
-            let mut env = cx.env;
-            env.key = key;
-            let inputs = cx.inputs.clone();
-            let one = Cx {
-                op: cx.op,
-                opset: cx.opset,
-                inputs,
-                outputs: cx.outputs,
-                env,
-                packs: None,
-                target: None.into(),
-            };
-            let larger = |a: Fp, x: Fp| match (a == least, x == least) {
-                (true, _) => x,
-                (_, true) => a,
-                _ => a.larger(x, key),
-            };
-            let weight = key.apply(Fp::ONE);
-            let found = run::<Fp>(&one, a, g, dims, least, larger)?;
-            for (s, x) in sum.iter_mut().zip(found.get::<Fp>()?) {
-                *s = s.add(weight.mul(*x));
-            }
-        }
-        Ok(Array { dims: dims.to_vec(), dtype: a.dtype, data: Fp::wrap(sum) })
-    }
     fn plain<T: Scalar>(
         cx: &Cx<'_>,
         a: &Array,
@@ -177,7 +142,7 @@ pub(super) fn max_pool(cx: &mut Cx<'_>) -> Outputs {
     Ok(vec![match &a.data {
         Buf::F32(_) => plain::<f32>(cx, a, &g, &dims)?,
         Buf::F64(_) => plain::<f64>(cx, a, &g, &dims)?,
-        Buf::Field(_) => run_field(cx, a, &g, &dims)?,
+        Buf::Field(_) => plain::<Fp>(cx, a, &g, &dims)?,
         Buf::I64(_) => plain::<i64>(cx, a, &g, &dims)?,
         _ => unsupported!("MaxPool of {}", a.dtype),
     }])
@@ -212,11 +177,11 @@ fn indices(cx: &Cx<'_>, g: &Geometry, dims: Vec<usize>) -> Outputs {
                         let p = (g.source(0, z, kz), g.source(1, y, ky), g.source(2, x, kx));
                         let (Some(z), Some(y), Some(x)) = p else { continue };
                         let e = v[((plane * id + z) * ih + y) * iw + x];
-                        let replace =
-                            best.is_none_or(|(b, _)| b.less(e, k) || e.is_nan() && !b.is_nan());
-                        if replace {
-                            best = Some((e, [z, y, x]));
-                        }
+                        // The first of equals; in the field, the one that is the maximum.
+                        best = match best {
+                            Some((b, at)) if b.is_nan() || b.larger(e, k) == b => Some((b, at)),
+                            _ => Some((e, [z, y, x])),
+                        };
                     }
                 }
             }
@@ -330,7 +295,7 @@ pub(super) fn lp_pool(cx: &mut Cx<'_>) -> Outputs {
             return Ok(out);
         }
         let none = |o: T, n: [usize; 3]| if n.contains(&0) { T::ZERO } else { o };
-        let abs = |x: T| if x.negative(k) { x.opposite() } else { x };
+        let abs = |x: T| x.magnitude(k);
         match p {
             1 => fold(v, g, to, abs, |a, x| a.plus(abs(x)), none),
             2 => {

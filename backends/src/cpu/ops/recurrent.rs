@@ -71,10 +71,7 @@ fn activation<T: Real>(
             Box::new(move |x| a.times(x).plus(b).smaller(T::ONE, k).larger(T::ZERO, k))
         }
         "softplus" => Box::new(move |x| T::call(Fun::Softplus, x, k)),
-        "softsign" => Box::new(move |x: T| {
-            let m = if x.negative(k) { x.opposite() } else { x };
-            x.over(T::ONE.plus(m), k)
-        }),
+        "softsign" => Box::new(move |x: T| x.over(T::ONE.plus(x.magnitude(k)), k)),
         other => unsupported!("the activation {other}"),
     })
 }

@@ -111,7 +111,7 @@ fn reduced<T: Real>(
     if whole == 0 {
         return Ok(vec![empty(kind, k); n]);
     }
-    let magnitude = |x: T| if x.negative(k) { x.opposite() } else { x };
+    let magnitude = |x: T| x.magnitude(k);
     let zero = T::ZERO;
     let same = |x: T| x;
     let run =
@@ -145,27 +145,26 @@ fn reduced<T: Real>(
             s
         }
         Kind::LogSumExp => {
-            if T::NATIVE {
-                // Relative to the greatest, so that nothing overflows.
-                let top = fold(v, &a.dims, over, n, same, |a, x| a.larger(x, k));
-                let kept: Vec<usize> =
-                    a.dims.iter().zip(over).map(|(&d, &r)| if r { 1 } else { d }).collect();
-                let top = Array::new(kept, top);
-                let d = super::binary::zip(cx, a.clone(), &top, |x: T, m: T| {
-                    T::call(Fun::Exp, x.minus(m), k)
-                })?;
-                let mut s =
-                    fold(d.get::<T>()?, &a.dims, over, n, |x| zero.plus(x), |a, x| a.plus(x));
-                for (s, &m) in s.iter_mut().zip(top.get::<T>()?) {
-                    *s = T::call(Fun::Log, *s, k).plus(m);
-                }
-                s
+            // Relative to the greatest, so that nothing overflows; in the field to the mean, so
+            // that a shift of all elements is one of the result.
+            let top = if T::NATIVE {
+                fold(v, &a.dims, over, n, same, |a, x| a.larger(x, k))
             } else {
-                let e = |x: T| T::call(Fun::Exp, x, k);
-                let mut s = run(&|x| zero.plus(e(x)), &|a, x| a.plus(e(x)));
-                call(Fun::Log, &mut s);
-                s
+                let share = T::ONE.over(T::of(whole as f64, k), k);
+                let s = fold(v, &a.dims, over, n, same, |a, x| a.plus(x));
+                s.into_iter().map(|x| x.times(share)).collect()
+            };
+            let kept: Vec<usize> =
+                a.dims.iter().zip(over).map(|(&d, &r)| if r { 1 } else { d }).collect();
+            let top = Array::new(kept, top);
+            let d = super::binary::zip(cx, a.clone(), &top, |x: T, m: T| {
+                T::call(Fun::Exp, x.minus(m), k)
+            })?;
+            let mut s = fold(d.get::<T>()?, &a.dims, over, n, |x| zero.plus(x), |a, x| a.plus(x));
+            for (s, &m) in s.iter_mut().zip(top.get::<T>()?) {
+                *s = T::call(Fun::Log, *s, k).plus(m);
             }
+            s
         }
     })
 }
@@ -203,7 +202,7 @@ fn whole<T: Scalar>(
         };
         return Ok(vec![x; n]);
     }
-    let abs = |x: T| if x.negative(k) { x.opposite() } else { x };
+    let abs = |x: T| x.magnitude(k);
     let run =
         |start: &dyn Fn(T) -> T, step: &dyn Fn(T, T) -> T| fold(v, &a.dims, over, n, start, step);
     Ok(match kind {
@@ -326,7 +325,7 @@ pub(super) fn arg(cx: &mut Cx<'_>) -> Outputs {
                 let mut best = 0;
                 for j in 1..n {
                     let (x, y) = (block[j * inner + i], block[best * inner + i]);
-                    if better(x, y) || (last && x == y) {
+                    if better(x, y) || (last && x.same(y, k)) {
                         best = j;
                     }
                 }

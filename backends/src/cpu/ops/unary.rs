@@ -4,7 +4,7 @@ use graph_opt_ir::{DType, Op};
 
 use crate::RunError;
 use crate::cpu::arena::Elements;
-use crate::cpu::array::{Array, Buf, Element, on_number};
+use crate::cpu::array::{Array, Buf, Element, on_any, on_number};
 use crate::cpu::cx::{Cx, Outputs, dtype_of, invalid, unsupported};
 use crate::cpu::field::{Fp, Key};
 use crate::cpu::scalar::{Fun, Real, Scalar};
@@ -45,17 +45,15 @@ pub(super) fn unary(cx: &mut Cx<'_>) -> Outputs {
     Ok(vec![out])
 }
 
-fn absolute<T: Scalar>(x: T, k: Key) -> T {
-    if x.negative(k) { x.opposite() } else { x }
-}
-
 fn sign<T: Scalar>(x: T, k: Key) -> T {
-    if x.negative(k) {
-        T::ONE.opposite()
-    } else if x == T::ZERO || x.is_nan() {
+    if x == T::ZERO || x.is_nan() {
         x
-    } else {
+    } else if x.negative(k) {
+        T::ONE.opposite()
+    } else if T::ZERO.less(x, k) {
         T::ONE
+    } else {
+        T::ZERO
     }
 }
 
@@ -65,7 +63,7 @@ fn whole<T: Scalar>(cx: &Cx<'_>, a: Array) -> Result<Array, RunError> {
     match cx.op {
         Op::Relu(_) => map(cx, a, |x: T| x.larger(T::ZERO, k)),
         Op::Neg(_) => map(cx, a, |x: T| x.opposite()),
-        Op::Abs(_) => map(cx, a, |x: T| absolute(x, k)),
+        Op::Abs(_) => map(cx, a, |x: T| x.magnitude(k)),
         Op::Sign(_) => map(cx, a, |x: T| sign(x, k)),
         _ => unsupported!("{} of {} elements", cx.op.name(), a.dtype),
     }
@@ -73,7 +71,8 @@ fn whole<T: Scalar>(cx: &Cx<'_>, a: Array) -> Result<Array, RunError> {
 
 fn real<T: Real>(cx: &Cx<'_>, a: Array) -> Result<Array, RunError> {
     let k = cx.key();
-    let of = |x: f64| T::of(x, k);
+    // What operators define beyond their attributes are numbers of f32.
+    let of = |x: f64| T::of(if T::NATIVE { x } else { f64::from(x as f32) }, k);
     macro_rules! call {
         ($f:ident) => {
             map(cx, a, |x: T| T::call(Fun::$f, x, k))
@@ -131,7 +130,7 @@ fn real<T: Real>(cx: &Cx<'_>, a: Array) -> Result<Array, RunError> {
             map(cx, a, |x: T| x.times(alpha).plus(beta).smaller(one, k).larger(zero, k))
         }
         Op::HardSwish(_) => {
-            let (alpha, beta) = (of(1.0 / 6.0), of(0.5));
+            let (alpha, beta) = (of(f64::from(1.0f32 / 6.0)), of(0.5));
             let gate = |x: T| x.times(alpha).plus(beta).smaller(one, k).larger(zero, k);
             map(cx, a, |x: T| x.times(gate(x)))
         }
@@ -139,7 +138,7 @@ fn real<T: Real>(cx: &Cx<'_>, a: Array) -> Result<Array, RunError> {
             let gate = |x: T| T::call(Fun::Tanh, T::call(Fun::Softplus, x, k), k);
             map(cx, a, |x: T| x.times(gate(x)))
         }
-        Op::Softsign(_) => map(cx, a, |x: T| x.over(one.plus(absolute(x, k)), k)),
+        Op::Softsign(_) => map(cx, a, |x: T| x.over(one.plus(x.magnitude(k)), k)),
         Op::Gelu(o) if o.approximate == "tanh" => {
             let (half, c, d) = (of(0.5), of(0.797_884_560_802_865_4), of(0.044_715));
             map(cx, a, |x: T| {
@@ -194,23 +193,30 @@ pub(super) fn clip(cx: &mut Cx<'_>) -> Outputs {
     Ok(vec![f(cx, a, (lo, hi))?])
 }
 
+fn infinite(o: &graph_opt_ir::op::IsInf, x: f64) -> bool {
+    x.is_infinite() && if x > 0.0 { o.detect_positive != 0 } else { o.detect_negative != 0 }
+}
+
+/// What the operator says of numbers that floats may have and elements do not.
+fn drawn_tests(cx: &Cx<'_>, v: &[Fp], test: impl Fn(f64) -> bool) -> Vec<bool> {
+    let k = cx.key();
+    let drawn = k.named(cx.op.name());
+    let one = |&x: &Fp| k.known(x).map_or_else(|| drawn.bits(x) & 3 == 0, &test);
+    v.iter().map(one).collect()
+}
+
 /// Operators whose result is a truth value.
 pub(super) fn test(cx: &mut Cx<'_>) -> Outputs {
     let a = cx.input(0)?;
-    let n = cx.room::<bool>(&a.dims)?;
+    cx.room::<bool>(&a.dims)?;
     let v: Vec<bool> = match (cx.op, &a.data) {
         (Op::Not(_), Buf::Bool(v)) => v.iter().map(|x| !x).collect(),
-        // No element of the field is NaN or infinite.
-        (Op::IsNaN(_) | Op::IsInf(_), Buf::Field(_)) => vec![false; n],
+        // Of constants it is known; of other elements it is drawn.
+        (Op::IsNaN(_), Buf::Field(v)) => drawn_tests(cx, v, f64::is_nan),
+        (Op::IsInf(o), Buf::Field(v)) => drawn_tests(cx, v, |x| infinite(o, x)),
         (Op::IsNaN(_), Buf::F32(v)) => v.iter().map(|x| x.is_nan()).collect(),
         (Op::IsNaN(_), Buf::F64(v)) => v.iter().map(|x| x.is_nan()).collect(),
-        (Op::IsInf(o), _) => {
-            let test = |x: f64| {
-                x.is_infinite()
-                    && if x > 0.0 { o.detect_positive != 0 } else { o.detect_negative != 0 }
-            };
-            a.to_f64s()?.into_iter().map(test).collect()
-        }
+        (Op::IsInf(o), _) => a.to_f64s()?.into_iter().map(|x| infinite(o, x)).collect(),
         _ => invalid!("{} of {} elements", cx.op.name(), a.dtype),
     };
     Ok(vec![Array::new(a.dims.clone(), v)])
@@ -317,19 +323,43 @@ fn whole_of(x: f64) -> i128 {
     x as i128
 }
 
+type Outcome<T> = Result<Vec<T>, RunError>;
+
+/// Whether every number of the one type is one of the other.
+pub(super) fn within(from: DType, to: DType) -> bool {
+    use DType::*;
+    from == to || matches!((from, to), (F16 | BF16, F32 | F64) | (F32, F64))
+}
+
 fn field_cast(cx: &Cx<'_>, v: &[Fp], a: &Array, to: DType) -> Result<Array, RunError> {
     let k = cx.key();
-    let round = match (a.dtype, to) {
+    let held = cx.env.held.unwrap_or(a.dtype);
+    let round = match to {
         // Rounding to fewer bits is a function; the other way it is the identity.
-        (_, DType::F16) => Some(Fun::Narrow16),
-        (_, DType::BF16) => Some(Fun::NarrowB16),
-        (DType::F64, DType::F32) => Some(Fun::Narrow32),
-        (_, DType::F32 | DType::F64) => None,
+        DType::F16 | DType::BF16 | DType::F32 | DType::F64 if within(held, to) => None,
+        DType::F16 => Some(Fun::Narrow16),
+        DType::BF16 => Some(Fun::NarrowB16),
+        DType::F32 => Some(Fun::Narrow32),
+        DType::Bool => {
+            cx.room::<bool>(&a.dims)?;
+            return Ok(Array::new(a.dims.clone(), v.iter().map(|&x| k.real(x) != 0.0).collect()));
+        }
         _ => {
             cx.room::<i64>(&a.dims)?;
             let key = k.named("cast").with(to.to_onnx() as u64);
-            let ints = v.iter().map(|&x| key.bits(x));
-            return drawn_ints(ints, a.dims.clone(), to);
+            let ints = drawn_ints(v.iter().map(|&x| key.bits(x)), a.dims.clone(), to)?;
+            let known: Vec<Option<f64>> = v.iter().map(|&x| k.known(x)).collect();
+            if known.iter().all(Option::is_none) {
+                return Ok(ints);
+            }
+            let numbers = known.iter().map(|x| x.unwrap_or(0.0)).collect();
+            let mut out = convert(cx, Array::new(a.dims.clone(), numbers), to)?;
+            fn merge<T: Element>(out: &[T], drawn: &Array, known: &[Option<f64>]) -> Outcome<T> {
+                let all = out.iter().zip(drawn.get::<T>()?).zip(known);
+                Ok(all.map(|((o, d), k)| if k.is_some() { o } else { d }.clone()).collect())
+            }
+            out.data = on_any!(&out.data, v => Element::wrap(merge(v, &ints, &known)?));
+            return Ok(out);
         }
     };
     cx.room::<Fp>(&a.dims)?;

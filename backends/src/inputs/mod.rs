@@ -1,4 +1,7 @@
-//! Sane random inputs for runs.
+//! Random inputs: sane ones for runs, and for comparisons ones over their types and edges.
+
+pub(crate) mod spread;
+pub(crate) mod uses;
 
 use std::collections::BTreeMap;
 

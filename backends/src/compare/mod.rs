@@ -1,0 +1,375 @@
+//! Whether a rewritten graph computes the same: the ladder of section 4 of the design.
+//!
+//! `identical` needs no run, and neither does `proved`; `exact` runs both graphs over the field of
+//! integers modulo 2^61 - 1 (see [`crate::cpu`] for what that covers); `bit-exact` and `close` run
+//! both on a backend. What differs is traced to the first value that both graphs have and to the
+//! edit that made it.
+//!
+//! Runs are made on inputs over their types: floats of both signs with zeros, ties and several
+//! magnitudes, whole numbers to the ends of their types, or of the axes that they index, both truth
+//! values, counts 0, 1 and more, two extents above 1 of each symbolic dimension, and inputs with a
+//! default both ways. Small graphs get up to 32 runs over the field and 16 on each backend, some of
+//! them with infinities, NaN and signed zeros; large ones one run. What lies in the part in which
+//! the graphs differ and was not reached by any run (a branch, a trip count, a row of a table,
+//! elements at all) makes the rung `unknown`, by name.
+//!
+//! [`Summary`] is the one verdict on an output.
+
+mod cases;
+mod cover;
+mod places;
+mod rungs;
+mod summary;
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+
+use graph_opt_ir::same::{Structure, identical};
+use graph_opt_ir::{Graph, Tensor, Type, ValueId};
+use graph_opt_passes::eqsat::prove::prove;
+use graph_opt_passes::registry::OPTIMISE;
+use graph_opt_passes::{Pipeline, Runner};
+
+use crate::cpu::Cpu;
+use crate::inputs::{Extents, required};
+use crate::tolerance::Difference;
+use crate::{Backend, Folder};
+use cases::Cases;
+use cover::Cover;
+use places::Matched;
+use rungs::Shared;
+pub use summary::Summary;
+
+/// What the rung of the finite field is called.
+const FIELD: &str = "finite field";
+
+/// Where two graphs differ.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Place {
+    /// Name of the first value that differs.
+    pub value: String,
+    /// Its first element that differs, as indices.
+    pub element: Vec<usize>,
+    /// The elements, of the original and of the other.
+    pub elements: (String, String),
+    /// The edit that made the value in the other graph; empty if none did.
+    pub edit: String,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (a, b) = &self.elements;
+        write!(f, "{:?} element {:?}: {a} against {b}", self.value, self.element)?;
+        if !self.edit.is_empty() {
+            write!(f, ", made by {}", self.edit)?;
+        }
+        Ok(())
+    }
+}
+
+/// A rung of the ladder, or why it was not reached.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Verdict {
+    /// The same up to names.
+    Identical,
+    /// Equal for all inputs and weights, by the rules of the prover; whether only in exact
+    /// arithmetic, as sums were taken in another order.
+    Proved {
+        /// See above.
+        reassociates: bool,
+    },
+    /// Equal over the finite field, in this many runs.
+    Exact(usize),
+    /// Equal bits on this backend, in this many runs.
+    BitExact(String, usize),
+    /// Close on this backend, with the largest difference.
+    Close(String, Difference),
+    /// They differ.
+    Differs(String, Place),
+    /// Not decided, and why.
+    Unknown(String, String),
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Identical => f.write_str("identical"),
+            Self::Proved { reassociates: false } => f.write_str("proved"),
+            Self::Proved { reassociates: true } => f.write_str("proved (in exact arithmetic)"),
+            Self::Exact(_) => f.write_str("exact"),
+            Self::BitExact(b, _) => write!(f, "bit-exact on {b}"),
+            Self::Close(b, d) => {
+                write!(
+                    f,
+                    "close on {b} ({:.1e} of the largest element, {} ulp)",
+                    d.relative(),
+                    d.ulp
+                )
+            }
+            Self::Differs(by, p) => write!(f, "differs ({by}): {p}"),
+            Self::Unknown(by, why) => write!(f, "unknown ({by}): {why}"),
+        }
+    }
+}
+
+/// Verdicts on one output.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Output {
+    /// Its name.
+    pub name: String,
+    /// All verdicts, in the order of the ladder.
+    pub verdicts: Vec<Verdict>,
+    /// What they come to.
+    pub summary: Summary,
+}
+
+/// What a comparison found.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Report {
+    /// One entry an output.
+    pub outputs: Vec<Output>,
+    /// The proof, if one was looked for and found.
+    pub certificate: Option<String>,
+    /// What runs were limited to.
+    pub notes: Vec<String>,
+}
+
+impl Report {
+    /// Whether some output differs.
+    pub fn differs(&self) -> bool {
+        self.outputs.iter().any(|o| matches!(o.summary, Summary::Differs(_)))
+    }
+
+    /// Whether every output is known to be equal, or close on backends.
+    pub fn is_equal(&self) -> bool {
+        self.outputs.iter().all(|o| o.summary.is_equal())
+    }
+
+    /// All verdicts.
+    pub fn all(&self) -> impl Iterator<Item = &Verdict> {
+        self.outputs.iter().flat_map(|o| &o.verdicts)
+    }
+}
+
+/// What to compare by.
+pub struct Compare<'a> {
+    /// Whether to look for a proof.
+    pub prove: bool,
+    /// Whether to run over the finite field.
+    pub exact: bool,
+    /// Backends to run on.
+    pub backends: Vec<&'a dyn Backend>,
+    /// Fewest runs of each kind, on different inputs.
+    pub runs: usize,
+    /// Seed of the inputs.
+    pub seed: u64,
+    /// Extents of symbolic dimensions.
+    pub extents: Extents,
+    /// Inputs to use instead of random ones, in the order of inputs without a default.
+    pub inputs: Option<Vec<Tensor>>,
+    /// Whether the first backend on which some output differs is the last that is tried.
+    pub brief: bool,
+    /// The interpreter to run the field with.
+    pub cpu: Cpu,
+    /// Told what is about to run.
+    pub progress: Option<&'a dyn Fn(&str)>,
+}
+
+impl Default for Compare<'_> {
+    fn default() -> Self {
+        Self {
+            prove: false,
+            exact: true,
+            backends: Vec::new(),
+            runs: 1,
+            seed: 0,
+            extents: Extents::default(),
+            inputs: None,
+            brief: false,
+            cpu: Cpu::default(),
+            progress: None,
+        }
+    }
+}
+
+/// The graphs have other inputs or outputs.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{0}")]
+pub struct Incomparable(pub String);
+
+impl Compare<'_> {
+    /// Compares `b` with its original `a`.
+    ///
+    /// # Errors
+    /// If they do not have the same inputs and outputs, or inputs cannot be drawn.
+    pub fn run(&self, a: &Arc<Graph>, b: &Arc<Graph>) -> Result<Report, Incomparable> {
+        let names = |g: &Graph, v: &[ValueId]| -> Vec<String> {
+            v.iter().map(|&v| g.value(v).name.to_string()).collect()
+        };
+        let inputs_of = |g: &Graph| names(g, &required(g));
+        for (what, p, q) in [
+            ("inputs", inputs_of(a), inputs_of(b)),
+            ("outputs", names(a, a.outputs()), names(b, b.outputs())),
+        ] {
+            if p != q {
+                return Err(Incomparable(format!("their {what} differ: {p:?} and {q:?}")));
+            }
+        }
+        let new = |name| Output { name, verdicts: Vec::new(), summary: Summary::Identical };
+        let mut report = Report {
+            outputs: names(a, a.outputs()).into_iter().map(new).collect(),
+            ..Report::default()
+        };
+        if identical(a, b) {
+            for o in &mut report.outputs {
+                o.verdicts.push(Verdict::Identical);
+            }
+            return Ok(report);
+        }
+        if self.prove {
+            self.tell("a proof");
+            let verdict = match prove(a, b) {
+                Ok(proof) => {
+                    report.certificate = Some(proof.certificate);
+                    Verdict::Proved { reassociates: proof.reassociates }
+                }
+                Err(why) => Verdict::Unknown("proof".into(), why),
+            };
+            let all = vec![verdict; report.outputs.len()];
+            self.add(&mut report, all);
+        }
+        let types = types(a, b)?;
+        let (s, t) = (Structure::of(a), Structure::of(b));
+        let cover = [Cover::of(a, &s, b, &t), Cover::of(b, &t, a, &s)];
+        let mut rows = cover[0].rows();
+        rows.extend(cover[1].rows());
+        let cases =
+            Cases::new(a, b, &types, &self.extents, self.inputs.as_deref(), &rows, self.seed)
+                .map_err(Incomparable)?;
+        let shared = Shared {
+            compare: self,
+            a,
+            b,
+            cases: &cases,
+            matched: &Matched::new(a, b, &s, &t),
+            cover,
+            ran: RefCell::new(None),
+            notes: RefCell::new(Vec::new()),
+        };
+        if self.exact {
+            self.tell(FIELD);
+            self.add(&mut report, shared.field());
+        }
+        for backend in &self.backends {
+            self.tell(backend.name());
+            self.add(&mut report, shared.backend(*backend));
+            let differs = |v: &Verdict| matches!(v, Verdict::Differs(by, _) if by != FIELD);
+            if self.brief && report.all().any(differs) {
+                break;
+            }
+        }
+        report.notes = shared.notes.take();
+        let dressed = self.dressed(&report, &shared);
+        for (o, why) in report.outputs.iter_mut().zip(dressed) {
+            o.summary = Summary::of(&o.verdicts, why.as_deref());
+        }
+        Ok(report)
+    }
+
+    fn tell(&self, what: &str) {
+        if let Some(p) = self.progress {
+            p(what);
+        }
+    }
+
+    fn add(&self, report: &mut Report, verdicts: Vec<Verdict>) {
+        for (o, v) in report.outputs.iter_mut().zip(verdicts) {
+            o.verdicts.push(v);
+        }
+    }
+
+    /// Of each output that differs over the field and on no backend: why that is no difference of
+    /// the models, if it is not. Either it has equal bits with other weights, too, or it is equal
+    /// in the field once constants of the original are folded, which rounds them.
+    fn dressed(&self, report: &Report, shared: &Shared<'_>) -> Vec<Option<String>> {
+        let has = |o: &Output, f: &dyn Fn(&Verdict) -> bool| o.verdicts.iter().any(f);
+        let alone = |o: &Output| {
+            let field = has(o, &|v| matches!(v, Verdict::Differs(by, _) if by == FIELD));
+            let backend = has(o, &|v| matches!(v, Verdict::Differs(by, _) if by != FIELD));
+            let ran = has(o, &|v| matches!(v, Verdict::BitExact(..) | Verdict::Close(..)));
+            field && ran && !backend
+        };
+        let mut all: Vec<Option<String>> = vec![None; report.outputs.len()];
+        if !report.outputs.iter().any(alone) {
+            return all;
+        }
+        let bits = |o: &Output| alone(o) && !has(o, &|v| matches!(v, Verdict::Close(..)));
+        if report.outputs.iter().any(bits) {
+            let equal = shared.redrawn();
+            for ((o, equal), why) in report.outputs.iter().zip(equal).zip(&mut all) {
+                if equal && bits(o) {
+                    *why = Some(
+                        "it differs in exact arithmetic as modelled, and in no bit of any run, \
+                         with other weights neither"
+                            .into(),
+                    );
+                }
+            }
+        }
+        let open = |i: usize, all: &[Option<String>]| alone(&report.outputs[i]) && all[i].is_none();
+        for folded in
+            [self.folded(shared.a, shared.b, false), self.folded(shared.a, shared.b, true)]
+        {
+            if !(0..all.len()).any(|i| open(i, &all)) {
+                break;
+            }
+            let Some(equal) = folded else { continue };
+            for (i, equal) in equal.into_iter().enumerate() {
+                if equal && open(i, &all) {
+                    all[i] = Some(format!(
+                        "rounding of folded constants; equal in exact arithmetic after {OPTIMISE}"
+                    ));
+                }
+            }
+        }
+        all
+    }
+
+    /// Which outputs are equal in the field after the passes that fold constants ran on the
+    /// original, or on both.
+    fn folded(&self, a: &Arc<Graph>, b: &Arc<Graph>, both: bool) -> Option<Vec<bool>> {
+        let pipeline = Pipeline::parse(OPTIMISE).ok()?;
+        let fold = |g: &Arc<Graph>| {
+            let mut out = (**g).clone();
+            Runner::default().evaluator(&Folder).run(&mut out, &pipeline).ok()?;
+            Some(Arc::new(out))
+        };
+        let a = fold(a)?;
+        let b = if both { fold(b)? } else { b.clone() };
+        let again = Compare {
+            prove: self.prove,
+            exact: true,
+            backends: Vec::new(),
+            inputs: self.inputs.clone(),
+            extents: self.extents.clone(),
+            cpu: self.cpu.clone(),
+            progress: None,
+            ..*self
+        };
+        let report = again.run(&a, &b).ok()?;
+        Some(report.outputs.iter().map(|o| o.summary.is_equal()).collect())
+    }
+}
+
+/// What both graphs together say of the inputs to draw: in one, extents may have been fixed.
+fn types(a: &Graph, b: &Graph) -> Result<Vec<Type>, Incomparable> {
+    let both = required(a).into_iter().zip(required(b));
+    let meet = |(v, w): (ValueId, ValueId)| {
+        let (v, w) = (a.value(v), b.value(w));
+        v.ty.meet(&w.ty).ok_or_else(|| {
+            Incomparable(format!("their inputs {:?} differ: {} and {}", v.name, v.ty, w.ty))
+        })
+    };
+    both.map(meet).collect()
+}

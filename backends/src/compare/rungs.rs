@@ -1,0 +1,397 @@
+//! The rungs that run: how many runs, on what, and what they add up to.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use graph_opt_ir::{Graph, ValueId};
+
+use super::cases::{Case, Cases};
+use super::cover::Cover;
+use super::places::{Matched, differ, field_place, float_place, place};
+use super::{Compare, FIELD, Place, Verdict};
+use crate::cpu::{Cpu, run_field_watched};
+use crate::inputs::spread::Style;
+use crate::tolerance::Difference;
+use crate::watch::{Seen, Watch};
+use crate::{Backend, Executable, PrepareError, RunError};
+
+/// What the rungs share.
+pub(super) struct Shared<'a> {
+    pub compare: &'a Compare<'a>,
+    pub a: &'a Arc<Graph>,
+    pub b: &'a Arc<Graph>,
+    pub cases: &'a Cases,
+    pub matched: &'a Matched,
+    pub cover: [Cover; 2],
+    /// Ways to choose extents with which the original runs, once that is known.
+    pub ran: RefCell<Option<Vec<usize>>>,
+    pub notes: RefCell<Vec<String>>,
+}
+
+/// What a run found of an output.
+enum Found {
+    Same,
+    Close(Difference),
+    Differs(Place),
+}
+
+/// What became of a run.
+enum Trial {
+    /// The original does not run.
+    Original(RunError),
+    /// The original does, and the other does not.
+    Other(RunError),
+    /// Of each output what was found, and how many elements it has.
+    Ran(Vec<(Found, usize)>),
+}
+
+/// Work that a rung of small graphs may take, in elements and multiplications.
+const WORK: u64 = 4_000_000;
+/// Most runs that are made only to reach what was not reached yet.
+const FURTHER: usize = 8;
+
+/// Whether the error says nothing about whether the graph is right.
+fn undecided(e: &RunError) -> bool {
+    match e {
+        RunError::Node { source, .. } => undecided(source),
+        RunError::Unsupported(_) | RunError::NotInField(_) | RunError::TooLarge { .. } => true,
+        _ => false,
+    }
+}
+
+impl Shared<'_> {
+    /// Runs over the finite field.
+    pub fn field(&self) -> Vec<Verdict> {
+        let (a, b, cpu) = (&**self.a, &**self.b, &self.compare.cpu);
+        let watch = [Watch::default(), Watch::default()];
+        let mut trial = |case: &Case| {
+            let key = self.compare.seed.wrapping_add(case.run as u64);
+            let run = |g: &Graph, wanted: &[ValueId], w: Option<&Watch>| {
+                run_field_watched(g, key, &self.cases.field(case, g), wanted, cpu, w)
+            };
+            let p = match run(a, a.outputs(), Some(&watch[0])) {
+                Ok(p) => p,
+                Err(e) => return Trial::Original(e),
+            };
+            let q = match run(b, b.outputs(), Some(&watch[1])) {
+                Ok(q) => q,
+                Err(e) => return Trial::Other(e),
+            };
+            let places: Vec<_> = p.iter().zip(&q).map(|(p, q)| field_place(p, q, key)).collect();
+            // Once more, with everything that both graphs have, to find where it starts.
+            let find = || -> Option<Place> {
+                let m = self.matched;
+                let p = run(a, &m.of_a, None).ok()?;
+                let q = run(b, &m.of_b, None).ok()?;
+                p.iter().zip(&q).zip(&m.of_b).find_map(|((p, q), &v)| {
+                    let (element, elements) = field_place(p, q, key)?;
+                    Some(place(b, v, element, elements))
+                })
+            };
+            let first = if places.iter().any(Option::is_some) { find() } else { None };
+            let one = |(i, at): (usize, Option<(Vec<usize>, (String, String))>)| {
+                let n = p[i].dims.iter().product();
+                match at {
+                    None => (Found::Same, n),
+                    Some((e, t)) => {
+                        let here = place(b, b.outputs()[i], e, t);
+                        (Found::Differs(first.clone().unwrap_or(here)), n)
+                    }
+                }
+            };
+            Trial::Ran(places.into_iter().enumerate().map(one).collect())
+        };
+        self.rung(FIELD, 32, &watch, true, &mut trial)
+    }
+
+    /// Runs on a backend.
+    pub fn backend(&self, backend: &dyn Backend) -> Vec<Verdict> {
+        let prepared: Result<_, PrepareError> =
+            (|| Ok((backend.prepare(self.a.clone())?, backend.prepare(self.b.clone())?)))();
+        match prepared {
+            Ok((p, q)) => self.executables(backend.name(), &*p, &*q),
+            Err(e) => self.unknown(backend.name(), &e.to_string()),
+        }
+    }
+
+    /// Whether the outputs have equal bits on the interpreter with other weights, too.
+    pub fn redrawn(&self) -> Vec<bool> {
+        let cpu: &Cpu = &self.compare.cpu;
+        let key = Some(self.compare.seed.wrapping_add(77));
+        let prepare = |g: &Arc<Graph>| cpu.prepared_with(g.clone(), key);
+        match (prepare(self.a), prepare(self.b)) {
+            (Ok(p), Ok(q)) => self
+                .executables("cpu", &p, &q)
+                .iter()
+                .map(|v| matches!(v, Verdict::BitExact(..)))
+                .collect(),
+            _ => vec![false; self.a.outputs().len()],
+        }
+    }
+
+    fn executables(&self, name: &str, p: &dyn Executable, q: &dyn Executable) -> Vec<Verdict> {
+        let watch = [Watch::default(), Watch::default()];
+        let compare = |case: &Case, style: Style| {
+            let (i, j) =
+                match (self.tensors(case, style, self.a), self.tensors(case, style, self.b)) {
+                    (Ok(i), Ok(j)) => (i, j),
+                    (Err(e), _) | (_, Err(e)) => return Trial::Original(RunError::Unsupported(e)),
+                };
+            let x = match p.run_watched(&i, self.a.outputs(), &watch[0]) {
+                Ok(x) => x,
+                Err(e) => return Trial::Original(e),
+            };
+            let y = match q.run_watched(&j, self.b.outputs(), &watch[1]) {
+                Ok(y) => y,
+                Err(e) => return Trial::Other(e),
+            };
+            let diffs: Vec<_> = x.iter().zip(&y).map(|(x, y)| differ(x, y)).collect();
+            let find = || -> Option<Place> {
+                let x = p.run(&i, &self.matched.of_a).ok()?;
+                let y = q.run(&j, &self.matched.of_b).ok()?;
+                x.iter().zip(&y).zip(&self.matched.of_b).find_map(|((x, y), &v)| {
+                    let d = differ(x, y).filter(|d| !d.is_close())?;
+                    let (e, t) = float_place(x, y, d.first.unwrap_or(0));
+                    Some(place(self.b, v, e, t))
+                })
+            };
+            let first = if diffs.iter().flatten().any(|d| !d.is_close()) { find() } else { None };
+            let one = |(i, d): (usize, Option<Difference>)| {
+                let n = numbers(&x[i]);
+                match d {
+                    None => (Found::Same, n),
+                    Some(d) if d.is_close() => (Found::Close(d), n),
+                    Some(d) => {
+                        let (e, t) = float_place(&x[i], &y[i], d.first.unwrap_or(0));
+                        let here = place(self.b, self.b.outputs()[i], e, t);
+                        (Found::Differs(first.clone().unwrap_or(here)), n)
+                    }
+                }
+            };
+            Trial::Ran(diffs.into_iter().enumerate().map(one).collect())
+        };
+        let edges = p.watches() && q.watches() && self.compare.inputs.is_none();
+        let mut close = vec![false; self.a.outputs().len()];
+        let mut trial = |case: &Case| {
+            let style = match case.run % 4 {
+                2 => Style::Unit,
+                3 if edges => Style::Edges,
+                _ => Style::Mixed,
+            };
+            let mut t = compare(case, style);
+            if let Trial::Ran(found) = &mut t {
+                for ((f, _), close) in found.iter_mut().zip(&mut close) {
+                    *close |= matches!(f, Found::Close(_));
+                    // Where rounding differs, infinities and NaN do not begin at the same numbers.
+                    if style == Style::Edges && *close && matches!(f, Found::Differs(_)) {
+                        *f = Found::Same;
+                    }
+                }
+            }
+            t
+        };
+        let most = if self.compare.inputs.is_some() { 1 } else { 16 };
+        self.rung(name, most, &watch, p.watches() && q.watches(), &mut trial)
+    }
+
+    fn tensors(
+        &self,
+        case: &Case,
+        style: Style,
+        g: &Graph,
+    ) -> Result<Vec<graph_opt_ir::Tensor>, String> {
+        self.cases.tensors(case, style, g)
+    }
+
+    fn unknown(&self, by: &str, why: &str) -> Vec<Verdict> {
+        vec![Verdict::Unknown(by.into(), why.into()); self.a.outputs().len()]
+    }
+
+    fn rung(
+        &self,
+        by: &str,
+        most: usize,
+        watch: &[Watch; 2],
+        watched: bool,
+        trial: &mut dyn FnMut(&Case) -> Trial,
+    ) -> Vec<Verdict> {
+        let outputs = self.a.outputs().len();
+        let given = self.compare.inputs.is_some();
+        let least = if given { 1 } else { self.compare.runs.max(1) };
+        // At least one run with defaults and one without.
+        let least = if self.cases.has_defaults() { least.max(2) } else { least };
+        let known = self.ran.borrow().clone();
+        let mut open: Vec<usize> = match known {
+            Some(ran) => ran,
+            None => (0..self.cases.assignments()).collect(),
+        };
+        open.reverse();
+        let mut ran: Vec<usize> = Vec::new();
+        let mut worst: Vec<Option<Difference>> = vec![None; outputs];
+        let mut compared = vec![0usize; outputs];
+        let (mut done, mut target, mut run, mut level) = (0, usize::MAX, 0, None);
+        let mut failed: Option<RunError> = None;
+        let missing = |seen: &[Seen; 2]| -> Vec<(String, Vec<bool>)> {
+            if !watched {
+                return Vec::new();
+            }
+            let own = |(c, s): (&Cover, &Seen)| {
+                c.missing(s).into_iter().map(|(t, o)| (t, o.to_vec())).collect::<Vec<_>>()
+            };
+            self.cover.iter().zip(seen).flat_map(own).collect()
+        };
+        let seen = || [watch[0].seen(), watch[1].seen()];
+        loop {
+            let enough = self.cases.enough(&ran) || open.is_empty();
+            // Where all is NaN, inputs of another style may do.
+            let told = compared.iter().all(|&n| n > 0) || done >= 3 || given;
+            if done >= target && enough && told {
+                let further = !given && done < target.max(FURTHER) && run < 4 * FURTHER;
+                if !further || missing(&seen()).is_empty() {
+                    break;
+                }
+            }
+            let assignment = match open.last() {
+                Some(&n) if !self.cases.enough(&ran) || ran.is_empty() => {
+                    open.pop();
+                    n
+                }
+                _ if ran.is_empty() || run > 8 * most => break,
+                _ => ran[run % ran.len()],
+            };
+            let levels = match level {
+                Some(l) => l..l + 1,
+                None if self.cases.can_narrow() => 0..4,
+                None => 0..1,
+            };
+            let mut result = None;
+            for l in levels {
+                match trial(&Case { assignment, run, level: l }) {
+                    Trial::Original(e) => {
+                        let stop =
+                            undecided(&e) && !matches!(innermost(&e), RunError::TooLarge { .. });
+                        failed.get_or_insert(e);
+                        if stop {
+                            break;
+                        }
+                    }
+                    t => {
+                        level = Some(l);
+                        result = Some(t);
+                        break;
+                    }
+                }
+            }
+            run += 1;
+            let found = match result {
+                Some(Trial::Ran(found)) => found,
+                Some(Trial::Other(e)) if undecided(&e) => {
+                    return self.unknown(by, &format!("the other: {e}"));
+                }
+                Some(Trial::Other(e)) => return self.fails(by, &e),
+                _ => {
+                    if run > 3 * most.min(8) && open.is_empty() {
+                        break;
+                    }
+                    continue;
+                }
+            };
+            done += 1;
+            if !ran.contains(&assignment) {
+                ran.push(assignment);
+            }
+            if target == usize::MAX {
+                let work = watch[0].work().max(watch[1].work()).max(1);
+                target = ((WORK / work) as usize).clamp(1, most).max(least);
+            }
+            if found.iter().any(|(f, _)| matches!(f, Found::Differs(_))) {
+                let one = |(i, (f, n)): (usize, (Found, usize))| match f {
+                    Found::Differs(p) => Verdict::Differs(by.into(), p),
+                    Found::Close(d) => Verdict::Close(by.into(), d),
+                    Found::Same if compared[i] + n == 0 => empty(by),
+                    Found::Same if by == FIELD => Verdict::Exact(done),
+                    Found::Same => match worst[i] {
+                        Some(d) => Verdict::Close(by.into(), d),
+                        None => Verdict::BitExact(by.into(), done),
+                    },
+                };
+                return found.into_iter().enumerate().map(one).collect();
+            }
+            for (i, (f, n)) in found.into_iter().enumerate() {
+                compared[i] += n;
+                let Found::Close(d) = f else { continue };
+                if worst[i].is_none_or(|w| d.absolute > w.absolute) {
+                    worst[i] = Some(d);
+                }
+            }
+        }
+        if done == 0 {
+            let why = failed.map_or_else(String::new, |e| e.to_string());
+            return self.unknown(by, &format!("the original: {why}"));
+        }
+        self.note(self.cases.narrowed(level.unwrap_or(0)));
+        self.note(self.cases.narrow(&ran));
+        *self.ran.borrow_mut() = Some(ran);
+        let mut missed = missing(&seen());
+        if given {
+            // The caller chose what to run on.
+            let all = std::mem::take(&mut missed);
+            all.into_iter()
+                .for_each(|(why, _)| self.note(Some(format!("on the inputs given, {why}"))));
+        }
+        let one = |i: usize| {
+            let missed = missed.iter().find(|(_, o)| o.get(i) == Some(&true));
+            match (missed, worst[i]) {
+                (Some((why, _)), _) => Verdict::Unknown(by.into(), why.clone()),
+                _ if compared[i] == 0 && !self.is_empty(i) => empty(by),
+                _ if by == FIELD => Verdict::Exact(done),
+                (_, Some(d)) => Verdict::Close(by.into(), d),
+                (_, None) => Verdict::BitExact(by.into(), done),
+            }
+        };
+        (0..outputs).map(one).collect()
+    }
+
+    /// Whether the output is known to have no elements, whatever the inputs.
+    fn is_empty(&self, i: usize) -> bool {
+        let of = |g: &Graph| {
+            let ty = &g.value(g.outputs()[i]).ty;
+            ty.extents().is_some_and(|d| d.contains(&0))
+        };
+        of(self.a) && of(self.b)
+    }
+
+    fn note(&self, what: Option<String>) {
+        let mut notes = self.notes.borrow_mut();
+        if let Some(w) = what.filter(|w| !notes.contains(w)) {
+            notes.push(w);
+        }
+    }
+
+    /// The original runs on inputs on which the other fails.
+    fn fails(&self, by: &str, e: &RunError) -> Vec<Verdict> {
+        let one = |&v: &ValueId| {
+            let elements = ("runs".to_owned(), format!("fails: {e}"));
+            Verdict::Differs(by.into(), place(self.b, v, Vec::new(), elements))
+        };
+        self.b.outputs().iter().map(one).collect()
+    }
+}
+
+fn innermost(e: &RunError) -> &RunError {
+    match e {
+        RunError::Node { source, .. } => innermost(source),
+        e => e,
+    }
+}
+
+fn empty(by: &str) -> Verdict {
+    Verdict::Unknown(by.into(), "no element was compared, as no run gave any number".into())
+}
+
+/// How many elements are not NaN.
+fn numbers(t: &graph_opt_ir::Tensor) -> usize {
+    let all = t.dims().iter().product::<u64>() as usize;
+    let floats = if t.dtype().is_float() { t.to_f32s() } else { None };
+    floats.map_or(all, |v| v.iter().filter(|x| !x.is_nan()).count())
+}
