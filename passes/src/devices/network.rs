@@ -323,9 +323,10 @@ const ROUNDS: usize = 100;
 fn parts_together(graph: &Graph, memory: memory::Plan) -> Result<memory::Plan, Unplanned> {
     let part_of = |n: NodeId| {
         let node = graph.node(n);
-        let is_part = matches!(node.op, Op::Slice(_)) && memory.is_view(node.outputs[0]?);
-        let fixed = node.inputs[1..].iter().flatten().all(|&v| !is_sent(graph, v));
-        node.inputs[0].filter(|_| is_part && fixed)
+        let (Op::Slice(_), [whole, rest @ ..]) = (&node.op, &node.inputs[..]) else { return None };
+        let is_part = memory.is_view(node.outputs.first().copied()??);
+        let fixed = rest.iter().flatten().all(|&v| !is_sent(graph, v));
+        whole.filter(|_| is_part && fixed)
     };
     let mut parts: HashMap<ValueId, Vec<NodeId>> = HashMap::new();
     for &n in &memory.steps {
