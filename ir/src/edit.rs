@@ -48,6 +48,9 @@ pub struct Edit {
     pub before: Option<NodeId>,
     /// New constants with the names to ask for.
     pub consts: Vec<(String, Arc<Tensor>)>,
+    /// Which of them are parts of which constants of the graph; they inherit what the file says of
+    /// those, as nodes do.
+    pub parts: Vec<(usize, ValueId)>,
     /// New nodes.
     pub nodes: Vec<NewNode>,
     /// Values that get a new definition, keeping name, type and readers.
@@ -72,6 +75,14 @@ impl Edit {
         }
         self.consts.push((name.to_owned(), Arc::new(tensor)));
         Ref::Const(self.consts.len() - 1)
+    }
+
+    /// Adds a constant that is a part of a constant of the graph.
+    pub fn part(&mut self, name: String, tensor: Tensor, of: ValueId) -> Ref {
+        let index = self.consts.len();
+        self.consts.push((name, Arc::new(tensor)));
+        self.parts.push((index, of));
+        Ref::Const(index)
     }
 
     /// Adds a node with one result and gives the result.
@@ -389,7 +400,9 @@ fn check(graph: &Graph, edit: &Edit) -> Result<Plan, EditError> {
                 *o = Some(Operand { ty, value: Some(t.clone()), dims: None });
             }
         }
-        for v in captures(graph, &n.op).map_err(|value| EditError::Undefined { origin: origin(), value })? {
+        for v in captures(graph, &n.op)
+            .map_err(|value| EditError::Undefined { origin: origin(), value })?
+        {
             let new = edit.replaces.iter().find_map(|(r, new)| (*r == v).then_some(new));
             let early = match (new, graph.producer(v)) {
                 (Some(Ref::New(m, _)), _) => *m < i,
@@ -411,6 +424,9 @@ fn check(graph: &Graph, edit: &Edit) -> Result<Plan, EditError> {
         types.push(t);
     }
     check_replacements(graph, edit, before, &types)?;
+    for (index, whole) in &edit.parts {
+        graph.get_value(*whole).filter(|_| *index < edit.consts.len()).ok_or_else(dangling)?;
+    }
     for (v, ty) in &edit.narrows {
         let value = graph.get_value(*v).ok_or_else(dangling)?;
         let Def::Input(default) = &value.def else { return Err(dangling()) };
@@ -553,6 +569,11 @@ fn apply(graph: &mut Graph, edit: &Edit, plan: Plan, inner: bool) -> (Vec<NodeId
             graph.push_value(name, t.ty(), Def::Const(t.clone()))
         })
         .collect();
+    for (index, whole) in &edit.parts {
+        let whole = graph.value(*whole);
+        let part_of = whole.part_of.clone().unwrap_or_else(|| whole.name.clone());
+        graph.value_mut(consts[*index]).part_of = Some(part_of);
+    }
     // What takes the place of a node takes its name, too.
     let mut vacant: Vec<Arc<str>> =
         edit.removes.iter().map(|n| graph.node(*n).name.clone()).collect();

@@ -333,9 +333,8 @@ impl Said {
 
 /// Whose fault types are that contradict each other: the file's, if no edit made the node.
 fn contradiction(graph: &Graph, name: &str, source: InferError) -> RunError {
-    let of_file = |g: &Graph, n: NodeId| {
-        g.label(n) == source.label && g.node(n).meta.origin.is_empty()
-    };
+    let of_file =
+        |g: &Graph, n: NodeId| g.label(n) == source.label && g.node(n).meta.origin.is_empty();
     let pass = name.into();
     match graph.any_node(&mut |g, n| of_file(g, n)) {
         true => RunError::Contradiction { pass, source },

@@ -84,8 +84,13 @@ pub fn settled(ctx: &Ctx<'_>) -> Option<(Op, &'static str)> {
     let n: Vec<i64> = dims.iter().map(known).collect::<Option<_>>()?;
     let why = match ctx.op {
         Op::ConvTranspose(c) if c.auto_pad.starts_with("SAME") && c.output_shape.is_none() => {
-            let fewer = |(w, n): (&Window, &i64)| w.transposed_outputs(*n) != n.checked_mul(w.stride);
-            windows.iter().zip(&n).any(fewer).then_some("SAME padding of strides beyond the kernel")?
+            let fewer =
+                |(w, n): (&Window, &i64)| w.transposed_outputs(*n) != n.checked_mul(w.stride);
+            windows
+                .iter()
+                .zip(&n)
+                .any(fewer)
+                .then_some("SAME padding of strides beyond the kernel")?
         }
         Op::MaxPool(_) | Op::AveragePool(_) | Op::LpPool(_) => {
             windows.iter().zip(&n).any(|(w, &n)| w.leaves_out(n)).then_some(())?;

@@ -289,7 +289,8 @@ impl Writer<'_> {
     fn is_copy(&self, v: ValueId, of: Ref) -> bool {
         let node = self.graph.producer(v).map(|n| self.graph.node(n));
         let copies = |n: &graph_opt_ir::Node| {
-            matches!(n.op, Op::Identity(_)) && n.inputs.first().copied().flatten().map(Ref::Value) == Some(of)
+            matches!(n.op, Op::Identity(_))
+                && n.inputs.first().copied().flatten().map(Ref::Value) == Some(of)
         };
         !self.is_nameless(of) && node.is_some_and(copies)
     }

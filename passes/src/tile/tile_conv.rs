@@ -445,8 +445,7 @@ fn contraction(graph: &Graph, id: NodeId, how: &How, origin: &str) -> Result<(Ed
                 Some(t) if own => {
                     let piece = slices::slice_tensor(t, &[(axis, *s)]).map_err(blocked)?;
                     let label = format!("{}/tile{i}of{}", graph.value(v).name, spans.len());
-                    edit.consts.push((label, piece.into()));
-                    Ref::Const(edit.consts.len() - 1)
+                    edit.part(label, piece, v)
                 }
                 _ => slices::slice(
                     &mut edit,

@@ -112,8 +112,7 @@ fn prepare(cx: &mut Cx<'_>) -> Result<(Geometry, Vec<usize>), RunError> {
 /// Cuts off what `auto_pad` crops; over the rest it pads nothing along that axis.
 fn crop(cx: &mut Cx<'_>) -> Result<(), RunError> {
     let a = cx.input(0)?;
-    let spatial: Vec<Option<i64>> =
-        a.dims.iter().skip(2).map(|&n| i64::try_from(n).ok()).collect();
+    let spatial: Vec<Option<i64>> = a.dims.iter().skip(2).map(|&n| i64::try_from(n).ok()).collect();
     let windows = window::windows(cx.op, &spatial, None)?;
     let mut dims = a.dims.clone();
     let (strides, mut offset) = (a.strides(), 0);
