@@ -139,6 +139,7 @@ pub fn main(args: &Args) -> Result {
         e => check(e.told(&|u| format!("unit {u} ({})", labels[u]))),
     };
     if args.front {
+        network.weighs(&graph, &cluster, &wish.limits).map_err(no_plan)?;
         let costs = Profiled::new(&graph, &network, &cluster, &profiles).map_err(usage)?;
         let problem = network.problem(&graph, &cluster, &costs, &wish);
         let all = front(&problem, &Effort::default()).map_err(no_plan)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use graph_opt_backends::faults::repro::{self, Case, Fault};
 use graph_opt_ir::{Graph, onnx};
 use graph_opt_passes::fix_dims::{Symbolic, fix_dims};
-use graph_opt_passes::{Pipeline, Report, Runner};
+use graph_opt_passes::{Pipeline, Report, RunError, Runner};
 
 use crate::failure::{Failure, Result, check, usage};
 use crate::model;
@@ -50,8 +50,10 @@ pub fn start(name: &str, fix: bool, dims: &[(String, u64)]) -> Result<(Arc<Graph
 /// Runs the case. An internal error leaves a reproducer in the working folder.
 pub fn run(case: &Case, runner: Runner<'_>, graph: &mut Graph) -> Result<Report> {
     let before = graph.clone();
-    repro::caught(case.set(runner), graph, &case.pipeline)
-        .map_err(|fault| internal(case, &before, &fault))
+    repro::caught(case.set(runner), graph, &case.pipeline).map_err(|fault| match fault {
+        Fault::Run(e @ RunError::Contradiction { .. }) => check(e),
+        fault => internal(case, &before, &fault),
+    })
 }
 
 /// Calls `f`, which works on what the case made of the graph. A panic leaves a reproducer, too.

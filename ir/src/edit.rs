@@ -1,6 +1,7 @@
 //! Edits, not mutation: a pass proposes an [`Edit`], or another order of the nodes; [`Editor`] checks
 //! it against the graph, applies it whole or not at all, numbers it and tells the observers.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::graph::{Def, Graph, Meta, Node};
@@ -10,7 +11,7 @@ use crate::tensor::Tensor;
 use crate::{NodeId, Type, ValueId, infer};
 
 /// An operand or a result of an edit.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Ref {
     /// A value that the graph has.
     Value(ValueId),
@@ -47,6 +48,9 @@ pub struct Edit {
     pub before: Option<NodeId>,
     /// New constants with the names to ask for.
     pub consts: Vec<(String, Arc<Tensor>)>,
+    /// Which of them are parts of which constants of the graph; they inherit what the file says of
+    /// those, as nodes do.
+    pub parts: Vec<(usize, ValueId)>,
     /// New nodes.
     pub nodes: Vec<NewNode>,
     /// Values that get a new definition, keeping name, type and readers.
@@ -71,6 +75,14 @@ impl Edit {
         }
         self.consts.push((name.to_owned(), Arc::new(tensor)));
         Ref::Const(self.consts.len() - 1)
+    }
+
+    /// Adds a constant that is a part of a constant of the graph.
+    pub fn part(&mut self, name: String, tensor: Tensor, of: ValueId) -> Ref {
+        let index = self.consts.len();
+        self.consts.push((name, Arc::new(tensor)));
+        self.parts.push((index, of));
+        Ref::Const(index)
     }
 
     /// Adds a node with one result and gives the result.
@@ -388,6 +400,20 @@ fn check(graph: &Graph, edit: &Edit) -> Result<Plan, EditError> {
                 *o = Some(Operand { ty, value: Some(t.clone()), dims: None });
             }
         }
+        for v in captures(graph, &n.op)
+            .map_err(|value| EditError::Undefined { origin: origin(), value })?
+        {
+            let new = edit.replaces.iter().find_map(|(r, new)| (*r == v).then_some(new));
+            let early = match (new, graph.producer(v)) {
+                (Some(Ref::New(m, _)), _) => *m < i,
+                (_, Some(p)) => runs_before(p),
+                _ => true,
+            };
+            if !early {
+                let what = graph.value(v).name.to_string();
+                return Err(EditError::Order { origin: origin(), what });
+            }
+        }
         let opset = graph.opsets.get(n.op.domain()).copied().unwrap_or(1);
         let ctx = Ctx { op: &n.op, opset, inputs, outputs: n.outputs };
         let t = infer::infer(&ctx).map_err(|reason| EditError::Rule {
@@ -398,6 +424,9 @@ fn check(graph: &Graph, edit: &Edit) -> Result<Plan, EditError> {
         types.push(t);
     }
     check_replacements(graph, edit, before, &types)?;
+    for (index, whole) in &edit.parts {
+        graph.get_value(*whole).filter(|_| *index < edit.consts.len()).ok_or_else(dangling)?;
+    }
     for (v, ty) in &edit.narrows {
         let value = graph.get_value(*v).ok_or_else(dangling)?;
         let Def::Input(default) = &value.def else { return Err(dangling()) };
@@ -418,10 +447,17 @@ fn check_replacements(
 ) -> Result<(), EditError> {
     let origin = || edit.origin.clone();
     let dangling = || EditError::Dangling(origin());
-    let removed: std::collections::HashSet<NodeId> = edit.removes.iter().copied().collect();
+    let removed: HashSet<NodeId> = edit.removes.iter().copied().collect();
+    // Values by the value that takes them over, and results that have the name of another by now.
+    let mut merged: HashMap<ValueId, ValueId> = HashMap::new();
+    let mut named: HashSet<Ref> = HashSet::new();
+    let mut seen: HashSet<ValueId> = HashSet::new();
     for (v, r) in &edit.replaces {
         let value = graph.get_value(*v).ok_or_else(dangling)?;
         let name = || value.name.to_string();
+        if !seen.insert(*v) {
+            return Err(EditError::Twice { origin: origin(), value: name() });
+        }
         let new = match r {
             Ref::Value(w) => &graph.get_value(*w).ok_or_else(dangling)?.ty,
             Ref::New(n, o) => types.get(*n).and_then(|t| t.get(*o)).ok_or_else(dangling)?,
@@ -431,13 +467,20 @@ fn check_replacements(
             let (old, new) = (value.ty.clone(), new.clone());
             return Err(EditError::Type { origin: origin(), value: name(), old, new });
         }
-        if let (Ref::New(..) | Ref::Const(_), Def::Node(p, _)) = (r, &value.def)
+        let defines = match r {
+            Ref::New(..) | Ref::Const(_) => true,
+            Ref::Value(_) => keeps_name(graph, *v),
+        };
+        if let (true, Def::Node(p, _)) = (defines, &value.def)
             && !removed.contains(p)
         {
             return Err(EditError::Twice { origin: origin(), value: name() });
         }
         match r {
             Ref::New(..) => {
+                if !named.insert(*r) {
+                    return Err(EditError::Names { origin: origin(), value: name() });
+                }
                 // Readers that stay must run after the new nodes.
                 for u in value.uses() {
                     let after =
@@ -448,13 +491,25 @@ fn check_replacements(
                 }
             }
             Ref::Value(w) => {
-                let other = graph.value(*w);
-                if keeps_name(graph, *v)
-                    && (keeps_name(graph, *w)
-                        || !matches!(other.def, Def::Node(p, _) if !removed.contains(&p)))
-                {
+                let w = merged_into(&merged, *w);
+                let keeps = |v| keeps_name(graph, v);
+                let maker = graph.producer(w);
+                let lost = maker.is_some_and(|p| removed.contains(&p));
+                if keeps(*v) && (w == *v || keeps(w) || maker.is_none() || lost) {
                     return Err(EditError::Names { origin: origin(), value: name() });
                 }
+                if lost && !edit.replaces.iter().any(|(r, _)| *r == w) {
+                    let value = graph.value(w).name.to_string();
+                    return Err(EditError::Undefined { origin: origin(), value });
+                }
+                let mut staying = value.uses().filter(|u| !removed.contains(&u.node));
+                if let Some(p) = maker.filter(|_| !lost)
+                    && staying.any(|u| graph.node(u.node).order <= graph.node(p).order)
+                {
+                    return Err(EditError::Order { origin: origin(), what: name() });
+                }
+                let (gone, stays) = if keeps(*v) { (w, *v) } else { (*v, w) };
+                merged.insert(gone, stays);
             }
             Ref::Const(_) => {}
         }
@@ -472,8 +527,32 @@ fn check_replacements(
     Ok(())
 }
 
+/// Values that the operator's bodies read.
+///
+/// # Errors
+/// With a name that the graph does not have.
+fn captures(graph: &Graph, op: &Op) -> Result<Vec<ValueId>, String> {
+    let mut all = Vec::new();
+    for body in op.subgraphs() {
+        let read = |v: &crate::Value| v.def == Def::Outer && (!v.uses.is_empty() || v.is_output());
+        for (_, v) in body.values().filter(|(_, v)| read(v)) {
+            let here = graph.find_value(&v.name).ok_or_else(|| v.name.to_string())?;
+            if !all.contains(&here) {
+                all.push(here);
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// The value that took this one over, by way of others.
+fn merged_into(merged: &HashMap<ValueId, ValueId>, v: ValueId) -> ValueId {
+    // Each step leads to a value that was not taken over yet when the step was added.
+    std::iter::successors(Some(v), |v| merged.get(v).copied()).last().unwrap_or(v)
+}
+
 /// Whether something outside of the graph's own nodes knows the value by its name.
-fn keeps_name(graph: &Graph, v: ValueId) -> bool {
+pub fn keeps_name(graph: &Graph, v: ValueId) -> bool {
     let value = graph.value(v);
     value.is_output() || value.uses().any(|u| u.index >= graph.node(u.node).inputs.len())
 }
@@ -490,6 +569,11 @@ fn apply(graph: &mut Graph, edit: &Edit, plan: Plan, inner: bool) -> (Vec<NodeId
             graph.push_value(name, t.ty(), Def::Const(t.clone()))
         })
         .collect();
+    for (index, whole) in &edit.parts {
+        let whole = graph.value(*whole);
+        let part_of = whole.part_of.clone().unwrap_or_else(|| whole.name.clone());
+        graph.value_mut(consts[*index]).part_of = Some(part_of);
+    }
     // What takes the place of a node takes its name, too.
     let mut vacant: Vec<Arc<str>> =
         edit.removes.iter().map(|n| graph.node(*n).name.clone()).collect();
@@ -531,7 +615,7 @@ fn apply(graph: &mut Graph, edit: &Edit, plan: Plan, inner: bool) -> (Vec<NodeId
             extra: n.extra.clone(),
             inputs,
             outputs: outputs.iter().map(|&v| Some(v)).collect(),
-            captures: Vec::new(),
+            captures: captures(graph, &n.op).unwrap_or_default(),
             meta: inherited(graph, n, &edit.origin),
             order: 0,
             prev: None,
@@ -541,6 +625,7 @@ fn apply(graph: &mut Graph, edit: &Edit, plan: Plan, inner: bool) -> (Vec<NodeId
         nodes.push(graph.insert_node(node, plan.before));
     }
     let mut orphans = consts.clone();
+    let mut merged: HashMap<ValueId, ValueId> = HashMap::new();
     for (v, r) in &edit.replaces {
         match r {
             Ref::New(..) => {}
@@ -552,7 +637,8 @@ fn apply(graph: &mut Graph, edit: &Edit, plan: Plan, inner: bool) -> (Vec<NodeId
                 value.def = Def::Const(t);
             }
             Ref::Value(w) => {
-                forward(graph, *v, *w, inner);
+                let (gone, stays) = forward(graph, *v, merged_into(&merged, *w), inner);
+                merged.insert(gone, stays);
                 orphans.push(*v);
             }
         }
@@ -596,7 +682,8 @@ fn remove(graph: &mut Graph, v: ValueId, keep_name: bool) {
 }
 
 /// Makes every reader of `v` read `w`. If `v` must keep its name, `w`'s node defines `v` instead.
-fn forward(graph: &mut Graph, v: ValueId, w: ValueId, inner: bool) {
+/// Gives the value that is gone, and the one that stays.
+fn forward(graph: &mut Graph, v: ValueId, w: ValueId, inner: bool) -> (ValueId, ValueId) {
     let (from, to) = if keeps_name(graph, v) { (w, v) } else { (v, w) };
     for u in std::mem::take(&mut graph.value_mut(from).uses) {
         let node = graph.node_mut(u.node);
@@ -617,6 +704,7 @@ fn forward(graph: &mut Graph, v: ValueId, w: ValueId, inner: bool) {
         graph.value_mut(v).def = Def::Node(p, o);
         remove(graph, w, inner);
     }
+    (from, to)
 }
 
 /// The union of the origins' metadata.

@@ -50,6 +50,8 @@ pub struct Value {
     pub(crate) uses: BTreeSet<Use>,
     /// How many times it is an output of the graph.
     pub(crate) outputs: u32,
+    /// Of a constant that is a part of one of the file's, the name of that.
+    pub(crate) part_of: Option<Arc<str>>,
 }
 
 impl Value {
@@ -342,7 +344,14 @@ impl Graph {
     pub(crate) fn push_value(&mut self, name: Arc<str>, ty: Type, def: Def) -> ValueId {
         let id = ValueId::new(self.values.len());
         self.names.insert(name.clone());
-        self.values.push(Some(Value { name, ty, def, uses: BTreeSet::new(), outputs: 0 }));
+        self.values.push(Some(Value {
+            name,
+            ty,
+            def,
+            uses: BTreeSet::new(),
+            outputs: 0,
+            part_of: None,
+        }));
         id
     }
 

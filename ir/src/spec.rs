@@ -24,10 +24,25 @@ pub struct Taken {
 /// # Errors
 /// If the operands contradict the operator's definition.
 pub fn slices(ctx: &Ctx<'_>) -> Result<Option<Vec<Option<Taken>>>, RuleError> {
-    let Op::Slice(s) = ctx.op else { return Ok(None) };
+    let Some(bounds) = slice_bounds(ctx)? else { return Ok(None) };
     let Some(dims) = ctx.dims(0) else { return Ok(None) };
     let whole = |d: &Dim| known(d).map(|count| Taken { start: 0, step: 1, count });
     let mut out: Vec<Option<Taken>> = dims.iter().map(whole).collect();
+    for (axis, start, end, step) in bounds {
+        let axis = axis as usize;
+        out[axis] = known(&dims[axis]).map(|n| take(n, start, end, step));
+    }
+    Ok(Some(out))
+}
+
+/// The axes that the node, a `Slice`, names, each with start, end and step as they are spelled;
+/// `None` if they are computed at run time or the rank is unknown.
+///
+/// # Errors
+/// If the operands contradict the operator's definition.
+pub fn slice_bounds(ctx: &Ctx<'_>) -> Result<Option<Vec<(i64, i64, i64, i64)>>, RuleError> {
+    let Op::Slice(s) = ctx.op else { return Ok(None) };
+    let Some(dims) = ctx.dims(0) else { return Ok(None) };
     let (starts, ends, axes, steps) = if let (Some(a), Some(b)) = (&s.starts, &s.ends) {
         (a.clone(), b.clone(), s.axes.clone(), None)
     } else {
@@ -47,6 +62,7 @@ pub fn slices(ctx: &Ctx<'_>) -> Result<Option<Vec<Option<Taken>>>, RuleError> {
         fail!("starts, ends, axes and steps of Slice differ in length");
     }
     let mut seen = vec![false; dims.len()];
+    let mut out = Vec::with_capacity(starts.len());
     for (((start, end), axis), step) in starts.into_iter().zip(ends).zip(axes).zip(steps) {
         let axis = axis_of(axis, dims.len())?;
         if std::mem::replace(&mut seen[axis], true) {
@@ -55,7 +71,7 @@ pub fn slices(ctx: &Ctx<'_>) -> Result<Option<Vec<Option<Taken>>>, RuleError> {
         if step == 0 || step == i64::MIN {
             fail!("a step of Slice is {step}");
         }
-        out[axis] = known(&dims[axis]).map(|n| take(n, start, end, step));
+        out.push((axis as i64, start, end, step));
     }
     Ok(Some(out))
 }

@@ -66,9 +66,10 @@ pub struct Window {
     pub stride: i64,
     /// Distance of neighbouring taps.
     pub dilation: i64,
-    /// Padding before the first element (if transposed: outputs cut off there).
+    /// Padding before the first element (if transposed: outputs cut off there). Below 0, where
+    /// `auto_pad` crops, elements that no window sees.
     pub begin: i64,
-    /// Padding after the last element (if transposed: outputs cut off there).
+    /// Padding after the last element (if transposed: outputs cut off there); as above.
     pub end: i64,
     /// Whether a last window that only starts inside is kept (pools).
     pub ceil: bool,
@@ -109,6 +110,22 @@ impl Window {
         let most = -(-room).div_euclid(self.stride) + 1;
         let inside = (n + self.begin - 1).div_euclid(self.stride) + 1;
         Some(most.min(inside)).filter(|&o| o >= 1)
+    }
+
+    /// Whether over `n` inputs a last window is left out because it would start in the padding at
+    /// the end. The standard says so since version 22 only; runtimes compute so in all versions,
+    /// but their shape inference may count that window.
+    pub fn leaves_out(&self, n: i64) -> bool {
+        let room = n + self.begin + self.end - self.extent();
+        self.ceil && self.outputs(n).is_some_and(|o| o < -(-room).div_euclid(self.stride) + 1)
+    }
+
+    /// The window without `ceil_mode` that sees just the same of `n` inputs, if there is one.
+    pub fn without_ceil(&self, n: i64) -> Option<Self> {
+        let out = self.outputs(n)?;
+        let reach = (out - 1) * self.stride - self.begin + self.extent();
+        let tight = Self { end: (reach - n).max(0), ceil: false, ..*self };
+        (tight.end <= self.end && tight.outputs(n) == Some(out)).then_some(tight)
     }
 
     /// Output extent of a transposed convolution for `n` inputs.
@@ -225,6 +242,7 @@ pub fn windows(
     {
         fail!("weights have {} spatial axes, the input {axes}", k.len());
     }
+    let shape_len = |c: &crate::op::ConvTranspose| c.output_shape.as_ref().map_or(0, Vec::len);
     let transpose = match op {
         Op::ConvTranspose(c) => Some(c),
         _ => None,
@@ -237,6 +255,7 @@ pub fn windows(
         {
             fail!("output_shape has {} entries for {axes} spatial axes", s.len());
         }
+        check("output_shape", c.output_shape.as_deref(), shape_len(c), 0)?;
     }
     (0..axes)
         .map(|i| {
@@ -269,12 +288,17 @@ pub fn windows(
                     "SAME_UPPER" | "SAME_LOWER" => {
                         let Some(n) = n else { return Ok(None) };
                         let out = n / w.stride + i64::from(n % w.stride != 0);
-                        let total = ((out - 1) * w.stride + w.extent() - n).max(0);
-                        let small = total / 2;
-                        (w.begin, w.end) = match a.auto_pad {
-                            "SAME_UPPER" => (small, total - small),
-                            _ => (total - small, small),
+                        let mut total = (out - 1) * w.stride + w.extent() - n;
+                        // With strides beyond the kernel the formula of the standard gives less
+                        // than nothing. ONNX Runtime crops so in these pools, and nowhere else.
+                        if !matches!(op, Op::LpPool(_) | Op::AveragePool(_)) {
+                            total = total.max(0);
+                        }
+                        w.begin = match a.auto_pad {
+                            "SAME_UPPER" => total / 2,
+                            _ => (total + 1) / 2,
                         };
+                        w.end = total - w.begin;
                         w.ceil = false;
                     }
                     other => fail!("auto_pad is {other:?}"),
@@ -317,8 +341,11 @@ fn transposed(
     else {
         fail!("output size overflows");
     };
-    // A shape larger than what is written is filled at the end, as runtimes do.
-    w.output_padding += (-total).max(0);
+    // A shape larger than what is written is filled at the end, as runtimes do. SAME alone fills
+    // nothing: strides beyond the kernel leave the result smaller than its formula says.
+    if shape.is_some() {
+        w.output_padding += (-total).max(0);
+    }
     let total = total.max(0);
     (w.begin, w.end) = match c.auto_pad.as_str() {
         "SAME_UPPER" => (total / 2, total - total / 2),

@@ -35,6 +35,7 @@ mod pass;
 mod pipeline;
 pub mod registry;
 pub mod schedule;
+mod settle;
 pub mod simplify;
 pub mod tile;
 

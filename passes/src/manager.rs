@@ -1,13 +1,16 @@
 //! Runs pipelines.
 
 use graph_opt_ir::edit::Observer;
+use graph_opt_ir::infer::InferError;
 use graph_opt_ir::verify::{Violation, verify};
 use graph_opt_ir::{EditError, Editor, Graph, NodeId};
 use regex::Regex;
 
 use crate::fix_dims::Symbolic;
+use crate::options::Options;
 use crate::pass::{Cx, Evaluate, Exactness, NoEvaluator, Outcome, Pass, Remark};
 use crate::pipeline::{Pipeline, Step};
+use crate::settle;
 
 /// Most rounds of one `fixpoint`.
 const ROUNDS: usize = 50;
@@ -36,13 +39,22 @@ pub enum RunError {
         /// Why.
         source: EditError,
     },
+    /// A node of the file contradicts its operator's definition, which shows once what it reads is
+    /// computed: the model could not run.
+    #[error("{source}; {pass} computed what this node reads, and the model contradicts itself")]
+    Contradiction {
+        /// The pass.
+        pass: String,
+        /// Where.
+        source: InferError,
+    },
     /// A pass left types that contradict each other, which is a bug in it.
     #[error("{pass}: {source}")]
     Types {
         /// The pass.
         pass: String,
         /// Where.
-        source: graph_opt_ir::infer::InferError,
+        source: InferError,
     },
     /// A pass broke an invariant of the IR, which is a bug in it.
     #[error("{pass} broke the graph: {}", .violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
@@ -150,7 +162,13 @@ impl<'a> Runner<'a> {
             symbolic,
             rounds: 0,
         };
+        let edits = editor.edits();
         state.steps(&mut editor, pipeline, None)?;
+        // What runtimes read differently stays only in graphs that nobody touched.
+        if editor.edits() > edits && !editor.is_done() {
+            let step = Step::Pass { info: &settle::INFO, options: Options::default() };
+            state.pass(&mut editor, &step, settle::INFO.name, &settle::Settle, None)?;
+        }
         report.edits = editor.graph().edits() - before;
         Ok(report)
     }
@@ -248,7 +266,7 @@ impl State<'_, '_> {
         let edits = editor.edits() - edits;
         if edits > 0 {
             self.report.exactness = self.report.exactness.max(pass.exactness());
-            editor.refine().map_err(|source| RunError::Types { pass: name.into(), source })?;
+            editor.refine().map_err(|source| contradiction(editor.graph(), name, source))?;
             verify(editor.graph())
                 .map_err(|violations| RunError::Broken { pass: name.into(), violations })?;
         }
@@ -332,5 +350,16 @@ impl Said {
         }
         self.remarks.append(&mut idle);
         self.remarks
+    }
+}
+
+/// Whose fault types are that contradict each other: the file's, if no edit made the node.
+fn contradiction(graph: &Graph, name: &str, source: InferError) -> RunError {
+    let of_file =
+        |g: &Graph, n: NodeId| g.label(n) == source.label && g.node(n).meta.origin.is_empty();
+    let pass = name.into();
+    match graph.any_node(&mut |g, n| of_file(g, n)) {
+        true => RunError::Contradiction { pass, source },
+        false => RunError::Types { pass, source },
     }
 }

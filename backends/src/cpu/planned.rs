@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use graph_opt_ir::infer::infer_graph;
 use graph_opt_ir::rule::axis_of;
 use graph_opt_ir::{Def, Graph, Node, NodeId, Op, Tensor, ValueId};
 use graph_opt_passes::analysis::memory::access;
@@ -43,11 +44,30 @@ fn usizes(v: &[u64]) -> Vec<usize> {
     v.iter().map(|&n| n as usize).collect()
 }
 
+/// A value whose extents do not follow from the inputs: the file claims them, and only the data
+/// will tell.
+fn claim(graph: &Graph) -> Option<String> {
+    let mut bare = graph.clone();
+    if let Err(e) = infer_graph(&mut bare, &[]) {
+        return Some(e.to_string());
+    }
+    let same = |v: ValueId| {
+        let (known, inferred) = (&graph.value(v).ty, &bare.value(v).ty);
+        (known.dtype(), known.extents()) == (inferred.dtype(), inferred.extents())
+    };
+    let mut results = graph.schedule().flat_map(|n| graph.node(n).outputs.iter().flatten());
+    let v = graph.value(*results.find(|v| !same(**v))?);
+    Some(format!("that {} is {} is declared, and does not follow from the inputs", v.name, v.ty))
+}
+
 impl Planned {
     /// # Errors
     /// With the reason if the graph cannot run by a plan.
     pub fn new(graph: &Graph, constants: &[Option<Array>]) -> Result<Self, String> {
         let plan = plan(graph).map_err(|e| e.to_string())?;
+        if let Some(claim) = claim(graph) {
+            return Err(claim);
+        }
         let mut constants = constants.to_vec();
         // They are unpacked here, which takes more than the plan says.
         let packed = |v: &graph_opt_ir::Value| v.ty.dtype().is_none_or(|t| t.bits() < 8);
@@ -194,6 +214,8 @@ impl Store<'_> {
         let out = ops::evaluate(Cx { op, opset, inputs, outputs, env, packs, target })?;
         if placed {
             return match &out[..] {
+                // What has no elements stands anywhere.
+                [a] if a.len() == 0 && a.dims == dims(graph, result) => Ok(()),
                 [a] if a.stands_at(&self.value(result)?) => Ok(()),
                 _ => Err(RunError::Invalid("its result is not where it was planned".into())),
             };

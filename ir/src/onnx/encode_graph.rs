@@ -162,8 +162,17 @@ impl GraphWriter<'_> {
                 }
             }
             14 => {
-                let name = string_in(&origin.buf, &r, 1)?;
-                self.by_name.contains_key(name) || origin.strangers.contains(name)
+                // Of the tensor, and by which others it is quantized.
+                let mut names = vec![string_in(&origin.buf, &r, 1)?];
+                for f in fields_in(&origin.buf, &r) {
+                    let f = f?;
+                    if let (2, Some(entry)) = (f.number, f.bytes()) {
+                        names.push(string_in(&origin.buf, &entry, 2)?);
+                    }
+                }
+                let stays =
+                    |n: &&str| self.by_name.contains_key(*n) || origin.strangers.contains(*n);
+                names.iter().all(stays)
             }
             15 => {
                 let mut values = 0..0;
@@ -223,7 +232,11 @@ impl GraphWriter<'_> {
             if let Def::Const(t) | Def::Input(Some(t)) = &v.def
                 && self.constants.insert(id)
             {
-                self.out.message(5, self.place.tensor(&v.name, t));
+                let mut tensor = self.place.tensor(&v.name, t);
+                if let (Some(origin), Some(whole)) = (self.origin, &v.part_of) {
+                    inherit(&mut tensor, origin, whole)?;
+                }
+                self.out.message(5, tensor);
             }
         }
         Ok(())
@@ -339,4 +352,23 @@ impl GraphWriter<'_> {
         self.out.text(number, &types::write(&v.name, &v.ty)?);
         Ok(())
     }
+}
+
+/// Adds what the file says of an initializer besides its elements: doc string and metadata.
+fn inherit(out: &mut Rope, origin: &Origin, name: &str) -> Result<()> {
+    for f in fields(&origin.buf, &origin.graph) {
+        let f = f?;
+        let (5, Some(r)) = (f.number, f.bytes()) else { continue };
+        if name_in(&origin.buf, std::slice::from_ref(&r))? != name {
+            continue;
+        }
+        for f in fields_in(&origin.buf, &r) {
+            let f = f?;
+            if matches!(f.number, 12 | 16) {
+                out.share(&origin.slice(f.span));
+            }
+        }
+        return Ok(());
+    }
+    Ok(())
 }

@@ -186,7 +186,11 @@ fn slice(ctx: &Ctx<'_>, region: &Region, parts: &[Part], tile: &mut Tile) -> Res
     // Axes that are not cut are sliced as before; so are the steps of those that are.
     let mut new: Vec<(i64, i64, i64, i64)> = Vec::new();
     for (a, t) in taken.iter().enumerate() {
-        let Some(t) = t else { continue };
+        let Some(t) = t else {
+            // Of an axis of unknown extent, which stays whole, it takes what it took.
+            new.extend(spec::slice_bounds(ctx)?.into_iter().flatten().filter(|b| b.0 == a as i64));
+            continue;
+        };
         let cut = parts[0].spans[a];
         match (region[a], cut) {
             (Some(_), _) if steps[a] == 1 => {}

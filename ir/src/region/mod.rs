@@ -16,7 +16,7 @@ use crate::rule::{Ctx, RuleError};
 use crate::tensor::Tensor;
 use crate::window::{Span, Window};
 
-pub use normal::{normal_form, whole_of};
+pub use normal::{normal_form, settled, whole_of};
 pub use relations::relations;
 
 /// Shorthand for a barrier with a formatted message.
@@ -186,11 +186,16 @@ pub struct Tile {
 /// With the reason, if it cannot be computed exactly from a part of the operands.
 pub fn tile(ctx: &Ctx<'_>, output: usize, region: &Region) -> Result<Tile, Barrier> {
     let rel = relations(ctx, output)?;
+    let mut region = region.clone();
     for (axis, why) in &rel.barriers {
-        if region.get(*axis).is_some_and(Option::is_some) {
+        let Some(Some(span)) = region.get(*axis).copied() else { continue };
+        // All of an axis is no cut.
+        if known(&result(ctx, output)?[*axis]).map(Span::whole) != Some(span) {
             return Err(Barrier(why.clone()));
         }
+        region[*axis] = None;
     }
+    let region = &region;
     // A part of what Split and Crop cut out is a part of their operand, along all axes; of one
     // result of Split, so is the whole.
     let part = region.iter().any(Option::is_some);
@@ -199,6 +204,16 @@ pub fn tile(ctx: &Ctx<'_>, output: usize, region: &Region) -> Result<Tile, Barri
             let out = result(ctx, output)?;
             region.iter().zip(&out).map(|(r, d)| r.or(known(d).map(Span::whole))).collect()
         }
+        // What auto_pad crops is cut off along all axes, as no attribute can say it.
+        _ if part && rel.operands.iter().flatten().any(crops) => {
+            let out = result(ctx, output)?;
+            let mut cut = region.clone();
+            for r in rel.operands.iter().flatten().filter(|r| crops(r)) {
+                let Some(axis) = r.output() else { continue };
+                cut[axis] = cut[axis].or(known(&out[axis]).map(Span::whole));
+            }
+            cut
+        }
         _ => region.clone(),
     };
     let mut parts = Vec::with_capacity(rel.operands.len());
@@ -206,6 +221,11 @@ pub fn tile(ctx: &Ctx<'_>, output: usize, region: &Region) -> Result<Tile, Barri
         parts.push(operand(ctx, i, axes, &cut)?);
     }
     adjust::adjust(ctx, output, region, &rel, parts)
+}
+
+/// Whether the windows leave out elements at a border.
+fn crops(r: &Relation) -> bool {
+    matches!(r, Relation::Window(_, w) if w.begin < 0 || w.end < 0)
 }
 
 /// For each entry of a tile's `needs`, the operand that it is a need of; `None` for one that the

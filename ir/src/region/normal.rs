@@ -13,6 +13,10 @@ use crate::window::{self, Window};
 pub fn normal_form(ctx: &Ctx<'_>) -> Op {
     let mut op = ctx.op.clone();
     let Ok(Some(mut windows)) = window::resolved(ctx) else { return op };
+    // What auto_pad crops, no attribute can say.
+    if windows.iter().any(|w| w.begin < 0 || w.end < 0) {
+        return op;
+    }
     let (x, _) = window::operands(ctx.op);
     let dims = ctx.dims(x).unwrap_or_default();
     for (w, d) in windows.iter_mut().zip(dims.iter().skip(2)) {
@@ -21,15 +25,9 @@ pub fn normal_form(ctx: &Ctx<'_>) -> Op {
             let both = w.output_padding.min(w.end);
             w.output_padding -= both;
             w.end -= both;
-        } else if let Some(n) = known(d)
-            && let Some(out) = w.outputs(n)
-        {
+        } else if let Some(tight) = known(d).and_then(|n| w.without_ceil(n)) {
             // Padding that no window reaches, and ceil_mode that keeps no window.
-            let reach = (out - 1) * w.stride - w.begin + w.extent();
-            let tight = Window { end: (reach - n).max(0), ceil: false, ..*w };
-            if tight.end <= w.end && tight.outputs(n) == Some(out) {
-                *w = tight;
-            }
+            *w = tight;
         }
     }
     let groups = group(&op);
@@ -75,6 +73,43 @@ pub fn normal_form(ctx: &Ctx<'_>) -> Op {
         _ => {}
     }
     op
+}
+
+/// The node's operator in a spelling that all runtimes read alike, with what they read differently;
+/// `None` if it is read alike as it is.
+pub fn settled(ctx: &Ctx<'_>) -> Option<(Op, &'static str)> {
+    let mut windows = window::resolved(ctx).ok()??;
+    let (x, _) = window::operands(ctx.op);
+    let dims = ctx.dims(x)?.get(2..)?;
+    let n: Vec<i64> = dims.iter().map(known).collect::<Option<_>>()?;
+    let why = match ctx.op {
+        Op::ConvTranspose(c) if c.auto_pad.starts_with("SAME") && c.output_shape.is_none() => {
+            let fewer =
+                |(w, n): (&Window, &i64)| w.transposed_outputs(*n) != n.checked_mul(w.stride);
+            windows
+                .iter()
+                .zip(&n)
+                .any(fewer)
+                .then_some("SAME padding of strides beyond the kernel")?
+        }
+        Op::MaxPool(_) | Op::AveragePool(_) | Op::LpPool(_) => {
+            windows.iter().zip(&n).any(|(w, &n)| w.leaves_out(n)).then_some(())?;
+            // Elsewhere padding counts nothing, so that it can reach as far as the last window.
+            let counts = matches!(ctx.op, Op::AveragePool(a) if a.count_include_pad != 0);
+            let longer = |w: &Window, n: i64| {
+                let end = (w.outputs(n)? - 1) * w.stride - w.begin + w.extent() - n;
+                (!counts).then_some(Window { end, ceil: false, ..*w })
+            };
+            let spelled = |(w, &n): (&Window, &i64)| w.without_ceil(n).or_else(|| longer(w, n));
+            windows = windows.iter().zip(&n).map(spelled).collect::<Option<_>>()?;
+            "whether ceil_mode keeps a window that starts in the padding"
+        }
+        _ => return None,
+    };
+    let mut op = ctx.op.clone();
+    let groups = group(&op);
+    set_windows(&mut op, &windows, groups);
+    Some((op, why))
 }
 
 /// The whole operator of which these are tiles, row by row over a grid, for an image of `channels`

@@ -251,14 +251,9 @@ fn layout(ctx: &Ctx<'_>, output: usize, rel: &mut Relations) -> Result<(), Barri
                 Some(t) => Affine { out: o, start: t.start, step: t.step },
                 None => Same(o),
             };
-            let unknown = taken.iter().position(Option::is_none);
-            if let Some(a) = unknown {
-                let named = match ctx.op {
-                    Op::Slice(s) => s.axes.clone().or_else(|| ctx.ints(3)),
-                    _ => None,
-                };
-                let cut = named.is_none_or(|n| n.iter().any(|&n| axis_of(n, x.len()) == Ok(a)));
-                if cut {
+            let named = spec::slice_axes(ctx)?;
+            for a in (0..taken.len()).filter(|&a| taken[a].is_none()) {
+                if named.as_ref().is_none_or(|n| n.contains(&a)) {
                     rel.barriers.push((a, format!("extent {a} of the sliced input is unknown")));
                 }
             }

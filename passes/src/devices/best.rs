@@ -29,6 +29,8 @@ pub fn best(
     tiles: bool,
     effort: &Effort,
 ) -> Result<PlanFile, NoPlan> {
+    // No way of dividing the network makes its weights fewer.
+    network.weighs(graph, cluster, &wish.limits)?;
     let costs = Profiled::new(graph, network, cluster, profiles).map_err(NoPlan::Invalid)?;
     let times = Times::new(graph, cluster, profiles);
     let found = match pipeline(graph, network, cluster, &costs, wish, effort) {

@@ -5,7 +5,7 @@
 //! a cut of the chain, whatever the number of tensors that cross. A value that is needed behind a
 //! cut crosses it once; what passes a stage unread is handed on by it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
 use graph_opt_ir::{ExtractError, Graph, NodeId, Op, ValueId};
@@ -15,7 +15,7 @@ use super::codec::Codecs;
 use super::file::{Aim, PlanFile, Run};
 use super::problem::{Additive, Costs, Device, Form, Limits, Objective, Problem, Spared};
 use super::split::{Split, bytes, is_sent};
-use super::{Effort, NoPlan, Plan, points};
+use super::{Effort, NoPlan, Plan, Reason, points};
 use crate::analysis::memory::{self, Runtime, Unplanned};
 use crate::analysis::{node_macs, plan};
 
@@ -273,6 +273,7 @@ pub fn pipeline(
     wish: &Wish,
     effort: &Effort,
 ) -> Result<(Plan, PlanFile), NoPlan> {
+    network.weighs(graph, cluster, &wish.limits)?;
     let timed = wish.objective == Objective::Interval || wish.limits.interval.is_some();
     let known = HashMap::new();
     let mut stages = Stages { costs, network, cluster, pipelined: timed, known };
@@ -323,9 +324,10 @@ const ROUNDS: usize = 100;
 fn parts_together(graph: &Graph, memory: memory::Plan) -> Result<memory::Plan, Unplanned> {
     let part_of = |n: NodeId| {
         let node = graph.node(n);
-        let is_part = matches!(node.op, Op::Slice(_)) && memory.is_view(node.outputs[0]?);
-        let fixed = node.inputs[1..].iter().flatten().all(|&v| !is_sent(graph, v));
-        node.inputs[0].filter(|_| is_part && fixed)
+        let (Op::Slice(_), [whole, rest @ ..]) = (&node.op, &node.inputs[..]) else { return None };
+        let is_part = memory.is_view(node.outputs.first().copied()??);
+        let fixed = rest.iter().flatten().all(|&v| !is_sent(graph, v));
+        whole.filter(|_| is_part && fixed)
     };
     let mut parts: HashMap<ValueId, Vec<NodeId>> = HashMap::new();
     for &n in &memory.steps {
@@ -387,6 +389,28 @@ fn spared(graph: &Graph, memory: &memory::Plan, crossing: &[Vec<ValueId>]) -> Sp
         }
     }
     spared
+}
+
+impl Network {
+    /// Checks that the constants can lie in the memories of all devices together: each is on one at
+    /// least, however the network is cut.
+    ///
+    /// # Errors
+    /// With both sizes, if they cannot.
+    pub fn weighs(&self, graph: &Graph, cluster: &Cluster, limits: &Limits) -> Result<(), NoPlan> {
+        let nodes = self.nodes.iter().map(|&n| graph.node(n));
+        let read: BTreeSet<ValueId> =
+            nodes.flat_map(|n| n.inputs.iter().flatten().chain(&n.captures)).copied().collect();
+        let constants = read.into_iter().filter(|&v| !is_sent(graph, v));
+        let bytes = constants.filter_map(|v| graph.value(v).ty.bytes());
+        let needs = bytes.fold(0, u64::saturating_add);
+        let room = cluster.devices.iter().map(|d| d.memory.min(limits.memory.unwrap_or(u64::MAX)));
+        let has = room.fold(0, u64::saturating_add);
+        if needs > has {
+            return Err(NoPlan::Infeasible(vec![Reason::Weights { needs, has }]));
+        }
+        Ok(())
+    }
 }
 
 /// Bytes of the constants that a node reads, each once, in their types.

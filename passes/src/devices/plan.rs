@@ -77,6 +77,13 @@ pub enum Reason {
         /// The most that such a device has.
         has: u64,
     },
+    /// The constants are more bytes than all devices have together.
+    Weights {
+        /// Bytes of the constants, each once.
+        needs: u64,
+        /// Bytes that the devices have.
+        has: u64,
+    },
     /// With the devices as they are, no plan fits; if each had at least this many bytes, one would;
     /// with fewer none was found (and, unless the effort was short, there is none).
     Capacity(u64),
@@ -112,6 +119,10 @@ impl Reason {
                 let u = unit(*u);
                 format!("{u} needs {needs} B, and no device it may be on has over {has}")
             }
+            Self::Weights { needs, has } => format!(
+                "the weights are {needs} B, and all devices together have {has} B: they need \
+                 more memory, or the model fewer or smaller weights"
+            ),
             Self::Capacity(c) => format!("it would fit if every device had at least {c} B"),
             Self::Stages { needs, has } => format!("{needs} stages are needed, {has} possible"),
             Self::Limit { what, limit, least } => {

@@ -67,7 +67,9 @@ impl Pass for SplitDevices {
     }
 
     fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError> {
-        if let Err(why) = firsts(cx.graph(), &self.stages) {
+        let graph = cx.graph();
+        let found = firsts(graph, &self.stages);
+        if let Err(why) = found.and_then(|f| captured_across(graph, &f)) {
             cx.say("", Outcome::Blocked, why);
             return Ok(());
         }
@@ -111,6 +113,35 @@ fn firsts(graph: &Graph, stages: &[(String, String)]) -> Result<Vec<NodeId>, Str
         found.push(order[here]);
     }
     Ok(found)
+}
+
+/// Refuses stages of which a later one captures, in a body, what an earlier one makes or is given:
+/// a body reads by name what is around it, and would read past the Transfer.
+fn captured_across(graph: &Graph, firsts: &[NodeId]) -> Result<(), String> {
+    let order: Vec<NodeId> = graph.schedule().collect();
+    let mut starts = firsts.iter().skip(1).peekable();
+    // Nodes of the stage at hand.
+    let mut here: HashSet<NodeId> = HashSet::new();
+    let mut first = true;
+    for n in order {
+        if starts.next_if(|s| **s == n).is_some() {
+            here.clear();
+            first = false;
+        }
+        here.insert(n);
+        let away = |v: &&ValueId| {
+            graph.constant(**v).is_none() && graph.producer(**v).is_none_or(|p| !here.contains(&p))
+        };
+        if let Some(&v) = graph.node(n).captures.iter().find(away).filter(|_| !first) {
+            let (node, value) = (graph.label(n), &graph.value(v).name);
+            return Err(format!(
+                "the bodies of {node} read {value}, which another stage has, and no Transfer \
+                 reaches into a body; let a stage begin no later than where {value} is made, or \
+                 end no earlier than with {node}"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The edit that lets the next node from `first` on read through a Transfer what is made before it.

@@ -21,7 +21,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use graph_opt_ir::{Edit, EditError, Editor, Graph, NodeId, Ref, Tensor, ValueId};
+use graph_opt_ir::edit::keeps_name;
+use graph_opt_ir::{Edit, EditError, Editor, Graph, NodeId, Op, Ref, Tensor, ValueId, op};
 
 use super::egraph::Class;
 use super::extract::{Choice, Extractor, Without, is_launch};
@@ -127,7 +128,8 @@ impl Pass for Eqsat {
         let mut better = |choices: Vec<Choice>, cx: &mut Cx<'_, '_>| -> bool {
             let before = best.as_ref().map_or(now, |b| b.1);
             for choice in choices {
-                let Some(edit) = rewritten(graph, &p, &roots, &values, choice) else { continue };
+                let edit = rewritten(graph, &p, (&reading, &roots), &values, choice);
+                let Some(edit) = edit else { continue };
                 let mut copy = graph.clone();
                 if let Err(e) = Editor::new(&mut copy).apply(&edit) {
                     let why = format!("a candidate cannot be written: {e}");
@@ -213,21 +215,26 @@ fn saturate(p: &mut Prover, most: usize) -> bool {
 fn rewritten(
     graph: &Graph,
     p: &Prover,
-    roots: &[TermId],
+    (reading, roots): (&Reading, &[TermId]),
     values: &HashMap<TermId, ValueId>,
     choice: Choice,
 ) -> Option<Edit> {
     let made = HashMap::new();
-    let mut w = Writer { graph, p, choice, values, made, edit: Edit::new("eqsat") };
+    let mut w = Writer { graph, p, reading, choice, values, made, edit: Edit::new("eqsat") };
     let mut kept: HashSet<ValueId> = HashSet::new();
+    let mut done: HashSet<ValueId> = HashSet::new();
     for (&v, &t) in graph.outputs().iter().zip(roots) {
-        let new = w.emit(p.classes.class(t))?;
-        match new {
-            Ref::Value(old) if old == v => {
-                kept.insert(v);
-            }
-            _ => w.edit.replaces.push((v, new)),
+        if !done.insert(v) {
+            continue;
         }
+        let new = w.emit(p.classes.class(t))?;
+        if new == Ref::Value(v) || w.is_copy(v, new) {
+            kept.insert(v);
+            continue;
+        }
+        // A value has one name: what has one already is copied.
+        let new = if w.is_nameless(new) { new } else { w.copy(v, new) };
+        w.edit.replaces.push((v, new));
     }
     if w.edit.replaces.is_empty() {
         return None;
@@ -241,7 +248,10 @@ fn rewritten(
     }));
     let wanted: Vec<ValueId> = kept.into_iter().collect();
     let needed = crate::analysis::needed(graph, &wanted);
-    w.edit.removes = graph.schedule().filter(|n| !needed[n.index()]).collect();
+    // What makes a replaced output goes in any case: what stays may read the output in a body.
+    let replaced: HashSet<ValueId> = w.edit.replaces.iter().map(|r| r.0).collect();
+    let makes = |n: NodeId| graph.node(n).outputs.iter().flatten().any(|v| replaced.contains(v));
+    w.edit.removes = graph.schedule().filter(|&n| !needed[n.index()] || makes(n)).collect();
     // After all that stays.
     let last = graph.schedule().last()?;
     if needed[last.index()] {
@@ -254,6 +264,7 @@ fn rewritten(
 struct Writer<'a> {
     graph: &'a Graph,
     p: &'a Prover,
+    reading: &'a Reading,
     choice: Choice,
     /// Values of the graph, by their terms.
     values: &'a HashMap<TermId, ValueId>,
@@ -262,6 +273,35 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
+    /// Whether the output may give its name to the value.
+    fn is_nameless(&self, new: Ref) -> bool {
+        let taken = self.edit.replaces.iter().any(|r| r.1 == new);
+        match new {
+            Ref::Const(_) => true,
+            Ref::New(..) => !taken,
+            Ref::Value(v) => {
+                !taken && self.graph.producer(v).is_some() && !keeps_name(self.graph, v)
+            }
+        }
+    }
+
+    /// Whether the output is a copy of just this value as it is.
+    fn is_copy(&self, v: ValueId, of: Ref) -> bool {
+        let node = self.graph.producer(v).map(|n| self.graph.node(n));
+        let copies = |n: &graph_opt_ir::Node| {
+            matches!(n.op, Op::Identity(_))
+                && n.inputs.first().copied().flatten().map(Ref::Value) == Some(of)
+        };
+        !self.is_nameless(of) && node.is_some_and(copies)
+    }
+
+    fn copy(&mut self, v: ValueId, of: Ref) -> Ref {
+        let like = self.graph.producer(v);
+        let name = like.map_or(&*self.graph.value(v).name, |n| self.graph.label(n));
+        let name = format!("{name}/copy");
+        self.edit.node(name, op::Identity {}, vec![Some(of)], &Vec::from_iter(like))
+    }
+
     fn emit(&mut self, root: Class) -> Option<Ref> {
         let mut todo = vec![root];
         while let Some(&c) = todo.last() {
@@ -301,11 +341,16 @@ impl Writer<'_> {
         {
             return Some(Ref::Value(v));
         }
-        // As it was spelled, if only the data that it reads is new.
+        // As it was spelled, if only the data that it reads is new, and equal to what it read. The
+        // normal form may reach further back: of Transpose of Transpose, the first child is not
+        // what the node reads.
+        let class = |t: TermId| self.p.classes.class(t);
         if let Some(node) = old.and_then(|v| self.graph.producer(v))
-            && let (n, [Some(_), rest @ ..]) =
+            && let (n, [Some(read), rest @ ..]) =
                 (self.graph.node(node), &self.graph.node(node).inputs[..])
             && n.outputs.len() == 1
+            && let (Some(read), Some(child)) = (self.reading.term(*read), term.children.first())
+            && class(read) == class(*child)
             && rest.iter().flatten().all(|v| self.graph.constant(*v).is_some())
             && term.children.iter().skip(1).all(|x| terms.value(*x).is_some())
         {

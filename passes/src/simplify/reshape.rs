@@ -60,6 +60,8 @@ fn target(graph: &Graph, known: &Extents, id: NodeId) -> Option<Edit> {
     let mut ints = Vec::new();
     for (i, e) in entries.iter().enumerate() {
         ints.push(match e {
+            // Arithmetic on shapes may go below -1, which is no target.
+            Entry::Known(n) if *n < -1 => return None,
             Entry::Known(n) => *n,
             e @ Entry::Extent(..) if i < rank && known.extent(graph, x, i) == *e => 0,
             _ => {

@@ -479,9 +479,7 @@ impl Build<'_> {
         let result = match self.graph.value(v).constant() {
             Some(t) if self.pieces.contains(&v) => {
                 let piece = slice_tensor(t, &cuts).map_err(Barrier)?;
-                let index = self.edit.consts.len();
-                self.edit.consts.push((format!("{base}/{suffix}"), Arc::new(piece)));
-                Ref::Const(index)
+                self.edit.part(format!("{base}/{suffix}"), piece, v)
             }
             _ => slice(
                 &mut self.edit,

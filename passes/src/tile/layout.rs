@@ -183,9 +183,11 @@ impl Layout {
             if region[s.axis].is_some() {
                 return Err(Barrier("two axes of the grid become one axis here".into()));
             }
+            // Also where it is all of the axis: what such a part needs of an operand may be less
+            // than the whole, and the spans were found so.
             region[s.axis] = Some(span);
         }
-        Ok(Some(whole(region, &made.extents)))
+        Ok(Some(region))
     }
 
     /// Whether every part needs all of a value along all axes, so that it is computed once.
@@ -247,14 +249,6 @@ impl Layout {
         }
         Ok(all)
     }
-}
-
-/// Spans of whole axes as what they are.
-pub(super) fn whole(mut region: Region, extents: &[Option<i64>]) -> Region {
-    for (r, n) in region.iter_mut().zip(extents) {
-        *r = r.filter(|s| s.lo != 0 || Some(s.hi) != *n);
-    }
-    region
 }
 
 /// Outputs that nothing else divides are cut evenly along the same axis.

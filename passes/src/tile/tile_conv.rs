@@ -24,7 +24,7 @@
 use graph_opt_ir::op::{Class, Op};
 use graph_opt_ir::region::{self, Barrier, Need, Relation};
 use graph_opt_ir::rule::Ctx;
-use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, Span, ValueId, op};
+use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, Span, Tensor, ValueId, op};
 
 use super::{Grid, Group, Reuse, build, parts, region_bytes, slices};
 use crate::fix_dims::Symbolic;
@@ -425,7 +425,15 @@ fn contraction(graph: &Graph, id: NodeId, how: &How, origin: &str) -> Result<(Ed
                 continue;
             };
             if Some(k) == addend && i > 0 {
-                inputs.push(None);
+                // Gemm can do without C since version 11.
+                let zero = match node.op {
+                    Op::Gemm(_) if graph.opset() < 11 => {
+                        let zero = zero_like(graph, v).map_err(blocked)?;
+                        Some(edit.constant(&format!("{base}/zero"), zero))
+                    }
+                    _ => None,
+                };
+                inputs.push(zero);
                 continue;
             }
             let Some(axis) = contracted.get(k).copied().flatten() else {
@@ -437,8 +445,7 @@ fn contraction(graph: &Graph, id: NodeId, how: &How, origin: &str) -> Result<(Ed
                 Some(t) if own => {
                     let piece = slices::slice_tensor(t, &[(axis, *s)]).map_err(blocked)?;
                     let label = format!("{}/tile{i}of{}", graph.value(v).name, spans.len());
-                    edit.consts.push((label, piece.into()));
-                    Ref::Const(edit.consts.len() - 1)
+                    edit.part(label, piece, v)
                 }
                 _ => slices::slice(
                     &mut edit,
@@ -458,6 +465,8 @@ fn contraction(graph: &Graph, id: NodeId, how: &How, origin: &str) -> Result<(Ed
             && let Op::Gemm(g) = &mut tile
         {
             g.beta = 1.0;
+            // Before version 7 broadcasting is to be asked for.
+            g.broadcast = i64::from(graph.opset() < 7);
         }
         let part = edit.node(&name, tile, inputs, &[id]);
         sum = Some(match sum {
@@ -474,4 +483,13 @@ fn contraction(graph: &Graph, id: NodeId, how: &How, origin: &str) -> Result<(Ed
     edit.replaces.push((*out, sum));
     edit.removes.push(id);
     Ok((edit, format!("{} partial sums", spans.len())))
+}
+
+/// A zero of the value's element type, to be broadcast.
+fn zero_like(graph: &Graph, v: ValueId) -> Result<Tensor, String> {
+    let name = &graph.value(v).name;
+    let dtype = graph.value(v).ty.dtype();
+    let dtype = dtype.ok_or_else(|| format!("the element type of {name} is unknown"))?;
+    let bytes = dtype.bytes_of(1).unwrap_or(0) as usize;
+    Tensor::from_bytes(dtype, vec![1], vec![0; bytes]).map_err(|e| e.to_string())
 }

@@ -1,6 +1,6 @@
 //! Pools: folds over the elements under each window, in ascending order.
 
-use graph_opt_ir::Op;
+use graph_opt_ir::{Op, window};
 
 use crate::RunError;
 use crate::cpu::arena::{Lines, LinesMut};
@@ -101,11 +101,31 @@ where
     }
 }
 
-fn prepare(cx: &Cx<'_>) -> Result<(Geometry, Vec<usize>), RunError> {
+fn prepare(cx: &mut Cx<'_>) -> Result<(Geometry, Vec<usize>), RunError> {
+    crop(cx)?;
     let a = cx.input(0)?;
     let g = Geometry::new(cx.op, &a.dims, None)?;
     let dims = g.output_dims(a.dims[0], a.dims[1], a.rank());
     Ok((g, dims))
+}
+
+/// Cuts off what `auto_pad` crops; over the rest it pads nothing along that axis.
+fn crop(cx: &mut Cx<'_>) -> Result<(), RunError> {
+    let a = cx.input(0)?;
+    let spatial: Vec<Option<i64>> = a.dims.iter().skip(2).map(|&n| i64::try_from(n).ok()).collect();
+    let windows = window::windows(cx.op, &spatial, None)?;
+    let mut dims = a.dims.clone();
+    let (strides, mut offset) = (a.strides(), 0);
+    for (i, w) in windows.into_iter().enumerate() {
+        let Some(w) = w.filter(|w| w.begin < 0 || w.end < 0) else { continue };
+        let (begin, end) = ((-w.begin).max(0) as usize, (-w.end).max(0) as usize);
+        offset += begin * strides[2 + i];
+        dims[2 + i] = dims[2 + i].saturating_sub(begin + end);
+    }
+    if dims != a.dims {
+        cx.inputs[0] = Some(a.part(dims, offset, &strides).copied());
+    }
+    Ok(())
 }
 
 pub(super) fn max_pool(cx: &mut Cx<'_>) -> Outputs {

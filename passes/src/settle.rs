@@ -1,0 +1,59 @@
+//! What every pipeline ends with: operators that runtimes read differently get a spelling that all
+//! read alike, so that a rewritten file means what the passes took it to mean.
+
+use graph_opt_ir::edit::NewNode;
+use graph_opt_ir::rule::Ctx;
+use graph_opt_ir::{Edit, EditError, NodeId, Ref, region};
+
+use crate::options::{OptionError, Options};
+use crate::pass::{Cx, Exactness, Outcome, Pass, PassInfo};
+
+/// It is part of every pipeline, so the registry has no entry of it.
+pub(crate) const INFO: PassInfo = PassInfo {
+    name: "settle",
+    summary: "windows that runtimes read differently, spelled out",
+    exactness: Exactness::BitExact,
+    options: &[],
+    make,
+};
+
+fn make(_: &Options) -> Result<Box<dyn Pass>, OptionError> {
+    Ok(Box::new(Settle))
+}
+
+pub(crate) struct Settle;
+
+impl Pass for Settle {
+    fn exactness(&self) -> Exactness {
+        Exactness::BitExact
+    }
+
+    fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError> {
+        let nodes: Vec<NodeId> = cx.graph().schedule().collect();
+        for id in nodes {
+            let graph = cx.graph();
+            let Some((op, why)) = region::settled(&Ctx::of(graph, id)) else { continue };
+            let node = graph.node(id);
+            let label = graph.label(id).to_owned();
+            let mut edit = Edit::new(format!("settle {label}"));
+            edit.nodes.push(NewNode {
+                name: node.name.to_string(),
+                op,
+                extra: node.extra.clone(),
+                inputs: node.inputs.iter().map(|v| v.map(Ref::Value)).collect(),
+                outputs: node.outputs.len(),
+                like: vec![id],
+            });
+            let results = node.outputs.iter().enumerate();
+            edit.replaces = results.filter_map(|(o, v)| Some(((*v)?, Ref::New(0, o)))).collect();
+            edit.removes.push(id);
+            cx.apply(&edit)?;
+            let what = format!("padding spelled out, as runtimes differ in {why}");
+            cx.say(&label, Outcome::Applied, what);
+            if cx.is_done() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
