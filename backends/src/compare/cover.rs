@@ -178,8 +178,8 @@ fn control(
             control(g, id, &mut Fixed::default(), drawn, goals, depth + 1);
         }
     };
-    if let Op::Other(o) = &node.op {
-        if let Some(f) = graph.functions.get(&(o.domain.clone(), o.op_type.clone())) {
+    if let Op::Other(_) = &node.op {
+        if let Some(f) = graph.function(&node.op) {
             inner(&f.body);
         }
         return;

@@ -17,6 +17,7 @@
 
 mod cases;
 mod cover;
+mod cut;
 mod places;
 mod rungs;
 mod summary;
@@ -37,6 +38,7 @@ use crate::tolerance::Difference;
 use crate::{Backend, Folder};
 use cases::Cases;
 use cover::Cover;
+use cut::Cut;
 use places::Matched;
 use rungs::Shared;
 pub use summary::Summary;
@@ -78,6 +80,8 @@ pub enum Verdict {
     Proved {
         /// See above.
         reassociates: bool,
+        /// Values of which the proof believes the shapes that the original declares.
+        assumes: Vec<String>,
     },
     /// Equal over the finite field, in this many runs.
     Exact(usize),
@@ -91,12 +95,35 @@ pub enum Verdict {
     Unknown(String, String),
 }
 
+impl Verdict {
+    /// The better it is, the lower.
+    fn rank(&self) -> usize {
+        match self {
+            Self::Identical => 0,
+            Self::Proved { .. } => 1,
+            Self::Exact(_) => 2,
+            Self::BitExact(..) => 3,
+            Self::Close(..) => 4,
+            Self::Unknown(..) => 5,
+            Self::Differs(..) => 6,
+        }
+    }
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Identical => f.write_str("identical"),
-            Self::Proved { reassociates: false } => f.write_str("proved"),
-            Self::Proved { reassociates: true } => f.write_str("proved (in exact arithmetic)"),
+            Self::Proved { reassociates, assumes } => {
+                f.write_str("proved")?;
+                if *reassociates {
+                    f.write_str(" (in exact arithmetic)")?;
+                }
+                if !assumes.is_empty() {
+                    write!(f, " (if {} have their declared shapes)", assumes.join(", "))?;
+                }
+                Ok(())
+            }
             Self::Exact(_) => f.write_str("exact"),
             Self::BitExact(b, _) => write!(f, "bit-exact on {b}"),
             Self::Close(b, d) => {
@@ -136,6 +163,16 @@ pub struct Report {
 }
 
 impl Report {
+    /// Of a graph's outputs, of which nothing is known yet.
+    fn like(g: &Graph) -> Self {
+        let new = |&v: &ValueId| Output {
+            name: g.value(v).name.to_string(),
+            verdicts: Vec::new(),
+            summary: Summary::Identical,
+        };
+        Self { outputs: g.outputs().iter().map(new).collect(), ..Self::default() }
+    }
+
     /// Whether some output differs.
     pub fn differs(&self) -> bool {
         self.outputs.iter().any(|o| matches!(o.summary, Summary::Differs(_)))
@@ -216,11 +253,7 @@ impl Compare<'_> {
                 return Err(Incomparable(format!("their {what} differ: {p:?} and {q:?}")));
             }
         }
-        let new = |name| Output { name, verdicts: Vec::new(), summary: Summary::Identical };
-        let mut report = Report {
-            outputs: names(a, a.outputs()).into_iter().map(new).collect(),
-            ..Report::default()
-        };
+        let mut report = Report::like(a);
         if identical(a, b) {
             for o in &mut report.outputs {
                 o.verdicts.push(Verdict::Identical);
@@ -232,13 +265,45 @@ impl Compare<'_> {
             let verdict = match prove(a, b) {
                 Ok(proof) => {
                     report.certificate = Some(proof.certificate);
-                    Verdict::Proved { reassociates: proof.reassociates }
+                    Verdict::Proved { reassociates: proof.reassociates, assumes: proof.assumes }
                 }
                 Err(why) => Verdict::Unknown("proof".into(), why),
             };
             let all = vec![verdict; report.outputs.len()];
             self.add(&mut report, all);
         }
+        match Cut::of(a, b) {
+            Some(cut) => {
+                // What cannot be drawn is told by the whole models, too.
+                let part = self.ladder(&cut.a, &cut.b, Report::like(&cut.a));
+                if let Ok(part) = part {
+                    report.notes.extend(part.notes.iter().cloned());
+                    report.notes.push(format!(
+                        "{} cannot run here: compared by what they read, and with results of the \
+                         declared shapes",
+                        cut.labels.join(", ")
+                    ));
+                    let joined = cut.joined(&part);
+                    for (o, (verdicts, summary)) in report.outputs.iter_mut().zip(joined) {
+                        o.verdicts.extend(verdicts);
+                        let whole = Summary::of(&o.verdicts, None);
+                        o.summary = if whole == Summary::Proved { whole } else { summary };
+                    }
+                    return Ok(report);
+                }
+                self.ladder(a, b, report)
+            }
+            None => self.ladder(a, b, report),
+        }
+    }
+
+    /// The rungs on which the models run.
+    fn ladder(
+        &self,
+        a: &Arc<Graph>,
+        b: &Arc<Graph>,
+        mut report: Report,
+    ) -> Result<Report, Incomparable> {
         let types = types(a, b)?;
         let (s, t) = (Structure::of(a), Structure::of(b));
         let cover = [Cover::of(a, &s, b, &t), Cover::of(b, &t, a, &s)];

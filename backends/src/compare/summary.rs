@@ -24,6 +24,19 @@ pub enum Summary {
 }
 
 impl Summary {
+    /// The better it is, the lower.
+    pub fn rank(&self) -> usize {
+        match self {
+            Self::Identical => 0,
+            Self::Proved => 1,
+            Self::Exact => 2,
+            Self::BitExact(_) => 3,
+            Self::Close(_) => 4,
+            Self::Unknown(_) => 5,
+            Self::Differs(_) => 6,
+        }
+    }
+
     /// Whether it is known that the output is equal, or close on backends.
     pub fn is_equal(&self) -> bool {
         !matches!(self, Self::Differs(_) | Self::Unknown(_))
@@ -41,7 +54,7 @@ impl Summary {
         let bits = any(&|v| matches!(v, V::BitExact(..)));
         if let Some(first) = any(&|v| matches!(v, V::Differs(..))) {
             let backend = any(&|v| matches!(v, V::Differs(b, _) if b != super::FIELD));
-            let proved = any(&|v| matches!(v, V::Proved { reassociates: false })).is_some();
+            let proved = any(&|v| matches!(v, V::Proved { reassociates: false, .. })).is_some();
             return match (dressed.filter(|_| backend.is_none() && !proved), close, bits) {
                 (Some(why), Some(_), _) => Self::Close(why.to_owned()),
                 (Some(why), None, Some(_)) => Self::BitExact(why.to_owned()),

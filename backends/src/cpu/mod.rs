@@ -309,6 +309,11 @@ pub fn run_field_watched(
         .collect()
 }
 
+/// Whether the node, and what its bodies run, has a kernel here.
+pub fn is_supported(graph: &Graph, node: graph_opt_ir::NodeId) -> bool {
+    run::is_supported(graph, node)
+}
+
 /// Runs one node on tensors, exactly as a run of a graph does. `max_bytes` limits each result.
 ///
 /// # Errors

@@ -24,33 +24,42 @@ pub(super) fn unsupported(graph: &Graph) -> Vec<Unsupported> {
 }
 
 fn collect(graph: &Graph, depth: usize, all: &mut Vec<Unsupported>) {
-    for id in graph.schedule() {
-        let op = &graph.node(id).op;
-        let mut report = |why: &str| {
-            let operator = match op.domain() {
-                graph_opt_ir::op::ONNX => op.name().to_owned(),
-                domain => format!("{domain}.{}", op.name()),
-            };
-            all.push(Unsupported { node: graph.label(id).into(), operator, why: why.into() });
+    graph.schedule().for_each(|id| one(graph, id, depth, all));
+}
+
+/// Whether the node has a kernel, and those in its bodies have.
+pub(super) fn is_supported(graph: &Graph, id: NodeId) -> bool {
+    let mut all = vec![];
+    one(graph, id, 0, &mut all);
+    all.is_empty()
+}
+
+fn one(graph: &Graph, id: NodeId, depth: usize, all: &mut Vec<Unsupported>) {
+    let op = &graph.node(id).op;
+    let mut report = |why: &str| {
+        let operator = match op.domain() {
+            graph_opt_ir::op::ONNX => op.name().to_owned(),
+            domain => format!("{domain}.{}", op.name()),
         };
-        if depth > DEPTH {
-            report("nested too deeply");
-            return;
+        all.push(Unsupported { node: graph.label(id).into(), operator, why: why.into() });
+    };
+    if depth > DEPTH {
+        report("nested too deeply");
+        return;
+    }
+    match op {
+        Op::If(_) | Op::Loop(_) => {
+            op.subgraphs().iter().for_each(|g| collect(g, depth + 1, all));
         }
-        match op {
-            Op::If(_) | Op::Loop(_) => {
-                op.subgraphs().iter().for_each(|g| collect(g, depth + 1, all));
+        Op::Other(o) => match graph.function(op) {
+            Some(f) if o.attrs.is_empty() && f.attrs.is_empty() => {
+                collect(&f.body, depth + 1, all);
             }
-            Op::Other(o) => match graph.function(op) {
-                Some(f) if o.attrs.is_empty() && f.attrs.is_empty() => {
-                    collect(&f.body, depth + 1, all);
-                }
-                Some(_) => report("a function with attributes"),
-                None => report("no such operator here"),
-            },
-            op if ops::kernel(op).is_none() => report("no kernel"),
-            _ => {}
-        }
+            Some(_) => report("a function with attributes"),
+            None => report("no such operator here"),
+        },
+        op if ops::kernel(op).is_none() => report("no kernel"),
+        _ => {}
     }
 }
 
