@@ -17,6 +17,7 @@ mod devices_tiles;
 mod eqsat;
 mod faults;
 mod filetests;
+mod found_files;
 mod found_verdicts;
 mod fused;
 mod golden;

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::graph::{Def, Graph, Meta, Node};
-use crate::op::{Attrs, Op};
+use crate::op::{Attr, Attrs, Op};
 use crate::rule::{Ctx, Operand, RuleError};
 use crate::tensor::Tensor;
 use crate::{NodeId, Type, ValueId, infer};
@@ -400,8 +400,8 @@ fn check(graph: &Graph, edit: &Edit) -> Result<Plan, EditError> {
                 *o = Some(Operand { ty, value: Some(t.clone()), dims: None });
             }
         }
-        for v in captures(graph, &n.op)
-            .map_err(|value| EditError::Undefined { origin: origin(), value })?
+        for v in
+            captures(graph, n).map_err(|value| EditError::Undefined { origin: origin(), value })?
         {
             let new = edit.replaces.iter().find_map(|(r, new)| (*r == v).then_some(new));
             let early = match (new, graph.producer(v)) {
@@ -527,13 +527,17 @@ fn check_replacements(
     Ok(())
 }
 
-/// Values that the operator's bodies read.
+/// Values that the node's bodies read.
 ///
 /// # Errors
 /// With a name that the graph does not have.
-fn captures(graph: &Graph, op: &Op) -> Result<Vec<ValueId>, String> {
+fn captures(graph: &Graph, n: &NewNode) -> Result<Vec<ValueId>, String> {
     let mut all = Vec::new();
-    for body in op.subgraphs() {
+    let extra = n.extra.iter().filter_map(|(_, a)| match a {
+        Attr::Graph(g) => Some(g.0.clone()),
+        _ => None,
+    });
+    for body in n.op.subgraphs().into_iter().chain(extra) {
         let read = |v: &crate::Value| v.def == Def::Outer && (!v.uses.is_empty() || v.is_output());
         for (_, v) in body.values().filter(|(_, v)| read(v)) {
             let here = graph.find_value(&v.name).ok_or_else(|| v.name.to_string())?;
@@ -615,7 +619,7 @@ fn apply(graph: &mut Graph, edit: &Edit, plan: Plan, inner: bool) -> (Vec<NodeId
             extra: n.extra.clone(),
             inputs,
             outputs: outputs.iter().map(|&v| Some(v)).collect(),
-            captures: captures(graph, &n.op).unwrap_or_default(),
+            captures: captures(graph, n).unwrap_or_default(),
             meta: inherited(graph, n, &edit.origin),
             order: 0,
             prev: None,
@@ -732,3 +736,7 @@ impl crate::Value {
         matches!(self.def, Def::Node(d, _) if d == n)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests;

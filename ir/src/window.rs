@@ -455,4 +455,91 @@ mod tests {
             }
         }
     }
+
+    fn pool(op: Op, pad: &str, n: i64, kernel: i64, stride: i64) -> Window {
+        let mut op = op;
+        macro_rules! set {
+            ($p:expr) => {{
+                $p.auto_pad = pad.into();
+                $p.kernel_shape = vec![kernel];
+                $p.strides = Some(vec![stride]);
+            }};
+        }
+        match &mut op {
+            Op::MaxPool(p) => set!(p),
+            Op::LpPool(p) => set!(p),
+            Op::AveragePool(p) => set!(p),
+            other => panic!("{other:?}"),
+        }
+        windows(&op, &[Some(n)], None).unwrap()[0].unwrap()
+    }
+
+    fn default(name: &str) -> Op {
+        let kernel = ("kernel_shape".into(), crate::op::Attr::Ints(vec![1]));
+        Op::from_attrs("", name, vec![kernel]).unwrap().0
+    }
+
+    /// As ONNX Runtime 1.23 computes.
+    #[test]
+    fn same_crops_in_some_pools_where_strides_exceed_the_kernel() {
+        for (name, pad, n, k, s, begin, end) in [
+            ("LpPool", "SAME_UPPER", 8, 1, 3, 0, -1),
+            ("LpPool", "SAME_UPPER", 8, 2, 4, -1, -1),
+            ("LpPool", "SAME_UPPER", 10, 1, 5, -2, -2),
+            ("LpPool", "SAME_LOWER", 10, 1, 5, -1, -3),
+            ("AveragePool", "SAME_UPPER", 9, 1, 5, -1, -2),
+            ("AveragePool", "SAME_LOWER", 8, 2, 4, 0, -2),
+            ("MaxPool", "SAME_UPPER", 8, 2, 4, 0, 0),
+            ("LpPool", "SAME_LOWER", 9, 2, 4, 1, 0),
+        ] {
+            let w = pool(default(name), pad, n, k, s);
+            assert_eq!((w.begin, w.end), (begin, end), "{name} {pad} {n} {k} {s}");
+            let out = w.outputs(n).unwrap();
+            assert_eq!(out, n / s + i64::from(n % s != 0));
+            for o in 0..out {
+                let need = w.need(Span::new(o, o + 1), n);
+                assert!(need.begin >= 0 && need.end >= 0, "{need:?}");
+                let lo = o * s - begin;
+                let seen = Span::new(lo.clamp(0, n), (lo + k).clamp(0, n));
+                assert_eq!(need.span, seen, "{name} {pad} {o}");
+            }
+        }
+    }
+
+    #[test]
+    fn windows_that_are_left_out_can_be_spelled_without_ceil() {
+        let mut left_out = 0;
+        for (k, s, b, e) in (1..4).flat_map(|k| {
+            (1..4).flat_map(move |s| (0..k).flat_map(move |b| (0..k).map(move |e| (k, s, b, e))))
+        }) {
+            for n in 1..12 {
+                let w = Window { ceil: true, ..w(k, s, 1, b, e) };
+                if n + b + e < k || !w.leaves_out(n) {
+                    continue;
+                }
+                left_out += 1;
+                let plain = w.without_ceil(n).unwrap();
+                assert_eq!((plain.outputs(n), plain.ceil), (w.outputs(n), false), "{w:?} {n}");
+                assert!(plain.end <= w.end);
+            }
+        }
+        assert!(left_out > 50, "{left_out}");
+    }
+
+    #[test]
+    fn same_of_a_transposed_convolution_fills_nothing() {
+        let (op, _) = Op::from_attrs("", "ConvTranspose", Vec::new()).unwrap();
+        let Op::ConvTranspose(mut c) = op else { panic!() };
+        (c.auto_pad, c.strides) = ("SAME_UPPER".into(), Some(vec![3]));
+        let of = |c: &crate::op::ConvTranspose, k: i64| {
+            windows(&c.clone().into(), &[Some(4)], Some(&[Some(k)])).map(|w| w[0].unwrap())
+        };
+        // As ONNX Runtime and ONNX's shape inference have it.
+        assert_eq!(of(&c, 2).unwrap().transposed_outputs(4), Some(11));
+        assert_eq!(of(&c, 5).unwrap().transposed_outputs(4), Some(12));
+        c.output_shape = Some(vec![12]);
+        assert_eq!(of(&c, 2).unwrap().transposed_outputs(4), Some(12));
+        c.output_shape = Some(vec![i64::MAX]);
+        assert!(of(&c, 2).unwrap_err().0.contains("output_shape"));
+    }
 }

@@ -616,6 +616,16 @@ mod tests {
     }
 
     #[test]
+    fn parts_without_elements_lie_anywhere() {
+        let all = Elements::from(vec![0; 4]);
+        for (dims, strides) in [([2, 0], [0, 1]), ([0, 2], [2, 1]), ([4, 0], [1, 1])] {
+            let part = all.part(&dims, 9, &strides);
+            assert_eq!(part.len(), 0);
+            assert!(part.runs(&dims).is_empty());
+        }
+    }
+
+    #[test]
     fn rows_of_a_matrix_lie_in_runs() {
         let all = Elements::from(vec![0; 2 * 3 * 5]);
         let mut whole = all.part(&[1, 2, 3, 2], 0, &[30, 15, 5, 1]);

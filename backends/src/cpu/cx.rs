@@ -34,6 +34,8 @@ pub(crate) struct Env<'a> {
     pub level: Level,
     /// Draws the functions of the finite field.
     pub key: Key,
+    /// Whether floats that depend on inputs are elements of the finite field.
+    pub field: bool,
     /// The narrowest type of floats that is known to hold the elements of the first operand, if
     /// that is not its own: what was widened and only moved since.
     pub held: Option<DType>,

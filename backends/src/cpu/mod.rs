@@ -95,6 +95,7 @@ impl Cpu {
             fused: self.fused,
             level: Level::best(),
             key: Key(0),
+            field: false,
             held: None,
             watch: None,
             room: self.max_bytes,
@@ -290,7 +291,7 @@ pub fn run_field_watched(
     if let Some(u) = run::unsupported(graph).into_iter().next() {
         return Err(RunError::Unsupported(u.to_string()));
     }
-    let env = Env { key: Key(key), watch, ..cpu.env() };
+    let env = Env { key: Key(key), field: true, watch, ..cpu.env() };
     let constants =
         run::constants(graph, cpu.max_bytes).map_err(|e| RunError::Invalid(e.to_string()))?;
     let inputs = run::draw(graph, inputs, env)?;

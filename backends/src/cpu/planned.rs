@@ -224,6 +224,12 @@ impl Store<'_> {
             if let Some(v) = v.filter(|v| results.contains(v))
                 && let Some(p) = plan.place(v)
             {
+                let planned = dims(graph, v);
+                if a.dims != planned {
+                    let name = &graph.value(v).name;
+                    let why = format!("{name} is {:?}, and was planned as {planned:?}", a.dims);
+                    return Err(RunError::Invalid(why));
+                }
                 self.put(p.buffer, a)?;
             }
         }

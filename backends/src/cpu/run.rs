@@ -233,15 +233,19 @@ struct Scope<'a> {
     graph: &'a Graph,
     values: &'a [Option<Array>],
     constants: &'a [Option<Array>],
+    /// Values whose elements depend on inputs.
+    drawn: &'a [bool],
     outer: Option<&'a Scope<'a>>,
     depth: usize,
 }
 
 impl Scope<'_> {
-    fn find(&self, name: &str) -> Option<Array> {
+    /// The value, and whether its elements depend on inputs.
+    fn find(&self, name: &str) -> Option<(Array, bool)> {
         let here = self.graph.find_value(name).and_then(|id| {
             let i = id.index();
-            self.values[i].as_ref().or(self.constants[i].as_ref()).cloned()
+            let a = self.values[i].as_ref().or(self.constants[i].as_ref());
+            Some((a?.clone(), self.drawn[i]))
         });
         here.or_else(|| self.outer?.find(name))
     }
@@ -271,10 +275,13 @@ fn inner(
     let bound = graph.value_bound();
     let mut values: Vec<Option<Array>> = vec![None; bound];
     let mut uses: Vec<usize> = vec![0; bound];
+    let mut drawn = vec![false; bound];
     for (id, v) in graph.values() {
         uses[id.index()] = v.uses().len();
-        if matches!(v.def, Def::Outer) {
-            values[id.index()] = outer.and_then(|o| o.find(&v.name));
+        if matches!(v.def, Def::Outer)
+            && let Some((a, depends)) = outer.and_then(|o| o.find(&v.name))
+        {
+            (values[id.index()], drawn[id.index()]) = (Some(a), depends);
         }
     }
     for &w in wanted {
@@ -287,6 +294,7 @@ fn inner(
     for (id, a) in inputs {
         live = live.saturating_add(a.bytes());
         values[id.index()] = Some(a);
+        drawn[id.index()] = true;
     }
     let needed = needed(graph, wanted);
     let mut held = Held::default();
@@ -305,6 +313,7 @@ fn inner(
                         graph,
                         values: &values,
                         constants,
+                        drawn: &drawn,
                         outer,
                         depth: outer.map_or(0, |o| o.depth) + 1,
                     };
@@ -346,10 +355,16 @@ fn inner(
             };
             result.map_err(|e| locate(graph, id, e))?
         };
+        // Extents are the same whatever the elements are.
+        let depends = !matches!(node.op, Op::Shape(_) | Op::Size(_))
+            && node.inputs.iter().flatten().chain(&node.captures).any(|v| drawn[v.index()]);
         for (v, a) in node.outputs.iter().zip(out) {
             if let Some(v) = v
                 && uses[v.index()] > 0
             {
+                // In the field nothing is rounded: also what whole-number inputs select or scale.
+                let a = if env.field && depends { a.embedded(env.key) } else { a };
+                drawn[v.index()] = depends;
                 live = live.saturating_add(a.bytes());
                 values[v.index()] = Some(a);
             }
@@ -478,7 +493,7 @@ fn function(
     env: Env,
 ) -> Result<Vec<Array>, RunError> {
     let Some(f) = f else { return Err(RunError::Unsupported("this operator".into())) };
-    let scope = Scope { graph, values, constants, outer: None, depth };
+    let scope = Scope { graph, values, constants, drawn: &[], outer: None, depth };
     let mut inputs = vec![];
     for &v in &graph.node(id).inputs {
         let a = read(&scope, v)?;
@@ -486,6 +501,7 @@ fn function(
     }
     // A function's body sees nothing of the graph that calls it.
     let empty = Graph::default();
-    let blank = Scope { graph: &empty, values: &[], constants: &[], outer: None, depth };
+    let blank =
+        Scope { graph: &empty, values: &[], constants: &[], drawn: &[], outer: None, depth };
     nested(&blank, &f.body, &body_constants(&f.body, env.room)?, inputs, env)
 }

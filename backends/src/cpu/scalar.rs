@@ -249,9 +249,9 @@ fn order(x: Fp, y: Fp, k: Key) -> Ordering {
     if x == y { Ordering::Equal } else { by_value().then(x.centred().cmp(&y.centred())) }
 }
 
-/// 1/x
+/// 1/x; of what compares as 0, something else for each element.
 fn inverse(x: Fp, k: Key) -> Fp {
-    if x == Fp::ZERO { k.with(INVERSE).apply(x) } else { x.inverse() }
+    if k.real(x) == 0.0 { k.with(INVERSE).apply(x) } else { x.inverse() }
 }
 
 impl Scalar for Fp {

@@ -38,6 +38,9 @@ pub(crate) fn floats(dtype: DType, dims: &[u64], style: Style, key: Key) -> Opti
 fn float(bits: u64, style: Style, key: Key) -> f64 {
     let unit = (bits >> 40) as f64 / (1u64 << 24) as f64;
     let even = unit * 2.0 - 1.0;
+    // In half of the runs few elements are at an edge: one NaN in a window hides all else in it.
+    let plain = key.0 & 1 == 0 && !(bits >> 12).is_multiple_of(32);
+    let style = if style == Style::Edges && plain { Style::Mixed } else { style };
     let class = bits & 15;
     let sign = if bits & 16 == 0 { 1.0 } else { -1.0 };
     match (style, class) {

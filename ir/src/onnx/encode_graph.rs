@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::encode::Place;
 use super::encode_node;
 use super::error::Result;
-use super::file::string_in;
+use super::file;
 use super::origin::Origin;
 use super::rope::Rope;
 use super::tensor::name_in;
@@ -162,16 +162,9 @@ impl GraphWriter<'_> {
                 }
             }
             14 => {
-                // Of the tensor, and by which others it is quantized.
-                let mut names = vec![string_in(&origin.buf, &r, 1)?];
-                for f in fields_in(&origin.buf, &r) {
-                    let f = f?;
-                    if let (2, Some(entry)) = (f.number, f.bytes()) {
-                        names.push(string_in(&origin.buf, &entry, 2)?);
-                    }
-                }
+                let names = file::annotated(&origin.buf, &r)?;
                 let stays =
-                    |n: &&str| self.by_name.contains_key(*n) || origin.strangers.contains(*n);
+                    |n: &String| self.by_name.contains_key(&**n) || origin.strangers.contains(n);
                 names.iter().all(stays)
             }
             15 => {

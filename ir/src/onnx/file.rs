@@ -49,6 +49,18 @@ impl File {
     }
 }
 
+/// Names of tensors in the TensorAnnotation at `r`: of what is quantized, and of its parameters.
+pub(super) fn annotated(buf: &[u8], r: &Range<usize>) -> Result<Vec<String>> {
+    let mut names = vec![string_in(buf, r, 1)?.to_owned()];
+    for f in fields_in(buf, r) {
+        let f = f?;
+        if let (2, Some(entry)) = (f.number, f.bytes()) {
+            names.push(string_in(buf, &entry, 2)?.to_owned());
+        }
+    }
+    Ok(names)
+}
+
 /// The string in this field of the message at `r`.
 pub(super) fn string_in<'a>(buf: &'a [u8], r: &Range<usize>, number: u32) -> Result<&'a str> {
     let mut at = 0..0;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::error::Result;
-use super::file::{File, string_in};
+use super::file::{File, annotated};
 use super::scope::Opsets;
 use super::types::{self, Info};
 use super::wire::fields;
@@ -45,7 +45,7 @@ pub(super) fn of_graph(file: &File, graph: Vec<Range<usize>>, what: &str) -> Res
             11 => p.inputs.push(info(r)?),
             12 => p.outputs.push(info(r)?),
             13 => p.infos.push(info(r)?),
-            14 => p.annotated.push(string_in(&file.buf, &r, 1)?.into()),
+            14 => p.annotated.extend(annotated(&file.buf, &r)?),
             15 => p.sparse.push(r),
             _ => {}
         }

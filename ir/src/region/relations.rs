@@ -14,7 +14,10 @@ use Relation::{Affine, Block, Broadcast, Contract, Same, Scaled, Transposed, Who
 /// # Errors
 /// With the reason, if the operator is opaque, or its shapes say too little.
 pub fn relations(ctx: &Ctx<'_>, output: usize) -> Result<Relations, Barrier> {
-    let mut rel = Relations { operands: vec![Vec::new(); ctx.inputs.len()], barriers: Vec::new() };
+    // A node that lacks operands that its operator must have, as one in a body may, gets relations
+    // of those that it has.
+    let room = ctx.inputs.len().max(OPERANDS);
+    let mut rel = Relations { operands: vec![Vec::new(); room], barriers: Vec::new() };
     if ctx.op.is_random() {
         barrier!("{} gives other results when it runs in parts", ctx.op.name());
     }
@@ -39,8 +42,12 @@ pub fn relations(ctx: &Ctx<'_>, output: usize) -> Result<Relations, Barrier> {
             barrier!("{} has no region rule", ctx.op.name())
         }
     }
+    rel.operands.truncate(ctx.inputs.len());
     Ok(rel)
 }
+
+/// Most operands that any operator must have.
+const OPERANDS: usize = 9;
 
 fn dims<'a>(ctx: &'a Ctx<'_>, i: usize) -> Result<&'a [Dim], Barrier> {
     ctx.dims(i).ok_or_else(|| Barrier(format!("the rank of operand {i} is unknown")))

@@ -127,7 +127,8 @@ fn node(graph: &Graph, id: NodeId, indent: &str) -> String {
         let _ = write!(s, "@{}", name(&o.overload));
     }
     if let Some(sugar) = slice_sugar(graph, id) {
-        let x = n.inputs[0].map_or_else(|| "_".to_owned(), |v| value(graph, v));
+        let x =
+            n.inputs.first().copied().flatten().map_or_else(|| "_".to_owned(), |v| value(graph, v));
         let _ = write!(s, " {x} [{sugar}]");
         return s;
     }

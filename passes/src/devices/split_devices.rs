@@ -163,7 +163,11 @@ fn next(graph: &Graph, first: NodeId, device: &str) -> Option<Edit> {
     // A Transfer that is there serves all readers of the stage.
     let there = order.iter().find_map(|&n| {
         let node = graph.node(n);
-        if moves(n) && node.inputs.first() == Some(&Some(v)) { node.outputs[0] } else { None }
+        if moves(n) && node.inputs.first() == Some(&Some(v)) {
+            node.outputs.first().copied().flatten()
+        } else {
+            None
+        }
     });
     let moved = match there {
         Some(t) => Ref::Value(t),

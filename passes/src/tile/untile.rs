@@ -245,13 +245,15 @@ impl Guess<'_> {
         }
         let rel = graph_opt_ir::region::relations(&Ctx::of(graph, nodes[0]), 0).ok()?;
         let grouped = matches!(first.op, Op::ConvTranspose(_))
-            && first.inputs[0].and_then(|x| graph.producer(x)).is_some_and(|p| {
-                let taken = spec::slices(&Ctx::of(graph, p)).ok().flatten();
-                let channels = graph.node(p).inputs.first().copied().flatten();
-                let whole = channels.and_then(|v| graph.value(v).ty.dims()?.get(1)?.known());
-                let taken = taken.and_then(|t| t.get(1).copied().flatten());
-                taken.is_some_and(|t| Some(t.count as u64) != whole)
-            });
+            && first.inputs.first().copied().flatten().and_then(|x| graph.producer(x)).is_some_and(
+                |p| {
+                    let taken = spec::slices(&Ctx::of(graph, p)).ok().flatten();
+                    let channels = graph.node(p).inputs.first().copied().flatten();
+                    let whole = channels.and_then(|v| graph.value(v).ty.dims()?.get(1)?.known());
+                    let taken = taken.and_then(|t| t.get(1).copied().flatten());
+                    taken.is_some_and(|t| Some(t.count as u64) != whole)
+                },
+            );
         let mut inputs = Vec::new();
         for k in 0..first.inputs.len() {
             let all: Vec<Option<ValueId>> =
@@ -327,7 +329,14 @@ impl Guess<'_> {
         let at = |v: &Option<Vec<i64>>, i: usize, or: i64| v.as_ref().map_or(or, |v| v[i]);
         let mut pads: Vec<i64> = (0..2 * rank).map(|i| at(&c.pads, i, 0)).collect();
         let mut extra: Vec<i64> = (0..rank).map(|i| at(&c.output_padding, i, 0)).collect();
-        let slice = self.graph.node(first).inputs[0].and_then(|v| self.graph.producer(v));
+        let slice = self
+            .graph
+            .node(first)
+            .inputs
+            .first()
+            .copied()
+            .flatten()
+            .and_then(|v| self.graph.producer(v));
         let taken = slice.and_then(|s| spec::slices(&Ctx::of(self.graph, s)).ok().flatten());
         for i in (0..rank).filter(|i| axes.contains(&Some(2 + i))) {
             let lo = taken.as_ref().and_then(|t| *t.get(2 + i)?).map_or(0, |t| t.start);

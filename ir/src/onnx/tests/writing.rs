@@ -245,3 +245,39 @@ fn other_attributes_of_every_kind_are_written() {
     let n = again.node(again.schedule().next().unwrap());
     assert_eq!(format!("{:?}", n.op), format!("{:?}", Op::Other(other)));
 }
+
+#[test]
+fn parts_of_initializers_inherit_and_annotations_of_them_go() {
+    let mut b = Builder::new("made", 17);
+    let x = b.input("x", Type::tensor(DType::F32, &[1, 4]));
+    let w = b.constant("w", Tensor::f32s(&[4], &[1.0, 2.0, 3.0, 4.0]).unwrap());
+    let y = b.node("sum", op::Add { axis: None, broadcast: 0 }, &[x, w]).unwrap();
+    b.output(y);
+    let mut m = written(&b.finish());
+    m.graph.mut_or_insert_default().initializer[0].doc_string = "weights".into();
+    let mut a = TensorAnnotation::new();
+    a.tensor_name = "x".into();
+    a.quant_parameter_tensor_names.push(onnx_protobuf::StringStringEntryProto {
+        key: "SCALE_TENSOR".into(),
+        value: "w".into(),
+        ..Default::default()
+    });
+    m.graph.mut_or_insert_default().quantization_annotation.push(a);
+    let mut g = read(&m).unwrap().graph;
+    let kept = written(&g);
+    assert_eq!(kept.graph.quantization_annotation.len(), 1);
+    let old = g.schedule().next().unwrap();
+    let w = g.find_value("w").unwrap();
+    let mut edit = crate::Edit::new("test");
+    let half = edit.part("w/half".into(), Tensor::f32s(&[1], &[1.0]).unwrap(), w);
+    let op = op::Add { axis: None, broadcast: 0 };
+    let new = edit.node("sum", op, vec![Some(crate::Ref::Value(g.inputs()[0])), Some(half)], &[]);
+    edit.replaces.push((g.outputs()[0], new));
+    edit.removes.push(old);
+    crate::Editor::new(&mut g).apply(&edit).unwrap();
+    let now = written(&g);
+    let all: Vec<_> =
+        now.graph.initializer.iter().map(|t| (t.name.as_str(), t.doc_string.as_str())).collect();
+    assert_eq!(all, [("w/half", "weights")]);
+    assert!(now.graph.quantization_annotation.is_empty());
+}

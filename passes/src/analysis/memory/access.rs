@@ -69,7 +69,10 @@ impl Runtime {
         }
         let n = graph.node(node);
         let extents = |v: Option<graph_opt_ir::ValueId>| graph.value(v?).ty.extents();
-        let (x, y) = (extents(n.inputs.first().copied().flatten()), extents(n.outputs[0]));
+        let (x, y) = (
+            extents(n.inputs.first().copied().flatten()),
+            extents(n.outputs.first().copied().flatten()),
+        );
         let (Some(x), Some(y)) = (x, y) else { return 0 };
         match &n.op {
             // The square sum and three more of the size of the operand.
@@ -111,10 +114,11 @@ fn few_in_place(graph: &Graph, node: NodeId) -> bool {
         Op::Relu(_) | Op::LeakyRelu(_) | Op::Clip(_) | Op::Sigmoid(_) | Op::HardSigmoid(_) => true,
         // Its basic optimisations fold these into the weights.
         Op::BatchNormalization(_) | Op::Add(_) | Op::Mul(_) => {
-            let Some(Some(x)) = n.inputs.first().copied() else { return false };
+            let [Some(x), rest @ ..] = &n.inputs[..] else { return false };
+            let x = *x;
             let made = graph.producer(x).is_some_and(|p| matches!(graph.node(p).op, Op::Conv(_)));
             let constant = |v: &Option<_>| v.is_some_and(|v| graph.constant(v).is_some());
-            made && graph.value(x).uses().len() == 1 && n.inputs[1..].iter().all(constant)
+            made && graph.value(x).uses().len() == 1 && rest.iter().all(constant)
         }
         _ => false,
     }

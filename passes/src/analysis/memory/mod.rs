@@ -205,7 +205,8 @@ pub(crate) fn plan_in(
             .copied()
             .filter(|n| matches!(graph.node(*n).op, Op::Concat(_)) && !tried.copying.contains(n))
             .filter(|n| {
-                let place = graph.node(*n).outputs[0].and_then(|v| best.place(v));
+                let place =
+                    graph.node(*n).outputs.first().copied().flatten().and_then(|v| best.place(v));
                 place.is_some_and(|p| best.buffers[p.buffer].from <= best.at)
             })
             .collect();
