@@ -397,7 +397,16 @@ fn simple(op: &str, inputs: &[&str], output: &str, attrs: &[(&str, i64)]) -> Nod
     }
 }
 
+/// Whether all inputs are floats.
+pub fn floats_only(m: &ModelProto) -> bool {
+    let float = |i: &ValueInfoProto| matches!(&i.type_.value, Some(Value::TensorType(t)) if t.elem_type == 1);
+    m.graph.input.iter().all(float)
+}
+
 fn rounding(m: &mut ModelProto, r: &mut Rng) -> Option<String> {
+    if !floats_only(m) {
+        return None;
+    }
     let narrow = [10, 16, 6][r.below(3)];
     between(m, r, &format!("Cast to {narrow} and back"), |x, y| {
         let mid = format!("{y}/narrow");
@@ -409,6 +418,9 @@ fn rounding(m: &mut ModelProto, r: &mut Rng) -> Option<String> {
 }
 
 fn special(m: &mut ModelProto, r: &mut Rng) -> Option<String> {
+    if !floats_only(m) {
+        return None;
+    }
     // What a NaN is quantized to is nobody's promise.
     if m.graph.node.iter().any(|n| n.op_type == "QuantizeLinear") {
         return None;
@@ -533,6 +545,13 @@ fn operand(m: &mut ModelProto, r: &mut Rng) -> Option<String> {
     if n.input[j] == new {
         return None;
     }
+    // A part of it from the same place on may be read for it.
+    let old = n.input[j].clone();
+    let part = |p: &NodeProto| p.op_type == "Slice" && p.output[0] == new && p.input[0] == old;
+    if g.node.iter().any(part) {
+        return None;
+    }
+    let n = &mut g.node[i];
     let before = std::mem::replace(&mut n.input[j], new.clone());
     Some(format!("{} reads {new:?} instead of {before:?}", label(n)))
 }

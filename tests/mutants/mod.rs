@@ -95,13 +95,24 @@ fn rewritten(g: &Graph, pipeline: &str) -> Option<Graph> {
     (out.edits() > 0).then_some(out)
 }
 
+/// The network as a file. Results of operators that nobody knows are declared, as exporters do it.
+pub fn file(name: &str, g: &Graph) -> ModelProto {
+    let mut m = written(g);
+    if name == "custom" {
+        let declared = equals::value("b", 1, &[1, 4, 10, 8]);
+        m.graph.mut_or_insert_default().value_info.push(declared);
+    }
+    m
+}
+
 /// All originals with what is right of them.
 fn rewritings() -> Vec<(String, Graph, ModelProto)> {
     let mut all = Vec::new();
     for (name, text) in NETS {
         let g = parse(text).unwrap_or_else(|e| panic!("{name}: {e}"));
         // As a file has it, with what its importer makes of it.
-        let (plain, more) = (written(&g), equals::dressed(&written(&g)));
+        let plain = file(name, &g);
+        let more = equals::dressed(&plain);
         for (what, m) in [("", plain)].into_iter().chain(more) {
             let g = read(&m).unwrap_or_else(|| panic!("{name} {what}"));
             for p in PIPELINES {
@@ -192,14 +203,14 @@ fn wrong_ones_are_never_called_equal() {
         if m == *right {
             continue;
         }
-        made += 1;
-        if alone.is_some_and(|a| a != seed) {
-            continue;
-        }
         let Some(mutant) = read(&m) else {
             table.add(kind, "refused");
             continue;
         };
+        made += 1;
+        if alone.is_some_and(|a| a != seed) {
+            continue;
+        }
         let report = match verdicts(g, &mutant) {
             Ok(r) => r,
             Err(why) => {
