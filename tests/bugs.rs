@@ -39,7 +39,7 @@ const BUGS: &[Bug] = &[
     },
     Bug {
         name: "interior tile keeps its padding",
-        input: "f32[1,1,8,8]", shared: TINY, missed: true,
+        input: "f32[1,1,8,8]", shared: TINY, missed: false,
         right: "%y = Conv %x, %w {pads=[1,1,1,1]} : ?",
         wrong: "%a = Slice %x [2: 0..4] : ?\n%b = Slice %x [2: 4..8] : ?
                 %c = Conv %a, %w {pads=[1,1,1,1]} : ?\n%d = Conv %b, %w {pads=[1,1,1,1]} : ?
@@ -174,14 +174,14 @@ const BUGS: &[Bug] = &[
     },
     Bug {
         name: "one tile with another slope",
-        input: "f32[1,1,8,8]", shared: "", missed: true,
+        input: "f32[1,1,8,8]", shared: "", missed: false,
         right: "%y = LeakyRelu %x {alpha=0.1} : ?",
         wrong: "%a = Slice %x [2: 0..4] : ?\n%b = Slice %x [2: 4..8] : ?
                 %c = LeakyRelu %a {alpha=0.1} : ?\n%d = LeakyRelu %b {alpha=0.2} : ?\n%y = Concat %c, %d {axis=2} : ?",
     },
     Bug {
         name: "Clip without its lower bound",
-        input: "f32[4,64]", shared: "%l = const 0 : f32[]\n%h = const 6 : f32[]", missed: true,
+        input: "f32[4,64]", shared: "%l = const 0 : f32[]\n%h = const 6 : f32[]", missed: false,
         right: "%y = Clip %x, %l, %h : ?",
         wrong: "%y = Clip %x, _, %h : ?",
     },
@@ -189,7 +189,7 @@ const BUGS: &[Bug] = &[
 
 #[test]
 fn every_seeded_bug_is_caught() {
-    let mut missed = 0;
+    let (mut missed, mut otherwise) = (0, Vec::new());
     println!("{:<56} {:<10} f32 at 1e-4", "bug", "verify");
     for b in BUGS {
         let graph = |body: &str| {
@@ -206,9 +206,12 @@ fn every_seeded_bug_is_caught() {
         let by_float = matches!(float, Verdict::Differs(..));
         assert!(prove(&right, &wrong).is_err(), "{}: proved", b.name);
         println!("{:<56} {:<10} {}", b.name, "caught", if by_float { "caught" } else { "MISSED" });
-        assert_eq!(!by_float, b.missed, "{}: {float:?}", b.name);
+        if by_float == b.missed {
+            otherwise.push(format!("{}: {float}", b.name));
+        }
         missed += usize::from(!by_float);
     }
+    assert!(otherwise.is_empty(), "{otherwise:#?}");
     println!("{} bugs, all caught by the field, {missed} missed by f32 at 1e-4", BUGS.len());
     assert!(BUGS.len() >= 15);
 }

@@ -87,6 +87,9 @@ pub enum Verdict {
     Exact(usize),
     /// Equal bits on this backend, in this many runs.
     BitExact(String, usize),
+    /// Equal bits on this backend where inputs are ordinary numbers; with infinities, NaN, negative
+    /// zeros or numbers near the limits among them, this differs.
+    Finite(String, Place),
     /// Close on this backend, with the largest difference.
     Close(String, Difference),
     /// They differ.
@@ -103,9 +106,10 @@ impl Verdict {
             Self::Proved { .. } => 1,
             Self::Exact(_) => 2,
             Self::BitExact(..) => 3,
-            Self::Close(..) => 4,
-            Self::Unknown(..) => 5,
-            Self::Differs(..) => 6,
+            Self::Finite(..) => 4,
+            Self::Close(..) => 5,
+            Self::Unknown(..) => 6,
+            Self::Differs(..) => 7,
         }
     }
 }
@@ -126,6 +130,10 @@ impl fmt::Display for Verdict {
             }
             Self::Exact(_) => f.write_str("exact"),
             Self::BitExact(b, _) => write!(f, "bit-exact on {b}"),
+            Self::Finite(b, p) => write!(
+                f,
+                "bit-exact on {b} but for infinities, NaN, negative zeros and the like: {p}"
+            ),
             Self::Close(b, d) => {
                 write!(
                     f,

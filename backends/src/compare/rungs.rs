@@ -172,6 +172,7 @@ impl Shared<'_> {
         };
         let edges = p.watches() && q.watches() && self.compare.inputs.is_none();
         let mut close = vec![false; self.a.outputs().len()];
+        let mut at_edges: Vec<Option<Place>> = vec![None; self.a.outputs().len()];
         let mut trial = |case: &Case| {
             let style = match case.run % 4 {
                 2 => Style::Unit,
@@ -180,10 +181,18 @@ impl Shared<'_> {
             };
             let mut t = compare(case, style);
             if let Trial::Ran(found) = &mut t {
-                for ((f, _), close) in found.iter_mut().zip(&mut close) {
+                for (((f, _), close), at_edge) in
+                    found.iter_mut().zip(&mut close).zip(&mut at_edges)
+                {
                     *close |= matches!(f, Found::Close(_));
-                    // Where rounding differs, infinities and NaN do not begin at the same numbers.
-                    if style == Style::Edges && *close && matches!(f, Found::Differs(_)) {
+                    if style == Style::Edges
+                        && let Found::Differs(place) = f
+                    {
+                        // Where rounding differs, infinities and NaN do not begin at the same
+                        // numbers.
+                        if !*close {
+                            at_edge.get_or_insert_with(|| place.clone());
+                        }
                         *f = Found::Same;
                     }
                 }
@@ -191,7 +200,12 @@ impl Shared<'_> {
             t
         };
         let most = if self.compare.inputs.is_some() { 1 } else { 16 };
-        self.rung(name, most, &watch, p.watches() && q.watches(), &mut trial)
+        let found = self.rung(name, most, &watch, p.watches() && q.watches(), &mut trial);
+        let finite = |(v, at): (Verdict, Option<Place>)| match (v, at) {
+            (Verdict::BitExact(by, _), Some(at)) => Verdict::Finite(by, at),
+            (v, _) => v,
+        };
+        found.into_iter().zip(at_edges).map(finite).collect()
     }
 
     fn tensors(

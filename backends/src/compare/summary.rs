@@ -61,6 +61,14 @@ impl Summary {
                 _ => Self::Differs(backend.unwrap_or(first).to_string()),
             };
         }
+        if let Some(edge) = any(&|v| matches!(v, V::Finite(..))) {
+            // A proof is for all inputs.
+            return match any(&|v| matches!(v, V::Proved { reassociates: false, .. })) {
+                Some(_) => Self::Differs(edge.to_string()),
+                None if close.is_some() => Self::Close(edge.to_string()),
+                None => Self::BitExact(edge.to_string()),
+            };
+        }
         let proved = any(&|v| matches!(v, V::Proved { .. })).is_some();
         let exact = any(&|v| matches!(v, V::Exact(_))).is_some();
         let in_field = if exact || proved { "equal in exact arithmetic" } else { "" };

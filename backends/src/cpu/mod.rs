@@ -11,8 +11,10 @@
 mod arena;
 pub(crate) mod array;
 pub(crate) mod cx;
+mod draw;
 mod field;
 mod gemm;
+mod held;
 mod math;
 pub(crate) mod ops;
 mod packs;
@@ -294,7 +296,7 @@ pub fn run_field_watched(
     let env = Env { key: Key(key), field: true, watch, ..cpu.env() };
     let constants =
         run::constants(graph, cpu.max_bytes).map_err(|e| RunError::Invalid(e.to_string()))?;
-    let inputs = run::draw(graph, inputs, env)?;
+    let inputs = draw::draw(graph, inputs, env)?;
     let out = run::graph(graph, &constants, inputs, wanted, env, None)?;
     out.into_iter()
         .map(|a| {

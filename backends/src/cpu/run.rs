@@ -1,15 +1,14 @@
 //! Running a graph: nodes in the order of its schedule, values dropped after their last use.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use graph_opt_ir::{DType, Def, Graph, NodeId, Op, Tensor, ValueId};
+use graph_opt_ir::{Def, Graph, NodeId, Op, Tensor, ValueId};
 
 use super::array::Array;
 use super::cx::{Cx, Env};
-use super::field::{Fp, Key};
+use super::held::Held;
+use super::ops;
 use super::packs::Packs;
-use super::{FieldInput, ops};
 use crate::schedule::{locate, missing, needed};
 use crate::{PrepareError, RunError, Unsupported};
 
@@ -85,11 +84,11 @@ pub(super) fn constants(graph: &Graph, max_bytes: u64) -> Result<Vec<Option<Arra
     Ok(all)
 }
 
-fn bad_input(graph: &Graph, id: ValueId, why: String) -> RunError {
+pub(super) fn bad_input(graph: &Graph, id: ValueId, why: String) -> RunError {
     RunError::Input { name: graph.value(id).name.to_string(), why }
 }
 
-fn required(graph: &Graph, id: ValueId) -> bool {
+pub(super) fn required(graph: &Graph, id: ValueId) -> bool {
     matches!(graph.value(id).def, Def::Input(None))
 }
 
@@ -115,116 +114,6 @@ pub(super) fn bind(graph: &Graph, given: &[Tensor]) -> Result<Vec<(ValueId, Arra
         Ok((id, Array::of(t)?))
     };
     ids.iter().zip(given).map(one).collect()
-}
-
-/// An element of an input with zeros, ties and numbers of all magnitudes.
-fn mixed(bits: u64, key: Key) -> Fp {
-    let rest = bits >> 8;
-    match bits & 0xf {
-        0 | 1 => Fp::ZERO,
-        2 => small(rest, key),
-        3 => key
-            .embed(f64::from(f32::from_bits(rest as u32 & 0x7f7f_ffff | (rest as u32 & 1) << 31))),
-        // One of few, or the negative of one.
-        4 | 5 => {
-            let x = Fp::new(key.with(rest & 3).0);
-            if rest & 4 == 0 { x } else { x.neg() }
-        }
-        _ => Fp::new(bits),
-    }
-}
-
-/// A number of few bits.
-fn small(bits: u64, key: Key) -> Fp {
-    let n = match bits & 3 {
-        0 => 0,
-        1 => (bits >> 8 & 0xff) as i64 - 128,
-        _ => (bits >> 8 & 0x1f) as i64 * 4 - 64,
-    };
-    key.embed(n as f64 / 16.0)
-}
-
-/// The inputs of a run in the field.
-pub(super) fn draw(
-    graph: &Graph,
-    given: &[FieldInput],
-    env: Env,
-) -> Result<Vec<(ValueId, Array)>, RunError> {
-    let mut all = vec![];
-    for (i, &id) in graph.inputs().iter().enumerate() {
-        let value = graph.value(id);
-        let fail = |why: &str| bad_input(graph, id, why.into());
-        let declared = || {
-            let dims = value.ty.extents()?;
-            dims.into_iter().map(|d| usize::try_from(d).ok()).collect::<Option<Vec<_>>>()
-        };
-        let dims = match given.get(i).unwrap_or(&FieldInput::Declared) {
-            FieldInput::Given(t) => {
-                all.push((id, Array::of(t)?.embedded(env.key)));
-                continue;
-            }
-            FieldInput::Shaped(d) | FieldInput::Mixed(d) | FieldInput::Small(d) => d.clone(),
-            FieldInput::Declared if !required(graph, id) => continue,
-            FieldInput::Declared => declared().ok_or_else(|| fail("its shape is not known"))?,
-        };
-        let dtype = value.ty.dtype().ok_or_else(|| fail("it is not a tensor"))?;
-        let n = dims.iter().try_fold(1usize, |a, &d| a.checked_mul(d));
-        let n = n.filter(|&n| (n as u64).saturating_mul(8) <= env.room);
-        let n =
-            n.ok_or(RunError::TooLarge { what: "input", elements: u64::MAX, left: env.room })?;
-        let key = env.key.named(&value.name);
-        let bits = (0..n as u64).map(|i| key.with(i).0);
-        let array = if dtype.is_float() {
-            let one: &dyn Fn(u64) -> Fp = match given.get(i) {
-                Some(FieldInput::Mixed(_)) => &|b| mixed(b, key),
-                Some(FieldInput::Small(_)) => &|b| small(b, key),
-                _ => &Fp::new,
-            };
-            let v: Vec<Fp> = bits.map(one).collect();
-            Array { dtype, ..Array::new(dims, v) }
-        } else {
-            // Small, as they may be indices, lengths or shapes.
-            let small = bits.map(|b| if dtype == DType::Bool { b & 1 } else { b & 3 });
-            let a = Array::new(dims, small.map(|b| b as i64).collect());
-            ops::convert(a, dtype, env)?
-        };
-        all.push((id, array));
-    }
-    Ok(all)
-}
-
-/// Types of floats that hold all elements of values and are narrower than the values' own.
-#[derive(Default)]
-struct Held(HashMap<ValueId, DType>);
-
-impl Held {
-    fn of(&self, graph: &Graph, v: ValueId) -> Option<DType> {
-        self.0.get(&v).copied().or_else(|| graph.value(v).ty.dtype()).filter(|t| t.is_float())
-    }
-
-    fn first(&self, graph: &Graph, id: NodeId) -> Option<DType> {
-        self.0.get(graph.node(id).inputs.first()?.as_ref()?).copied()
-    }
-
-    fn after(&mut self, graph: &Graph, id: NodeId) {
-        let node = graph.node(id);
-        // A conversion at most widens what it holds; what only moves or picks holds all of it.
-        let casts = matches!(node.op, Op::Cast(_));
-        if !casts && (self.0.is_empty() || !ops::keeps(&node.op)) {
-            return;
-        }
-        let mut all = node.inputs.iter().flatten().filter_map(|&v| self.of(graph, v));
-        let Some(first) = all.next() else { return };
-        let Some(all) = all.try_fold(first, ops::join) else { return };
-        for &v in node.outputs.iter().flatten() {
-            if let Some(own) = graph.value(v).ty.dtype()
-                && own != all
-                && ops::join(all, own) == Some(own)
-            {
-                self.0.insert(v, all);
-            }
-        }
-    }
 }
 
 /// Values of the graphs around a subgraph, found by name.

@@ -26,6 +26,7 @@
 //! it of what no run reached, which comparisons name.
 
 mod key;
+mod scalar;
 
 pub use key::Key;
 
