@@ -882,7 +882,10 @@ fn equal_ones_are_never_said_to_differ() {
         };
         // Often with a rewriting on top.
         let pipeline = PIPELINES[r.below(PIPELINES.len())];
+        // A sum in another order may be quantized to another step.
+        let steps = *name == "quantized" && pipeline.contains("c-in");
         if pipeline != OPTIMISE
+            && !steps
             && let Some(t) = rewritten(&other, pipeline)
         {
             other = t;
