@@ -32,7 +32,7 @@ enum Right {
     Differs,
     /// Either.
     DiffersOrUnknown,
-    /// Equal bits.
+    /// Equal bits, where inputs are ordinary numbers.
     Bits,
     /// Equal but for rounding.
     Close,
@@ -45,7 +45,8 @@ fn check(what: &str, r: &Report, right: Right) {
             Right::Differs => matches!(s, Summary::Differs(_)),
             Right::DiffersOrUnknown => matches!(s, Summary::Differs(_) | Summary::Unknown(_)),
             Right::Bits => {
-                s.is_equal() && o.verdicts.iter().any(|v| matches!(v, Verdict::BitExact(..)))
+                let bits = |v: &Verdict| matches!(v, Verdict::BitExact(..) | Verdict::Finite(..));
+                s.is_equal() && o.verdicts.iter().any(bits)
             }
             Right::Close => s.is_equal(),
         };

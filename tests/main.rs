@@ -18,6 +18,7 @@ mod eqsat;
 mod faults;
 mod filetests;
 mod found_files;
+mod found_identity;
 mod found_verdicts;
 mod fused;
 mod golden;

@@ -124,7 +124,7 @@ fn rewritings() -> Vec<(String, Graph, ModelProto)> {
     all
 }
 
-fn verdicts(a: &Graph, b: &Graph) -> Result<Report, String> {
+pub fn verdicts(a: &Graph, b: &Graph) -> Result<Report, String> {
     let cpu = Cpu { threads: 1, ..Cpu::default() };
     let c = Compare { prove: true, backends: vec![&cpu], cpu: cpu.clone(), ..Compare::default() };
     let (a, b) = (Arc::new(a.clone()), Arc::new(b.clone()));
