@@ -9,7 +9,9 @@ use graph_opt_passes::devices::wiring::{Edge, Place, Wiring};
 
 use crate::failure::{Result, check, usage};
 use crate::folder::Folder;
+use crate::key;
 use crate::port::{Incoming, Port};
+use crate::protocol::Dropped;
 use crate::protocol::join::{Join, Step};
 use crate::protocol::wire::Piece;
 use crate::stage::{Engine, Stage};
@@ -31,7 +33,7 @@ pub struct Args {
 struct Part {
     stage: Stage,
     /// What comes of a frame are the values that the part gives.
-    join: Join<Vec<Tensor>>,
+    join: Join,
 }
 
 /// A value for a part: the input, and what there is of the value.
@@ -45,9 +47,11 @@ struct Device<'a> {
     wiring: &'a Wiring,
     parts: BTreeMap<usize, Part>,
     port: Port,
-    /// Frames whose values are here, by the frame and the part: the oldest frame goes first.
-    ready: BTreeMap<(u64, usize), Vec<Tensor>>,
 }
+
+/// So many messages are taken in a row before something is computed, or whoever sends enough of them
+/// stops this node.
+const BATCH: u32 = 256;
 
 pub fn main(args: &Args) -> Result {
     let folder = Folder::open(&args.folder)?;
@@ -59,17 +63,31 @@ pub fn main(args: &Args) -> Result {
     let mut parts = BTreeMap::new();
     for p in wiring.parts(args.device) {
         let stage = Stage::load(&folder.file(p), &args.engine)?;
-        let join = Join::new(wiring.takes(p).len(), args.link.window.into());
+        let expected = wiring.takes(p).iter().map(|v| args.link.expected(stage.ty(v)));
+        let join = Join::new(expected.collect(), args.link.window.into());
         parts.insert(p, Part { stage, join });
     }
-    let port = Port::open(args.link.limit())?;
-    let mut device = Device { wiring, parts, port, ready: BTreeMap::new() };
-    let edges = wiring.inputs(Place::Device(args.device));
+    let place = Place::Device(args.device);
+    let key = key::load(&folder.key(&args.link))?;
+    let port = Port::open(place, wiring, &key, args.link.limit())?;
+    let mut device = Device { wiring, parts, port };
+    let edges = wiring.inputs(place);
+    let mut taken = 0;
     loop {
         // All that has come before anything is computed: an older frame may be among it.
-        let wait = (!device.ready.is_empty()).then_some(Duration::ZERO);
-        match device.port.next(wait) {
-            Incoming::End => return Ok(()),
+        let ready = device.ready();
+        let due = ready.filter(|_| taken >= BATCH);
+        let next = match due {
+            Some(_) => Incoming::Nothing,
+            None => device.port.next(ready.map(|_| Duration::ZERO)),
+        };
+        taken += 1;
+        match next {
+            Incoming::End => {
+                let dropped = device.parts.values().map(|p| p.join.dropped);
+                device.port.account(dropped.fold(Dropped::default(), |a, b| a + b));
+                return Ok(());
+            }
             Incoming::Piece(input, piece) => {
                 if let Some(Edge { to, .. }) = edges.get(input) {
                     let of = |&at: &(usize, usize)| (at, Arrival::Piece(piece.clone()));
@@ -77,8 +95,9 @@ pub fn main(args: &Args) -> Result {
                 }
             }
             _ => {
-                if let Some(((sequence, part), inputs)) = device.ready.pop_first() {
-                    device.run(sequence, part, inputs)?;
+                taken = 0;
+                if let Some((sequence, part)) = ready {
+                    device.run(sequence, part)?;
                 }
             }
         }
@@ -95,11 +114,7 @@ impl Device<'_> {
                 Arrival::Whole(sequence, attempt, t) => join.whole(input, sequence, attempt, &t),
             };
             match step {
-                Step::Wait => {}
-                Step::Broken => self.port.say("a broken message, which will come again"),
-                Step::Ready { sequence, inputs } => {
-                    self.ready.insert((sequence, part), inputs);
-                }
+                Step::Wait | Step::Drop | Step::Ready { .. } => {}
                 Step::Repeat { sequence, attempt } => {
                     todo.extend(self.send(part, sequence, attempt)?);
                 }
@@ -108,9 +123,15 @@ impl Device<'_> {
         Ok(())
     }
 
+    /// A frame and a part whose values are here: the oldest frame goes first.
+    fn ready(&self) -> Option<(u64, usize)> {
+        self.parts.iter().filter_map(|(&p, part)| Some((part.join.ready()?, p))).min()
+    }
+
     /// Computes a part of a frame, and sends what it gives.
-    fn run(&mut self, sequence: u64, part: usize, inputs: Vec<Tensor>) -> Result {
+    fn run(&mut self, sequence: u64, part: usize) -> Result {
         let Some(Part { stage, join }) = self.parts.get_mut(&part) else { return Ok(()) };
+        let Some(inputs) = join.begin(sequence) else { return Ok(()) };
         let names = self.wiring.takes(part).iter().cloned();
         let mut values: Values = names.zip(inputs).collect();
         let made = stage.run(&values)?;

@@ -29,6 +29,11 @@ impl Folder {
         Ok(Self { path, manifest, wiring })
     }
 
+    /// The key file.
+    pub fn key(&self, link: &crate::Link) -> PathBuf {
+        self.path.join(link.key.as_deref().unwrap_or(crate::key::FILE))
+    }
+
     /// The file of a stage.
     pub fn file(&self, stage: usize) -> PathBuf {
         self.path.join(&self.manifest.stages[stage].file)

@@ -10,6 +10,7 @@ mod check;
 mod device;
 mod folder;
 mod frames;
+mod key;
 mod port;
 mod protocol;
 mod record;
@@ -70,11 +71,20 @@ struct Link {
     #[arg(long, default_value_t = protocol::wire::LIMIT as u32, value_name = "BYTES",
           value_parser = clap::value_parser!(u32).range(1..=protocol::wire::LIMIT as i64))]
     message: u32,
+    /// The file with the key of the dataflow, alike on all its machines: only who has it is heard
+    /// [default: worker.key in the folder]
+    #[arg(long, value_name = "FILE")]
+    key: Option<String>,
 }
 
 impl Link {
     fn limit(&self) -> usize {
         self.message as usize
+    }
+
+    /// What is known of a value of this type before it comes.
+    fn expected(&self, ty: Option<&graph_opt_ir::Type>) -> protocol::wire::Expected {
+        protocol::wire::Expected::of(ty, self.limit())
     }
 }
 

@@ -3,26 +3,25 @@
 use std::time::Duration;
 
 use dora_node_api::arrow_v59::array::{Array, BinaryArray};
+use dora_node_api::arrow_v59::buffer::{Buffer, OffsetBuffer};
 use dora_node_api::dora_core::config::DataId;
-use dora_node_api::{
-    DoraArray, DoraNode, Event, EventStream, IntoArrow, MetadataParameters, Parameter,
-    get_integer_param, get_string_param,
-};
-use graph_opt_ir::tensor::Bytes;
-use graph_opt_ir::{DType, Tensor};
+use dora_node_api::{DoraArray, DoraNode, Event, EventStream, MetadataParameters};
+use graph_opt_ir::Tensor;
 use graph_opt_passes::devices::codec::Codec;
+use graph_opt_passes::devices::wiring::{Place, Wiring};
 
-use crate::failure::{Result, check};
-use crate::protocol::Ack;
-use crate::protocol::wire::{Header, Piece, cut};
+use crate::failure::{Failure, Result, check, usage};
+use crate::protocol::seal::{Channel, Key};
+use crate::protocol::wire::{Piece, cut};
+use crate::protocol::{Ack, Ask, Dropped};
 
 /// What comes in.
 #[derive(Debug)]
 pub enum Incoming {
     /// A piece of a tensor, on an input.
     Piece(usize, Piece),
-    /// The source asks where the sink stands, and says how many frames there are in all.
-    Ask(Option<u64>),
+    /// The source asks where the sink stands.
+    Ask(Ask),
     /// The sink says where it stands.
     Ack(Ack),
     /// Nothing within the time, or nothing that matters.
@@ -36,22 +35,36 @@ pub struct Port {
     node: DoraNode,
     events: EventStream,
     limit: usize,
+    /// Of the inputs, of the outputs, and of questions and acknowledgements.
+    inputs: Vec<Channel>,
+    outputs: Vec<Channel>,
+    ask: Channel,
+    ack: Channel,
+    dropped: Dropped,
 }
 
-fn failed(e: impl std::fmt::Display) -> crate::failure::Failure {
+fn failed(e: impl std::fmt::Display) -> Failure {
     check(format!("dora: {e:#}"))
 }
 
 impl Port {
-    /// Connects to the daemon that started this process. Messages are cut at `limit` bytes.
-    pub fn open(limit: usize) -> Result<Self> {
+    /// Connects a node to the daemon that started this process. Messages are cut at `limit` bytes.
+    pub fn open(at: Place, wiring: &Wiring, key: &Key, limit: usize) -> Result<Self> {
         if std::env::var_os("DORA_NODE_CONFIG").is_none() {
-            return Err(crate::failure::usage(
+            return Err(usage(
                 "this is started by a dora daemon, as the dataflow says: see graph-opt-worker start",
             ));
         }
         let (node, events) = DoraNode::init_from_env().map_err(failed)?;
-        Ok(Self { node, events, limit })
+        // Another one at each start of the dataflow, and the same when a node is started again.
+        let run = *node.dataflow_id().as_bytes();
+        let channel =
+            |from: Place, output: &str| key.channel(&run, &format!("{}/{output}", from.id()));
+        let data = |from, output: usize| channel(from, &format!("out{output}"));
+        let inputs = wiring.inputs(at).iter().map(|e| data(e.from, e.output)).collect();
+        let outputs = (0..wiring.outputs(at)).map(|k| data(at, k)).collect();
+        let (ask, ack) = (channel(Place::Source, "ask"), channel(Place::Sink, "ack"));
+        Ok(Self { node, events, limit, inputs, outputs, ask, ack, dropped: Dropped::default() })
     }
 
     /// How often the daemon has started this node before.
@@ -64,6 +77,11 @@ impl Port {
         self.node.log_info(text);
     }
 
+    /// To the log, at the end: what was dropped here, and what the protocol has dropped.
+    pub fn account(&self, protocol: Dropped) {
+        self.say(&(self.dropped + protocol).to_string());
+    }
+
     /// What comes next, within a time or however late.
     pub fn next(&mut self, within: Option<Duration>) -> Incoming {
         let event = match within {
@@ -74,18 +92,53 @@ impl Port {
             None | Some(Event::Stop(_)) => Incoming::End,
             // The source has ended, and with it all that others wait for from each other.
             Some(Event::InputClosed { id }) if *id == *"ask" => Incoming::End,
-            Some(Event::Input { id, metadata, data }) => {
-                read(id.as_ref(), &metadata.parameters, &data).unwrap_or_else(|| {
-                    self.say(&format!("a message on {id} is none of ours"));
-                    Incoming::Nothing
-                })
-            }
+            Some(Event::Input { id, data, .. }) => self.read(id.as_ref(), &data),
             Some(Event::NodeRestarted { id }) => {
                 self.say(&format!("{id} was restarted"));
                 Incoming::Nothing
             }
             Some(_) => Incoming::Nothing,
         }
+    }
+
+    /// A message: nothing of it is read before its MAC. Whoever floods this node does not fill its log.
+    fn read(&mut self, input: &str, data: &DoraArray) -> Incoming {
+        let number = input.strip_prefix("in").and_then(|n| n.parse::<usize>().ok());
+        let channel = match (input, number) {
+            ("ask", _) => Some(&self.ask),
+            ("ack", _) => Some(&self.ack),
+            (_, number) => number.and_then(|n| self.inputs.get(n)),
+        };
+        let row: Option<&BinaryArray> = data.as_array().as_any().downcast_ref();
+        let row = row.filter(|r| r.len() == 1 && !r.is_null(0)).map(|r| r.value(0));
+        let Some(body) = channel.zip(row).and_then(|(c, row)| c.open(row)) else {
+            if self.dropped.forged == 0 {
+                self.say(&format!(
+                    "a message on {input} is dropped: expected a MAC by the key of this dataflow and run, \
+                     found another; more of them are only counted. If no frame arrives, see that all \
+                     machines have the same key file"
+                ));
+            }
+            self.dropped.forged += 1;
+            return Incoming::Nothing;
+        };
+        let message = match (input, number) {
+            ("ask", _) => Ask::read(body).map(Incoming::Ask),
+            ("ack", _) => Ack::read(body).map(Incoming::Ack),
+            (_, number) => number.zip(Piece::read(body)).map(|(n, p)| Incoming::Piece(n, p)),
+        };
+        message.unwrap_or_else(|| {
+            self.dropped.broken += 1;
+            Incoming::Nothing
+        })
+    }
+
+    fn send(&mut self, output: String, message: Vec<u8>) -> Result {
+        // One row: an array of bytes would bring a bit along for each of them.
+        let row = OffsetBuffer::from_lengths([message.len()]);
+        let row = BinaryArray::try_new(row, Buffer::from_vec(message), None).map_err(failed)?;
+        let (id, none) = (DataId::from(output), MetadataParameters::new());
+        self.node.send_output(id, none, DoraArray::from_array(row)).map_err(failed)
     }
 
     /// Sends a value on an output, in its form.
@@ -97,77 +150,26 @@ impl Port {
         name: &str,
         tensor: &Tensor,
     ) -> Result {
-        for p in cut(sequence, attempt, name, tensor, codec, self.limit).map_err(check)? {
-            let id = DataId::from(format!("out{output}"));
-            // One row: an array of bytes would bring a bit along for each of them.
-            let row = DoraArray::from_array(BinaryArray::from_vec(vec![&p.bytes]));
-            self.node.send_output(id, parameters(&p.header), row).map_err(failed)?;
+        let failed = |e: &dyn std::fmt::Display| check(format!("{name:?}: {e}"));
+        let channel = self.outputs.get(output).cloned();
+        let channel = channel.ok_or_else(|| failed(&format!("there is no output {output}")))?;
+        let frame = (sequence, attempt, self.restarts().into());
+        for p in cut(frame, tensor, codec, self.limit).map_err(|e| failed(&e))? {
+            let head = p.head().ok_or_else(|| failed(&"it has more than 255 axes"))?;
+            self.send(format!("out{output}"), channel.seal(&head, &p.bytes))?;
         }
         Ok(())
     }
 
     /// Asks the sink where it stands.
-    pub fn ask(&mut self, total: Option<u64>) -> Result {
-        let mut p = MetadataParameters::new();
-        p.extend(total.map(|t| ("total".into(), Parameter::Integer(t as i64))));
-        self.node.send_output(DataId::from("ask".to_owned()), p, 0u8.into_arrow()).map_err(failed)
+    pub fn ask(&mut self, ask: Ask) -> Result {
+        let message = self.ask.seal(&ask.head(), &[]);
+        self.send("ask".to_owned(), message)
     }
 
     /// Acknowledges.
     pub fn ack(&mut self, ack: Ack) -> Result {
-        let mut p = MetadataParameters::new();
-        p.insert("next".into(), Parameter::Integer(ack.next as i64));
-        p.extend(ack.got.map(|g| ("got".into(), Parameter::Integer(g as i64))));
-        self.node.send_output(DataId::from("ack".to_owned()), p, 0u8.into_arrow()).map_err(failed)
+        let message = self.ack.seal(&ack.head(), &[]);
+        self.send("ack".to_owned(), message)
     }
-}
-
-fn parameters(h: &Header) -> MetadataParameters {
-    let number = |n: u64| Parameter::Integer(n as i64);
-    let shape = h.shape.iter().map(|&d| d as i64).collect();
-    let mut p = MetadataParameters::from([
-        ("sequence".into(), number(h.sequence)),
-        ("attempt".into(), number(h.attempt)),
-        ("name".into(), Parameter::String(h.name.clone())),
-        ("type".into(), Parameter::String(h.dtype.name().into())),
-        ("shape".into(), Parameter::ListInt(shape)),
-        ("checksum".into(), Parameter::String(format!("{:032x}", h.checksum))),
-        ("pieces".into(), number(h.pieces)),
-        ("piece".into(), number(h.piece)),
-    ]);
-    p.extend(h.codec.map(|c| ("codec".into(), Parameter::String(c.name().into()))));
-    p
-}
-
-fn read(input: &str, p: &MetadataParameters, data: &DoraArray) -> Option<Incoming> {
-    let number = |key: &str| get_integer_param(p, key).and_then(|n| u64::try_from(n).ok());
-    match input {
-        "ask" => return Some(Incoming::Ask(number("total"))),
-        "ack" => return Some(Incoming::Ack(Ack { next: number("next")?, got: number("got") })),
-        _ => {}
-    }
-    let shape = match p.get("shape")? {
-        Parameter::ListInt(dims) => dims.iter().map(|&d| u64::try_from(d).ok()).collect(),
-        _ => None,
-    };
-    let header = Header {
-        sequence: number("sequence")?,
-        attempt: number("attempt")?,
-        name: get_string_param(p, "name")?.to_owned(),
-        dtype: DType::from_name(get_string_param(p, "type")?)?,
-        shape: shape?,
-        checksum: u128::from_str_radix(get_string_param(p, "checksum")?, 16).ok()?,
-        pieces: number("pieces")?,
-        piece: number("piece")?,
-        codec: match get_string_param(p, "codec") {
-            Some(name) => Some(Codec::from_name(name)?),
-            None => None,
-        },
-    };
-    let row: &BinaryArray = data.as_array().as_any().downcast_ref()?;
-    if row.len() != 1 || row.is_null(0) {
-        return None;
-    }
-    let piece = Piece { header, bytes: Bytes::from(row.value(0).to_vec()) };
-    Some(Incoming::Piece(input.strip_prefix("in")?.parse().ok()?, piece))
 }

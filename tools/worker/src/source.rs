@@ -2,10 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use graph_opt_passes::devices::wiring::Place;
+
 use crate::failure::{Result, check};
 use crate::folder::Folder;
 use crate::frames::{self, Frames};
+use crate::key;
 use crate::port::{Incoming, Port};
+use crate::protocol::Dropped;
 use crate::protocol::window::{Action, Settings, Window};
 
 #[derive(clap::Args)]
@@ -22,6 +26,9 @@ pub struct Args {
     patience: u32,
 }
 
+/// So many messages are taken in a row before something is sent.
+const BATCH: u32 = 256;
+
 pub fn main(args: &Args) -> Result {
     let folder = Folder::open(&args.folder)?;
     let frames = Frames::open(&args.frames, &folder)?;
@@ -31,7 +38,8 @@ pub fn main(args: &Args) -> Result {
     let full = plan.latency_s + plan.interval_s * f64::from(args.link.window);
     let timeout = Duration::try_from_secs_f64(2.0 + 3.0 * full).unwrap_or(Duration::MAX / 4);
     let feeds = folder.wiring.feeds();
-    let mut port = Port::open(args.link.limit())?;
+    let key = key::load(&folder.key(&args.link))?;
+    let mut port = Port::open(Place::Source, &folder.wiring, &key, args.link.limit())?;
     let start = Instant::now();
     let settings = Settings {
         window,
@@ -44,7 +52,7 @@ pub fn main(args: &Args) -> Result {
     loop {
         while let Some(action) = state.poll(start.elapsed()) {
             match action {
-                Action::Ask => port.ask(frames.total())?,
+                Action::Ask(ask) => port.ask(ask)?,
                 Action::Send { sequence, attempt } => {
                     let tensors = frames.frame(sequence)?;
                     for (give, t) in feeds.iter().zip(&tensors) {
@@ -55,6 +63,7 @@ pub fn main(args: &Args) -> Result {
                 }
                 Action::Finish => {
                     port.say(&format!("done; {} frames were sent again", state.repeated));
+                    port.account(Dropped { outside: state.outside, ..Dropped::default() });
                     return Ok(());
                 }
                 Action::GiveUp { sequence } => {
@@ -66,9 +75,9 @@ pub fn main(args: &Args) -> Result {
             }
         }
         let now = start.elapsed();
-        // All that has come before anything is sent again.
+        // All that has come before anything is sent again, but no flood of it stops this node.
         let mut wait = state.wake(now).saturating_sub(now);
-        loop {
+        for _ in 0..BATCH {
             match port.next(Some(wait)) {
                 Incoming::Ack(ack) => state.ack(start.elapsed(), ack),
                 // The sink is gone.

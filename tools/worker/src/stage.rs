@@ -6,7 +6,7 @@ use std::sync::Arc;
 use graph_opt_backends::cpu::Cpu;
 use graph_opt_backends::stages::{Values, take};
 use graph_opt_backends::{Backend, Executable};
-use graph_opt_ir::Graph;
+use graph_opt_ir::{Graph, Type};
 
 use crate::failure::{Result, check, unsupported, usage};
 use crate::model;
@@ -61,6 +61,13 @@ impl Stage {
         let graph = Arc::new(graph);
         let run = engine.backend()?.prepare(graph.clone()).map_err(unsupported)?;
         Ok(Self { graph, run })
+    }
+
+    /// The type of a value that it reads.
+    pub fn ty(&self, name: &str) -> Option<&Type> {
+        let g = &self.graph;
+        let mut inputs = g.inputs().iter().map(|&v| g.value(v));
+        inputs.find(|v| *v.name == *name).map(|v| &v.ty)
     }
 
     /// Runs it on those of the values that it reads; gives what it makes.

@@ -10,7 +10,7 @@ use graph_opt_passes::devices::dataflow::{self, Options};
 
 use crate::failure::{Failure, Result, check, out, usage};
 use crate::folder::Folder;
-use crate::{Link, frames, model, sink, stage};
+use crate::{Link, frames, key, model, sink, stage};
 
 /// What `dora` is given to answer.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -81,12 +81,14 @@ fn write(n: &Nodes) -> Result<(PathBuf, BTreeSet<String>)> {
     let folder = Folder::open(&n.folder)?;
     let here =
         std::fs::canonicalize(&folder.path).map_err(|e| usage(format!("{}: {e}", n.folder)))?;
-    let message = format!("--message={}", n.link.message);
-    let mut source = vec![
-        message.clone(),
-        format!("--patience={}", n.patience),
-        format!("--seed={}", n.frames.seed),
-    ];
+    let key = folder.key(&n.link);
+    if key::make(&key)? {
+        out(format!("{}: a new key; all machines of the dataflow need a copy\n", key.display()))?;
+    }
+    let mut link = vec![format!("--message={}", n.link.message)];
+    link.extend(n.link.key.as_ref().map(|k| format!("--key={k}")));
+    let mut source = link.clone();
+    source.extend([format!("--patience={}", n.patience), format!("--seed={}", n.frames.seed)]);
     source.extend(n.frames.frames.map(|f| format!("--frames={f}")));
     // The source runs in the folder. What is not here may be on its machine.
     let inputs = n.frames.inputs.as_ref().map(|i| match std::fs::canonicalize(i) {
@@ -94,12 +96,13 @@ fn write(n: &Nodes) -> Result<(PathBuf, BTreeSet<String>)> {
         Err(_) => i.clone(),
     });
     source.extend(inputs.map(|i| format!("--inputs={i}")));
-    let stage = vec![
-        message.clone(),
+    let mut stage = link.clone();
+    stage.extend([
         format!("--backend={}", n.engine.backend),
         format!("--threads={}", n.engine.threads),
-    ];
-    let mut sink = vec![message, format!("--results={}", n.results.results)];
+    ]);
+    let mut sink = link;
+    sink.push(format!("--results={}", n.results.results));
     sink.extend(n.results.tensors.then(|| "--tensors".to_owned()));
     let options = Options {
         program: n.program.clone(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::Ack;
+use super::{Ack, Ask};
 
 /// How often the sink is asked at the start where it stands.
 const ASK: Duration = Duration::from_secs(1);
@@ -35,7 +35,7 @@ pub struct Settings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Ask the sink where it stands.
-    Ask,
+    Ask(Ask),
     /// Send a frame.
     Send {
         /// The frame.
@@ -57,6 +57,8 @@ struct Flight {
     sent: Duration,
     due: Duration,
     tries: u32,
+    /// Tries below this were acknowledged.
+    heard: u32,
 }
 
 /// The window. Times are since any fixed moment.
@@ -74,6 +76,8 @@ pub struct Window {
     over: bool,
     /// Frames sent more than once.
     pub repeated: u64,
+    /// Acknowledgements that were dropped: of an earlier start of the source, or outside of the window.
+    pub outside: u64,
 }
 
 impl Window {
@@ -89,6 +93,7 @@ impl Window {
             progress: now,
             over: false,
             repeated: 0,
+            outside: 0,
         }
     }
 
@@ -111,7 +116,8 @@ impl Window {
                 return None;
             }
             self.asked = Some(now);
-            return Some(Action::Ask);
+            let attempt = u64::from(self.settings.incarnation) << 32;
+            return Some(Action::Ask(Ask { attempt, total: self.settings.total }));
         }
         let timeout = self.timeout();
         let longest = if self.measured.is_some() { (8 * timeout).max(OFTEN) } else { LONGEST };
@@ -128,7 +134,8 @@ impl Window {
         if open && self.settings.total.is_none_or(|t| self.next < t) {
             let sequence = self.next;
             self.next += 1;
-            self.flights.insert(sequence, Flight { sent: now, due: now + timeout, tries: 0 });
+            self.flights
+                .insert(sequence, Flight { sent: now, due: now + timeout, tries: 0, heard: 0 });
             return Some(Action::Send { sequence, attempt: self.attempt(0) });
         }
         None
@@ -145,13 +152,29 @@ impl Window {
 
     /// An acknowledgement.
     pub fn ack(&mut self, now: Duration, ack: Ack) {
+        // Frames of the last start may have been delivered meanwhile, but none beyond its window.
+        let most = self.base.map_or(u64::MAX, |b| b.saturating_add(self.settings.window.max(1)));
+        let most = most.min(self.settings.total.unwrap_or(u64::MAX));
+        if ack.attempt >> 32 != u64::from(self.settings.incarnation) || ack.next > most {
+            self.outside += 1;
+            return;
+        }
         let base = self.base.unwrap_or(0);
         if self.base.is_none() || ack.next > base {
             self.progress = now;
             self.base = Some(ack.next.max(base));
             self.next = self.next.max(ack.next);
         }
-        if let Some(f) = ack.got.and_then(|g| self.flights.get(&g)) {
+        // Each try counts once, however often its acknowledgement comes.
+        let tried = (ack.attempt as u32).saturating_sub(1);
+        let got = ack.got.filter(|got| {
+            let flight = self.flights.get_mut(got);
+            flight.filter(|f| f.heard <= tried && tried <= f.tries).is_some_and(|f| {
+                f.heard = tried + 1;
+                true
+            })
+        });
+        if let Some(f) = got.and_then(|g| self.flights.get(&g)) {
             // What was tried twice says nothing about how long one try takes.
             if f.tries == 0 {
                 self.measure(now.saturating_sub(f.sent));
@@ -159,7 +182,7 @@ impl Window {
         }
         self.flights = self.flights.split_off(&ack.next.max(base));
         let timeout = self.timeout();
-        let Some(got) = ack.got.filter(|g| *g > ack.next) else { return };
+        let Some(got) = got.filter(|g| *g > ack.next) else { return };
         for (&sequence, f) in &mut self.flights {
             if sequence < got && f.tries == 0 {
                 // Frames keep their order, so an older one that is not there yet was lost.
