@@ -1,5 +1,6 @@
 //! What a kernel sees of its node: operator, operands, limits.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use graph_opt_ir::{DType, Op};
@@ -41,6 +42,8 @@ pub(crate) struct Env<'a> {
     pub held: Option<DType>,
     /// Told what is reached.
     pub watch: Option<&'a Watch>,
+    /// Counts the turns of all loops of the run.
+    pub turns: Option<&'a AtomicU64>,
     /// Bytes that may be allocated: the limit less what is live.
     pub room: u64,
 }

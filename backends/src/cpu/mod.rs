@@ -100,6 +100,7 @@ impl Cpu {
             field: false,
             held: None,
             watch: None,
+            turns: None,
             room: self.max_bytes,
         }
     }

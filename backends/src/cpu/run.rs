@@ -1,6 +1,7 @@
 //! Running a graph: nodes in the order of its schedule, values dropped after their last use.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use graph_opt_ir::{Def, Graph, NodeId, Op, Tensor, ValueId};
 
@@ -14,6 +15,8 @@ use crate::{PrepareError, RunError, Unsupported};
 
 /// How deep control flow and functions may nest.
 const DEPTH: usize = 32;
+/// Most turns of all loops of a run together.
+const TURNS: u64 = 1 << 20;
 
 /// Every node, in subgraphs too, that has no kernel.
 pub(super) fn unsupported(graph: &Graph) -> Vec<Unsupported> {
@@ -149,7 +152,8 @@ pub(super) fn graph(
     env: Env,
     packs: Option<&Packs>,
 ) -> Result<Vec<Array>, RunError> {
-    inner(graph, constants, inputs, wanted, env, None, packs)
+    let turns = AtomicU64::new(0);
+    inner(graph, constants, inputs, wanted, Env { turns: Some(&turns), ..env }, None, packs)
 }
 
 fn inner(
@@ -337,6 +341,12 @@ fn control(scope: &Scope<'_>, id: NodeId, env: Env) -> Result<Vec<Array>, RunErr
                 vec![vec![]; body.outputs().len().saturating_sub(1 + carried)];
             let (mut i, mut held) = (0, 0u64);
             while go && i < limit {
+                let turns = env.turns.map_or(0, |t| t.fetch_add(1, Ordering::Relaxed));
+                if turns >= TURNS {
+                    return Err(RunError::Unsupported(format!(
+                        "its loops take more than {TURNS} turns together, the limit of a run"
+                    )));
+                }
                 let mut inputs = vec![Array::new(vec![], vec![i]), Array::new(vec![], vec![go])];
                 inputs.append(&mut state);
                 let here = Env { room: env.room.saturating_sub(held), ..env };

@@ -341,3 +341,25 @@ fn masks_of_dropout_have_their_type() {
         assert_eq!(native, mask == "bool", "{text}");
     }
 }
+
+/// Loops have a limit, whatever they say of themselves.
+#[test]
+fn endless_loops_end() {
+    let g = graph_opt_ir::text::parse(
+        "graph @g(%x: f32[1]) -> (%y) opset 13 {
+           %k = const 1 : bool[]
+           %y = Loop _, %k, %x {body=graph @b(%i: i64[], %c: bool[], %s: f32[1]) -> (%d, %o) {
+             %d = Identity %c : ?
+             %o = Loop _, %c, %s {body=graph @in(%j: i64[], %e: bool[], %t: f32[1]) -> (%f, %p) {
+               %f = Identity %e : ?
+               %p = Identity %t : ?
+             }} : ?
+           }} : ?
+         }",
+    )
+    .unwrap();
+    let p = Cpu::default().prepared(Arc::new(g.clone())).unwrap();
+    let x = Tensor::f32s(&[1], &[1.0]).unwrap();
+    let why = p.run(&[x], g.outputs()).unwrap_err().to_string();
+    assert!(why.contains("1048576 turns"), "{why}");
+}
