@@ -333,7 +333,7 @@ const PAIRS: &[Pair] = &[
         right: Right::Differs,
     },
     Pair {
-        name: "a default and another",
+        name: "an input with a default that one of them ignores",
         inputs: "%x: f32[4], %w: f32[4] = [1,2,3,4]",
         shared: "%k = const [1,2,3,4] : f32[4]",
         a: "%y = Add %x, %w : ?",
