@@ -203,6 +203,10 @@ fn every_seeded_bug_is_caught() {
         let r = compare(&right, &wrong);
         let [field, float] = &r.outputs[0].verdicts[..] else { panic!("{}: {r:?}", b.name) };
         assert!(matches!(field, Verdict::Differs(..)), "{}: {field:?}", b.name);
+        // What floats miss is a difference all the same, but for one pair: |x| + x is never
+        // negative, which no law of the field says, so the two are equal after all.
+        let equal = b.name.starts_with("activation moved");
+        assert_eq!(r.differs(), !equal, "{}: {:?}", b.name, r.outputs[0].summary);
         let by_float = matches!(float, Verdict::Differs(..));
         assert!(prove(&right, &wrong).is_err(), "{}: proved", b.name);
         println!("{:<56} {:<10} {}", b.name, "caught", if by_float { "caught" } else { "MISSED" });

@@ -75,6 +75,10 @@ impl Cases {
                 Def::Input(d) => d.clone(),
                 _ => None,
             };
+            // What only one of the graphs lets callers say is left to its default.
+            if default.is_some() && !of_b.contains_key(&value.name) {
+                continue;
+            }
             let ty = match default {
                 None => types.next().unwrap_or(&value.ty),
                 Some(_) => &value.ty,
@@ -202,9 +206,19 @@ impl Cases {
         (!names.is_empty()).then(|| format!("{} drawn from 0 to {most} only", names.join(", ")))
     }
 
-    /// Whether defaults are to be overridden in some runs.
-    pub fn has_defaults(&self) -> bool {
-        self.inputs.iter().any(|i| i.default.is_some())
+    /// How many runs it takes to have single truth values and counts go through what they may be,
+    /// and to leave inputs to their defaults and not.
+    pub fn turns(&self) -> usize {
+        let sizes = self.inputs.iter().any(|i| i.uses.sizes && i.given.is_none());
+        let defaults = self.inputs.iter().any(|i| i.default.is_some());
+        let truths = (0..self.inputs.len()).filter(|&i| self.is_truth(i)).count();
+        (1 << truths.min(3)).max(if sizes { 4 } else { 1 }).max(if defaults { 2 } else { 1 })
+    }
+
+    /// Whether the input is a truth value that is drawn.
+    fn is_truth(&self, i: usize) -> bool {
+        let input = &self.inputs[i];
+        input.given.is_none() && input.default.is_none() && input.dtype == DType::Bool
     }
 
     fn key(&self, case: &Case, i: usize) -> Key {
@@ -231,7 +245,8 @@ impl Cases {
             .map(|d| self.dim(d, Symbol::Axis(usize::MAX, 0), case.assignment).unwrap_or(2));
         let limits = Limits { most: LEVELS[case.level.min(3)], run: case.run as u64 };
         let dims = self.dims(i, case.assignment);
-        wholes(input.dtype, &dims, &input.uses, extents.min(), limits, (i, self.key(case, i)))
+        let turn = (0..i).filter(|&j| self.is_truth(j)).count();
+        wholes(input.dtype, &dims, &input.uses, extents.min(), limits, (turn, self.key(case, i)))
     }
 
     /// Inputs of the field, for the graph.

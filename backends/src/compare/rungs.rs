@@ -232,8 +232,7 @@ impl Shared<'_> {
         let outputs = self.a.outputs().len();
         let given = self.compare.inputs.is_some();
         let least = if given { 1 } else { self.compare.runs.max(1) };
-        // At least one run with defaults and one without.
-        let least = if self.cases.has_defaults() { least.max(2) } else { least };
+        let least = least.max(self.cases.turns());
         let known = self.ran.borrow().clone();
         let mut open: Vec<usize> = match known {
             Some(ran) => ran,

@@ -76,14 +76,14 @@ pub(crate) fn wholes(
     uses: &Uses,
     extent: Option<u64>,
     limits: Limits,
-    (index, key): (usize, Key),
+    (turn, key): (usize, Key),
 ) -> Option<Tensor> {
     let n = usize::try_from(dims.iter().product::<u64>()).ok()?;
     let mut v: Vec<i128> = (0..n as u64).map(|i| key.with(i).0).map(i128::from).collect();
     let rows: Vec<i64> = uses.rows.iter().copied().collect();
     if dtype == DType::Bool {
         // Scalars go through all combinations.
-        let turn = limits.run >> index.min(8) & 1;
+        let turn = limits.run >> turn.min(8) & 1;
         v.iter_mut().for_each(|b| *b = if n == 1 { turn.into() } else { *b & 1 });
     } else if let Some(extent) = extent {
         let last = i128::from(extent.max(1)) - 1;
