@@ -2,6 +2,8 @@
 
 use graph_opt_ir::edit::Observer;
 use graph_opt_ir::infer::InferError;
+use graph_opt_ir::region;
+use graph_opt_ir::rule::Ctx;
 use graph_opt_ir::verify::{Violation, verify};
 use graph_opt_ir::{EditError, Editor, Graph, NodeId};
 use regex::Regex;
@@ -165,7 +167,9 @@ impl<'a> Runner<'a> {
         let edits = editor.edits();
         state.steps(&mut editor, pipeline, None)?;
         // What runtimes read differently stays only in graphs that nobody touched.
-        if editor.edits() > edits && !editor.is_done() {
+        let open = |g: &Graph, n| region::settled(&Ctx::of(g, n)).is_some();
+        let edited = editor.edits() > edits && !editor.is_done();
+        if edited && editor.graph().any_node(&mut |g, n| open(g, n)) {
             let step = Step::Pass { info: &settle::INFO, options: Options::default() };
             state.pass(&mut editor, &step, settle::INFO.name, &settle::Settle, None)?;
         }

@@ -190,7 +190,7 @@ impl Cases {
     pub fn can_narrow(&self) -> bool {
         let free = |i: &Input| {
             let limited = !i.uses.into.is_empty() || i.uses.sizes || i.uses.reshapes;
-            i.given.is_none() && i.dtype.is_int() && (!limited || i.uses.sizes)
+            i.given.is_none() && i.dtype.is_int() && (!limited || i.uses.sizes || i.uses.reshapes)
         };
         self.inputs.iter().any(free)
     }

@@ -53,7 +53,8 @@ impl Summary {
         let close = any(&|v| matches!(v, V::Close(..)));
         let bits = any(&|v| matches!(v, V::BitExact(..)));
         if let Some(first) = any(&|v| matches!(v, V::Differs(..))) {
-            let backend = any(&|v| matches!(v, V::Differs(b, _) if b != super::FIELD));
+            let backend = any(&|v| matches!(v, V::Differs(b, _) if b != super::FIELD))
+                .or(any(&|v| matches!(v, V::Finite(..))));
             let proved = any(&|v| matches!(v, V::Proved { reassociates: false, .. })).is_some();
             return match (dressed.filter(|_| backend.is_none() && !proved), close, bits) {
                 (Some(why), Some(_), _) => Self::Close(why.to_owned()),

@@ -161,6 +161,7 @@ impl Prepared {
     ) -> Result<Vec<Tensor>, RunError> {
         let inputs = run::bind(&self.graph, inputs)?;
         if let Ok(p) = &self.planned
+            && p.claims().is_empty()
             && p.covers(&self.graph, &inputs, wanted)
         {
             return Ok(p.run(&self.graph, inputs, wanted, env, &self.packs)?.0);
@@ -179,6 +180,19 @@ impl Prepared {
         let inputs = run::bind(&self.graph, inputs)?;
         if !planned.covers(&self.graph, &inputs, wanted) {
             return Err(RunError::Unsupported("inputs with a default are given".into()));
+        }
+        if !planned.claims().is_empty() {
+            // A run that takes extents from the data finds out whether the file is right.
+            let (g, claims) = (&self.graph, planned.claims());
+            let packs = Some(&self.packs);
+            let found = run::graph(g, &self.constants, inputs.clone(), claims, self.env, packs)?;
+            for (&v, a) in claims.iter().zip(found) {
+                let (value, found) = (g.value(v), a.tensor()?.ty());
+                if value.ty.meet(&found).is_none() {
+                    let what = format!("{} is declared {}, but is {found}", value.name, value.ty);
+                    return Err(RunError::Invalid(what));
+                }
+            }
         }
         let (out, steps) = planned.run(&self.graph, inputs, wanted, self.env, &self.packs)?;
         let (by_step, seconds): (Vec<u64>, Vec<f64>) = steps.into_iter().unzip();

@@ -24,6 +24,7 @@ pub(super) struct Planned {
     constants: Vec<Option<Array>>,
     /// By step, the buffers that end with it.
     ends: Vec<Vec<usize>>,
+    claims: Vec<ValueId>,
 }
 
 /// The storage of a run.
@@ -44,20 +45,17 @@ fn usizes(v: &[u64]) -> Vec<usize> {
     v.iter().map(|&n| n as usize).collect()
 }
 
-/// A value whose extents do not follow from the inputs: the file claims them, and only the data
-/// will tell.
-fn claim(graph: &Graph) -> Option<String> {
+/// Values whose extents do not follow from the inputs: the file claims them, and only the data will
+/// tell.
+fn claims(graph: &Graph) -> Result<Vec<ValueId>, String> {
     let mut bare = graph.clone();
-    if let Err(e) = infer_graph(&mut bare, &[]) {
-        return Some(e.to_string());
-    }
+    infer_graph(&mut bare, &[]).map_err(|e| e.to_string())?;
     let same = |v: ValueId| {
         let (known, inferred) = (&graph.value(v).ty, &bare.value(v).ty);
         (known.dtype(), known.extents()) == (inferred.dtype(), inferred.extents())
     };
-    let mut results = graph.schedule().flat_map(|n| graph.node(n).outputs.iter().flatten());
-    let v = graph.value(*results.find(|v| !same(**v))?);
-    Some(format!("that {} is {} is declared, and does not follow from the inputs", v.name, v.ty))
+    let results = graph.schedule().flat_map(|n| graph.node(n).outputs.iter().flatten());
+    Ok(results.copied().filter(|v| !same(*v)).collect())
 }
 
 impl Planned {
@@ -65,9 +63,7 @@ impl Planned {
     /// With the reason if the graph cannot run by a plan.
     pub fn new(graph: &Graph, constants: &[Option<Array>]) -> Result<Self, String> {
         let plan = plan(graph).map_err(|e| e.to_string())?;
-        if let Some(claim) = claim(graph) {
-            return Err(claim);
-        }
+        let claims = claims(graph)?;
         let mut constants = constants.to_vec();
         // They are unpacked here, which takes more than the plan says.
         let packed = |v: &graph_opt_ir::Value| v.ty.dtype().is_none_or(|t| t.bits() < 8);
@@ -88,7 +84,12 @@ impl Planned {
         }
         let mut ends = vec![vec![]; plan.timeline.len()];
         plan.buffers.iter().enumerate().for_each(|(i, b)| ends[b.to].push(i));
-        Ok(Self { plan, constants, ends })
+        Ok(Self { plan, constants, ends, claims })
+    }
+
+    /// Values whose shapes are only declared: a run by the plan must find them true first.
+    pub fn claims(&self) -> &[ValueId] {
+        &self.claims
     }
 
     /// Whether a run with these inputs and results goes by the plan.

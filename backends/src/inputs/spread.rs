@@ -14,6 +14,8 @@ pub(crate) enum Style {
     Unit,
     /// With infinities, NaN, signed zeros, huge and denormal numbers.
     Edges,
+    /// With few of those: one NaN in a window hides all else in it.
+    FewEdges,
 }
 
 /// A tensor of floats, or `None` for another type.
@@ -38,9 +40,11 @@ pub(crate) fn floats(dtype: DType, dims: &[u64], style: Style, key: Key) -> Opti
 fn float(bits: u64, style: Style, key: Key) -> f64 {
     let unit = (bits >> 40) as f64 / (1u64 << 24) as f64;
     let even = unit * 2.0 - 1.0;
-    // In half of the runs few elements are at an edge: one NaN in a window hides all else in it.
-    let plain = key.0 & 1 == 0 && !(bits >> 12).is_multiple_of(32);
-    let style = if style == Style::Edges && plain { Style::Mixed } else { style };
+    let style = match style {
+        Style::FewEdges if (bits >> 12).is_multiple_of(32) => Style::Edges,
+        Style::FewEdges => Style::Mixed,
+        style => style,
+    };
     let class = bits & 15;
     let sign = if bits & 16 == 0 { 1.0 } else { -1.0 };
     match (style, class) {
@@ -103,7 +107,9 @@ pub(crate) fn wholes(
         }
     } else if uses.reshapes {
         let open = key.0 as usize % n.max(1);
-        v.iter_mut().enumerate().for_each(|(i, b)| *b = if i == open { -1 } else { 0 });
+        // All elements along one axis, or extents as they were along the others.
+        let rest = i128::from(limits.most.is_none() && limits.run % 2 == 1);
+        v.iter_mut().enumerate().for_each(|(i, b)| *b = if i == open { -1 } else { rest });
     } else if uses.sizes {
         let counts = [2, 0, 1, 3];
         for b in &mut v {
