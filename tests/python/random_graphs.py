@@ -77,6 +77,8 @@ def described(model):
             kernel, strides = at.get("kernel_shape", []), at.get("strides", [])
             if any(s > k for s, k in zip(strides, kernel)) or (strides and not kernel):
                 marks.append("stride>kernel")
+        if marks and any(n > 1 for n in at.get("dilations", [])):
+            marks.append("dilated")
         marks += [mark for mark, test in (("ceil", at.get("ceil_mode")), ("3-D", len(at.get("kernel_shape", [])) == 3)) if test]
         return node.op_type + (f"({' '.join(marks)})" if marks else "")
 

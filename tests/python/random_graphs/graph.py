@@ -9,7 +9,7 @@ import onnx
 from onnx import helper
 
 from .draft import BOOL, F32, I32, I64, Draft, Input, Reject, Value, element, free, session
-from .operators import OPERATORS, attempt
+from .operators import OPERATORS, attempt, narrow, widen
 
 OPSETS = range(7, 24)
 
@@ -29,8 +29,8 @@ class Graph:
     strict: bool
     # Names of symbolic dimensions with the extents of the first feed.
     symbols: dict[str, int]
-    # Bytes of the values, from the largest.
-    sizes: list[int]
+    # Bytes that are live at once, at most, of the first feed.
+    peak: int
 
 
 def draw(seed: int) -> tuple[Graph, int]:
@@ -48,16 +48,31 @@ def once(r: np.random.Generator) -> Graph:
     symbolic = r.random() < 0.3
     extents: list[dict[str, int]] = [{}, {}] if symbolic else [{}]
     d = Draft(r, opset, extents)
-    theme = str(r.choice(["cnn", "cnn", "cnn", "matrix", ""]))
+    theme = str(r.choice(["chain", "cnn", "cnn", "matrix", ""]))
     inputs(d, theme, symbolic)
-    weights = np.array([w * (3 if t and t == theme else 1) for _, w, t in OPERATORS])
+    weights = np.array([w * favour(f.__name__, t, theme) for f, w, t in OPERATORS])
     weights /= weights.sum()
+    if theme == "chain":
+        attempt(d, widen)
     wanted = d.int(1, 12) if d.chance(0.8) else d.int(12, 25)
     for _ in range(wanted * 3):
         if len(d.nodes) >= wanted:
             break
         attempt(d, OPERATORS[int(r.choice(len(OPERATORS), p=weights))][0])
+    if theme == "chain" and d.chance(0.8):
+        attempt(d, narrow)
     return finish(d)
+
+
+# What memory planners tile: long stretches of these, wide in the middle.
+CHAIN = ["conv", "pool", "unary", "binary", "batch_normalization", "concat", "resize", "clip", "conv_transpose", "pad"]
+
+
+def favour(name: str, of: str, theme: str) -> float:
+    """How much more often than elsewhere an operator is drawn in a theme."""
+    if theme == "chain":
+        return 2 if name in CHAIN else 0.1
+    return 3 if of and of == theme else 1
 
 
 def inputs(d: Draft, theme: str, symbolic: bool) -> None:
@@ -72,10 +87,10 @@ def inputs(d: Draft, theme: str, symbolic: bool) -> None:
         return None if d.chance(0.15) else stem
 
     n = d.int(1, 3)
-    rank = d.choose([4, 4, 4, 3, 5]) if theme == "cnn" else d.choose([1, 2, 2, 3, 3, 4])
+    rank = d.choose([4, 4, 4, 3, 5]) if theme in ("cnn", "chain") else d.choose([1, 2, 2, 3, 3, 4])
     stems = [str(s) for s in d.choose([["N", "H", "W", "D"], ["batch", "height", "width", "depth"], ["n.0", "in h", "é", "4"]])]
-    if theme == "cnn":
-        largest = {3: 20, 4: 12, 5: 7}[rank]
+    if theme in ("cnn", "chain"):
+        largest = {3: 20, 4: 12, 5: 7}[rank] + (4 if theme == "chain" else 0)
         batch = dim(stems[0], 1, 3, 0.7)
         dims = [batch, d.choose([1, 2, 3, 4, 6, 8])] + [dim(stems[1 + i], 4, largest, 0.5) for i in range(rank - 2)]
     else:
@@ -172,8 +187,21 @@ def finish(d: Draft) -> Graph:
         extents.append(e)
         feeds.append(feed)
     symbols = {k: n for k, n in d.extents[0].items()}
-    sizes = sorted((v.arrays[0].nbytes for v in d.values), reverse=True)
-    return Graph(model, d.opset, d.counts, extents, feeds, answers, strict, symbols, sizes)
+    return Graph(model, d.opset, d.counts, extents, feeds, answers, strict, symbols, peak(d, nodes, outputs))
+
+
+def peak(d: Draft, nodes, outputs: list[Value]) -> int:
+    """Most bytes of values that are live at once where nodes run in this order."""
+    sizes = {v.name: v.arrays[0].nbytes for v in d.values}
+    last = {name: at for at, n in enumerate(nodes) for name in free([n]) if name in sizes}
+    last.update({v.name: len(nodes) for v in outputs})
+    live = {i.name for i in d.inputs}
+    most = 0
+    for at, n in enumerate(nodes):
+        live.update(o for o in n.output if o in sizes)
+        most = max(most, sum(sizes[v] for v in live))
+        live = {v for v in live if last.get(v, -1) > at}
+    return most
 
 
 def shuffled(d: Draft) -> list[onnx.NodeProto]:

@@ -130,6 +130,22 @@ def pool(d: Draft):
     d.add(op, [x], outputs, **at)
 
 
+def widen(d: Draft):
+    """A convolution to many channels."""
+    x = image(d)
+    n = x.rank - 2
+    d.add("Conv", [x, d.weight(d.int(8, 16), x.shape[1], *[3] * n)], pads=[1] * 2 * n)
+
+
+def narrow(d: Draft):
+    """An end that is small."""
+    x = image(d)
+    if d.chance(0.5):
+        d.add("Conv", [x, d.weight(1, x.shape[1], *[1] * (x.rank - 2))])
+    else:
+        d.add("MaxPool", [x], kernel_shape=[2] * (x.rank - 2), strides=[2] * (x.rank - 2))
+
+
 @operator(0.7, "cnn")
 def global_pool(d: Draft):
     op = d.choose(["GlobalAveragePool", "GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool"])
@@ -881,13 +897,16 @@ def loop(d: Draft):
         step = child.add("Cast", [child.known[i]], to=TensorProto.FLOAT)[0]
         child.add("Add", [state, step])
     result = body(d, child, state, d.int(1, 3))
-    go = child.add("Identity", [child.known[going]])[0]
+    if d.opset >= 9 and d.chance(0.25):
+        go = child.add("Less", [child.known[i], d.ints(d.int(0, 2))])[0]
+    else:
+        go = child.add("Identity", [child.known[going]])[0]
     outputs = [go, result]
     if d.chance(0.3):
         outputs.append(child.add("Abs", [result])[0])
     infos = [helper.make_tensor_value_info(i, TensorProto.INT64, []), helper.make_tensor_value_info(going, TensorProto.BOOL, []), state.info()]
     graph = child_graph(child, infos, outputs, "body")
-    count = d.constant(np.array(d.choose([1, 2, 3]), np.int64))
+    count = d.constant(np.array(d.choose([1, 2, 3] + [0] * (len(outputs) == 2)), np.int64))
     condition = d.constant(np.array(True)) if d.chance(0.7) else None
     d.add("Loop", [count, condition, x], len(outputs) - 1, body=graph)
 

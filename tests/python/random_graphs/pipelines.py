@@ -45,7 +45,7 @@ def draw(r: np.random.Generator, graph: Graph) -> Pipeline:
     if graph.symbols and r.random() < 0.5:
         options.append("--fix-dims")
         for name, n in graph.symbols.items():
-            options += ["--dim", f"{name}={n}"]
+            options.append(f"--dim={name}={n}")
     if r.random() < 0.2:
         options.append("--verify-each")
     return Pipeline(options, kind, rounds)
@@ -64,7 +64,7 @@ def passes_of(r: np.random.Generator, graph: Graph, kind: str) -> tuple[str, boo
     if kind == "schedule":
         return choose(["schedule", "schedule{states=10}", "simplify,schedule"]), False
     if kind == "eqsat":
-        return eqsat(r), False
+        return choose(["", f"{tile(r)},"]) + eqsat(r), False
     if kind == "untile":
         return f"{tile(r)},untile", False
     if kind == "fusions":
@@ -136,7 +136,7 @@ def fuse(r: np.random.Generator, graph: Graph) -> str:
 
 def budget(r: np.random.Generator, graph: Graph) -> str:
     """Bytes that some graphs need and others do not have."""
-    return f"{max(64, int(sum(graph.sizes[:2]) * r.choice([0.3, 0.5, 0.7, 0.9, 1.1])))}B"
+    return f"{max(64, int(graph.peak * r.choice([0.4, 0.6, 0.75, 0.9, 0.99, 1.1])))}B"
 
 
 def planned(r: np.random.Generator, graph: Graph) -> str:
