@@ -22,8 +22,29 @@ I64, I32, U8, I8 = np.dtype(np.int64), np.dtype(np.int32), np.dtype(np.uint8), n
 BOOL = np.dtype(np.bool_)
 # Domains in which a name may be drawn: what users, frameworks and accidents give.
 ODD = [
-    "a b{}", "x:{}", "état{}", "{}", "%{}", 'q"{}', "back\\{}", "tab\t{}", "new\nline{}", "/m/l.{}/Conv_output_0",
-    "if{}", "名{}", "a,b{}", "{{{}}}", "-{}", "v'{}", "#{}", "a.part{}", "__tmp_{}", "A{}", "[{}]", "(x{})", "$x{}",
+    "a b{}",
+    "x:{}",
+    "état{}",
+    "{}",
+    "%{}",
+    'q"{}',
+    "back\\{}",
+    "tab\t{}",
+    "new\nline{}",
+    "/m/l.{}/Conv_output_0",
+    "if{}",
+    "名{}",
+    "a,b{}",
+    "{{{}}}",
+    "-{}",
+    "v'{}",
+    "#{}",
+    "a.part{}",
+    "__tmp_{}",
+    "A{}",
+    "[{}]",
+    "(x{})",
+    "$x{}",
 ]
 
 
@@ -190,8 +211,13 @@ class Draft:
         """Multiples of 1/4, so that sums do not depend on their order; sometimes one already there."""
         if not positive and self.chance(0.2):
             same = [
-                v for v in self.known.values()
-                if v and v.constant and v.shape == tuple(shape) and v.dtype == dtype and self.visible(v)
+                v
+                for v in self.known.values()
+                if v
+                and v.constant
+                and v.shape == tuple(shape)
+                and v.dtype == dtype
+                and self.visible(v)
             ]
             if same:
                 return self.choose(same)
@@ -201,7 +227,9 @@ class Draft:
     def visible(self, v: Value) -> bool:
         scope: Draft | None = self
         while scope:
-            if any(t.name == v.name for t in scope.weights) or any(v.name in n.output for n in scope.nodes):
+            if any(t.name == v.name for t in scope.weights) or any(
+                v.name in n.output for n in scope.nodes
+            ):
                 return True
             scope = scope.parent
         return False
@@ -226,7 +254,9 @@ class Draft:
             attributes = {f"value_{kind}{'s' * array.ndim}": array.tolist()}
             if attributes.get(f"value_{kind}s") == []:
                 attributes = {"value": numpy_helper.from_array(array)}
-        return helper.make_node("Constant", [], [name], name=self.node_name("Constant"), **attributes)
+        return helper.make_node(
+            "Constant", [], [name], name=self.node_name("Constant"), **attributes
+        )
 
     def node_name(self, op: str) -> str:
         if self.chance(self.unnamed):
@@ -238,7 +268,15 @@ class Draft:
 
     # Nodes.
 
-    def add(self, op: str, inputs: list[Value | None], outputs: int = 1, since: int = 1, strict=True, **attributes) -> list[Value]:
+    def add(
+        self,
+        op: str,
+        inputs: list[Value | None],
+        outputs: int = 1,
+        since: int = 1,
+        strict=True,
+        **attributes,
+    ) -> list[Value]:
         """Adds a node, unless ONNX Runtime refuses it or its values are of no use.
 
         `outputs` may be a list of flags, for outputs that may be left out.
@@ -285,7 +323,9 @@ class Draft:
             [helper.make_empty_tensor_value_info(n) for n in names],
             [numpy_helper.from_array(v.arrays[0], v.name) for v in read if v.constant],
         )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=10)
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=10
+        )
         results: dict[str, list[np.ndarray]] = {n: [] for n in names}
         try:
             s = session(model)

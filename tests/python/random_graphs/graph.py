@@ -8,7 +8,20 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from .draft import BOOL, F32, I32, I64, Draft, Input, Reject, Value, element, free, session
+from . import control, moves, quantized  # noqa: F401 (they add their operators)
+from .draft import (
+    BOOL,
+    F32,
+    I32,
+    I64,
+    Draft,
+    Input,
+    Reject,
+    Value,
+    element,
+    free,
+    session,
+)
 from .operators import OPERATORS, attempt, narrow, widen
 
 OPSETS = range(7, 24)
@@ -65,7 +78,18 @@ def once(r: np.random.Generator) -> Graph:
 
 
 # What memory planners tile: long stretches of these, wide in the middle.
-CHAIN = ["conv", "pool", "unary", "binary", "batch_normalization", "concat", "resize", "clip", "conv_transpose", "pad"]
+CHAIN = [
+    "conv",
+    "pool",
+    "unary",
+    "binary",
+    "batch_normalization",
+    "concat",
+    "resize",
+    "clip",
+    "conv_transpose",
+    "pad",
+]
 
 
 def favour(name: str, of: str, theme: str) -> float:
@@ -88,16 +112,29 @@ def inputs(d: Draft, theme: str, symbolic: bool) -> None:
 
     n = d.int(1, 3)
     rank = d.choose([4, 4, 4, 3, 5]) if theme in ("cnn", "chain") else d.choose([1, 2, 2, 3, 3, 4])
-    stems = [str(s) for s in d.choose([["N", "H", "W", "D"], ["batch", "height", "width", "depth"], ["n.0", "in h", "é", "4"]])]
+    stems = [
+        str(s)
+        for s in d.choose(
+            [["N", "H", "W", "D"], ["batch", "height", "width", "depth"], ["n.0", "in h", "é", "4"]]
+        )
+    ]
     if theme in ("cnn", "chain"):
         largest = {3: 20, 4: 12, 5: 7}[rank] + (4 if theme == "chain" else 0)
         batch = dim(stems[0], 1, 3, 0.7)
-        dims = [batch, d.choose([1, 2, 3, 4, 6, 8])] + [dim(stems[1 + i], 4, largest, 0.5) for i in range(rank - 2)]
+        dims = [batch, d.choose([1, 2, 3, 4, 6, 8])] + [
+            dim(stems[1 + i], 4, largest, 0.5) for i in range(rank - 2)
+        ]
     else:
         dims = [dim(stems[0], 1, 4, 0.7)] + [dim(stems[i], 2, 8, 0.2) for i in range(1, rank)]
     made = [Input(d.name("x"), F32, dims)]
     if d.chance(0.3):
-        made.append(Input(d.name("y"), F32, list(dims) if d.chance(0.6) else dims[: d.int(0, 1)] + [d.int(1, 8)]))
+        made.append(
+            Input(
+                d.name("y"),
+                F32,
+                list(dims) if d.chance(0.6) else dims[: d.int(0, 1)] + [d.int(1, 8)],
+            )
+        )
     if d.chance(0.12):
         made.append(Input(d.name("index"), I64, [d.int(1, 4)] * d.int(0, 2), 0, 4))
     if d.chance(0.05):
@@ -150,13 +187,19 @@ def finish(d: Draft) -> Graph:
         infos.append(info)
     declared = [helper.make_tensor_value_info(i.name, element(i.dtype), i.dims) for i in d.inputs]
     declared += [
-        helper.make_tensor_value_info(w.name, w.data_type, w.dims) for w in d.weights if w.name in d.overridable
+        helper.make_tensor_value_info(w.name, w.data_type, w.dims)
+        for w in d.weights
+        if w.name in d.overridable
     ]
-    graph = helper.make_graph(nodes, str(d.choose(["g", "main graph", "torch-jit-export"])), declared, infos, d.weights)
+    graph = helper.make_graph(
+        nodes, str(d.choose(["g", "main graph", "torch-jit-export"])), declared, infos, d.weights
+    )
     if d.chance(0.3):
         graph.value_info.extend(v.info() for v in made if v not in outputs and d.chance(0.7))
     least = helper.find_min_ir_version_for(opsets)
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=3 if d.opset < 9 else max(least, d.int(4, 10)))
+    model = helper.make_model(
+        graph, opset_imports=opsets, ir_version=3 if d.opset < 9 else max(least, d.int(4, 10))
+    )
     try:
         onnx.checker.check_model(model)
     except Exception as e:  # The checker raises several kinds.
@@ -167,7 +210,11 @@ def finish(d: Draft) -> Graph:
     except Exception:
         strict = False
     extents, feeds = [], []
-    plan = [(e, kind) for e in d.extents for kind in (("plain", "ties", "any") if e is d.extents[0] else ("ties",))]
+    plan = [
+        (e, kind)
+        for e in d.extents
+        for kind in (("plain", "ties", "any") if e is d.extents[0] else ("ties",))
+    ]
     if d.extents[0]:
         plan.append(({k: 1 for k in d.extents[0]}, "plain"))
     try:
@@ -187,7 +234,9 @@ def finish(d: Draft) -> Graph:
         extents.append(e)
         feeds.append(feed)
     symbols = {k: n for k, n in d.extents[0].items()}
-    return Graph(model, d.opset, d.counts, extents, feeds, answers, strict, symbols, peak(d, nodes, outputs))
+    return Graph(
+        model, d.opset, d.counts, extents, feeds, answers, strict, symbols, peak(d, nodes, outputs)
+    )
 
 
 def peak(d: Draft, nodes, outputs: list[Value]) -> int:

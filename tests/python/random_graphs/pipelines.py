@@ -19,9 +19,14 @@ class Pipeline:
     rounds: bool = False
 
 
+def chooser(r: np.random.Generator):
+    """What chooses one of some items."""
+    return lambda items: items[int(r.integers(len(items)))]
+
+
 def draw(r: np.random.Generator, graph: Graph) -> Pipeline:
     """A pipeline for a graph, with its symbolic extents fixed in a part of the cases."""
-    choose = lambda items: items[int(r.integers(len(items)))]
+    choose = chooser(r)
     kind = choose(
         ["simplify", "tile-conv", "tile-conv", "tile-conv", "fuse-tiles grid", "fuse-tiles grid", "fuse-tiles memory",
          "schedule", "eqsat", "untile", "-O", "-O", "--memory", "combination", "combination", "fusions"]
@@ -52,7 +57,7 @@ def draw(r: np.random.Generator, graph: Graph) -> Pipeline:
 
 
 def passes_of(r: np.random.Generator, graph: Graph, kind: str) -> tuple[str, bool]:
-    choose = lambda items: items[int(r.integers(len(items)))]
+    choose = chooser(r)
     if kind == "simplify":
         return choose(["simplify", "simplify", "fixpoint(simplify)"]), False
     if kind == "tile-conv":
@@ -79,17 +84,34 @@ def passes_of(r: np.random.Generator, graph: Graph, kind: str) -> tuple[str, boo
 
 
 def tile(r: np.random.Generator) -> str:
-    choose = lambda items: items[int(r.integers(len(items)))]
+    choose = chooser(r)
     if r.random() < 0.1:
         return f"tile-conv{{axis={choose(['h', 'w', 'n', 'c-out'])} max-bytes={choose([64, 256, 1024, 4096])}B}}"
-    axes = ["n", "h", "w", "d", "c-out", "c-in", "hxw", "nxh", "c-outxh", "dxh", "nxc-out", "h", "w", "hxw"]
+    axes = [
+        "n",
+        "h",
+        "w",
+        "d",
+        "c-out",
+        "c-in",
+        "hxw",
+        "nxh",
+        "c-outxh",
+        "dxh",
+        "nxc-out",
+        "h",
+        "w",
+        "hxw",
+    ]
     axis = choose(axes)
     count = lambda: str(int(r.integers(2, 5)))
     options = [f"axis={axis}"]
     if "x" in axis:
         options.append(f"parts={count()}x{count()}")
     elif r.random() < 0.15:
-        options.append(f"sizes=[{','.join(str(int(n)) for n in r.integers(1, 5, int(r.integers(2, 4))))}]")
+        options.append(
+            f"sizes=[{','.join(str(int(n)) for n in r.integers(1, 5, int(r.integers(2, 4))))}]"
+        )
     else:
         options.append(f"parts={count()}")
     if r.random() < 0.25:
@@ -107,9 +129,26 @@ REUSE = ["recompute", "rows", "all", "checkerboard", "exchange"]
 
 
 def fuse(r: np.random.Generator, graph: Graph) -> str:
-    choose = lambda items: items[int(r.integers(len(items)))]
+    choose = chooser(r)
     options = []
-    axes = choose(["", "", "", "axes=h", "axes=w", "axes=n", "axes=c", "axes=nxh", "axes=hxw", "axes=d", "axes=2x3", "axes=1", "axes=cxh", "axes=dxh"])
+    axes = choose(
+        [
+            "",
+            "",
+            "",
+            "axes=h",
+            "axes=w",
+            "axes=n",
+            "axes=c",
+            "axes=nxh",
+            "axes=hxw",
+            "axes=d",
+            "axes=2x3",
+            "axes=1",
+            "axes=cxh",
+            "axes=dxh",
+        ]
+    )
     two = "x" in axes[5:] or (not axes and r.random() < 0.7)
     count = lambda: str(int(r.integers(1, 5)))
     how = r.random()
@@ -119,7 +158,9 @@ def fuse(r: np.random.Generator, graph: Graph) -> str:
             options.append(f"split={choose(['even', 'ceil'])}")
     else:
         part = lambda: f"[{','.join(str(int(n)) for n in r.integers(1, 5, int(r.integers(1, 4))))}]"
-        options.append(f"{'sizes' if how < 0.9 else 'weights'}={part()}{'x' + part() if two else ''}")
+        options.append(
+            f"{'sizes' if how < 0.9 else 'weights'}={part()}{'x' + part() if two else ''}"
+        )
     if axes:
         options.append(axes)
     if r.random() < 0.8:
@@ -140,7 +181,7 @@ def budget(r: np.random.Generator, graph: Graph) -> str:
 
 
 def planned(r: np.random.Generator, graph: Graph) -> str:
-    choose = lambda items: items[int(r.integers(len(items)))]
+    choose = chooser(r)
     if r.random() < 0.5:
         options = [f"memory={budget(r, graph)}"] + ["partly=yes"] * int(r.random() < 0.4)
     else:
@@ -155,7 +196,7 @@ def planned(r: np.random.Generator, graph: Graph) -> str:
 
 
 def eqsat(r: np.random.Generator) -> str:
-    choose = lambda items: items[int(r.integers(len(items)))]
+    choose = chooser(r)
     options = ["nodes=" + choose(["500", "2000"])]
     if r.random() < 0.8:
         options.append(f"objective={choose(['memory', 'macs', 'bytes', 'launches'])}")
