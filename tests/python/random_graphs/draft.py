@@ -90,7 +90,10 @@ class Value:
         return len({a.shape for a in self.arrays}) == 1
 
     def info(self) -> onnx.ValueInfoProto:
-        dims = [n if self.fixed(i) else None for i, n in enumerate(self.shape)]
+        """What is known of it. Extents that are the same for some extents of the symbols need not
+        be for all, so that nothing is said of any where there are symbols."""
+        known = len(self.arrays) == 1
+        dims = [n if known else None for n in self.shape]
         return helper.make_tensor_value_info(self.name, element(self.dtype), dims)
 
 

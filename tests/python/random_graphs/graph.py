@@ -175,16 +175,7 @@ def finish(d: Draft) -> Graph:
     r.shuffle(outputs)
     nodes = shuffled(d) if d.chance(0.3) else d.nodes
     opsets = [helper.make_opsetid("", d.opset)]
-    infos = []
-    for v in outputs:
-        info = v.info()
-        vague = d.chance(0.15)
-        for k, dim in enumerate(info.type.tensor_type.shape.dim):
-            if vague:
-                dim.Clear()
-            if not dim.HasField("dim_value") and d.chance(0.6):
-                dim.dim_param = f"{v.name}_{k}"
-        infos.append(info)
+    infos = [v.info() for v in outputs]
     declared = [helper.make_tensor_value_info(i.name, element(i.dtype), i.dims) for i in d.inputs]
     declared += [
         helper.make_tensor_value_info(w.name, w.data_type, w.dims)
@@ -200,6 +191,7 @@ def finish(d: Draft) -> Graph:
     model = helper.make_model(
         graph, opset_imports=opsets, ir_version=3 if d.opset < 9 else max(least, d.int(4, 10))
     )
+    vary(d, model)
     try:
         onnx.checker.check_model(model)
     except Exception as e:  # The checker raises several kinds.
@@ -237,6 +229,26 @@ def finish(d: Draft) -> Graph:
     return Graph(
         model, d.opset, d.counts, extents, feeds, answers, strict, symbols, peak(d, nodes, outputs)
     )
+
+
+def vary(d: Draft, model: onnx.ModelProto) -> None:
+    """Extents of outputs: as inferred, with names or without, or left open."""
+    inferred = {}
+    if d.extents[0]:
+        try:
+            whole = onnx.shape_inference.infer_shapes(model)
+            inferred = {o.name: o for o in whole.graph.output}
+        except Exception as e:  # It raises many kinds.
+            raise Reject(str(e)) from None
+    for info in model.graph.output:
+        if info.name in inferred and d.chance(0.6):
+            info.CopyFrom(inferred[info.name])
+        vague = d.chance(0.15)
+        for k, dim in enumerate(info.type.tensor_type.shape.dim):
+            if vague:
+                dim.Clear()
+            if not dim.HasField("dim_value") and not dim.dim_param and d.chance(0.6):
+                dim.dim_param = f"{info.name}_{k}"
 
 
 def peak(d: Draft, nodes, outputs: list[Value]) -> int:
