@@ -120,7 +120,8 @@ def failure(seed, k, graph, pipeline, verdict, folder):
             if (folder / name).exists():
                 (to / name).write_bytes((folder / name).read_bytes())
         (to / "failure.txt").write_text(f"{line}\n")
-        if OPTIONS.minimise:
+        # Each attempt at one without end would last a minute.
+        if OPTIONS.minimise and verdict.kind != "timeout":
             small = minimise.minimise(OPTIONS.graph_opt, graph, pipeline, verdict)
             if small:
                 (to / "small.onnx").write_bytes(small.SerializeToString())
