@@ -1,0 +1,1 @@
+"""Random ONNX graphs, and what `random_graphs.py` does with them."""
