@@ -480,3 +480,35 @@ fn pieces_of_a_weight_inherit_what_the_file_says_of_it() {
         assert!(m.graph.quantization_annotation.is_empty(), "{pipeline}");
     }
 }
+
+/// A node of which only another result than its first is read cannot be tiled, which is said.
+#[test]
+fn another_result_alone_is_not_tiled() {
+    let g = graph_opt_ir::text::parse(
+        "graph @g(%x: f32[1,2,8,8]) -> (%i) opset 13 {
+           _, %i = MaxPool %x {kernel_shape=[2,2], strides=[2,2]} : _, ? ; pool
+         }",
+    )
+    .unwrap();
+    let (t, remarks) = crate::support::optimise(&g, "tile-conv{axis=h parts=2}");
+    assert_eq!(t.edits(), 0);
+    assert!(remarks.iter().any(|r| r.message.contains("another result")), "{remarks:?}");
+}
+
+/// Tiles may read constants of other ranks than each other.
+#[test]
+fn eqsat_takes_weights_of_any_rank() {
+    let g = graph_opt_ir::text::parse(
+        "graph @g(%x: f32[1,3,4]) -> (%y) opset 13 {
+           %v = const random(1) : f32[1,4,2]
+           %w = const random(2) : f32[4,4]
+           %a = MatMul %x, %v : ?
+           %b = MatMul %x, %w : ?
+           %y = Concat %a, %b {axis=2} : ?
+         }",
+    )
+    .unwrap();
+    let (t, _) = crate::support::optimise(&g, "eqsat{nodes=500}");
+    let r = crate::support::compare(&g, &t);
+    assert!(crate::support::is_bit_exact(&r), "{r:?}");
+}

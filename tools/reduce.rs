@@ -87,7 +87,7 @@ pub fn main(args: &Args) -> Result {
             model::save(works, name)?;
             out(format!("{name}: it works on {} nodes\n", works.len()))?;
         }
-        (Some(_), None) => say(format!("no model was found on which it works")),
+        (Some(_), None) => say("no model was found on which it works"),
         (None, _) => {}
     }
     if !found.finished {

@@ -93,7 +93,7 @@ pub fn main(args: &Args) -> Result {
     }
     if let Some(repository) = repository {
         if !manifest.plan.codecs().is_empty() {
-            say(format!("Triton sends all values as they are, without the plan's codecs"));
+            say("Triton sends all values as they are, without the plan's codecs");
         }
         triton::write(repository.path(), &triton::name(&args.model), &graph, &graphs)?;
         repository.finish()?;

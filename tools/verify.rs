@@ -90,7 +90,7 @@ pub fn main(args: &Args) -> Result {
     if let Some(path) = &args.proof {
         match &report.certificate {
             Some(text) => model::whole(path, text.as_bytes())?,
-            None => say(format!("there is no proof to write")),
+            None => say("there is no proof to write"),
         }
     }
     if args.json {

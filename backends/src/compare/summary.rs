@@ -63,11 +63,14 @@ impl Summary {
             };
         }
         if let Some(edge) = any(&|v| matches!(v, V::Finite(..))) {
-            // A proof is for all inputs.
-            return match any(&|v| matches!(v, V::Proved { reassociates: false, .. })) {
-                Some(_) => Self::Differs(edge.to_string()),
-                None if close.is_some() => Self::Close(edge.to_string()),
-                None => Self::BitExact(edge.to_string()),
+            // It is forgiven where the field says that they are equal for all numbers. A proof is for
+            // all inputs, whatever they are.
+            let proved = any(&|v| matches!(v, V::Proved { reassociates: false, .. }));
+            let exact = any(&|v| matches!(v, V::Exact(_)));
+            return match (proved, exact) {
+                (None, Some(_)) if close.is_some() => Self::Close(edge.to_string()),
+                (None, Some(_)) => Self::BitExact(edge.to_string()),
+                _ => Self::Differs(edge.to_string()),
             };
         }
         let proved = any(&|v| matches!(v, V::Proved { .. })).is_some();

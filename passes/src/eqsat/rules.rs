@@ -219,7 +219,7 @@ fn joined_tiles(terms: &mut Terms, left: TermId, axis: usize, entire: bool) -> O
         // Constants that go along with the tiles are joined, even if they happen to be equal.
         let along = |r: &region::Relation| *r == region::Relation::Same(axis);
         let cut = rel.operands.get(i)?.iter().position(along);
-        let own = |p: &Arc<Tensor>, n: u64| cut.is_some_and(|c| p.dims()[c] == n);
+        let own = |p: &Arc<Tensor>, n: u64| cut.is_some_and(|c| p.dims().get(c) == Some(&n));
         match constants {
             Some(parts) if parts.iter().zip(&lengths).all(|(p, n)| own(p, *n)) => {
                 let whole = joined_tensor(&parts, cut?)?;
@@ -308,8 +308,8 @@ fn summands(terms: &Terms, t: TermId, out: &mut Vec<TermId>) {
 fn joined_tensor(parts: &[Arc<Tensor>], axis: usize) -> Option<Tensor> {
     let first = parts.first()?;
     let mut dims = first.dims().to_vec();
-    let rows: u64 = dims[..axis].iter().product();
-    dims[axis] = parts.iter().map(|p| p.dims()[axis]).sum();
+    let rows: u64 = dims.get(..axis)?.iter().product();
+    dims[axis] = parts.iter().map(|p| p.dims().get(axis)).sum::<Option<u64>>()?;
     let alike = |p: &Arc<Tensor>| {
         p.dtype() == first.dtype()
             && p.dims().len() == dims.len()

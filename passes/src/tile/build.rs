@@ -113,7 +113,10 @@ pub fn tile_group(
     }
     for &v in &group.outputs {
         let Some(maker) = graph.producer(v).filter(|p| !kept.contains(p)) else { continue };
-        let cuts = layout.cuts(b.made[&v]);
+        // Only the first results of a node are made in parts.
+        let made = b.made.get(&v).copied();
+        let made = made.ok_or_else(|| (maker, Barrier("another result than its first".into())))?;
+        let cuts = layout.cuts(made);
         // Parts are the same along an axis of the grid that does not cut the value.
         let own = |t: &&Vec<usize>| t.iter().zip(&cuts).all(|(&i, c)| i == 0 || c.is_some());
         let all: Option<Vec<Ref>> =
