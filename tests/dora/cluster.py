@@ -257,6 +257,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(args.keep or folder)
         folder.mkdir(exist_ok=True)
+        # Where the coordinator writes its token, and all others find it.
+        os.environ["XDG_CONFIG_HOME"] = str(folder)
         experiments(args, folder)
 
 

@@ -55,13 +55,13 @@ class Cluster:
     def up(self):
         dora, at = self.args.dora, ["--coordinator-addr", self.coordinator]
         log = self.folder / "coordinator.log"
-        self.one.start(dora, "coordinator", "--interface", "0.0.0.0", "--store", "memory", log=log)
+        self.one.start(dora, "coordinator", "--interface", "0.0.0.0", "--auth", "--store", "memory", log=log, cwd=self.folder)
         wait(lambda: self.status() is not None, 20, "the coordinator did not answer")
         self.daemons = {}
         for machine, name, port in [(self.one, "a", 53291), (self.two, "b", 53291), (self.two, "c", 53292)]:
             self.daemons[name] = machine.start(
                 dora, "daemon", "--machine-id", name, *at, "--local-listen-port", str(port),
-                "--zenoh-config-overlay", str(ROOT / "tools/worker/zenoh.json5"),
+                "--zenoh-no-multicast", "--zenoh-config-overlay", str(ROOT / "tools/worker/zenoh.json5"),
                 log=self.folder / f"daemon-{name}.log", cwd=self.folder)
             # One after the other: each is told of those before it.
             wait(lambda: f"{name}-" in (self.status() or ""), 20, f"daemon {name} did not connect")

@@ -47,6 +47,8 @@ struct Device<'a> {
     wiring: &'a Wiring,
     parts: BTreeMap<usize, Part>,
     port: Port,
+    /// Most bytes of frames that were kept.
+    held: u64,
 }
 
 /// So many messages are taken in a row before something is computed, or whoever sends enough of them
@@ -63,14 +65,19 @@ pub fn main(args: &Args) -> Result {
     let mut parts = BTreeMap::new();
     for p in wiring.parts(args.device) {
         let stage = Stage::load(&folder.file(p), &args.engine)?;
-        let expected = wiring.takes(p).iter().map(|v| args.link.expected(stage.ty(v)));
-        let join = Join::new(expected.collect(), args.link.window.into());
+        let takes = wiring.takes(p);
+        // What it hands on unread, others know.
+        let unread: Vec<String> = takes.iter().filter(|v| stage.ty(v).is_none()).cloned().collect();
+        let others = folder.types(&unread)?;
+        let known = |v: &String| args.link.expected(stage.ty(v).or_else(|| others.get(v)));
+        let expected: Vec<_> = takes.iter().map(known).collect();
+        let join = Join::new(expected, args.link.window.into());
         parts.insert(p, Part { stage, join });
     }
     let place = Place::Device(args.device);
     let key = key::load(&folder.key(&args.link))?;
     let port = Port::open(place, wiring, &key, args.link.limit())?;
-    let mut device = Device { wiring, parts, port };
+    let mut device = Device { wiring, parts, port, held: 0 };
     let edges = wiring.inputs(place);
     let mut taken = 0;
     loop {
@@ -84,14 +91,14 @@ pub fn main(args: &Args) -> Result {
         taken += 1;
         match next {
             Incoming::End => {
-                let dropped = device.parts.values().map(|p| p.join.dropped);
-                device.port.account(dropped.fold(Dropped::default(), |a, b| a + b));
+                device.port.account(device.dropped(), device.held);
                 return Ok(());
             }
             Incoming::Piece(input, piece) => {
-                if let Some(Edge { to, .. }) = edges.get(input) {
+                if let Some(Edge { to, value, .. }) = edges.get(input) {
                     let of = |&at: &(usize, usize)| (at, Arrival::Piece(piece.clone()));
                     device.take(to.iter().map(of).collect())?;
+                    device.port.doubt(device.dropped(), Some(value));
                 }
             }
             _ => {
@@ -105,6 +112,11 @@ pub fn main(args: &Args) -> Result {
 }
 
 impl Device<'_> {
+    /// Messages that its parts dropped.
+    fn dropped(&self) -> Dropped {
+        self.parts.values().fold(Dropped::default(), |all, p| all + p.join.dropped)
+    }
+
     /// Values for parts, by the part and the number among the values that it takes.
     fn take(&mut self, mut todo: VecDeque<((usize, usize), Arrival)>) -> Result {
         while let Some(((part, input), arrival)) = todo.pop_front() {
@@ -120,6 +132,7 @@ impl Device<'_> {
                 }
             }
         }
+        self.held = self.held.max(self.parts.values().map(|p| p.join.held()).sum());
         Ok(())
     }
 

@@ -1,6 +1,5 @@
 //! Frames: from files, or drawn.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 
 use graph_opt_backends::inputs::{Extents, draw_one};
@@ -8,7 +7,7 @@ use graph_opt_ir::{Tensor, Type};
 
 use crate::failure::{Result, usage};
 use crate::folder::Folder;
-use crate::{model, tensors};
+use crate::tensors;
 
 /// Which frames there are.
 #[derive(clap::Args, Clone, Debug)]
@@ -35,25 +34,16 @@ pub struct Frames {
 enum Kind {
     /// Seed, and the type and number of each input.
     Drawn(u64, Vec<(Type, usize)>),
-    Files(Vec<PathBuf>),
+    /// Folders, and the type of each input, if it is known.
+    Files(Vec<PathBuf>, Vec<Option<Type>>),
 }
 
 impl Frames {
     /// Frames of the inputs that stages take from the source.
     pub fn open(args: &Wanted, folder: &Folder) -> Result<Self> {
-        let names = folder.wiring.feeds().iter().map(|g| &g.value);
-        let mut types: HashMap<String, Type> = HashMap::new();
-        // Files say for themselves what they hold.
-        let rows = folder.manifest.plan.stages.iter().enumerate();
-        for (i, _) in rows
-            .filter(|(_, s)| args.inputs.is_none() && s.receives.iter().any(|r| r.from.is_none()))
-        {
-            let graph = model::load(&folder.file(i).to_string_lossy())?;
-            for &v in graph.inputs() {
-                types.insert(graph.value(v).name.to_string(), graph.value(v).ty.clone());
-            }
-        }
-        let named = names.map(|n| (n.clone(), types.remove(n)));
+        let names: Vec<String> = folder.wiring.feeds().iter().map(|g| g.value.clone()).collect();
+        let mut types = folder.types(&names)?;
+        let named = names.into_iter().map(|n| (n.clone(), types.remove(&n)));
         Self::of(args, folder, named.collect())
     }
 
@@ -73,7 +63,7 @@ impl Frames {
             }
             let there = files.len() as u64;
             let total = Some(args.frames.filter(|n| *n > 0).map_or(there, |n| n.min(there)));
-            return Ok(Self { names, kind: Kind::Files(files), total });
+            return Ok(Self { names, kind: Kind::Files(files, types), total });
         }
         let number = |name: &String| folder.manifest.inputs.iter().position(|i| i == name);
         let known = |(name, ty): (&String, Option<Type>)| {
@@ -101,16 +91,29 @@ impl Frames {
                 };
                 self.names.iter().zip(types).map(one).collect()
             }
-            Kind::Files(files) => {
+            Kind::Files(files, types) => {
                 let at = usize::try_from(sequence).ok().and_then(|i| files.get(i));
                 let at = at.ok_or_else(|| usage(format!("there is no frame {sequence}")))?;
-                let one = |name: &String| {
+                let one = |(name, ty): (&String, &Option<Type>)| {
                     let base = at.join(name.replace('/', "_"));
                     let file = |ext: &str| PathBuf::from(format!("{}.{ext}", base.display()));
                     let npy = file("npy");
-                    tensors::read(&if npy.is_file() { npy } else { file("pb") })
+                    let file = if npy.is_file() { npy } else { file("pb") };
+                    let t = tensors::read(&file)?;
+                    // Whatever takes it drops what contradicts the plan.
+                    let known = ty.as_ref().filter(|ty| ty.extents().is_some());
+                    let found = (Some(t.dtype()), Some(t.dims().to_vec()));
+                    match known.filter(|ty| (ty.dtype(), ty.extents()) != found) {
+                        Some(ty) => {
+                            let (at, found) = (file.display(), t.ty());
+                            Err(usage(format!(
+                                "{at}: expected {ty}, as the model has it, found {found}"
+                            )))
+                        }
+                        None => Ok(t),
+                    }
                 };
-                self.names.iter().map(one).collect()
+                self.names.iter().zip(types).map(one).collect()
             }
         }
     }

@@ -41,6 +41,8 @@ pub struct Port {
     ask: Channel,
     ack: Channel,
     dropped: Dropped,
+    /// Whether it was said that a message contradicts the plan.
+    doubted: bool,
 }
 
 fn failed(e: impl std::fmt::Display) -> Failure {
@@ -64,7 +66,8 @@ impl Port {
         let inputs = wiring.inputs(at).iter().map(|e| data(e.from, e.output)).collect();
         let outputs = (0..wiring.outputs(at)).map(|k| data(at, k)).collect();
         let (ask, ack) = (channel(Place::Source, "ask"), channel(Place::Sink, "ack"));
-        Ok(Self { node, events, limit, inputs, outputs, ask, ack, dropped: Dropped::default() })
+        let dropped = Dropped::default();
+        Ok(Self { node, events, limit, inputs, outputs, ask, ack, dropped, doubted: false })
     }
 
     /// How often the daemon has started this node before.
@@ -77,9 +80,21 @@ impl Port {
         self.node.log_info(text);
     }
 
-    /// To the log, at the end: what was dropped here, and what the protocol has dropped.
-    pub fn account(&self, protocol: Dropped) {
-        self.say(&(self.dropped + protocol).to_string());
+    /// To the log, at the end: what was dropped here and by the protocol, and the most bytes that were
+    /// held for frames.
+    pub fn account(&self, protocol: Dropped, held: u64) {
+        self.say(&format!("{}; at most {held} B of frames were kept", self.dropped + protocol));
+    }
+
+    /// To the log, once: the protocol has dropped what a member sent of a value.
+    pub fn doubt(&mut self, dropped: Dropped, value: Option<&String>) {
+        if dropped.broken > 0 && !std::mem::replace(&mut self.doubted, true) {
+            let value = value.map_or("", |v| v);
+            self.say(&format!(
+                "a message of {value:?} is dropped: expected the type, extents and piece size of the plan, \
+                 found others; more of them are only counted. See that all machines have the same folder"
+            ));
+        }
     }
 
     /// What comes next, within a time or however late.

@@ -1,15 +1,12 @@
 //! The sink: takes the outputs in order, writes them down, and acknowledges.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::failure::{Result, check, usage};
 use crate::folder::Folder;
 use crate::key;
-use crate::model;
 use crate::port::{Incoming, Port};
 use crate::protocol::order::Order;
-use crate::protocol::wire::Expected;
 use crate::record::{self, Record};
 use crate::tensors;
 use graph_opt_passes::devices::wiring::Place;
@@ -47,11 +44,13 @@ pub fn main(args: &Args) -> Result {
     let results = PathBuf::from(&args.results.results);
     std::fs::create_dir_all(&results).map_err(|e| usage(format!("{}: {e}", results.display())))?;
     let key = key::load(&folder.key(&args.link))?;
-    let expected = expected(&folder, &args.link)?;
+    let types = folder.types(takes)?;
+    let expected = takes.iter().map(|v| args.link.expected(types.get(v))).collect();
     let mut port = Port::open(Place::Sink, &folder.wiring, &key, args.link.limit())?;
     let path = results.join(RECORD);
     let mut record = Record::open(&path, port.restarts() > 0)?;
     let mut order = Order::new(expected, args.link.window.into(), record.frames);
+    let mut held = 0;
     loop {
         match port.next(None) {
             Incoming::Ask(ask) => {
@@ -62,6 +61,8 @@ pub fn main(args: &Args) -> Result {
                 // The sink is one part, so an edge has one place there.
                 let at = edges.get(input).and_then(|e| e.to.first());
                 let got = at.and_then(|&(_, number)| order.piece(number, piece));
+                held = held.max(order.held());
+                port.doubt(order.dropped(), at.and_then(|a| takes.get(a.1)));
                 let Some(got) = got else { continue };
                 while let Some((frame, outputs)) = order.due() {
                     let named = || takes.iter().zip(&outputs);
@@ -81,7 +82,7 @@ pub fn main(args: &Args) -> Result {
             _ => {}
         }
     }
-    port.account(order.dropped());
+    port.account(order.dropped(), held);
     match record.total {
         Some(total) if record.frames < total => {
             Err(check(format!("the dataflow ended after {} of {total} frames", record.frames)))
@@ -91,22 +92,6 @@ pub fn main(args: &Args) -> Result {
             Ok(())
         }
     }
-}
-
-/// What the plan's types say of the results: those of the parts that make them or read them.
-fn expected(folder: &Folder, link: &crate::Link) -> Result<Vec<Expected>> {
-    let results = folder.wiring.results();
-    let mut types = BTreeMap::new();
-    for (i, file) in folder.manifest.stages.iter().enumerate() {
-        if file.outputs.iter().chain(&file.inputs).any(|v| results.contains(v)) {
-            let graph = model::load(&folder.file(i).to_string_lossy())?;
-            for &v in graph.outputs().iter().chain(graph.inputs()) {
-                let value = graph.value(v);
-                types.insert(value.name.to_string(), value.ty.clone());
-            }
-        }
-    }
-    Ok(results.iter().map(|v| link.expected(types.get(v))).collect())
 }
 
 fn write(folder: &Path, name: &str, t: &graph_opt_ir::Tensor) -> Result {

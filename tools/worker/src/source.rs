@@ -63,7 +63,7 @@ pub fn main(args: &Args) -> Result {
                 }
                 Action::Finish => {
                     port.say(&format!("done; {} frames were sent again", state.repeated));
-                    port.account(Dropped { outside: state.outside, ..Dropped::default() });
+                    port.account(Dropped { outside: state.outside, ..Dropped::default() }, 0);
                     return Ok(());
                 }
                 Action::GiveUp { sequence } => {

@@ -189,13 +189,13 @@ impl Dora<'_> {
         Err(failed(&format!("{status}\n{}{}", stdout.trim(), stderr.trim())))
     }
 
-    /// The status of a dataflow, as `dora list` says it.
-    fn status(&self, name: &str) -> Result<Option<String>> {
+    /// The status of a dataflow, as `dora list` says it, and its identifier.
+    fn status(&self, name: &str) -> Result<Option<(String, String)>> {
         let text = self.run(&["list", "--format", "json", "--name", name])?;
         Ok(text.lines().find_map(|l| {
             let row: serde_json::Value = serde_json::from_str(l).ok()?;
-            (row.get("name")?.as_str()? == name)
-                .then(|| row.get("status").and_then(|s| s.as_str()).unwrap_or("").to_owned())
+            let text = |key: &str| row.get(key).and_then(|s| s.as_str()).unwrap_or("").to_owned();
+            (text("name") == name).then(|| (text("status"), text("uuid")))
         }))
     }
 }
@@ -277,12 +277,13 @@ fn watch(dora: &Dora<'_>, name: &str, wanted: &BTreeSet<String>, file: &Path) ->
         }
         if there.dataflows != before.dataflows || listed.elapsed() > MINUTE / 2 {
             listed = Instant::now();
-            match dora.status(name)?.as_deref() {
-                Some("Running") => {}
-                Some("Finished") => return out(format!("{name}: finished\n")),
-                Some("Failed") => return Err(broken(dora, name)),
+            let (status, id) = dora.status(name)?.unwrap_or_default();
+            match &*status {
+                "Running" => {}
+                "Finished" => return out(format!("{name}: finished\n")),
+                "Failed" => return Err(broken(dora, name, &id)),
                 other => {
-                    let other = other.unwrap_or("nothing");
+                    let other = if other.is_empty() { "nothing" } else { other };
                     return Err(check(format!("{}: dora knows {other} of {name}", file.display())));
                 }
             }
@@ -292,10 +293,16 @@ fn watch(dora: &Dora<'_>, name: &str, wanted: &BTreeSet<String>, file: &Path) ->
     }
 }
 
-/// A dataflow failed: what its nodes said last.
-fn broken(dora: &Dora<'_>, name: &str) -> Failure {
+/// A dataflow failed: what its nodes said last, or where it is, as dora forgets those that ended.
+fn broken(dora: &Dora<'_>, name: &str, id: &str) -> Failure {
     let logs = dora.run(&["logs", name, "--all-nodes", "--tail", "20"]);
-    let logs = logs.unwrap_or_else(|e| e.message);
+    let at = || {
+        format!(
+            "what it said is on its machine, in out/{id}/log_NODE.jsonl in the folder of the stages; NODE is \
+             source, sink, device0, device1, …"
+        )
+    };
+    let logs = logs.unwrap_or_else(|_| at());
     check(format!("{name}: a node failed\n{}", logs.trim_end()))
 }
 
