@@ -486,7 +486,7 @@ fn pieces_of_a_weight_inherit_what_the_file_says_of_it() {
 fn another_result_alone_is_not_tiled() {
     let g = graph_opt_ir::text::parse(
         "graph @g(%x: f32[1,2,8,8]) -> (%i) opset 13 {
-           _, %i = MaxPool %x {kernel_shape=[2,2], strides=[2,2]} : _, ? ; pool
+           %p, %i = MaxPool %x {kernel_shape=[2,2], strides=[2,2]} : ?, ? ; pool
          }",
     )
     .unwrap();
