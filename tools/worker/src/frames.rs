@@ -99,7 +99,7 @@ impl Frames {
                     let file = |ext: &str| PathBuf::from(format!("{}.{ext}", base.display()));
                     let npy = file("npy");
                     let file = if npy.is_file() { npy } else { file("pb") };
-                    let t = tensors::read(&file)?;
+                    let t = tensors::read(&file, None)?;
                     // Whatever takes it drops what contradicts the plan.
                     let known = ty.as_ref().filter(|ty| ty.extents().is_some());
                     let found = (Some(t.dtype()), Some(t.dims().to_vec()));

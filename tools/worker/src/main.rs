@@ -27,6 +27,9 @@ mod failure;
 #[path = "../../model.rs"]
 mod model;
 #[allow(dead_code)]
+#[path = "../../npy.rs"]
+mod npy;
+#[allow(dead_code)]
 #[path = "../../tensors.rs"]
 mod tensors;
 
