@@ -6,6 +6,7 @@
 //! prints the table of kinds and rungs; `EQUALS=2000 … mutants::equal` does the same for equal pairs.
 //! Without these, some hundreds are tried. `MUTANT=N` looks at one of them alone.
 
+mod argument;
 mod edits;
 mod equals;
 
@@ -232,7 +233,7 @@ fn wrong_ones_are_never_called_equal() {
             println!("{seed}: {name}: {kind}: {what}: {}", all.join(", "));
         }
         if matches!(rung, "identical" | "proved" | "exact") {
-            match equals::argument(right, &m) {
+            match argument::argument(right, &m) {
                 Some(why) => *equal.entry(why).or_default() += 1,
                 None => wrong.push(format!("MUTANT={seed} {rung}: {name}: {kind}: {what}")),
             }
