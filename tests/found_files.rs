@@ -512,3 +512,39 @@ fn eqsat_takes_weights_of_any_rank() {
     let r = crate::support::compare(&g, &t);
     assert!(crate::support::is_bit_exact(&r), "{r:?}");
 }
+
+/// Before IR version 4 new constants of a body are nodes, as initializers would have to be inputs.
+#[test]
+fn constants_of_old_bodies_are_nodes() {
+    let mut g = parse(
+        "graph @g(%k: bool[], %x: f32[1,2,8,8]) -> (%y) opset 9 {
+           %w = const random(1) : f32[2,2,3,3]
+           %y = If %k {then_branch=graph @t() -> (%a) {
+             %c = Constant {value=tensor([1.0,2.0] : f32[2])} : ?
+             %n = Neg %c : ?
+             %b = Conv %x, %w, %n {pads=[1,1,1,1]} : ?
+             %a = Relu %b : ?
+           }, else_branch=graph @e() -> (%b2) {
+             %b2 = Identity %x : ?
+           }} : ?
+         }",
+    )
+    .unwrap();
+    g.ir_version = 3;
+    let written = |g: &Graph| {
+        let mut bytes = Vec::new();
+        onnx::export(g, &mut bytes).unwrap();
+        bytes
+    };
+    // As a file has it: its bodies are of its version.
+    let g = onnx::import(written(&g), None).unwrap().graph;
+    let (folded, _) = optimise(&g, "simplify");
+    assert!(folded.edits() > 0);
+    let bytes = written(&folded);
+    let m = ModelProto::parse_from_bytes(&bytes).unwrap();
+    let body = m.graph.node[0].attribute.iter().find(|a| a.name == "then_branch").unwrap();
+    let ops: Vec<&str> = body.g.node.iter().map(|n| n.op_type.as_str()).collect();
+    assert!(body.g.initializer.is_empty() && ops == ["Constant", "Conv", "Relu"], "{ops:?}");
+    let back = onnx::import(bytes, None).unwrap().graph;
+    assert!(graph_opt_ir::same::identical(&folded, &back));
+}

@@ -130,7 +130,32 @@ impl GraphWriter<'_> {
         }
     }
 
+    /// Before IR version 4, initializers have to be inputs, which branches have not and bodies of loops
+    /// have others for: new constants are nodes there.
+    fn constants_as_nodes(&mut self) {
+        let kept = |name: &str| self.origin.is_some_and(|o| o.tensors.contains_key(name));
+        let new = |(_, v): &(ValueId, &crate::Value)| v.constant().is_some() && !kept(&v.name);
+        let new: Vec<ValueId> = self.g.values().filter(new).map(|(id, _)| id).collect();
+        for id in new {
+            let value = self.g.value(id);
+            let Some(t) = value.constant() else { continue };
+            let mut attr = Rope::default();
+            attr.text(1, b"value");
+            attr.message(5, self.place.tensor("", t));
+            attr.int(20, 4);
+            let mut node = Rope::default();
+            node.text(2, value.name.as_bytes());
+            node.text(4, b"Constant");
+            node.message(5, attr);
+            self.out.message(1, node);
+            self.constants.insert(id);
+        }
+    }
+
     fn nodes(&mut self) -> Result<()> {
+        if self.inner && self.g.ir_version < 4 {
+            self.constants_as_nodes();
+        }
         for id in self.g.schedule() {
             let n = self.g.node(id);
             match &n.meta.verbatim {
