@@ -189,7 +189,7 @@ const WAYS: &[(&str, Way)] = &[
         let (i, _) = pick(m, r, |n| is(&["Add"])(n) && n.attribute.is_empty())?;
         m.graph.mut_or_insert_default().node[i].op_type = "Sum".into();
         // Of whole numbers there is no Sum.
-        float_only(m)
+        floats_only(m).then_some(())
     }),
     ("operands in another order", |m, r| {
         let (i, _) =
@@ -216,7 +216,7 @@ const WAYS: &[(&str, Way)] = &[
     }),
     ("Abs as Max", |m, r| {
         let (i, n) = pick(m, r, is(&["Abs"]))?;
-        float_only(m)?;
+        floats_only(m).then_some(())?;
         let t = format!("{}/neg", n.output[0]);
         let new = vec![op("Neg", &[&n.input[0]], &t), op("Max", &[&n.input[0], &t], &n.output[0])];
         nodes(m.graph.mut_or_insert_default(), i, new);
@@ -450,10 +450,6 @@ const WAYS: &[(&str, Way)] = &[
         Some(())
     }),
 ];
-
-fn float_only(m: &ModelProto) -> Option<()> {
-    floats_only(m).then_some(())
-}
 
 /// Puts nodes behind a value of floats.
 fn inserted(

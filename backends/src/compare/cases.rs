@@ -51,7 +51,7 @@ const LEVELS: [Option<i64>; 4] = [None, Some(7), Some(3), Some(1)];
 
 impl Cases {
     /// # Errors
-    /// If an input is no tensor, or its rank is unknown and nothing was given for it.
+    /// If an input is not a tensor, or its rank is unknown and no value was given for it.
     pub fn new(
         a: &Graph,
         b: &Graph,
@@ -121,7 +121,7 @@ impl Cases {
         Ok(Self { inputs, free, extents: extents.clone(), seed })
     }
 
-    /// How many ways there are to choose extents, of which the first few that run will do.
+    /// Number of ways to choose extents. They are tried in order until enough of them ran.
     pub fn assignments(&self) -> usize {
         if self.free.is_empty() { 1 } else { 9 }
     }

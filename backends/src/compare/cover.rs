@@ -13,7 +13,7 @@ use crate::watch::Seen;
 enum Goal {
     /// Both branches of an If.
     Branches,
-    /// These numbers of trips of a Loop, of which 2 stands for more.
+    /// Trip counts of a Loop: 0, 1, or 2 for any larger number.
     Trips(&'static [i64]),
     /// These rows of a table, by its name.
     Rows(BTreeSet<i64>, String),

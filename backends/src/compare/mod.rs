@@ -80,7 +80,7 @@ pub enum Verdict {
     Proved {
         /// See above.
         reassociates: bool,
-        /// Values of which the proof believes the shapes that the original declares.
+        /// Values whose declared shapes the proof assumes.
         assumes: Vec<String>,
     },
     /// Equal over the finite field, in this many runs.
@@ -171,7 +171,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Of a graph's outputs, of which nothing is known yet.
+    /// An empty report for the graph's outputs.
     fn like(g: &Graph) -> Self {
         let new = |&v: &ValueId| Output {
             name: g.value(v).name.to_string(),

@@ -21,8 +21,12 @@ pub struct Structure {
 impl Structure {
     /// Of all values of the graph.
     pub fn of(graph: &Graph) -> Self {
-        let types = infer::follow(graph, None);
-        Self::within(&Meanings::of(graph), graph, &types, None)
+        Self::with(&Meanings::of(graph), graph, &infer::follow(graph, None))
+    }
+
+    /// The same, where its meanings and the types that follow from its inputs are known already.
+    pub fn with(meanings: &Meanings<'_>, graph: &Graph, types: &[Type]) -> Self {
+        Self::within(meanings, graph, types, None)
     }
 
     /// Of all values of a graph or body, which have these types. `outer` gives the digests of values

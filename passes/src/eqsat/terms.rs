@@ -469,7 +469,7 @@ impl Reading {
             _ => Type::Unknown,
         };
         let types = follow_with(graph, None, &claimed);
-        let structure = same::Structure::of(graph);
+        let structure = same::Structure::with(&meanings, graph, &plain);
         let mut r =
             Self { terms: vec![None; graph.value_bound()], made: Vec::new(), opaque: Vec::new() };
         let mut position = 0;
