@@ -299,6 +299,146 @@ fn windows_that_ceil_mode_leaves_out_are_spelled_out() {
     }
 }
 
+/// Where one axis needs ceil_mode, and another leaves a window out.
+#[test]
+fn ceil_mode_stays_where_another_axis_needs_it() {
+    let g = parse(
+        "graph @g(%x: f32[1,1,7,4]) -> (%y) opset 10 {
+           %n = Neg %x : ?
+           %p = MaxPool %n {ceil_mode=1, dilations=[1,2], kernel_shape=[2,2], pads=[1,1,1,1], strides=[2,2]} : ?
+           %y = Identity %p : ?
+         }",
+    )
+    .unwrap();
+    assert!(!all_settled(&g));
+    let out = exact(&g, "simplify");
+    assert!(all_settled(&out));
+    let pool = out.schedule().find(|&n| out.node(n).op.name() == "MaxPool").unwrap();
+    let v = out.node(pool).outputs[0].unwrap();
+    assert_eq!(out.value(v).ty.to_string(), "f32[1,1,4,3]");
+}
+
+/// Windows that runtimes and the standard read differently are never cut, and their extents are not
+/// known.
+#[test]
+fn windows_without_one_meaning_are_left_alone() {
+    for (node, ty) in [
+        // ONNX Runtime leaves dilations out of SAME padding.
+        ("MaxPool %n {auto_pad=\"SAME_UPPER\", dilations=[2,1], kernel_shape=[2,2]}", "[1,2,?,?]"),
+        // It refuses to crop here; the reference evaluator crops otherwise than elsewhere.
+        ("MaxPool %n {auto_pad=\"SAME_LOWER\", kernel_shape=[1,1], strides=[3,3]}", "[1,2,?,?]"),
+        // The kernel does not fit: ONNX Runtime divides towards zero.
+        ("AveragePool %n {kernel_shape=[9,1]}", "[1,2,?,8]"),
+        // ONNX's shape inference counts a window that is left out.
+        (
+            "AveragePool %n {ceil_mode=1, count_include_pad=1, kernel_shape=[1,3], pads=[0,1,0,1], strides=[2,2]}",
+            "[1,2,?,?]",
+        ),
+        // ONNX's shape inference rounds up what SAME crops.
+        (
+            "AveragePool %n {auto_pad=\"SAME_UPPER\", ceil_mode=1, kernel_shape=[1,1], strides=[3,3]}",
+            "[1,2,?,?]",
+        ),
+        ("PRelu %n, %k", ""),
+    ] {
+        let g = parse(&format!(
+            "graph @g(%x: f32[1,2,8,8]) -> (%y) opset 19 {{
+               %k = const [1] : f32[1,1,1,1,1]
+               %n = Neg %x : ?
+               %p = {node} : ?
+               %y = Identity %p : ?
+             }}"
+        ))
+        .unwrap();
+        let p = g.schedule().find(|&n| g.label(n) == "p").unwrap();
+        assert_eq!(
+            g.value(g.node(p).outputs[0].unwrap()).ty.to_string(),
+            format!("f32{ty}"),
+            "{node}"
+        );
+        for pipeline in [
+            "tile-conv{axis=h parts=2 ops=all}",
+            "tile-conv{axis=c-out parts=2 ops=all}",
+            "fuse-tiles{grid=2 axes=h to=p}",
+        ] {
+            let (out, _) = optimise(&g, pipeline);
+            assert_eq!(out.edits(), 0, "{node} {pipeline}");
+        }
+    }
+}
+
+/// The padding of SAME in ConvTranspose depends on the extents, also of axes that are not cut.
+#[test]
+fn transposed_convolutions_of_unknown_extents_keep_their_padding() {
+    let g = parse(
+        "graph @g(%x: f32[1,6,h,8]) -> (%y) opset 18 {
+           %w = const random(1) : f32[6,1,3,2]
+           %y = ConvTranspose %x, %w {auto_pad=\"SAME_LOWER\", group=6, dilations=[2,3], strides=[1,2]} : ?
+         }",
+    )
+    .unwrap();
+    let (out, remarks) = optimise(&g, "tile-conv{axis=c-out parts=3}");
+    assert_eq!(out.edits(), 0);
+    assert!(remarks.iter().any(|r| r.message.contains("auto_pad")), "{remarks:?}");
+}
+
+/// `--fix-dims` makes extents definite, which ONNX's shape inference may contradict.
+#[test]
+fn fixed_extents_are_settled() {
+    for body in [
+        "%y = MaxPool %x {ceil_mode=1, kernel_shape=[3,2], pads=[0,0,1,1], strides=[1,2]} : ?",
+        "%w = const random(1) : f32[8,1,3,2]
+         %y = ConvTranspose %x, %w {auto_pad=\"SAME_UPPER\", group=8, output_padding=[0,1], strides=[1,2]} : ?",
+    ] {
+        let mut g = parse(&format!("graph @g(%x: f32[N,8,h,w]) -> (%y) opset 17 {{\n{body}\n}}")).unwrap();
+        fix_dims(&mut g, &[("N".into(), 3), ("h".into(), 5), ("w".into(), 6)]).unwrap();
+        assert!(!all_settled(&g));
+        let (out, _) = optimise(&g, "schedule");
+        assert!(all_settled(&out), "{body}");
+    }
+}
+
+/// ONNX's inference of Slice keeps the name of a dimension, and ONNX Runtime believes it.
+#[test]
+fn sums_over_an_axis_of_unknown_extent_are_not_cut() {
+    let g = parse(
+        "graph @g(%x: f32[4,k]) -> (%y) opset 10 {
+           %w = const random(1) : f32[6,13]
+           %b = const -1 : f32[]
+           %y = Gemm %x, %w, %b {transB=1} : ?
+         }",
+    )
+    .unwrap();
+    let (out, remarks) = optimise(&g, "tile-conv{axis=c-in parts=4}");
+    assert_eq!(out.edits(), 0);
+    assert!(remarks.iter().any(|r| r.message.contains("unknown")), "{remarks:?}");
+}
+
+#[test]
+fn an_output_whose_tiles_are_an_input_is_a_copy() {
+    let g = parse(
+        "graph @g(%x: f32[1,2,6,6]) -> (%a, %y) opset 19 {
+           %a = Slice %x [0: 0..1] : ?
+           %y = Relu %a : ?
+         }",
+    )
+    .unwrap();
+    exact(&g, "fuse-tiles{grid=1x1 axes=hxw reuse=recompute from=a to=y}");
+}
+
+#[test]
+fn slices_from_unknown_bounds_keep_the_other_extents() {
+    let g = parse(
+        "graph @g(%x: f32[3,6,n,6], %s: i64[2]) -> (%y) opset 19 {
+           %e = const [3,9] : i64[2]
+           %a = const [0,2] : i64[2]
+           %y = Slice %x, %s, %e, %a : ?
+         }",
+    )
+    .unwrap();
+    assert_eq!(g.value(g.outputs()[0]).ty.to_string(), "f32[?,6,?,6]");
+}
+
 #[test]
 fn a_model_that_contradicts_itself_is_no_internal_error() {
     let Some(g) = file("more/simplify_reshape_negative.onnx") else { return };

@@ -342,6 +342,16 @@ const PAIRS: &[Pair] = &[
         right: Right::Differs,
     },
     Pair {
+        name: "defaults with which alone the declared shape is true",
+        inputs: "%x: f32[3,1,21], %w: i64[] = 1",
+        shared: "%k = const [3,1,21] : i64[3]\n%s = Shape %x : ?\n%three = const [3] : i64[1]
+                 %rest = const [-1] : i64[1]\n%first = const [0] : i64[1]",
+        a: "%g = Gather %s, %w : ?\n%u = Unsqueeze %g, %first : ?
+            %c = Concat %three, %u, %rest {axis=0} : ?\n%y = Reshape %x, %c : f32[3,1,21]",
+        b: "%y = Reshape %x, %k : f32[3,1,21]",
+        right: Right::Bits,
+    },
+    Pair {
         name: "no elements in any run",
         inputs: "%x: f32[4]",
         shared: "%k = const 100000 : f32[]\n%s = const [0] : i64[1]",

@@ -55,7 +55,7 @@ impl Geometry {
             g.kernel[axis] = extent(w.kernel)?;
             g.stride[axis] = extent(w.stride)?;
             g.dilation[axis] = extent(w.dilation)?;
-            if w.begin < 0 || w.end < 0 {
+            if w.crops() {
                 unsupported!("auto_pad that crops");
             }
             g.begin[axis] = extent(w.begin)?;

@@ -103,6 +103,33 @@ impl Edit {
         });
         Ref::New(self.nodes.len() - 1, 0)
     }
+
+    /// Replaces the value by `by`, or by a copy of it where `by` has a name of its own to keep, or
+    /// has replaced another value already.
+    pub fn define(&mut self, graph: &Graph, v: ValueId, by: Ref) {
+        let by = if self.may_name(graph, v, by) { by } else { self.copy(graph, v, by) };
+        self.replaces.push((v, by));
+    }
+
+    /// Whether `by` can take the name of the value, if that has one to keep.
+    pub fn may_name(&self, graph: &Graph, v: ValueId, by: Ref) -> bool {
+        let taken = || self.replaces.iter().any(|r| r.1 == by);
+        match by {
+            Ref::Const(_) => true,
+            Ref::New(..) => !taken(),
+            Ref::Value(w) => {
+                !keeps_name(graph, v)
+                    || (!taken() && graph.producer(w).is_some() && !keeps_name(graph, w))
+            }
+        }
+    }
+
+    fn copy(&mut self, graph: &Graph, v: ValueId, of: Ref) -> Ref {
+        let like = graph.producer(v);
+        let name = like.map_or(&*graph.value(v).name, |n| graph.label(n));
+        let name = format!("{name}/copy");
+        self.node(name, crate::op::Identity {}, vec![Some(of)], &Vec::from_iter(like))
+    }
 }
 
 /// Why an edit was not applied. The graph is as it was.

@@ -97,6 +97,11 @@ impl Window {
         self.dilation * (self.kernel - 1) + 1
     }
 
+    /// Whether `auto_pad` leaves out elements at an end.
+    pub fn crops(&self) -> bool {
+        self.begin < 0 || self.end < 0
+    }
+
     /// Output extent for `n` inputs; `None` if no window fits or a size overflows.
     ///
     /// ONNX, operators Conv and MaxPool: `floor((n + pads - extent) / stride) + 1`, or `ceil` with
@@ -187,9 +192,9 @@ struct Attributes<'a> {
     ceil: bool,
 }
 
-/// Windows of a convolution or pool over spatial axes of these extents; `None` where the extent is
-/// unknown and `auto_pad` needs it. `kernel` are the spatial extents of the weights, if it has
-/// weights.
+/// Windows of a convolution or pool over spatial axes of these extents; `None` where `auto_pad`
+/// needs an extent that is unknown, or where runtimes and the standard read it differently.
+/// `kernel` are the spatial extents of the weights, if it has weights.
 ///
 /// # Errors
 /// If attributes contradict each other or the operator's definition.
@@ -221,6 +226,7 @@ pub fn windows(
         Op::LpPool(c) => attributes!(c, Some(&c.kernel_shape), c.ceil_mode != 0),
         _ => fail!("{} has no windows", op.name()),
     };
+    let pools = matches!(op, Op::MaxPool(_) | Op::AveragePool(_) | Op::LpPool(_));
     let axes = spatial.len();
     let check = |name: &str, v: Option<&[i64]>, len: usize, least: i64| {
         if let Some(v) = v {
@@ -281,7 +287,7 @@ pub fn windows(
             }
             let n = spatial[i];
             match transpose {
-                Some(c) => transposed(&mut w, c, i, axes, n)?,
+                Some(c) => return transposed(w, c, i, axes, n),
                 None => match a.auto_pad {
                     "NOTSET" | "" => {}
                     "VALID" => (w.begin, w.end) = (0, 0),
@@ -289,10 +295,15 @@ pub fn windows(
                         let Some(n) = n else { return Ok(None) };
                         let out = n / w.stride + i64::from(n % w.stride != 0);
                         let mut total = (out - 1) * w.stride + w.extent() - n;
-                        // With strides beyond the kernel the formula of the standard gives less
-                        // than nothing. ONNX Runtime crops so in these pools, and nowhere else.
-                        if !matches!(op, Op::LpPool(_) | Op::AveragePool(_)) {
-                            total = total.max(0);
+                        match op {
+                            // ONNX Runtime leaves dilations out of the padding.
+                            _ if pools && w.extent() > w.kernel => return Ok(None),
+                            // With strides beyond the kernel the standard's formula is negative.
+                            // ONNX Runtime crops so in these pools, refuses to in MaxPool (the
+                            // reference evaluator rounds otherwise), and never crops elsewhere.
+                            Op::LpPool(_) | Op::AveragePool(_) => {}
+                            Op::MaxPool(_) if total < 0 => return Ok(None),
+                            _ => total = total.max(0),
                         }
                         w.begin = match a.auto_pad {
                             "SAME_UPPER" => total / 2,
@@ -309,14 +320,15 @@ pub fn windows(
         .collect()
 }
 
-/// Padding of a transposed convolution: ONNX, operator ConvTranspose.
+/// The window with the padding of a transposed convolution (ONNX, operator ConvTranspose); `None` if
+/// that depends on an extent that is unknown.
 fn transposed(
-    w: &mut Window,
+    mut w: Window,
     c: &crate::op::ConvTranspose,
     i: usize,
     axes: usize,
     n: Option<i64>,
-) -> Result<(), RuleError> {
+) -> Result<Option<Window>, RuleError> {
     w.output_padding = c.output_padding.as_ref().map_or(0, |p| p[i]);
     let shape = c.output_shape.as_ref().map(|s| s[s.len() - axes + i]);
     let target = match (c.auto_pad.as_str(), shape) {
@@ -325,17 +337,14 @@ fn transposed(
             Some(n) => n.checked_mul(w.stride),
             None => None,
         },
-        ("NOTSET" | "", None) => return Ok(()),
+        ("NOTSET" | "", None) => return Ok(Some(w)),
         ("VALID", None) => {
             (w.begin, w.end) = (0, 0);
-            return Ok(());
+            return Ok(Some(w));
         }
         (other, None) => fail!("auto_pad is {other:?}"),
     };
-    let (Some(target), Some(n)) = (target, n) else {
-        // The padding depends on an extent that is not known; callers see the unknown extent.
-        return Ok(());
-    };
+    let (Some(target), Some(n)) = (target, n) else { return Ok(None) };
     let full = w.stride.checked_mul(n - 1).and_then(|x| x.checked_add(w.extent()));
     let Some(total) = full.and_then(|f| f.checked_add(w.output_padding)?.checked_sub(target))
     else {
@@ -351,10 +360,10 @@ fn transposed(
         "SAME_UPPER" => (total / 2, total - total / 2),
         _ => (total - total / 2, total / 2),
     };
-    Ok(())
+    Ok(Some(w))
 }
 
-/// Windows of the node, all of them resolved; `None` if an extent that they depend on is unknown.
+/// Windows of the node, all of them resolved; `None` as in [`windows`].
 ///
 /// # Errors
 /// As [`windows`].
@@ -489,7 +498,6 @@ mod tests {
             ("LpPool", "SAME_LOWER", 10, 1, 5, -1, -3),
             ("AveragePool", "SAME_UPPER", 9, 1, 5, -1, -2),
             ("AveragePool", "SAME_LOWER", 8, 2, 4, 0, -2),
-            ("MaxPool", "SAME_UPPER", 8, 2, 4, 0, 0),
             ("LpPool", "SAME_LOWER", 9, 2, 4, 1, 0),
         ] {
             let w = pool(default(name), pad, n, k, s);

@@ -164,11 +164,10 @@ impl<'a> Runner<'a> {
             symbolic,
             rounds: 0,
         };
-        let edits = editor.edits();
         state.steps(&mut editor, pipeline, None)?;
         // What runtimes read differently stays only in graphs that nobody touched.
         let open = |g: &Graph, n| region::settled(&Ctx::of(g, n)).is_some();
-        let edited = editor.edits() > edits && !editor.is_done();
+        let edited = editor.graph().edits() > 0 && !editor.is_done();
         if edited && editor.graph().any_node(&mut |g, n| open(g, n)) {
             let step = Step::Pass { info: &settle::INFO, options: Options::default() };
             state.pass(&mut editor, &step, settle::INFO.name, &settle::Settle, None)?;

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use graph_opt_ir::{Graph, ValueId};
+use graph_opt_ir::{Def, Dim, Graph, Tensor, Value, ValueId};
 
 use super::cases::{Case, Cases};
 use super::cover::Cover;
@@ -75,7 +75,7 @@ impl Shared<'_> {
             };
             let q = match run(b, b.outputs(), Some(&watch[1])) {
                 Ok(q) => q,
-                Err(e) => return Trial::Other(e),
+                Err(e) => return self.other(e, p.iter().map(|p| p.dims.clone())),
             };
             let places: Vec<_> = p.iter().zip(&q).map(|(p, q)| field_place(p, q, key)).collect();
             // Once more, with everything that both graphs have, to find where it starts.
@@ -88,7 +88,12 @@ impl Shared<'_> {
                     Some(place(b, v, element, elements))
                 })
             };
-            let first = if places.iter().any(Option::is_some) { find() } else { None };
+            let apart = places.iter().any(Option::is_some);
+            if let Some(e) = apart.then(|| self.beyond(p.iter().map(|p| p.dims.clone()))).flatten()
+            {
+                return Trial::Original(e);
+            }
+            let first = if apart { find() } else { None };
             let one = |(i, at): (usize, Option<(Vec<usize>, (String, String))>)| {
                 let n = p[i].dims.iter().product();
                 match at {
@@ -141,9 +146,10 @@ impl Shared<'_> {
                 Ok(x) => x,
                 Err(e) => return Trial::Original(e),
             };
+            let dims = || x.iter().map(extents);
             let y = match q.run_watched(&j, self.b.outputs(), &watch[1]) {
                 Ok(y) => y,
-                Err(e) => return Trial::Other(e),
+                Err(e) => return self.other(e, dims()),
             };
             let diffs: Vec<_> = x.iter().zip(&y).map(|(x, y)| differ(x, y)).collect();
             let find = || -> Option<Place> {
@@ -155,7 +161,11 @@ impl Shared<'_> {
                     Some(place(self.b, v, e, t))
                 })
             };
-            let first = if diffs.iter().flatten().any(|d| !d.is_close()) { find() } else { None };
+            let apart = diffs.iter().flatten().any(|d| !d.is_close());
+            if let Some(e) = apart.then(|| self.beyond(dims())).flatten() {
+                return Trial::Original(e);
+            }
+            let first = if apart { find() } else { None };
             let one = |(i, d): (usize, Option<Difference>)| {
                 let n = numbers(&x[i]);
                 match d {
@@ -209,12 +219,7 @@ impl Shared<'_> {
         found.into_iter().zip(at_edges).map(finite).collect()
     }
 
-    fn tensors(
-        &self,
-        case: &Case,
-        style: Style,
-        g: &Graph,
-    ) -> Result<Vec<graph_opt_ir::Tensor>, String> {
+    fn tensors(&self, case: &Case, style: Style, g: &Graph) -> Result<Vec<Tensor>, String> {
         self.cases.tensors(case, style, g)
     }
 
@@ -366,6 +371,30 @@ impl Shared<'_> {
         (0..outputs).map(one).collect()
     }
 
+    /// The other fails, where the original gives outputs of these extents.
+    fn other(&self, e: RunError, outputs: impl Iterator<Item = Vec<usize>>) -> Trial {
+        self.beyond(outputs).map_or(Trial::Other(e), Trial::Original)
+    }
+
+    /// The original's outputs, which have these extents, are not what it declares: the values drawn
+    /// for inputs with defaults are none that it is made for.
+    fn beyond(&self, outputs: impl Iterator<Item = Vec<usize>>) -> Option<RunError> {
+        let a = self.a;
+        let drawn = |&v: &ValueId| matches!(a.value(v).def, Def::Input(Some(_)));
+        a.inputs().iter().any(drawn).then_some(())?;
+        a.outputs().iter().zip(outputs).find_map(|(&v, found)| {
+            let Value { name, ty, .. } = a.value(v);
+            let declared = ty.dims()?;
+            let differs = |(d, &n): (&Dim, &usize)| d.known().is_some_and(|d| d != n as u64);
+            let fits = declared.len() == found.len() && !declared.iter().zip(&found).any(differs);
+            (!fits).then(|| {
+                RunError::Invalid(format!(
+                    "output {name:?} is declared {ty}, this run gives {found:?}"
+                ))
+            })
+        })
+    }
+
     /// Whether the output is known to have no elements, whatever the inputs.
     fn is_empty(&self, i: usize) -> bool {
         let of = |g: &Graph| {
@@ -392,6 +421,10 @@ impl Shared<'_> {
     }
 }
 
+fn extents(t: &Tensor) -> Vec<usize> {
+    t.dims().iter().map(|&n| n as usize).collect()
+}
+
 fn innermost(e: &RunError) -> &RunError {
     match e {
         RunError::Node { source, .. } => innermost(source),
@@ -404,7 +437,7 @@ fn empty(by: &str) -> Verdict {
 }
 
 /// How many elements are not NaN.
-fn numbers(t: &graph_opt_ir::Tensor) -> usize {
+fn numbers(t: &Tensor) -> usize {
     let all = t.dims().iter().product::<u64>() as usize;
     let floats = if t.dtype().is_float() { t.to_f32s() } else { None };
     floats.map_or(all, |v| v.iter().filter(|x| !x.is_nan()).count())

@@ -91,12 +91,10 @@ pub(super) fn pointwise(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
         Some(s) => Some(broadcast(&s)?),
         None => None,
     };
-    if let (PRelu(_), Some(x), Some(dims)) = (ctx.op, ctx.dims(0), &dims)
-        && x.len() != dims.len()
-    {
-        fail!("the slope of PRelu must broadcast to its input");
-    }
-    Ok(vec![typed(dtype, dims)])
+    // The standard wants a slope that broadcasts to its input; ONNX Runtime takes any.
+    let wide =
+        matches!((ctx.op, ctx.dims(0), &dims), (PRelu(_), Some(x), Some(d)) if x.len() != d.len());
+    Ok(vec![typed(dtype, dims.filter(|_| !wide))])
 }
 
 /// Refuses a vector operand whose extent is known and not `n`.

@@ -77,20 +77,14 @@ fn of_ranked(ctx: &Ctx<'_>, x: &[Dim]) -> Result<Option<Vec<Dim>>, RuleError> {
             }
             Some(r) => Some(scaled(x, &r)),
         },
-        Op::Slice(_) => match spec::slices(ctx)? {
-            None => Some(vec![Dim::Unknown; rank]),
-            Some(taken) => {
-                let mut out: Vec<Dim> = taken.iter().map(|t| dim(t.map(|t| t.count))).collect();
-                // Axes that are not sliced keep their names.
-                let axes = spec::slice_axes(ctx)?.unwrap_or_else(|| (0..rank).collect());
-                for (i, (o, d)) in out.iter_mut().zip(x).enumerate() {
-                    if !axes.contains(&i) {
-                        *o = d.clone();
-                    }
-                }
-                Some(out)
-            }
-        },
+        Op::Slice(_) => {
+            let axes = spec::slice_axes(ctx)?.unwrap_or_else(|| (0..rank).collect());
+            let taken = spec::slices(ctx)?;
+            let count = |i: usize| dim(taken.as_ref().and_then(|t| t[i]).map(|t| t.count));
+            let all = x.iter().enumerate();
+            // Axes that are not sliced keep their names.
+            Some(all.map(|(i, d)| if axes.contains(&i) { count(i) } else { d.clone() }).collect())
+        }
         Op::Pad(_) => match spec::pads(ctx)? {
             None => Some(vec![Dim::Unknown; rank]),
             Some(pads) => {

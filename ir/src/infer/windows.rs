@@ -4,8 +4,7 @@ use super::broadcast::vector_of;
 use super::{dim, known, same_dtype, typed};
 use crate::op::Op;
 use crate::rule::{Ctx, RuleError, fail};
-use crate::window;
-use crate::{DType, Dim, Type};
+use crate::{DType, Dim, Type, region, window};
 
 pub(super) fn window(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
     let (x, w) = window::operands(ctx.op);
@@ -28,8 +27,10 @@ pub(super) fn window(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
     match windows {
         None => out.extend(vec![Dim::Unknown; dims.len() - 2]),
         Some(windows) => {
+            let transposed = matches!(ctx.op, Op::ConvTranspose(_));
+            // What ONNX's own inference reads otherwise is known only where it can be spelled out.
+            let settled = region::settled(ctx).is_some();
             for (w, d) in windows.iter().zip(&dims[2..]) {
-                let transposed = matches!(ctx.op, Op::ConvTranspose(_));
                 out.push(match known(d) {
                     // The identity on an extent that is not known, such as 3 taps with padding 1.
                     None if !transposed
@@ -39,9 +40,11 @@ pub(super) fn window(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
                         d.clone()
                     }
                     None => Dim::Unknown,
+                    Some(n) if !settled && region::disputed(ctx.op, w, n).is_some() => Dim::Unknown,
                     Some(n) => {
                         let o = if transposed { w.transposed_outputs(n) } else { w.outputs(n) };
-                        if o.is_none() {
+                        // ONNX Runtime gives pools whose kernel does not fit some extent, no convolution.
+                        if o.is_none() && window::operands(ctx.op).1.is_some() {
                             fail!(
                                 "kernel of extent {} does not fit {n} elements with padding {} and {}",
                                 w.extent(),
@@ -49,7 +52,7 @@ pub(super) fn window(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
                                 w.end
                             );
                         }
-                        dim(o)
+                        o.map_or(Dim::Unknown, |o| dim(Some(o)))
                     }
                 });
             }

@@ -16,6 +16,7 @@ use crate::rule::{Ctx, RuleError};
 use crate::tensor::Tensor;
 use crate::window::{Span, Window};
 
+pub(crate) use normal::disputed;
 pub use normal::{normal_form, settled, whole_of};
 pub use relations::relations;
 
@@ -211,6 +212,9 @@ pub fn tile(ctx: &Ctx<'_>, output: usize, region: &Region) -> Result<Tile, Barri
             for r in rel.operands.iter().flatten().filter(|r| crops(r)) {
                 let Some(axis) = r.output() else { continue };
                 cut[axis] = cut[axis].or(known(&out[axis]).map(Span::whole));
+                if cut[axis].is_none() {
+                    barrier!("auto_pad crops axis {axis}, whose extent runtimes read differently");
+                }
             }
             cut
         }
@@ -225,7 +229,7 @@ pub fn tile(ctx: &Ctx<'_>, output: usize, region: &Region) -> Result<Tile, Barri
 
 /// Whether the windows leave out elements at a border.
 fn crops(r: &Relation) -> bool {
-    matches!(r, Relation::Window(_, w) if w.begin < 0 || w.end < 0)
+    matches!(r, Relation::Window(_, w) if w.crops())
 }
 
 /// For each entry of a tile's `needs`, the operand that it is a need of; `None` for one that the

@@ -14,7 +14,7 @@ pub fn normal_form(ctx: &Ctx<'_>) -> Op {
     let mut op = ctx.op.clone();
     let Ok(Some(mut windows)) = window::resolved(ctx) else { return op };
     // What auto_pad crops, no attribute can say.
-    if windows.iter().any(|w| w.begin < 0 || w.end < 0) {
+    if windows.iter().any(Window::crops) {
         return op;
     }
     let (x, _) = window::operands(ctx.op);
@@ -75,37 +75,63 @@ pub fn normal_form(ctx: &Ctx<'_>) -> Op {
     op
 }
 
+fn ceil_mode(op: &Op) -> bool {
+    match op {
+        Op::MaxPool(p) => p.ceil_mode != 0,
+        Op::AveragePool(p) => p.ceil_mode != 0,
+        Op::LpPool(p) => p.ceil_mode != 0,
+        _ => false,
+    }
+}
+
+/// What runtimes, or ONNX's own shape inference, read differently of this window over `n` elements.
+pub(crate) fn disputed(op: &Op, w: &Window, n: i64) -> Option<&'static str> {
+    match op {
+        Op::ConvTranspose(c) if c.auto_pad.starts_with("SAME") && c.output_shape.is_none() => {
+            let odd = w.transposed_outputs(n) != n.checked_mul(w.stride) || w.output_padding != 0;
+            odd.then_some("SAME padding with output_padding or strides beyond the kernel")
+        }
+        // Where auto_pad crops, ONNX's inference rounds up with ceil_mode.
+        Op::MaxPool(_) | Op::AveragePool(_) | Op::LpPool(_) => (w.leaves_out(n)
+            || w.crops() && ceil_mode(op))
+        .then_some("whether ceil_mode keeps a window that starts in the padding"),
+        _ => None,
+    }
+}
+
 /// The node's operator in a spelling that all runtimes read alike, with what they read differently;
-/// `None` if it is read alike as it is.
+/// `None` if it is read alike as it is, or there is no such spelling.
 pub fn settled(ctx: &Ctx<'_>) -> Option<(Op, &'static str)> {
     let mut windows = window::resolved(ctx).ok()??;
     let (x, _) = window::operands(ctx.op);
     let dims = ctx.dims(x)?.get(2..)?;
     let n: Vec<i64> = dims.iter().map(known).collect::<Option<_>>()?;
-    let why = match ctx.op {
-        Op::ConvTranspose(c) if c.auto_pad.starts_with("SAME") && c.output_shape.is_none() => {
-            let fewer =
-                |(w, n): (&Window, &i64)| w.transposed_outputs(*n) != n.checked_mul(w.stride);
-            windows
-                .iter()
-                .zip(&n)
-                .any(fewer)
-                .then_some("SAME padding of strides beyond the kernel")?
-        }
-        Op::MaxPool(_) | Op::AveragePool(_) | Op::LpPool(_) => {
-            windows.iter().zip(&n).any(|(w, &n)| w.leaves_out(n)).then_some(())?;
-            // Elsewhere padding counts nothing, so that it can reach as far as the last window.
-            let counts = matches!(ctx.op, Op::AveragePool(a) if a.count_include_pad != 0);
-            let longer = |w: &Window, n: i64| {
-                let end = (w.outputs(n)? - 1) * w.stride - w.begin + w.extent() - n;
-                (!counts).then_some(Window { end, ceil: false, ..*w })
-            };
-            let spelled = |(w, &n): (&Window, &i64)| w.without_ceil(n).or_else(|| longer(w, n));
-            windows = windows.iter().zip(&n).map(spelled).collect::<Option<_>>()?;
-            "whether ceil_mode keeps a window that starts in the padding"
-        }
-        _ => return None,
-    };
+    let why = windows.iter().zip(&n).find_map(|(w, &n)| disputed(ctx.op, w, n))?;
+    // What auto_pad crops, no attribute can say.
+    if windows.iter().any(Window::crops) {
+        return None;
+    }
+    if !matches!(ctx.op, Op::ConvTranspose(_)) {
+        // Elsewhere padding counts nothing, so that it can reach as far as the last window.
+        let counts = matches!(ctx.op, Op::AveragePool(a) if a.count_include_pad != 0);
+        let longer = |w: &Window, n: i64| {
+            let end = (w.outputs(n)? - 1) * w.stride - w.begin + w.extent() - n;
+            // ONNX Runtime loads no pool that pads as much as its kernel.
+            (!counts && end < w.kernel).then_some(Window { end, ceil: false, ..*w })
+        };
+        let plain = |(w, &n): (&Window, &i64)| w.without_ceil(n).or_else(|| longer(w, n));
+        // Where other axes need ceil_mode, padding that ends with the last window leaves nothing out.
+        let kept = |(w, &n): (&Window, &i64)| match disputed(ctx.op, w, n) {
+            None => Some(*w),
+            Some(_) => w
+                .without_ceil(n)
+                .filter(|t| (n + t.begin + t.end - t.extent()) % t.stride == 0)
+                .map(|t| Window { ceil: true, ..t }),
+        };
+        let axes = || windows.iter().zip(&n);
+        let all = axes().map(plain).collect::<Option<Vec<_>>>();
+        windows = all.or_else(|| axes().map(kept).collect())?;
+    }
     let mut op = ctx.op.clone();
     let groups = group(&op);
     set_windows(&mut op, &windows, groups);

@@ -100,7 +100,10 @@ fn pointwise(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
 fn windowed(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
     let (x, w) = window::operands(ctx.op);
     let Some(windows) = window::resolved(ctx)? else {
-        barrier!("auto_pad or the kernel depends on extents that are unknown")
+        barrier!(
+            "auto_pad or the kernel depends on extents that are unknown, or runtimes read auto_pad \
+             differently here; write the padding out"
+        )
     };
     let mut image = vec![Same(0), Same(1)];
     for (i, win) in windows.iter().enumerate() {

@@ -21,7 +21,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use graph_opt_ir::edit::keeps_name;
 use graph_opt_ir::{Edit, EditError, Editor, Graph, NodeId, Op, Ref, Tensor, ValueId, op};
 
 use super::egraph::Class;
@@ -232,9 +231,7 @@ fn rewritten(
             kept.insert(v);
             continue;
         }
-        // A value has one name: what has one already is copied.
-        let new = if w.is_nameless(new) { new } else { w.copy(v, new) };
-        w.edit.replaces.push((v, new));
+        w.edit.define(graph, v, new);
     }
     if w.edit.replaces.is_empty() {
         return None;
@@ -273,18 +270,6 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Whether the output may give its name to the value.
-    fn is_nameless(&self, new: Ref) -> bool {
-        let taken = self.edit.replaces.iter().any(|r| r.1 == new);
-        match new {
-            Ref::Const(_) => true,
-            Ref::New(..) => !taken,
-            Ref::Value(v) => {
-                !taken && self.graph.producer(v).is_some() && !keeps_name(self.graph, v)
-            }
-        }
-    }
-
     /// Whether the output is a copy of just this value as it is.
     fn is_copy(&self, v: ValueId, of: Ref) -> bool {
         let node = self.graph.producer(v).map(|n| self.graph.node(n));
@@ -292,14 +277,7 @@ impl Writer<'_> {
             matches!(n.op, Op::Identity(_))
                 && n.inputs.first().copied().flatten().map(Ref::Value) == Some(of)
         };
-        !self.is_nameless(of) && node.is_some_and(copies)
-    }
-
-    fn copy(&mut self, v: ValueId, of: Ref) -> Ref {
-        let like = self.graph.producer(v);
-        let name = like.map_or(&*self.graph.value(v).name, |n| self.graph.label(n));
-        let name = format!("{name}/copy");
-        self.edit.node(name, op::Identity {}, vec![Some(of)], &Vec::from_iter(like))
+        !self.edit.may_name(self.graph, v, of) && node.is_some_and(copies)
     }
 
     fn emit(&mut self, root: Class) -> Option<Ref> {

@@ -124,7 +124,7 @@ pub fn tile_group(
         let all = all.ok_or_else(|| (maker, Barrier("a tile has no part of it".into())))?;
         let axes: Vec<(usize, usize)> = cuts.into_iter().flatten().collect();
         let whole = b.concat(&all, &axes, maker);
-        b.edit.replaces.push((v, whole));
+        b.edit.define(graph, v, whole);
     }
     b.edit.removes = removable(graph, &group.nodes, &kept, &group.outputs);
     for &(v, _) in &b.edit.replaces {

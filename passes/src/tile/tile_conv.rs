@@ -404,6 +404,14 @@ fn contraction(graph: &Graph, id: NodeId, how: &How, origin: &str) -> Result<(Ed
     let Some(n) = (0..contracted.len()).find_map(extent) else {
         return Err(blocked("it sums over groups of channels, or their number is unknown"));
     };
+    // Runtimes take Slices of an axis of unknown extent to be as long as the axis.
+    let open = |k: usize| {
+        let summed = contracted.get(k).copied().flatten().is_some();
+        summed && node.inputs[k].is_some() && extent(k).is_none()
+    };
+    if let Some(k) = (0..node.inputs.len()).find(|&k| open(k)) {
+        return Err(blocked(format!("the extent of operand {k} that it sums over is unknown")));
+    }
     let spans = match how {
         How::Parts(p) => parts::even(n, p[0], 1, false),
         How::Sizes(s) => parts::of_sizes(n, s),

@@ -404,7 +404,7 @@ impl Guess<'_> {
             }
             refs.insert(node.outputs.first().copied()??, r);
         }
-        edit.replaces.push((output, *refs.get(&result)?));
+        edit.define(graph, output, *refs.get(&result)?);
         // Tiles that nothing else reads go.
         let mut nodes: Vec<NodeId> = self.seen.iter().copied().collect();
         nodes.sort_by_key(|&n| graph.position(n));

@@ -174,13 +174,16 @@ def sensitivity(graph: Graph, feed, answer, name: str) -> float:
             a * (1 + 1e-6 * r.standard_normal(a.shape)) + 1e-6 * size * r.standard_normal(a.shape)
         ).astype(a.dtype)
 
+    # What decides shapes has to stay.
+    nodes = [n for n in graph.model.graph.node if n.op_type in ("Resize", "Upsample")]
+    scales = {x for n in nodes for x in n.input[1:]}
     for _ in range(6):
         model = onnx.ModelProto()
         model.CopyFrom(graph.model)
         for w in model.graph.initializer:
             a = numpy_helper.to_array(w)
             # Factors, bounds and the like have one element.
-            if a.dtype.kind == "f" and a.size > 1:
+            if a.dtype.kind == "f" and a.size > 1 and w.name not in scales:
                 w.CopyFrom(numpy_helper.from_array(moved(a), w.name))
         try:
             s = session(model)

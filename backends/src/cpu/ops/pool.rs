@@ -1,6 +1,7 @@
 //! Pools: folds over the elements under each window, in ascending order.
 
-use graph_opt_ir::{Op, window};
+use graph_opt_ir::Op;
+use graph_opt_ir::window::{self, Window};
 
 use crate::RunError;
 use crate::cpu::arena::{Lines, LinesMut};
@@ -117,7 +118,7 @@ fn crop(cx: &mut Cx<'_>) -> Result<(), RunError> {
     let mut dims = a.dims.clone();
     let (strides, mut offset) = (a.strides(), 0);
     for (i, w) in windows.into_iter().enumerate() {
-        let Some(w) = w.filter(|w| w.begin < 0 || w.end < 0) else { continue };
+        let Some(w) = w.filter(Window::crops) else { continue };
         let (begin, end) = ((-w.begin).max(0) as usize, (-w.end).max(0) as usize);
         offset += begin * strides[2 + i];
         dims[2 + i] = dims[2 + i].saturating_sub(begin + end);
