@@ -358,7 +358,7 @@ fn windows_without_one_meaning_are_left_alone() {
         );
         for pipeline in [
             "tile-conv{axis=h parts=2 ops=all}",
-            "tile-conv{axis=c-out parts=2 ops=all}",
+            "tile-conv{axis=w parts=2 ops=all}",
             "fuse-tiles{grid=2 axes=h to=p}",
         ] {
             let (out, _) = optimise(&g, pipeline);
@@ -412,6 +412,52 @@ fn sums_over_an_axis_of_unknown_extent_are_not_cut() {
     let (out, remarks) = optimise(&g, "tile-conv{axis=c-in parts=4}");
     assert_eq!(out.edits(), 0);
     assert!(remarks.iter().any(|r| r.message.contains("unknown")), "{remarks:?}");
+}
+
+/// Groups are read of all grouped operators.
+#[test]
+fn tiles_of_grouped_convolutions_become_whole_again() {
+    for (node, x, w) in [
+        ("Conv %x, %w {group=4}", "f32", "const random(1) : f32[4,1,3,3]"),
+        ("ConvInteger %x, %w {group=4}", "u8", "const random(1) : i8[4,1,3,3]"),
+        ("ConvInteger %x, %w {group=2}", "u8", "const random(1) : i8[4,2,3,3]"),
+    ] {
+        let g = parse(&format!(
+            "graph @g(%x: {x}[1,4,8,8]) -> (%y) opset 13 {{\n%w = {w}\n%y = {node} : ?\n}}"
+        ))
+        .unwrap();
+        for tiles in ["axis=h parts=2", "axis=c-out parts=2"] {
+            let tiled = exact(&g, &format!("tile-conv{{{tiles}}}"));
+            let whole = exact(&tiled, "eqsat{objective=launches}");
+            assert_eq!(whole.schedule().count(), 1, "{node} {tiles}");
+        }
+    }
+}
+
+/// Dropout drops nothing outside of training, and is no barrier there.
+#[test]
+fn dropout_is_random_only_in_training() {
+    let graph = |opset: i64, dropout: &str| {
+        parse(&format!(
+            "graph @g(%x: f32[1,4,8,8], %flag: bool[]) -> (%y) opset {opset} {{
+               %w = const random(1) : f32[4,4,3,3]
+               %r = const 0.5 : f32[]
+               %no = const 0 : bool[]
+               %a = Conv %x, %w : ?
+               %d = Dropout {dropout} : ?
+               %y = Conv %d, %w : ?
+             }}"
+        ))
+        .unwrap()
+    };
+    let pipeline = "fuse-tiles{from=a to=y grid=2 axes=h}";
+    for (opset, dropout) in [(11, "%a"), (13, "%a"), (13, "%a, %r"), (13, "%a, %r, %no")] {
+        let out = exact(&graph(opset, dropout), pipeline);
+        assert_eq!(count(&out, "Dropout"), 2, "{opset} {dropout}");
+    }
+    let (out, remarks) = optimise(&graph(13, "%a, %r, %flag"), pipeline);
+    assert_eq!(out.edits(), 0);
+    assert!(remarks.iter().any(|r| r.message.contains("other results")), "{remarks:?}");
 }
 
 #[test]

@@ -102,6 +102,27 @@ impl<'a> Ctx<'a> {
         t.to_i64s()?.into_iter().map(|n| u64::try_from(n).ok().map(Dim::Known)).collect()
     }
 
+    /// Whether running the node twice on the same inputs may give two results, so that it must be
+    /// neither folded, merged, duplicated nor cut.
+    pub fn is_random(&self) -> bool {
+        self.op.is_random() || matches!(self.op, Op::Dropout(_)) && !self.is_identity(0)
+    }
+
+    /// Whether result `output` is always operand 0, unchanged.
+    pub fn is_identity(&self, output: usize) -> bool {
+        output == 0
+            && match self.op {
+                Op::Identity(_) | Op::Transfer(_) => true,
+                // Since version 12 it drops only where its third operand says so.
+                Op::Dropout(_) if self.opset >= 12 => self.input(2).is_none_or(|training| {
+                    let value = training.value.as_ref().and_then(|t| t.bytes().ok());
+                    value.is_some_and(|t| t.iter().all(|&b| b == 0))
+                }),
+                Op::Dropout(_) => true,
+                _ => false,
+            }
+    }
+
     /// Elements of a constant floating-point operand.
     pub fn floats(&self, i: usize) -> Option<Vec<f32>> {
         self.input(i)?.value.as_ref()?.to_f32s()

@@ -182,16 +182,6 @@ impl Window {
     }
 }
 
-/// Attributes that windows come from.
-struct Attributes<'a> {
-    auto_pad: &'a str,
-    dilations: Option<&'a [i64]>,
-    kernel: Option<&'a [i64]>,
-    pads: Option<&'a [i64]>,
-    strides: Option<&'a [i64]>,
-    ceil: bool,
-}
-
 /// Windows of a convolution or pool over spatial axes of these extents; `None` where `auto_pad`
 /// needs an extent that is unknown, or where runtimes and the standard read it differently.
 /// `kernel` are the spatial extents of the weights, if it has weights.
@@ -203,30 +193,7 @@ pub fn windows(
     spatial: &[Option<i64>],
     kernel: Option<&[Option<i64>]>,
 ) -> Result<Vec<Option<Window>>, RuleError> {
-    macro_rules! attributes {
-        ($c:expr, $kernel:expr, $ceil:expr) => {
-            Attributes {
-                auto_pad: &$c.auto_pad,
-                dilations: $c.dilations.as_deref(),
-                kernel: $kernel,
-                pads: $c.pads.as_deref(),
-                strides: $c.strides.as_deref(),
-                ceil: $ceil,
-            }
-        };
-    }
-    let a = match op {
-        Op::Conv(c) => attributes!(c, c.kernel_shape.as_deref(), false),
-        Op::ConvInteger(c) => attributes!(c, c.kernel_shape.as_deref(), false),
-        Op::QLinearConv(c) => attributes!(c, c.kernel_shape.as_deref(), false),
-        Op::FusedConv(c) => attributes!(c, c.kernel_shape.as_deref(), false),
-        Op::ConvTranspose(c) => attributes!(c, c.kernel_shape.as_deref(), false),
-        Op::MaxPool(c) => attributes!(c, Some(&c.kernel_shape), c.ceil_mode != 0),
-        Op::AveragePool(c) => attributes!(c, Some(&c.kernel_shape), c.ceil_mode != 0),
-        Op::LpPool(c) => attributes!(c, Some(&c.kernel_shape), c.ceil_mode != 0),
-        _ => fail!("{} has no windows", op.name()),
-    };
-    let pools = matches!(op, Op::MaxPool(_) | Op::AveragePool(_) | Op::LpPool(_));
+    let Some(a) = op.windowed() else { fail!("{} has no windows", op.name()) };
     let axes = spatial.len();
     let check = |name: &str, v: Option<&[i64]>, len: usize, least: i64| {
         if let Some(v) = v {
@@ -241,7 +208,7 @@ pub fn windows(
     };
     check("strides", a.strides, axes, 1)?;
     check("dilations", a.dilations, axes, 1)?;
-    check("kernel_shape", a.kernel, axes, 1)?;
+    check("kernel_shape", a.kernel_shape, axes, 1)?;
     check("pads", a.pads, 2 * axes, 0)?;
     if let Some(k) = kernel
         && k.len() != axes
@@ -266,7 +233,7 @@ pub fn windows(
     (0..axes)
         .map(|i| {
             let weights = kernel.and_then(|k| k[i]);
-            let k = match (a.kernel.map(|k| k[i]), weights) {
+            let k = match (a.kernel_shape.map(|k| k[i]), weights) {
                 (Some(k), Some(w)) if k != w => {
                     fail!("kernel_shape says {k} on spatial axis {i}, the weights have {w}")
                 }
@@ -279,7 +246,7 @@ pub fn windows(
                 dilation: a.dilations.map_or(1, |d| d[i]),
                 begin: a.pads.map_or(0, |p| p[i]),
                 end: a.pads.map_or(0, |p| p[axes + i]),
-                ceil: a.ceil,
+                ceil: a.ceil(),
                 output_padding: 0,
             };
             if k.checked_mul(w.dilation).is_none() || k < 1 {
@@ -297,7 +264,7 @@ pub fn windows(
                         let mut total = (out - 1) * w.stride + w.extent() - n;
                         match op {
                             // ONNX Runtime leaves dilations out of the padding.
-                            _ if pools && w.extent() > w.kernel => return Ok(None),
+                            _ if a.is_pool() && w.extent() > w.kernel => return Ok(None),
                             // With strides beyond the kernel the standard's formula is negative.
                             // ONNX Runtime crops so in these pools, refuses to in MaxPool (the
                             // reference evaluator rounds otherwise), and never crops elsewhere.
@@ -390,11 +357,7 @@ pub fn resolved(ctx: &Ctx<'_>) -> Result<Option<Vec<Window>>, RuleError> {
 
 /// Operand indices of the image and, if there are any, the weights of a windowed operator.
 pub fn operands(op: &Op) -> (usize, Option<usize>) {
-    match op {
-        Op::Conv(_) | Op::FusedConv(_) | Op::ConvTranspose(_) | Op::ConvInteger(_) => (0, Some(1)),
-        Op::QLinearConv(_) => (0, Some(3)),
-        _ => (0, None),
-    }
+    op.windowed().map_or((0, None), |w| (w.image, w.weights))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use graph_opt_ir::rule::Ctx;
 use graph_opt_ir::same::Structure;
 use graph_opt_ir::{Def, Graph, NodeId, Op, ValueId};
 
@@ -224,7 +225,7 @@ impl Fixed {
                 let shape = matches!(node.op, Op::Shape(_) | Op::Size(_));
                 let known = |v: &ValueId| graph.value(*v).ty.extents().is_some();
                 let mut all = node.inputs.iter().flatten().chain(&node.captures);
-                !node.op.is_random()
+                !Ctx::of(graph, *n).is_random()
                     && !matches!(node.op, Op::Other(_))
                     && (shape && node.inputs.iter().flatten().all(known)
                         || all.all(|&v| self.is(graph, v, depth + 1)))

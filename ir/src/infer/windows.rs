@@ -27,7 +27,8 @@ pub(super) fn window(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
     match windows {
         None => out.extend(vec![Dim::Unknown; dims.len() - 2]),
         Some(windows) => {
-            let transposed = matches!(ctx.op, Op::ConvTranspose(_));
+            let windowed = ctx.op.windowed();
+            let transposed = windowed.is_some_and(|w| w.is_transposed());
             // What ONNX's own inference reads otherwise is known only where it can be spelled out.
             let settled = region::settled(ctx).is_some();
             for (w, d) in windows.iter().zip(&dims[2..]) {
@@ -44,7 +45,7 @@ pub(super) fn window(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
                     Some(n) => {
                         let o = if transposed { w.transposed_outputs(n) } else { w.outputs(n) };
                         // ONNX Runtime gives pools whose kernel does not fit some extent, no convolution.
-                        if o.is_none() && window::operands(ctx.op).1.is_some() {
+                        if o.is_none() && windowed.is_some_and(|w| !w.is_pool()) {
                             fail!(
                                 "kernel of extent {} does not fit {n} elements with padding {} and {}",
                                 w.extent(),
@@ -73,14 +74,8 @@ pub(super) fn window(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
 
 /// Output channels, after checking groups, weights and bias against each other.
 fn conv_channels(ctx: &Ctx<'_>, input: &Dim, w: usize) -> Result<Dim, RuleError> {
-    let group = match ctx.op {
-        Op::Conv(c) => c.group,
-        Op::FusedConv(c) => c.group,
-        Op::ConvInteger(c) => c.group,
-        Op::QLinearConv(c) => c.group,
-        Op::ConvTranspose(c) => c.group,
-        _ => 1,
-    };
+    let Some(windowed) = ctx.op.windowed() else { fail!("{} has no windows", ctx.op.name()) };
+    let group = windowed.groups();
     if group < 1 {
         fail!("group is {group}");
     }
@@ -96,7 +91,7 @@ fn conv_channels(ctx: &Ctx<'_>, input: &Dim, w: usize) -> Result<Dim, RuleError>
         Op::QLinearConv(_) => Some(8),
         _ => None,
     };
-    let out = if let Op::ConvTranspose(_) = ctx.op {
+    let out = if windowed.is_transposed() {
         if let (Some(a), Some(b)) = (c, known(&wd[0]))
             && a != b
         {

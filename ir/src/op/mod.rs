@@ -6,12 +6,16 @@
 //! treats as opaque.
 
 mod attr;
+mod facts;
 pub(crate) mod schema;
+mod windowed;
 
 use std::sync::Arc;
 
 use attr::Field;
 pub use attr::{Attr, Attrs, Subgraph};
+pub use facts::PartialSums;
+pub use windowed::{Kind, Windowed, WindowedMut};
 
 /// The domain of the operators of ONNX itself, which files also write as "".
 pub const ONNX: &str = "ai.onnx";
@@ -389,8 +393,8 @@ ops! {
 }
 
 impl Op {
-    /// Whether running it twice on the same inputs may give two results, so that it must be
-    /// neither folded, merged, duplicated nor removed.
+    /// Whether it draws random numbers on any operands. [`Ctx::is_random`](crate::rule::Ctx::is_random)
+    /// knows of the rest: Dropout draws in training.
     pub fn is_random(&self) -> bool {
         matches!(
             self.name(),
@@ -400,7 +404,7 @@ impl Op {
                 | "RandomUniformLike"
                 | "Multinomial"
                 | "Bernoulli"
-        ) || matches!(self, Self::Dropout(_))
+        )
     }
 
     /// Graphs inside its attributes, in order.

@@ -1,6 +1,5 @@
 //! The operator that computes a region from the regions of its operands.
 
-use super::relations::group;
 use super::{Barrier, Need, Part, Region, Relation, Relations, Tile, barrier, extents, result};
 use crate::infer::known;
 use crate::op::{self, Op};
@@ -97,7 +96,7 @@ fn windowed(
 ) -> Result<(), Barrier> {
     let (x, _) = window::operands(ctx.op);
     let windows: Vec<Window> = parts[x].windows.iter().skip(2).filter_map(|w| *w).collect();
-    let mut groups = group(ctx.op);
+    let mut groups = super::normal::groups(ctx.op);
     if let Some(r) = region[1]
         && let Relation::Block { outer, .. } = rel.operands[x][1]
     {
@@ -128,55 +127,25 @@ fn windowed(
     Ok(())
 }
 
-/// Gives the operator explicit windows instead of whatever it had.
+/// Gives the operator explicit windows instead of those it had.
 pub(super) fn set_windows(op: &mut Op, windows: &[Window], groups: i64) {
+    if let Op::ConvTranspose(c) = op {
+        c.output_shape = None;
+        let extra: Vec<i64> = windows.iter().map(|w| w.output_padding).collect();
+        c.output_padding = extra.iter().any(|&p| p != 0).then_some(extra);
+    }
+    let Some(w) = op.windowed_mut() else { return };
+    *w.auto_pad = "NOTSET".into();
     let begins = windows.iter().map(|w| w.begin);
     let pads: Vec<i64> = begins.chain(windows.iter().map(|w| w.end)).collect();
-    macro_rules! set {
-        ($c:expr) => {{
-            $c.auto_pad = "NOTSET".into();
-            // Pads that were spelled out stay so, also where they are zero.
-            let spelled = $c.pads.is_some() || pads.iter().any(|&p| p != 0);
-            $c.pads = spelled.then_some(pads);
-        }};
+    // Pads that were spelled out stay so, also where they are zero.
+    let spelled = w.pads.is_some() || pads.iter().any(|&p| p != 0);
+    *w.pads = spelled.then_some(pads);
+    if let Some(group) = w.group {
+        *group = groups;
     }
-    match op {
-        Op::Conv(c) => {
-            set!(c);
-            c.group = groups;
-        }
-        Op::FusedConv(c) => {
-            set!(c);
-            c.group = groups;
-        }
-        Op::ConvInteger(c) => {
-            set!(c);
-            c.group = groups;
-        }
-        Op::QLinearConv(c) => {
-            set!(c);
-            c.group = groups;
-        }
-        Op::ConvTranspose(c) => {
-            set!(c);
-            c.group = groups;
-            c.output_shape = None;
-            let extra: Vec<i64> = windows.iter().map(|w| w.output_padding).collect();
-            c.output_padding = extra.iter().any(|&p| p != 0).then_some(extra);
-        }
-        Op::MaxPool(c) => {
-            set!(c);
-            c.ceil_mode = windows.iter().any(|w| w.ceil).into();
-        }
-        Op::AveragePool(c) => {
-            set!(c);
-            c.ceil_mode = windows.iter().any(|w| w.ceil).into();
-        }
-        Op::LpPool(c) => {
-            set!(c);
-            c.ceil_mode = windows.iter().any(|w| w.ceil).into();
-        }
-        _ => {}
+    if let Some(ceil) = w.ceil_mode {
+        *ceil = windows.iter().any(|w| w.ceil).into();
     }
 }
 

@@ -1,7 +1,6 @@
 //! One spelling for operators that say the same.
 
 use super::adjust::set_windows;
-use super::relations::group;
 use crate::infer::known;
 use crate::op::Op;
 use crate::rule::Ctx;
@@ -30,72 +29,34 @@ pub fn normal_form(ctx: &Ctx<'_>) -> Op {
             *w = tight;
         }
     }
-    let groups = group(&op);
+    let groups = groups(&op);
     set_windows(&mut op, &windows, groups);
-    let ones = |v: &mut Option<Vec<i64>>| {
+    let Some(w) = op.windowed_mut() else { return op };
+    for v in [w.strides, w.dilations] {
         if v.as_ref().is_some_and(|v| v.iter().all(|&x| x == 1)) {
             *v = None;
         }
-    };
-    macro_rules! tidy {
-        ($c:expr) => {{
-            ones(&mut $c.strides);
-            ones(&mut $c.dilations);
-            if $c.pads.as_ref().is_some_and(|p| p.iter().all(|&p| p == 0)) {
-                $c.pads = None;
-            }
-        }};
     }
-    match &mut op {
-        Op::Conv(c) => {
-            tidy!(c);
-            c.kernel_shape = None;
-        }
-        Op::FusedConv(c) => {
-            tidy!(c);
-            c.kernel_shape = None;
-        }
-        Op::ConvInteger(c) => {
-            tidy!(c);
-            c.kernel_shape = None;
-        }
-        Op::QLinearConv(c) => {
-            tidy!(c);
-            c.kernel_shape = None;
-        }
-        Op::ConvTranspose(c) => {
-            tidy!(c);
-            c.kernel_shape = None;
-        }
-        Op::MaxPool(c) => tidy!(c),
-        Op::AveragePool(c) => tidy!(c),
-        Op::LpPool(c) => tidy!(c),
-        _ => {}
+    if w.pads.as_ref().is_some_and(|p| p.iter().all(|&p| p == 0)) {
+        *w.pads = None;
+    }
+    if let Some(kernel) = w.kernel_shape {
+        *kernel = None;
     }
     op
 }
 
-fn ceil_mode(op: &Op) -> bool {
-    match op {
-        Op::MaxPool(p) => p.ceil_mode != 0,
-        Op::AveragePool(p) => p.ceil_mode != 0,
-        Op::LpPool(p) => p.ceil_mode != 0,
-        _ => false,
-    }
-}
-
 /// What runtimes, or ONNX's own shape inference, read differently of this window over `n` elements.
 pub(crate) fn disputed(op: &Op, w: &Window, n: i64) -> Option<&'static str> {
+    let pool = op.windowed().filter(|w| w.is_pool());
     match op {
         Op::ConvTranspose(c) if c.auto_pad.starts_with("SAME") && c.output_shape.is_none() => {
             let odd = w.transposed_outputs(n) != n.checked_mul(w.stride) || w.output_padding != 0;
             odd.then_some("SAME padding with output_padding or strides beyond the kernel")
         }
         // Where auto_pad crops, ONNX's inference rounds up with ceil_mode.
-        Op::MaxPool(_) | Op::AveragePool(_) | Op::LpPool(_) => (w.leaves_out(n)
-            || w.crops() && ceil_mode(op))
-        .then_some("whether ceil_mode keeps a window that starts in the padding"),
-        _ => None,
+        _ => (pool.is_some_and(|p| w.leaves_out(n) || w.crops() && p.ceil()))
+            .then_some("whether ceil_mode keeps a window that starts in the padding"),
     }
 }
 
@@ -111,7 +72,7 @@ pub fn settled(ctx: &Ctx<'_>) -> Option<(Op, &'static str)> {
     if windows.iter().any(Window::crops) {
         return None;
     }
-    if !matches!(ctx.op, Op::ConvTranspose(_)) {
+    if ctx.op.windowed()?.is_pool() {
         // Elsewhere padding counts nothing, so that it can reach as far as the last window.
         let counts = matches!(ctx.op, Op::AveragePool(a) if a.count_include_pad != 0);
         let longer = |w: &Window, n: i64| {
@@ -133,52 +94,37 @@ pub fn settled(ctx: &Ctx<'_>) -> Option<(Op, &'static str)> {
         windows = all.or_else(|| axes().map(kept).collect())?;
     }
     let mut op = ctx.op.clone();
-    let groups = group(&op);
+    let groups = groups(&op);
     set_windows(&mut op, &windows, groups);
     Some((op, why))
+}
+
+/// Groups of channels of a windowed operator; 1 for all others.
+pub(super) fn groups(op: &Op) -> i64 {
+    op.windowed().map_or(1, |w| w.groups())
 }
 
 /// The whole operator of which these are tiles, row by row over a grid, for an image of `channels`
 /// and weights of `per_group` channels a group. A guess, to be checked by tiling it again.
 pub fn whole_of(first: &Op, last: &Op, groups: i64) -> Op {
     let mut op = first.clone();
-    macro_rules! join {
-        ($a:expr, $b:expr, $c:expr) => {{
-            let none = Vec::new();
-            let (p, q) = ($a.pads.as_ref().unwrap_or(&none), $b.pads.as_ref().unwrap_or(&none));
-            let n = p.len().max(q.len()) / 2;
-            let at = |v: &Vec<i64>, i: usize| v.get(i).copied().unwrap_or(0);
-            let all: Vec<i64> =
-                (0..n).map(|i| at(p, i)).chain((n..2 * n).map(|i| at(q, i))).collect();
-            let spelled = $a.pads.is_some() || all.iter().any(|&p| p != 0);
-            $c.pads = spelled.then_some(all);
-        }};
+    let same = first.name() == last.name() && first.domain() == last.domain();
+    let (true, Some(a), Some(b)) = (same, first.windowed(), last.windowed()) else { return op };
+    let (p, q) = (a.pads.unwrap_or_default(), b.pads.unwrap_or_default());
+    let n = p.len().max(q.len()) / 2;
+    let at = |v: &[i64], i: usize| v.get(i).copied().unwrap_or(0);
+    let all: Vec<i64> = (0..n).map(|i| at(p, i)).chain((n..2 * n).map(|i| at(q, i))).collect();
+    let spelled = a.pads.is_some() || all.iter().any(|&p| p != 0);
+    let Some(w) = op.windowed_mut() else { return op };
+    *w.pads = spelled.then_some(all);
+    if let Some(group) = w.group {
+        *group = groups;
     }
-    macro_rules! grouped {
-        ($a:expr, $b:expr, $c:expr) => {{
-            join!($a, $b, $c);
-            $c.group = groups;
-        }};
+    if let Some(ceil) = w.ceil_mode {
+        *ceil = (a.ceil() || b.ceil()).into();
     }
-    macro_rules! pooled {
-        ($a:expr, $b:expr, $c:expr) => {{
-            join!($a, $b, $c);
-            $c.ceil_mode = $a.ceil_mode.max($b.ceil_mode);
-        }};
-    }
-    match (first, last, &mut op) {
-        (Op::Conv(a), Op::Conv(b), Op::Conv(c)) => grouped!(a, b, c),
-        (Op::FusedConv(a), Op::FusedConv(b), Op::FusedConv(c)) => grouped!(a, b, c),
-        (Op::ConvInteger(a), Op::ConvInteger(b), Op::ConvInteger(c)) => grouped!(a, b, c),
-        (Op::QLinearConv(a), Op::QLinearConv(b), Op::QLinearConv(c)) => grouped!(a, b, c),
-        (Op::ConvTranspose(a), Op::ConvTranspose(b), Op::ConvTranspose(c)) => {
-            grouped!(a, b, c);
-            c.output_padding = b.output_padding.clone();
-        }
-        (Op::MaxPool(a), Op::MaxPool(b), Op::MaxPool(c)) => pooled!(a, b, c),
-        (Op::AveragePool(a), Op::AveragePool(b), Op::AveragePool(c)) => pooled!(a, b, c),
-        (Op::LpPool(a), Op::LpPool(b), Op::LpPool(c)) => pooled!(a, b, c),
-        _ => {}
+    if let (Op::ConvTranspose(c), Op::ConvTranspose(b)) = (&mut op, last) {
+        c.output_padding = b.output_padding.clone();
     }
     op
 }

@@ -18,7 +18,7 @@ pub fn relations(ctx: &Ctx<'_>, output: usize) -> Result<Relations, Barrier> {
     // of those that it has.
     let room = ctx.inputs.len().max(OPERANDS);
     let mut rel = Relations { operands: vec![Vec::new(); room], barriers: Vec::new() };
-    if ctx.op.is_random() {
+    if ctx.is_random() {
         barrier!("{} gives other results when it runs in parts", ctx.op.name());
     }
     if output != 0 && !matches!(ctx.op, Op::Split(_)) {
@@ -98,7 +98,8 @@ fn pointwise(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
 }
 
 fn windowed(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
-    let (x, w) = window::operands(ctx.op);
+    let Some(windowed) = ctx.op.windowed() else { barrier!("{} has no windows", ctx.op.name()) };
+    let (x, transposed) = (windowed.image, windowed.is_transposed());
     let Some(windows) = window::resolved(ctx)? else {
         barrier!(
             "auto_pad or the kernel depends on extents that are unknown, or runtimes read auto_pad \
@@ -107,17 +108,16 @@ fn windowed(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
     };
     let mut image = vec![Same(0), Same(1)];
     for (i, win) in windows.iter().enumerate() {
-        image.push(match ctx.op {
-            Op::ConvTranspose(_) => Transposed(2 + i, *win),
-            _ => Relation::Window(2 + i, *win),
+        image.push(match transposed {
+            true => Transposed(2 + i, *win),
+            false => Relation::Window(2 + i, *win),
         });
     }
     for i in 0..ctx.inputs.len() {
         rel.operands[i] = whole(ctx, i);
     }
-    if let Some(w) = w {
-        let transposed = matches!(ctx.op, Op::ConvTranspose(_));
-        let group = group(ctx.op);
+    if let Some(w) = windowed.weights {
+        let group = windowed.groups();
         let wd = dims(ctx, w)?;
         let (ins, outs) = (known(&dims(ctx, x)?[1]), known(&wd[usize::from(transposed)]));
         let mut weights = vec![Whole; wd.len()];
@@ -140,16 +140,9 @@ fn windowed(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
             rel.barriers.push((1, "the number of channels is unknown".to_owned()));
         }
         rel.operands[w] = weights;
-        // Vectors with one element an output channel: bias, scales, zero points of weights.
-        let per_channel: &[usize] = match ctx.op {
-            Op::Conv(_) | Op::FusedConv(_) | Op::ConvTranspose(_) => &[2],
-            Op::QLinearConv(_) => &[4, 5, 8],
-            Op::ConvInteger(_) => &[3],
-            _ => &[],
-        };
         // One element stands for all channels, unless there is but one.
         let total = outs.map(|m| if transposed { m * group } else { m });
-        for &i in per_channel {
+        for &i in windowed.per_channel {
             if let Some(d) = ctx.dims(i)
                 && d.len() == 1
                 && (known(&d[0]) != Some(1) || total == Some(1))
@@ -163,18 +156,6 @@ fn windowed(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
     }
     rel.operands[x] = image;
     Ok(())
-}
-
-/// Groups of a convolution.
-pub(super) fn group(op: &Op) -> i64 {
-    match op {
-        Op::Conv(c) => c.group,
-        Op::FusedConv(c) => c.group,
-        Op::ConvInteger(c) => c.group,
-        Op::QLinearConv(c) => c.group,
-        Op::ConvTranspose(c) => c.group,
-        _ => 1,
-    }
 }
 
 fn matmul(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {

@@ -59,13 +59,14 @@ impl<'g> Meanings<'g> {
     /// What the node computes, where the graph's values have these types ([`infer::follow`]).
     pub fn node(&self, graph: &Graph, id: NodeId, types: &[Type]) -> Meaning {
         let n = graph.node(id);
-        let mut random = n.op.is_random();
+        let ctx = Ctx::with(graph, id, &|v| &types[v.index()]);
+        let mut random = ctx.is_random();
         let attrs = n.op.attrs();
         let all = || attrs.iter().chain(&n.extra);
         let bodies: Vec<&Arc<Graph>> = all().filter_map(|(_, a)| graph_of(a)).collect();
         let function = self.function(&n.op);
         if function.is_none() && bodies.is_empty() && !matches!(n.op, Op::Other(_)) {
-            let digest = modelled(&Ctx::with(graph, id, &|v| &types[v.index()]), &n.extra);
+            let digest = modelled(&ctx, &n.extra);
             let modelled = n.extra.is_empty() && !random;
             return Meaning { digest, captures: Vec::new(), modelled, random };
         }

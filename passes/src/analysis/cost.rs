@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use graph_opt_ir::op::{Class, Op};
-use graph_opt_ir::{DType, Def, Graph, NodeId, window};
+use graph_opt_ir::{DType, Def, Graph, NodeId};
 
 /// Totals of a graph and of the bodies of its control flow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,8 +79,7 @@ fn add(c: &mut Cost, t: &graph_opt_ir::Tensor) {
 }
 
 fn multiplies(op: &Op) -> bool {
-    let pool = matches!(op, Op::MaxPool(_) | Op::AveragePool(_) | Op::LpPool(_));
-    !pool && matches!(op.class(), Class::Window | Class::Matmul)
+    op.class() == Class::Matmul || op.windowed().is_some_and(|w| !w.is_pool())
 }
 
 /// Multiply-accumulates of a convolution or matrix product, products with padding included; `None`
@@ -101,13 +100,13 @@ pub(crate) fn macs_of(
         return None;
     }
     let product = |v: &[u64]| v.iter().try_fold(1u64, |a, &b| a.checked_mul(b));
-    match (op, window::operands(op)) {
-        // Each input element meets each weight of its channel.
-        (Op::ConvTranspose(_), (x, Some(w))) => {
-            product(&extents(x)?)?.checked_mul(product(&extents(w)?[1..])?)
-        }
-        (_, (_, Some(w))) => out.checked_mul(product(&extents(w)?[1..])?),
-        (Op::Gemm(g), _) => out.checked_mul(extents(0)?[usize::from(g.transA == 0)]),
+    if let Some(window) = op.windowed() {
+        // Each output element meets each weight of its channel; transposed, each input element.
+        let met = if window.is_transposed() { product(&extents(window.image)?)? } else { out };
+        return met.checked_mul(product(&extents(window.weights?)?[1..])?);
+    }
+    match op {
+        Op::Gemm(g) => out.checked_mul(extents(0)?[usize::from(g.transA == 0)]),
         _ => out.checked_mul(*extents(0)?.last()?),
     }
 }

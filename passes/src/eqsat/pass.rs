@@ -21,7 +21,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use graph_opt_ir::{Edit, EditError, Editor, Graph, NodeId, Op, Ref, Tensor, ValueId, op};
+use graph_opt_ir::{Edit, EditError, Editor, Graph, NodeId, Op, Ref, Tensor, ValueId};
 
 use super::egraph::Class;
 use super::extract::{Choice, Extractor, Without, is_launch};

@@ -250,11 +250,7 @@ fn joined_tiles(terms: &mut Terms, left: TermId, axis: usize, entire: bool) -> O
         }
         inputs.push(Some(terms.slice(base, hull)?));
     }
-    let group = |a: &Apply| match &*a.op {
-        Op::Conv(c) => c.group,
-        Op::ConvTranspose(c) => c.group,
-        _ => 1,
-    };
+    let group = |a: &Apply| a.op.windowed().map_or(1, |w| w.groups());
     let groups = if grouped { heads.iter().map(group).sum() } else { group(first) };
     let whole = region::whole_of(&first.op, &last.op, groups);
     let ty = Type::Unknown;
@@ -352,8 +348,10 @@ fn sum_of_parts(terms: &mut Terms, left: TermId) -> Option<TermId> {
         return None;
     }
     let mut inputs = all.iter().find(|o| biased(o)).unwrap_or(&all[0]).clone();
-    // Only what is linear in both contracted operands may be summed up.
-    if !matches!(&*a.op, Op::Conv(_) | Op::MatMul(_) | Op::Gemm(_) | Op::ConvTranspose(_)) {
+    // Operands beside the two factors that are not added, such as zero points, belong to all parts.
+    let addend = a.op.partial_sums()?.addend;
+    let other = |(i, o): (usize, &Option<TermId>)| i >= 2 && o.is_some() && Some(i) != addend;
+    if all.iter().any(|o| o.iter().enumerate().any(other)) {
         return None;
     }
     for i in 0..2 {

@@ -324,9 +324,7 @@ impl Terms {
         let x = inputs.first().copied().flatten()?;
         let ctx = self.ctx(op, opset, inputs, outputs);
         match op {
-            Op::Identity(_) | Op::Transfer(_) => Some(x),
-            // Without a training flag it passes its operand on.
-            Op::Dropout(_) if output == 0 && inputs.len() < 3 => Some(x),
+            _ if ctx.is_identity(output) => Some(x),
             Op::Slice(_) => {
                 let taken = spec::slices(&ctx).ok()??;
                 let span = |t: &Option<spec::Taken>| {

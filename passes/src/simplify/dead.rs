@@ -15,8 +15,7 @@ pub(super) fn has_effects(graph: &Graph, id: NodeId) -> bool {
         })
     }
     let op = &graph.node(id).op;
-    let dropout = matches!(op, graph_opt_ir::Op::Dropout(_));
-    (op.is_random() && !dropout) || op.subgraphs().iter().any(|s| random(s))
+    op.is_random() || op.subgraphs().iter().any(|s| random(s))
 }
 
 pub(super) fn sweep(cx: &mut Cx<'_, '_>) -> Result<usize, EditError> {

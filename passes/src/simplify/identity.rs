@@ -41,14 +41,8 @@ fn operand(graph: &Graph, id: NodeId) -> Option<ValueId> {
         (Some(&out) == ctx.ty(0).extents().as_ref()).then_some(())
     };
     match &node.op {
-        Op::Identity(_) => first,
-        Op::Dropout(_) => {
-            let training = match (ctx.opset >= 12, ctx.input(2)) {
-                (true, Some(_)) => ctx.ints(2)?.first().is_none_or(|&t| t != 0),
-                _ => false,
-            };
-            first.filter(|_| !training)
-        }
+        // A Transfer stays: it moves its operand to another device.
+        Op::Identity(_) | Op::Dropout(_) => first.filter(|_| ctx.is_identity(0)),
         Op::Cast(c) => {
             let to = graph_opt_ir::DType::from_onnx(c.to);
             first.filter(|_| to.is_some() && to == ctx.dtype(0))

@@ -208,7 +208,7 @@ fn blocked(b: impl ToString) -> No {
 
 impl TileConv {
     fn wants(&self, op: &Op) -> bool {
-        let pool = matches!(op, Op::MaxPool(_) | Op::AveragePool(_) | Op::LpPool(_));
+        let pool = op.windowed().is_some_and(|w| w.is_pool());
         match (op.class(), self.ops.as_str()) {
             (Class::Window, "all") => true,
             (Class::Window, "conv") => !pool,
@@ -379,16 +379,11 @@ fn unit(graph: &Graph, id: NodeId) -> Group {
 /// The node as a sum of parts over the axis that it contracts.
 fn contraction(graph: &Graph, id: NodeId, how: &How, origin: &str) -> Result<(Edit, String), No> {
     let node = graph.node(id);
-    // The operand that is added once.
-    let addend = match node.op {
-        Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm(_) => Some(2),
-        Op::MatMul(_) | Op::MatMulInteger(_) | Op::ConvInteger(_) => None,
-        _ => {
-            return Err(blocked(format!(
-                "{} is no plain sum over its input channels",
-                node.op.name()
-            )));
-        }
+    let Some(sums) = node.op.partial_sums() else {
+        let name = node.op.name();
+        return Err(blocked(format!(
+            "{name} does not reduce over input channels, so partial sums do not apply"
+        )));
     };
     let rel = region::relations(&Ctx::of(graph, id), 0).map_err(blocked)?;
     let contracted: Vec<Option<usize>> = rel
@@ -432,7 +427,7 @@ fn contraction(graph: &Graph, id: NodeId, how: &How, origin: &str) -> Result<(Ed
                 inputs.push(None);
                 continue;
             };
-            if Some(k) == addend && i > 0 {
+            if Some(k) == sums.addend && i > 0 {
                 // Gemm can do without C since version 11.
                 let zero = match node.op {
                     Op::Gemm(_) if graph.opset() < 11 => {

@@ -244,7 +244,7 @@ impl Guess<'_> {
             return None;
         }
         let rel = graph_opt_ir::region::relations(&Ctx::of(graph, nodes[0]), 0).ok()?;
-        let grouped = matches!(first.op, Op::ConvTranspose(_))
+        let grouped = first.op.windowed().is_some_and(|w| w.is_transposed())
             && first.inputs.first().copied().flatten().and_then(|x| graph.producer(x)).is_some_and(
                 |p| {
                     let taken = spec::slices(&Ctx::of(graph, p)).ok().flatten();
@@ -299,7 +299,7 @@ impl Guess<'_> {
             (_, Some(w)) => match (dim(&self.builder, x, 1), dim(&self.builder, w, 1)) {
                 (Some(c), Some(per_group)) => (c / per_group.max(1)) as i64,
                 // Unknown channels are not cut: the tile has the groups of the whole.
-                _ => group_of(&first.op),
+                _ => first.op.windowed().map_or(1, |w| w.groups()),
             },
             _ => 1,
         };
@@ -413,14 +413,6 @@ impl Guess<'_> {
     }
 }
 
-/// Groups of a convolution.
-fn group_of(op: &Op) -> i64 {
-    match op.attrs().iter().find(|(k, _)| &**k == "group") {
-        Some((_, graph_opt_ir::Attr::Int(g))) => *g,
-        _ => 1,
-    }
-}
-
 /// Compares tiles that are there with tiles that were just made.
 struct Compare<'a> {
     actual: &'a Graph,
@@ -473,7 +465,7 @@ impl Compare<'_> {
                 }
                 1
             }
-            _ if m.op.is_random()
+            _ if c.is_random()
                 || !m.captures.is_empty()
                 || modelled(&c, &m.extra) != modelled(&d, &n.extra)
                 || m.inputs.len() != n.inputs.len() =>

@@ -38,15 +38,7 @@ pub(crate) enum Alias {
 pub(crate) fn alias(graph: &Graph, id: NodeId, output: usize) -> Option<Alias> {
     let ctx = Ctx::of(graph, id);
     let alias = match ctx.op {
-        Op::Identity(_) | Op::Transfer(_) if output == 0 => Alias::Same,
-        Op::Dropout(_) if output == 0 => {
-            let training = ctx.input(2).map(|t| t.value.as_ref().and_then(|t| t.bytes().ok()));
-            match training {
-                Some(Some(t)) if t.iter().any(|&b| b != 0) => return None,
-                Some(None) => return None,
-                _ => Alias::Same,
-            }
-        }
+        _ if ctx.is_identity(output) => Alias::Same,
         Op::Reshape(_) | Op::Flatten(_) | Op::Squeeze(_) | Op::Unsqueeze(_) => Alias::Reshaped,
         Op::Slice(_) => {
             let taken = spec::slices(&ctx).ok()??;
