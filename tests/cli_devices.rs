@@ -4,9 +4,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use graph_opt_ir::onnx::devices::stages;
-use graph_opt_passes::devices::codec::Codec;
-use graph_opt_passes::devices::file::PlanFile;
-use graph_opt_passes::devices::profile::Profile;
+use graph_opt_passes::devices::cluster::{Codec, Profile};
+use graph_opt_passes::devices::files::PlanFile;
 
 fn run(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_graph-opt")).args(args).output().unwrap()

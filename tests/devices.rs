@@ -8,11 +8,9 @@ use graph_opt_backends::stages::{Stages, Values};
 use graph_opt_backends::{Backend, zoo};
 use graph_opt_ir::{Graph, Tensor, ValueId};
 use graph_opt_passes::analysis::cost;
-use graph_opt_passes::devices::best::best;
-use graph_opt_passes::devices::clock::Clock;
 use graph_opt_passes::devices::cluster::Cluster;
-use graph_opt_passes::devices::file::{Manifest, PartFile, PlanFile};
-use graph_opt_passes::devices::network::{Network, Wish, pipeline};
+use graph_opt_passes::devices::files::{Clock, Manifest, PartFile, PlanFile};
+use graph_opt_passes::devices::graph::{Network, Wish, best, pipeline};
 use graph_opt_passes::devices::{Effort, NoPlan, Objective};
 use graph_opt_passes::eqsat::prove::prove;
 

@@ -4,8 +4,8 @@
 use graph_opt_ir::Graph;
 use graph_opt_ir::text::parse;
 use graph_opt_passes::analysis::plan;
-use graph_opt_passes::devices::network::{Network, Wish};
-use graph_opt_passes::devices::{Costs, Effort, best::best};
+use graph_opt_passes::devices::graph::{Network, Wish};
+use graph_opt_passes::devices::{Costs, Effort, graph::best};
 use graph_opt_passes::{Pipeline, Runner};
 
 use crate::devices::{alike, check_parts};

@@ -10,8 +10,9 @@ use std::io::Read;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use graph_opt_passes::devices::graph::points;
 use graph_opt_passes::devices::{
-    Costs, Device, Effort, Limits, Link, Objective, Problem, place, place_greedily, plan, points,
+    Costs, Device, Effort, Limits, Link, Objective, Problem, place, place_greedily, plan,
 };
 
 use crate::support::shared;

@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use graph_opt_passes::devices::{Additive, Costs, Effort, NoPlan, plan, points};
+use graph_opt_passes::devices::graph::points;
+use graph_opt_passes::devices::{Additive, Costs, Effort, NoPlan, plan};
 
 use crate::devices_seifer::{DEVICES, bottleneck, keras_graphs, links};
 

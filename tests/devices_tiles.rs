@@ -5,9 +5,9 @@ use graph_opt_backends::zoo;
 use graph_opt_ir::Graph;
 use graph_opt_passes::analysis::cost;
 use graph_opt_passes::devices::cluster::Cluster;
-use graph_opt_passes::devices::file::PlanFile;
-use graph_opt_passes::devices::network::Network;
-use graph_opt_passes::devices::tiles::{Share, Tiled, Times, tiled, ways};
+use graph_opt_passes::devices::files::PlanFile;
+use graph_opt_passes::devices::graph::Network;
+use graph_opt_passes::devices::graph::tiles::{Share, Tiled, Times, tiled, ways};
 use graph_opt_passes::eqsat::prove::prove;
 use graph_opt_passes::tile::Reuse;
 

@@ -6,13 +6,10 @@ use std::path::{Path, PathBuf};
 use graph_opt_backends::Folder;
 use graph_opt_ir::Graph;
 use graph_opt_ir::onnx::devices::{Stages, stages};
-use graph_opt_passes::devices::best::best;
-use graph_opt_passes::devices::cluster::{Cluster, Speed, seconds};
-use graph_opt_passes::devices::codec::{Codec, Codecs};
-use graph_opt_passes::devices::file::{OBJECTIVES, PlanFile};
-use graph_opt_passes::devices::network::{Network, Wish};
-use graph_opt_passes::devices::profile::Profile;
-use graph_opt_passes::devices::{Effort, Limits, NoPlan, Objective, Profiled, front};
+use graph_opt_passes::devices::cluster::{Cluster, Codec, Codecs, Profile, Speed, seconds};
+use graph_opt_passes::devices::files::{OBJECTIVES, PlanFile};
+use graph_opt_passes::devices::graph::{Network, Profiled, Wish, best};
+use graph_opt_passes::devices::{Effort, Limits, NoPlan, Objective, front};
 use graph_opt_passes::{Pipeline, Runner};
 
 use crate::failure::{Result, check, out, say, usage};

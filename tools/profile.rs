@@ -13,9 +13,10 @@ use graph_opt_backends::stages::{Values, bytes, take};
 use graph_opt_backends::tolerance::change;
 use graph_opt_backends::{Backend, Executable};
 use graph_opt_ir::{Graph, Tensor, ValueId};
-use graph_opt_passes::devices::codec::{Codec, Coded, ValueCodecs};
-use graph_opt_passes::devices::network::Network;
-use graph_opt_passes::devices::profile::{NodeTime, Profile, StretchTime};
+use graph_opt_passes::devices::cluster::{
+    Codec, Coded, NodeTime, Profile, StretchTime, ValueCodecs,
+};
+use graph_opt_passes::devices::graph::Network;
 
 use crate::energy::Meter;
 use crate::failure::{Result, check, out, say, usage};

@@ -9,8 +9,7 @@ use graph_opt_backends::inputs::{Extents, draw, required};
 use graph_opt_backends::stages::{Stages, StagesError, Values, take};
 use graph_opt_backends::tolerance::change;
 use graph_opt_ir::Graph;
-use graph_opt_passes::devices::clock::Clock;
-use graph_opt_passes::devices::file::{Manifest, PartFile};
+use graph_opt_passes::devices::files::{Clock, Manifest, PartFile};
 
 use crate::failure::{Failure, Result, check, out, usage};
 use crate::model;

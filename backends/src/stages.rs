@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use graph_opt_ir::{Graph, Tensor};
 use graph_opt_passes::analysis::cost;
-use graph_opt_passes::devices::file::{Manifest, PartFile, PlanFile, ReceiveRow};
+use graph_opt_passes::devices::files::{Manifest, PartFile, PlanFile, ReceiveRow};
 
 use crate::codec::sent;
 use crate::cpu::{Cpu, Prepared};

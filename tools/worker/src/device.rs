@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use graph_opt_backends::stages::Values;
 use graph_opt_ir::Tensor;
-use graph_opt_passes::devices::wiring::{Edge, Place, Wiring};
+use graph_opt_passes::devices::files::{Edge, Place, Wiring};
 
 use crate::failure::{Result, check, usage};
 use crate::folder::Folder;
@@ -149,7 +149,7 @@ impl Device<'_> {
         let mut values: Values = names.zip(inputs).collect();
         let made = stage.run(&values)?;
         values.extend(made);
-        let give = |g: &graph_opt_passes::devices::wiring::Give| {
+        let give = |g: &graph_opt_passes::devices::files::Give| {
             let name = &g.value;
             values.get(name).cloned().ok_or_else(|| check(format!("nothing makes {name:?}")))
         };

@@ -7,8 +7,8 @@ use dora_node_api::arrow_v59::buffer::{Buffer, OffsetBuffer};
 use dora_node_api::dora_core::config::DataId;
 use dora_node_api::{DoraArray, DoraNode, Event, EventStream, MetadataParameters};
 use graph_opt_ir::Tensor;
-use graph_opt_passes::devices::codec::Codec;
-use graph_opt_passes::devices::wiring::{Place, Wiring};
+use graph_opt_passes::devices::cluster::Codec;
+use graph_opt_passes::devices::files::{Place, Wiring};
 
 use crate::failure::{Failure, Result, check, usage};
 use crate::protocol::seal::{Channel, Key};

@@ -9,7 +9,7 @@ use crate::port::{Incoming, Port};
 use crate::protocol::order::Order;
 use crate::record::{self, Record};
 use crate::tensors;
-use graph_opt_passes::devices::wiring::Place;
+use graph_opt_passes::devices::files::Place;
 
 /// The record, in the folder of results.
 pub const RECORD: &str = "frames.jsonl";

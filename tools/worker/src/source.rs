@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use graph_opt_passes::devices::wiring::Place;
+use graph_opt_passes::devices::files::Place;
 
 use crate::failure::{Result, check};
 use crate::folder::Folder;

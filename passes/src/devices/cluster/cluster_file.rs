@@ -1,0 +1,329 @@
+//! `cluster.toml`: the devices, and the links between them.
+//!
+//! ```toml
+//! source = "camera"            # where the input is; by default, at no cost where it is needed
+//! sink = "camera"              # where the output must go
+//!
+//! [[device]]
+//! name = "camera"
+//! memory = "512MiB"
+//! macs-per-second = 1.5e9      # or profile = "camera.json", as `graph-opt profile` writes it; energy
+//!                              # that it has is that of modes of speed 1
+//! per-node = "20us"            # what each node takes besides
+//! watts = 4.0
+//!
+//! [[device]]
+//! name = "box"
+//! memory = "8GiB"
+//! macs-per-second = 4e10
+//! mode = [{ name = "921MHz", speed = 1.0, watts = 10 }, { name = "460MHz", speed = 0.5, watts = 4 }]
+//!
+//! [[link]]
+//! between = ["camera", "box"]
+//! bandwidth = "100Mbit/s"
+//! latency = "2ms"
+//! watts = 1.2                  # of sender and receiver while bits flow
+//!
+//! [default-link]               # between all others; without it there is none
+//! bandwidth = "20Mbit/s"
+//! medium = "wifi"              # links of one medium carry one transfer at a time, all together
+//! ```
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+
+use crate::devices::problem::Link;
+use crate::options::bytes;
+
+/// Devices and links.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cluster {
+    /// Devices, in the order of the file.
+    pub devices: Vec<Machine>,
+    /// Links by [sender × devices + receiver].
+    pub links: Vec<Option<Link>>,
+    /// What links share, in the order of links; none if they have their own.
+    pub media: Vec<Option<String>>,
+    /// Where the input is.
+    pub source: Option<usize>,
+    /// Where the output must go.
+    pub sink: Option<usize>,
+}
+
+/// A device of a cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Machine {
+    /// Name.
+    pub name: String,
+    /// Memory, bytes.
+    pub memory: u64,
+    /// How fast it is in a mode of speed 1.
+    pub speed: Speed,
+    /// Modes; at least one.
+    pub modes: Vec<Mode>,
+}
+
+/// How long nodes take.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Speed {
+    /// By their multiply-accumulates.
+    Macs {
+        /// Multiply-accumulates a second.
+        per_second: f64,
+        /// Seconds that each node takes besides.
+        per_node: f64,
+    },
+    /// As this profile measured it: a file, relative to the cluster's.
+    Profile(String),
+}
+
+/// A frequency or power state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mode {
+    /// Name.
+    pub name: String,
+    /// Speed, relative to what was measured.
+    pub speed: f64,
+    /// Power while it computes, W.
+    pub watts: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct File {
+    source: Option<String>,
+    sink: Option<String>,
+    default_link: Option<LinkRow>,
+    #[serde(default)]
+    device: Vec<DeviceRow>,
+    #[serde(default)]
+    link: Vec<LinkRow>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct DeviceRow {
+    name: String,
+    memory: String,
+    macs_per_second: Option<f64>,
+    per_node: Option<String>,
+    profile: Option<String>,
+    watts: Option<f64>,
+    #[serde(default)]
+    mode: Vec<ModeRow>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct ModeRow {
+    name: String,
+    speed: f64,
+    watts: Option<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct LinkRow {
+    between: Option<[String; 2]>,
+    bandwidth: String,
+    latency: Option<String>,
+    watts: Option<f64>,
+    medium: Option<String>,
+}
+
+impl Cluster {
+    /// The link from one device to another.
+    pub fn link(&self, from: usize, to: usize) -> Option<&Link> {
+        self.links[from * self.devices.len() + to].as_ref()
+    }
+
+    /// What the link shares with others.
+    pub fn medium(&self, from: usize, to: usize) -> Option<&str> {
+        self.media[from * self.devices.len() + to].as_deref()
+    }
+
+    /// What links share, by number; empty if there is nothing.
+    pub(crate) fn media_by_number(&self) -> Vec<Option<usize>> {
+        let names: BTreeSet<&String> = self.media.iter().flatten().collect();
+        let number = |m: &Option<String>| names.iter().position(|n| Some(*n) == m.as_ref());
+        if names.is_empty() { Vec::new() } else { self.media.iter().map(number).collect() }
+    }
+
+    /// Reads the text of a `cluster.toml`.
+    ///
+    /// # Errors
+    /// With the line, or the device or link, that is wrong.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let file: File = toml::from_str(text).map_err(|e| e.to_string())?;
+        if file.device.is_empty() {
+            return Err("there is no [[device]]".into());
+        }
+        let mut devices: Vec<Machine> = Vec::new();
+        for d in file.device {
+            let machine = machine(&d).map_err(|e| format!("device {}: {e}", d.name))?;
+            if devices.iter().any(|m| m.name == machine.name) {
+                return Err(format!("device {} is there twice", machine.name));
+            }
+            devices.push(machine);
+        }
+        let find = |name: &String| {
+            let known = || devices.iter().map(|d| d.name.as_str()).collect::<Vec<_>>().join(", ");
+            let at = devices.iter().position(|d| d.name == *name);
+            at.ok_or_else(|| format!("there is no device {name}; there are {}", known()))
+        };
+        let n = devices.len();
+        let mut links = vec![None; n * n];
+        let mut media = vec![None; n * n];
+        if let Some(row) = &file.default_link {
+            if row.between.is_some() {
+                return Err("default-link is between all devices".into());
+            }
+            let link = link(row).map_err(|e| format!("default-link: {e}"))?;
+            let between = |i: usize| i / n != i % n;
+            media = (0..n * n).map(|i| row.medium.clone().filter(|_| between(i))).collect();
+            links = (0..n * n).map(|i| between(i).then_some(link)).collect();
+        }
+        for row in &file.link {
+            let Some([a, b]) = &row.between else {
+                return Err("a [[link]] needs between = [\"A\", \"B\"]".into());
+            };
+            let (a, b) = (find(a)?, find(b)?);
+            let link = link(row).map_err(|e| {
+                format!("link between {} and {}: {e}", devices[a].name, devices[b].name)
+            })?;
+            for at in [a * n + b, b * n + a] {
+                (links[at], media[at]) = (Some(link), row.medium.clone());
+            }
+        }
+        let source = file.source.as_ref().map(find).transpose()?;
+        let sink = file.sink.as_ref().map(find).transpose()?;
+        Ok(Self { devices, links, media, source, sink })
+    }
+}
+
+fn machine(d: &DeviceRow) -> Result<Machine, String> {
+    let positive = |what: &str, x: f64| match x {
+        x if x.is_finite() && x > 0.0 => Ok(x),
+        x => Err(format!("{what} must be positive, not {x}")),
+    };
+    let speed = match (d.macs_per_second, &d.profile) {
+        (Some(rate), None) => Speed::Macs {
+            per_second: positive("macs-per-second", rate)?,
+            per_node: d.per_node.as_deref().map_or(Ok(0.0), seconds)?,
+        },
+        (None, Some(file)) => Speed::Profile(file.clone()),
+        _ => return Err("it needs macs-per-second or profile".into()),
+    };
+    let watts = d.watts.unwrap_or(0.0);
+    let mut modes = Vec::new();
+    for m in &d.mode {
+        let speed = positive("speed", m.speed)?;
+        modes.push(Mode { name: m.name.clone(), speed, watts: m.watts.unwrap_or(watts) });
+    }
+    if modes.is_empty() {
+        modes.push(Mode { name: "default".into(), speed: 1.0, watts });
+    }
+    if modes.iter().any(|m| !m.watts.is_finite() || m.watts < 0.0) {
+        return Err("watts must not be negative".into());
+    }
+    Ok(Machine { name: d.name.clone(), memory: bytes(&d.memory)?, speed, modes })
+}
+
+fn link(row: &LinkRow) -> Result<Link, String> {
+    let latency = row.latency.as_deref().map_or(Ok(0.0), seconds)?;
+    let watts = row.watts.unwrap_or(0.0);
+    Ok(Link { bandwidth: bandwidth(&row.bandwidth)?, latency, watts })
+}
+
+/// A number and one of these units, given by their powers of ten.
+fn measured(text: &str, units: &[(&str, i32)]) -> Result<f64, String> {
+    let digits = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let power = units.iter().find(|(u, _)| *u == unit.trim());
+    // As one literal, so that it is rounded once.
+    let read = |(_, power): &(&str, i32)| format!("{}e{power}", number.trim()).parse::<f64>().ok();
+    match power.and_then(read).filter(|x| x.is_finite() && *x >= 0.0) {
+        Some(x) => Ok(x),
+        None => {
+            let units: Vec<&str> = units.iter().map(|u| u.0).collect();
+            Err(format!("{text:?} is not a number with one of the units {}", units.join(", ")))
+        }
+    }
+}
+
+/// Seconds, from text such as `2.5ms`.
+///
+/// # Errors
+/// If it is none.
+pub fn seconds(text: &str) -> Result<f64, String> {
+    measured(text, &[("s", 0), ("ms", -3), ("us", -6), ("ns", -9)])
+}
+
+/// Bit/s, from text such as `54.97Mbit/s`.
+///
+/// # Errors
+/// If it is none, or 0.
+pub fn bandwidth(text: &str) -> Result<f64, String> {
+    let units = [("bit/s", 0), ("kbit/s", 3), ("Mbit/s", 6), ("Gbit/s", 9)];
+    match measured(text, &units)? {
+        b if b > 0.0 => Ok(b),
+        _ => Err("a link of no bandwidth is none".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO: &str = r#"
+        source = "camera"
+        [[device]]
+        name = "camera"
+        memory = "512MiB"
+        macs-per-second = 1.5e9
+        per-node = "20us"
+        [[device]]
+        name = "box"
+        memory = "8GiB"
+        profile = "box.json"
+        mode = [{ name = "fast", speed = 1, watts = 10 }, { name = "slow", speed = 0.5 }]
+        watts = 3
+        [[link]]
+        between = ["camera", "box"]
+        bandwidth = "54.97Mbit/s"
+        latency = "2ms"
+    "#;
+
+    #[test]
+    fn clusters_are_read() {
+        let c = Cluster::parse(TWO).unwrap();
+        assert_eq!(c.devices[0].memory, 512 << 20);
+        let speed = Speed::Macs { per_second: 1.5e9, per_node: 20e-6 };
+        assert_eq!(c.devices[0].speed, speed);
+        assert_eq!(c.devices[0].modes.len(), 1);
+        let slow = Mode { name: "slow".into(), speed: 0.5, watts: 3.0 };
+        assert_eq!(c.devices[1].modes[1], slow);
+        assert_eq!((c.source, c.sink), (Some(0), None));
+        let link = Some(Link { bandwidth: 54.97e6, latency: 2e-3, watts: 0.0 });
+        assert_eq!(c.links, [None, link, link, None]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (from, to, what) in [
+            ("512MiB", "lots", "device camera"),
+            ("1.5e9", "-1", "macs-per-second must be positive"),
+            ("\"box\"]", "\"bax\"]", "there is no device bax; there are camera, box"),
+            ("54.97Mbit/s", "54.97MB", "is not a number with one of the units"),
+            ("2ms", "2", "is not a number with one of the units"),
+            ("profile = \"box.json\"", "", "it needs macs-per-second or profile"),
+            ("latency", "delay", "unknown field `delay`"),
+            ("source = \"camera\"", "source = 3", "invalid type"),
+        ] {
+            let e = Cluster::parse(&TWO.replace(from, to)).unwrap_err();
+            assert!(e.contains(what), "{what}: {e}");
+        }
+        assert_eq!(Cluster::parse("").unwrap_err(), "there is no [[device]]");
+    }
+}

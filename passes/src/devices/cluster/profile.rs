@@ -1,0 +1,354 @@
+//! Profiles: how long parts of a model take on a device, as `graph-opt profile` measures them.
+//!
+//! A profile has the nodes, and stretches of consecutive nodes that were run as a model of their own:
+//! a stretch takes less than its nodes if they profit from each other, or more if launches and copies
+//! come with it. As JSON it is a [`Profile`]; as CSV (RFC 4180) it has a header and these columns:
+//!
+//! | column | what |
+//! |---|---|
+//! | `name`, or `first` and `last` | a node, or the ends of a stretch |
+//! | `nodes` | how many nodes the stretch has; where names repeat, it says which are meant |
+//! | `seconds`, `ms` or `us` | time, the median; one of them must be there |
+//! | `spread_seconds`, `spread_ms` or `spread_us` | the distance of the quartiles |
+//! | `joules`, `mJ` or `uJ` | energy; empty where it was not measured |
+//! | `count` | how many runs |
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::codec::{Coded, ValueCodecs};
+
+/// How long parts of a model take on a device.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// Version of the format: 1.
+    pub version: u32,
+    /// What ran it.
+    pub backend: String,
+    /// Threads; 0 if that is not known.
+    pub threads: u16,
+    /// Runs that were asked for; 0 if that is not known.
+    pub runs: u16,
+    /// Nodes.
+    pub nodes: Vec<NodeTime>,
+    /// Stretches of consecutive nodes, each run as a model of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stretches: Vec<StretchTime>,
+    /// What codecs make of values; in JSON only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<ValueCodecs>,
+}
+
+/// What a node took.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeTime {
+    /// The node's name, or where it has none, its first output's.
+    pub name: String,
+    /// Seconds: the median.
+    pub seconds: f64,
+    /// Seconds: the distance of the quartiles.
+    #[serde(default)]
+    pub spread: f64,
+    /// How many runs.
+    #[serde(default)]
+    pub count: u64,
+    /// Energy of a run, J.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joules: Option<f64>,
+}
+
+/// What a stretch of consecutive nodes took.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StretchTime {
+    /// Its first node, in the order of the model.
+    pub first: String,
+    /// Its last node.
+    pub last: String,
+    /// How many nodes from the one to the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<usize>,
+    /// Seconds: the median.
+    pub seconds: f64,
+    /// Seconds: the distance of the quartiles.
+    #[serde(default)]
+    pub spread: f64,
+    /// How many runs.
+    #[serde(default)]
+    pub count: u64,
+    /// Energy of a run, J.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joules: Option<f64>,
+}
+
+/// Units of a column of CSV, and what they are in the base unit.
+type Units = [(&'static str, f64); 3];
+const TIMES: Units = [("seconds", 1.0), ("ms", 1e-3), ("us", 1e-6)];
+const SPREADS: Units = [("spread_seconds", 1.0), ("spread_ms", 1e-3), ("spread_us", 1e-6)];
+const ENERGIES: Units = [("joules", 1.0), ("mJ", 1e-3), ("uJ", 1e-6)];
+
+/// More seconds or joules than anything takes; sums of so many stay finite.
+const MOST: f64 = 1e12;
+
+impl Profile {
+    /// Reads JSON.
+    ///
+    /// # Errors
+    /// If it is no profile, or what it says cannot be.
+    pub fn json(text: &str) -> Result<Self, String> {
+        serde_json::from_str::<Self>(text).map_err(|e| e.to_string())?.checked()
+    }
+
+    /// Reads CSV.
+    ///
+    /// # Errors
+    /// If it is no profile, or what it says cannot be.
+    pub fn csv(text: &str) -> Result<Self, String> {
+        let mut rows = csv::Reader::from_reader(text.as_bytes());
+        let columns = Columns::of(rows.headers().map_err(|e| e.to_string())?)?;
+        let (mut nodes, mut stretches) = (Vec::new(), Vec::new());
+        for row in rows.records() {
+            let row = row.map_err(|e| e.to_string())?;
+            let line = row.position().map_or(0, csv::Position::line);
+            let stretch = columns.row(&row).map_err(|e| format!("line {line}: {e}"))?;
+            if stretch.first == stretch.last && stretch.nodes.is_none_or(|n| n == 1) {
+                let StretchTime { first: name, seconds, spread, count, joules, .. } = stretch;
+                nodes.push(NodeTime { name, seconds, spread, count, joules });
+            } else {
+                stretches.push(stretch);
+            }
+        }
+        let backend = "csv".into();
+        Self { version: 1, backend, nodes, stretches, ..Self::default() }.checked()
+    }
+
+    /// As JSON.
+    ///
+    /// # Errors
+    /// If a number is not finite.
+    pub fn to_json(&self) -> Result<String, String> {
+        let text = serde_json::to_string_pretty(self).map_err(|e| e.to_string())?;
+        Ok(text + "\n")
+    }
+
+    /// As CSV: what [`Self::csv`] reads, without what ran it.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn to_csv(&self) -> Result<String, String> {
+        let mut out = csv::Writer::from_writer(Vec::new());
+        let head = ["first", "last", "nodes", "seconds", "spread_seconds", "joules", "count"];
+        out.write_record(head).map_err(|e| e.to_string())?;
+        for t in self.all() {
+            let optional = |x: Option<String>| x.unwrap_or_default();
+            let row = [
+                t.first,
+                t.last,
+                optional(t.nodes.map(|n| n.to_string())),
+                t.seconds.to_string(),
+                t.spread.to_string(),
+                optional(t.joules.map(|j| j.to_string())),
+                t.count.to_string(),
+            ];
+            out.write_record(row).map_err(|e| e.to_string())?;
+        }
+        let bytes = out.into_inner().map_err(|e| e.to_string())?;
+        String::from_utf8(bytes).map_err(|e| e.to_string())
+    }
+
+    /// Nodes, as stretches of one node, and stretches.
+    pub(crate) fn all(&self) -> impl Iterator<Item = StretchTime> + '_ {
+        let node = |n: &NodeTime| StretchTime {
+            first: n.name.clone(),
+            last: n.name.clone(),
+            nodes: Some(1),
+            seconds: n.seconds,
+            spread: n.spread,
+            count: n.count,
+            joules: n.joules,
+        };
+        self.nodes.iter().map(node).chain(self.stretches.iter().cloned())
+    }
+
+    fn checked(self) -> Result<Self, String> {
+        if self.version != 1 {
+            return Err(format!("a profile of version {} is not known", self.version));
+        }
+        for t in self.all() {
+            let part = || match t.first == t.last {
+                true => format!("node {}", t.first),
+                false => format!("the stretch from {} to {}", t.first, t.last),
+            };
+            let can = |x: f64| (0.0..=MOST).contains(&x);
+            if !can(t.seconds) || !can(t.spread) {
+                return Err(format!("{} takes {} s, spread {} s", part(), t.seconds, t.spread));
+            }
+            if let Some(j) = t.joules.filter(|j| !can(*j)) {
+                return Err(format!("{} takes {j} J", part()));
+            }
+        }
+        let mut names = BTreeSet::new();
+        for v in &self.values {
+            if !names.insert(&v.name) {
+                return Err(format!("{} is there twice", v.name));
+            }
+            for c in &v.codecs {
+                if c.bytes == 0 {
+                    return Err(format!("{} as {} has no bytes", v.name, c.codec));
+                }
+                if !(0.0..=MOST).contains(&c.seconds) || c.error.is_nan() || c.error < 0.0 {
+                    let (name, Coded { codec, seconds, error, .. }) = (&v.name, c);
+                    return Err(format!("{name} as {codec} takes {seconds} s, error {error}"));
+                }
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// Where the columns of a CSV file are.
+struct Columns {
+    name: Option<usize>,
+    ends: Option<(usize, usize)>,
+    nodes: Option<usize>,
+    count: Option<usize>,
+    time: (usize, f64),
+    spread: Option<(usize, f64)>,
+    energy: Option<(usize, f64)>,
+}
+
+impl Columns {
+    fn of(header: &csv::StringRecord) -> Result<Self, String> {
+        let column = |name: &str| {
+            let mut at = header.iter().enumerate().filter(|(_, h)| h.trim() == name).map(|h| h.0);
+            match (at.next(), at.next()) {
+                (_, Some(_)) => Err(format!("the column {name} is there twice")),
+                (at, None) => Ok(at),
+            }
+        };
+        let measured = |units: &Units| {
+            let mut found = None;
+            for (unit, factor) in units {
+                match (column(unit)?, found) {
+                    (Some(_), Some(_)) => return Err(format!("{unit} is there in two units")),
+                    (Some(at), None) => found = Some((at, *factor)),
+                    (None, _) => {}
+                }
+            }
+            Ok(found)
+        };
+        let columns = Self {
+            name: column("name")?,
+            ends: column("first")?.zip(column("last")?),
+            nodes: column("nodes")?,
+            count: column("count")?,
+            time: measured(&TIMES)?.ok_or("there is no column seconds, ms or us")?,
+            spread: measured(&SPREADS)?,
+            energy: measured(&ENERGIES)?,
+        };
+        if columns.name.is_none() && columns.ends.is_none() {
+            return Err("there is no column name, and no columns first and last".into());
+        }
+        Ok(columns)
+    }
+
+    fn row(&self, row: &csv::StringRecord) -> Result<StretchTime, String> {
+        fn number<T: std::str::FromStr>(cell: &str, what: &str) -> Result<Option<T>, String> {
+            let read = || cell.parse().map_err(|_| format!("{cell:?} is no {what}"));
+            (!cell.is_empty()).then(read).transpose()
+        }
+        let cell = |i: usize| row.get(i).unwrap_or("").trim();
+        let measured = |(at, factor): (usize, f64), what: &str| {
+            Ok::<_, String>(number::<f64>(cell(at), what)?.map(|x| x * factor))
+        };
+        let name = self.name.map(cell).filter(|n| !n.is_empty());
+        let ends = self.ends.map(|(a, b)| (cell(a), cell(b)));
+        let ends = ends.filter(|(a, b)| !a.is_empty() && !b.is_empty());
+        let (first, last) = match (name, ends) {
+            (Some(n), None) => (n, n),
+            (None, Some(ends)) => ends,
+            (Some(_), Some(_)) => return Err("a name, and a first and a last node".into()),
+            (None, None) => return Err("neither a name nor a first and a last node".into()),
+        };
+        let optional = |at: Option<(usize, f64)>, what: &str| match at {
+            Some(at) => measured(at, what),
+            None => Ok(None),
+        };
+        Ok(StretchTime {
+            first: first.into(),
+            last: last.into(),
+            nodes: self.nodes.map_or(Ok(None), |at| number(cell(at), "number of nodes"))?,
+            seconds: measured(self.time, "time")?.ok_or("there is no time")?,
+            spread: optional(self.spread, "time")?.unwrap_or(0.0),
+            count: self.count.map_or(Ok(None), |at| number(cell(at), "count"))?.unwrap_or(0),
+            joules: optional(self.energy, "energy")?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JSON: &str = r#"{ "version": 1, "backend": "cpu", "threads": 1, "runs": 9,
+        "nodes": [{ "name": "a", "seconds": 0.5, "spread": 0.125 },
+                  { "name": "b", "seconds": 0.25, "spread": 0, "count": 9, "joules": 1.5 }],
+        "stretches": [{ "first": "a", "last": "b", "nodes": 2, "seconds": 0.6 }] }"#;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let p = Profile::json(JSON).unwrap();
+        assert_eq!(p.stretches[0].nodes, Some(2));
+        assert_eq!(Profile::json(&p.to_json().unwrap()).unwrap(), p);
+        let csv = Profile::csv(&p.to_csv().unwrap()).unwrap();
+        assert_eq!((csv.nodes, csv.stretches), (p.nodes, p.stretches));
+    }
+
+    #[test]
+    fn units_are_those_of_the_header() {
+        let p = Profile::csv("name, us ,mJ,note\n\"conv,1\",250,2,x\nrelu,4,,y\n").unwrap();
+        assert_eq!(p.nodes[0].name, "conv,1");
+        assert!((p.nodes[0].seconds - 250e-6).abs() < 1e-18);
+        assert_eq!((p.nodes[0].joules, p.nodes[1].joules), (Some(2e-3), None));
+        let p = Profile::csv("name,first,last,ms\n,a,c,1000\nb,,,500\n").unwrap();
+        assert_eq!((p.stretches[0].seconds, p.nodes[0].seconds), (1.0, 0.5));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        for (text, what) in [
+            ("", "there is no column seconds, ms or us"),
+            ("name\na\n", "there is no column seconds, ms or us"),
+            ("ms\n1\n", "there is no column name"),
+            ("name,ms,us\na,1,2\n", "us is there in two units"),
+            ("name,ms,ms\na,1,2\n", "ms is there twice"),
+            ("name,ms\na,1ms\n", "line 2: \"1ms\" is no time"),
+            ("name,ms\na,\n", "line 2: there is no time"),
+            ("name,ms\na,nan\n", "node a takes NaN s"),
+            ("name,ms\na,-1\n", "node a takes -0.001 s"),
+            ("name,ms\na,1e999\n", "node a takes inf s"),
+            ("name,ms,joules\na,1,-2\n", "node a takes -2 J"),
+            ("name,ms\n,1\n", "neither a name nor"),
+            ("name,ms\na,1,2\n", "found record with 3 fields"),
+            ("first,last,ms\na,b,1e16\n", "the stretch from a to b takes"),
+            ("first,last,nodes,ms\na,b,many,1\n", "\"many\" is no number of nodes"),
+        ] {
+            let e = Profile::csv(text).unwrap_err();
+            assert!(e.contains(what), "{text:?}: {e}");
+        }
+        for (from, to, what) in [
+            ("\"version\": 1", "\"version\": 2", "a profile of version 2"),
+            ("0.5", "1e999", "number out of range"),
+            ("0.5", "-0.5", "node a takes -0.5 s"),
+            ("1.5", "-1", "node b takes -1 J"),
+            ("\"spread\": 0,", "\"speed\": 0,", "unknown field `speed`"),
+            ("\"nodes\": 2", "\"nodes\": -2", "invalid value"),
+        ] {
+            let e = Profile::json(&JSON.replace(from, to)).unwrap_err();
+            assert!(e.contains(what), "{to:?}: {e}");
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! `dataflow.yml`: the devices of a split model as nodes of the engine dora-rs 1.1, each of which is a
+//! `graph-opt-worker`.
+//!
+//! ```text
+//!            ask (to all)
+//!   ┌────────────────────────┐
+//! source ─▶ device0 ⇄ device1 ─▶ sink        data, as the plan has it
+//!   ▲                          │
+//!   └──────────────────────────┘
+//!            ack
+//! ```
+
+use std::fmt::Write;
+
+use super::plan_file::{Manifest, StageRow};
+use super::wiring::{Place, Wiring};
+
+/// How the nodes are started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The program: a path, or a name that is on the daemons' PATH.
+    pub program: String,
+    /// Where the folder is, on every machine.
+    pub folder: String,
+    /// Machine of the source; by default that of the first part.
+    pub source: Option<String>,
+    /// Machine of the sink; by default that of the last part.
+    pub sink: Option<String>,
+    /// Most frames under way.
+    pub window: u32,
+    /// Arguments of the source, devices and sink.
+    pub arguments: [Vec<String>; 3],
+}
+
+impl Options {
+    /// Options for a folder that is here, with all else as the worker has it.
+    pub fn new(folder: String) -> Self {
+        Self {
+            program: "graph-opt-worker".into(),
+            folder,
+            source: None,
+            sink: None,
+            window: WINDOW,
+            arguments: Default::default(),
+        }
+    }
+}
+
+/// Frames that are under way at most, unless told otherwise.
+pub const WINDOW: u32 = 4;
+
+/// Messages of a frame on an edge that the queues hold. What bounds them is the window; a queue
+/// that is too short loses messages.
+const QUEUE: u32 = 64;
+
+/// The text of `dataflow.yml`.
+///
+/// # Errors
+/// If a name cannot be written so that dora reads it as it is.
+pub fn text(m: &Manifest, o: &Options) -> Result<String, String> {
+    let wiring = &Wiring::of(m)?;
+    let stages = &m.plan.stages;
+    let (first, last) = (stages.first(), stages.last());
+    let machine = |given: &Option<String>, part: Option<&StageRow>| {
+        given.clone().or_else(|| part.map(|s| s.device.clone())).unwrap_or_default()
+    };
+    let mut text = String::from(
+        "# Written by graph-opt: the devices of manifest.json, for dora-rs 1.1.\nnodes:\n",
+    );
+    node(&mut text, wiring, o, Place::Source, &machine(&o.source, first))?;
+    for (i, device) in wiring.devices().iter().enumerate() {
+        node(&mut text, wiring, o, Place::Device(i), device)?;
+    }
+    node(&mut text, wiring, o, Place::Sink, &machine(&o.sink, last))?;
+    Ok(text)
+}
+
+fn node(
+    text: &mut String,
+    wiring: &Wiring,
+    o: &Options,
+    at: Place,
+    machine: &str,
+) -> Result<(), String> {
+    let (role, arguments) = match at {
+        Place::Source => ("source .".to_owned(), &o.arguments[0]),
+        Place::Device(i) => (format!("device {i} ."), &o.arguments[1]),
+        Place::Sink => ("sink .".to_owned(), &o.arguments[2]),
+    };
+    let words = arguments.iter().map(|a| word(a)).collect::<Result<Vec<_>, _>>()?;
+    let args = format!("{role} --window {} {}", o.window, words.join(" "));
+    let mut lines = vec![
+        format!("  - id: {}", at.id()),
+        format!("    path: {}", quoted(&o.program)?),
+        format!("    args: {}", quoted(args.trim_end())?),
+        "    deploy:".into(),
+        format!("      machine: {}", quoted(machine)?),
+        format!("      working_dir: {}", quoted(&o.folder)?),
+        // A node that was killed starts again at once; one that cannot run soon gives up.
+        "    restart_policy: on-failure".into(),
+        "    max_restarts: 5".into(),
+        "    restart_delay: 0.1".into(),
+        "    max_restart_delay: 1.0".into(),
+    ];
+    let (also_gives, also_takes) = match at {
+        Place::Source => (Some("ask"), ("ack", Place::Sink)),
+        // They end when the source has ended, whatever else they take from each other.
+        Place::Device(_) => (None, ("ask", Place::Source)),
+        Place::Sink => (Some("ack"), ("ask", Place::Source)),
+    };
+    let gives = (0..wiring.outputs(at)).map(|k| format!("out{k}"));
+    let gives: Vec<String> = gives.chain(also_gives.map(str::to_owned)).collect();
+    if !gives.is_empty() {
+        lines.push("    outputs:".into());
+        lines.extend(gives.iter().map(|g| format!("      - {g}")));
+    }
+    lines.push("    inputs:".into());
+    let data = wiring.inputs(at).iter().enumerate();
+    let data = data.map(|(k, e)| (format!("in{k}"), e.from, format!("out{}", e.output)));
+    let also = [(also_takes.0.to_owned(), also_takes.1, also_takes.0.to_owned())];
+    for (input, from, output) in data.chain(also) {
+        lines.push(format!("      {input}:"));
+        lines.push(format!("        source: {}/{output}", from.id()));
+        lines.push(format!("        queue_size: {}", QUEUE.saturating_mul(o.window)));
+    }
+    for line in lines {
+        writeln!(text, "{line}").map_err(|e| e.to_string())?;
+    }
+    Ok(())
+}
+
+/// A double-quoted YAML string.
+fn quoted(text: &str) -> Result<String, String> {
+    // dora expands variables of the environment, and finds no files with such names anyway.
+    if text.is_empty() || text.contains('$') || text.chars().any(char::is_control) {
+        return Err(format!("{text:?} cannot stand in a dataflow"));
+    }
+    Ok(format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")))
+}
+
+/// A word of a command line, as a shell reads it.
+fn word(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,+@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return Ok(text.to_owned());
+    }
+    if text.contains('\'') {
+        return Err(format!("{text:?} cannot stand in a dataflow"));
+    }
+    Ok(format!("'{text}'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dataflow_has_the_plans_edges_and_two_more() {
+        let m = super::super::wiring::tests::diamond();
+        let mut o = Options {
+            program: "graph-opt-worker".into(),
+            folder: "/srv/my stages".into(),
+            source: None,
+            sink: Some("c".into()),
+            window: 2,
+            arguments: [vec!["--inputs=my frames".into()], vec!["--threads=1".into()], vec![]],
+        };
+        let got = text(&m, &o).unwrap();
+        let node = |id: &str| {
+            let from = got.find(&format!("  - id: {id}\n")).unwrap();
+            let rest = &got[from..];
+            rest[1..].find("  - id:").map_or(rest, |n| &rest[..=n])
+        };
+        let expected = r#"  - id: device1
+    path: "graph-opt-worker"
+    args: "device 1 . --window 2 --threads=1"
+    deploy:
+      machine: "b"
+      working_dir: "/srv/my stages"
+    restart_policy: on-failure
+    max_restarts: 5
+    restart_delay: 0.1
+    max_restart_delay: 1.0
+    outputs:
+      - out0
+    inputs:
+      in0:
+        source: device0/out0
+        queue_size: 128
+      in1:
+        source: device0/out1
+        queue_size: 128
+      in2:
+        source: device0/out2
+        queue_size: 128
+      ask:
+        source: source/ask
+        queue_size: 128
+"#;
+        assert_eq!(node("device1"), expected);
+        let source = node("source");
+        assert!(source.contains("args: \"source . --window 2 '--inputs=my frames'\"\n"));
+        assert!(source.contains("machine: \"a\"\n"));
+        let ack = "inputs:\n      ack:\n        source: sink/ack\n        queue_size: 128\n";
+        assert!(source.ends_with(ack));
+        assert!(node("sink").contains("machine: \"c\"\n"));
+        assert!(node("sink").contains("      in1:\n        source: device0/out0\n"));
+        assert!(node("sink").contains("      ask:\n        source: source/ask\n"));
+        o.folder = "/srv/$HOME".into();
+        assert!(text(&m, &o).is_err());
+    }
+}

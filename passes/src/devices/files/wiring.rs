@@ -1,0 +1,345 @@
+//! Who sends what to whom when parts run on machines: the edges of a dataflow. A device is one node,
+//! whatever the number of its parts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::plan_file::{Manifest, ReceiveRow};
+use crate::devices::cluster::Codec;
+
+/// A node of the dataflow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// Where frames come from.
+    Source,
+    /// A device, by its number in [`Wiring::devices`].
+    Device(usize),
+    /// Where results go.
+    Sink,
+}
+
+impl Place {
+    /// Its name in the dataflow.
+    pub fn id(self) -> String {
+        match self {
+            Self::Source => "source".into(),
+            Self::Device(i) => format!("device{i}"),
+            Self::Sink => "sink".into(),
+        }
+    }
+}
+
+/// An input of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edge {
+    /// The value.
+    pub value: String,
+    /// Who sends it.
+    pub from: Place,
+    /// The sender's output.
+    pub output: usize,
+    /// The parts that take it, and the number among the values that each takes. The sink is one part.
+    pub to: Vec<(usize, usize)>,
+}
+
+/// A value that a part gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Give {
+    /// The value.
+    pub value: String,
+    /// The outputs of its node by which other nodes take it: one for each form in which it is sent.
+    pub outputs: Vec<(usize, Option<Codec>)>,
+    /// The parts of the same node that take it, and the number among the values that each takes.
+    pub here: Vec<(usize, usize)>,
+}
+
+/// The edges of data.
+#[derive(Clone, Debug)]
+pub struct Wiring {
+    devices: Vec<String>,
+    /// The device of each part.
+    on: Vec<usize>,
+    /// The values that each part takes; those of the sink after all others.
+    takes: Vec<Vec<String>>,
+    /// The values that each part gives; those of the source after all others.
+    gives: Vec<Vec<Give>>,
+    edges: BTreeMap<Place, Vec<Edge>>,
+    outputs: BTreeMap<Place, usize>,
+}
+
+impl Wiring {
+    /// The wiring of a manifest.
+    ///
+    /// # Errors
+    /// If the manifest does not fit together, or a part waits for nothing.
+    pub fn of(m: &Manifest) -> Result<Self, String> {
+        m.check()?;
+        let plan = &m.plan;
+        let count = plan.stages.len();
+        if count == 0 {
+            return Err("there are no parts".into());
+        }
+        let mut w = Self {
+            devices: Vec::new(),
+            on: Vec::new(),
+            takes: Vec::new(),
+            gives: vec![Vec::new(); count + 1],
+            edges: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+        };
+        for s in &plan.stages {
+            let at = w.devices.iter().position(|d| *d == s.device).unwrap_or_else(|| {
+                w.devices.push(s.device.clone());
+                w.devices.len() - 1
+            });
+            w.on.push(at);
+        }
+        for (part, row) in plan.stages.iter().enumerate() {
+            let mut names = BTreeSet::new();
+            w.connect(part, &row.receives);
+            if let Some(v) = w.takes[part].iter().find(|v| !names.insert(&***v)) {
+                return Err(format!("part {part} takes {v:?} twice"));
+            }
+            if names.is_empty() {
+                return Err(format!("part {part} takes nothing, so nothing says when it runs"));
+            }
+        }
+        w.connect(count, &plan.outputs);
+        Ok(w)
+    }
+
+    fn place(&self, part: usize) -> Place {
+        self.on.get(part).map_or(Place::Sink, |&d| Place::Device(d))
+    }
+
+    /// What a part takes; the sink is the one after the last.
+    fn connect(&mut self, part: usize, rows: &[ReceiveRow]) {
+        let to = self.place(part);
+        let mut taken = Vec::new();
+        let mut seen = BTreeSet::new();
+        for (r, value) in rows.iter().flat_map(|r| r.values.iter().map(move |v| (r, v))) {
+            // A model may name an output twice.
+            if part == self.on.len() && !seen.insert((r.from, value)) {
+                continue;
+            }
+            let from = r.from.map_or(Place::Source, |f| self.place(f));
+            let giver = r.from.unwrap_or(self.on.len());
+            let at = (part, taken.len());
+            taken.push(value.clone());
+            let gives = &mut self.gives[giver];
+            let n = gives.iter().position(|g| g.value == *value).unwrap_or_else(|| {
+                gives.push(Give { value: value.clone(), outputs: Vec::new(), here: Vec::new() });
+                gives.len() - 1
+            });
+            let give = &mut gives[n];
+            if from == to {
+                give.here.push(at);
+                continue;
+            }
+            let codec = r.codecs.get(value).copied();
+            let known = give.outputs.iter().find(|o| o.1 == codec).map(|o| o.0);
+            let output = known.unwrap_or_else(|| {
+                let next = self.outputs.entry(from).or_default();
+                give.outputs.push((*next, codec));
+                *next += 1;
+                *next - 1
+            });
+            let edges = self.edges.entry(to).or_default();
+            match edges.iter_mut().find(|e| e.from == from && e.output == output) {
+                Some(e) => e.to.push(at),
+                None => {
+                    let value = value.clone();
+                    edges.push(Edge { value, from, output, to: vec![at] });
+                }
+            }
+        }
+        self.takes.push(taken);
+    }
+
+    /// The devices, in the order in which they come.
+    pub fn devices(&self) -> &[String] {
+        &self.devices
+    }
+
+    /// The parts of a device, in order.
+    pub fn parts(&self, device: usize) -> Vec<usize> {
+        (0..self.on.len()).filter(|&p| self.on[p] == device).collect()
+    }
+
+    /// The values that a part takes.
+    pub fn takes(&self, part: usize) -> &[String] {
+        &self.takes[part]
+    }
+
+    /// The values that the sink takes.
+    pub fn results(&self) -> &[String] {
+        &self.takes[self.on.len()]
+    }
+
+    /// The values that a part gives.
+    pub fn gives(&self, part: usize) -> &[Give] {
+        &self.gives[part]
+    }
+
+    /// The values that the source gives.
+    pub fn feeds(&self) -> &[Give] {
+        &self.gives[self.on.len()]
+    }
+
+    /// The inputs of a node.
+    pub fn inputs(&self, at: Place) -> &[Edge] {
+        self.edges.get(&at).map_or(&[], |e| e)
+    }
+
+    /// How many outputs a node has.
+    pub fn outputs(&self, at: Place) -> usize {
+        self.outputs.get(&at).copied().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::plan_file::{PartFile, PlanFile, StageRow};
+    use super::*;
+
+    /// Two halves side by side, on two machines, of which the last stage makes the output. It takes
+    /// an input of the whole that the first one hands on unread.
+    pub fn diamond() -> Manifest {
+        let names = |all: &[&str]| all.iter().map(|&s| s.to_owned()).collect::<Vec<_>>();
+        let row = |from, values: &[&str], bytes| {
+            let over = (bytes > 0).then(|| "a to b".to_owned());
+            ReceiveRow { from, values: names(values), over, bytes, ..ReceiveRow::default() }
+        };
+        let stage = |device: &str, receives| StageRow {
+            device: device.into(),
+            mode: "default".into(),
+            nodes: vec![],
+            compute_s: 0.0,
+            compute_j: 0.0,
+            memory_bytes: 0,
+            receives,
+        };
+        let part = |i: usize, inputs: &[&str], outputs: &[&str]| PartFile {
+            file: format!("stage{i}.onnx"),
+            inputs: names(inputs),
+            outputs: names(outputs),
+        };
+        let plan = PlanFile {
+            version: 1,
+            objective: "throughput".into(),
+            value: 0.05,
+            bound: 0.05,
+            gap: 0.0,
+            proved: true,
+            latency_s: 0.1,
+            interval_s: 0.05,
+            energy_j: 0.0,
+            rewrite: String::new(),
+            pipelined: true,
+            stages: vec![
+                stage("a", vec![row(None, &["x", "k"], 0)]),
+                stage("a", vec![row(Some(0), &["h"], 0)]),
+                stage("b", vec![row(Some(0), &["h"], 8)]),
+                stage(
+                    "b",
+                    vec![
+                        row(Some(0), &["k"], 4),
+                        row(Some(1), &["t0"], 4),
+                        row(Some(2), &["t1"], 0),
+                    ],
+                ),
+            ],
+            outputs: vec![row(Some(3), &["y"], 0), row(Some(0), &["h"], 0)],
+        };
+        Manifest {
+            version: 1,
+            plan,
+            inputs: names(&["x", "k"]),
+            outputs: names(&["y", "h"]),
+            stages: vec![
+                part(0, &["x"], &["h"]),
+                part(1, &["h"], &["t0"]),
+                part(2, &["h"], &["t1"]),
+                part(3, &["k", "t0", "t1"], &["y"]),
+            ],
+        }
+    }
+
+    #[test]
+    fn values_go_where_they_are_taken() {
+        let w = Wiring::of(&diamond()).unwrap();
+        let (a, b) = (Place::Device(0), Place::Device(1));
+        assert_eq!(w.devices(), ["a", "b"]);
+        assert_eq!((w.parts(0), w.parts(1)), (vec![0, 1], vec![2, 3]));
+        assert_eq!(w.takes(3), ["k", "t0", "t1"]);
+        let edge = |value: &str, from, output, to: &[(usize, usize)]| Edge {
+            value: value.into(),
+            from,
+            output,
+            to: to.to_vec(),
+        };
+        let first =
+            [edge("x", Place::Source, 0, &[(0, 0)]), edge("k", Place::Source, 1, &[(0, 1)])];
+        assert_eq!(w.inputs(a), first);
+        // What goes to the device and to the sink is one output.
+        let second =
+            [edge("h", a, 0, &[(2, 0)]), edge("k", a, 1, &[(3, 0)]), edge("t0", a, 2, &[(3, 1)])];
+        assert_eq!(w.inputs(b), second);
+        let last = [edge("y", b, 0, &[(4, 0)]), edge("h", a, 0, &[(4, 1)])];
+        assert_eq!(w.inputs(Place::Sink), last);
+        let give = |value: &str, outputs: &[(usize, Option<Codec>)], here: &[(usize, usize)]| {
+            Give { value: value.into(), outputs: outputs.to_vec(), here: here.to_vec() }
+        };
+        let first = [give("h", &[(0, None)], &[(1, 0)]), give("k", &[(1, None)], &[])];
+        assert_eq!(w.gives(0), first);
+        assert_eq!(w.gives(2), [give("t1", &[], &[(3, 2)])]);
+        assert_eq!((w.outputs(Place::Source), w.outputs(a), w.outputs(b)), (2, 3, 1));
+    }
+
+    /// What goes to the device in one form and to the sink in another is two outputs.
+    #[test]
+    fn forms_are_outputs() {
+        let mut m = diamond();
+        m.plan.stages[2].receives[0].codecs.insert("h".into(), Codec::F16);
+        let w = Wiring::of(&m).unwrap();
+        assert_eq!(w.gives(0)[0].outputs, [(0, Some(Codec::F16)), (3, None)]);
+        assert_eq!(w.outputs(Place::Device(0)), 4);
+        assert_eq!((w.inputs(Place::Device(1))[0].output, w.inputs(Place::Sink)[1].output), (0, 3));
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let cases: [(&str, &dyn Fn(&mut Manifest)); 11] = [
+            ("version 2", &|m| m.version = 2),
+            ("one file for each", &|m| drop(m.stages.pop())),
+            ("takes nothing", &|m| {
+                m.plan.stages[1].receives = vec![];
+                m.stages[1].inputs = vec![];
+            }),
+            ("too early", &|m| m.plan.stages[1].receives[0].from = Some(1)),
+            ("too early", &|m| m.plan.outputs[0].from = Some(9)),
+            ("too early", &|m| {
+                let none = ReceiveRow { from: Some(999), ..ReceiveRow::default() };
+                m.plan.stages[1].receives.push(none);
+            }),
+            ("from where it is not", &|m| m.plan.stages[2].receives[0].values.push("t0".into())),
+            ("crosses no link", &|m| {
+                m.plan.stages[2].receives[0].codecs.insert("nosuch".into(), Codec::F16);
+            }),
+            ("crosses no link", &|m| {
+                m.plan.stages[1].receives[0].codecs.insert("h".into(), Codec::F16);
+            }),
+            ("in two forms", &|m| {
+                let mut again = m.plan.stages[2].receives[0].clone();
+                again.codecs.insert("h".into(), Codec::Int8);
+                m.plan.stages[3].receives.push(again);
+            }),
+            ("twice", &|m| m.plan.stages[0].receives[0].values.push("x".into())),
+        ];
+        for (why, change) in cases {
+            let mut m = diamond();
+            change(&mut m);
+            let said = Wiring::of(&m).unwrap_err();
+            assert!(said.contains(why), "{said:?} for {why:?}");
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! The best plan of a graph over a cluster, by whatever way: a pipeline of stages; where layers do not
+//! fit a device, of a graph in which they do; and tiles of the network's start side by side.
+
+use std::cmp::Reverse;
+use std::collections::HashSet;
+
+use graph_opt_ir::{Graph, NodeId, Op, ValueId};
+
+use super::chain::{Network, Wish, pipeline};
+use super::profiled::Profiled;
+use super::tiles::{Times, tile, ways};
+use crate::analysis::node_macs;
+use crate::devices::cluster::{Cluster, Profile};
+use crate::devices::files::{PlanFile, StageRow};
+use crate::devices::{Costs, Effort, NoPlan, Reason};
+use crate::{Pipeline, Runner};
+
+/// The best plan of a graph, or the best found. `network` is the graph as a chain, `profiles` are those
+/// of the cluster's devices; with `tiles`, for latency, tiles side by side are tried as well.
+///
+/// # Errors
+/// As [`plan`](crate::devices::plan()); what would have to give is that of pipelines.
+pub fn best(
+    graph: &Graph,
+    network: &Network,
+    cluster: &Cluster,
+    profiles: &[Option<Profile>],
+    wish: &Wish,
+    tiles: bool,
+    effort: &Effort,
+) -> Result<PlanFile, NoPlan> {
+    // No way of dividing the network makes its weights fewer.
+    network.weighs(graph, cluster, &wish.limits)?;
+    let costs = Profiled::new(graph, network, cluster, profiles).map_err(NoPlan::Invalid)?;
+    let times = Times::new(graph, cluster, profiles);
+    let found = match pipeline(graph, network, cluster, &costs, wish, effort) {
+        Ok((_, file)) => Ok(file),
+        Err(NoPlan::Infeasible(reasons)) if reasons.iter().any(is_of_memory) => {
+            let asked = Asked { graph, network, cluster, times: &times, wish, effort };
+            asked.made_to_fit().ok_or(NoPlan::Infeasible(reasons))
+        }
+        Err(e) => Err(e),
+    };
+    if !tiles {
+        return found;
+    }
+    // Stretches may be measured as quicker than their nodes; what is proved of pipelines holds.
+    let piped = found.as_ref().map_or(f64::INFINITY, |p| p.bound);
+    let bound = times.least(&network.nodes).min(piped);
+    let all = ways(graph, network, cluster, &times);
+    let side_by_side =
+        all.iter().find_map(|(t, _)| t.file(cluster, bound).ok().filter(|p| keeps(p, wish)));
+    match (found, side_by_side) {
+        (Ok(p), Some(t)) if t.latency_s < p.latency_s => Ok(t),
+        (Err(_), Some(t)) => Ok(t),
+        (Ok(mut p), _) => {
+            // Over tiles, too, there is nothing better than that.
+            p.judge(p.value, bound);
+            Ok(p)
+        }
+        (e, None) => e,
+    }
+}
+
+fn is_of_memory(r: &Reason) -> bool {
+    matches!(r, Reason::TooLarge { .. } | Reason::Capacity(_) | Reason::Stages { .. })
+}
+
+/// Whether a plan that was not made with the limits keeps to them.
+fn keeps(p: &PlanFile, wish: &Wish) -> bool {
+    let limits = &wish.limits;
+    let room = |s: &StageRow| limits.memory.is_none_or(|m| s.memory_bytes <= m);
+    let within = |x: f64, limit: Option<f64>| limit.is_none_or(|l| x <= l);
+    p.stages.iter().all(room)
+        && within(p.latency_s, limits.latency)
+        && within(p.energy_j, limits.energy)
+        && within(p.interval_s, limits.interval)
+        && limits.stages.is_none_or(|s| p.stages.len() <= s)
+        && wish.pins.iter().all(Option::is_none)
+}
+
+/// What is to be planned.
+struct Asked<'a> {
+    graph: &'a Graph,
+    network: &'a Network,
+    cluster: &'a Cluster,
+    times: &'a Times<'a>,
+    wish: &'a Wish,
+    effort: &'a Effort,
+}
+
+impl Asked<'_> {
+    /// A pipeline of the graph made to fit the devices, by as few means as do: layers with many weights
+    /// in shares of their output channels; stretches with large activations tile by tile; and what is
+    /// then still too large in parts on several devices.
+    fn made_to_fit(&self) -> Option<PlanFile> {
+        let most = self.cluster.devices.iter().map(|d| d.memory).max()?;
+        let most = most.min(self.wish.limits.memory.unwrap_or(most));
+        let mut tried = HashSet::from([String::new()]);
+        let mut fitting = |start: &Rewritten| {
+            let grains = [most / 2, most / 4, most / 16];
+            let shared =
+                grains.into_iter().map(|grain| start.then(&channel_shares(&start.graph, grain)));
+            std::iter::once(Some(start.clone())).chain(shared).flatten().find_map(|r| {
+                let r = r.divided(most);
+                if tried.insert(r.passes.clone()) { self.pipeline_of(&r) } else { None }
+            })
+        };
+        let start = Rewritten { graph: self.graph.clone(), passes: String::new() };
+        fitting(&start).or_else(|| {
+            let tiled = |bytes| start.then(&[format!("fuse-tiles{{memory={bytes}B partly=yes}}")]);
+            [most / 16 * 15, most / 4 * 3, most / 2, most / 4]
+                .into_iter()
+                .filter_map(tiled)
+                .find_map(|r| fitting(&r))
+        })
+    }
+
+    /// A pipeline of the rewritten graph; its nodes are pinned as those that they are parts of.
+    fn pipeline_of(&self, rewritten: &Rewritten) -> Option<PlanFile> {
+        let (graph, made) = (self.graph, &rewritten.graph);
+        let units = Network::of(made).ok()?;
+        let profiles = self.times.profiles(made);
+        let costs = Profiled::new(made, &units, self.cluster, &profiles).ok()?;
+        let given = &self.wish.pins;
+        let pin = |&n: &NodeId| {
+            let label = made.label(n);
+            let of = self.network.nodes.iter().position(|&o| {
+                graph.label(o) == label || tile(label).is_some_and(|t| t.0 == graph.label(o))
+            });
+            of.and_then(|u| given.get(u).copied().flatten())
+        };
+        let pins =
+            if given.is_empty() { Vec::new() } else { units.nodes.iter().map(pin).collect() };
+        let wish = Wish { pins, ..self.wish.clone() };
+        let (_, file) = pipeline(made, &units, self.cluster, &costs, &wish, self.effort).ok()?;
+        Some(PlanFile { rewrite: rewritten.passes.clone(), ..file })
+    }
+}
+
+/// A graph, and the passes that made it.
+#[derive(Clone)]
+struct Rewritten {
+    graph: Graph,
+    passes: String,
+}
+
+impl Rewritten {
+    /// The same after more passes; none if there are none, or one changes nothing.
+    fn then(&self, more: &[String]) -> Option<Self> {
+        if more.is_empty() {
+            return None;
+        }
+        let mut new = self.clone();
+        for pass in more {
+            let before = new.graph.edits();
+            Runner::default().run(&mut new.graph, &Pipeline::parse(pass).ok()?).ok()?;
+            if new.graph.edits() == before {
+                return None;
+            }
+            let comma = if new.passes.is_empty() { "" } else { "," };
+            new.passes.push_str(&format!("{comma}{pass}"));
+        }
+        Some(new)
+    }
+
+    /// With nodes that alone need more than `most` bytes for what they read and make in parts, between
+    /// which the graph can be cut.
+    fn divided(self, most: u64) -> Self {
+        let too_large = |g: &Graph| -> Vec<String> {
+            let Ok(n) = Network::of(g) else { return Vec::new() };
+            let costs = n.additive(&[], &[]);
+            let over = |u: &usize| costs.memory(*u..u + 1, 0) > most && n.weights[*u] < most;
+            (0..n.nodes.len()).filter(over).filter_map(|u| stretch(g, n.nodes[u])).collect()
+        };
+        let before = too_large(&self.graph);
+        for parts in [2, 4, 8] {
+            let each = |at: &String| format!("fuse-tiles{{{at} grid={parts}}}");
+            let passes: Vec<String> = before.iter().map(each).collect();
+            match self.then(&passes) {
+                Some(divided) if too_large(&divided.graph).is_empty() => return divided,
+                _ => {}
+            }
+        }
+        self
+    }
+}
+
+/// What `fuse-tiles` cuts into parts for a node: it, and what follows element by element (what else that
+/// reads is then in parts, too), along the longest axis of the result, of a picture or volume one in
+/// space.
+fn stretch(graph: &Graph, node: NodeId) -> Option<String> {
+    let mut end = node;
+    let made = |n: NodeId| graph.node(n).outputs.first().copied().flatten();
+    let dims = graph.value(made(node)?).ty.extents()?;
+    let follows = |v: ValueId| {
+        let value = graph.value(v);
+        let mut uses = value.uses();
+        let next = uses.next().filter(|_| !value.is_output())?.node;
+        let same = graph.value(made(next)?).ty.extents()? == dims;
+        (same && uses.next().is_none() && node_macs(graph, next).unwrap_or(0) == 0).then_some(next)
+    };
+    while let Some(next) = made(end).and_then(follows) {
+        end = next;
+    }
+    let first = if dims.len() > 2 { 2 } else { 0 };
+    let axis = (first..dims.len()).max_by_key(|&a| (dims[a], Reverse(a)))?;
+    Some(format!("from={} to={} axes={axis}", graph.label(node), graph.label(end)))
+}
+
+/// Passes by which every convolution and matrix product of more weights than `grain`, in bytes, is in
+/// shares of its output channels.
+fn channel_shares(graph: &Graph, grain: u64) -> Vec<String> {
+    let share = |(&n, weights): (&NodeId, &u64)| {
+        let made = graph.node(n).outputs.first().copied().flatten()?;
+        let axis = match &graph.node(n).op {
+            Op::Conv(_) | Op::Gemm(_) => 1,
+            Op::MatMul(_) => graph.value(made).ty.rank()?.checked_sub(1)?,
+            _ => return None,
+        };
+        let channels = graph.value(made).ty.extents()?.get(axis).copied()?;
+        let parts = weights.div_ceil(grain.max(1)).min(channels);
+        let label = graph.label(n);
+        (parts > 1)
+            .then(|| format!("fuse-tiles{{from={label} to={label} axes={axis} grid={parts}}}"))
+    };
+    let Ok(network) = Network::of(graph) else { return Vec::new() };
+    network.nodes.iter().zip(&network.weights).filter_map(share).collect()
+}

@@ -1,0 +1,208 @@
+//! Costs of stages by profiles.
+
+use std::collections::BTreeMap;
+use std::ops::{AddAssign, Range};
+
+use graph_opt_ir::Graph;
+
+use super::chain::Network;
+use crate::devices::cluster::{Cluster, Machine, Mode, Profile};
+use crate::devices::problem::{Additive, Costs};
+
+/// What stretches take together.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Sum {
+    seconds: f64,
+    /// Measured energy, J.
+    joules: f64,
+    /// Seconds of which the energy was not measured.
+    unmetered: f64,
+}
+
+impl AddAssign for Sum {
+    fn add_assign(&mut self, o: Self) {
+        self.seconds += o.seconds;
+        self.joules += o.joules;
+        self.unmetered += o.unmetered;
+    }
+}
+
+/// Costs of stages by profiles, on devices that have one; on others, by their speed.
+///
+/// A run of units that was measured costs what was measured. Another one is made up of measured
+/// stretches: from its first unit on, always the longest one that does not reach past its end.
+#[derive(Clone, Debug)]
+pub struct Profiled {
+    speeds: Additive,
+    devices: Vec<Option<(Pieces, Vec<Mode>)>>,
+}
+
+impl Profiled {
+    /// Costs of a graph's network; `profiles` are those of the cluster's devices.
+    ///
+    /// # Errors
+    /// If a profile is not one of this graph.
+    pub fn new(
+        graph: &Graph,
+        network: &Network,
+        cluster: &Cluster,
+        profiles: &[Option<Profile>],
+    ) -> Result<Self, String> {
+        let device = |(d, m): (usize, &Machine)| {
+            let Some(profile) = profiles.get(d).and_then(Option::as_ref) else {
+                return Ok::<_, String>(None);
+            };
+            let pieces = pieces(profile, graph, network);
+            let pieces = pieces.map_err(|e| format!("device {}: {e}", m.name))?;
+            Ok(Some((Pieces::new(pieces), m.modes.clone())))
+        };
+        let devices = cluster.devices.iter().enumerate().map(device).collect::<Result<_, _>>()?;
+        Ok(Self { speeds: network.costs(cluster), devices })
+    }
+}
+
+impl Costs for Profiled {
+    fn seconds(&self, units: Range<usize>, device: usize, mode: usize) -> Option<f64> {
+        match &self.devices[device] {
+            Some((pieces, modes)) => Some(pieces.sum(units).seconds / modes[mode].speed),
+            None => self.speeds.seconds(units, device, mode),
+        }
+    }
+
+    fn joules(&self, units: Range<usize>, device: usize, mode: usize) -> f64 {
+        match &self.devices[device] {
+            Some((pieces, modes)) => {
+                let (sum, mode) = (pieces.sum(units), &modes[mode]);
+                // Energy was measured at the speed of the profile, and holds there only.
+                if mode.speed == 1.0 {
+                    sum.joules + mode.watts * sum.unmetered
+                } else {
+                    mode.watts * sum.seconds / mode.speed
+                }
+            }
+            None => self.speeds.joules(units, device, mode),
+        }
+    }
+
+    fn memory(&self, units: Range<usize>, device: usize) -> u64 {
+        self.speeds.memory(units, device)
+    }
+}
+
+/// Measured stretches, ready to be added up.
+#[derive(Clone, Debug)]
+struct Pieces {
+    /// By first unit, with ends ascending; the first one is the unit alone.
+    from: Vec<Vec<(usize, Sum)>>,
+    /// Where 2^k of the longest stretches from a unit on end, and their sum, by k and unit; the end
+    /// is beyond all where there are not so many.
+    jumps: Vec<Vec<(usize, Sum)>>,
+}
+
+impl Pieces {
+    /// Every unit must be there alone.
+    fn new(pieces: Vec<BTreeMap<usize, Sum>>) -> Self {
+        let n = pieces.len();
+        let from: Vec<Vec<_>> = pieces.into_iter().map(|p| p.into_iter().collect()).collect();
+        let beyond = (usize::MAX, Sum::default());
+        let longest = |p: &Vec<(usize, Sum)>| p.last().copied().unwrap_or(beyond);
+        let mut jumps: Vec<Vec<(usize, Sum)>> = vec![from.iter().map(longest).collect()];
+        while let Some(last) = jumps.last().filter(|_| n >> jumps.len() > 0) {
+            let twice = |&(middle, first): &(usize, Sum)| match last.get(middle) {
+                Some(&(end, second)) => {
+                    let mut sum = first;
+                    sum += second;
+                    (end, sum)
+                }
+                None => beyond,
+            };
+            let next = last.iter().map(twice).collect();
+            jumps.push(next);
+        }
+        Self { from, jumps }
+    }
+
+    fn sum(&self, units: Range<usize>) -> Sum {
+        let (mut at, mut sum) = (units.start, Sum::default());
+        while at < units.end {
+            for level in self.jumps.iter().rev() {
+                if let Some(&(end, more)) = level.get(at).filter(|j| j.0 <= units.end) {
+                    sum += more;
+                    at = end;
+                }
+            }
+            let Some(from) = self.from.get(at).filter(|_| at < units.end) else { break };
+            let fits = from.partition_point(|p| p.0 <= units.end);
+            let Some(&(end, more)) = fits.checked_sub(1).and_then(|i| from.get(i)) else { break };
+            sum += more;
+            at = end;
+        }
+        sum
+    }
+}
+
+/// What was measured, for each first unit by the end of the stretch.
+fn pieces(
+    profile: &Profile,
+    graph: &Graph,
+    network: &Network,
+) -> Result<Vec<BTreeMap<usize, Sum>>, String> {
+    let labels: Vec<&str> = network.nodes.iter().map(|&n| graph.label(n)).collect();
+    let mut units: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (u, label) in labels.iter().enumerate() {
+        units.entry(label).or_default().push(u);
+    }
+    let mut groups: BTreeMap<(String, String, Option<usize>), Vec<Sum>> = BTreeMap::new();
+    for t in profile.all() {
+        let unmetered = if t.joules.is_some() { 0.0 } else { t.seconds };
+        let sum = Sum { seconds: t.seconds, joules: t.joules.unwrap_or(0.0), unmetered };
+        groups.entry((t.first, t.last, t.nodes)).or_default().push(sum);
+    }
+    let mut pieces = vec![BTreeMap::new(); labels.len()];
+    for ((first, last, nodes), sums) in &groups {
+        let from = units.get(first.as_str()).map_or(&[][..], Vec::as_slice);
+        let runs: Vec<(usize, usize)> = match (nodes, units.get(last.as_str())) {
+            (Some(n), _) => {
+                let end = |i: &usize| i.checked_add(*n).filter(|j| j > i);
+                let meant = |j: &usize| labels.get(j - 1) == Some(&last.as_str());
+                from.iter().filter_map(|i| Some((*i, end(i).filter(meant)?))).collect()
+            }
+            (None, Some(to)) if from.len() == 1 && to.len() == 1 && from[0] <= to[0] => {
+                vec![(from[0], to[0] + 1)]
+            }
+            _ => Vec::new(),
+        };
+        // Where a name repeats, its times do, in the same order, or there is one for all.
+        let node = first == last && *nodes == Some(1);
+        let one = node && sums.len() == 1;
+        match runs.len() {
+            // The model may have been optimised since.
+            0 if node => {}
+            0 => {
+                let count = nodes.map_or(String::new(), |n| format!(" of {n} nodes"));
+                return Err(format!(
+                    "the model has no one stretch from {first} to {last}{count}, which the \
+                     profile has"
+                ));
+            }
+            n if n == sums.len() || one => {
+                for (at, (i, j)) in runs.into_iter().enumerate() {
+                    pieces[i].insert(j, sums[if one { 0 } else { at }]);
+                }
+            }
+            n => {
+                let times = sums.len();
+                return Err(format!(
+                    "the profile has {times} times from {first} to {last}, the model {n}"
+                ));
+            }
+        }
+    }
+    match (0..labels.len()).find(|&u| !pieces[u].contains_key(&(u + 1))) {
+        Some(u) => Err(format!("the profile has no node {}", labels[u])),
+        None => Ok(pieces),
+    }
+}
+
+#[cfg(test)]
+mod tests;

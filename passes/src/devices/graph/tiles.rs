@@ -1,0 +1,369 @@
+//! A stretch of the network shared by devices side by side: tiles of it, larger ones for quicker
+//! devices, and the rest on one of them, the host. What `fuse-tiles` makes of the graph is split with
+//! each tile on its device; a clock over that split says how long a frame takes, so that what all
+//! devices wait for (the host's links, the last one to finish) is in it.
+//!
+//! Ways that are tried: strips and grids; halos computed by each tile that needs them, handed over
+//! from every other tile (Zhao et al., "DeepThings", TCAD 2018), or exchanged node by node (Mao et
+//! al., "MoDNN", DATE 2017); where the stretch ends; how many devices. Of strips, rows then move from
+//! the device that is done last to the one that is done first, as long as that helps (as CoEdge,
+//! Zeng et al., ToN 2020, shares them by speed).
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use graph_opt_ir::{Graph, NodeId, ValueId};
+
+use super::chain::Network;
+use super::split::{Part, Split, bytes};
+use crate::analysis::{node_macs, plan};
+use crate::devices::cluster::{Cluster, Codecs, NodeTime, Profile, Speed};
+use crate::devices::files::{Aim, Clock, PlanFile, Run};
+use crate::devices::problem::Objective;
+use crate::devices::search::shares;
+use crate::tile::Reuse;
+use crate::{Pipeline, Runner};
+
+/// A stretch from the start of the network, its tiles, and where they run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The stretch's last node.
+    pub to: String,
+    /// Sizes of the parts along the height, and along the width if there are several.
+    pub sizes: Vec<Vec<i64>>,
+    /// What happens to halos.
+    pub reuse: Reuse,
+    /// The device of each tile, row by row.
+    pub devices: Vec<usize>,
+    /// The device of all else.
+    pub host: usize,
+}
+
+impl Share {
+    /// The pass that makes the tiles.
+    pub fn pass(&self) -> String {
+        let list = |s: &Vec<i64>| {
+            format!("[{}]", s.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
+        };
+        let sizes: Vec<String> = self.sizes.iter().map(list).collect();
+        let axes = if self.sizes.len() == 1 { "h" } else { "hxw" };
+        let (to, sizes) = (&self.to, sizes.join("x"));
+        format!("fuse-tiles{{to={to} sizes={sizes} axes={axes} reuse={}}}", self.reuse)
+    }
+}
+
+/// How long nodes take on devices: by their multiply-accumulates, or as a profile of the whole
+/// network has it. A tile takes its share of the node that it is a tile of, by bytes of the result;
+/// what slices and joins, as long as the quickest node of the profile takes for so many bytes.
+pub struct Times<'a> {
+    graph: &'a Graph,
+    cluster: &'a Cluster,
+    /// Seconds of each node by name, for each device with a profile.
+    measured: Vec<Option<BTreeMap<&'a str, f64>>>,
+    /// Seconds a byte of the quickest node, for each device.
+    copy: Vec<f64>,
+    /// Nodes by name.
+    nodes: HashMap<&'a str, NodeId>,
+}
+
+impl<'a> Times<'a> {
+    /// Of nodes of this graph, and of tiles of them.
+    pub fn new(graph: &'a Graph, cluster: &'a Cluster, profiles: &'a [Option<Profile>]) -> Self {
+        let seconds =
+            |p: &'a Profile| p.nodes.iter().map(|t| (t.name.as_str(), t.seconds)).collect();
+        let measured: Vec<Option<BTreeMap<&str, f64>>> =
+            profiles.iter().map(|p| p.as_ref().map(seconds)).collect();
+        let nodes: HashMap<&str, NodeId> = graph.schedule().map(|n| (graph.label(n), n)).collect();
+        let rate = |t: &Option<BTreeMap<&str, f64>>| {
+            let of = |(name, s): (&&str, &f64)| {
+                let size = made(graph, *nodes.get(name)?);
+                (size > 0 && *s > 0.0).then(|| s / size as f64)
+            };
+            let rates = t.iter().flatten().filter_map(of);
+            rates.reduce(f64::min).unwrap_or(0.0)
+        };
+        let copy = measured.iter().map(rate).collect();
+        Self { graph, cluster, measured, copy, nodes }
+    }
+
+    /// The quickest mode of a device.
+    pub fn mode(&self, device: usize) -> usize {
+        let modes = &self.cluster.devices[device].modes;
+        let speed = |m: &usize| modes[*m].speed;
+        (0..modes.len()).max_by(|a, b| speed(a).total_cmp(&speed(b))).unwrap_or(0)
+    }
+
+    /// Seconds of a node of this graph, or of one that tiles were made in, in a device's quickest
+    /// mode.
+    pub fn seconds(&self, graph: &Graph, n: NodeId, device: usize) -> f64 {
+        self.base(graph, n, device) / self.cluster.devices[device].modes[self.mode(device)].speed
+    }
+
+    /// The same in a mode of speed 1.
+    fn base(&self, graph: &Graph, n: NodeId, device: usize) -> f64 {
+        let machine = &self.cluster.devices[device];
+        let label = graph.label(n);
+        match (&machine.speed, self.measured.get(device)) {
+            (Speed::Macs { per_second, per_node }, _) => {
+                node_macs(graph, n).unwrap_or(0) as f64 / per_second + per_node
+            }
+            (Speed::Profile(_), Some(Some(times))) => match (times.get(label), tile(label)) {
+                (Some(s), _) => *s,
+                (None, Some((of, _, ""))) => {
+                    let whole = self.nodes.get(of).map_or(0, |&n| made(self.graph, n));
+                    let share = made(graph, n) as f64 / whole.max(1) as f64;
+                    times.get(of).copied().unwrap_or(f64::INFINITY) * share
+                }
+                (None, _) => made(graph, n) as f64 * self.copy[device],
+            },
+            (Speed::Profile(_), _) => f64::INFINITY,
+        }
+    }
+
+    /// What a profile of a graph that tiles were made in would have, for each device with a profile.
+    pub fn profiles(&self, graph: &Graph) -> Vec<Option<Profile>> {
+        let time = |n: NodeId, d: usize| NodeTime {
+            name: graph.label(n).to_owned(),
+            seconds: self.base(graph, n, d),
+            spread: 0.0,
+            count: 0,
+            joules: None,
+        };
+        let of = |(d, m): (usize, &Option<_>)| {
+            m.as_ref().map(|_| Profile {
+                version: 1,
+                backend: "estimated".into(),
+                nodes: graph.schedule().map(|n| time(n, d)).collect(),
+                ..Profile::default()
+            })
+        };
+        self.measured.iter().enumerate().map(of).collect()
+    }
+
+    /// No plan that computes every node once, by whatever shares, has a frame done sooner: the dual
+    /// of sharing all nodes freely, with a weight for each device that goes by its speed.
+    pub fn least(&self, nodes: &[NodeId]) -> f64 {
+        let devices = self.cluster.devices.len();
+        let of = |n: NodeId, d: usize| self.seconds(self.graph, n, d);
+        let rates: Vec<f64> = (0..devices)
+            .map(|d| 1.0 / nodes.iter().map(|&n| of(n, d)).sum::<f64>().max(f64::MIN_POSITIVE))
+            .collect();
+        let all: f64 = rates.iter().sum();
+        let weighted = |n: NodeId| {
+            (0..devices).map(|d| of(n, d) * rates[d] / all).fold(f64::INFINITY, f64::min)
+        };
+        nodes.iter().map(|&n| weighted(n)).sum()
+    }
+}
+
+/// Bytes that a node makes.
+fn made(graph: &Graph, n: NodeId) -> u64 {
+    graph.node(n).outputs.iter().flatten().map(|&v| bytes(graph, v)).sum()
+}
+
+/// The node that a tile is of, the tile's number, and what the node does for it, from a name such as
+/// `conv1/tile2of4/keep0`.
+pub(crate) fn tile(label: &str) -> Option<(&str, usize, &str)> {
+    let (of, rest) = label.rsplit_once("/tile")?;
+    let (number, role) = rest.split_once('/').unwrap_or((rest, ""));
+    Some((of, number.split_once("of")?.0.parse().ok()?, role))
+}
+
+/// A graph with tiles in it, and where they run.
+#[derive(Clone, Debug)]
+pub struct Tiled {
+    /// The share.
+    pub share: Share,
+    /// The graph with the tiles.
+    pub graph: Graph,
+    /// Its parts.
+    pub split: Split,
+    /// How they run.
+    pub runs: Vec<Run>,
+}
+
+/// Makes tiles, and puts them on their devices. What the tiles read from outside is cut where the
+/// host has it, so that only that is sent; inputs that come from nowhere in particular, where they
+/// are read.
+///
+/// # Errors
+/// With the reason, if the stretch cannot be tiled so.
+pub fn tiled(graph: &Graph, share: &Share, times: &Times<'_>) -> Result<Tiled, String> {
+    let pipeline = Pipeline::parse(&share.pass()).map_err(|e| e.to_string())?;
+    let mut out = graph.clone();
+    let report = Runner::default().run(&mut out, &pipeline).map_err(|e| e.to_string())?;
+    if out.edits() == graph.edits() {
+        let why = report.remarks.first().map_or_else(String::new, ToString::to_string);
+        return Err(why);
+    }
+    let before: HashSet<&str> = graph.schedule().map(|n| graph.label(n)).collect();
+    let nodes = plan(&out).map_err(|e| e.to_string())?.steps;
+    let inputs: HashSet<ValueId> = out.inputs().iter().copied().collect();
+    let free = times.cluster.source.is_none();
+    let device = |n: NodeId| {
+        let label = out.label(n);
+        let Some((_, number, role)) = tile(label).filter(|_| !before.contains(label)) else {
+            return share.host;
+        };
+        let own = share.devices.get(number).copied().unwrap_or(share.host);
+        let reads = out.node(n).inputs.first().copied().flatten();
+        match role {
+            "slice" if !(free && reads.is_some_and(|v| inputs.contains(&v))) => share.host,
+            _ => own,
+        }
+    };
+    let split = Split::placed(&out, &nodes, &device, &|n| times.seconds(&out, n, device(n)));
+    let run = |p: &Part| {
+        let mode = times.mode(p.device);
+        let seconds = p.nodes.iter().map(|&n| times.seconds(&out, n, p.device)).sum();
+        let joules = times.cluster.devices[p.device].modes[mode].watts * seconds;
+        Run { mode, seconds, joules }
+    };
+    let runs = split.parts.iter().map(run).collect();
+    Ok(Tiled { share: share.clone(), graph: out, split, runs })
+}
+
+impl Tiled {
+    fn aim(&self, bound: f64) -> Aim {
+        Aim {
+            objective: Objective::Latency,
+            value: None,
+            bound,
+            rewrite: self.share.pass(),
+            pipelined: false,
+            codecs: Codecs::default(),
+        }
+    }
+
+    /// The plan, with the memory of each part.
+    ///
+    /// # Errors
+    /// If a part does not fit its device, or devices have no link.
+    pub fn file(&self, cluster: &Cluster, bound: f64) -> Result<PlanFile, String> {
+        let held = self.split.held(&self.graph)?;
+        PlanFile::of(&self.graph, cluster, &self.split, &held, &self.runs, &self.aim(bound))
+    }
+
+    fn draft(&self, cluster: &Cluster) -> Result<PlanFile, String> {
+        PlanFile::draft(&self.graph, cluster, &self.split, &self.runs, &self.aim(0.0))
+    }
+}
+
+/// Ways to share a network's start, the quickest first, with the seconds of a frame; those that have
+/// no link they need, or cannot be tiled, are left out. Memory is not looked at.
+pub fn ways(
+    graph: &Graph,
+    network: &Network,
+    cluster: &Cluster,
+    times: &Times<'_>,
+) -> Vec<(Tiled, f64)> {
+    let total = |d: &usize| network.nodes.iter().map(|&n| times.seconds(graph, n, *d)).sum::<f64>();
+    let mut order: Vec<usize> = (0..cluster.devices.len()).collect();
+    order.sort_by(|a, b| total(a).total_cmp(&total(b)));
+    let host = cluster.source.unwrap_or(order[0]);
+    // The host has no need of links.
+    order.sort_by_key(|&d| d != host);
+    let timed = |share: &Share| -> Option<(Tiled, PlanFile)> {
+        let t = tiled(graph, share, times).ok()?;
+        let file = t.draft(cluster).ok()?;
+        Some((t, file))
+    };
+    // Seconds until a device has done all of a stretch for the host.
+    let alone = |d: usize, cut: usize| {
+        let work: f64 = network.nodes[..cut].iter().map(|&n| times.seconds(graph, n, d)).sum();
+        let link = if d == host { None } else { cluster.link(host, d) };
+        let traffic = network.cuts[0] + network.cuts[cut];
+        work + link.map_or(0.0, |l| l.transfer(traffic).seconds)
+    };
+    let mut found: Vec<(Tiled, PlanFile)> = Vec::new();
+    for (cut, to, height, width) in ends(graph, network) {
+        for count in 2..=order.len().min(height as usize) {
+            let devices = &order[..count];
+            let columns = (2..=count / 2).rev().find(|c| count.is_multiple_of(*c));
+            let grid = columns.filter(|&c| width >= c as i64).map(|c| {
+                let even = |n: i64, k: usize| {
+                    (0..k as i64).map(|i| (n * (i + 1) / k as i64) - n * i / k as i64).collect()
+                };
+                vec![even(height, count / c), even(width, c)]
+            });
+            let alone: Vec<f64> = devices.iter().map(|&d| alone(d, cut)).collect();
+            let rows = seed(height, &alone);
+            let mut tries = vec![
+                (vec![rows.clone()], Reuse::Recompute),
+                (vec![rows.clone()], Reuse::Checkerboard),
+                (vec![rows], Reuse::Exchange),
+            ];
+            tries.extend(grid.iter().flat_map(|g| {
+                [Reuse::Recompute, Reuse::Checkerboard, Reuse::Exchange].map(|r| (g.clone(), r))
+            }));
+            for (sizes, reuse) in tries {
+                // Devices that would have no rows are left to smaller counts.
+                if sizes.iter().flatten().any(|&s| s == 0) {
+                    continue;
+                }
+                let (to, devices) = (to.clone(), devices.to_vec());
+                found.extend(timed(&Share { to, sizes, reuse, devices, host }));
+            }
+        }
+    }
+    found.sort_by(|a, b| a.1.latency_s.total_cmp(&b.1.latency_s));
+    for way in found.iter_mut().filter(|w| w.0.share.sizes.len() == 1).take(4) {
+        improve(way, &timed);
+    }
+    found.sort_by(|a, b| a.1.latency_s.total_cmp(&b.1.latency_s));
+    found.into_iter().map(|(t, file)| (t, file.latency_s)).collect()
+}
+
+/// Where stretches may end: nodes whose result is all that crosses, with its extents; at most a dozen,
+/// evenly over the network.
+fn ends(graph: &Graph, network: &Network) -> Vec<(usize, String, i64, i64)> {
+    let end = |cut: usize| {
+        let [v] = network.crossing[cut][..] else { return None };
+        let n = graph.producer(v)?;
+        let dims = graph.value(v).ty.dims().filter(|d| d.len() == 4)?;
+        let (h, w) = (dims[2].known()? as i64, dims[3].known()? as i64);
+        (h >= 2).then(|| (cut, graph.label(n).to_owned(), h, w))
+    };
+    let all: Vec<_> = (1..network.crossing.len()).filter_map(end).collect();
+    let step = all.len().div_ceil(12).max(1);
+    all.into_iter().rev().step_by(step).collect()
+}
+
+/// Rows of each device, by the seconds that it takes alone, as if they were in proportion to rows.
+fn seed(height: i64, alone: &[f64]) -> Vec<i64> {
+    let n = height as usize;
+    match shares(n, alone.len(), |i, rows| Some(alone[i] * rows as f64 / n as f64)) {
+        Ok(s) => s.rows.iter().map(|&r| r as i64).collect(),
+        Err(_) => vec![0; alone.len()],
+    }
+}
+
+/// Moves rows from the device that is done last to the one that is done first.
+fn improve(way: &mut (Tiled, PlanFile), timed: &dyn Fn(&Share) -> Option<(Tiled, PlanFile)>) {
+    let mut step = (way.0.share.sizes[0].iter().sum::<i64>() / 8).max(1);
+    for _ in 0..24 {
+        let (tiled, file) = &*way;
+        let clock = Clock::of(file, 1);
+        let ends = |device: usize| {
+            let parts = tiled.split.parts.iter().zip(&clock.spans);
+            let own = parts.filter(|(p, _)| {
+                let last = p.nodes.last().map(|&n| tiled.graph.label(n));
+                p.device == device && last.and_then(tile).is_some_and(|t| t.2.is_empty())
+            });
+            own.map(|(_, s)| s[0].1).fold(0.0, f64::max)
+        };
+        let ends: Vec<f64> = tiled.share.devices.iter().map(|&d| ends(d)).collect();
+        let by = |a: &usize, b: &usize| ends[*a].total_cmp(&ends[*b]);
+        let (first, last) = ((0..ends.len()).min_by(by), (0..ends.len()).max_by(by));
+        let (Some(first), Some(last)) = (first, last) else { return };
+        let mut share = tiled.share.clone();
+        let moved = step.min(share.sizes[0][last] - 1);
+        share.sizes[0][last] -= moved;
+        share.sizes[0][first] += moved;
+        let better = if moved > 0 && first != last { timed(&share) } else { None };
+        match better.filter(|b| b.1.latency_s < file.latency_s) {
+            Some(b) => *way = b,
+            None if step > 1 => step /= 2,
+            None => return,
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! A problem made ready for searching: which devices are interchangeable, which runs and hops there
+//! are, and what the rest of a chain costs at least.
+
+use super::{Objective, Problem, Transfer};
+
+/// Classes of devices, and how far runs may reach.
+pub(crate) struct Setting<'p, 'c> {
+    pub p: &'p Problem<'c>,
+    /// Devices by class.
+    pub members: Vec<Vec<usize>>,
+    /// The unit before which a run on a class must end, by class and first unit.
+    pub reach: Vec<Vec<usize>>,
+}
+
+/// What computing a run costs in a mode.
+#[derive(Clone, Copy)]
+pub(crate) struct Run {
+    pub mode: usize,
+    pub seconds: f64,
+    pub joules: f64,
+}
+
+impl<'p, 'c> Setting<'p, 'c> {
+    pub fn new(p: &'p Problem<'c>) -> Self {
+        let mut members: Vec<Vec<usize>> = Vec::new();
+        for d in 0..p.devices.len() {
+            match members.iter_mut().find(|m| !p.reuse && alike(p, m[0], d)) {
+                Some(m) => m.push(d),
+                None => members.push(vec![d]),
+            }
+        }
+        let reach = |m: &Vec<usize>| {
+            let n = p.units();
+            let mut reach = vec![0; n];
+            let mut end = n;
+            for i in (0..n).rev() {
+                if p.pin(i).is_some_and(|d| d != m[0]) {
+                    end = i;
+                }
+                reach[i] = end.min(i.saturating_add(p.limits.run.unwrap_or(n)));
+                // What is too large is asked for once.
+                let too_large = |j: usize| p.costs.memory(i..j, m[0]) > p.capacity(m[0]);
+                while p.capacity(m[0]) < u64::MAX && reach[i] > i && too_large(reach[i]) {
+                    reach[i] -= 1;
+                }
+            }
+            reach
+        };
+        let reach = members.iter().map(reach).collect();
+        Self { p, members, reach }
+    }
+
+    /// Modes in which a class may run units, and what each costs.
+    pub fn runs(&self, i: usize, j: usize, class: usize) -> impl Iterator<Item = Run> + use<'_> {
+        let d = self.members[class][0];
+        let fits = j <= self.reach[class][i] && {
+            let capacity = self.p.capacity(d);
+            capacity == u64::MAX || self.p.costs.memory(i..j, d) <= capacity
+        };
+        let modes = if fits { self.p.devices[d].modes } else { 0 };
+        (0..modes).filter_map(move |mode| {
+            let seconds = self.p.costs.seconds(i..j, d, mode)?;
+            let joules = self.p.costs.joules(i..j, d, mode);
+            (seconds <= self.p.limit(Objective::Interval)).then_some(Run { mode, seconds, joules })
+        })
+    }
+
+    /// The transfer over a cut into a class: from another, or from the source if that is none.
+    pub fn hop(&self, cut: usize, from: Option<usize>, to: usize) -> Option<Transfer> {
+        let b = self.members[to][0];
+        let t = match from {
+            Some(a) if a == to && !self.p.reuse => {
+                self.p.transfer(cut, Some(b), Some(*self.members[to].get(1)?))
+            }
+            Some(a) => self.p.transfer(cut, Some(self.members[a][0]), Some(b)),
+            None => self.p.transfer(cut, self.p.source, Some(b)),
+        };
+        t.filter(|t| t.seconds <= self.p.limit(Objective::Interval))
+    }
+
+    /// The transfer out of the last stage.
+    pub fn out(&self, from: usize) -> Option<Transfer> {
+        let t = self.p.transfer(self.p.units(), Some(self.members[from][0]), self.p.sink);
+        t.filter(|t| t.seconds <= self.p.limit(Objective::Interval))
+    }
+
+    /// Most stages.
+    pub fn stages(&self) -> usize {
+        let devices = if self.p.reuse { usize::MAX } else { self.p.devices.len() };
+        devices.min(self.p.limits.stages.unwrap_or(usize::MAX))
+    }
+
+    /// What the rest costs at least, after a cut with the last stage on a class; past the last
+    /// class, with no stage yet. It is what a walk costs that may use devices again: no plan is
+    /// cheaper. Infinite if there is no such walk.
+    pub fn rest(&self, what: What) -> Rest {
+        let (n, k) = (self.p.units(), self.members.len());
+        let mut rest = Rest { classes: k, least: vec![f64::INFINITY; (n + 1) * (k + 1)] };
+        for a in 0..k {
+            if let Some(t) = self.out(a) {
+                rest.least[n * (k + 1) + a] = what.of_transfer(t);
+            }
+        }
+        let mut begun = vec![f64::INFINITY; k];
+        for i in (0..n).rev() {
+            for (b, begun) in begun.iter_mut().enumerate() {
+                *begun = f64::INFINITY;
+                for j in i + 1..=self.reach[b][i] {
+                    let after = rest.after(j, Some(b));
+                    if after < *begun {
+                        for run in self.runs(i, j, b) {
+                            *begun = begun.min(what.join(what.of_run(self, i, j, b, run), after));
+                        }
+                    }
+                }
+            }
+            for a in (0..=k).filter(|&a| (a == k) == (i == 0)) {
+                let hop = |b: usize| {
+                    let t = self.hop(i, (a < k).then_some(a), b)?;
+                    Some(what.join(what.of_transfer(t), begun[b]))
+                };
+                let least = (0..k).filter(|&b| begun[b].is_finite()).filter_map(hop);
+                rest.least[i * (k + 1) + a] = least.fold(f64::INFINITY, f64::min);
+            }
+        }
+        rest
+    }
+}
+
+/// Whether two devices are interchangeable: nothing names one of them, and exchanging them leaves
+/// all links as they are. (Of three devices, that then holds for any two if it does for two pairs.)
+fn alike(p: &Problem<'_>, a: usize, b: usize) -> bool {
+    let (x, y, n) = (&p.devices[a], &p.devices[b], p.devices.len());
+    let named = |d: usize| {
+        p.source == Some(d) || p.sink == Some(d) || p.pins.iter().flatten().any(|&p| p == d)
+    };
+    let link = |from: usize, to: usize| p.links[from * n + to];
+    (x.kind, x.memory, x.modes) == (y.kind, y.memory, y.modes)
+        && !named(a)
+        && !named(b)
+        && link(a, b) == link(b, a)
+        && (0..n)
+            .filter(|&c| c != a && c != b)
+            .all(|c| link(a, c) == link(b, c) && link(c, a) == link(c, b))
+}
+
+/// What is counted.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum What {
+    Value(Objective),
+    Stages,
+}
+
+impl What {
+    fn join(self, a: f64, b: f64) -> f64 {
+        match self {
+            Self::Value(o) => o.join(a, b),
+            Self::Stages => a + b,
+        }
+    }
+
+    fn of_transfer(self, t: Transfer) -> f64 {
+        match self {
+            Self::Value(o) => o.of_transfer(t),
+            Self::Stages => 0.0,
+        }
+    }
+
+    fn of_run(self, s: &Setting<'_, '_>, i: usize, j: usize, class: usize, run: Run) -> f64 {
+        match self {
+            Self::Value(Objective::Memory) => s.p.costs.memory(i..j, s.members[class][0]) as f64,
+            Self::Value(o) => o.of_run(run.seconds, run.joules, 0),
+            Self::Stages => 1.0,
+        }
+    }
+}
+
+/// See [`Setting::rest`].
+pub(crate) struct Rest {
+    classes: usize,
+    least: Vec<f64>,
+}
+
+impl Rest {
+    pub fn after(&self, cut: usize, last: Option<usize>) -> f64 {
+        self.least[cut * (self.classes + 1) + last.unwrap_or(self.classes)]
+    }
+}

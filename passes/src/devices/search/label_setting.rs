@@ -1,0 +1,348 @@
+//! Exact search over labels: a label is a way to run the first units, and of labels that end at the
+//! same cut, on the same class of devices, with the same devices used, only those are followed that
+//! no other beats in everything that counts.
+//!
+//! - With devices used once, what was used is a number a class of interchangeable devices, as in
+//!   PipeEdge's dynamic program over device types, but for any objective and limits.
+//! - With devices used again it is a shortest path over (cut, device, mode), DIME's setting, and with
+//!   two objectives the whole Pareto front by label setting (E. Q. V. Martins, On a multicriteria
+//!   shortest path problem, European Journal of Operational Research 16, 1984).
+//!
+//! Labels are followed in the order of what they come to at least, which a walk bounds that may use
+//! devices again ([`Setting::rest`]); so the first complete one is a best one, and where the effort
+//! ends before, the bound is what the next label would come to.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+
+use crate::devices::problem::search_space::{Rest, Run, Setting, What};
+use crate::devices::problem::{Choice, Objective, Problem};
+
+/// Relative room for rounding, where sums are compared that were added up in another order.
+const ROOM: f64 = 1e-9;
+
+/// Most classes of which labels are compared that used different numbers of devices.
+const FEW: usize = 4;
+
+/// What was found.
+pub(super) struct Found {
+    /// Plans that no other beats in the keys, as far as the search came; the first key ascending.
+    pub plans: Vec<Vec<Choice>>,
+    /// No other plan has a lower first key than this.
+    pub bound: f64,
+    /// Whether nothing was left out.
+    pub complete: bool,
+}
+
+/// Bits of [`Label::used`].
+#[derive(Clone, Copy)]
+struct Field {
+    shift: u32,
+    bits: u32,
+}
+
+struct Label {
+    cut: usize,
+    last: Option<usize>,
+    used: u128,
+    totals: [f64; 4],
+    stages: usize,
+    /// Bytes held by devices that could be asked for too many.
+    held: Box<[u64]>,
+    from: usize,
+    mode: usize,
+    beaten: bool,
+}
+
+pub(super) struct Search<'s, 'p, 'c> {
+    s: &'s Setting<'p, 'c>,
+    keys: &'s [Objective],
+    /// Objectives that count: keys, and sums that are limited. Limits of the largest are kept by
+    /// every stage for itself.
+    counts: Vec<(Objective, Rest)>,
+    stages: Rest,
+    /// Where in `used` a class's number of used devices is; or, where a device keeps to one mode, what
+    /// that is, from 1 on.
+    fields: Vec<Field>,
+    /// Devices whose stages together could need more than they have, as places in `held`.
+    tight: Vec<Option<usize>>,
+    all: Vec<Label>,
+    known: HashMap<(usize, Option<usize>, u128), Vec<usize>>,
+}
+
+impl<'s, 'p, 'c> Search<'s, 'p, 'c> {
+    /// A search for the least of one key, or for the front of several; none if there are too many
+    /// different devices for a set of 128 bits.
+    pub fn new(s: &'s Setting<'p, 'c>, keys: &'s [Objective]) -> Option<Self> {
+        let p = s.p;
+        let sums = [Objective::Latency, Objective::Energy];
+        let limited = |o: &Objective| sums.contains(o) && p.limit(*o).is_finite();
+        let counts = Objective::ALL.into_iter().filter(|o| keys.contains(o) || limited(o));
+        let counts = counts.map(|o| (o, s.rest(What::Value(o)))).collect();
+        let mut bits = 0;
+        let mut fields = Vec::new();
+        for m in &s.members {
+            let modes = if p.limits.one_mode { p.devices[m[0]].modes } else { 0 };
+            let most = if p.reuse { modes } else { m.len() };
+            let field = Field { shift: bits, bits: most.checked_ilog2().map_or(0, |b| b + 1) };
+            bits += field.bits;
+            fields.push(field);
+        }
+        let all = keys.contains(&Objective::Memory);
+        let mut places = 0;
+        let mut tight = Vec::new();
+        for d in 0..p.devices.len() {
+            let is = p.reuse && (all || most_held(p, d) > p.capacity(d));
+            tight.push(is.then_some(places));
+            places += usize::from(is);
+        }
+        let stages = s.rest(What::Stages);
+        let mut search =
+            Self { s, keys, counts, stages, fields, tight, all: Vec::new(), known: HashMap::new() };
+        search.clear();
+        (bits <= 128).then_some(search)
+    }
+
+    fn clear(&mut self) {
+        let places = self.tight.iter().flatten().count();
+        self.known.clear();
+        self.all = vec![Label {
+            cut: 0,
+            last: None,
+            used: 0,
+            totals: [0.0; 4],
+            stages: 0,
+            held: vec![0; places].into(),
+            from: usize::MAX,
+            mode: 0,
+            beaten: false,
+        }];
+    }
+
+    /// What a label comes to at least; none if it breaks a limit.
+    fn least(&self, l: &Label, o: Objective, rest: &Rest) -> Option<f64> {
+        let least = o.join(l.totals[o as usize], rest.after(l.cut, l.last));
+        let limit = self.s.p.limit(o);
+        let done = l.cut == self.s.p.units();
+        let room = if done { 0.0 } else { ROOM * limit };
+        // Not for infinite limits: there room is infinite or no number.
+        (least.is_finite() && (limit.is_infinite() || least <= limit + room)).then_some(least)
+    }
+
+    /// What a label comes to at least in the keys; none if it comes to no plan.
+    fn keys(&self, l: &Label) -> Option<[f64; 2]> {
+        let mut found = [0.0; 2];
+        for (o, rest) in &self.counts {
+            let least = self.least(l, *o, rest)?;
+            if let Some(at) = self.keys.iter().position(|k| k == o) {
+                found[at] = least;
+            }
+        }
+        let stages = l.stages as f64 + self.stages.after(l.cut, l.last);
+        (stages <= self.s.stages() as f64).then_some(found)
+    }
+
+    /// The labels that follow one.
+    fn follow(&self, at: usize, mut take: impl FnMut(Label)) {
+        let (l, s) = (&self.all[at], self.s);
+        for class in 0..s.members.len() {
+            if !s.p.reuse && self.used(l, class) == s.members[class].len() {
+                continue;
+            }
+            let Some(t) = s.hop(l.cut, l.last, class) else { continue };
+            let mut base = l.totals;
+            for o in Objective::ALL {
+                base[o as usize] = o.join(base[o as usize], o.of_transfer(t));
+            }
+            for j in l.cut + 1..=s.reach[class][l.cut] {
+                if !self.stages.after(j, Some(class)).is_finite() {
+                    continue;
+                }
+                for run in s.runs(l.cut, j, class) {
+                    if let Some(next) = self.step(at, base, class, j, run) {
+                        take(next);
+                    }
+                }
+            }
+        }
+    }
+
+    fn step(&self, at: usize, base: [f64; 4], class: usize, j: usize, run: Run) -> Option<Label> {
+        let (l, p) = (&self.all[at], self.s.p);
+        let device = self.s.members[class][0];
+        let mut used = l.used;
+        if !p.reuse {
+            used += 1 << self.fields[class].shift;
+        } else if p.limits.one_mode {
+            let (kept, chosen) = (self.used(l, class), run.mode + 1);
+            if kept != 0 && kept != chosen {
+                return None;
+            }
+            used |= (chosen as u128) << self.fields[class].shift;
+        }
+        let needed = self.tight[device].is_some() || self.keys.contains(&Objective::Memory);
+        let mut memory = if needed { p.costs.memory(l.cut..j, device) } else { 0 };
+        let mut held = l.held.clone();
+        if let Some(place) = self.tight[device] {
+            held[place] += memory;
+            memory = held[place];
+            if memory > p.capacity(device) {
+                return None;
+            }
+        }
+        let mut totals = base;
+        for o in Objective::ALL {
+            totals[o as usize] =
+                o.join(totals[o as usize], o.of_run(run.seconds, run.joules, memory));
+        }
+        Some(Label {
+            cut: j,
+            last: Some(class),
+            used,
+            totals,
+            stages: l.stages + 1,
+            held,
+            from: at,
+            mode: run.mode,
+            beaten: false,
+        })
+    }
+
+    /// What a label has in the class's field of `used`.
+    fn used(&self, l: &Label, class: usize) -> usize {
+        let Field { shift, bits } = self.fields[class];
+        ((l.used >> shift) & ((1 << bits) - 1)) as usize
+    }
+
+    /// Whether a label is as good as another in everything that counts.
+    fn beats(&self, a: &Label, b: &Label) -> bool {
+        let total = |(o, _): &(Objective, Rest)| a.totals[*o as usize] <= b.totals[*o as usize];
+        let stages = !self.s.p.reuse || self.s.p.limits.stages.is_none() || a.stages <= b.stages;
+        let fewer = |c: usize| self.used(a, c) <= self.used(b, c);
+        let fewer = a.used == b.used || (0..self.s.members.len()).all(fewer);
+        stages
+            && fewer
+            && self.counts.iter().all(total)
+            && a.held.iter().zip(&b.held).all(|(a, b)| a <= b)
+    }
+
+    /// Keeps a label if no other beats it.
+    fn keep(&mut self, l: Label) -> Option<usize> {
+        // Where there are few classes, a label may be beaten by one that used fewer devices.
+        let few = !self.s.p.reuse && self.s.members.len() <= FEW;
+        let key = (l.cut, l.last, if few { 0 } else { l.used });
+        let mut others = self.known.remove(&key).unwrap_or_default();
+        let new = self.all.len();
+        let beaten = others.iter().any(|&o| self.beats(&self.all[o], &l));
+        if !beaten {
+            others.retain(|&o| {
+                let worse = self.beats(&l, &self.all[o]);
+                self.all[o].beaten |= worse;
+                !worse
+            });
+            others.push(new);
+            self.all.push(l);
+        }
+        self.known.insert(key, others);
+        (!beaten).then_some(new)
+    }
+
+    /// The plan that ends in a label, with the devices of a class in turn.
+    fn plan(&self, mut at: usize) -> Vec<Choice> {
+        let mut back = Vec::new();
+        while let Some(class) = self.all[at].last {
+            let (l, from) = (&self.all[at], self.all[at].from);
+            back.push((self.all[from].cut..l.cut, class, l.mode));
+            at = from;
+        }
+        let mut turn = vec![0; self.s.members.len()];
+        let choice = |(units, class, mode): (_, usize, _)| {
+            let device = self.s.members[class][turn[class]];
+            turn[class] += usize::from(!self.s.p.reuse);
+            Choice { units, device, mode }
+        };
+        back.into_iter().rev().map(choice).collect()
+    }
+
+    /// A good plan by the first key: at every cut, only some labels are followed.
+    pub fn beam(&mut self, width: usize) -> Option<Vec<Choice>> {
+        let n = self.s.p.units();
+        let mut at_cut: Vec<Vec<(u64, usize)>> = vec![Vec::new(); n + 1];
+        at_cut[0].push((0, 0));
+        for cut in 0..n {
+            let mut here = std::mem::take(&mut at_cut[cut]);
+            here.retain(|&(_, l)| !self.all[l].beaten);
+            for &(_, l) in here.iter().take(width) {
+                let mut next = Vec::new();
+                self.follow(l, |l| next.extend(self.keys(&l).map(|k| (k[0].to_bits(), l))));
+                for (key, l) in next {
+                    let there = &mut at_cut[l.cut];
+                    // As many better ones are there already.
+                    let full = there.len() >= width && there[width - 1].0 <= key;
+                    if !full && let Some(at) = self.keep(l) {
+                        let place = there.partition_point(|t| *t < (key, at));
+                        there.insert(place, (key, at));
+                    }
+                }
+            }
+        }
+        at_cut[n].retain(|&(_, l)| !self.all[l].beaten);
+        let best = at_cut[n].iter().min().map(|&(_, l)| self.plan(l));
+        self.clear();
+        best
+    }
+
+    /// The plans that no other beats, the first key ascending, below a value of it that is known
+    /// from elsewhere; making no more labels than `effort`.
+    pub fn run(&mut self, below: f64, effort: usize) -> Found {
+        let n = self.s.p.units();
+        let mut done: Vec<([f64; 2], usize)> = Vec::new();
+        let mut queue = BinaryHeap::new();
+        let first = self.keys(&self.all[0]);
+        if let Some(k) = first {
+            queue.push(Reverse((k[0].to_bits(), k[1].to_bits(), n, 0)));
+        }
+        // Values are not negative, so that their bits are ordered as they are.
+        while let Some(Reverse((k0, k1, _, at))) = queue.pop() {
+            let k = [f64::from_bits(k0), f64::from_bits(k1)];
+            if k[0] >= below || (self.keys.len() == 1 && !done.is_empty()) {
+                break;
+            }
+            if self.all[at].beaten || done.iter().any(|(d, _)| d[0] <= k[0] && d[1] <= k[1]) {
+                continue;
+            }
+            if self.all[at].cut == n {
+                done.push((k, at));
+                continue;
+            }
+            if self.all.len() > effort {
+                let plans = done.iter().map(|&(_, at)| self.plan(at)).collect();
+                return Found { plans, bound: k[0], complete: false };
+            }
+            let mut next = Vec::new();
+            self.follow(at, |l| next.push(l));
+            for l in next {
+                let (Some(k), cut) = (self.keys(&l), l.cut) else { continue };
+                if k[0] < below
+                    && let Some(new) = self.keep(l)
+                {
+                    queue.push(Reverse((k[0].to_bits(), k[1].to_bits(), n - cut, new)));
+                }
+            }
+        }
+        let bound = done.first().map_or(below, |(k, _)| k[0]);
+        let plans = done.iter().map(|&(_, at)| self.plan(at)).collect();
+        Found { plans, bound, complete: true }
+    }
+}
+
+/// The most bytes that a device could be asked to hold, whatever its stages.
+fn most_held(p: &Problem<'_>, device: usize) -> u64 {
+    let n = p.units();
+    let mut most = vec![0u64; n + 1];
+    for j in 1..=n {
+        let of = |i: usize| most[i].saturating_add(p.costs.memory(i..j, device));
+        most[j] = (0..j).map(of).fold(most[j - 1], u64::max);
+    }
+    most[n]
+}

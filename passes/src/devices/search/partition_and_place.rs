@@ -1,0 +1,304 @@
+//! Partition and placement at once, on distinct devices linked in any way, for the least interval.
+//!
+//! By threshold: with a value given, the question is whether there is a way through cuts and
+//! devices, each device once, all of whose shares are within it. A walk that may use devices again
+//! answers no for low values, which gives a bound; that walk's fewest stages, more than the devices
+//! that are left, answer no as well. It takes in the bound by the largest transfer over the fastest
+//! link, which a walk pays, too. For yes, the partition is placed whose cuts have the most links to choose from, then the walk's own; then
+//! branch and bound goes through all, remembering what failed. Values are tried by bisection.
+
+use std::collections::HashSet;
+
+use super::place::{self, Found, Set, Shares, devices};
+use crate::devices::problem::{Choice, Objective, Problem};
+
+/// Devices, cuts and what runs and transfers take.
+pub(super) struct Joint<'p, 'c> {
+    p: &'p Problem<'c>,
+    n: usize,
+    count: usize,
+    /// The kind of each device: what runs take is the same for one kind.
+    kind: Vec<usize>,
+    /// Seconds by kind, first unit and end; infinite where they cannot run.
+    runs: Vec<Vec<Vec<f64>>>,
+    /// The kind of transfer over each inner cut, and its seconds by sender × devices + receiver.
+    hop: Vec<usize>,
+    hops: Vec<Vec<f64>>,
+    /// Seconds from the source and to the sink, by device.
+    ends: [Vec<f64>; 2],
+}
+
+/// What a walk can do within a value.
+struct Walk {
+    /// Receivers by kind of transfer and sender.
+    out: Vec<Vec<Set>>,
+    /// The fewest stages to the end for a stage that begins at a cut on a device.
+    fewest: Vec<Vec<usize>>,
+    /// Devices on which a first stage may be.
+    first: Set,
+}
+
+const NEVER: usize = usize::MAX / 2;
+
+impl<'p, 'c> Joint<'p, 'c> {
+    /// Whether this planner is for the problem.
+    pub fn applies(p: &Problem<'_>) -> bool {
+        let sums = p.limits.latency.is_some() || p.limits.energy.is_some();
+        p.objective == Objective::Interval && !sums && !p.reuse && p.devices.len() <= 128
+    }
+
+    pub fn new(p: &'p Problem<'c>) -> Self {
+        let (n, count) = (p.units(), p.devices.len());
+        let mut kinds: Vec<usize> = Vec::new();
+        let mut kind = Vec::new();
+        let named = |d: usize| p.pins.iter().flatten().any(|&x| x == d);
+        for (d, device) in p.devices.iter().enumerate() {
+            let same = |&k: &usize| {
+                let other = &p.devices[k];
+                (other.kind, other.memory, other.modes)
+                    == (device.kind, device.memory, device.modes)
+                    && !named(d)
+                    && !named(k)
+            };
+            let known = kinds.iter().position(same);
+            kind.push(known.unwrap_or(kinds.len()));
+            if known.is_none() {
+                kinds.push(d);
+            }
+        }
+        let run = |d: usize, i: usize, j: usize| {
+            place::quickest(p, i, j, d).map_or(f64::INFINITY, |r| r.0)
+        };
+        let from = |d: usize, i: usize| (i + 1..=n).map(|j| run(d, i, j)).collect();
+        let runs = kinds.iter().map(|&d| (0..n).map(|i| from(d, i)).collect()).collect();
+        let limit = p.limit(Objective::Interval);
+        let time = |cut, from, to| {
+            let t = p.transfer(cut, from, to).map_or(f64::INFINITY, |t| t.seconds);
+            if t <= limit { t } else { f64::INFINITY }
+        };
+        let mut seen: Vec<usize> = Vec::new();
+        let (mut hop, mut hops) = (vec![0], Vec::new());
+        for cut in 1..n {
+            let known = seen.iter().position(|&c| p.same_cut(c, cut));
+            hop.push(known.unwrap_or(seen.len()));
+            if known.is_none() {
+                seen.push(cut);
+                let share = |at: usize| time(cut, Some(at / count), Some(at % count));
+                hops.push((0..count * count).map(share).collect::<Vec<f64>>());
+            }
+        }
+        let source = (0..count).map(|d| time(0, p.source, Some(d))).collect();
+        let sink = (0..count).map(|d| time(n, Some(d), p.sink)).collect();
+        Self { p, n, count, kind, runs, hop, hops, ends: [source, sink] }
+    }
+
+    fn run(&self, d: usize, i: usize, j: usize) -> f64 {
+        self.runs[self.kind[d]][i][j - i - 1]
+    }
+
+    fn stages(&self) -> usize {
+        self.count.min(self.p.limits.stages.unwrap_or(usize::MAX))
+    }
+
+    /// All shares below a value, ascending.
+    fn values(&self, below: f64) -> Vec<f64> {
+        let runs = self.runs.iter().flatten().flatten();
+        let off = |(at, _): &(usize, &f64)| at / self.count != at % self.count;
+        let hops = self.hops.iter().flat_map(|h| h.iter().enumerate().filter(off).map(|h| h.1));
+        let all = runs.chain(hops).chain(self.ends.iter().flatten());
+        let mut all: Vec<f64> = all.copied().filter(|&v| v < below).collect();
+        all.sort_unstable_by(f64::total_cmp);
+        all.dedup();
+        all
+    }
+
+    fn walk(&self, value: f64) -> Walk {
+        let (n, count) = (self.n, self.count);
+        let receivers = |h: &Vec<f64>, a: usize| {
+            let linked = |b: &usize| a != *b && h[a * count + b] <= value;
+            (0..count).filter(linked).fold(0, |set: Set, b| set | 1 << b)
+        };
+        let out: Vec<Vec<Set>> =
+            self.hops.iter().map(|h| (0..count).map(|a| receivers(h, a)).collect()).collect();
+        let mut fewest = vec![vec![NEVER; count]; n];
+        // The fewest stages after one on a device that ends at a cut.
+        let mut after = vec![vec![NEVER; count]; n + 1];
+        for (d, after) in after[n].iter_mut().enumerate() {
+            *after = if self.ends[1][d] <= value { 0 } else { NEVER };
+        }
+        for i in (0..n).rev() {
+            for d in 0..count {
+                let runs = self.runs[self.kind[d]][i].iter().zip(&after[i + 1..]);
+                let ways = runs.filter(|(r, _)| **r <= value).map(|(_, after)| after[d]);
+                fewest[i][d] = ways.min().unwrap_or(NEVER).saturating_add(1).min(NEVER);
+            }
+            if i > 0 {
+                for d in 0..count {
+                    let next = devices(out[self.hop[i]][d]).map(|b| fewest[i][b]);
+                    after[i][d] = next.min().unwrap_or(NEVER);
+                }
+            }
+        }
+        let start = |d: &usize| self.ends[0][*d] <= value && fewest[0][*d] <= self.stages();
+        let first = (0..count).filter(start).fold(0, |set, d| set | 1 << d);
+        Walk { out, fewest, first }
+    }
+
+    /// The partition whose cuts have the most links to choose from, by the product of their shares.
+    fn roomiest(&self, walk: &Walk, value: f64, each: f64) -> Option<Vec<usize>> {
+        let n = self.n;
+        let pairs = (self.count * self.count.saturating_sub(1)).max(1) as f64;
+        let linked = |sets: &Vec<Set>| sets.iter().map(|s| s.count_ones()).sum::<u32>();
+        let weights: Vec<f64> =
+            walk.out.iter().map(|sets| each - (f64::from(linked(sets)) / pairs).ln()).collect();
+        let mut least = vec![(f64::INFINITY, n); n + 1];
+        least[n].0 = 0.0;
+        for i in (0..n).rev() {
+            for j in i + 1..=n {
+                let cost = least[j].0 + if j < n { weights[self.hop[j]] } else { 0.0 };
+                let runs = || self.runs.iter().any(|kind| kind[i][j - i - 1] <= value);
+                if cost < least[i].0 && runs() {
+                    least[i] = (cost, j);
+                }
+            }
+        }
+        let mut cuts = vec![0];
+        while let Some(&i) = cuts.last().filter(|&&i| i < n) {
+            if least[i].0.is_infinite() {
+                return None;
+            }
+            cuts.push(least[i].1);
+        }
+        (cuts.len() - 1 <= self.stages()).then_some(cuts)
+    }
+
+    /// A way within a value, or a proof that there is none.
+    fn within(&self, value: f64, nodes: usize) -> (Found, Option<Vec<Choice>>) {
+        let walk = self.walk(value);
+        if walk.first == 0 {
+            return (Found::None, None);
+        }
+        for each in [0.01, 1.0] {
+            let Some(cuts) = self.roomiest(&walk, value, each) else { continue };
+            let shares = Shares::new(self.p, &cuts);
+            if let Found::Placed(d) = place::within(&shares, value, &mut (nodes / 100)) {
+                let choices = place::choices(self.p, &cuts, &d);
+                return (Found::Placed(d), choices);
+            }
+        }
+        let mut search = Branch { joint: self, walk, value, nodes, failed: HashSet::new() };
+        let mut way = Vec::new();
+        match search.go(0, None, 0, &mut way) {
+            Some(true) => {
+                let mut cuts: Vec<usize> = way.iter().map(|w| w.0).collect();
+                cuts.push(self.n);
+                let placed: Vec<usize> = way.iter().map(|w| w.1).collect();
+                let choices = place::choices(self.p, &cuts, &placed);
+                (Found::Placed(placed), choices)
+            }
+            Some(false) => (Found::None, None),
+            None => (Found::Unknown, None),
+        }
+    }
+
+    /// A best way with a value below `below`, and what no way is under (at most `below`).
+    pub fn best(&self, below: f64, nodes: usize) -> (Option<Vec<Choice>>, f64) {
+        let values = self.values(below);
+        let mut low = values.partition_point(|&v| self.walk(v).first == 0);
+        let (mut high, mut proved, mut found) = (values.len(), low, None);
+        let mut at = low;
+        while low < high {
+            let (answer, choices) = self.within(values[at], nodes);
+            match choices {
+                Some(c) => {
+                    let judged = self.p.judge(&c).map_or(values[at], |plan| plan.value);
+                    high = values.partition_point(|&v| v < judged.min(values[at]));
+                    found = Some(c);
+                }
+                None => {
+                    low = at + 1;
+                    if answer == Found::None {
+                        proved = proved.max(at + 1);
+                    }
+                }
+            }
+            // A search that was cut short may have passed by what another found.
+            at = low + high.saturating_sub(low) / 2;
+        }
+        (found, values.get(proved).copied().unwrap_or(below))
+    }
+}
+
+/// Branch and bound within a value.
+struct Branch<'j, 'p, 'c> {
+    joint: &'j Joint<'p, 'c>,
+    walk: Walk,
+    value: f64,
+    nodes: usize,
+    /// Cut, last device and used devices from where there is no way.
+    failed: HashSet<(usize, usize, Set)>,
+}
+
+impl Branch<'_, '_, '_> {
+    /// Whether there is a way from a cut to the end; none if that is not known.
+    fn go(
+        &mut self,
+        cut: usize,
+        last: Option<usize>,
+        used: Set,
+        way: &mut Vec<(usize, usize)>,
+    ) -> Option<bool> {
+        let j = self.joint;
+        if cut == j.n {
+            return Some(true);
+        }
+        let key = (cut, last.unwrap_or(usize::MAX), used);
+        if self.failed.contains(&key) {
+            return Some(false);
+        }
+        let from = match last {
+            Some(d) => self.walk.out[j.hop[cut]][d] & !used,
+            None => self.walk.first,
+        };
+        let left = j.stages() - used.count_ones() as usize;
+        // The device, where its stage ends, and how many stages are to follow at least.
+        let mut next = Vec::new();
+        for d in devices(from).filter(|&d| self.walk.fewest[cut][d] <= left) {
+            let unused = !used & !(1 << d);
+            for end in (cut + 1..=j.n).filter(|&end| j.run(d, cut, end) <= self.value) {
+                if end == j.n {
+                    if j.ends[1][d] <= self.value {
+                        next.push((0, 0, d, end));
+                    }
+                    continue;
+                }
+                let ways = self.walk.out[j.hop[end]][d] & unused;
+                let fewest = devices(ways).map(|b| self.walk.fewest[end][b]).min();
+                if let Some(fewest) = fewest.filter(|&f| f < left) {
+                    // Where many could follow, later; where few could, first.
+                    next.push((fewest, ways.count_ones(), d, end));
+                }
+            }
+        }
+        next.sort_unstable_by_key(|&(fewest, ways, d, end)| (fewest, ways, j.n - end, d));
+        let mut unknown = false;
+        for (_, _, d, end) in next {
+            if self.nodes == 0 {
+                return None;
+            }
+            self.nodes -= 1;
+            way.push((cut, d));
+            match self.go(end, Some(d), used | 1 << d, way) {
+                Some(true) => return Some(true),
+                Some(false) => {}
+                None => unknown = true,
+            }
+            way.pop();
+        }
+        if unknown {
+            return None;
+        }
+        self.failed.insert(key);
+        Some(false)
+    }
+}
