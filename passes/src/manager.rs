@@ -7,9 +7,9 @@ use graph_opt_ir::rule::Ctx;
 use graph_opt_ir::verify::{Violation, verify};
 use graph_opt_ir::{EditError, Editor, Graph, NodeId};
 use regex::Regex;
+use std::sync::Arc;
 
 use crate::fix_dims::Symbolic;
-use crate::options::Options;
 use crate::pass::{Cx, Evaluate, Exactness, NoEvaluator, Outcome, Pass, Remark};
 use crate::pipeline::{Pipeline, Step};
 use crate::settle;
@@ -170,8 +170,8 @@ impl<'a> Runner<'a> {
         let open = |g: &Graph, n| region::settled(&Ctx::of(g, n)).is_some();
         let edited = editor.edits() > edits && !editor.is_done();
         if edited && editor.graph().any_node(&mut |g, n| open(g, n)) {
-            let step = Step::Pass { info: &settle::INFO, options: Options::default() };
-            state.pass(&mut editor, &step, settle::INFO.name, &settle::Settle, None)?;
+            let settle: Arc<dyn Pass> = Arc::new(settle::Settle);
+            state.pass(&mut editor, &Step::Pass(Arc::clone(&settle)), &*settle, None)?;
         }
         report.edits = editor.graph().edits() - before;
         Ok(report)
@@ -237,11 +237,7 @@ impl State<'_, '_> {
                         });
                     }
                 }
-                Step::Pass { info, options } => {
-                    // The parser made it once already.
-                    let Ok(pass) = (info.make)(options) else { continue };
-                    self.pass(editor, step, info.name, &*pass, only)?;
-                }
+                Step::Pass(pass) => self.pass(editor, step, &**pass, only)?,
             }
         }
         Ok(())
@@ -252,16 +248,16 @@ impl State<'_, '_> {
         &mut self,
         editor: &mut Editor<'_>,
         step: &Step,
-        name: &str,
         pass: &dyn Pass,
         only: Option<&Regex>,
     ) -> Result<(), RunError> {
+        let name = pass.name();
         if let Some(p) = self.progress {
             p(name);
         }
         let (edits, said_before) = (editor.edits(), self.report.remarks.len());
         let mut said = Said::default();
-        let run = self.everywhere(editor, pass, name, only, &mut said);
+        let run = self.everywhere(editor, pass, only, &mut said);
         self.report.remarks.extend(said.all());
         match run {
             Err(EditError::Refused { .. }) if editor.is_done() => {}
@@ -286,7 +282,6 @@ impl State<'_, '_> {
         &self,
         editor: &mut Editor<'_>,
         pass: &dyn Pass,
-        name: &str,
         only: Option<&Regex>,
         said: &mut Said,
     ) -> Result<(), EditError> {
@@ -298,13 +293,13 @@ impl State<'_, '_> {
                 if editor.is_done() {
                     return Ok(());
                 }
-                let inner = |e: &mut Editor<'_>| self.everywhere(e, pass, name, only, said);
+                let inner = |e: &mut Editor<'_>| self.everywhere(e, pass, only, said);
                 editor.within(node, index, inner).unwrap_or(Ok(()))?;
             }
         }
         let mut remarks = Vec::new();
         let result = pass.run(&mut Cx {
-            pass: name,
+            pass: pass.name(),
             editor,
             remarks: &mut remarks,
             only,

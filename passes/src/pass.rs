@@ -47,7 +47,16 @@ pub struct PassInfo {
 }
 
 /// A pass with its options.
-pub trait Pass {
+pub trait Pass: std::fmt::Debug + Send + Sync {
+    /// Its name in pipelines.
+    fn name(&self) -> &'static str;
+
+    /// Its options, without those that are as by default: what [`PassInfo::make`] makes an equal pass
+    /// of.
+    fn options(&self) -> Options {
+        Options::default()
+    }
+
     /// How safe it is with these options.
     fn exactness(&self) -> Exactness;
 

@@ -16,6 +16,7 @@ mod lex;
 mod parse;
 mod print;
 
+pub use lex::unescape;
 pub use parse::{Constants, ParseError, parse, parse_with, random_tensor};
 pub use print::{node_text, print};
 

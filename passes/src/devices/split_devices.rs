@@ -25,7 +25,7 @@ use graph_opt_ir::edit::NewNode;
 use graph_opt_ir::op::{self, Op};
 use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, ValueId};
 
-use crate::options::{OptionError, OptionInfo, Options, nearest};
+use crate::options::{OptionError, OptionInfo, Options, items, nearest, quoted};
 use crate::pass::{Cx, Exactness, Outcome, Pass, PassInfo};
 
 /// Its entry in the registry.
@@ -44,24 +44,63 @@ pub const INFO: PassInfo = PassInfo {
 fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
     let text =
         o.get("stages").ok_or_else(|| OptionError("stages=NODE:DEVICE,… is needed".into()))?;
-    let mut stages = Vec::new();
-    for part in text.trim_matches(['[', ']']).split(',') {
-        // Names of nodes may hold colons.
-        match part.trim().rsplit_once(':') {
-            Some((node, device)) if !node.is_empty() && !device.is_empty() => {
-                stages.push((node.to_owned(), device.to_owned()));
-            }
-            _ => return Err(OptionError(format!("stages: {part:?} is not NODE:DEVICE"))),
-        }
-    }
-    Ok(Box::new(SplitDevices { stages }))
+    let stages = items(text).into_iter().map(stage).collect::<Result<_, _>>()?;
+    Ok(Box::new(SplitDevices::new(stages)?))
 }
 
-struct SplitDevices {
+/// A node and a device, each of which may stand in quotes.
+fn stage(part: &str) -> Result<(String, String), OptionError> {
+    let wrong = || OptionError(format!("stages: {part:?} is not NODE:DEVICE"));
+    // Names of nodes may hold colons, and so may names in quotes.
+    let colon = match part.strip_suffix('"') {
+        Some(inner) => inner.rfind(":\""),
+        None => part.rfind(':'),
+    };
+    let (node, device) = part.split_at(colon.ok_or_else(wrong)?);
+    let name = |text: &str| match quoted(text) {
+        Some((n, name)) if n == text.len() => Some(name),
+        Some(_) => None,
+        None => Some(text.to_owned()),
+    };
+    name(node).zip(name(&device[1..])).ok_or_else(wrong)
+}
+
+/// The pass `split-devices`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SplitDevices {
     stages: Vec<(String, String)>,
 }
 
+impl SplitDevices {
+    /// For each stage, in the order in which they run, its first node and its device.
+    ///
+    /// # Errors
+    /// If there is none, or one without a name.
+    pub fn new(stages: Vec<(String, String)>) -> Result<Self, OptionError> {
+        if stages.is_empty() || stages.iter().any(|s| s.0.is_empty() || s.1.is_empty()) {
+            return Err(OptionError("stages must have the names of a node and a device".into()));
+        }
+        Ok(Self { stages })
+    }
+}
+
 impl Pass for SplitDevices {
+    fn name(&self) -> &'static str {
+        INFO.name
+    }
+
+    fn options(&self) -> Options {
+        let name = |name: &String, marks: &str| {
+            let plain = |c: char| !c.is_whitespace() && !c.is_control() && !marks.contains(c);
+            if name.chars().all(plain) { name.clone() } else { format!("{name:?}") }
+        };
+        let stage = |(node, device): &(String, String)| {
+            format!("{}:{}", name(node, ",[]\""), name(device, ":,[]\""))
+        };
+        let stages: Vec<String> = self.stages.iter().map(stage).collect();
+        Options::default().with("stages", format!("[{}]", stages.join(",")))
+    }
+
     fn exactness(&self) -> Exactness {
         Exactness::BitExact
     }

@@ -72,14 +72,39 @@ const ROUNDS: usize = 3;
 
 fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
     let states = o.count("states")?.map_or(STATES, |n| n as usize);
-    Ok(Box::new(Schedule { states }))
+    Ok(Box::new(Schedule::default().states(states)))
 }
 
-struct Schedule {
+/// The pass `schedule`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Schedule {
     states: usize,
 }
 
+impl Default for Schedule {
+    fn default() -> Self {
+        Self { states: STATES }
+    }
+}
+
+impl Schedule {
+    /// Looks at this many sets of nodes, at least one.
+    #[must_use]
+    pub fn states(self, n: usize) -> Self {
+        Self { states: n.max(1) }
+    }
+}
+
 impl Pass for Schedule {
+    fn name(&self) -> &'static str {
+        INFO.name
+    }
+
+    fn options(&self) -> Options {
+        let options = Options::default();
+        if self.states == STATES { options } else { options.with("states", self.states) }
+    }
+
     fn exactness(&self) -> Exactness {
         Exactness::BitExact
     }

@@ -53,9 +53,15 @@ fn make(_: &Options) -> Result<Box<dyn Pass>, OptionError> {
 /// Most rounds until nothing changes; each removes at least one node.
 const ROUNDS: usize = 30;
 
-struct Simplify;
+/// The pass `simplify`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Simplify;
 
 impl Pass for Simplify {
+    fn name(&self) -> &'static str {
+        INFO.name
+    }
+
     fn exactness(&self) -> Exactness {
         Exactness::BitExact
     }

@@ -60,15 +60,26 @@ pub enum Reuse {
     Exchange,
 }
 
-impl std::fmt::Display for Reuse {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
+impl Reuse {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Recompute, Self::Rows, Self::All, Self::Checkerboard, Self::Exchange];
+
+    /// Its name in options.
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Recompute => "recompute",
             Self::Rows => "rows",
             Self::All => "all",
             Self::Checkerboard => "checkerboard",
             Self::Exchange => "exchange",
-        })
+        }
+    }
+}
+
+impl std::fmt::Display for Reuse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }
 
