@@ -296,3 +296,37 @@ fn plans_of_other_models_are_refused() {
     file.stages[0].nodes.pop();
     assert!(file.split(&g, &nodes(&g)).unwrap_err().contains("where it is not"));
 }
+
+/// Plans do not depend on what nodes are called: each layer is larger than every device, and is cut.
+#[test]
+fn names_of_any_kind_plan_alike() {
+    let plan = |first: &str, second: &str| {
+        let g = graph_opt_ir::text::parse(&format!(
+            "graph @g(%x: f32[1,64,8,8]) -> (%y) opset 13 {{
+               %w = const random(1)              : f32[256,64,3,3]
+               %v = const random(2)              : f32[64,256,3,3]
+               %a = Conv %x, %w {{pads=[1,1,1,1]}} : f32[1,256,8,8] ; {first:?}
+               %y = Conv %a, %v {{pads=[1,1,1,1]}} : f32[1,64,8,8]  ; {second:?}
+             }}"
+        ))
+        .unwrap();
+        let cluster = alike(3, "500KiB", "bandwidth = \"1Gbit/s\"");
+        let file = plan_of(&g, &cluster, &Wish::default(), false);
+        let (cut, _) = optimise(&g, &file.rewrite);
+        check_parts(&g, &cut, file.clone(), first);
+        file
+    };
+    let plain = plan("c1", "c2");
+    assert!(plain.stages.len() > 1, "{}", plain.stages.len());
+    for (first, second) in [
+        ("first conv", "second conv"),
+        ("conv,1", "conv,2"),
+        ("conv}", "{conv"),
+        ("\"", "\\"),
+        ("a[0", "a\n1"),
+    ] {
+        let other = plan(first, second);
+        let of = |f: &PlanFile| (f.latency_s, f.energy_j, f.stages.len(), f.proved);
+        assert_eq!(of(&other), of(&plain), "{first}");
+    }
+}

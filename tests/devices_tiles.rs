@@ -138,7 +138,7 @@ fn deep_things_choices() {
         let none = vec![None; n + 1];
         let times = Times::new(&g, &cluster, &none);
         let alone: f64 = network.nodes.iter().map(|&n| times.seconds(&g, n, 0)).sum();
-        let all = ways(&g, &network, &cluster, &times);
+        let all = ways(&g, &network, &cluster, &times).unwrap();
         let bound = times.least(&network.nodes);
         let best = |grid: bool, reuse: Reuse| {
             let kind = |w: &&(Tiled, f64)| {
@@ -179,7 +179,7 @@ fn tiles_on_unlike_devices() {
         let none = vec![None; 3];
         let times = Times::new(&g, &cluster, &none);
         let n = Network::of(&g).unwrap();
-        let all = ways(&g, &n, &cluster, &times);
+        let all = ways(&g, &n, &cluster, &times).unwrap();
         let (best, seconds) = &all[0];
         println!("{network}: {seconds:.4} s, {:?}", best.share);
         let file = best.file(&cluster, times.least(&n.nodes)).unwrap();

@@ -13,6 +13,7 @@ use crate::analysis::node_macs;
 use crate::devices::cluster::{Cluster, Profile};
 use crate::devices::files::{PlanFile, StageRow};
 use crate::devices::{Costs, Effort, NoPlan, Reason};
+use crate::tile::fuse_tiles::{Axis, Cut, FuseTiles, Planned, Stretch};
 use crate::{Pipeline, Runner};
 
 /// The best plan of a graph, or the best found. `network` is the graph as a chain, `profiles` are those
@@ -37,7 +38,7 @@ pub fn best(
         Ok((_, file)) => Ok(file),
         Err(NoPlan::Infeasible(reasons)) if reasons.iter().any(is_of_memory) => {
             let asked = Asked { graph, network, cluster, times: &times, wish, effort };
-            asked.made_to_fit().ok_or(NoPlan::Infeasible(reasons))
+            asked.made_to_fit()?.ok_or(NoPlan::Infeasible(reasons))
         }
         Err(e) => Err(e),
     };
@@ -47,7 +48,7 @@ pub fn best(
     // Stretches may be measured as quicker than their nodes; what is proved of pipelines holds.
     let piped = found.as_ref().map_or(f64::INFINITY, |p| p.bound);
     let bound = times.least(&network.nodes).min(piped);
-    let all = ways(graph, network, cluster, &times);
+    let all = ways(graph, network, cluster, &times).map_err(failed)?;
     let side_by_side =
         all.iter().find_map(|(t, _)| t.file(cluster, bound).ok().filter(|p| keeps(p, wish)));
     match (found, side_by_side) {
@@ -60,6 +61,10 @@ pub fn best(
         }
         (e, None) => e,
     }
+}
+
+fn failed(e: impl ToString) -> NoPlan {
+    NoPlan::Failed(e.to_string())
 }
 
 fn is_of_memory(r: &Reason) -> bool {
@@ -93,35 +98,47 @@ impl Asked<'_> {
     /// A pipeline of the graph made to fit the devices, by as few means as do: layers with many weights
     /// in shares of their output channels; stretches with large activations tile by tile; and what is
     /// then still too large in parts on several devices.
-    fn made_to_fit(&self) -> Option<PlanFile> {
-        let most = self.cluster.devices.iter().map(|d| d.memory).max()?;
+    fn made_to_fit(&self) -> Result<Option<PlanFile>, NoPlan> {
+        let most = self.cluster.devices.iter().map(|d| d.memory).max().unwrap_or(0);
         let most = most.min(self.wish.limits.memory.unwrap_or(most));
         let mut tried = HashSet::from([String::new()]);
-        let mut fitting = |start: &Rewritten| {
-            let grains = [most / 2, most / 4, most / 16];
-            let shared =
-                grains.into_iter().map(|grain| start.then(&channel_shares(&start.graph, grain)));
-            std::iter::once(Some(start.clone())).chain(shared).flatten().find_map(|r| {
-                let r = r.divided(most);
-                if tried.insert(r.passes.clone()) { self.pipeline_of(&r) } else { None }
-            })
+        let mut fitting = |start: &Rewritten| -> Result<Option<PlanFile>, NoPlan> {
+            for grain in [None, Some(most / 2), Some(most / 4), Some(most / 16)] {
+                let shared = match grain {
+                    Some(grain) => start.then(channel_shares(&start.graph, grain)?)?,
+                    None => Some(start.clone()),
+                };
+                let Some(shared) = shared else { continue };
+                let made = shared.divided(most)?;
+                if tried.insert(made.passes.to_string())
+                    && let Some(file) = self.pipeline_of(&made)?
+                {
+                    return Ok(Some(file));
+                }
+            }
+            Ok(None)
         };
-        let start = Rewritten { graph: self.graph.clone(), passes: String::new() };
-        fitting(&start).or_else(|| {
-            let tiled = |bytes| start.then(&[format!("fuse-tiles{{memory={bytes}B partly=yes}}")]);
-            [most / 16 * 15, most / 4 * 3, most / 2, most / 4]
-                .into_iter()
-                .filter_map(tiled)
-                .find_map(|r| fitting(&r))
-        })
+        let start = Rewritten { graph: self.graph.clone(), passes: Pipeline::default() };
+        if let Some(file) = fitting(&start)? {
+            return Ok(Some(file));
+        }
+        for bytes in [most / 16 * 15, most / 4 * 3, most / 2, most / 4] {
+            let tiled = start.then(vec![Planned::partly_within(bytes).into()])?;
+            if let Some(tiled) = tiled
+                && let Some(file) = fitting(&tiled)?
+            {
+                return Ok(Some(file));
+            }
+        }
+        Ok(None)
     }
 
     /// A pipeline of the rewritten graph; its nodes are pinned as those that they are parts of.
-    fn pipeline_of(&self, rewritten: &Rewritten) -> Option<PlanFile> {
+    fn pipeline_of(&self, rewritten: &Rewritten) -> Result<Option<PlanFile>, NoPlan> {
         let (graph, made) = (self.graph, &rewritten.graph);
-        let units = Network::of(made).ok()?;
+        let units = Network::of(made).map_err(failed)?;
         let profiles = self.times.profiles(made);
-        let costs = Profiled::new(made, &units, self.cluster, &profiles).ok()?;
+        let costs = Profiled::new(made, &units, self.cluster, &profiles).map_err(failed)?;
         let given = &self.wish.pins;
         let pin = |&n: &NodeId| {
             let label = made.label(n);
@@ -133,8 +150,13 @@ impl Asked<'_> {
         let pins =
             if given.is_empty() { Vec::new() } else { units.nodes.iter().map(pin).collect() };
         let wish = Wish { pins, ..self.wish.clone() };
-        let (_, file) = pipeline(made, &units, self.cluster, &costs, &wish, self.effort).ok()?;
-        Some(PlanFile { rewrite: rewritten.passes.clone(), ..file })
+        match pipeline(made, &units, self.cluster, &costs, &wish, self.effort) {
+            Ok((_, file)) => {
+                Ok(Some(PlanFile { rewrite: rewritten.passes.to_string(), ..file }))
+            }
+            Err(NoPlan::Infeasible(_) | NoPlan::NotFound(_)) => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 }
 
@@ -142,54 +164,69 @@ impl Asked<'_> {
 #[derive(Clone)]
 struct Rewritten {
     graph: Graph,
-    passes: String,
+    passes: Pipeline,
 }
 
 impl Rewritten {
-    /// The same after more passes; none if there are none, or one changes nothing.
-    fn then(&self, more: &[String]) -> Option<Self> {
+    /// The same after more passes; `None` if there are no more, or one changes nothing.
+    fn then(&self, more: Vec<FuseTiles>) -> Result<Option<Self>, NoPlan> {
         if more.is_empty() {
-            return None;
+            return Ok(None);
         }
         let mut new = self.clone();
         for pass in more {
             let before = new.graph.edits();
-            Runner::default().run(&mut new.graph, &Pipeline::parse(pass).ok()?).ok()?;
+            let pass = Pipeline::default().then(pass);
+            Runner::default().run(&mut new.graph, &pass).map_err(failed)?;
             if new.graph.edits() == before {
-                return None;
+                return Ok(None);
             }
-            let comma = if new.passes.is_empty() { "" } else { "," };
-            new.passes.push_str(&format!("{comma}{pass}"));
+            new.passes = new.passes.then_all(pass);
         }
-        Some(new)
+        Ok(Some(new))
     }
 
     /// With nodes that alone need more than `most` bytes for what they read and make in parts, between
     /// which the graph can be cut.
-    fn divided(self, most: u64) -> Self {
-        let too_large = |g: &Graph| -> Vec<String> {
-            let Ok(n) = Network::of(g) else { return Vec::new() };
+    fn divided(self, most: u64) -> Result<Self, NoPlan> {
+        let too_large = |g: &Graph| -> Result<Vec<Long>, NoPlan> {
+            let n = Network::of(g).map_err(failed)?;
             let costs = n.additive(&[], &[]);
             let over = |u: &usize| costs.memory(*u..u + 1, 0) > most && n.weights[*u] < most;
-            (0..n.nodes.len()).filter(over).filter_map(|u| stretch(g, n.nodes[u])).collect()
+            Ok((0..n.nodes.len()).filter(over).filter_map(|u| stretch(g, n.nodes[u])).collect())
         };
-        let before = too_large(&self.graph);
+        let before = too_large(&self.graph)?;
         for parts in [2, 4, 8] {
-            let each = |at: &String| format!("fuse-tiles{{{at} grid={parts}}}");
-            let passes: Vec<String> = before.iter().map(each).collect();
-            match self.then(&passes) {
-                Some(divided) if too_large(&divided.graph).is_empty() => return divided,
+            let passes = before.iter().map(|at| at.parts(&self.graph, parts));
+            match self.then(passes.collect::<Result<_, _>>()?)? {
+                Some(divided) if too_large(&divided.graph)?.is_empty() => return Ok(divided),
                 _ => {}
             }
         }
-        self
+        Ok(self)
     }
 }
 
-/// What `fuse-tiles` cuts into parts for a node: it, and what follows element by element (what else that
+/// What is to be cut into parts along an axis of its last result.
+struct Long {
+    first: NodeId,
+    last: NodeId,
+    axis: usize,
+}
+
+impl Long {
+    /// The pass that cuts it.
+    fn parts(&self, graph: &Graph, count: i64) -> Result<FuseTiles, NoPlan> {
+        let cuts = vec![(Axis::Number(self.axis), Cut::Even(count))];
+        let tiles = Stretch::to(graph.label(self.last), cuts).map_err(failed)?;
+        Ok(tiles.from(graph.label(self.first)).into())
+    }
+}
+
+/// What is cut into parts for a node: it, and what follows element by element (what else that
 /// reads is then in parts, too), along the longest axis of the result, of a picture or volume one in
 /// space.
-fn stretch(graph: &Graph, node: NodeId) -> Option<String> {
+fn stretch(graph: &Graph, node: NodeId) -> Option<Long> {
     let mut end = node;
     let made = |n: NodeId| graph.node(n).outputs.first().copied().flatten();
     let dims = graph.value(made(node)?).ty.extents()?;
@@ -205,12 +242,12 @@ fn stretch(graph: &Graph, node: NodeId) -> Option<String> {
     }
     let first = if dims.len() > 2 { 2 } else { 0 };
     let axis = (first..dims.len()).max_by_key(|&a| (dims[a], Reverse(a)))?;
-    Some(format!("from={} to={} axes={axis}", graph.label(node), graph.label(end)))
+    Some(Long { first: node, last: end, axis })
 }
 
 /// Passes by which every convolution and matrix product of more weights than `grain`, in bytes, is in
 /// shares of its output channels.
-fn channel_shares(graph: &Graph, grain: u64) -> Vec<String> {
+fn channel_shares(graph: &Graph, grain: u64) -> Result<Vec<FuseTiles>, NoPlan> {
     let share = |(&n, weights): (&NodeId, &u64)| {
         let made = graph.node(n).outputs.first().copied().flatten()?;
         let axis = match &graph.node(n).op {
@@ -220,10 +257,9 @@ fn channel_shares(graph: &Graph, grain: u64) -> Vec<String> {
         };
         let channels = graph.value(made).ty.extents()?.get(axis).copied()?;
         let parts = weights.div_ceil(grain.max(1)).min(channels);
-        let label = graph.label(n);
-        (parts > 1)
-            .then(|| format!("fuse-tiles{{from={label} to={label} axes={axis} grid={parts}}}"))
+        let whole = Long { first: n, last: n, axis };
+        (parts > 1).then(|| whole.parts(graph, parts as i64))
     };
-    let Ok(network) = Network::of(graph) else { return Vec::new() };
+    let network = Network::of(graph).map_err(failed)?;
     network.nodes.iter().zip(&network.weights).filter_map(share).collect()
 }

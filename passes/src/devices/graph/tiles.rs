@@ -21,7 +21,8 @@ use crate::devices::files::{Aim, Clock, PlanFile, Run};
 use crate::devices::problem::Objective;
 use crate::devices::search::shares;
 use crate::tile::Reuse;
-use crate::{Pipeline, Runner};
+use crate::tile::fuse_tiles::{Axis, Cut, FuseTiles, Stretch};
+use crate::{OptionError, Pipeline, RunError, Runner};
 
 /// A stretch from the start of the network, its tiles, and where they run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,14 +41,30 @@ pub struct Share {
 
 impl Share {
     /// The pass that makes the tiles.
-    pub fn pass(&self) -> String {
-        let list = |s: &Vec<i64>| {
-            format!("[{}]", s.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
-        };
-        let sizes: Vec<String> = self.sizes.iter().map(list).collect();
-        let axes = if self.sizes.len() == 1 { "h" } else { "hxw" };
-        let (to, sizes) = (&self.to, sizes.join("x"));
-        format!("fuse-tiles{{to={to} sizes={sizes} axes={axes} reuse={}}}", self.reuse)
+    ///
+    /// # Errors
+    /// If a size is less than 1.
+    pub fn pass(&self) -> Result<FuseTiles, OptionError> {
+        let axes = [Axis::Height, Axis::Width].into_iter();
+        let cuts = axes.zip(self.sizes.iter().map(|s| Cut::Sizes(s.clone()))).collect();
+        Ok(Stretch::to(&self.to, cuts)?.reuse(self.reuse).into())
+    }
+}
+
+/// Why there are no tiles.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NoTiles {
+    /// The stretch cannot be tiled so.
+    #[error("{0}")]
+    Blocked(String),
+    /// Tiling broke off, which is a bug in the pass.
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+impl From<OptionError> for NoTiles {
+    fn from(e: OptionError) -> Self {
+        Self::Blocked(e.to_string())
     }
 }
 
@@ -179,6 +196,8 @@ pub struct Tiled {
     pub split: Split,
     /// How they run.
     pub runs: Vec<Run>,
+    /// What made the tiles.
+    pub passes: Pipeline,
 }
 
 /// Makes tiles, and puts them on their devices. What the tiles read from outside is cut where the
@@ -186,17 +205,17 @@ pub struct Tiled {
 /// are read.
 ///
 /// # Errors
-/// With the reason, if the stretch cannot be tiled so.
-pub fn tiled(graph: &Graph, share: &Share, times: &Times<'_>) -> Result<Tiled, String> {
-    let pipeline = Pipeline::parse(&share.pass()).map_err(|e| e.to_string())?;
+/// With the reason, if the stretch cannot be tiled so; or if a pass broke off.
+pub fn tiled(graph: &Graph, share: &Share, times: &Times<'_>) -> Result<Tiled, NoTiles> {
+    let passes = Pipeline::default().then(share.pass()?);
     let mut out = graph.clone();
-    let report = Runner::default().run(&mut out, &pipeline).map_err(|e| e.to_string())?;
+    let report = Runner::default().run(&mut out, &passes)?;
     if out.edits() == graph.edits() {
         let why = report.remarks.first().map_or_else(String::new, ToString::to_string);
-        return Err(why);
+        return Err(NoTiles::Blocked(why));
     }
     let before: HashSet<&str> = graph.schedule().map(|n| graph.label(n)).collect();
-    let nodes = plan(&out).map_err(|e| e.to_string())?.steps;
+    let nodes = plan(&out).map_err(|e| NoTiles::Blocked(e.to_string()))?.steps;
     let inputs: HashSet<ValueId> = out.inputs().iter().copied().collect();
     let free = times.cluster.source.is_none();
     let device = |n: NodeId| {
@@ -219,7 +238,7 @@ pub fn tiled(graph: &Graph, share: &Share, times: &Times<'_>) -> Result<Tiled, S
         Run { mode, seconds, joules }
     };
     let runs = split.parts.iter().map(run).collect();
-    Ok(Tiled { share: share.clone(), graph: out, split, runs })
+    Ok(Tiled { share: share.clone(), graph: out, split, runs, passes })
 }
 
 impl Tiled {
@@ -228,7 +247,7 @@ impl Tiled {
             objective: Objective::Latency,
             value: None,
             bound,
-            rewrite: self.share.pass(),
+            rewrite: self.passes.to_string(),
             pipelined: false,
             codecs: Codecs::default(),
         }
@@ -250,22 +269,28 @@ impl Tiled {
 
 /// Ways to share a network's start, the quickest first, with the seconds of a frame; those that have
 /// no link they need, or cannot be tiled, are left out. Memory is not looked at.
+///
+/// # Errors
+/// If a pass broke off.
 pub fn ways(
     graph: &Graph,
     network: &Network,
     cluster: &Cluster,
     times: &Times<'_>,
-) -> Vec<(Tiled, f64)> {
+) -> Result<Vec<(Tiled, f64)>, RunError> {
     let total = |d: &usize| network.nodes.iter().map(|&n| times.seconds(graph, n, *d)).sum::<f64>();
     let mut order: Vec<usize> = (0..cluster.devices.len()).collect();
     order.sort_by(|a, b| total(a).total_cmp(&total(b)));
     let host = cluster.source.unwrap_or(order[0]);
     // The host has no need of links.
     order.sort_by_key(|&d| d != host);
-    let timed = |share: &Share| -> Option<(Tiled, PlanFile)> {
-        let t = tiled(graph, share, times).ok()?;
-        let file = t.draft(cluster).ok()?;
-        Some((t, file))
+    let timed = |share: &Share| -> Result<Option<(Tiled, PlanFile)>, RunError> {
+        match tiled(graph, share, times) {
+            // Without a draft, a link is missing.
+            Ok(t) => Ok(t.draft(cluster).ok().map(|file| (t, file))),
+            Err(NoTiles::Blocked(_)) => Ok(None),
+            Err(NoTiles::Run(e)) => Err(e),
+        }
     };
     // Seconds until a device has done all of a stretch for the host.
     let alone = |d: usize, cut: usize| {
@@ -301,16 +326,16 @@ pub fn ways(
                     continue;
                 }
                 let (to, devices) = (to.clone(), devices.to_vec());
-                found.extend(timed(&Share { to, sizes, reuse, devices, host }));
+                found.extend(timed(&Share { to, sizes, reuse, devices, host })?);
             }
         }
     }
     found.sort_by(|a, b| a.1.latency_s.total_cmp(&b.1.latency_s));
     for way in found.iter_mut().filter(|w| w.0.share.sizes.len() == 1).take(4) {
-        improve(way, &timed);
+        improve(way, &timed)?;
     }
     found.sort_by(|a, b| a.1.latency_s.total_cmp(&b.1.latency_s));
-    found.into_iter().map(|(t, file)| (t, file.latency_s)).collect()
+    Ok(found.into_iter().map(|(t, file)| (t, file.latency_s)).collect())
 }
 
 /// Where stretches may end: nodes whose result is all that crosses, with its extents; at most a dozen,
@@ -338,7 +363,10 @@ fn seed(height: i64, alone: &[f64]) -> Vec<i64> {
 }
 
 /// Moves rows from the device that is done last to the one that is done first.
-fn improve(way: &mut (Tiled, PlanFile), timed: &dyn Fn(&Share) -> Option<(Tiled, PlanFile)>) {
+fn improve(
+    way: &mut (Tiled, PlanFile),
+    timed: &dyn Fn(&Share) -> Result<Option<(Tiled, PlanFile)>, RunError>,
+) -> Result<(), RunError> {
     let mut step = (way.0.share.sizes[0].iter().sum::<i64>() / 8).max(1);
     for _ in 0..24 {
         let (tiled, file) = &*way;
@@ -354,16 +382,17 @@ fn improve(way: &mut (Tiled, PlanFile), timed: &dyn Fn(&Share) -> Option<(Tiled,
         let ends: Vec<f64> = tiled.share.devices.iter().map(|&d| ends(d)).collect();
         let by = |a: &usize, b: &usize| ends[*a].total_cmp(&ends[*b]);
         let (first, last) = ((0..ends.len()).min_by(by), (0..ends.len()).max_by(by));
-        let (Some(first), Some(last)) = (first, last) else { return };
+        let (Some(first), Some(last)) = (first, last) else { break };
         let mut share = tiled.share.clone();
         let moved = step.min(share.sizes[0][last] - 1);
         share.sizes[0][last] -= moved;
         share.sizes[0][first] += moved;
-        let better = if moved > 0 && first != last { timed(&share) } else { None };
+        let better = if moved > 0 && first != last { timed(&share)? } else { None };
         match better.filter(|b| b.1.latency_s < file.latency_s) {
             Some(b) => *way = b,
             None if step > 1 => step /= 2,
-            None => return,
+            None => break,
         }
     }
+    Ok(())
 }

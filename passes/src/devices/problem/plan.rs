@@ -152,6 +152,9 @@ pub enum NoPlan {
     /// None was found within the effort allowed; were there one, it would have at least this value.
     #[error("none was found within the effort allowed; one would have a value of at least {0:.6e}")]
     NotFound(f64),
+    /// The graph could not be rewritten to fit, which is a bug in a pass.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// Most reasons that are told one by one.
