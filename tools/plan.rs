@@ -108,8 +108,9 @@ pub fn main(args: &Args) -> Result {
     };
     let mut pins = annotated(args, &graph, &network, &cluster)?;
     for (node, name) in &args.pin {
-        let at = labels.iter().position(|l| l == node);
-        let at = at.ok_or_else(|| usage(format!("there is no node {node}")))?;
+        let named = graph.node_named(node).map_err(usage)?;
+        let at = network.nodes.iter().position(|&n| n == named);
+        let at = at.ok_or_else(|| usage(format!("{node} is constant, and runs on no device")))?;
         pins[at] = Some(device(name)?);
     }
     if let Some((count, name)) = &args.first {

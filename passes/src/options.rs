@@ -247,27 +247,6 @@ pub(crate) fn readable(n: u64) -> String {
     }
 }
 
-/// The known name that is nearest to a mistyped one, if one is near.
-pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let best = known.into_iter().map(|k| (distance(name, k), k)).min()?;
-    (best.0 <= 1 + name.len() / 3).then_some(best.1)
-}
-
-/// Edit distance (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, c) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, d) in b.iter().enumerate() {
-            let change = diagonal + usize::from(c != *d);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -301,11 +280,5 @@ mod tests {
         ] {
             assert_eq!(Options::default().with("to", value).to_string(), text);
         }
-    }
-
-    #[test]
-    fn typos_find_their_word() {
-        assert_eq!(nearest("tile-cnov", ["simplify", "tile-conv"]), Some("tile-conv"));
-        assert_eq!(nearest("zzz", ["simplify", "tile-conv"]), None);
     }
 }

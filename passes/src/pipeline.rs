@@ -33,9 +33,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use graph_opt_ir::names::nearest;
 use regex::Regex;
 
-use crate::options::{Options, bare, nearest, quoted};
+use crate::options::{Options, bare, quoted};
 use crate::pass::{Pass, PassInfo};
 use crate::registry;
 

@@ -22,10 +22,11 @@
 use std::collections::HashSet;
 
 use graph_opt_ir::edit::NewNode;
+use graph_opt_ir::names::NodeNames;
 use graph_opt_ir::op::{self, Op};
 use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, ValueId};
 
-use crate::options::{OptionError, OptionInfo, Options, items, nearest, quoted};
+use crate::options::{OptionError, OptionInfo, Options, items, quoted};
 use crate::pass::{Cx, Exactness, Outcome, Pass, PassInfo};
 
 /// Its entry in the registry.
@@ -108,18 +109,22 @@ impl Pass for SplitDevices {
     fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError> {
         let graph = cx.graph();
         let found = firsts(graph, &self.stages);
-        if let Err(why) = found.and_then(|f| captured_across(graph, &f)) {
-            cx.say("", Outcome::Blocked, why);
-            return Ok(());
-        }
+        let found = found.and_then(|f| captured_across(graph, &f).map(|()| f));
+        let firsts: Vec<ValueId> = match found {
+            Ok(f) => f.iter().filter_map(|&n| first_result(graph, n)).collect(),
+            Err(why) => {
+                cx.say("", Outcome::Blocked, why);
+                return Ok(());
+            }
+        };
         // The first stage is where the inputs are.
         let mut crossed = 0;
         for stage in 1..self.stages.len() {
             loop {
                 let graph = cx.graph();
-                // Edits keep the names of nodes and give them new numbers.
-                let Ok(firsts) = firsts(graph, &self.stages) else { break };
-                let Some(edit) = next(graph, firsts[stage], &self.stages[stage].1) else { break };
+                // Edits keep results and give nodes new numbers.
+                let Some(first) = graph.producer(firsts[stage]) else { break };
+                let Some(edit) = next(graph, first, &self.stages[stage].1) else { break };
                 cx.apply(&edit)?;
                 crossed += 1;
                 if cx.is_done() {
@@ -135,23 +140,28 @@ impl Pass for SplitDevices {
 
 /// The first nodes of the stages.
 fn firsts(graph: &Graph, stages: &[(String, String)]) -> Result<Vec<NodeId>, String> {
-    let order: Vec<NodeId> = graph.schedule().collect();
-    let mut at = 0;
-    let mut found = Vec::new();
-    for (i, (name, _)) in stages.iter().enumerate() {
-        let here = order.iter().position(|&n| graph.label(n) == name);
-        let Some(here) = here else {
-            let known = nearest(name, order.iter().map(|&n| graph.label(n)));
-            let hint = known.map_or_else(String::new, |k| format!("; there is {k}"));
-            return Err(format!("there is no node {name}{hint}"));
+    let names = NodeNames::of_graph(graph);
+    let start = graph.schedule().next();
+    let mut found: Vec<NodeId> = Vec::new();
+    for (name, _) in stages {
+        let here = names.node(name).map_err(|e| e.to_string())?;
+        let in_order = match found.last() {
+            None => start == Some(here),
+            Some(&last) => graph.runs_before(last, here),
         };
-        if (i == 0) != (here == 0) || here < at {
+        if !in_order {
             return Err(format!("stages must begin at the first node and be in order: {name}"));
         }
-        at = here + 1;
-        found.push(order[here]);
+        if first_result(graph, here).is_none() {
+            return Err(format!("a stage begins with a node that has a result, not with {name}"));
+        }
+        found.push(here);
     }
     Ok(found)
+}
+
+fn first_result(graph: &Graph, node: NodeId) -> Option<ValueId> {
+    graph.node(node).outputs.iter().flatten().next().copied()
 }
 
 /// Refuses stages of which a later one captures, in a body, what an earlier one makes or is given:

@@ -32,7 +32,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use graph_opt_ir::{EditError, Graph, NodeId, Span};
+use graph_opt_ir::names::NameError;
+use graph_opt_ir::{EditError, Graph, Span};
 
 use super::planner::{self, Goal, Limits};
 use super::{Grid, Group, Reuse, build, parts};
@@ -509,20 +510,6 @@ fn percent(v: &str) -> Result<f64, OptionError> {
     }
 }
 
-/// The node of this name, or the one that makes the value of this name.
-fn node(graph: &Graph, name: &str) -> Result<NodeId, String> {
-    if let Some(n) = graph.schedule().find(|&n| graph.label(n) == name) {
-        return Ok(n);
-    }
-    let made = graph.find_value(name).and_then(|v| graph.producer(v));
-    made.ok_or_else(|| {
-        let labels = graph.schedule().map(|n| graph.label(n));
-        let near = crate::options::nearest(name, labels);
-        let hint = near.map_or(String::new(), |n| format!("; did you mean {n:?}?"));
-        format!("there is no node or result named {name:?}{hint}")
-    })
-}
-
 impl Pass for FuseTiles {
     fn name(&self) -> &'static str {
         INFO.name
@@ -589,9 +576,8 @@ impl Stretch {
 
     /// The group of a graph, and its grid.
     fn group(&self, graph: &Graph) -> Result<(Group, Grid), No> {
-        let last = node(graph, &self.to).map_err(No::Match)?;
-        let first = self.from.as_deref().map(|f| node(graph, f));
-        let first = first.transpose().map_err(No::Match)?;
+        let last = graph.node_named(&self.to)?;
+        let first = self.from.as_deref().map(|f| graph.node_named(f)).transpose()?;
         let group = Group::between(graph, first, last)?;
         let Some(dims) = group.outputs.last().and_then(|&v| graph.value(v).ty.dims()) else {
             return Err(No::Way("the rank of the group's last result is unknown".into()));
@@ -622,5 +608,14 @@ enum No {
 impl From<String> for No {
     fn from(why: String) -> Self {
         Self::Way(why)
+    }
+}
+
+impl From<NameError> for No {
+    fn from(e: NameError) -> Self {
+        match e {
+            NameError::Unknown { .. } => Self::Match(e.to_string()),
+            NameError::Ambiguous { .. } => Self::Way(e.to_string()),
+        }
     }
 }

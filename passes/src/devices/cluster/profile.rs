@@ -45,7 +45,8 @@ pub struct Profile {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeTime {
-    /// The node's name, or where it has none, its first output's.
+    /// The node's name, or one of its results'. Where several nodes have a name, their times come in the
+    /// order in which they run.
     pub name: String,
     /// Seconds: the median.
     pub seconds: f64,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use graph_opt_ir::names::NodeNames;
 use graph_opt_ir::{Graph, NodeId, ValueId};
 use serde::{Deserialize, Serialize};
 
@@ -53,7 +54,8 @@ pub struct StageRow {
     pub device: String,
     /// The device's mode.
     pub mode: String,
-    /// Its nodes, in the order of the model.
+    /// Its nodes, in the order of the model: by their names, or where several have one, by their first
+    /// results.
     pub nodes: Vec<String>,
     /// Seconds of computing.
     pub compute_s: f64,
@@ -227,6 +229,7 @@ impl PlanFile {
         runs: &[Run],
         aim: &Aim,
     ) -> Result<Self, String> {
+        let names = NodeNames::of_graph(graph);
         let mut energy = 0.0;
         let mut receive = |to: Option<usize>, r: &Receive| -> Result<ReceiveRow, String> {
             let of = |p: usize| split.parts[p].device;
@@ -246,7 +249,7 @@ impl PlanFile {
             stages.push(StageRow {
                 device: machine.name.clone(),
                 mode: machine.modes[run.mode].name.clone(),
-                nodes: part.nodes.iter().map(|&n| graph.label(n).to_owned()).collect(),
+                nodes: part.nodes.iter().map(|&n| names.name(n).to_owned()).collect(),
                 compute_s: run.seconds,
                 compute_j: run.joules,
                 memory_bytes: 0,
@@ -333,10 +336,8 @@ impl PlanFile {
             return Err(format!("a plan of version {} is not known", self.version));
         }
         let other = |e: String| format!("the plan is of another model: {e}");
-        let by_label: HashMap<&str, NodeId> = nodes.iter().map(|&n| (graph.label(n), n)).collect();
-        let node = |name: &String| {
-            by_label.get(&**name).copied().ok_or_else(|| other(format!("there is no node {name}")))
-        };
+        let names = NodeNames::of_graph(graph);
+        let node = |name: &String| names.node(name).map_err(|e| other(e.to_string()));
         let value = |name: &String| -> Result<ValueId, String> {
             graph.find_value(name).ok_or_else(|| other(format!("there is no value {name}")))
         };

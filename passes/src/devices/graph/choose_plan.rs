@@ -4,6 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
+use graph_opt_ir::names::NodeNames;
 use graph_opt_ir::{Graph, NodeId, Op, ValueId};
 
 use super::chain::{Network, Wish, pipeline};
@@ -140,15 +141,21 @@ impl Asked<'_> {
         let profiles = self.times.profiles(made);
         let costs = Profiled::new(made, &units, self.cluster, &profiles).map_err(failed)?;
         let given = &self.wish.pins;
+        // `None` where nodes of one name are pinned to different devices.
         let pin = |&n: &NodeId| {
             let label = made.label(n);
-            let of = self.network.nodes.iter().position(|&o| {
-                graph.label(o) == label || tile(label).is_some_and(|t| t.0 == graph.label(o))
-            });
-            of.and_then(|u| given.get(u).copied().flatten())
+            let whole = tile(label).map(|t| t.0);
+            let of = |o: NodeId| graph.label(o) == label || whole == Some(graph.label(o));
+            let all = self.network.nodes.iter().zip(given).filter(|o| of(*o.0));
+            let mut pins = all.map(|o| *o.1);
+            let first = pins.next().flatten();
+            pins.all(|p| p == first).then_some(first)
         };
-        let pins =
-            if given.is_empty() { Vec::new() } else { units.nodes.iter().map(pin).collect() };
+        let pins: Option<Vec<_>> = match given.is_empty() {
+            true => Some(Vec::new()),
+            false => units.nodes.iter().map(pin).collect(),
+        };
+        let Some(pins) = pins else { return Ok(None) };
         let wish = Wish { pins, ..self.wish.clone() };
         match pipeline(made, &units, self.cluster, &costs, &wish, self.effort) {
             Ok((_, file)) => {
@@ -196,8 +203,9 @@ impl Rewritten {
             Ok((0..n.nodes.len()).filter(over).filter_map(|u| stretch(g, n.nodes[u])).collect())
         };
         let before = too_large(&self.graph)?;
+        let names = NodeNames::of_graph(&self.graph);
         for parts in [2, 4, 8] {
-            let passes = before.iter().map(|at| at.parts(&self.graph, parts));
+            let passes = before.iter().map(|at| at.parts(&names, parts));
             match self.then(passes.collect::<Result<_, _>>()?)? {
                 Some(divided) if too_large(&divided.graph)?.is_empty() => return Ok(divided),
                 _ => {}
@@ -216,10 +224,10 @@ struct Long {
 
 impl Long {
     /// The pass that cuts it.
-    fn parts(&self, graph: &Graph, count: i64) -> Result<FuseTiles, NoPlan> {
+    fn parts(&self, names: &NodeNames<'_>, count: i64) -> Result<FuseTiles, NoPlan> {
         let cuts = vec![(Axis::Number(self.axis), Cut::Even(count))];
-        let tiles = Stretch::to(graph.label(self.last), cuts).map_err(failed)?;
-        Ok(tiles.from(graph.label(self.first)).into())
+        let tiles = Stretch::to(names.name(self.last), cuts).map_err(failed)?;
+        Ok(tiles.from(names.name(self.first)).into())
     }
 }
 
@@ -248,6 +256,7 @@ fn stretch(graph: &Graph, node: NodeId) -> Option<Long> {
 /// Passes by which every convolution and matrix product of more weights than `grain`, in bytes, is in
 /// shares of its output channels.
 fn channel_shares(graph: &Graph, grain: u64) -> Result<Vec<FuseTiles>, NoPlan> {
+    let names = NodeNames::of_graph(graph);
     let share = |(&n, weights): (&NodeId, &u64)| {
         let made = graph.node(n).outputs.first().copied().flatten()?;
         let axis = match &graph.node(n).op {
@@ -258,7 +267,7 @@ fn channel_shares(graph: &Graph, grain: u64) -> Result<Vec<FuseTiles>, NoPlan> {
         let channels = graph.value(made).ty.extents()?.get(axis).copied()?;
         let parts = weights.div_ceil(grain.max(1)).min(channels);
         let whole = Long { first: n, last: n, axis };
-        (parts > 1).then(|| whole.parts(graph, parts as i64))
+        (parts > 1).then(|| whole.parts(&names, parts as i64))
     };
     let network = Network::of(graph).map_err(failed)?;
     network.nodes.iter().zip(&network.weights).filter_map(share).collect()

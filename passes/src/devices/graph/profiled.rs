@@ -152,6 +152,12 @@ fn pieces(
     for (u, label) in labels.iter().enumerate() {
         units.entry(label).or_default().push(u);
     }
+    // By their results, too, where no label is the same.
+    for (u, &n) in network.nodes.iter().enumerate() {
+        for &v in graph.node(n).outputs.iter().flatten() {
+            units.entry(&graph.value(v).name).or_insert_with(|| vec![u]);
+        }
+    }
     let mut groups: BTreeMap<(String, String, Option<usize>), Vec<Sum>> = BTreeMap::new();
     for t in profile.all() {
         let unmetered = if t.joules.is_some() { 0.0 } else { t.seconds };
@@ -164,7 +170,8 @@ fn pieces(
         let runs: Vec<(usize, usize)> = match (nodes, units.get(last.as_str())) {
             (Some(n), _) => {
                 let end = |i: &usize| i.checked_add(*n).filter(|j| j > i);
-                let meant = |j: &usize| labels.get(j - 1) == Some(&last.as_str());
+                let ends = units.get(last.as_str()).map_or(&[][..], Vec::as_slice);
+                let meant = |j: &usize| ends.contains(&(j - 1));
                 from.iter().filter_map(|i| Some((*i, end(i).filter(meant)?))).collect()
             }
             (None, Some(to)) if from.len() == 1 && to.len() == 1 && from[0] <= to[0] => {

@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use graph_opt_ir::names::NodeNames;
 use graph_opt_ir::{Graph, NodeId, ValueId};
 
 use super::chain::Network;
@@ -341,12 +342,13 @@ pub fn ways(
 /// Where stretches may end: nodes whose result is all that crosses, with its extents; at most a dozen,
 /// evenly over the network.
 fn ends(graph: &Graph, network: &Network) -> Vec<(usize, String, i64, i64)> {
+    let names = NodeNames::of_graph(graph);
     let end = |cut: usize| {
         let [v] = network.crossing[cut][..] else { return None };
         let n = graph.producer(v)?;
         let dims = graph.value(v).ty.dims().filter(|d| d.len() == 4)?;
         let (h, w) = (dims[2].known()? as i64, dims[3].known()? as i64);
-        (h >= 2).then(|| (cut, graph.label(n).to_owned(), h, w))
+        (h >= 2).then(|| (cut, names.name(n).to_owned(), h, w))
     };
     let all: Vec<_> = (1..network.crossing.len()).filter_map(end).collect();
     let step = all.len().div_ceil(12).max(1);

@@ -144,3 +144,23 @@ proptest! {
         prop_assert_eq!(Pieces::new(pieces).sum(from..to), want);
     }
 }
+
+#[test]
+fn nodes_may_go_by_their_results() {
+    let text = "graph @main(%x: f32[4]) -> (%b) opset 13 {
+       %a = Relu %x : f32[4] ; same
+       %b = Neg %a  : f32[4] ; same
+     }";
+    let g = parse(text).unwrap();
+    let n = Network::of(&g).unwrap();
+    let cluster = Cluster::parse(CLUSTER).unwrap();
+    let by_result = [node("a", 1.0), node("b", 2.0)].concat();
+    let in_order = [node("same", 1.0), node("same", 2.0)].concat();
+    let seconds = |nodes: &str| {
+        let p = Profile::csv(&format!("{HEAD}{nodes}")).unwrap();
+        let costs = Profiled::new(&g, &n, &cluster, &[Some(p), None]).unwrap();
+        [0..1, 1..2].map(|u| costs.seconds(u, 0, 0))
+    };
+    assert_eq!(seconds(&by_result), [Some(1.0), Some(2.0)]);
+    assert_eq!(seconds(&in_order), seconds(&by_result));
+}
