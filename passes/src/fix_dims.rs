@@ -6,7 +6,6 @@ use graph_opt_ir::infer::InferError;
 use graph_opt_ir::names::nearest;
 use graph_opt_ir::{Dim, Edit, EditError, Editor, Graph, Type, ValueId};
 
-
 /// Why extents cannot be written into a model, which is then as it was.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum FixDimsError {

@@ -138,7 +138,8 @@ mod tests {
     fn stable(pass: impl Pass + 'static) -> Result<(), TestCaseError> {
         let first = Pipeline::default().then(pass);
         let text = first.to_string();
-        let second = Pipeline::parse(&text).map_err(|e| TestCaseError::fail(format!("{text}: {e}")))?;
+        let second =
+            Pipeline::parse(&text).map_err(|e| TestCaseError::fail(format!("{text}: {e}")))?;
         prop_assert_eq!(second.to_string(), text);
         prop_assert_eq!(format!("{second:?}"), format!("{first:?}"));
         Ok(())

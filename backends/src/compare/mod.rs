@@ -28,9 +28,9 @@ use std::sync::Arc;
 
 use graph_opt_ir::same::{Structure, identical};
 use graph_opt_ir::{Graph, Tensor, Type, ValueId};
+use graph_opt_passes::Runner;
 use graph_opt_passes::eqsat::prove::prove;
 use graph_opt_passes::registry::{OPTIMISE, optimise};
-use graph_opt_passes::Runner;
 
 use crate::cpu::Cpu;
 use crate::inputs::{Extents, required};

@@ -158,9 +158,7 @@ impl Asked<'_> {
         let Some(pins) = pins else { return Ok(None) };
         let wish = Wish { pins, ..self.wish.clone() };
         match pipeline(made, &units, self.cluster, &costs, &wish, self.effort) {
-            Ok((_, file)) => {
-                Ok(Some(PlanFile { rewrite: rewritten.passes.to_string(), ..file }))
-            }
+            Ok((_, file)) => Ok(Some(PlanFile { rewrite: rewritten.passes.to_string(), ..file })),
             Err(NoPlan::Infeasible(_) | NoPlan::NotFound(_)) => Ok(None),
             Err(e) => Err(e),
         }
