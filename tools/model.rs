@@ -76,8 +76,9 @@ pub fn save(graph: &Graph, name: &str) -> Result {
         match text::parse(&text) {
             Ok(again) if same::identical(graph, &again) => {}
             other => {
-                let why =
-                    other.err().map_or("it would be read back as another one".into(), |e| e.to_string());
+                let why = other
+                    .err()
+                    .map_or("it would be read back as another one".into(), |e| e.to_string());
                 return Err(unsupported(format!(
                     "{name}: the text form cannot hold this model ({why}); write .onnx"
                 )));

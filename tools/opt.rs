@@ -12,7 +12,7 @@ use graph_opt_passes::registry::optimise;
 use graph_opt_passes::schedule::Schedule;
 use graph_opt_passes::simplify::Simplify;
 use graph_opt_passes::tile::fuse_tiles::{FuseTiles, Planned};
-use graph_opt_passes::{Outcome, Pipeline, Remark, Runner};
+use graph_opt_passes::{Data, Outcome, Pipeline, Remark, Runner};
 
 use crate::failure::{Failure, Result, check, say, shown, usage};
 use crate::progress::Progress;
@@ -94,7 +94,8 @@ pub fn main(args: Args) -> Result {
             Ok(m) if m.peak <= budget => {}
             Ok(m) => {
                 let least = size(m.peak);
-                let why = report.remarks.iter().rev().find(|r| r.pass == "fuse-tiles");
+                let unmet = |r: &&Remark| matches!(r.data, Data::Unmet(_));
+                let why = report.remarks.iter().rev().find(unmet);
                 let why = why.map_or_else(String::new, |r| format!(": {}", r.message));
                 return Err(check(format!(
                     "the model does not fit into {} (it takes {least}){why}",

@@ -10,7 +10,7 @@ use regex::Regex;
 use std::sync::Arc;
 
 use crate::fix_dims::Symbolic;
-use crate::pass::{Cx, Evaluate, Exactness, NoEvaluator, Outcome, Pass, Remark};
+use crate::pass::{Cx, Data, Evaluate, Exactness, NoEvaluator, Outcome, Pass, Remark};
 use crate::pipeline::{Pipeline, Step};
 use crate::settle;
 
@@ -207,6 +207,7 @@ impl State<'_, '_> {
                             node: String::new(),
                             outcome: Outcome::NoMatch,
                             message: "no node has such a name".into(),
+                            data: Data::None,
                         });
                     }
                     self.steps(editor, inner, Some(regex))?;
@@ -234,6 +235,7 @@ impl State<'_, '_> {
                                 "stopped while passes still changed something: {ROUNDS} rounds of one \
                                  fixpoint and {ALL_ROUNDS} of all together are the limit"
                             ),
+                            data: Data::None,
                         });
                     }
                 }

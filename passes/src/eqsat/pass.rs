@@ -30,7 +30,7 @@ use super::prove::Prover;
 use super::terms::{Head, Reading, TermId};
 use crate::analysis::{cost, plan};
 use crate::options::{OptionError, OptionInfo, Options, name_of};
-use crate::pass::{Cx, Exactness, Outcome, Pass, PassInfo};
+use crate::pass::{Change, Cx, Data, Exactness, Outcome, Pass, PassInfo};
 
 /// Its entry in the registry.
 pub const INFO: PassInfo = PassInfo {
@@ -193,9 +193,11 @@ impl Pass for Eqsat {
         let how = if complete { "saturated" } else { "stopped" };
         match best {
             Some((edit, _)) => {
+                let before = cx.graph().len() as u64;
                 cx.apply(&edit)?;
-                let after = cx.graph().len();
-                cx.say("", Outcome::Applied, format!("{how} at {nodes} e-nodes; {after} nodes"));
+                let after = cx.graph().len() as u64;
+                let what = format!("{how} at {nodes} e-nodes; {after} nodes");
+                cx.tell("", Outcome::Applied, what, Data::Nodes(Change { before, after }));
             }
             None => {
                 let why = format!("{how} at {nodes} e-nodes; nothing equal costs less");

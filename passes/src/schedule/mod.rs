@@ -49,7 +49,7 @@ use graph_opt_ir::{EditError, Graph, NodeId};
 use self::region::{Region, is_constant};
 use crate::analysis::memory::{Runtime, Unplanned, plan_in};
 use crate::options::{OptionError, OptionInfo, Options, readable};
-use crate::pass::{Cx, Exactness, Outcome, Pass, PassInfo};
+use crate::pass::{Change, Cx, Data, Exactness, Outcome, Pass, PassInfo};
 
 /// Its entry in the registry.
 pub const INFO: PassInfo = PassInfo {
@@ -127,7 +127,9 @@ impl Pass for Schedule {
         let moved = cx.graph().schedule().zip(&order).filter(|(a, b)| a != *b).count();
         cx.reorder("schedule", &order)?;
         let (a, b) = (readable(before), readable(after));
-        cx.say("", Outcome::Applied, format!("peak {a} to {b}, {moved} nodes in other places"));
+        let what = format!("peak {a} to {b}, {moved} nodes in other places");
+        let data = Data::Order { peak: Change { before, after }, moved };
+        cx.tell("", Outcome::Applied, what, data);
         Ok(())
     }
 }

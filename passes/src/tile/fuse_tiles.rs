@@ -32,14 +32,14 @@
 use std::fmt;
 use std::str::FromStr;
 
-use graph_opt_ir::names::NameError;
+use graph_opt_ir::names::{NameError, NodeNames};
 use graph_opt_ir::{EditError, Graph, Span};
 
 use super::planner::{self, Goal, Limits};
 use super::{Grid, Group, Reuse, build, parts};
 use crate::analysis::memory::Runtime;
 use crate::options::{OptionError, OptionInfo, Options, bytes_text, list_text, name_of};
-use crate::pass::{Cx, Exactness, Outcome, Pass, PassInfo};
+use crate::pass::{Cx, Data, Exactness, Outcome, Pass, PassInfo};
 
 /// Its entry in the registry.
 pub const INFO: PassInfo = PassInfo {
@@ -104,6 +104,11 @@ pub const INFO: PassInfo = PassInfo {
             help: "first node of the group, or a value that it makes (default the start)",
         },
         OptionInfo { name: "to", value: "NODE", help: "last node of the group, or its value" },
+        OptionInfo {
+            name: "nodes",
+            value: "all",
+            help: "the group is all nodes that run from the first one to the last (default those on ways between them)",
+        },
         OptionInfo {
             name: "reuse",
             value: "recompute|rows|all|checkerboard|exchange",
@@ -213,6 +218,7 @@ impl Axis {
 pub struct Stretch {
     from: Option<String>,
     to: String,
+    all: bool,
     cuts: Vec<(Axis, Cut)>,
     reuse: Reuse,
 }
@@ -241,7 +247,7 @@ impl Stretch {
         if to.is_empty() {
             return err("to is missing: the last node of the group, such as to=conv5");
         }
-        Ok(Self { from: None, to, cuts, reuse: Reuse::Recompute })
+        Ok(Self { from: None, to, all: false, cuts, reuse: Reuse::Recompute })
     }
 
     /// Begins with this node, or with the one that makes the value of this name.
@@ -250,10 +256,35 @@ impl Stretch {
         Self { from: Some(node.into()), ..self }
     }
 
+    /// Takes all nodes that run from the first one to the last, and not only those on ways between them.
+    #[must_use]
+    pub fn all_nodes(self) -> Self {
+        Self { all: true, ..self }
+    }
+
     /// What happens to what several tiles need.
     #[must_use]
     pub fn reuse(self, reuse: Reuse) -> Self {
         Self { reuse, ..self }
+    }
+
+    /// The stretch by which this group of a graph is tiled on a grid of even parts; `None` if there is
+    /// none.
+    pub(super) fn of(graph: &Graph, group: &Group, grid: &Grid, reuse: Reuse) -> Option<Self> {
+        let names = NodeNames::of_graph(graph);
+        let (first, last) = (*group.nodes.first()?, *group.nodes.last()?);
+        let rank = graph.value(*group.outputs.last()?).ty.rank()?;
+        let axis = |a: usize| match rank - a {
+            1 if rank > 1 => Axis::Width,
+            2 => Axis::Height,
+            _ => Axis::Number(a),
+        };
+        let cuts = grid.axes.iter().map(|(a, parts)| (axis(*a), Cut::Even(parts.len() as i64)));
+        let stretch = Self::to(names.name(last), cuts.collect()).ok()?.from(names.name(first));
+        let stretch = stretch.reuse(reuse);
+        let all = stretch.clone().all_nodes();
+        let same = |s: &Self| matches!(s.group(graph), Ok((g, d)) if g == *group && d == *grid);
+        [stretch, all].into_iter().find(same)
     }
 
     fn options(&self) -> Options {
@@ -272,6 +303,9 @@ impl Stretch {
         }
         if let Some(from) = &self.from {
             options = options.with("from", from);
+        }
+        if self.all {
+            options = options.with("nodes", "all");
         }
         match self.reuse {
             Reuse::Recompute => options,
@@ -431,7 +465,8 @@ fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
             return err("front lists plans; it goes with none of the other goals");
         }
         if !front
-            && (by_hand > 0 || ["to", "from", "axes", "split"].iter().any(|n| o.get(n).is_some()))
+            && (by_hand > 0
+                || ["to", "from", "nodes", "axes", "split"].iter().any(|n| o.get(n).is_some()))
         {
             return err("memory and extra-macs let the planner choose groups and grids");
         }
@@ -492,6 +527,9 @@ fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
     let mut by_hand = Stretch::to(to, axes.into_iter().zip(cuts).collect())?;
     if let Some(from) = o.get("from") {
         by_hand = by_hand.from(from);
+    }
+    if o.choice("nodes", &[("all", ())])?.is_some() {
+        by_hand = by_hand.all_nodes();
     }
     Ok(Box::new(FuseTiles::from(by_hand.reuse(reuse.unwrap_or(Reuse::Recompute)))))
 }
@@ -554,12 +592,15 @@ impl Stretch {
                 return Ok(());
             }
         };
-        let origin = format!("fuse-tiles {to}");
+        let label = group.nodes.last().map_or("", |&n| cx.graph().label(n));
+        let origin = format!("fuse-tiles {label}");
         match build::tile_group(cx.graph(), &group, &grid, self.reuse, &origin) {
             Ok(edit) => match cx.apply(&edit) {
                 Ok(()) => {
-                    let (n, t) = (group.nodes.len(), grid.len());
-                    cx.say(to, Outcome::Applied, format!("{n} nodes in {t} tiles"));
+                    let (nodes, t) = (group.nodes.len(), grid.len());
+                    let what = format!("{nodes} nodes in {t} tiles");
+                    let data = Data::Tiles { nodes, grid: grid.counts(), reuse: self.reuse };
+                    cx.tell(to, Outcome::Applied, what, data);
                 }
                 // Strips of channels that a Concat of channels is made of, so far.
                 Err(EditError::Rule { node, reason, .. }) => {
@@ -578,7 +619,10 @@ impl Stretch {
     fn group(&self, graph: &Graph) -> Result<(Group, Grid), No> {
         let last = graph.node_named(&self.to)?;
         let first = self.from.as_deref().map(|f| graph.node_named(f)).transpose()?;
-        let group = Group::between(graph, first, last)?;
+        let group = match self.all {
+            true => Group::run(graph, first, last)?,
+            false => Group::between(graph, first, last)?,
+        };
         let Some(dims) = group.outputs.last().and_then(|&v| graph.value(v).ty.dims()) else {
             return Err(No::Way("the rank of the group's last result is unknown".into()));
         };

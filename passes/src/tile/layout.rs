@@ -23,6 +23,11 @@ impl Grid {
         self.axes.iter().map(|a| a.1.len()).product()
     }
 
+    /// Number of parts along each axis.
+    pub fn counts(&self) -> Vec<usize> {
+        self.axes.iter().map(|a| a.1.len()).collect()
+    }
+
     /// Whether there are no parts.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -29,7 +29,7 @@ use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, Span, Tensor, ValueId, o
 use super::{Grid, Group, Reuse, build, parts, region_bytes, slices};
 use crate::fix_dims::Symbolic;
 use crate::options::{OptionError, OptionInfo, Options, bytes_text, list_text, name_of};
-use crate::pass::{Cx, Exactness, Outcome, Pass, PassInfo};
+use crate::pass::{Cx, Data, Exactness, Outcome, Pass, PassInfo};
 
 /// Its entry in the registry.
 pub const INFO: PassInfo = PassInfo {
@@ -284,10 +284,14 @@ impl Pass for TileConv {
             }
             let label = cx.graph().label(id).to_owned();
             match self.plan(cx.graph(), id, cx.symbolic) {
-                Ok((edit, what)) => {
+                Ok((edit, parts)) => {
                     cx.apply(&edit)?;
                     done += 1;
-                    cx.say(label, Outcome::Applied, what);
+                    let what = match self.axes[..] {
+                        [Axis::ChannelsIn] => format!("{parts} partial sums"),
+                        _ => format!("{parts} parts"),
+                    };
+                    cx.tell(label, Outcome::Applied, what, Data::Parts(parts));
                 }
                 Err((outcome, why)) => cx.say(label, outcome, why),
             }
@@ -330,7 +334,7 @@ impl TileConv {
         }
     }
 
-    fn plan(&self, graph: &Graph, id: NodeId, symbolic: &Symbolic) -> Result<(Edit, String), No> {
+    fn plan(&self, graph: &Graph, id: NodeId, symbolic: &Symbolic) -> Result<(Edit, usize), No> {
         let origin = format!("tile-conv {}", graph.label(id));
         if self.axes == [Axis::ChannelsIn] {
             return contraction(graph, id, &self.how, &origin);
@@ -409,7 +413,7 @@ impl TileConv {
             }
             Err((_, b)) => return Err(blocked(b)),
         };
-        Ok((edit, format!("{} parts", grid.len())))
+        Ok((edit, grid.len()))
     }
 }
 
@@ -489,7 +493,7 @@ fn unit(graph: &Graph, id: NodeId) -> Group {
 }
 
 /// The node as a sum of parts over the axis that it contracts.
-fn contraction(graph: &Graph, id: NodeId, how: &How, origin: &str) -> Result<(Edit, String), No> {
+fn contraction(graph: &Graph, id: NodeId, how: &How, origin: &str) -> Result<(Edit, usize), No> {
     let node = graph.node(id);
     // The operand that is added once.
     let addend = match node.op {
@@ -594,7 +598,7 @@ fn contraction(graph: &Graph, id: NodeId, how: &How, origin: &str) -> Result<(Ed
     };
     edit.replaces.push((*out, sum));
     edit.removes.push(id);
-    Ok((edit, format!("{} partial sums", spans.len())))
+    Ok((edit, spans.len()))
 }
 
 /// A zero of the value's element type, to be broadcast.
