@@ -231,7 +231,7 @@ pub fn bytes(v: &str) -> Result<u64, String> {
 /// Bytes with the largest binary unit of which they are a multiple, which [`bytes`] reads back.
 pub(crate) fn bytes_text(n: u64) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
-    let fits = |shift: &u32| n > 0 && n % (1 << shift) == 0 && n < 1 << 50;
+    let fits = |shift: &u32| n > 0 && n.is_multiple_of(1 << shift) && n < 1 << 50;
     match units.iter().find(|u| fits(&u.0)) {
         Some((shift, unit)) => format!("{}{unit}", n >> shift),
         None => format!("{n}B"),

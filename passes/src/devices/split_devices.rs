@@ -119,12 +119,12 @@ impl Pass for SplitDevices {
         };
         // The first stage is where the inputs are.
         let mut crossed = 0;
-        for stage in 1..self.stages.len() {
+        for (&first, (_, device)) in firsts.iter().zip(&self.stages).skip(1) {
             loop {
                 let graph = cx.graph();
                 // Edits keep results and give nodes new numbers.
-                let Some(first) = graph.producer(firsts[stage]) else { break };
-                let Some(edit) = next(graph, first, &self.stages[stage].1) else { break };
+                let Some(first) = graph.producer(first) else { break };
+                let Some(edit) = next(graph, first, device) else { break };
                 cx.apply(&edit)?;
                 crossed += 1;
                 if cx.is_done() {
