@@ -3,7 +3,7 @@
 //! # Design
 //! The planners know nothing of graphs. A [`Problem`] is a chain of units with the bytes that cross
 //! each cut, devices and links, and [`Costs`] of running units; what makes it (cuts of a graph,
-//! profiles, a cluster) and what uses a [`Plan`] is elsewhere. Every plan of every planner passes
+//! profiles, a cluster) and what uses a [`DevicePlan`] is elsewhere. Every plan of every planner passes
 //! [`Problem::judge`], so that all mean the same by a value; every plan says what is proved.
 //!
 //! | planner | for | method |
@@ -14,7 +14,7 @@
 //! | `partition_and_place` | partition and placement at once, many different devices | threshold, branch and bound |
 //! | `shared_links` | throughput over links that share a medium | threshold over shortest paths |
 //! | `milp` | small problems, as an independent check; feature `milp` | integer programming |
-//! | [`shares()`] | parts of one stage side by side | greedy, which is exact here |
+//! | [`share_rows()`] | parts of one stage side by side | greedy, which is exact here |
 //!
 //! ```
 //! use graph_opt_passes::devices::{Additive, Device, Effort, Limits, Link, Objective, Problem, plan};
@@ -52,11 +52,12 @@ mod search;
 pub mod split_devices;
 
 pub use problem::{
-    Additive, Choice, Costs, Device, Form, Limits, Link, NoPlan, Objective, Plan, Problem, Reason,
-    Stage, Transfer,
+    Additive, Choice, Costs, Device, DevicePlan, Form, Limits, Link, NoPlan, Objective, Problem,
+    Reason, Stage, Transfer,
 };
 #[cfg(feature = "milp")]
 pub use search::milp;
 pub use search::{
-    Effort, Front, Placement, Shares, front, least_traffic, place, place_greedily, plan, shares,
+    Effort, Front, Placement, RowShares, front, least_traffic, place, place_greedily, plan,
+    share_rows,
 };

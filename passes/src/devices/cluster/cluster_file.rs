@@ -40,7 +40,7 @@ use crate::options::bytes;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cluster {
     /// Devices, in the order of the file.
-    pub devices: Vec<Machine>,
+    pub devices: Vec<DeviceSpec>,
     /// Links by [sender × devices + receiver].
     pub links: Vec<Option<Link>>,
     /// What links share, in the order of links; none if they have their own.
@@ -53,7 +53,7 @@ pub struct Cluster {
 
 /// A device of a cluster.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Machine {
+pub struct DeviceSpec {
     /// Name.
     pub name: String,
     /// Memory, bytes.
@@ -159,7 +159,7 @@ impl Cluster {
         if file.device.is_empty() {
             return Err("there is no [[device]]".into());
         }
-        let mut devices: Vec<Machine> = Vec::new();
+        let mut devices: Vec<DeviceSpec> = Vec::new();
         for d in file.device {
             let machine = machine(&d).map_err(|e| format!("device {}: {e}", d.name))?;
             if devices.iter().any(|m| m.name == machine.name) {
@@ -202,7 +202,7 @@ impl Cluster {
     }
 }
 
-fn machine(d: &DeviceRow) -> Result<Machine, String> {
+fn machine(d: &DeviceRow) -> Result<DeviceSpec, String> {
     let positive = |what: &str, x: f64| match x {
         x if x.is_finite() && x > 0.0 => Ok(x),
         x => Err(format!("{what} must be positive, not {x}")),
@@ -227,7 +227,7 @@ fn machine(d: &DeviceRow) -> Result<Machine, String> {
     if modes.iter().any(|m| !m.watts.is_finite() || m.watts < 0.0) {
         return Err("watts must not be negative".into());
     }
-    Ok(Machine { name: d.name.clone(), memory: bytes(&d.memory)?, speed, modes })
+    Ok(DeviceSpec { name: d.name.clone(), memory: bytes(&d.memory)?, speed, modes })
 }
 
 fn link(row: &LinkRow) -> Result<Link, String> {

@@ -4,6 +4,6 @@ mod cluster_file;
 mod codec;
 mod profile;
 
-pub use cluster_file::{Cluster, Machine, Mode, Speed, bandwidth, seconds};
+pub use cluster_file::{Cluster, DeviceSpec, Mode, Speed, bandwidth, seconds};
 pub use codec::{Codec, Codecs, Coded, ValueCodecs};
 pub use profile::{NodeTime, Profile, StretchTime};

@@ -13,7 +13,7 @@
 use std::fmt::Write;
 
 use super::plan_file::{Manifest, StageRow};
-use super::wiring::{Place, Wiring};
+use super::wiring::{Endpoint, Wiring};
 
 /// How the nodes are started.
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ impl Options {
     }
 }
 
-/// Frames that are under way at most, unless told otherwise.
+/// Frames that are under way at most, unless describe otherwise.
 pub const WINDOW: u32 = 4;
 
 /// Messages of a frame on an edge that the queues hold. What bounds them is the window; a queue
@@ -67,11 +67,11 @@ pub fn text(m: &Manifest, o: &Options) -> Result<String, String> {
     let mut text = String::from(
         "# Written by graph-opt: the devices of manifest.json, for dora-rs 1.1.\nnodes:\n",
     );
-    node(&mut text, wiring, o, Place::Source, &machine(&o.source, first))?;
+    node(&mut text, wiring, o, Endpoint::Source, &machine(&o.source, first))?;
     for (i, device) in wiring.devices().iter().enumerate() {
-        node(&mut text, wiring, o, Place::Device(i), device)?;
+        node(&mut text, wiring, o, Endpoint::Device(i), device)?;
     }
-    node(&mut text, wiring, o, Place::Sink, &machine(&o.sink, last))?;
+    node(&mut text, wiring, o, Endpoint::Sink, &machine(&o.sink, last))?;
     Ok(text)
 }
 
@@ -79,13 +79,13 @@ fn node(
     text: &mut String,
     wiring: &Wiring,
     o: &Options,
-    at: Place,
+    at: Endpoint,
     machine: &str,
 ) -> Result<(), String> {
     let (role, arguments) = match at {
-        Place::Source => ("source .".to_owned(), &o.arguments[0]),
-        Place::Device(i) => (format!("device {i} ."), &o.arguments[1]),
-        Place::Sink => ("sink .".to_owned(), &o.arguments[2]),
+        Endpoint::Source => ("source .".to_owned(), &o.arguments[0]),
+        Endpoint::Device(i) => (format!("device {i} ."), &o.arguments[1]),
+        Endpoint::Sink => ("sink .".to_owned(), &o.arguments[2]),
     };
     let words = arguments.iter().map(|a| word(a)).collect::<Result<Vec<_>, _>>()?;
     let args = format!("{role} --window {} {}", o.window, words.join(" "));
@@ -103,10 +103,10 @@ fn node(
         "    max_restart_delay: 1.0".into(),
     ];
     let (also_gives, also_takes) = match at {
-        Place::Source => (Some("ask"), ("ack", Place::Sink)),
+        Endpoint::Source => (Some("ask"), ("ack", Endpoint::Sink)),
         // They end when the source has ended, whatever else they take from each other.
-        Place::Device(_) => (None, ("ask", Place::Source)),
-        Place::Sink => (Some("ack"), ("ask", Place::Source)),
+        Endpoint::Device(_) => (None, ("ask", Endpoint::Source)),
+        Endpoint::Sink => (Some("ack"), ("ask", Endpoint::Source)),
     };
     let gives = (0..wiring.outputs(at)).map(|k| format!("out{k}"));
     let gives: Vec<String> = gives.chain(also_gives.map(str::to_owned)).collect();

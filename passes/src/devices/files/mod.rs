@@ -5,6 +5,8 @@ mod plan_file;
 mod timeline;
 mod wiring;
 
-pub use plan_file::{Aim, Manifest, OBJECTIVES, PartFile, PlanFile, ReceiveRow, Run, StageRow};
-pub use timeline::Clock;
-pub use wiring::{Edge, Give, Place, Wiring};
+pub use plan_file::{
+    Manifest, OBJECTIVES, PartFile, PlanFile, PlanGoal, ReceiveRow, StageRow, StageTiming,
+};
+pub use timeline::Timeline;
+pub use wiring::{Edge, Endpoint, SentValue, Wiring};

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use graph_opt_ir::{Graph, NodeId, ValueId};
 use serde::{Deserialize, Serialize};
 
-use super::timeline::Clock;
+use super::timeline::Timeline;
 use crate::devices::cluster::{Cluster, Codec, Codecs};
-use crate::devices::graph::{Held, Part, Receive, Split, bytes, is_sent};
+use crate::devices::graph::{Held, Receive, Split, SplitPart, is_sent, value_bytes};
 use crate::devices::problem::{Objective, Transfer};
 
 /// A plan, by the names of nodes, values and devices.
@@ -136,7 +136,7 @@ impl PartFile {
 
 /// How a part runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Run {
+pub struct StageTiming {
     /// The device's mode.
     pub mode: usize,
     /// Seconds of computing.
@@ -145,9 +145,9 @@ pub struct Run {
     pub joules: f64,
 }
 
-/// What a plan is for, and how it is told.
+/// What a plan is for, and how it is describe.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Aim {
+pub struct PlanGoal {
     /// What was to be least.
     pub objective: Objective,
     /// Its value as the planner counts it; that of the parts if there is none.
@@ -184,8 +184,8 @@ impl PlanFile {
         cluster: &Cluster,
         split: &Split,
         held: &[Held],
-        runs: &[Run],
-        aim: &Aim,
+        runs: &[StageTiming],
+        aim: &PlanGoal,
     ) -> Result<Self, String> {
         let mut file = Self::draft(graph, cluster, split, runs, aim)?;
         for (i, held) in held.iter().enumerate() {
@@ -224,15 +224,15 @@ impl PlanFile {
         graph: &Graph,
         cluster: &Cluster,
         split: &Split,
-        runs: &[Run],
-        aim: &Aim,
+        runs: &[StageTiming],
+        aim: &PlanGoal,
     ) -> Result<Self, String> {
         let mut energy = 0.0;
         let mut receive = |to: Option<usize>, r: &Receive| -> Result<ReceiveRow, String> {
             let of = |p: usize| split.parts[p].device;
             let from = r.from.map_or(cluster.source, |p| Some(of(p)));
             let to = to.map_or(cluster.sink, |p| Some(of(p)));
-            let sized = |&v: &ValueId| (graph.value(v).name.to_string(), bytes(graph, v));
+            let sized = |&v: &ValueId| (graph.value(v).name.to_string(), value_bytes(graph, v));
             let values: Vec<(String, u64)> = r.values.iter().map(sized).collect();
             let mut row = transfer(cluster, from, to, &values, &aim.codecs)?;
             energy += row.1;
@@ -270,7 +270,7 @@ impl PlanFile {
             stages,
             outputs,
         };
-        file.latency_s = Clock::of(&file, 1).latency();
+        file.latency_s = Timeline::of(&file, 1).latency();
         file.interval_s = file.interval();
         let value = match aim.objective {
             Objective::Latency => file.latency_s,
@@ -351,7 +351,7 @@ impl PlanFile {
                 devices.push(&s.device);
                 devices.len() - 1
             });
-            parts.push(Part {
+            parts.push(SplitPart {
                 device: at,
                 nodes: s.nodes.iter().map(node).collect::<Result<_, _>>()?,
                 receives: s.receives.iter().map(receive).collect::<Result<_, _>>()?,

@@ -11,7 +11,7 @@ use super::plan_file::{PlanFile, ReceiveRow};
 
 /// When what happens, in seconds from the first frame on.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Clock {
+pub struct Timeline {
     /// When each part begins and ends to compute, by part and frame.
     pub spans: Vec<Vec<(f64, f64)>>,
     /// When each frame is out.
@@ -32,7 +32,7 @@ struct Task {
     begun: Vec<usize>,
 }
 
-impl Clock {
+impl Timeline {
     /// The times of so many frames.
     pub fn of(plan: &PlanFile, frames: usize) -> Self {
         let parts = plan.stages.len();

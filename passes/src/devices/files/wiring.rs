@@ -8,7 +8,7 @@ use crate::devices::cluster::Codec;
 
 /// A node of the dataflow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum Endpoint {
     /// Where frames come from.
     Source,
     /// A device, by its number in [`Wiring::devices`].
@@ -17,7 +17,7 @@ pub enum Place {
     Sink,
 }
 
-impl Place {
+impl Endpoint {
     /// Its name in the dataflow.
     pub fn id(self) -> String {
         match self {
@@ -34,7 +34,7 @@ pub struct Edge {
     /// The value.
     pub value: String,
     /// Who sends it.
-    pub from: Place,
+    pub from: Endpoint,
     /// The sender's output.
     pub output: usize,
     /// The parts that take it, and the number among the values that each takes. The sink is one part.
@@ -43,13 +43,13 @@ pub struct Edge {
 
 /// A value that a part gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Give {
+pub struct SentValue {
     /// The value.
     pub value: String,
     /// The outputs of its node by which other nodes take it: one for each form in which it is sent.
     pub outputs: Vec<(usize, Option<Codec>)>,
     /// The parts of the same node that take it, and the number among the values that each takes.
-    pub here: Vec<(usize, usize)>,
+    pub local: Vec<(usize, usize)>,
 }
 
 /// The edges of data.
@@ -59,11 +59,11 @@ pub struct Wiring {
     /// The device of each part.
     on: Vec<usize>,
     /// The values that each part takes; those of the sink after all others.
-    takes: Vec<Vec<String>>,
+    received: Vec<Vec<String>>,
     /// The values that each part gives; those of the source after all others.
-    gives: Vec<Vec<Give>>,
-    edges: BTreeMap<Place, Vec<Edge>>,
-    outputs: BTreeMap<Place, usize>,
+    sends: Vec<Vec<SentValue>>,
+    edges: BTreeMap<Endpoint, Vec<Edge>>,
+    outputs: BTreeMap<Endpoint, usize>,
 }
 
 impl Wiring {
@@ -81,8 +81,8 @@ impl Wiring {
         let mut w = Self {
             devices: Vec::new(),
             on: Vec::new(),
-            takes: Vec::new(),
-            gives: vec![Vec::new(); count + 1],
+            received: Vec::new(),
+            sends: vec![Vec::new(); count + 1],
             edges: BTreeMap::new(),
             outputs: BTreeMap::new(),
         };
@@ -96,7 +96,7 @@ impl Wiring {
         for (part, row) in plan.stages.iter().enumerate() {
             let mut names = BTreeSet::new();
             w.connect(part, &row.receives);
-            if let Some(v) = w.takes[part].iter().find(|v| !names.insert(&***v)) {
+            if let Some(v) = w.received[part].iter().find(|v| !names.insert(&***v)) {
                 return Err(format!("part {part} takes {v:?} twice"));
             }
             if names.is_empty() {
@@ -107,8 +107,8 @@ impl Wiring {
         Ok(w)
     }
 
-    fn place(&self, part: usize) -> Place {
-        self.on.get(part).map_or(Place::Sink, |&d| Place::Device(d))
+    fn place(&self, part: usize) -> Endpoint {
+        self.on.get(part).map_or(Endpoint::Sink, |&d| Endpoint::Device(d))
     }
 
     /// What a part takes; the sink is the one after the last.
@@ -121,18 +121,22 @@ impl Wiring {
             if part == self.on.len() && !seen.insert((r.from, value)) {
                 continue;
             }
-            let from = r.from.map_or(Place::Source, |f| self.place(f));
+            let from = r.from.map_or(Endpoint::Source, |f| self.place(f));
             let giver = r.from.unwrap_or(self.on.len());
             let at = (part, taken.len());
             taken.push(value.clone());
-            let gives = &mut self.gives[giver];
+            let gives = &mut self.sends[giver];
             let n = gives.iter().position(|g| g.value == *value).unwrap_or_else(|| {
-                gives.push(Give { value: value.clone(), outputs: Vec::new(), here: Vec::new() });
+                gives.push(SentValue {
+                    value: value.clone(),
+                    outputs: Vec::new(),
+                    local: Vec::new(),
+                });
                 gives.len() - 1
             });
             let give = &mut gives[n];
             if from == to {
-                give.here.push(at);
+                give.local.push(at);
                 continue;
             }
             let codec = r.codecs.get(value).copied();
@@ -152,7 +156,7 @@ impl Wiring {
                 }
             }
         }
-        self.takes.push(taken);
+        self.received.push(taken);
     }
 
     /// The devices, in the order in which they come.
@@ -166,32 +170,32 @@ impl Wiring {
     }
 
     /// The values that a part takes.
-    pub fn takes(&self, part: usize) -> &[String] {
-        &self.takes[part]
+    pub fn inputs_of(&self, part: usize) -> &[String] {
+        &self.received[part]
     }
 
     /// The values that the sink takes.
-    pub fn results(&self) -> &[String] {
-        &self.takes[self.on.len()]
+    pub fn sink_inputs(&self) -> &[String] {
+        &self.received[self.on.len()]
     }
 
     /// The values that a part gives.
-    pub fn gives(&self, part: usize) -> &[Give] {
-        &self.gives[part]
+    pub fn sends_of(&self, part: usize) -> &[SentValue] {
+        &self.sends[part]
     }
 
     /// The values that the source gives.
-    pub fn feeds(&self) -> &[Give] {
-        &self.gives[self.on.len()]
+    pub fn source_sends(&self) -> &[SentValue] {
+        &self.sends[self.on.len()]
     }
 
     /// The inputs of a node.
-    pub fn inputs(&self, at: Place) -> &[Edge] {
+    pub fn inputs(&self, at: Endpoint) -> &[Edge] {
         self.edges.get(&at).map_or(&[], |e| e)
     }
 
     /// How many outputs a node has.
-    pub fn outputs(&self, at: Place) -> usize {
+    pub fn outputs(&self, at: Endpoint) -> usize {
         self.outputs.get(&at).copied().unwrap_or(0)
     }
 }
@@ -267,10 +271,10 @@ pub(super) mod tests {
     #[test]
     fn values_go_where_they_are_taken() {
         let w = Wiring::of(&diamond()).unwrap();
-        let (a, b) = (Place::Device(0), Place::Device(1));
+        let (a, b) = (Endpoint::Device(0), Endpoint::Device(1));
         assert_eq!(w.devices(), ["a", "b"]);
         assert_eq!((w.parts(0), w.parts(1)), (vec![0, 1], vec![2, 3]));
-        assert_eq!(w.takes(3), ["k", "t0", "t1"]);
+        assert_eq!(w.inputs_of(3), ["k", "t0", "t1"]);
         let edge = |value: &str, from, output, to: &[(usize, usize)]| Edge {
             value: value.into(),
             from,
@@ -278,21 +282,21 @@ pub(super) mod tests {
             to: to.to_vec(),
         };
         let first =
-            [edge("x", Place::Source, 0, &[(0, 0)]), edge("k", Place::Source, 1, &[(0, 1)])];
+            [edge("x", Endpoint::Source, 0, &[(0, 0)]), edge("k", Endpoint::Source, 1, &[(0, 1)])];
         assert_eq!(w.inputs(a), first);
         // What goes to the device and to the sink is one output.
         let second =
             [edge("h", a, 0, &[(2, 0)]), edge("k", a, 1, &[(3, 0)]), edge("t0", a, 2, &[(3, 1)])];
         assert_eq!(w.inputs(b), second);
         let last = [edge("y", b, 0, &[(4, 0)]), edge("h", a, 0, &[(4, 1)])];
-        assert_eq!(w.inputs(Place::Sink), last);
+        assert_eq!(w.inputs(Endpoint::Sink), last);
         let give = |value: &str, outputs: &[(usize, Option<Codec>)], here: &[(usize, usize)]| {
-            Give { value: value.into(), outputs: outputs.to_vec(), here: here.to_vec() }
+            SentValue { value: value.into(), outputs: outputs.to_vec(), local: here.to_vec() }
         };
         let first = [give("h", &[(0, None)], &[(1, 0)]), give("k", &[(1, None)], &[])];
-        assert_eq!(w.gives(0), first);
-        assert_eq!(w.gives(2), [give("t1", &[], &[(3, 2)])]);
-        assert_eq!((w.outputs(Place::Source), w.outputs(a), w.outputs(b)), (2, 3, 1));
+        assert_eq!(w.sends_of(0), first);
+        assert_eq!(w.sends_of(2), [give("t1", &[], &[(3, 2)])]);
+        assert_eq!((w.outputs(Endpoint::Source), w.outputs(a), w.outputs(b)), (2, 3, 1));
     }
 
     /// What goes to the device in one form and to the sink in another is two outputs.
@@ -301,9 +305,12 @@ pub(super) mod tests {
         let mut m = diamond();
         m.plan.stages[2].receives[0].codecs.insert("h".into(), Codec::F16);
         let w = Wiring::of(&m).unwrap();
-        assert_eq!(w.gives(0)[0].outputs, [(0, Some(Codec::F16)), (3, None)]);
-        assert_eq!(w.outputs(Place::Device(0)), 4);
-        assert_eq!((w.inputs(Place::Device(1))[0].output, w.inputs(Place::Sink)[1].output), (0, 3));
+        assert_eq!(w.sends_of(0)[0].outputs, [(0, Some(Codec::F16)), (3, None)]);
+        assert_eq!(w.outputs(Endpoint::Device(0)), 4);
+        assert_eq!(
+            (w.inputs(Endpoint::Device(1))[0].output, w.inputs(Endpoint::Sink)[1].output),
+            (0, 3)
+        );
     }
 
     #[test]

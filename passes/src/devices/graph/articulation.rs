@@ -6,7 +6,7 @@
 ///
 /// A node is passed by every path iff no edge spans it in the order: a path that avoids it has such
 /// an edge, and the way to one, the edge, and the way on make such a path. Linear in nodes and edges.
-pub fn points(reads: &[Vec<usize>], sinks: &[usize]) -> Vec<usize> {
+pub fn articulation_points(reads: &[Vec<usize>], sinks: &[usize]) -> Vec<usize> {
     let n = reads.len();
     let mut live = vec![false; n];
     for &s in sinks {
@@ -46,7 +46,7 @@ pub fn points(reads: &[Vec<usize>], sinks: &[usize]) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::points;
+    use super::articulation_points;
 
     /// Whether the last node can be reached without one.
     fn avoids(reads: &[Vec<usize>], sinks: &[usize], without: usize) -> bool {
@@ -75,7 +75,7 @@ mod tests {
             let reads: Vec<_> = (0..n).map(|v| read(v, &mut below)).collect();
             let sinks = if below(4) == 0 { vec![n - 1, below(n)] } else { vec![n - 1] };
             let want: Vec<usize> = (0..n).filter(|&v| !avoids(&reads, &sinks, v)).collect();
-            assert_eq!(points(&reads, &sinks), want, "{reads:?} {sinks:?}");
+            assert_eq!(articulation_points(&reads, &sinks), want, "{reads:?} {sinks:?}");
         }
     }
 }

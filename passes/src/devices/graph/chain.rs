@@ -10,14 +10,16 @@ use std::ops::Range;
 
 use graph_opt_ir::{ExtractError, Graph, NodeId, Op, ValueId};
 
-use super::articulation::points;
-use super::split::{Split, bytes, is_sent};
+use super::articulation::articulation_points;
+use super::split::{Split, is_sent, value_bytes};
 use crate::analysis::memory::{self, Runtime, Unplanned};
 use crate::analysis::{node_macs, plan};
-use crate::devices::cluster::{Cluster, Codecs, Machine, Mode, Speed};
-use crate::devices::files::{Aim, PlanFile, Run};
-use crate::devices::problem::{Additive, Costs, Device, Form, Limits, Objective, Problem, Spared};
-use crate::devices::{Effort, NoPlan, Plan, Reason, Stage};
+use crate::devices::cluster::{Cluster, Codecs, DeviceSpec, Mode, Speed};
+use crate::devices::files::{PlanFile, PlanGoal, StageTiming};
+use crate::devices::problem::{
+    Additive, BufferCredits, Costs, Device, Form, Limits, Objective, Problem,
+};
+use crate::devices::{DevicePlan, Effort, NoPlan, Reason, Stage};
 
 /// A graph as a chain of units.
 #[derive(Clone, Debug)]
@@ -34,7 +36,7 @@ pub struct Network {
     /// Bytes of activations that are alive while each unit runs, by the memory plan of the whole.
     pub live: Vec<u64>,
     /// What stages hold less than that.
-    pub spared: Spared,
+    pub buffer_credits: BufferCredits,
     /// Multiply-accumulates of each unit.
     pub macs: Vec<u64>,
 }
@@ -45,7 +47,7 @@ impl Network {
     /// # Errors
     /// If the size of a value is not known.
     pub fn of(graph: &Graph) -> Result<Self, Unplanned> {
-        let memory = parts_together(graph, plan(graph)?)?;
+        let memory = group_views(graph, plan(graph)?)?;
         let nodes = memory.steps.clone();
         let mut at = vec![usize::MAX; graph.node_bound()];
         for (i, n) in nodes.iter().enumerate() {
@@ -74,15 +76,16 @@ impl Network {
                 cut.push(v);
             }
         }
-        let cuts = crossing.iter().map(|c| c.iter().map(|&v| bytes(graph, v)).sum()).collect();
+        let cuts =
+            crossing.iter().map(|c| c.iter().map(|&v| value_bytes(graph, v)).sum()).collect();
         let weights = nodes.iter().map(|&n| weights(graph, n)).collect();
         let macs = nodes.iter().map(|&n| node_macs(graph, n).unwrap_or(0)).collect();
-        let spared = spared(graph, &memory, &crossing);
-        Ok(Self { crossing, cuts, weights, live: memory.timeline, spared, macs, nodes })
+        let buffer_credits = buffer_credits(graph, &memory, &crossing);
+        Ok(Self { crossing, cuts, weights, live: memory.timeline, buffer_credits, macs, nodes })
     }
 
     /// What units cost on the devices by their speed. Those that have a profile instead take for
-    /// ever: [`Profiled`](super::Profiled) knows them.
+    /// ever: [`ProfiledCosts`](super::ProfiledCosts) knows them.
     pub fn costs(&self, cluster: &Cluster) -> Additive {
         let tables = |f: &dyn Fn(usize, f64, f64) -> f64| -> Vec<Vec<Vec<f64>>> {
             let device = |d: usize| {
@@ -107,7 +110,8 @@ impl Network {
 
     /// Costs with these seconds and joules, by device, mode and unit.
     pub(super) fn additive(&self, seconds: &[Vec<Vec<f64>>], joules: &[Vec<Vec<f64>>]) -> Additive {
-        Additive::new(seconds, joules, &self.weights, &self.live).sparing(self.spared.clone())
+        Additive::new(seconds, joules, &self.weights, &self.live)
+            .with_buffer_credits(self.buffer_credits.clone())
     }
 
     /// The problem of planning it on a cluster. Devices are of one kind where they are alike but for
@@ -117,13 +121,13 @@ impl Network {
         graph: &Graph,
         cluster: &Cluster,
         costs: &'a dyn Costs,
-        wish: &Wish,
+        request: &PlanRequest,
     ) -> Problem<'a> {
         let alike = |i: usize, j: usize| {
             let (a, b) = (&cluster.devices[i], &cluster.devices[j]);
             (&a.speed, &a.modes) == (&b.speed, &b.modes)
         };
-        let device = |(i, m): (usize, &Machine)| Device {
+        let device = |(i, m): (usize, &DeviceSpec)| Device {
             name: m.name.clone(),
             kind: (0..i).find(|&j| alike(i, j)).unwrap_or(i),
             memory: m.memory,
@@ -131,27 +135,27 @@ impl Network {
         };
         Problem {
             cuts: self.cuts.clone(),
-            forms: if wish.codecs.is_empty() {
+            forms: if request.codecs.is_empty() {
                 Vec::new()
             } else {
-                self.forms(graph, &wish.codecs)
+                self.forms(graph, &request.codecs)
             },
             devices: cluster.devices.iter().enumerate().map(device).collect(),
             links: cluster.links.clone(),
             media: cluster.media_by_number(),
             costs,
-            pins: wish.pins.clone(),
+            pins: request.pins.clone(),
             source: cluster.source,
             sink: cluster.sink,
-            reuse: wish.reuse,
-            objective: wish.objective,
-            limits: wish.limits.clone(),
+            reuse: request.reuse,
+            objective: request.objective,
+            limits: request.limits.clone(),
         }
     }
 
     /// Forms of what crosses each cut.
     fn forms(&self, graph: &Graph, codecs: &Codecs) -> Vec<Vec<Form>> {
-        let value = |&v: &ValueId| (&*graph.value(v).name, bytes(graph, v));
+        let value = |&v: &ValueId| (&*graph.value(v).name, value_bytes(graph, v));
         let cut =
             |values: &Vec<ValueId>| codecs.together(&values.iter().map(value).collect::<Vec<_>>());
         self.crossing.iter().map(cut).collect()
@@ -178,7 +182,7 @@ impl Network {
         }
         let made = |v: &ValueId| graph.producer(*v).and_then(|p| at[p.index()]);
         let sinks: Vec<usize> = graph.outputs().iter().filter_map(made).collect();
-        let mut ends: Vec<usize> = points(&reads, &sinks);
+        let mut ends: Vec<usize> = articulation_points(&reads, &sinks);
         ends.retain(|&p| p > 0 && p < self.nodes.len());
         let starts = std::iter::once(0).chain(ends.iter().copied());
         let ends = ends.iter().copied().chain([self.nodes.len()]);
@@ -199,7 +203,7 @@ impl Network {
 }
 
 /// Costs of a network's stages, with what a stage holds beside its own activations.
-struct Stages<'a> {
+struct StageCosts<'a> {
     costs: &'a dyn Costs,
     network: &'a Network,
     cluster: &'a Cluster,
@@ -209,7 +213,7 @@ struct Stages<'a> {
     known: HashMap<Range<usize>, u64>,
 }
 
-impl Costs for Stages<'_> {
+impl Costs for StageCosts<'_> {
     fn seconds(&self, units: Range<usize>, device: usize, mode: usize) -> Option<f64> {
         self.costs.seconds(units, device, mode)
     }
@@ -225,7 +229,7 @@ impl Costs for Stages<'_> {
     }
 }
 
-impl Stages<'_> {
+impl StageCosts<'_> {
     /// Room for what comes in and what goes out over links.
     fn buffers(&self, units: &Range<usize>, device: usize) -> u64 {
         let cuts = &self.network.cuts;
@@ -245,7 +249,7 @@ impl Stages<'_> {
 
 /// What a pipeline over a cluster is planned for.
 #[derive(Clone, Debug, Default)]
-pub struct Wish {
+pub struct PlanRequest {
     /// What is to be least. For throughput, and wherever the interval is limited, memory has room for
     /// frames that come in and go out.
     pub objective: Objective,
@@ -270,16 +274,16 @@ pub fn pipeline(
     network: &Network,
     cluster: &Cluster,
     costs: &dyn Costs,
-    wish: &Wish,
+    request: &PlanRequest,
     effort: &Effort,
-) -> Result<(Plan, PlanFile), NoPlan> {
-    network.weighs(graph, cluster, &wish.limits)?;
-    let timed = wish.objective == Objective::Interval || wish.limits.interval.is_some();
+) -> Result<(DevicePlan, PlanFile), NoPlan> {
+    network.check_weights(graph, cluster, &request.limits)?;
+    let timed = request.objective == Objective::Interval || request.limits.interval.is_some();
     let known = HashMap::new();
-    let mut stages = Stages { costs, network, cluster, pipelined: timed, known };
+    let mut stages = StageCosts { costs, network, cluster, pipelined: timed, known };
     let mut least = 0.0;
     for _ in 0..ROUNDS {
-        let problem = network.problem(graph, cluster, &stages, wish);
+        let problem = network.problem(graph, cluster, &stages, request);
         let found = crate::devices::plan(&problem, effort)?;
         least = found.bound;
         let of = |s: &Stage| (s.device, s.units.clone());
@@ -298,15 +302,15 @@ pub fn pipeline(
             stages.known.extend(more);
             continue;
         }
-        let run = |s: &Stage| Run { mode: s.mode, seconds: s.seconds, joules: s.joules };
-        let runs: Vec<Run> = found.stages.iter().map(run).collect();
-        let aim = Aim {
-            objective: wish.objective,
+        let run = |s: &Stage| StageTiming { mode: s.mode, seconds: s.seconds, joules: s.joules };
+        let runs: Vec<StageTiming> = found.stages.iter().map(run).collect();
+        let aim = PlanGoal {
+            objective: request.objective,
             value: Some(found.value),
             bound: found.bound,
             rewrite: String::new(),
             pipelined: timed,
-            codecs: wish.codecs.clone(),
+            codecs: request.codecs.clone(),
         };
         let file =
             PlanFile::of(graph, cluster, &split, &held, &runs, &aim).map_err(NoPlan::Invalid)?;
@@ -321,7 +325,7 @@ const ROUNDS: usize = 100;
 /// The memory plan in an order in which the parts that are views of one value follow each other, the
 /// first one where it is: behind them, only parts that are still to be read need cross a cut, and not
 /// the whole value.
-fn parts_together(graph: &Graph, memory: memory::Plan) -> Result<memory::Plan, Unplanned> {
+fn group_views(graph: &Graph, memory: memory::Plan) -> Result<memory::Plan, Unplanned> {
     let part_of = |n: NodeId| {
         let node = graph.node(n);
         let (Op::Slice(_), [whole, rest @ ..]) = (&node.op, &node.inputs[..]) else { return None };
@@ -357,38 +361,44 @@ fn parts_together(graph: &Graph, memory: memory::Plan) -> Result<memory::Plan, U
 }
 
 /// What stages need not hold of buffers of which only parts come in, or only parts are made.
-fn spared(graph: &Graph, memory: &memory::Plan, crossing: &[Vec<ValueId>]) -> Spared {
+fn buffer_credits(
+    graph: &Graph,
+    memory: &memory::Plan,
+    crossing: &[Vec<ValueId>],
+) -> BufferCredits {
     let cuts = crossing.len();
-    let mut spared = Spared { first: vec![Vec::new(); cuts], end: vec![Vec::new(); cuts] };
+    let mut buffer_credits =
+        BufferCredits { first: vec![Vec::new(); cuts], end: vec![Vec::new(); cuts] };
     // By buffer: the first cut after something is written to it, where in it, and its size.
     let mut written: Vec<Vec<(usize, u64, u64)>> = vec![Vec::new(); memory.buffers.len()];
     let made = memory.steps.iter().map(|&n| graph.node(n).outputs.iter().flatten());
     let made = made.enumerate().flat_map(|(i, all)| all.map(move |&v| (i + 1, v)));
     for (cut, v) in graph.inputs().iter().map(|&v| (0, v)).chain(made) {
         if let Some(p) = memory.place(v).filter(|_| !memory.is_view(v)) {
-            written[p.buffer].push((cut, p.view.offset, bytes(graph, v)));
+            written[p.buffer].push((cut, p.view.offset, value_bytes(graph, v)));
         }
     }
     for (cut, crossing) in crossing.iter().enumerate() {
         let mut come: BTreeMap<usize, u64> = BTreeMap::new();
         for &v in crossing {
             if let Some(p) = memory.place(v) {
-                *come.entry(p.buffer).or_default() += bytes(graph, v);
+                *come.entry(p.buffer).or_default() += value_bytes(graph, v);
             }
         }
         for (b, come) in come {
             let (buffer, written) = (&memory.buffers[b], &written[b]);
             let less = |there: u64| Some(buffer.bytes.saturating_sub(there)).filter(|&l| l > 0);
             if written.iter().all(|w| w.0 <= cut) {
-                spared.first[cut].extend(less(come).map(|l| (buffer.to, l)));
+                buffer_credits.first[cut].extend(less(come).map(|l| (buffer.to, l)));
             } else {
                 let parts: BTreeMap<u64, u64> =
                     written.iter().filter(|w| w.0 <= cut).map(|w| (w.1, w.2)).collect();
-                spared.end[cut].extend(less(parts.values().sum()).map(|l| (buffer.from, l)));
+                buffer_credits.end[cut]
+                    .extend(less(parts.values().sum()).map(|l| (buffer.from, l)));
             }
         }
     }
-    spared
+    buffer_credits
 }
 
 impl Network {
@@ -397,7 +407,12 @@ impl Network {
     ///
     /// # Errors
     /// With both sizes, if they cannot.
-    pub fn weighs(&self, graph: &Graph, cluster: &Cluster, limits: &Limits) -> Result<(), NoPlan> {
+    pub fn check_weights(
+        &self,
+        graph: &Graph,
+        cluster: &Cluster,
+        limits: &Limits,
+    ) -> Result<(), NoPlan> {
         let nodes = self.nodes.iter().map(|&n| graph.node(n));
         let read: BTreeSet<ValueId> =
             nodes.flat_map(|n| n.inputs.iter().flatten().chain(&n.captures)).copied().collect();

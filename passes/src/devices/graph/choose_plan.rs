@@ -6,9 +6,9 @@ use std::collections::HashSet;
 
 use graph_opt_ir::{Graph, NodeId, Op, ValueId};
 
-use super::chain::{Network, Wish, pipeline};
-use super::profiled::Profiled;
-use super::tiles::{Times, tile, ways};
+use super::chain::{Network, PlanRequest, pipeline};
+use super::profiled::ProfiledCosts;
+use super::tiles::{NodeTimes, candidates, parse_tile_label};
 use crate::analysis::node_macs;
 use crate::devices::cluster::{Cluster, Profile};
 use crate::devices::files::{PlanFile, StageRow};
@@ -20,24 +20,24 @@ use crate::{Pipeline, Runner};
 ///
 /// # Errors
 /// As [`plan`](crate::devices::plan()); what would have to give is that of pipelines.
-pub fn best(
+pub fn choose_plan(
     graph: &Graph,
     network: &Network,
     cluster: &Cluster,
     profiles: &[Option<Profile>],
-    wish: &Wish,
+    request: &PlanRequest,
     tiles: bool,
     effort: &Effort,
 ) -> Result<PlanFile, NoPlan> {
     // No way of dividing the network makes its weights fewer.
-    network.weighs(graph, cluster, &wish.limits)?;
-    let costs = Profiled::new(graph, network, cluster, profiles).map_err(NoPlan::Invalid)?;
-    let times = Times::new(graph, cluster, profiles);
-    let found = match pipeline(graph, network, cluster, &costs, wish, effort) {
+    network.check_weights(graph, cluster, &request.limits)?;
+    let costs = ProfiledCosts::new(graph, network, cluster, profiles).map_err(NoPlan::Invalid)?;
+    let times = NodeTimes::new(graph, cluster, profiles);
+    let found = match pipeline(graph, network, cluster, &costs, request, effort) {
         Ok((_, file)) => Ok(file),
         Err(NoPlan::Infeasible(reasons)) if reasons.iter().any(is_of_memory) => {
-            let asked = Asked { graph, network, cluster, times: &times, wish, effort };
-            asked.made_to_fit().ok_or(NoPlan::Infeasible(reasons))
+            let rewriting = Rewriting { graph, network, cluster, times: &times, request, effort };
+            rewriting.fit_by_rewriting().ok_or(NoPlan::Infeasible(reasons))
         }
         Err(e) => Err(e),
     };
@@ -47,9 +47,10 @@ pub fn best(
     // Stretches may be measured as quicker than their nodes; what is proved of pipelines holds.
     let piped = found.as_ref().map_or(f64::INFINITY, |p| p.bound);
     let bound = times.least(&network.nodes).min(piped);
-    let all = ways(graph, network, cluster, &times);
-    let side_by_side =
-        all.iter().find_map(|(t, _)| t.file(cluster, bound).ok().filter(|p| keeps(p, wish)));
+    let all = candidates(graph, network, cluster, &times);
+    let side_by_side = all
+        .iter()
+        .find_map(|(t, _)| t.file(cluster, bound).ok().filter(|p| within_limits(p, request)));
     match (found, side_by_side) {
         (Ok(p), Some(t)) if t.latency_s < p.latency_s => Ok(t),
         (Err(_), Some(t)) => Ok(t),
@@ -67,8 +68,8 @@ fn is_of_memory(r: &Reason) -> bool {
 }
 
 /// Whether a plan that was not made with the limits keeps to them.
-fn keeps(p: &PlanFile, wish: &Wish) -> bool {
-    let limits = &wish.limits;
+fn within_limits(p: &PlanFile, request: &PlanRequest) -> bool {
+    let limits = &request.limits;
     let room = |s: &StageRow| limits.memory.is_none_or(|m| s.memory_bytes <= m);
     let within = |x: f64, limit: Option<f64>| limit.is_none_or(|l| x <= l);
     p.stages.iter().all(room)
@@ -76,26 +77,26 @@ fn keeps(p: &PlanFile, wish: &Wish) -> bool {
         && within(p.energy_j, limits.energy)
         && within(p.interval_s, limits.interval)
         && limits.stages.is_none_or(|s| p.stages.len() <= s)
-        && wish.pins.iter().all(Option::is_none)
+        && request.pins.iter().all(Option::is_none)
 }
 
 /// What is to be planned.
-struct Asked<'a> {
+struct Rewriting<'a> {
     graph: &'a Graph,
     network: &'a Network,
     cluster: &'a Cluster,
-    times: &'a Times<'a>,
-    wish: &'a Wish,
+    times: &'a NodeTimes<'a>,
+    request: &'a PlanRequest,
     effort: &'a Effort,
 }
 
-impl Asked<'_> {
+impl Rewriting<'_> {
     /// A pipeline of the graph made to fit the devices, by as few means as do: layers with many weights
     /// in shares of their output channels; stretches with large activations tile by tile; and what is
     /// then still too large in parts on several devices.
-    fn made_to_fit(&self) -> Option<PlanFile> {
+    fn fit_by_rewriting(&self) -> Option<PlanFile> {
         let most = self.cluster.devices.iter().map(|d| d.memory).max()?;
-        let most = most.min(self.wish.limits.memory.unwrap_or(most));
+        let most = most.min(self.request.limits.memory.unwrap_or(most));
         let mut tried = HashSet::from([String::new()]);
         let mut fitting = |start: &Rewritten| {
             let grains = [most / 2, most / 4, most / 16];
@@ -108,10 +109,11 @@ impl Asked<'_> {
         };
         let start = Rewritten { graph: self.graph.clone(), passes: String::new() };
         fitting(&start).or_else(|| {
-            let tiled = |bytes| start.then(&[format!("fuse-tiles{{memory={bytes}B partly=yes}}")]);
+            let make_tiles =
+                |bytes| start.then(&[format!("fuse-tiles{{memory={bytes}B partly=yes}}")]);
             [most / 16 * 15, most / 4 * 3, most / 2, most / 4]
                 .into_iter()
-                .filter_map(tiled)
+                .filter_map(make_tiles)
                 .find_map(|r| fitting(&r))
         })
     }
@@ -121,19 +123,20 @@ impl Asked<'_> {
         let (graph, made) = (self.graph, &rewritten.graph);
         let units = Network::of(made).ok()?;
         let profiles = self.times.profiles(made);
-        let costs = Profiled::new(made, &units, self.cluster, &profiles).ok()?;
-        let given = &self.wish.pins;
+        let costs = ProfiledCosts::new(made, &units, self.cluster, &profiles).ok()?;
+        let given = &self.request.pins;
         let pin = |&n: &NodeId| {
             let label = made.label(n);
             let of = self.network.nodes.iter().position(|&o| {
-                graph.label(o) == label || tile(label).is_some_and(|t| t.0 == graph.label(o))
+                graph.label(o) == label
+                    || parse_tile_label(label).is_some_and(|t| t.0 == graph.label(o))
             });
             of.and_then(|u| given.get(u).copied().flatten())
         };
         let pins =
             if given.is_empty() { Vec::new() } else { units.nodes.iter().map(pin).collect() };
-        let wish = Wish { pins, ..self.wish.clone() };
-        let (_, file) = pipeline(made, &units, self.cluster, &costs, &wish, self.effort).ok()?;
+        let request = PlanRequest { pins, ..self.request.clone() };
+        let (_, file) = pipeline(made, &units, self.cluster, &costs, &request, self.effort).ok()?;
         Some(PlanFile { rewrite: rewritten.passes.clone(), ..file })
     }
 }

@@ -7,10 +7,10 @@ mod profiled;
 mod split;
 pub mod tiles;
 
-pub use articulation::points;
-pub use chain::{Network, Wish, pipeline};
-pub use choose_plan::best;
-pub use profiled::Profiled;
-pub use split::{Held, Part, Receive, Split, is_sent};
+pub use articulation::articulation_points;
+pub use chain::{Network, PlanRequest, pipeline};
+pub use choose_plan::choose_plan;
+pub use profiled::ProfiledCosts;
+pub use split::{Held, Receive, Split, SplitPart, is_sent};
 
-pub(super) use split::bytes;
+pub(super) use split::value_bytes;

@@ -6,7 +6,7 @@ use std::ops::{AddAssign, Range};
 use graph_opt_ir::Graph;
 
 use super::chain::Network;
-use crate::devices::cluster::{Cluster, Machine, Mode, Profile};
+use crate::devices::cluster::{Cluster, DeviceSpec, Mode, Profile};
 use crate::devices::problem::{Additive, Costs};
 
 /// What stretches take together.
@@ -32,12 +32,12 @@ impl AddAssign for Sum {
 /// A run of units that was measured costs what was measured. Another one is made up of measured
 /// stretches: from its first unit on, always the longest one that does not reach past its end.
 #[derive(Clone, Debug)]
-pub struct Profiled {
+pub struct ProfiledCosts {
     speeds: Additive,
-    devices: Vec<Option<(Pieces, Vec<Mode>)>>,
+    devices: Vec<Option<(Stretches, Vec<Mode>)>>,
 }
 
-impl Profiled {
+impl ProfiledCosts {
     /// Costs of a graph's network; `profiles` are those of the cluster's devices.
     ///
     /// # Errors
@@ -48,20 +48,20 @@ impl Profiled {
         cluster: &Cluster,
         profiles: &[Option<Profile>],
     ) -> Result<Self, String> {
-        let device = |(d, m): (usize, &Machine)| {
+        let device = |(d, m): (usize, &DeviceSpec)| {
             let Some(profile) = profiles.get(d).and_then(Option::as_ref) else {
                 return Ok::<_, String>(None);
             };
             let pieces = pieces(profile, graph, network);
             let pieces = pieces.map_err(|e| format!("device {}: {e}", m.name))?;
-            Ok(Some((Pieces::new(pieces), m.modes.clone())))
+            Ok(Some((Stretches::new(pieces), m.modes.clone())))
         };
         let devices = cluster.devices.iter().enumerate().map(device).collect::<Result<_, _>>()?;
         Ok(Self { speeds: network.costs(cluster), devices })
     }
 }
 
-impl Costs for Profiled {
+impl Costs for ProfiledCosts {
     fn seconds(&self, units: Range<usize>, device: usize, mode: usize) -> Option<f64> {
         match &self.devices[device] {
             Some((pieces, modes)) => Some(pieces.sum(units).seconds / modes[mode].speed),
@@ -91,7 +91,7 @@ impl Costs for Profiled {
 
 /// Measured stretches, ready to be added up.
 #[derive(Clone, Debug)]
-struct Pieces {
+struct Stretches {
     /// By first unit, with ends ascending; the first one is the unit alone.
     from: Vec<Vec<(usize, Sum)>>,
     /// Where 2^k of the longest stretches from a unit on end, and their sum, by k and unit; the end
@@ -99,7 +99,7 @@ struct Pieces {
     jumps: Vec<Vec<(usize, Sum)>>,
 }
 
-impl Pieces {
+impl Stretches {
     /// Every unit must be there alone.
     fn new(pieces: Vec<BTreeMap<usize, Sum>>) -> Self {
         let n = pieces.len();

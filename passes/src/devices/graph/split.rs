@@ -21,7 +21,7 @@ pub struct Receive {
 
 /// Nodes that run together on a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct SplitPart {
     /// Device, by number.
     pub device: usize,
     /// Nodes, in the order of the schedule.
@@ -35,7 +35,7 @@ pub struct Part {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
     /// The parts.
-    pub parts: Vec<Part>,
+    pub parts: Vec<SplitPart>,
     /// Where the network's outputs are taken from.
     pub outputs: Vec<Receive>,
 }
@@ -68,7 +68,7 @@ impl Split {
             let from = i.checked_sub(1);
             if values.is_empty() { Vec::new() } else { vec![Receive { from, values }] }
         };
-        let part = |(i, (device, units)): (usize, &(usize, Range<usize>))| Part {
+        let part = |(i, (device, units)): (usize, &(usize, Range<usize>))| SplitPart {
             device: *device,
             nodes: network.nodes[units.clone()].to_vec(),
             receives: receive(i, units.start),
@@ -173,7 +173,7 @@ impl Split {
 
     /// Who takes values from a part, or from the source: itself, or the network's end if that is
     /// none.
-    pub fn takers(
+    pub fn receivers(
         &self,
         from: Option<usize>,
     ) -> impl Iterator<Item = (Option<usize>, &Vec<ValueId>)> {
@@ -195,7 +195,7 @@ impl Split {
         let received = p.receives.iter().flat_map(|r| r.values.iter().copied());
         let inputs: Vec<ValueId> = received.filter(|v| reads.contains(v)).collect();
         let taken: HashSet<ValueId> =
-            self.takers(Some(part)).flat_map(|(_, values)| values.iter().copied()).collect();
+            self.receivers(Some(part)).flat_map(|(_, values)| values.iter().copied()).collect();
         let made = p.nodes.iter().flat_map(|&n| graph.node(n).outputs.iter().flatten().copied());
         let outputs: Vec<ValueId> = made.filter(|v| taken.contains(v)).collect();
         extract(graph, &inputs, &outputs)
@@ -215,9 +215,9 @@ impl Split {
         let own: Vec<u64> = all.iter().map(|h| h.constants).collect();
         for (i, held) in all.iter_mut().enumerate() {
             let device = self.parts[i].device;
-            let on_device = |p: &(&Part, &u64)| p.0.device == device;
+            let on_device = |p: &(&SplitPart, &u64)| p.0.device == device;
             held.constants = self.parts.iter().zip(&own).filter(on_device).map(|p| p.1).sum();
-            held.waiting = self.waiting(i).into_iter().map(|v| bytes(graph, v)).sum();
+            held.waiting = self.waiting(i).into_iter().map(|v| value_bytes(graph, v)).sum();
         }
         Ok(all)
     }
@@ -258,7 +258,7 @@ fn sequence(
     nodes: &[NodeId],
     device: &dyn Fn(NodeId) -> usize,
     seconds: &dyn Fn(NodeId) -> f64,
-) -> (Vec<Part>, HashMap<NodeId, usize>) {
+) -> (Vec<SplitPart>, HashMap<NodeId, usize>) {
     let at: HashMap<NodeId, usize> = nodes.iter().enumerate().map(|(i, &n)| (n, i)).collect();
     let before = |i: usize| -> Vec<usize> {
         let makers = read(graph, nodes[i]).filter_map(|v| graph.producer(v));
@@ -285,7 +285,7 @@ fn sequence(
     (0..nodes.len()).filter(|&i| open[i] == 0).for_each(|i| {
         ready[on[i]].insert((distance[i], i));
     });
-    let mut parts: Vec<Part> = Vec::new();
+    let mut parts: Vec<SplitPart> = Vec::new();
     // Of each device: what it does and until when; and its open part, since when, whether it sent.
     let mut running: Vec<Option<(f64, usize)>> = vec![None; devices];
     let mut current: Vec<Option<(usize, f64, bool)>> = vec![None; devices];
@@ -307,7 +307,7 @@ fn sequence(
             let joined = current[d].filter(|c| known(c.0, c.1) && (sends || !c.2));
             let (part, since) = joined.map_or((parts.len(), now), |c| (c.0, c.1));
             if part == parts.len() {
-                parts.push(Part { device: d, nodes: Vec::new(), receives: Vec::new() });
+                parts.push(SplitPart { device: d, nodes: Vec::new(), receives: Vec::new() });
             }
             current[d] = Some((part, since, sends));
             parts[part].nodes.push(nodes[i]);
@@ -347,7 +347,7 @@ pub fn is_sent(graph: &Graph, v: ValueId) -> bool {
 }
 
 /// Bytes of a value; 0 where that is not known.
-pub(crate) fn bytes(graph: &Graph, v: ValueId) -> u64 {
+pub(crate) fn value_bytes(graph: &Graph, v: ValueId) -> u64 {
     graph.value(v).ty.bytes().unwrap_or(0)
 }
 

@@ -1,6 +1,6 @@
 //! A stretch of the network shared by devices side by side: tiles of it, larger ones for quicker
 //! devices, and the rest on one of them, the host. What `fuse-tiles` makes of the graph is split with
-//! each tile on its device; a clock over that split says how long a frame takes, so that what all
+//! each tile on its device; a timeline over that split says how long a frame takes, so that what all
 //! devices wait for (the host's links, the last one to finish) is in it.
 //!
 //! Ways that are tried: strips and grids; halos computed by each tile that needs them, handed over
@@ -14,18 +14,18 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use graph_opt_ir::{Graph, NodeId, ValueId};
 
 use super::chain::Network;
-use super::split::{Part, Split, bytes};
+use super::split::{Split, SplitPart, value_bytes};
 use crate::analysis::{node_macs, plan};
 use crate::devices::cluster::{Cluster, Codecs, NodeTime, Profile, Speed};
-use crate::devices::files::{Aim, Clock, PlanFile, Run};
+use crate::devices::files::{PlanFile, PlanGoal, StageTiming, Timeline};
 use crate::devices::problem::Objective;
-use crate::devices::search::shares;
+use crate::devices::search::share_rows;
 use crate::tile::Reuse;
 use crate::{Pipeline, Runner};
 
 /// A stretch from the start of the network, its tiles, and where they run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Share {
+pub struct TileShare {
     /// The stretch's last node.
     pub to: String,
     /// Sizes of the parts along the height, and along the width if there are several.
@@ -38,7 +38,7 @@ pub struct Share {
     pub host: usize,
 }
 
-impl Share {
+impl TileShare {
     /// The pass that makes the tiles.
     pub fn pass(&self) -> String {
         let list = |s: &Vec<i64>| {
@@ -54,7 +54,7 @@ impl Share {
 /// How long nodes take on devices: by their multiply-accumulates, or as a profile of the whole
 /// network has it. A tile takes its share of the node that it is a tile of, by bytes of the result;
 /// what slices and joins, as long as the quickest node of the profile takes for so many bytes.
-pub struct Times<'a> {
+pub struct NodeTimes<'a> {
     graph: &'a Graph,
     cluster: &'a Cluster,
     /// Seconds of each node by name, for each device with a profile.
@@ -65,7 +65,7 @@ pub struct Times<'a> {
     nodes: HashMap<&'a str, NodeId>,
 }
 
-impl<'a> Times<'a> {
+impl<'a> NodeTimes<'a> {
     /// Of nodes of this graph, and of tiles of them.
     pub fn new(graph: &'a Graph, cluster: &'a Cluster, profiles: &'a [Option<Profile>]) -> Self {
         let seconds =
@@ -106,15 +106,17 @@ impl<'a> Times<'a> {
             (Speed::Macs { per_second, per_node }, _) => {
                 node_macs(graph, n).unwrap_or(0) as f64 / per_second + per_node
             }
-            (Speed::Profile(_), Some(Some(times))) => match (times.get(label), tile(label)) {
-                (Some(s), _) => *s,
-                (None, Some((of, _, ""))) => {
-                    let whole = self.nodes.get(of).map_or(0, |&n| made(self.graph, n));
-                    let share = made(graph, n) as f64 / whole.max(1) as f64;
-                    times.get(of).copied().unwrap_or(f64::INFINITY) * share
+            (Speed::Profile(_), Some(Some(times))) => {
+                match (times.get(label), parse_tile_label(label)) {
+                    (Some(s), _) => *s,
+                    (None, Some((of, _, ""))) => {
+                        let whole = self.nodes.get(of).map_or(0, |&n| made(self.graph, n));
+                        let share = made(graph, n) as f64 / whole.max(1) as f64;
+                        times.get(of).copied().unwrap_or(f64::INFINITY) * share
+                    }
+                    (None, _) => made(graph, n) as f64 * self.copy[device],
                 }
-                (None, _) => made(graph, n) as f64 * self.copy[device],
-            },
+            }
             (Speed::Profile(_), _) => f64::INFINITY,
         }
     }
@@ -157,12 +159,12 @@ impl<'a> Times<'a> {
 
 /// Bytes that a node makes.
 fn made(graph: &Graph, n: NodeId) -> u64 {
-    graph.node(n).outputs.iter().flatten().map(|&v| bytes(graph, v)).sum()
+    graph.node(n).outputs.iter().flatten().map(|&v| value_bytes(graph, v)).sum()
 }
 
 /// The node that a tile is of, the tile's number, and what the node does for it, from a name such as
 /// `conv1/tile2of4/keep0`.
-pub(crate) fn tile(label: &str) -> Option<(&str, usize, &str)> {
+pub(crate) fn parse_tile_label(label: &str) -> Option<(&str, usize, &str)> {
     let (of, rest) = label.rsplit_once("/tile")?;
     let (number, role) = rest.split_once('/').unwrap_or((rest, ""));
     Some((of, number.split_once("of")?.0.parse().ok()?, role))
@@ -172,13 +174,13 @@ pub(crate) fn tile(label: &str) -> Option<(&str, usize, &str)> {
 #[derive(Clone, Debug)]
 pub struct Tiled {
     /// The share.
-    pub share: Share,
+    pub share: TileShare,
     /// The graph with the tiles.
     pub graph: Graph,
     /// Its parts.
     pub split: Split,
     /// How they run.
-    pub runs: Vec<Run>,
+    pub runs: Vec<StageTiming>,
 }
 
 /// Makes tiles, and puts them on their devices. What the tiles read from outside is cut where the
@@ -186,8 +188,12 @@ pub struct Tiled {
 /// are read.
 ///
 /// # Errors
-/// With the reason, if the stretch cannot be tiled so.
-pub fn tiled(graph: &Graph, share: &Share, times: &Times<'_>) -> Result<Tiled, String> {
+/// With the reason, if the stretch cannot be make_tiles so.
+pub fn make_tiles(
+    graph: &Graph,
+    share: &TileShare,
+    times: &NodeTimes<'_>,
+) -> Result<Tiled, String> {
     let pipeline = Pipeline::parse(&share.pass()).map_err(|e| e.to_string())?;
     let mut out = graph.clone();
     let report = Runner::default().run(&mut out, &pipeline).map_err(|e| e.to_string())?;
@@ -201,7 +207,8 @@ pub fn tiled(graph: &Graph, share: &Share, times: &Times<'_>) -> Result<Tiled, S
     let free = times.cluster.source.is_none();
     let device = |n: NodeId| {
         let label = out.label(n);
-        let Some((_, number, role)) = tile(label).filter(|_| !before.contains(label)) else {
+        let Some((_, number, role)) = parse_tile_label(label).filter(|_| !before.contains(label))
+        else {
             return share.host;
         };
         let own = share.devices.get(number).copied().unwrap_or(share.host);
@@ -212,19 +219,19 @@ pub fn tiled(graph: &Graph, share: &Share, times: &Times<'_>) -> Result<Tiled, S
         }
     };
     let split = Split::placed(&out, &nodes, &device, &|n| times.seconds(&out, n, device(n)));
-    let run = |p: &Part| {
+    let run = |p: &SplitPart| {
         let mode = times.mode(p.device);
         let seconds = p.nodes.iter().map(|&n| times.seconds(&out, n, p.device)).sum();
         let joules = times.cluster.devices[p.device].modes[mode].watts * seconds;
-        Run { mode, seconds, joules }
+        StageTiming { mode, seconds, joules }
     };
     let runs = split.parts.iter().map(run).collect();
     Ok(Tiled { share: share.clone(), graph: out, split, runs })
 }
 
 impl Tiled {
-    fn aim(&self, bound: f64) -> Aim {
-        Aim {
+    fn aim(&self, bound: f64) -> PlanGoal {
+        PlanGoal {
             objective: Objective::Latency,
             value: None,
             bound,
@@ -249,12 +256,12 @@ impl Tiled {
 }
 
 /// Ways to share a network's start, the quickest first, with the seconds of a frame; those that have
-/// no link they need, or cannot be tiled, are left out. Memory is not looked at.
-pub fn ways(
+/// no link they need, or cannot be make_tiles, are left out. Memory is not looked at.
+pub fn candidates(
     graph: &Graph,
     network: &Network,
     cluster: &Cluster,
-    times: &Times<'_>,
+    times: &NodeTimes<'_>,
 ) -> Vec<(Tiled, f64)> {
     let total = |d: &usize| network.nodes.iter().map(|&n| times.seconds(graph, n, *d)).sum::<f64>();
     let mut order: Vec<usize> = (0..cluster.devices.len()).collect();
@@ -262,8 +269,8 @@ pub fn ways(
     let host = cluster.source.unwrap_or(order[0]);
     // The host has no need of links.
     order.sort_by_key(|&d| d != host);
-    let timed = |share: &Share| -> Option<(Tiled, PlanFile)> {
-        let t = tiled(graph, share, times).ok()?;
+    let timed = |share: &TileShare| -> Option<(Tiled, PlanFile)> {
+        let t = make_tiles(graph, share, times).ok()?;
         let file = t.draft(cluster).ok()?;
         Some((t, file))
     };
@@ -275,7 +282,7 @@ pub fn ways(
         work + link.map_or(0.0, |l| l.transfer(traffic).seconds)
     };
     let mut found: Vec<(Tiled, PlanFile)> = Vec::new();
-    for (cut, to, height, width) in ends(graph, network) {
+    for (cut, to, height, width) in stretch_ends(graph, network) {
         for count in 2..=order.len().min(height as usize) {
             let devices = &order[..count];
             let columns = (2..=count / 2).rev().find(|c| count.is_multiple_of(*c));
@@ -286,7 +293,7 @@ pub fn ways(
                 vec![even(height, count / c), even(width, c)]
             });
             let alone: Vec<f64> = devices.iter().map(|&d| alone(d, cut)).collect();
-            let rows = seed(height, &alone);
+            let rows = initial_rows(height, &alone);
             let mut tries = vec![
                 (vec![rows.clone()], Reuse::Recompute),
                 (vec![rows.clone()], Reuse::Checkerboard),
@@ -301,13 +308,13 @@ pub fn ways(
                     continue;
                 }
                 let (to, devices) = (to.clone(), devices.to_vec());
-                found.extend(timed(&Share { to, sizes, reuse, devices, host }));
+                found.extend(timed(&TileShare { to, sizes, reuse, devices, host }));
             }
         }
     }
     found.sort_by(|a, b| a.1.latency_s.total_cmp(&b.1.latency_s));
     for way in found.iter_mut().filter(|w| w.0.share.sizes.len() == 1).take(4) {
-        improve(way, &timed);
+        balance_rows(way, &timed);
     }
     found.sort_by(|a, b| a.1.latency_s.total_cmp(&b.1.latency_s));
     found.into_iter().map(|(t, file)| (t, file.latency_s)).collect()
@@ -315,7 +322,7 @@ pub fn ways(
 
 /// Where stretches may end: nodes whose result is all that crosses, with its extents; at most a dozen,
 /// evenly over the network.
-fn ends(graph: &Graph, network: &Network) -> Vec<(usize, String, i64, i64)> {
+fn stretch_ends(graph: &Graph, network: &Network) -> Vec<(usize, String, i64, i64)> {
     let end = |cut: usize| {
         let [v] = network.crossing[cut][..] else { return None };
         let n = graph.producer(v)?;
@@ -329,33 +336,37 @@ fn ends(graph: &Graph, network: &Network) -> Vec<(usize, String, i64, i64)> {
 }
 
 /// Rows of each device, by the seconds that it takes alone, as if they were in proportion to rows.
-fn seed(height: i64, alone: &[f64]) -> Vec<i64> {
+fn initial_rows(height: i64, alone: &[f64]) -> Vec<i64> {
     let n = height as usize;
-    match shares(n, alone.len(), |i, rows| Some(alone[i] * rows as f64 / n as f64)) {
+    match share_rows(n, alone.len(), |i, rows| Some(alone[i] * rows as f64 / n as f64)) {
         Ok(s) => s.rows.iter().map(|&r| r as i64).collect(),
         Err(_) => vec![0; alone.len()],
     }
 }
 
 /// Moves rows from the device that is done last to the one that is done first.
-fn improve(way: &mut (Tiled, PlanFile), timed: &dyn Fn(&Share) -> Option<(Tiled, PlanFile)>) {
+fn balance_rows(
+    way: &mut (Tiled, PlanFile),
+    timed: &dyn Fn(&TileShare) -> Option<(Tiled, PlanFile)>,
+) {
     let mut step = (way.0.share.sizes[0].iter().sum::<i64>() / 8).max(1);
     for _ in 0..24 {
-        let (tiled, file) = &*way;
-        let clock = Clock::of(file, 1);
+        let (make_tiles, file) = &*way;
+        let timeline = Timeline::of(file, 1);
         let ends = |device: usize| {
-            let parts = tiled.split.parts.iter().zip(&clock.spans);
+            let parts = make_tiles.split.parts.iter().zip(&timeline.spans);
             let own = parts.filter(|(p, _)| {
-                let last = p.nodes.last().map(|&n| tiled.graph.label(n));
-                p.device == device && last.and_then(tile).is_some_and(|t| t.2.is_empty())
+                let last = p.nodes.last().map(|&n| make_tiles.graph.label(n));
+                p.device == device
+                    && last.and_then(parse_tile_label).is_some_and(|t| t.2.is_empty())
             });
             own.map(|(_, s)| s[0].1).fold(0.0, f64::max)
         };
-        let ends: Vec<f64> = tiled.share.devices.iter().map(|&d| ends(d)).collect();
+        let ends: Vec<f64> = make_tiles.share.devices.iter().map(|&d| ends(d)).collect();
         let by = |a: &usize, b: &usize| ends[*a].total_cmp(&ends[*b]);
         let (first, last) = ((0..ends.len()).min_by(by), (0..ends.len()).max_by(by));
         let (Some(first), Some(last)) = (first, last) else { return };
-        let mut share = tiled.share.clone();
+        let mut share = make_tiles.share.clone();
         let moved = step.min(share.sizes[0][last] - 1);
         share.sizes[0][last] -= moved;
         share.sizes[0][first] += moved;

@@ -3,7 +3,7 @@
 mod plan;
 pub(crate) mod search_space;
 
-pub use plan::{NoPlan, Plan, Reason, Stage};
+pub use plan::{DevicePlan, NoPlan, Reason, Stage};
 
 use std::ops::Range;
 
@@ -319,13 +319,13 @@ pub struct Additive {
     stays: Vec<u64>,
     /// The most of 2^k units from each on.
     live: Vec<Vec<u64>>,
-    spared: Spared,
+    buffer_credits: BufferCredits,
 }
 
 /// What runs of units hold less than those units do when the others run there, too: where only parts of
 /// something large come in, or go out, it is never whole there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Spared {
+pub struct BufferCredits {
     /// By the first unit of a run: bytes that its units up to one need not hold, with that one.
     pub first: Vec<Vec<(usize, u64)>>,
     /// By the unit that follows a run: bytes that its units from one on need not hold, with that one.
@@ -365,13 +365,13 @@ impl Additive {
             joules: by_mode(joules),
             stays: stays.collect(),
             live: levels,
-            spared: Spared::default(),
+            buffer_credits: BufferCredits::default(),
         }
     }
 
     /// The same, with what runs need not hold.
-    pub fn sparing(self, spared: Spared) -> Self {
-        Self { spared, ..self }
+    pub fn with_buffer_credits(self, buffer_credits: BufferCredits) -> Self {
+        Self { buffer_credits, ..self }
     }
 
     /// The most bytes that come and go of units.
@@ -395,12 +395,12 @@ impl Costs for Additive {
 
     fn memory(&self, units: Range<usize>, _device: usize) -> u64 {
         let stays = self.stays[units.end] - self.stays[units.start];
-        let first = self.spared.first.get(units.start).map_or(&[][..], Vec::as_slice);
-        let end = self.spared.end.get(units.end).map_or(&[][..], Vec::as_slice);
+        let first = self.buffer_credits.first.get(units.start).map_or(&[][..], Vec::as_slice);
+        let end = self.buffer_credits.end.get(units.end).map_or(&[][..], Vec::as_slice);
         if first.is_empty() && end.is_empty() {
             return stays + self.most(units);
         }
-        // Up to the next of these it is always the same that is spared.
+        // Up to the next of these it is always the same that is buffer_credits.
         let (mut at, mut most) = (units.start, 0);
         while at < units.end {
             let (mut next, mut less) = (units.end, 0);

@@ -27,7 +27,7 @@ pub struct Stage {
 
 /// A plan that keeps to all limits.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
+pub struct DevicePlan {
     /// Stages, in order.
     pub stages: Vec<Stage>,
     /// What goes out to the sink.
@@ -40,7 +40,7 @@ pub struct Plan {
     pub bound: f64,
 }
 
-impl Plan {
+impl DevicePlan {
     /// How far the value may be from the least, as a share of it.
     pub fn gap(&self) -> f64 {
         if self.value <= self.bound { 0.0 } else { (self.value - self.bound) / self.value }
@@ -112,7 +112,7 @@ pub enum Reason {
 
 impl Reason {
     /// As text, units called by these names.
-    fn told(&self, unit: &dyn Fn(usize) -> String) -> String {
+    fn describe(&self, unit: &dyn Fn(usize) -> String) -> String {
         match self {
             Self::Unit(u) => format!("{} runs on no device that it may be on", unit(*u)),
             Self::TooLarge { unit: u, needs, has } => {
@@ -136,7 +136,7 @@ impl Reason {
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.told(&|u| format!("unit {u}")))
+        f.write_str(&self.describe(&|u| format!("unit {u}")))
     }
 }
 
@@ -147,25 +147,25 @@ pub enum NoPlan {
     #[error("{0}")]
     Invalid(String),
     /// It is proved that there is none.
-    #[error("{}", self.told(&|u| format!("unit {u}")))]
+    #[error("{}", self.describe(&|u| format!("unit {u}")))]
     Infeasible(Vec<Reason>),
     /// None was found within the effort allowed; were there one, it would have at least this value.
     #[error("none was found within the effort allowed; one would have a value of at least {0:.6e}")]
     NotFound(f64),
 }
 
-/// Most reasons that are told one by one.
-const TOLD: usize = 4;
+/// Most reasons that are describe one by one.
+const MAX_REASONS: usize = 4;
 
 impl NoPlan {
     /// As text, units called by these names.
-    pub fn told(&self, unit: &dyn Fn(usize) -> String) -> String {
+    pub fn describe(&self, unit: &dyn Fn(usize) -> String) -> String {
         match self {
             Self::Infeasible(reasons) => {
                 let mut all: Vec<String> =
-                    reasons.iter().take(TOLD).map(|r| r.told(unit)).collect();
-                if reasons.len() > TOLD {
-                    all.push(format!("and {} more such reasons", reasons.len() - TOLD));
+                    reasons.iter().take(MAX_REASONS).map(|r| r.describe(unit)).collect();
+                if reasons.len() > MAX_REASONS {
+                    all.push(format!("and {} more such reasons", reasons.len() - MAX_REASONS));
                 }
                 format!("there is no plan: {}", all.join("; "))
             }
@@ -179,7 +179,7 @@ impl Problem<'_> {
     ///
     /// # Errors
     /// The rule that is broken.
-    pub fn judge(&self, choices: &[Choice]) -> Result<Plan, String> {
+    pub fn judge(&self, choices: &[Choice]) -> Result<DevicePlan, String> {
         let mut stages = Vec::with_capacity(choices.len());
         let mut totals = [0.0; 4];
         let mut held = vec![0; self.devices.len()];
@@ -247,6 +247,6 @@ impl Problem<'_> {
                 return Err(format!("{o:?} is over its limit"));
             }
         }
-        Ok(Plan { stages, out, totals, value: totals[self.objective as usize], bound: 0.0 })
+        Ok(DevicePlan { stages, out, totals, value: totals[self.objective as usize], bound: 0.0 })
     }
 }

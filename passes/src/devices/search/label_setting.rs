@@ -1,6 +1,6 @@
 //! Exact search over labels: a label is a way to run the first units, and of labels that end at the
 //! same cut, on the same class of devices, with the same devices used, only those are followed that
-//! no other beats in everything that counts.
+//! no other dominates in everything that counts.
 //!
 //! - With devices used once, what was used is a number a class of interchangeable devices, as in
 //!   PipeEdge's dynamic program over device types, but for any objective and limits.
@@ -9,13 +9,13 @@
 //!   shortest path problem, European Journal of Operational Research 16, 1984).
 //!
 //! Labels are followed in the order of what they come to at least, which a walk bounds that may use
-//! devices again ([`Setting::rest`]); so the first complete one is a best one, and where the effort
+//! devices again ([`SearchSpace::rest`]); so the first complete one is a best one, and where the effort
 //! ends before, the bound is what the next label would come to.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
-use crate::devices::problem::search_space::{Rest, Run, Setting, What};
+use crate::devices::problem::search_space::{LowerBounds, Relaxation, SearchSpace, StageCost};
 use crate::devices::problem::{Choice, Objective, Problem};
 
 /// Relative room for rounding, where sums are compared that were added up in another order.
@@ -25,8 +25,8 @@ const ROOM: f64 = 1e-9;
 const FEW: usize = 4;
 
 /// What was found.
-pub(super) struct Found {
-    /// Plans that no other beats in the keys, as far as the search came; the first key ascending.
+pub(super) struct LabelPlans {
+    /// Plans that no other dominates in the keys, as far as the search came; the first key ascending.
     pub plans: Vec<Vec<Choice>>,
     /// No other plan has a lower first key than this.
     pub bound: f64,
@@ -36,7 +36,7 @@ pub(super) struct Found {
 
 /// Bits of [`Label::used`].
 #[derive(Clone, Copy)]
-struct Field {
+struct BitField {
     shift: u32,
     bits: u32,
 }
@@ -51,40 +51,40 @@ struct Label {
     held: Box<[u64]>,
     from: usize,
     mode: usize,
-    beaten: bool,
+    dominated: bool,
 }
 
-pub(super) struct Search<'s, 'p, 'c> {
-    s: &'s Setting<'p, 'c>,
+pub(super) struct LabelSearch<'s, 'p, 'c> {
+    s: &'s SearchSpace<'p, 'c>,
     keys: &'s [Objective],
     /// Objectives that count: keys, and sums that are limited. Limits of the largest are kept by
     /// every stage for itself.
-    counts: Vec<(Objective, Rest)>,
-    stages: Rest,
+    counts: Vec<(Objective, LowerBounds)>,
+    stages: LowerBounds,
     /// Where in `used` a class's number of used devices is; or, where a device keeps to one mode, what
     /// that is, from 1 on.
-    fields: Vec<Field>,
+    fields: Vec<BitField>,
     /// Devices whose stages together could need more than they have, as places in `held`.
     tight: Vec<Option<usize>>,
     all: Vec<Label>,
     known: HashMap<(usize, Option<usize>, u128), Vec<usize>>,
 }
 
-impl<'s, 'p, 'c> Search<'s, 'p, 'c> {
+impl<'s, 'p, 'c> LabelSearch<'s, 'p, 'c> {
     /// A search for the least of one key, or for the front of several; none if there are too many
     /// different devices for a set of 128 bits.
-    pub fn new(s: &'s Setting<'p, 'c>, keys: &'s [Objective]) -> Option<Self> {
+    pub fn new(s: &'s SearchSpace<'p, 'c>, keys: &'s [Objective]) -> Option<Self> {
         let p = s.p;
         let sums = [Objective::Latency, Objective::Energy];
         let limited = |o: &Objective| sums.contains(o) && p.limit(*o).is_finite();
         let counts = Objective::ALL.into_iter().filter(|o| keys.contains(o) || limited(o));
-        let counts = counts.map(|o| (o, s.rest(What::Value(o)))).collect();
+        let counts = counts.map(|o| (o, s.lower_bounds(Relaxation::Value(o)))).collect();
         let mut bits = 0;
         let mut fields = Vec::new();
-        for m in &s.members {
+        for m in &s.classes {
             let modes = if p.limits.one_mode { p.devices[m[0]].modes } else { 0 };
             let most = if p.reuse { modes } else { m.len() };
-            let field = Field { shift: bits, bits: most.checked_ilog2().map_or(0, |b| b + 1) };
+            let field = BitField { shift: bits, bits: most.checked_ilog2().map_or(0, |b| b + 1) };
             bits += field.bits;
             fields.push(field);
         }
@@ -96,7 +96,7 @@ impl<'s, 'p, 'c> Search<'s, 'p, 'c> {
             tight.push(is.then_some(places));
             places += usize::from(is);
         }
-        let stages = s.rest(What::Stages);
+        let stages = s.lower_bounds(Relaxation::Stages);
         let mut search =
             Self { s, keys, counts, stages, fields, tight, all: Vec::new(), known: HashMap::new() };
         search.clear();
@@ -115,12 +115,12 @@ impl<'s, 'p, 'c> Search<'s, 'p, 'c> {
             held: vec![0; places].into(),
             from: usize::MAX,
             mode: 0,
-            beaten: false,
+            dominated: false,
         }];
     }
 
     /// What a label comes to at least; none if it breaks a limit.
-    fn least(&self, l: &Label, o: Objective, rest: &Rest) -> Option<f64> {
+    fn least(&self, l: &Label, o: Objective, rest: &LowerBounds) -> Option<f64> {
         let least = o.join(l.totals[o as usize], rest.after(l.cut, l.last));
         let limit = self.s.p.limit(o);
         let done = l.cut == self.s.p.units();
@@ -145,11 +145,11 @@ impl<'s, 'p, 'c> Search<'s, 'p, 'c> {
     /// The labels that follow one.
     fn follow(&self, at: usize, mut take: impl FnMut(Label)) {
         let (l, s) = (&self.all[at], self.s);
-        for class in 0..s.members.len() {
-            if !s.p.reuse && self.used(l, class) == s.members[class].len() {
+        for class in 0..s.classes.len() {
+            if !s.p.reuse && self.used(l, class) == s.classes[class].len() {
                 continue;
             }
-            let Some(t) = s.hop(l.cut, l.last, class) else { continue };
+            let Some(t) = s.transfer_into(l.cut, l.last, class) else { continue };
             let mut base = l.totals;
             for o in Objective::ALL {
                 base[o as usize] = o.join(base[o as usize], o.of_transfer(t));
@@ -158,7 +158,7 @@ impl<'s, 'p, 'c> Search<'s, 'p, 'c> {
                 if !self.stages.after(j, Some(class)).is_finite() {
                     continue;
                 }
-                for run in s.runs(l.cut, j, class) {
+                for run in s.stage_costs(l.cut, j, class) {
                     if let Some(next) = self.step(at, base, class, j, run) {
                         take(next);
                     }
@@ -167,9 +167,16 @@ impl<'s, 'p, 'c> Search<'s, 'p, 'c> {
         }
     }
 
-    fn step(&self, at: usize, base: [f64; 4], class: usize, j: usize, run: Run) -> Option<Label> {
+    fn step(
+        &self,
+        at: usize,
+        base: [f64; 4],
+        class: usize,
+        j: usize,
+        run: StageCost,
+    ) -> Option<Label> {
         let (l, p) = (&self.all[at], self.s.p);
-        let device = self.s.members[class][0];
+        let device = self.s.classes[class][0];
         let mut used = l.used;
         if !p.reuse {
             used += 1 << self.fields[class].shift;
@@ -204,47 +211,48 @@ impl<'s, 'p, 'c> Search<'s, 'p, 'c> {
             held,
             from: at,
             mode: run.mode,
-            beaten: false,
+            dominated: false,
         })
     }
 
     /// What a label has in the class's field of `used`.
     fn used(&self, l: &Label, class: usize) -> usize {
-        let Field { shift, bits } = self.fields[class];
+        let BitField { shift, bits } = self.fields[class];
         ((l.used >> shift) & ((1 << bits) - 1)) as usize
     }
 
     /// Whether a label is as good as another in everything that counts.
-    fn beats(&self, a: &Label, b: &Label) -> bool {
-        let total = |(o, _): &(Objective, Rest)| a.totals[*o as usize] <= b.totals[*o as usize];
+    fn dominates(&self, a: &Label, b: &Label) -> bool {
+        let total =
+            |(o, _): &(Objective, LowerBounds)| a.totals[*o as usize] <= b.totals[*o as usize];
         let stages = !self.s.p.reuse || self.s.p.limits.stages.is_none() || a.stages <= b.stages;
         let fewer = |c: usize| self.used(a, c) <= self.used(b, c);
-        let fewer = a.used == b.used || (0..self.s.members.len()).all(fewer);
+        let fewer = a.used == b.used || (0..self.s.classes.len()).all(fewer);
         stages
             && fewer
             && self.counts.iter().all(total)
             && a.held.iter().zip(&b.held).all(|(a, b)| a <= b)
     }
 
-    /// Keeps a label if no other beats it.
+    /// Keeps a label if no other dominates it.
     fn keep(&mut self, l: Label) -> Option<usize> {
-        // Where there are few classes, a label may be beaten by one that used fewer devices.
-        let few = !self.s.p.reuse && self.s.members.len() <= FEW;
+        // Where there are few classes, a label may be dominated by one that used fewer devices.
+        let few = !self.s.p.reuse && self.s.classes.len() <= FEW;
         let key = (l.cut, l.last, if few { 0 } else { l.used });
         let mut others = self.known.remove(&key).unwrap_or_default();
         let new = self.all.len();
-        let beaten = others.iter().any(|&o| self.beats(&self.all[o], &l));
-        if !beaten {
+        let dominated = others.iter().any(|&o| self.dominates(&self.all[o], &l));
+        if !dominated {
             others.retain(|&o| {
-                let worse = self.beats(&l, &self.all[o]);
-                self.all[o].beaten |= worse;
+                let worse = self.dominates(&l, &self.all[o]);
+                self.all[o].dominated |= worse;
                 !worse
             });
             others.push(new);
             self.all.push(l);
         }
         self.known.insert(key, others);
-        (!beaten).then_some(new)
+        (!dominated).then_some(new)
     }
 
     /// The plan that ends in a label, with the devices of a class in turn.
@@ -255,9 +263,9 @@ impl<'s, 'p, 'c> Search<'s, 'p, 'c> {
             back.push((self.all[from].cut..l.cut, class, l.mode));
             at = from;
         }
-        let mut turn = vec![0; self.s.members.len()];
+        let mut turn = vec![0; self.s.classes.len()];
         let choice = |(units, class, mode): (_, usize, _)| {
-            let device = self.s.members[class][turn[class]];
+            let device = self.s.classes[class][turn[class]];
             turn[class] += usize::from(!self.s.p.reuse);
             Choice { units, device, mode }
         };
@@ -271,7 +279,7 @@ impl<'s, 'p, 'c> Search<'s, 'p, 'c> {
         at_cut[0].push((0, 0));
         for cut in 0..n {
             let mut here = std::mem::take(&mut at_cut[cut]);
-            here.retain(|&(_, l)| !self.all[l].beaten);
+            here.retain(|&(_, l)| !self.all[l].dominated);
             for &(_, l) in here.iter().take(width) {
                 let mut next = Vec::new();
                 self.follow(l, |l| next.extend(self.keys(&l).map(|k| (k[0].to_bits(), l))));
@@ -286,15 +294,15 @@ impl<'s, 'p, 'c> Search<'s, 'p, 'c> {
                 }
             }
         }
-        at_cut[n].retain(|&(_, l)| !self.all[l].beaten);
+        at_cut[n].retain(|&(_, l)| !self.all[l].dominated);
         let best = at_cut[n].iter().min().map(|&(_, l)| self.plan(l));
         self.clear();
         best
     }
 
-    /// The plans that no other beats, the first key ascending, below a value of it that is known
+    /// The plans that no other dominates, the first key ascending, below a value of it that is known
     /// from elsewhere; making no more labels than `effort`.
-    pub fn run(&mut self, below: f64, effort: usize) -> Found {
+    pub fn run(&mut self, below: f64, effort: usize) -> LabelPlans {
         let n = self.s.p.units();
         let mut done: Vec<([f64; 2], usize)> = Vec::new();
         let mut queue = BinaryHeap::new();
@@ -308,7 +316,7 @@ impl<'s, 'p, 'c> Search<'s, 'p, 'c> {
             if k[0] >= below || (self.keys.len() == 1 && !done.is_empty()) {
                 break;
             }
-            if self.all[at].beaten || done.iter().any(|(d, _)| d[0] <= k[0] && d[1] <= k[1]) {
+            if self.all[at].dominated || done.iter().any(|(d, _)| d[0] <= k[0] && d[1] <= k[1]) {
                 continue;
             }
             if self.all[at].cut == n {
@@ -317,7 +325,7 @@ impl<'s, 'p, 'c> Search<'s, 'p, 'c> {
             }
             if self.all.len() > effort {
                 let plans = done.iter().map(|&(_, at)| self.plan(at)).collect();
-                return Found { plans, bound: k[0], complete: false };
+                return LabelPlans { plans, bound: k[0], complete: false };
             }
             let mut next = Vec::new();
             self.follow(at, |l| next.push(l));
@@ -332,7 +340,7 @@ impl<'s, 'p, 'c> Search<'s, 'p, 'c> {
         }
         let bound = done.first().map_or(below, |(k, _)| k[0]);
         let plans = done.iter().map(|&(_, at)| self.plan(at)).collect();
-        Found { plans, bound, complete: true }
+        LabelPlans { plans, bound, complete: true }
     }
 }
 

@@ -10,7 +10,7 @@ use good_lp::{
 };
 
 use super::judged;
-use crate::devices::problem::{Choice, Device, NoPlan, Objective, Plan, Problem, Transfer};
+use crate::devices::problem::{Choice, Device, DevicePlan, NoPlan, Objective, Problem, Transfer};
 
 /// A run that may be chosen.
 struct Arc {
@@ -36,7 +36,7 @@ struct Hop {
 ///
 /// # Errors
 /// If the problem makes no sense, or the solver fails or does not prove its answer.
-pub fn milp(p: &Problem<'_>) -> Result<Option<Plan>, NoPlan> {
+pub fn milp(p: &Problem<'_>) -> Result<Option<DevicePlan>, NoPlan> {
     p.check().map_err(NoPlan::Invalid)?;
     let (n, count) = (p.units(), p.devices.len());
     let mut vars = variables!();

@@ -9,11 +9,11 @@
 
 use std::collections::HashSet;
 
-use super::place::{self, Found, Set, Shares, devices};
+use super::place::{self, DeviceSet, Placing, StageLoads, devices};
 use crate::devices::problem::{Choice, Objective, Problem};
 
 /// Devices, cuts and what runs and transfers take.
-pub(super) struct Joint<'p, 'c> {
+pub(super) struct JointSearch<'p, 'c> {
     p: &'p Problem<'c>,
     n: usize,
     count: usize,
@@ -22,25 +22,25 @@ pub(super) struct Joint<'p, 'c> {
     /// Seconds by kind, first unit and end; infinite where they cannot run.
     runs: Vec<Vec<Vec<f64>>>,
     /// The kind of transfer over each inner cut, and its seconds by sender × devices + receiver.
-    hop: Vec<usize>,
-    hops: Vec<Vec<f64>>,
+    cut_kind: Vec<usize>,
+    transfers: Vec<Vec<f64>>,
     /// Seconds from the source and to the sink, by device.
     ends: [Vec<f64>; 2],
 }
 
 /// What a walk can do within a value.
-struct Walk {
+struct WalkRelaxation {
     /// Receivers by kind of transfer and sender.
-    out: Vec<Vec<Set>>,
+    out: Vec<Vec<DeviceSet>>,
     /// The fewest stages to the end for a stage that begins at a cut on a device.
     fewest: Vec<Vec<usize>>,
     /// Devices on which a first stage may be.
-    first: Set,
+    first: DeviceSet,
 }
 
 const NEVER: usize = usize::MAX / 2;
 
-impl<'p, 'c> Joint<'p, 'c> {
+impl<'p, 'c> JointSearch<'p, 'c> {
     /// Whether this planner is for the problem.
     pub fn applies(p: &Problem<'_>) -> bool {
         let sums = p.limits.latency.is_some() || p.limits.energy.is_some();
@@ -77,19 +77,19 @@ impl<'p, 'c> Joint<'p, 'c> {
             if t <= limit { t } else { f64::INFINITY }
         };
         let mut seen: Vec<usize> = Vec::new();
-        let (mut hop, mut hops) = (vec![0], Vec::new());
+        let (mut cut_kind, mut transfers) = (vec![0], Vec::new());
         for cut in 1..n {
             let known = seen.iter().position(|&c| p.same_cut(c, cut));
-            hop.push(known.unwrap_or(seen.len()));
+            cut_kind.push(known.unwrap_or(seen.len()));
             if known.is_none() {
                 seen.push(cut);
                 let share = |at: usize| time(cut, Some(at / count), Some(at % count));
-                hops.push((0..count * count).map(share).collect::<Vec<f64>>());
+                transfers.push((0..count * count).map(share).collect::<Vec<f64>>());
             }
         }
         let source = (0..count).map(|d| time(0, p.source, Some(d))).collect();
         let sink = (0..count).map(|d| time(n, Some(d), p.sink)).collect();
-        Self { p, n, count, kind, runs, hop, hops, ends: [source, sink] }
+        Self { p, n, count, kind, runs, cut_kind, transfers, ends: [source, sink] }
     }
 
     fn run(&self, d: usize, i: usize, j: usize) -> f64 {
@@ -104,22 +104,23 @@ impl<'p, 'c> Joint<'p, 'c> {
     fn values(&self, below: f64) -> Vec<f64> {
         let runs = self.runs.iter().flatten().flatten();
         let off = |(at, _): &(usize, &f64)| at / self.count != at % self.count;
-        let hops = self.hops.iter().flat_map(|h| h.iter().enumerate().filter(off).map(|h| h.1));
-        let all = runs.chain(hops).chain(self.ends.iter().flatten());
+        let transfers =
+            self.transfers.iter().flat_map(|h| h.iter().enumerate().filter(off).map(|h| h.1));
+        let all = runs.chain(transfers).chain(self.ends.iter().flatten());
         let mut all: Vec<f64> = all.copied().filter(|&v| v < below).collect();
         all.sort_unstable_by(f64::total_cmp);
         all.dedup();
         all
     }
 
-    fn walk(&self, value: f64) -> Walk {
+    fn walk(&self, value: f64) -> WalkRelaxation {
         let (n, count) = (self.n, self.count);
         let receivers = |h: &Vec<f64>, a: usize| {
             let linked = |b: &usize| a != *b && h[a * count + b] <= value;
-            (0..count).filter(linked).fold(0, |set: Set, b| set | 1 << b)
+            (0..count).filter(linked).fold(0, |set: DeviceSet, b| set | 1 << b)
         };
-        let out: Vec<Vec<Set>> =
-            self.hops.iter().map(|h| (0..count).map(|a| receivers(h, a)).collect()).collect();
+        let out: Vec<Vec<DeviceSet>> =
+            self.transfers.iter().map(|h| (0..count).map(|a| receivers(h, a)).collect()).collect();
         let mut fewest = vec![vec![NEVER; count]; n];
         // The fewest stages after one on a device that ends at a cut.
         let mut after = vec![vec![NEVER; count]; n + 1];
@@ -134,28 +135,28 @@ impl<'p, 'c> Joint<'p, 'c> {
             }
             if i > 0 {
                 for d in 0..count {
-                    let next = devices(out[self.hop[i]][d]).map(|b| fewest[i][b]);
+                    let next = devices(out[self.cut_kind[i]][d]).map(|b| fewest[i][b]);
                     after[i][d] = next.min().unwrap_or(NEVER);
                 }
             }
         }
         let start = |d: &usize| self.ends[0][*d] <= value && fewest[0][*d] <= self.stages();
         let first = (0..count).filter(start).fold(0, |set, d| set | 1 << d);
-        Walk { out, fewest, first }
+        WalkRelaxation { out, fewest, first }
     }
 
     /// The partition whose cuts have the most links to choose from, by the product of their shares.
-    fn roomiest(&self, walk: &Walk, value: f64, each: f64) -> Option<Vec<usize>> {
+    fn roomiest(&self, walk: &WalkRelaxation, value: f64, each: f64) -> Option<Vec<usize>> {
         let n = self.n;
         let pairs = (self.count * self.count.saturating_sub(1)).max(1) as f64;
-        let linked = |sets: &Vec<Set>| sets.iter().map(|s| s.count_ones()).sum::<u32>();
+        let linked = |sets: &Vec<DeviceSet>| sets.iter().map(|s| s.count_ones()).sum::<u32>();
         let weights: Vec<f64> =
             walk.out.iter().map(|sets| each - (f64::from(linked(sets)) / pairs).ln()).collect();
         let mut least = vec![(f64::INFINITY, n); n + 1];
         least[n].0 = 0.0;
         for i in (0..n).rev() {
             for j in i + 1..=n {
-                let cost = least[j].0 + if j < n { weights[self.hop[j]] } else { 0.0 };
+                let cost = least[j].0 + if j < n { weights[self.cut_kind[j]] } else { 0.0 };
                 let runs = || self.runs.iter().any(|kind| kind[i][j - i - 1] <= value);
                 if cost < least[i].0 && runs() {
                     least[i] = (cost, j);
@@ -173,20 +174,20 @@ impl<'p, 'c> Joint<'p, 'c> {
     }
 
     /// A way within a value, or a proof that there is none.
-    fn within(&self, value: f64, nodes: usize) -> (Found, Option<Vec<Choice>>) {
+    fn within(&self, value: f64, nodes: usize) -> (Placing, Option<Vec<Choice>>) {
         let walk = self.walk(value);
         if walk.first == 0 {
-            return (Found::None, None);
+            return (Placing::Impossible, None);
         }
         for each in [0.01, 1.0] {
             let Some(cuts) = self.roomiest(&walk, value, each) else { continue };
-            let shares = Shares::new(self.p, &cuts);
-            if let Found::Placed(d) = place::within(&shares, value, &mut (nodes / 100)) {
+            let shares = StageLoads::new(self.p, &cuts);
+            if let Placing::Placed(d) = place::within(&shares, value, &mut (nodes / 100)) {
                 let choices = place::choices(self.p, &cuts, &d);
-                return (Found::Placed(d), choices);
+                return (Placing::Placed(d), choices);
             }
         }
-        let mut search = Branch { joint: self, walk, value, nodes, failed: HashSet::new() };
+        let mut search = BranchAndBound { joint: self, walk, value, nodes, failed: HashSet::new() };
         let mut way = Vec::new();
         match search.go(0, None, 0, &mut way) {
             Some(true) => {
@@ -194,10 +195,10 @@ impl<'p, 'c> Joint<'p, 'c> {
                 cuts.push(self.n);
                 let placed: Vec<usize> = way.iter().map(|w| w.1).collect();
                 let choices = place::choices(self.p, &cuts, &placed);
-                (Found::Placed(placed), choices)
+                (Placing::Placed(placed), choices)
             }
-            Some(false) => (Found::None, None),
-            None => (Found::Unknown, None),
+            Some(false) => (Placing::Impossible, None),
+            None => (Placing::Undecided, None),
         }
     }
 
@@ -217,7 +218,7 @@ impl<'p, 'c> Joint<'p, 'c> {
                 }
                 None => {
                     low = at + 1;
-                    if answer == Found::None {
+                    if answer == Placing::Impossible {
                         proved = proved.max(at + 1);
                     }
                 }
@@ -230,22 +231,22 @@ impl<'p, 'c> Joint<'p, 'c> {
 }
 
 /// Branch and bound within a value.
-struct Branch<'j, 'p, 'c> {
-    joint: &'j Joint<'p, 'c>,
-    walk: Walk,
+struct BranchAndBound<'j, 'p, 'c> {
+    joint: &'j JointSearch<'p, 'c>,
+    walk: WalkRelaxation,
     value: f64,
     nodes: usize,
     /// Cut, last device and used devices from where there is no way.
-    failed: HashSet<(usize, usize, Set)>,
+    failed: HashSet<(usize, usize, DeviceSet)>,
 }
 
-impl Branch<'_, '_, '_> {
+impl BranchAndBound<'_, '_, '_> {
     /// Whether there is a way from a cut to the end; none if that is not known.
     fn go(
         &mut self,
         cut: usize,
         last: Option<usize>,
-        used: Set,
+        used: DeviceSet,
         way: &mut Vec<(usize, usize)>,
     ) -> Option<bool> {
         let j = self.joint;
@@ -257,7 +258,7 @@ impl Branch<'_, '_, '_> {
             return Some(false);
         }
         let from = match last {
-            Some(d) => self.walk.out[j.hop[cut]][d] & !used,
+            Some(d) => self.walk.out[j.cut_kind[cut]][d] & !used,
             None => self.walk.first,
         };
         let left = j.stages() - used.count_ones() as usize;
@@ -272,7 +273,7 @@ impl Branch<'_, '_, '_> {
                     }
                     continue;
                 }
-                let ways = self.walk.out[j.hop[end]][d] & unused;
+                let ways = self.walk.out[j.cut_kind[end]][d] & unused;
                 let fewest = devices(ways).map(|b| self.walk.fewest[end][b]).min();
                 if let Some(fewest) = fewest.filter(|&f| f < left) {
                     // Where many could follow, later; where few could, first.

@@ -10,14 +10,14 @@
 //!
 //! SEIFER's placement (greedy walks) is beside it, as what it must not be worse than.
 
-use crate::devices::problem::search_space::Run;
+use crate::devices::problem::search_space::StageCost;
 use crate::devices::problem::{Choice, Objective, Problem, Transfer};
 
 /// Devices as bits.
-pub(super) type Set = u128;
+pub(super) type DeviceSet = u128;
 
 /// The devices in a set, ascending.
-pub(super) fn devices(mut set: Set) -> impl Iterator<Item = usize> {
+pub(super) fn devices(mut set: DeviceSet) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let d = set.trailing_zeros() as usize;
         set &= set.wrapping_sub(1);
@@ -36,20 +36,20 @@ pub struct Placement {
     pub bound: f64,
 }
 
-/// Shares of stages and of the transfers between them.
-pub(super) struct Shares {
+/// StageLoads of stages and of the transfers between them.
+pub(super) struct StageLoads {
     /// By stage and device, transfers from the source and to the sink included; infinite where a
     /// stage cannot be.
     stage: Vec<Vec<f64>>,
-    /// Which of `hops` is between a stage and the next.
-    hop: Vec<usize>,
+    /// Which of `transfers` is between a stage and the next.
+    cut_kind: Vec<usize>,
     /// By sender × devices + receiver; infinite without a link.
-    hops: Vec<Vec<f64>>,
+    transfers: Vec<Vec<f64>>,
     count: usize,
 }
 
-impl Shares {
-    /// Shares of stages that begin and end at these cuts, from the first to the last.
+impl StageLoads {
+    /// StageLoads of stages that begin and end at these cuts, from the first to the last.
     pub fn new(p: &Problem<'_>, cuts: &[usize]) -> Self {
         let (count, n) = (p.devices.len(), p.units());
         let time = |t: Option<Transfer>| t.map_or(f64::INFINITY, |t| t.seconds);
@@ -61,17 +61,17 @@ impl Shares {
         };
         let of = |w: &[usize]| (0..count).map(|d| stage(w[0], w[1], d)).collect();
         let mut seen: Vec<usize> = Vec::new();
-        let (mut hop, mut hops) = (Vec::new(), Vec::new());
+        let (mut cut_kind, mut transfers) = (Vec::new(), Vec::new());
         for &cut in cuts.iter().take(cuts.len() - 1).skip(1) {
             let known = seen.iter().position(|&c| p.same_cut(c, cut));
-            hop.push(known.unwrap_or(seen.len()));
+            cut_kind.push(known.unwrap_or(seen.len()));
             if known.is_none() {
                 seen.push(cut);
                 let share = |at: usize| time(p.transfer(cut, Some(at / count), Some(at % count)));
-                hops.push((0..count * count).map(share).collect::<Vec<f64>>());
+                transfers.push((0..count * count).map(share).collect::<Vec<f64>>());
             }
         }
-        Self { stage: cuts.windows(2).map(of).collect(), hop, hops, count }
+        Self { stage: cuts.windows(2).map(of).collect(), cut_kind, transfers, count }
     }
 
     fn stages(&self) -> usize {
@@ -80,16 +80,18 @@ impl Shares {
 
     fn value(&self, devices: &[usize]) -> f64 {
         let stages = devices.iter().enumerate().map(|(s, &d)| self.stage[s][d]);
-        let hops = devices.windows(2).enumerate();
-        let hops = hops.map(|(s, w)| self.hops[self.hop[s]][w[0] * self.count + w[1]]);
-        stages.chain(hops).fold(0.0, f64::max)
+        let transfers = devices.windows(2).enumerate();
+        let transfers =
+            transfers.map(|(s, w)| self.transfers[self.cut_kind[s]][w[0] * self.count + w[1]]);
+        stages.chain(transfers).fold(0.0, f64::max)
     }
 
     /// All shares, ascending.
     fn values(&self) -> Vec<f64> {
         let off = |(at, _): &(usize, &f64)| at / self.count != at % self.count;
-        let hops = self.hops.iter().flat_map(|h| h.iter().enumerate().filter(off).map(|h| *h.1));
-        let mut all: Vec<f64> = self.stage.iter().flatten().copied().chain(hops).collect();
+        let transfers =
+            self.transfers.iter().flat_map(|h| h.iter().enumerate().filter(off).map(|h| *h.1));
+        let mut all: Vec<f64> = self.stage.iter().flatten().copied().chain(transfers).collect();
         all.retain(|v| v.is_finite());
         all.sort_unstable_by(f64::total_cmp);
         all.dedup();
@@ -100,12 +102,13 @@ impl Shares {
     pub fn greedy(&self) -> Option<(Vec<usize>, f64)> {
         let walk = |start: usize| {
             let mut walk = vec![start];
-            for (s, &h) in self.hop.iter().enumerate() {
+            for (s, &h) in self.cut_kind.iter().enumerate() {
                 let from = walk[s] * self.count;
                 let left = (0..self.count).filter(|d| !walk.contains(d));
                 let fits = left.filter(|&d| self.stage[s + 1][d].is_finite());
-                let next = fits
-                    .min_by(|&a, &b| self.hops[h][from + a].total_cmp(&self.hops[h][from + b]))?;
+                let next = fits.min_by(|&a, &b| {
+                    self.transfers[h][from + a].total_cmp(&self.transfers[h][from + b])
+                })?;
                 walk.push(next);
             }
             let value = self.value(&walk);
@@ -124,7 +127,7 @@ pub(super) fn quickest(p: &Problem<'_>, i: usize, j: usize, d: usize) -> Option<
     }
     let run = |mode| {
         let seconds = p.costs.seconds(i..j, d, mode)?;
-        Some(Run { mode, seconds, joules: 0.0 })
+        Some(StageCost { mode, seconds, joules: 0.0 })
     };
     let all = (0..p.devices[d].modes).filter_map(run);
     let least = all.min_by(|a, b| a.seconds.total_cmp(&b.seconds))?;
@@ -133,26 +136,26 @@ pub(super) fn quickest(p: &Problem<'_>, i: usize, j: usize, d: usize) -> Option<
 
 /// What a search came to.
 #[derive(Debug, PartialEq)]
-pub(super) enum Found {
+pub(super) enum Placing {
     Placed(Vec<usize>),
-    None,
-    Unknown,
+    Impossible,
+    Undecided,
 }
 
 /// A threshold's constraints.
-struct Within<'a> {
-    shares: &'a Shares,
-    /// Receivers by kind of hop and sender, and senders by receiver.
-    out: Vec<Vec<Set>>,
-    into: Vec<Vec<Set>>,
+struct Constraints<'a> {
+    shares: &'a StageLoads,
+    /// Receivers by kind of cut_kind and sender, and senders by receiver.
+    out: Vec<Vec<DeviceSet>>,
+    into: Vec<Vec<DeviceSet>>,
 }
 
-impl<'a> Within<'a> {
-    fn new(shares: &'a Shares, value: f64) -> Self {
+impl<'a> Constraints<'a> {
+    fn new(shares: &'a StageLoads, value: f64) -> Self {
         let n = shares.count;
         let mut out = Vec::new();
         let mut into = Vec::new();
-        for h in &shares.hops {
+        for h in &shares.transfers {
             let (mut o, mut i) = (vec![0; n], vec![0; n]);
             for at in (0..n * n).filter(|at| at / n != at % n && h[*at] <= value) {
                 o[at / n] |= 1 << (at % n);
@@ -164,7 +167,7 @@ impl<'a> Within<'a> {
         Self { shares, out, into }
     }
 
-    fn domains(&self, value: f64) -> Option<Vec<Set>> {
+    fn domains(&self, value: f64) -> Option<Vec<DeviceSet>> {
         let set = |stage: &Vec<f64>| {
             let fits = (0..self.shares.count).filter(|&d| stage[d] <= value);
             fits.fold(0, |set, d| set | 1 << d)
@@ -174,23 +177,24 @@ impl<'a> Within<'a> {
     }
 
     /// Takes from domains what cannot be; whether anything can be left.
-    fn consistent(&self, domains: &mut Vec<Set>) -> bool {
+    fn consistent(&self, domains: &mut Vec<DeviceSet>) -> bool {
         let last = domains.len() - 1;
-        let reached = |by: &[Set], from: Set| devices(from).fold(0, |set, d| set | by[d]);
+        let reached =
+            |by: &[DeviceSet], from: DeviceSet| devices(from).fold(0, |set, d| set | by[d]);
         loop {
             let before = domains.clone();
             for s in 0..last {
-                domains[s + 1] &= reached(&self.out[self.shares.hop[s]], domains[s]);
+                domains[s + 1] &= reached(&self.out[self.shares.cut_kind[s]], domains[s]);
             }
             for s in (0..last).rev() {
-                domains[s] &= reached(&self.into[self.shares.hop[s]], domains[s + 1]);
+                domains[s] &= reached(&self.into[self.shares.cut_kind[s]], domains[s + 1]);
             }
             // What one stage must have, no other can.
             for s in 0..domains.len() {
                 if domains[s].count_ones() == 1 {
                     let only = domains[s];
                     for (other, domain) in domains.iter_mut().enumerate() {
-                        *domain &= if other == s { Set::MAX } else { !only };
+                        *domain &= if other == s { DeviceSet::MAX } else { !only };
                     }
                 }
             }
@@ -203,10 +207,10 @@ impl<'a> Within<'a> {
         }
     }
 
-    fn search(&self, domains: &[Set], nodes: &mut usize) -> Found {
+    fn search(&self, domains: &[DeviceSet], nodes: &mut usize) -> Placing {
         let open = (0..domains.len()).filter(|&s| domains[s].count_ones() > 1);
         let Some(stage) = open.min_by_key(|&s| (domains[s].count_ones(), s)) else {
-            return Found::Placed(domains.iter().map(|d| d.trailing_zeros() as usize).collect());
+            return Placing::Placed(domains.iter().map(|d| d.trailing_zeros() as usize).collect());
         };
         // Devices first that fewer other stages could have.
         let wanted = |d: usize| domains.iter().filter(|set| *set >> d & 1 == 1).count();
@@ -215,26 +219,31 @@ impl<'a> Within<'a> {
         let mut unknown = false;
         for d in order {
             if *nodes == 0 {
-                return Found::Unknown;
+                return Placing::Undecided;
             }
             *nodes -= 1;
             let mut next = domains.to_vec();
             next[stage] = 1 << d;
             if self.consistent(&mut next) {
                 match self.search(&next, nodes) {
-                    Found::None => {}
-                    Found::Unknown => unknown = true,
+                    Placing::Impossible => {}
+                    Placing::Undecided => unknown = true,
                     placed => return placed,
                 }
             }
         }
-        if unknown { Found::Unknown } else { Found::None }
+        if unknown { Placing::Undecided } else { Placing::Impossible }
     }
 }
 
 /// Whether every stage can have a device of its own (augmenting paths).
-fn matched(domains: &[Set]) -> bool {
-    fn give(s: usize, domains: &[Set], seen: &mut Set, owner: &mut [usize; 128]) -> bool {
+fn matched(domains: &[DeviceSet]) -> bool {
+    fn give(
+        s: usize,
+        domains: &[DeviceSet],
+        seen: &mut DeviceSet,
+        owner: &mut [usize; 128],
+    ) -> bool {
         while let Some(d) = devices(domains[s] & !*seen).next() {
             *seen |= 1 << d;
             if owner[d] == usize::MAX || give(owner[d], domains, seen, owner) {
@@ -249,20 +258,20 @@ fn matched(domains: &[Set]) -> bool {
 }
 
 /// A placement within a value, or a proof that there is none.
-pub(super) fn within(shares: &Shares, value: f64, nodes: &mut usize) -> Found {
-    let constraints = Within::new(shares, value);
+pub(super) fn within(shares: &StageLoads, value: f64, nodes: &mut usize) -> Placing {
+    let constraints = Constraints::new(shares, value);
     match constraints.domains(value) {
         Some(domains) => constraints.search(&domains, nodes),
-        None => Found::None,
+        None => Placing::Impossible,
     }
 }
 
 /// The best placement with a share below `below`; and what no placement is under.
-pub(super) fn best(shares: &Shares, below: f64, nodes: usize) -> (Option<Vec<usize>>, f64) {
+pub(super) fn best(shares: &StageLoads, below: f64, nodes: usize) -> (Option<Vec<usize>>, f64) {
     let mut values = shares.values();
     values.truncate(values.partition_point(|&v| v < below));
     // The least value at which the root is consistent.
-    let root = |&v: &f64| Within::new(shares, v).domains(v).is_none();
+    let root = |&v: &f64| Constraints::new(shares, v).domains(v).is_none();
     let mut low = values.partition_point(root);
     let (mut high, mut proved) = (values.len(), low);
     let mut found = None;
@@ -270,14 +279,14 @@ pub(super) fn best(shares: &Shares, below: f64, nodes: usize) -> (Option<Vec<usi
     let mut at = low;
     while low < high {
         match within(shares, values[at], &mut { nodes }) {
-            Found::Placed(devices) => {
+            Placing::Placed(devices) => {
                 let value = shares.value(&devices);
                 high = values.partition_point(|&v| v < value);
                 found = Some(devices);
             }
             none => {
                 low = at + 1;
-                if none == Found::None {
+                if none == Placing::Impossible {
                     proved = proved.max(at + 1);
                 }
             }
@@ -292,7 +301,7 @@ pub(super) fn best(shares: &Shares, below: f64, nodes: usize) -> (Option<Vec<usi
 /// distinct devices, for the least interval; searching at most so many nodes for each value that is
 /// tried. Every link counts as one of its own. None if there is no placement, or more devices than 128.
 pub fn place(p: &Problem<'_>, cuts: &[usize], nodes: usize) -> Option<Placement> {
-    let s = Shares::new(p, cuts);
+    let s = StageLoads::new(p, cuts);
     if s.stages() > s.count || s.count > 128 {
         return None;
     }
@@ -307,7 +316,7 @@ pub fn place(p: &Problem<'_>, cuts: &[usize], nodes: usize) -> Option<Placement>
 /// SEIFER's greedy placement: from every device, walks to the nearest one left; the best walk. Its
 /// bound is 0: nothing is proved.
 pub fn place_greedily(p: &Problem<'_>, cuts: &[usize]) -> Option<Placement> {
-    let (devices, value) = Shares::new(p, cuts).greedy()?;
+    let (devices, value) = StageLoads::new(p, cuts).greedy()?;
     Some(Placement { devices, value, bound: 0.0 })
 }
 

@@ -7,14 +7,14 @@ use std::collections::BinaryHeap;
 
 /// How rows are shared.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Shares {
+pub struct RowShares {
     /// Rows of each device.
     pub rows: Vec<usize>,
     /// When the last device is done, s. No other way to share is quicker.
     pub seconds: f64,
 }
 
-/// Shares rows over devices. `seconds` says when a device is done with so many rows (at least one):
+/// RowShares rows over devices. `seconds` says when a device is done with so many rows (at least one):
 /// what it needs sent there, halo included, computed, and sent back; none if so many do not fit. It
 /// must not fall with more rows, and once none stay none.
 ///
@@ -24,11 +24,11 @@ pub struct Shares {
 ///
 /// # Errors
 /// How many rows fit, if not all do.
-pub fn shares(
+pub fn share_rows(
     rows: usize,
     devices: usize,
     seconds: impl Fn(usize, usize) -> Option<f64>,
-) -> Result<Shares, usize> {
+) -> Result<RowShares, usize> {
     let mut taken = vec![0; devices];
     let mut queue = BinaryHeap::new();
     // Seconds are not negative, so that their bits are ordered as they are.
@@ -41,13 +41,13 @@ pub fn shares(
         taken[d] += 1;
         queue.extend(bid(d, taken[d] + 1));
     }
-    Ok(Shares { rows: taken, seconds: last })
+    Ok(RowShares { rows: taken, seconds: last })
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::random_cases;
-    use super::shares;
+    use super::share_rows;
     use proptest::prelude::*;
 
     /// The earliest end of all ways to share.
@@ -77,7 +77,7 @@ mod tests {
                 tables.push((0..rows + 1).map(&mut row).collect::<Vec<_>>());
             }
             let want = least(rows, &tables);
-            match shares(rows, devices, |d, r| tables[d][r - 1]) {
+            match share_rows(rows, devices, |d, r| tables[d][r - 1]) {
                 Ok(found) => {
                     prop_assert_eq!(found.seconds, want);
                     prop_assert_eq!(found.rows.iter().sum::<usize>(), rows);
@@ -96,7 +96,7 @@ mod tests {
     fn devices_finish_together() {
         // One twice as quick as two others, and one behind a link so slow that it gets nothing.
         let rate = [1.0, 2.0, 2.0, 1.0];
-        let found = shares(100, 4, |d, rows| {
+        let found = share_rows(100, 4, |d, rows| {
             Some(rate[d] * rows as f64 + if d == 3 { 500.0 } else { 0.0 })
         });
         let found = found.unwrap();

@@ -11,15 +11,15 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::{Effort, solve};
-use crate::devices::problem::{Costs, Limits, Link, NoPlan, Objective, Plan, Problem};
+use crate::devices::problem::{Costs, DevicePlan, Limits, Link, NoPlan, Objective, Problem};
 
 /// Stages of less than so many seconds, which cost no time.
-struct Quick<'a> {
+struct QuickStages<'a> {
     costs: &'a dyn Costs,
     below: f64,
 }
 
-impl Costs for Quick<'_> {
+impl Costs for QuickStages<'_> {
     fn seconds(&self, units: Range<usize>, device: usize, mode: usize) -> Option<f64> {
         let seconds = self.costs.seconds(units, device, mode)?;
         (seconds < self.below).then_some(0.0)
@@ -51,7 +51,7 @@ pub(super) fn refuse(p: &Problem<'_>) -> Result<(), String> {
 }
 
 /// A plan with what is proved; none if there is none.
-pub(super) fn plan(p: &Problem<'_>, effort: &Effort) -> Result<Option<Plan>, NoPlan> {
+pub(super) fn plan(p: &Problem<'_>, effort: &Effort) -> Result<Option<DevicePlan>, NoPlan> {
     // As if every link were its own: no plan is better than that.
     let apart = Problem { media: Vec::new(), ..p.clone() };
     let Some(alone) = solve(&apart, effort)? else { return Ok(None) };
@@ -70,7 +70,7 @@ pub(super) fn plan(p: &Problem<'_>, effort: &Effort) -> Result<Option<Plan>, NoP
         return Ok(None);
     }
     match found {
-        Some(best) => Ok(Some(Plan { bound: bound.min(best.value), ..best })),
+        Some(best) => Ok(Some(DevicePlan { bound: bound.min(best.value), ..best })),
         None if bound == f64::INFINITY => Ok(None),
         None => Err(NoPlan::NotFound(bound)),
     }
@@ -79,10 +79,10 @@ pub(super) fn plan(p: &Problem<'_>, effort: &Effort) -> Result<Option<Plan>, NoP
 /// The plan with the least interval that was found, from one that is known on, and what none is below.
 fn least(
     p: &Problem<'_>,
-    mut best: Option<Plan>,
+    mut best: Option<DevicePlan>,
     mut lower: f64,
     effort: &Effort,
-) -> (Option<Plan>, f64) {
+) -> (Option<DevicePlan>, f64) {
     /// Halvings of the range in which the least is, before steps down from what is known.
     const HALVINGS: usize = 8;
     const STEPS: usize = 64;
@@ -114,14 +114,14 @@ enum Traffic {
     /// No plan.
     None,
     /// This one, if its interval is so.
-    Plan(Plan),
+    Plan(DevicePlan),
     /// Not decided.
     Unclear,
 }
 
 /// The plan for which media carry least, of stages of less than so many seconds.
 fn traffic(p: &Problem<'_>, below: f64, effort: &Effort) -> Result<Traffic, NoPlan> {
-    let costs = Quick { costs: p.costs, below };
+    let costs = QuickStages { costs: p.costs, below };
     // Links of their own carry nothing of it.
     let link = |(link, medium): (&Option<Link>, &Option<usize>)| match medium {
         Some(_) => *link,

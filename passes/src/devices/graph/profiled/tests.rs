@@ -2,7 +2,7 @@ use graph_opt_ir::text::parse;
 use proptest::prelude::*;
 
 use super::*;
-use crate::devices::graph::Wish;
+use crate::devices::graph::PlanRequest;
 use crate::devices::{Effort, plan};
 
 /// Six nodes in a chain; each cut is 16 bytes.
@@ -43,10 +43,10 @@ fn node(name: &str, seconds: f64) -> String {
 
 const HEAD: &str = "first,last,nodes,seconds,joules\n";
 
-fn costs(csv: &str) -> Result<Profiled, String> {
+fn costs(csv: &str) -> Result<ProfiledCosts, String> {
     let (g, cluster) = (chain(), Cluster::parse(CLUSTER).unwrap());
     let network = Network::of(&g).unwrap();
-    Profiled::new(&g, &network, &cluster, &[Some(Profile::csv(csv).unwrap()), None])
+    ProfiledCosts::new(&g, &network, &cluster, &[Some(Profile::csv(csv).unwrap()), None])
 }
 
 /// Nodes of 1, 2, 4, 8, 16 and 32 s.
@@ -84,7 +84,7 @@ fn plans_use_a_stretch_that_is_quicker_than_its_nodes() {
     let network = Network::of(&g).unwrap();
     let best = |csv: String| {
         let c = costs(&csv).unwrap();
-        let p = network.problem(&g, &cluster, &c, &Wish::default());
+        let p = network.problem(&g, &cluster, &c, &PlanRequest::default());
         plan(&p, &Effort::default()).unwrap()
     };
     let plain = best(HEAD.to_owned() + &same);
@@ -141,6 +141,6 @@ proptest! {
             want += *more;
             at = *end;
         }
-        prop_assert_eq!(Pieces::new(pieces).sum(from..to), want);
+        prop_assert_eq!(Stretches::new(pieces).sum(from..to), want);
     }
 }
