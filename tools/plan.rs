@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use graph_opt_backends::Folder;
 use graph_opt_ir::Graph;
 use graph_opt_ir::onnx::devices::{Stages, stages};
-use graph_opt_passes::devices::cluster::{Cluster, Codec, Codecs, Profile, Speed, seconds};
+use graph_opt_passes::devices::cluster::{AllowedCodecs, Cluster, Codec, Profile, Speed, seconds};
 use graph_opt_passes::devices::files::{OBJECTIVES, PlanFile};
 use graph_opt_passes::devices::graph::{Network, PlanRequest, ProfiledCosts, choose_plan};
 use graph_opt_passes::devices::{Effort, Limits, NoPlan, Objective, front};
@@ -183,9 +183,9 @@ pub fn main(args: &Args) -> Result {
 }
 
 /// The forms in which values may be sent.
-fn codecs(args: &Args, graph: &Graph) -> Result<Codecs> {
-    let Some(path) = &args.codecs else { return Ok(Codecs::default()) };
-    let codecs = Codecs::of(&crate::profile::read(path)?, args.max_error);
+fn codecs(args: &Args, graph: &Graph) -> Result<AllowedCodecs> {
+    let Some(path) = &args.codecs else { return Ok(AllowedCodecs::default()) };
+    let codecs = AllowedCodecs::of(&crate::profile::read(path)?, args.max_error);
     let bytes = |name: &str| graph.value(graph.find_value(name)?).ty.bytes();
     match codecs.known(&bytes) {
         (0, _) => Err(usage(format!(

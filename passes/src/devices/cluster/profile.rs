@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::codec::{Coded, ValueCodecs};
+use super::codec::{CodecMeasurement, ValueCodecs};
 
 /// How long parts of a model take on a device.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -200,7 +200,7 @@ impl Profile {
                     return Err(format!("{} as {} has no bytes", v.name, c.codec));
                 }
                 if !(0.0..=MOST).contains(&c.seconds) || c.error.is_nan() || c.error < 0.0 {
-                    let (name, Coded { codec, seconds, error, .. }) = (&v.name, c);
+                    let (name, CodecMeasurement { codec, seconds, error, .. }) = (&v.name, c);
                     return Err(format!("{name} as {codec} takes {seconds} s, error {error}"));
                 }
             }

@@ -12,7 +12,8 @@
 
 use std::fmt::Write;
 
-use super::plan_file::{Manifest, StageRow};
+use super::manifest::Manifest;
+use super::plan_file::StageRow;
 use super::wiring::{Endpoint, Wiring};
 
 /// How the nodes are started.

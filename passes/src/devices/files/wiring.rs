@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::plan_file::{Manifest, ReceiveRow};
+use super::manifest::Manifest;
+use super::plan_file::ReceiveRow;
 use crate::devices::cluster::Codec;
 
 /// A node of the dataflow.
@@ -202,7 +203,8 @@ impl Wiring {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::plan_file::{PartFile, PlanFile, StageRow};
+    use super::super::manifest::PartFile;
+    use super::super::plan_file::{PlanFile, StageRow};
     use super::*;
 
     /// Two halves side by side, on two machines, of which the last stage makes the output. It takes

@@ -6,7 +6,8 @@ use std::collections::HashSet;
 
 use graph_opt_ir::{Graph, NodeId, Op, ValueId};
 
-use super::chain::{Network, PlanRequest, pipeline};
+use super::chain::Network;
+use super::pipeline::{PlanRequest, pipeline};
 use super::profiled::ProfiledCosts;
 use super::tiles::{NodeTimes, candidates, parse_tile_label};
 use crate::analysis::node_macs;

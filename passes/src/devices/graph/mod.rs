@@ -3,14 +3,19 @@
 mod articulation;
 mod chain;
 mod choose_plan;
+mod pipeline;
 mod profiled;
 mod split;
 pub mod tiles;
+mod values;
 
 pub use articulation::articulation_points;
-pub use chain::{Network, PlanRequest, pipeline};
+pub use chain::Network;
 pub use choose_plan::choose_plan;
+pub use pipeline::{PlanRequest, pipeline};
 pub use profiled::ProfiledCosts;
-pub use split::{Held, Receive, Split, SplitPart, is_sent};
+pub use split::{Held, Receive, Split, SplitPart};
 
-pub(super) use split::value_bytes;
+pub use values::is_sent;
+
+pub(super) use values::value_bytes;

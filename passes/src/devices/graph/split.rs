@@ -5,9 +5,10 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
-use graph_opt_ir::{Def, ExtractError, Graph, NodeId, ValueId, extract};
+use graph_opt_ir::{ExtractError, Graph, NodeId, ValueId, extract};
 
 use super::chain::Network;
+use super::values::{is_sent, read, value_bytes};
 use crate::analysis::{cost, plan};
 
 /// Values that a part takes from one other, or from the source.
@@ -251,6 +252,20 @@ impl Split {
     }
 }
 
+impl Network {
+    /// A run of units as a graph: its inputs are what it reads from before, its outputs what it makes
+    /// that is needed after. What only passes is in neither.
+    ///
+    /// # Errors
+    /// If the part cannot be cut out.
+    pub fn stage(&self, graph: &Graph, units: Range<usize>) -> Result<Graph, ExtractError> {
+        let bounds = [0..units.start, units.clone(), units.end..self.nodes.len()];
+        let stages: Vec<_> = bounds.into_iter().filter(|u| !u.is_empty()).map(|u| (0, u)).collect();
+        let here = stages.iter().position(|s| s.1 == units).unwrap_or_default();
+        Split::pipeline(self, &stages).graph(graph, here)
+    }
+}
+
 /// Nodes in parts, in the order in which the parts begin, and the part of each node: list scheduling
 /// with a time for each node, transfers left out.
 fn sequence(
@@ -331,24 +346,6 @@ fn sequence(
         part.nodes.sort_by_key(|n| at[n]);
     }
     (parts, number)
-}
-
-/// What a node reads that is no constant.
-fn read(graph: &Graph, n: NodeId) -> impl Iterator<Item = ValueId> {
-    let node = graph.node(n);
-    let all = node.inputs.iter().flatten().chain(&node.captures).copied();
-    all.filter(|&v| is_sent(graph, v))
-}
-
-/// Whether a value is made by a node or given from outside: constants, and inputs with a default, are
-/// with every part that reads them.
-pub fn is_sent(graph: &Graph, v: ValueId) -> bool {
-    matches!(graph.value(v).def, Def::Node(..) | Def::Input(None)) && graph.constant(v).is_none()
-}
-
-/// Bytes of a value; 0 where that is not known.
-pub(crate) fn value_bytes(graph: &Graph, v: ValueId) -> u64 {
-    graph.value(v).ty.bytes().unwrap_or(0)
 }
 
 /// Values by where they are taken from.

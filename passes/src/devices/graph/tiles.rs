@@ -14,9 +14,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use graph_opt_ir::{Graph, NodeId, ValueId};
 
 use super::chain::Network;
-use super::split::{Split, SplitPart, value_bytes};
+use super::split::{Split, SplitPart};
+use super::values::value_bytes;
 use crate::analysis::{node_macs, plan};
-use crate::devices::cluster::{Cluster, Codecs, NodeTime, Profile, Speed};
+use crate::devices::cluster::{AllowedCodecs, Cluster, NodeTime, Profile, Speed};
 use crate::devices::files::{PlanFile, PlanGoal, StageTiming, Timeline};
 use crate::devices::problem::Objective;
 use crate::devices::search::share_rows;
@@ -237,7 +238,7 @@ impl Tiled {
             bound,
             rewrite: self.share.pass(),
             pipelined: false,
-            codecs: Codecs::default(),
+            codecs: AllowedCodecs::default(),
         }
     }
 

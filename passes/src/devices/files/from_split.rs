@@ -1,0 +1,184 @@
+//! From a split.
+
+use graph_opt_ir::{Graph, ValueId};
+
+use super::plan_file::{PlanFile, ReceiveRow, StageRow};
+use super::timeline::Timeline;
+use crate::devices::cluster::{AllowedCodecs, Cluster};
+use crate::devices::graph::{Held, Receive, Split, value_bytes};
+use crate::devices::problem::{Objective, Transfer};
+
+/// How a part runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StageTiming {
+    /// The device's mode.
+    pub mode: usize,
+    /// Seconds of computing.
+    pub seconds: f64,
+    /// Energy of computing, J.
+    pub joules: f64,
+}
+
+/// What a plan is for, and how it is describe.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlanGoal {
+    /// What was to be least.
+    pub objective: Objective,
+    /// Its value as the planner counts it; that of the parts if there is none.
+    pub value: Option<f64>,
+    /// No plan has a lower value than this.
+    pub bound: f64,
+    /// Passes that made the graph of the model.
+    pub rewrite: String,
+    /// Whether several frames are on their way at once.
+    pub pipelined: bool,
+    /// Forms in which values may be sent.
+    pub codecs: AllowedCodecs,
+}
+
+/// Objectives by the names that users know them by.
+pub const OBJECTIVES: [(&str, Objective); 4] = [
+    ("latency", Objective::Latency),
+    ("throughput", Objective::Interval),
+    ("energy", Objective::Energy),
+    ("memory", Objective::Memory),
+];
+
+fn name(objective: Objective) -> &'static str {
+    OBJECTIVES.iter().find(|o| o.1 == objective).map_or("", |o| o.0)
+}
+
+impl PlanFile {
+    /// The plan of a split graph, of which `held` is what each part's device holds.
+    ///
+    /// # Errors
+    /// If devices that a value goes between have no link, or a part does not fit its device.
+    pub fn of(
+        graph: &Graph,
+        cluster: &Cluster,
+        split: &Split,
+        held: &[Held],
+        runs: &[StageTiming],
+        aim: &PlanGoal,
+    ) -> Result<Self, String> {
+        let mut file = Self::draft(graph, cluster, split, runs, aim)?;
+        for (i, held) in held.iter().enumerate() {
+            let buffers = if aim.pipelined { file.buffers(i) } else { 0 };
+            let (stage, machine) = (&mut file.stages[i], &cluster.devices[split.parts[i].device]);
+            stage.memory_bytes = held.total() + buffers;
+            if stage.memory_bytes > machine.memory {
+                return Err(format!(
+                    "the part from {} to {} takes {} B, and {} has {}",
+                    stage.nodes.first().map_or("", |n| n),
+                    stage.nodes.last().map_or("", |n| n),
+                    stage.memory_bytes,
+                    machine.name,
+                    machine.memory
+                ));
+            }
+        }
+        if aim.value.is_none() && aim.objective == Objective::Memory {
+            let memory = file.stages.iter().map(|s| s.memory_bytes).max();
+            file.judge(memory.unwrap_or(0) as f64, aim.bound);
+        }
+        Ok(file)
+    }
+
+    /// The same without its memory: what parts and links do, and when.
+    ///
+    /// # Errors
+    /// If devices that a value goes between have no link.
+    pub(crate) fn draft(
+        graph: &Graph,
+        cluster: &Cluster,
+        split: &Split,
+        runs: &[StageTiming],
+        aim: &PlanGoal,
+    ) -> Result<Self, String> {
+        let mut energy = 0.0;
+        let mut receive = |to: Option<usize>, r: &Receive| -> Result<ReceiveRow, String> {
+            let of = |p: usize| split.parts[p].device;
+            let from = r.from.map_or(cluster.source, |p| Some(of(p)));
+            let to = to.map_or(cluster.sink, |p| Some(of(p)));
+            let sized = |&v: &ValueId| (graph.value(v).name.to_string(), value_bytes(graph, v));
+            let values: Vec<(String, u64)> = r.values.iter().map(sized).collect();
+            let mut row = transfer(cluster, from, to, &values, &aim.codecs)?;
+            energy += row.1;
+            row.0.from = r.from;
+            Ok(row.0)
+        };
+        let mut stages = Vec::new();
+        for (i, (part, run)) in split.parts.iter().zip(runs).enumerate() {
+            let machine = &cluster.devices[part.device];
+            let rows = part.receives.iter().map(|r| receive(Some(i), r));
+            stages.push(StageRow {
+                device: machine.name.clone(),
+                mode: machine.modes[run.mode].name.clone(),
+                nodes: part.nodes.iter().map(|&n| graph.label(n).to_owned()).collect(),
+                compute_s: run.seconds,
+                compute_j: run.joules,
+                memory_bytes: 0,
+                receives: rows.collect::<Result<_, _>>()?,
+            });
+        }
+        let outputs = split.outputs.iter().map(|r| receive(None, r)).collect::<Result<_, _>>()?;
+        energy += runs.iter().map(|r| r.joules).sum::<f64>();
+        let mut file = Self {
+            version: 1,
+            objective: name(aim.objective).into(),
+            value: 0.0,
+            bound: 0.0,
+            gap: 0.0,
+            proved: false,
+            latency_s: 0.0,
+            interval_s: 0.0,
+            energy_j: energy,
+            rewrite: aim.rewrite.clone(),
+            pipelined: aim.pipelined,
+            stages,
+            outputs,
+        };
+        file.latency_s = Timeline::of(&file, 1).latency();
+        file.interval_s = file.interval();
+        let value = match aim.objective {
+            Objective::Latency => file.latency_s,
+            Objective::Interval => file.interval_s,
+            Objective::Energy => energy,
+            Objective::Memory => 0.0,
+        };
+        file.judge(aim.value.unwrap_or(value), aim.bound);
+        Ok(file)
+    }
+}
+
+/// What values, by name and bytes, are sent how between devices, and its energy, J; from and to
+/// outside of the network that is free where it has no place.
+fn transfer(
+    cluster: &Cluster,
+    from: Option<usize>,
+    to: Option<usize>,
+    values: &[(String, u64)],
+    allowed: &AllowedCodecs,
+) -> Result<(ReceiveRow, f64), String> {
+    let bytes: u64 = values.iter().map(|v| v.1).sum();
+    let mut row = ReceiveRow {
+        values: values.iter().map(|v| v.0.clone()).collect(),
+        ..ReceiveRow::default()
+    };
+    let (Some(a), Some(b)) = (from, to) else { return Ok((row, 0.0)) };
+    if a == b || bytes == 0 {
+        return Ok((row, 0.0));
+    }
+    let (x, y) = (&cluster.devices[a].name, &cluster.devices[b].name);
+    let link = cluster.link(a, b);
+    let link = link.ok_or_else(|| format!("there is no link between {x} and {y}"))?;
+    let chosen = values.iter().map(|(name, bytes)| {
+        let (codec, form) = allowed.choose(link, name, *bytes);
+        row.codecs.extend(codec.map(|c| (name.clone(), c)));
+        form
+    });
+    let Transfer { bytes: sent, seconds, joules } = link.send(chosen.sum());
+    let sent_bytes = (!row.codecs.is_empty()).then_some(sent);
+    row.over = Some(cluster.medium(a, b).map_or_else(|| format!("{x} to {y}"), str::to_owned));
+    Ok((ReceiveRow { bytes, sent_bytes, seconds, ..row }, joules))
+}
