@@ -9,7 +9,7 @@ use graph_opt_ir::rule::Ctx;
 use graph_opt_ir::text::parse;
 use graph_opt_ir::{Graph, Op, Tensor, onnx, region};
 use graph_opt_passes::devices::cluster::Cluster;
-use graph_opt_passes::devices::graph::{Network, PlanRequest, choose_plan};
+use graph_opt_passes::devices::graph::{Network, PlanRequest, PlanningError, choose_plan};
 use graph_opt_passes::devices::{Effort, NoPlan, Reason};
 use graph_opt_passes::fix_dims::fix_dims;
 use graph_opt_passes::{Outcome, Pipeline, RunError, Runner};
@@ -347,7 +347,7 @@ fn weights_that_all_devices_together_cannot_hold_are_refused_at_once() {
     let network = Network::of(&g).unwrap();
     let (c, request) = (cluster(20_000), PlanRequest::default());
     let got = choose_plan(&g, &network, &c, &[None, None], &request, true, &Effort::default());
-    let Err(NoPlan::Infeasible(reasons)) = got else { panic!("a plan") };
+    let Err(PlanningError::NoPlan(NoPlan::Infeasible(reasons))) = got else { panic!("a plan") };
     assert_eq!(reasons, [Reason::Weights { needs: 40 * 1024, has: 40_000 }]);
 }
 

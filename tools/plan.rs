@@ -8,7 +8,9 @@ use graph_opt_ir::Graph;
 use graph_opt_ir::onnx::devices::{Stages, stages};
 use graph_opt_passes::devices::cluster::{AllowedCodecs, Cluster, Codec, Profile, Speed, seconds};
 use graph_opt_passes::devices::files::{OBJECTIVES, PlanFile};
-use graph_opt_passes::devices::graph::{Network, PlanRequest, ProfiledCosts, choose_plan};
+use graph_opt_passes::devices::graph::{
+    Network, PlanRequest, PlanningError, ProfiledCosts, choose_plan,
+};
 use graph_opt_passes::devices::{Effort, Limits, NoPlan, Objective, front};
 use graph_opt_passes::{Pipeline, Runner};
 
@@ -131,15 +133,16 @@ pub fn main(args: &Args) -> Result {
     let request = PlanRequest { objective: aim, limits, pins, codecs, reuse: args.reuse };
     let progress = Progress::new();
     progress.say("planning");
-    let no_plan = |e: NoPlan| match e {
-        NoPlan::Invalid(why) => usage(why),
-        e => check(e.describe(&|u| format!("unit {u} ({})", labels[u]))),
+    let no_plan = |e: PlanningError| match e {
+        PlanningError::NoPlan(e @ (NoPlan::Invalid(_) | NoPlan::Solver(_))) => usage(e),
+        PlanningError::NoPlan(e) => check(e.describe(&|u| format!("unit {u} ({})", labels[u]))),
+        e => usage(e),
     };
     if args.front {
-        network.check_weights(&graph, &cluster, &request.limits).map_err(no_plan)?;
+        network.check_weights(&graph, &cluster, &request.limits).map_err(|e| no_plan(e.into()))?;
         let costs = ProfiledCosts::new(&graph, &network, &cluster, &profiles).map_err(usage)?;
         let problem = network.problem(&graph, &cluster, &costs, &request);
-        let all = front(&problem, &Effort::default()).map_err(no_plan)?;
+        let all = front(&problem, &Effort::default()).map_err(|e| no_plan(e.into()))?;
         drop(progress);
         let mut t = rows(&["latency ms", "energy J", "stages"]);
         for p in &all.plans {

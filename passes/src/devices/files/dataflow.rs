@@ -10,8 +10,7 @@
 //!            ack
 //! ```
 
-use std::fmt::Write;
-
+use super::error::DataflowError;
 use super::manifest::Manifest;
 use super::plan_file::StageRow;
 use super::wiring::{Endpoint, Wiring};
@@ -58,7 +57,7 @@ const QUEUE: u32 = 64;
 ///
 /// # Errors
 /// If a name cannot be written so that dora reads it as it is.
-pub fn text(m: &Manifest, o: &Options) -> Result<String, String> {
+pub fn text(m: &Manifest, o: &Options) -> Result<String, DataflowError> {
     let wiring = &Wiring::of(m)?;
     let stages = &m.plan.stages;
     let (first, last) = (stages.first(), stages.last());
@@ -82,7 +81,7 @@ fn node(
     o: &Options,
     at: Endpoint,
     machine: &str,
-) -> Result<(), String> {
+) -> Result<(), DataflowError> {
     let (role, arguments) = match at {
         Endpoint::Source => ("source .".to_owned(), &o.arguments[0]),
         Endpoint::Device(i) => (format!("device {i} ."), &o.arguments[1]),
@@ -125,28 +124,29 @@ fn node(
         lines.push(format!("        queue_size: {}", QUEUE.saturating_mul(o.window)));
     }
     for line in lines {
-        writeln!(text, "{line}").map_err(|e| e.to_string())?;
+        text.push_str(&line);
+        text.push('\n');
     }
     Ok(())
 }
 
 /// A double-quoted YAML string.
-fn quoted(text: &str) -> Result<String, String> {
+fn quoted(text: &str) -> Result<String, DataflowError> {
     // dora expands variables of the environment, and finds no files with such names anyway.
     if text.is_empty() || text.contains('$') || text.chars().any(char::is_control) {
-        return Err(format!("{text:?} cannot stand in a dataflow"));
+        return Err(DataflowError::Text(text.to_owned()));
     }
     Ok(format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")))
 }
 
 /// A word of a command line, as a shell reads it.
-fn word(text: &str) -> Result<String, String> {
+fn word(text: &str) -> Result<String, DataflowError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,+@%".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         return Ok(text.to_owned());
     }
     if text.contains('\'') {
-        return Err(format!("{text:?} cannot stand in a dataflow"));
+        return Err(DataflowError::Text(text.to_owned()));
     }
     Ok(format!("'{text}'"))
 }

@@ -2,6 +2,7 @@
 
 use graph_opt_ir::{Graph, ValueId};
 
+use super::error::PlanFileError;
 use super::plan_file::{PlanFile, ReceiveRow, StageRow};
 use super::timeline::Timeline;
 use crate::devices::cluster::{AllowedCodecs, Cluster};
@@ -60,21 +61,20 @@ impl PlanFile {
         held: &[Held],
         runs: &[StageTiming],
         aim: &PlanGoal,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, PlanFileError> {
         let mut file = Self::draft(graph, cluster, split, runs, aim)?;
         for (i, held) in held.iter().enumerate() {
             let buffers = if aim.pipelined { file.buffers(i) } else { 0 };
             let (stage, machine) = (&mut file.stages[i], &cluster.devices[split.parts[i].device]);
             stage.memory_bytes = held.total() + buffers;
             if stage.memory_bytes > machine.memory {
-                return Err(format!(
-                    "the part from {} to {} takes {} B, and {} has {}",
-                    stage.nodes.first().map_or("", |n| n),
-                    stage.nodes.last().map_or("", |n| n),
-                    stage.memory_bytes,
-                    machine.name,
-                    machine.memory
-                ));
+                return Err(PlanFileError::TooLarge {
+                    first: stage.nodes.first().cloned().unwrap_or_default(),
+                    last: stage.nodes.last().cloned().unwrap_or_default(),
+                    needs: stage.memory_bytes,
+                    device: machine.name.clone(),
+                    has: machine.memory,
+                });
             }
         }
         if aim.value.is_none() && aim.objective == Objective::Memory {
@@ -94,9 +94,9 @@ impl PlanFile {
         split: &Split,
         runs: &[StageTiming],
         aim: &PlanGoal,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, PlanFileError> {
         let mut energy = 0.0;
-        let mut receive = |to: Option<usize>, r: &Receive| -> Result<ReceiveRow, String> {
+        let mut receive = |to: Option<usize>, r: &Receive| -> Result<ReceiveRow, PlanFileError> {
             let of = |p: usize| split.parts[p].device;
             let from = r.from.map_or(cluster.source, |p| Some(of(p)));
             let to = to.map_or(cluster.sink, |p| Some(of(p)));
@@ -159,7 +159,7 @@ fn transfer(
     to: Option<usize>,
     values: &[(String, u64)],
     allowed: &AllowedCodecs,
-) -> Result<(ReceiveRow, f64), String> {
+) -> Result<(ReceiveRow, f64), PlanFileError> {
     let bytes: u64 = values.iter().map(|v| v.1).sum();
     let mut row = ReceiveRow {
         values: values.iter().map(|v| v.0.clone()).collect(),
@@ -171,7 +171,7 @@ fn transfer(
     }
     let (x, y) = (&cluster.devices[a].name, &cluster.devices[b].name);
     let link = cluster.link(a, b);
-    let link = link.ok_or_else(|| format!("there is no link between {x} and {y}"))?;
+    let link = link.ok_or_else(|| PlanFileError::NoLink { from: x.clone(), to: y.clone() })?;
     let chosen = values.iter().map(|(name, bytes)| {
         let (codec, form) = allowed.choose(link, name, *bytes);
         row.codecs.extend(codec.map(|c| (name.clone(), c)));

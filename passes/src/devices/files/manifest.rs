@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use graph_opt_ir::{Graph, ValueId};
 use serde::{Deserialize, Serialize};
 
+use super::error::ManifestError;
 use super::plan_file::{PlanFile, ReceiveRow};
 use crate::devices::cluster::Codec;
 use crate::devices::graph::is_sent;
@@ -56,59 +57,75 @@ impl Manifest {
     ///
     /// # Errors
     /// What does not.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), ManifestError> {
         if self.version != 1 || self.plan.version != 1 {
-            return Err(format!("a manifest of version {} is not known", self.version));
+            let (manifest, plan) = (self.version, self.plan.version);
+            return Err(ManifestError::Version { manifest, plan });
         }
         if self.stages.len() != self.plan.stages.len() {
-            return Err("there is not one file for each part of the plan".into());
+            let (parts, files) = (self.plan.stages.len(), self.stages.len());
+            return Err(ManifestError::Files { parts, files });
         }
-        let mut has: Vec<HashSet<&str>> = Vec::new();
+        self.check_transfers()?;
         let inputs: HashSet<&str> = self.inputs.iter().map(|i| &**i).collect();
-        // The form of what a device, or the end, takes from a part.
-        let mut forms: HashMap<(Option<&str>, Option<usize>, &str), Option<Codec>> = HashMap::new();
-        for (device, r) in self.plan.receives() {
-            let who = device.unwrap_or("the end");
-            let stays = |v: &&String| r.over.is_none() || !r.values.contains(v);
-            if let Some(v) = r.codecs.keys().find(stays) {
-                return Err(format!("{who} has a codec for {v:?}, which crosses no link to it"));
-            }
-            if r.bytes.max(r.sent()) > MOST_BYTES {
-                return Err(format!("{who} takes more bytes than there are"));
-            }
-            for v in &r.values {
-                let form = r.codecs.get(v).copied();
-                if *forms.entry((device, r.from, v)).or_insert(form) != form {
-                    return Err(format!("{who} takes {v:?} in two forms"));
-                }
-            }
-        }
-        let check = |has: &[HashSet<&str>], r: &ReceiveRow, who: &str| {
+        let mut has: Vec<HashSet<&str>> = Vec::new();
+        let check = |has: &[HashSet<&str>], r: &ReceiveRow, receiver: &str| {
+            let receiver = || receiver.to_owned();
             let there = match r.from {
-                Some(f) => {
-                    has.get(f).ok_or_else(|| format!("{who} takes from part {f} too early"))?
-                }
+                Some(sender) => has
+                    .get(sender)
+                    .ok_or_else(|| ManifestError::TooEarly { receiver: receiver(), sender })?,
                 None => &inputs,
             };
             match r.values.iter().find(|v| !there.contains(&***v)) {
-                Some(v) => Err(format!("{who} takes {v:?} from where it is not")),
+                Some(v) => {
+                    Err(ManifestError::Unavailable { receiver: receiver(), value: v.clone() })
+                }
                 None => Ok(()),
             }
         };
         for (part, row) in self.stages.iter().zip(&self.plan.stages) {
             let plain = std::path::Path::new(&part.file).file_name();
             if plain.is_none_or(|n| n != &*part.file) {
-                return Err(format!("{:?} is not a file of the folder", part.file));
+                return Err(ManifestError::FileName(part.file.clone()));
             }
             row.receives.iter().try_for_each(|r| check(&has, r, &part.file))?;
-            let taken = row.receives.iter().flat_map(|r| r.values.iter().map(|v| &**v));
-            let mut here: HashSet<&str> = taken.collect();
-            if let Some(i) = part.inputs.iter().find(|i| !here.contains(&***i)) {
-                return Err(format!("{}: nothing sends {i:?}", part.file));
+            let received = row.receives.iter().flat_map(|r| r.values.iter().map(|v| &**v));
+            let mut here: HashSet<&str> = received.collect();
+            if let Some(value) = part.inputs.iter().find(|i| !here.contains(&***i)) {
+                let (file, value) = (part.file.clone(), value.clone());
+                return Err(ManifestError::Unreceived { file, value });
             }
             here.extend(part.outputs.iter().map(|o| &**o));
             has.push(here);
         }
-        self.plan.outputs.iter().try_for_each(|r| check(&has, r, "the end"))
+        self.plan.outputs.iter().try_for_each(|r| check(&has, r, SINK))
+    }
+
+    /// Whether the sizes and codecs of each transfer make sense by themselves.
+    fn check_transfers(&self) -> Result<(), ManifestError> {
+        // The form of what a device, or the sink, receives from a part.
+        let mut forms: HashMap<(Option<&str>, Option<usize>, &str), Option<Codec>> = HashMap::new();
+        for (device, r) in self.plan.receives() {
+            let receiver = || device.unwrap_or(SINK).to_owned();
+            let stays = |v: &&String| r.over.is_none() || !r.values.contains(v);
+            if let Some(v) = r.codecs.keys().find(stays) {
+                return Err(ManifestError::Codec { receiver: receiver(), value: v.clone() });
+            }
+            let bytes = r.bytes.max(r.sent());
+            if bytes > MOST_BYTES {
+                return Err(ManifestError::Bytes { receiver: receiver(), bytes });
+            }
+            for v in &r.values {
+                let form = r.codecs.get(v).copied();
+                if *forms.entry((device, r.from, v)).or_insert(form) != form {
+                    return Err(ManifestError::Forms { receiver: receiver(), value: v.clone() });
+                }
+            }
+        }
+        Ok(())
     }
 }
+
+/// What messages call the receiver of the network's outputs.
+const SINK: &str = "the sink";

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use graph_opt_ir::{Graph, NodeId, ValueId};
 use serde::{Deserialize, Serialize};
 
+use super::error::PlanFileError;
 use crate::devices::cluster::Codec;
 use crate::devices::graph::{Receive, Split, SplitPart};
 
@@ -146,19 +147,18 @@ impl PlanFile {
     ///
     /// # Errors
     /// If it is none of this graph.
-    pub fn split(&self, graph: &Graph, nodes: &[NodeId]) -> Result<Split, String> {
+    pub fn split(&self, graph: &Graph, nodes: &[NodeId]) -> Result<Split, PlanFileError> {
         if self.version != 1 {
-            return Err(format!("a plan of version {} is not known", self.version));
+            return Err(PlanFileError::Version(self.version));
         }
-        let other = |e: String| format!("the plan is of another model: {e}");
         let by_label: HashMap<&str, NodeId> = nodes.iter().map(|&n| (graph.label(n), n)).collect();
         let node = |name: &String| {
-            by_label.get(&**name).copied().ok_or_else(|| other(format!("there is no node {name}")))
+            by_label.get(&**name).copied().ok_or_else(|| PlanFileError::UnknownNode(name.clone()))
         };
-        let value = |name: &String| -> Result<ValueId, String> {
-            graph.find_value(name).ok_or_else(|| other(format!("there is no value {name}")))
+        let value = |name: &String| -> Result<ValueId, PlanFileError> {
+            graph.find_value(name).ok_or_else(|| PlanFileError::UnknownValue(name.clone()))
         };
-        let receive = |r: &ReceiveRow| -> Result<Receive, String> {
+        let receive = |r: &ReceiveRow| -> Result<Receive, PlanFileError> {
             let values = r.values.iter().map(value).collect::<Result<_, _>>()?;
             Ok(Receive { from: r.from, values })
         };
@@ -177,7 +177,7 @@ impl PlanFile {
         }
         let outputs = self.outputs.iter().map(receive).collect::<Result<_, _>>()?;
         let split = Split { parts, outputs };
-        split.check(graph, nodes).map_err(other)?;
+        split.check(graph, nodes)?;
         Ok(split)
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::error::ManifestError;
 use super::manifest::Manifest;
 use super::plan_file::ReceiveRow;
 use crate::devices::cluster::Codec;
@@ -72,12 +73,12 @@ impl Wiring {
     ///
     /// # Errors
     /// If the manifest does not fit together, or a part waits for nothing.
-    pub fn of(m: &Manifest) -> Result<Self, String> {
+    pub fn of(m: &Manifest) -> Result<Self, ManifestError> {
         m.check()?;
         let plan = &m.plan;
         let count = plan.stages.len();
         if count == 0 {
-            return Err("there are no parts".into());
+            return Err(ManifestError::NoParts);
         }
         let mut w = Self {
             devices: Vec::new(),
@@ -98,10 +99,10 @@ impl Wiring {
             let mut names = BTreeSet::new();
             w.connect(part, &row.receives);
             if let Some(v) = w.received[part].iter().find(|v| !names.insert(&***v)) {
-                return Err(format!("part {part} takes {v:?} twice"));
+                return Err(ManifestError::Twice { part, value: v.clone() });
             }
             if names.is_empty() {
-                return Err(format!("part {part} takes nothing, so nothing says when it runs"));
+                return Err(ManifestError::NeverStarts(part));
             }
         }
         w.connect(count, &plan.outputs);
@@ -318,9 +319,9 @@ pub(super) mod tests {
     #[test]
     fn contradictions_are_refused() {
         let cases: [(&str, &dyn Fn(&mut Manifest)); 11] = [
-            ("version 2", &|m| m.version = 2),
+            ("found 2 and 1", &|m| m.version = 2),
             ("one file for each", &|m| drop(m.stages.pop())),
-            ("takes nothing", &|m| {
+            ("receives nothing", &|m| {
                 m.plan.stages[1].receives = vec![];
                 m.stages[1].inputs = vec![];
             }),
@@ -330,7 +331,9 @@ pub(super) mod tests {
                 let none = ReceiveRow { from: Some(999), ..ReceiveRow::default() };
                 m.plan.stages[1].receives.push(none);
             }),
-            ("from where it is not", &|m| m.plan.stages[2].receives[0].values.push("t0".into())),
+            ("from where it is not available", &|m| {
+                m.plan.stages[2].receives[0].values.push("t0".into())
+            }),
             ("crosses no link", &|m| {
                 m.plan.stages[2].receives[0].codecs.insert("nosuch".into(), Codec::F16);
             }),
@@ -347,7 +350,7 @@ pub(super) mod tests {
         for (why, change) in cases {
             let mut m = diamond();
             change(&mut m);
-            let said = Wiring::of(&m).unwrap_err();
+            let said = Wiring::of(&m).unwrap_err().to_string();
             assert!(said.contains(why), "{said:?} for {why:?}");
         }
     }

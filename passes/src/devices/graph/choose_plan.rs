@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use graph_opt_ir::{Graph, NodeId, Op, ValueId};
 
 use super::chain::Network;
+use super::error::PlanningError;
 use super::pipeline::{PlanRequest, pipeline};
 use super::profiled::ProfiledCosts;
 use super::tiles::{NodeTimes, candidates, parse_tile_label};
@@ -29,16 +30,18 @@ pub fn choose_plan(
     request: &PlanRequest,
     tiles: bool,
     effort: &Effort,
-) -> Result<PlanFile, NoPlan> {
+) -> Result<PlanFile, PlanningError> {
     // No way of dividing the network makes its weights fewer.
     network.check_weights(graph, cluster, &request.limits)?;
-    let costs = ProfiledCosts::new(graph, network, cluster, profiles).map_err(NoPlan::Invalid)?;
+    let costs = ProfiledCosts::new(graph, network, cluster, profiles)?;
     let times = NodeTimes::new(graph, cluster, profiles);
     let found = match pipeline(graph, network, cluster, &costs, request, effort) {
         Ok((_, file)) => Ok(file),
-        Err(NoPlan::Infeasible(reasons)) if reasons.iter().any(is_of_memory) => {
+        Err(PlanningError::NoPlan(NoPlan::Infeasible(reasons)))
+            if reasons.iter().any(is_of_memory) =>
+        {
             let rewriting = Rewriting { graph, network, cluster, times: &times, request, effort };
-            rewriting.fit_by_rewriting().ok_or(NoPlan::Infeasible(reasons))
+            rewriting.fit_by_rewriting().ok_or(NoPlan::Infeasible(reasons).into())
         }
         Err(e) => Err(e),
     };

@@ -3,6 +3,7 @@
 mod articulation;
 mod chain;
 mod choose_plan;
+mod error;
 mod pipeline;
 mod profiled;
 mod split;
@@ -12,6 +13,7 @@ mod values;
 pub use articulation::articulation_points;
 pub use chain::Network;
 pub use choose_plan::choose_plan;
+pub use error::{Mismatch, PlanningError, ProfileMismatch, SplitError, TilingError};
 pub use pipeline::{PlanRequest, pipeline};
 pub use profiled::ProfiledCosts;
 pub use split::{Held, Receive, Split, SplitPart};

@@ -6,6 +6,7 @@ use std::ops::Range;
 use graph_opt_ir::{Graph, ValueId};
 
 use super::chain::Network;
+use super::error::PlanningError;
 use super::split::Split;
 use super::values::{is_sent, value_bytes};
 use crate::devices::cluster::{AllowedCodecs, Cluster, DeviceSpec};
@@ -87,7 +88,7 @@ pub fn pipeline(
     costs: &dyn Costs,
     request: &PlanRequest,
     effort: &Effort,
-) -> Result<(DevicePlan, PlanFile), NoPlan> {
+) -> Result<(DevicePlan, PlanFile), PlanningError> {
     network.check_weights(graph, cluster, &request.limits)?;
     let timed = request.objective == Objective::Interval || request.limits.interval.is_some();
     let known = HashMap::new();
@@ -99,7 +100,7 @@ pub fn pipeline(
         least = found.bound;
         let of = |s: &Stage| (s.device, s.units.clone());
         let split = Split::pipeline(network, &found.stages.iter().map(of).collect::<Vec<_>>());
-        let held = split.held(graph).map_err(NoPlan::Invalid)?;
+        let held = split.held(graph)?;
         let mut more = Vec::new();
         for (s, held) in found.stages.iter().zip(&held) {
             let needs = held.total() + stages.buffers(&s.units, s.device);
@@ -123,11 +124,10 @@ pub fn pipeline(
             pipelined: timed,
             codecs: request.codecs.clone(),
         };
-        let file =
-            PlanFile::of(graph, cluster, &split, &held, &runs, &aim).map_err(NoPlan::Invalid)?;
+        let file = PlanFile::of(graph, cluster, &split, &held, &runs, &aim)?;
         return Ok((found, file));
     }
-    Err(NoPlan::NotFound(least))
+    Err(NoPlan::NotFound(least).into())
 }
 
 /// How often a pipeline is planned, at most, as stages turn out to need more than was thought.

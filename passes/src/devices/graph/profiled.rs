@@ -6,6 +6,7 @@ use std::ops::{AddAssign, Range};
 use graph_opt_ir::Graph;
 
 use super::chain::Network;
+use super::error::{Mismatch, ProfileMismatch};
 use crate::devices::cluster::{Cluster, DeviceSpec, Mode, Profile};
 use crate::devices::problem::{Additive, Costs};
 
@@ -47,13 +48,13 @@ impl ProfiledCosts {
         network: &Network,
         cluster: &Cluster,
         profiles: &[Option<Profile>],
-    ) -> Result<Self, String> {
+    ) -> Result<Self, ProfileMismatch> {
         let device = |(d, m): (usize, &DeviceSpec)| {
             let Some(profile) = profiles.get(d).and_then(Option::as_ref) else {
-                return Ok::<_, String>(None);
+                return Ok(None);
             };
             let pieces = pieces(profile, graph, network);
-            let pieces = pieces.map_err(|e| format!("device {}: {e}", m.name))?;
+            let pieces = pieces.map_err(|why| ProfileMismatch { device: m.name.clone(), why })?;
             Ok(Some((Stretches::new(pieces), m.modes.clone())))
         };
         let devices = cluster.devices.iter().enumerate().map(device).collect::<Result<_, _>>()?;
@@ -146,7 +147,7 @@ fn pieces(
     profile: &Profile,
     graph: &Graph,
     network: &Network,
-) -> Result<Vec<BTreeMap<usize, Sum>>, String> {
+) -> Result<Vec<BTreeMap<usize, Sum>>, Mismatch> {
     let labels: Vec<&str> = network.nodes.iter().map(|&n| graph.label(n)).collect();
     let mut units: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (u, label) in labels.iter().enumerate() {
@@ -179,27 +180,22 @@ fn pieces(
             // The model may have been optimised since.
             0 if node => {}
             0 => {
-                let count = nodes.map_or(String::new(), |n| format!(" of {n} nodes"));
-                return Err(format!(
-                    "the model has no one stretch from {first} to {last}{count}, which the \
-                     profile has"
-                ));
+                let (first, last) = (first.clone(), last.clone());
+                return Err(Mismatch::Stretch { first, last, nodes: *nodes });
             }
             n if n == sums.len() || one => {
                 for (at, (i, j)) in runs.into_iter().enumerate() {
                     pieces[i].insert(j, sums[if one { 0 } else { at }]);
                 }
             }
-            n => {
-                let times = sums.len();
-                return Err(format!(
-                    "the profile has {times} times from {first} to {last}, the model {n}"
-                ));
+            expected => {
+                let (first, last, found) = (first.clone(), last.clone(), sums.len());
+                return Err(Mismatch::Count { first, last, expected, found });
             }
         }
     }
     match (0..labels.len()).find(|&u| !pieces[u].contains_key(&(u + 1))) {
-        Some(u) => Err(format!("the profile has no node {}", labels[u])),
+        Some(u) => Err(Mismatch::Node(labels[u].to_owned())),
         None => Ok(pieces),
     }
 }

@@ -8,6 +8,7 @@ use std::ops::Range;
 use graph_opt_ir::{ExtractError, Graph, NodeId, ValueId, extract};
 
 use super::chain::Network;
+use super::error::SplitError;
 use super::values::{is_sent, read, value_bytes};
 use crate::analysis::{cost, plan};
 
@@ -122,52 +123,50 @@ impl Split {
     ///
     /// # Errors
     /// With the part and what is wrong with it.
-    pub fn check(&self, graph: &Graph, nodes: &[NodeId]) -> Result<(), String> {
+    pub fn check(&self, graph: &Graph, nodes: &[NodeId]) -> Result<(), SplitError> {
         let mut open: HashSet<NodeId> = nodes.iter().copied().collect();
         let mut has: Vec<HashSet<ValueId>> = Vec::new();
-        let name = |v: ValueId| &*graph.value(v).name;
-        let take = |has: &[HashSet<ValueId>], r: &Receive| -> Result<(), String> {
-            if let Some(f) = r.from.filter(|f| *f >= has.len()) {
-                return Err(format!("takes from part {f} too early"));
+        let name = |v: ValueId| graph.value(v).name.to_string();
+        let label = |n: NodeId| graph.label(n).to_owned();
+        let receive = |has: &[HashSet<ValueId>], r: &Receive, at: Option<usize>| {
+            let receiver = || at.map_or("the sink".into(), |p| format!("part {p}"));
+            if let Some(sender) = r.from.filter(|f| *f >= has.len()) {
+                return Err(SplitError::TooEarly { receiver: receiver(), sender });
             }
-            for &v in &r.values {
-                let there = match r.from {
-                    Some(f) => has.get(f).is_some_and(|h| h.contains(&v)),
-                    None => graph.producer(v).is_none(),
-                };
-                if !there {
-                    return Err(format!("takes {} from where it is not", name(v)));
-                }
+            let there = |v: &ValueId| match r.from {
+                Some(f) => has.get(f).is_some_and(|h| h.contains(v)),
+                None => graph.producer(*v).is_none(),
+            };
+            match r.values.iter().find(|v| !there(v)) {
+                Some(&v) => Err(SplitError::Unavailable { receiver: receiver(), value: name(v) }),
+                None => Ok(()),
             }
-            Ok(())
         };
         for (i, part) in self.parts.iter().enumerate() {
-            let at = |e: String| format!("part {i} {e}");
-            for r in &part.receives {
-                take(&has, r).map_err(at)?;
-            }
+            part.receives.iter().try_for_each(|r| receive(&has, r, Some(i)))?;
             let mut here: HashSet<ValueId> =
                 part.receives.iter().flat_map(|r| r.values.iter().copied()).collect();
             for &n in &part.nodes {
                 if !open.remove(&n) {
-                    return Err(at(format!("has {}, which another one has, too", graph.label(n))));
+                    return Err(SplitError::Repeated(label(n)));
                 }
                 if let Some(v) = read(graph, n).find(|v| !here.contains(v)) {
-                    return Err(at(format!("lacks {} for {}", name(v), graph.label(n))));
+                    let (value, node) = (name(v), label(n));
+                    return Err(SplitError::Unreceived { part: i, value, node });
                 }
                 here.extend(graph.node(n).outputs.iter().flatten());
             }
             has.push(here);
         }
-        self.outputs.iter().try_for_each(|r| take(&has, r)).map_err(|e| format!("the end {e}"))?;
+        self.outputs.iter().try_for_each(|r| receive(&has, r, None))?;
         let out: HashSet<ValueId> =
             self.outputs.iter().flat_map(|r| r.values.iter().copied()).collect();
         let lost = |v: &&ValueId| is_sent(graph, **v) && !out.contains(*v);
         if let Some(&v) = graph.outputs().iter().find(lost) {
-            return Err(format!("nothing gives the output {}", name(v)));
+            return Err(SplitError::LostOutput(name(v)));
         }
         match nodes.iter().find(|n| open.contains(n)) {
-            Some(&n) => Err(format!("{} is in no part", graph.label(n))),
+            Some(&n) => Err(SplitError::Missing(label(n))),
             None => Ok(()),
         }
     }
@@ -206,11 +205,11 @@ impl Split {
     ///
     /// # Errors
     /// If a part cannot be cut out or planned.
-    pub fn held(&self, graph: &Graph) -> Result<Vec<Held>, String> {
+    pub fn held(&self, graph: &Graph) -> Result<Vec<Held>, SplitError> {
         let mut all = Vec::with_capacity(self.parts.len());
         for i in 0..self.parts.len() {
-            let part = self.graph(graph, i).map_err(|e| e.to_string())?;
-            let peak = plan(&part).map_err(|e| e.to_string())?.peak;
+            let part = self.graph(graph, i).map_err(|why| SplitError::Extract { part: i, why })?;
+            let peak = plan(&part).map_err(|why| SplitError::Memory { part: i, why })?.peak;
             all.push(Held { constants: cost(&part).constant_bytes, peak, waiting: 0 });
         }
         let own: Vec<u64> = all.iter().map(|h| h.constants).collect();

@@ -14,11 +14,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use graph_opt_ir::{Graph, NodeId, ValueId};
 
 use super::chain::Network;
+use super::error::TilingError;
 use super::split::{Split, SplitPart};
 use super::values::value_bytes;
 use crate::analysis::{node_macs, plan};
 use crate::devices::cluster::{AllowedCodecs, Cluster, NodeTime, Profile, Speed};
-use crate::devices::files::{PlanFile, PlanGoal, StageTiming, Timeline};
+use crate::devices::files::{PlanFile, PlanFileError, PlanGoal, StageTiming, Timeline};
 use crate::devices::problem::Objective;
 use crate::devices::search::share_rows;
 use crate::tile::Reuse;
@@ -194,16 +195,16 @@ pub fn make_tiles(
     graph: &Graph,
     share: &TileShare,
     times: &NodeTimes<'_>,
-) -> Result<Tiled, String> {
-    let pipeline = Pipeline::parse(&share.pass()).map_err(|e| e.to_string())?;
+) -> Result<Tiled, TilingError> {
+    let pipeline = Pipeline::parse(&share.pass())?;
     let mut out = graph.clone();
-    let report = Runner::default().run(&mut out, &pipeline).map_err(|e| e.to_string())?;
+    let report = Runner::default().run(&mut out, &pipeline)?;
     if out.edits() == graph.edits() {
         let why = report.remarks.first().map_or_else(String::new, ToString::to_string);
-        return Err(why);
+        return Err(TilingError::Refused(why));
     }
     let before: HashSet<&str> = graph.schedule().map(|n| graph.label(n)).collect();
-    let nodes = plan(&out).map_err(|e| e.to_string())?.steps;
+    let nodes = plan(&out)?.steps;
     let inputs: HashSet<ValueId> = out.inputs().iter().copied().collect();
     let free = times.cluster.source.is_none();
     let device = |n: NodeId| {
@@ -246,12 +247,12 @@ impl Tiled {
     ///
     /// # Errors
     /// If a part does not fit its device, or devices have no link.
-    pub fn file(&self, cluster: &Cluster, bound: f64) -> Result<PlanFile, String> {
+    pub fn file(&self, cluster: &Cluster, bound: f64) -> Result<PlanFile, PlanFileError> {
         let held = self.split.held(&self.graph)?;
         PlanFile::of(&self.graph, cluster, &self.split, &held, &self.runs, &self.aim(bound))
     }
 
-    fn draft(&self, cluster: &Cluster) -> Result<PlanFile, String> {
+    fn draft(&self, cluster: &Cluster) -> Result<PlanFile, PlanFileError> {
         PlanFile::draft(&self.graph, cluster, &self.split, &self.runs, &self.aim(0.0))
     }
 }

@@ -1,11 +1,13 @@
 //! What is to be planned: a chain of units, devices, links, and what running units costs.
 
 mod costs;
+mod error;
 mod plan;
 pub(crate) mod search_space;
 
 pub use costs::{Additive, BufferCredits};
-pub use plan::{DevicePlan, NoPlan, Reason, Stage};
+pub use error::{NoPlan, PlanViolation, ProblemError, Reason};
+pub use plan::{DevicePlan, Stage};
 
 use std::ops::Range;
 
@@ -157,6 +159,17 @@ impl Objective {
     }
 }
 
+impl std::fmt::Display for Objective {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Latency => "latency",
+            Self::Interval => "interval",
+            Self::Energy => "energy",
+            Self::Memory => "memory",
+        })
+    }
+}
+
 /// What a plan must keep to, besides the devices' memory.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Limits {
@@ -278,35 +291,46 @@ impl Problem<'_> {
     ///
     /// # Errors
     /// What does not.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), ProblemError> {
         let (n, d) = (self.units(), self.devices.len());
-        let device = |x: Option<usize>| x.is_none_or(|x| x < d);
-        let good = |l: &Link| l.bandwidth > 0.0 && l.latency >= 0.0 && l.watts >= 0.0;
-        let sent = |f: &Form| f.bytes > 0 && f.seconds >= 0.0;
-        let timed = self.objective == Objective::Interval || self.limits.interval.is_some();
-        let faults = [
-            (n == 0, "there is no unit"),
-            (d == 0, "there is no device"),
-            (self.links.len() != d * d, "there must be a link or none for every two devices"),
-            (
-                !self.media.is_empty() && self.media.len() != d * d,
-                "there must be a medium or none for every link",
-            ),
-            (!self.links.iter().flatten().all(good), "a link has a bandwidth that is not positive"),
-            (!self.forms.iter().flatten().all(sent), "a form has no bytes, or less than no time"),
-            (self.devices.iter().any(|d| d.modes == 0), "a device has no mode"),
-            (!self.pins.is_empty() && self.pins.len() != n, "pins are not one a unit"),
-            (
-                !self.forms.is_empty() && self.forms.len() != n + 1,
-                "forms are not those of the cuts",
-            ),
-            (!self.pins.iter().all(|&p| device(p)), "a pin names no device"),
-            (!device(self.source) || !device(self.sink), "source or sink is no device"),
-            (self.reuse && timed, "devices with several stages have no interval between frames"),
-        ];
-        match faults.iter().find(|f| f.0) {
-            Some((_, fault)) => Err((*fault).into()),
-            None => Ok(()),
+        if n == 0 {
+            return Err(ProblemError::NoUnits);
         }
+        if d == 0 {
+            return Err(ProblemError::NoDevices);
+        }
+        let lengths = [
+            ("links", d * d, Some(self.links.len())),
+            ("media", d * d, Some(self.media.len()).filter(|l| *l > 0)),
+            ("pins", n, Some(self.pins.len()).filter(|l| *l > 0)),
+            ("forms", n + 1, Some(self.forms.len()).filter(|l| *l > 0)),
+        ];
+        for (list, expected, found) in lengths {
+            if let Some(found) = found.filter(|f| *f != expected) {
+                return Err(ProblemError::Length { list, expected, found });
+            }
+        }
+        let good = |l: &Link| l.bandwidth > 0.0 && l.latency >= 0.0 && l.watts >= 0.0;
+        if !self.links.iter().flatten().all(good) {
+            return Err(ProblemError::Link);
+        }
+        let sent = |f: &Form| f.bytes > 0 && f.seconds >= 0.0;
+        if !self.forms.iter().flatten().all(sent) {
+            return Err(ProblemError::Form);
+        }
+        if let Some(device) = self.devices.iter().position(|d| d.modes == 0) {
+            return Err(ProblemError::NoMode(device));
+        }
+        let pins = self.pins.iter().flatten().map(|&p| ("pins", p));
+        let ends = [("source", self.source), ("sink", self.sink)];
+        let ends = ends.into_iter().filter_map(|(field, at)| Some((field, at?)));
+        if let Some((field, device)) = pins.chain(ends).find(|(_, at)| *at >= d) {
+            return Err(ProblemError::UnknownDevice { field, device, devices: d });
+        }
+        let timed = self.objective == Objective::Interval || self.limits.interval.is_some();
+        if self.reuse && timed {
+            return Err(ProblemError::IntervalWithReuse);
+        }
+        Ok(())
     }
 }

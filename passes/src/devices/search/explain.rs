@@ -18,7 +18,7 @@ pub(super) fn reasons(p: &Problem<'_>, effort: &Effort) -> Vec<Reason> {
     let free = Problem { limits: unlimited, objective: Objective::Latency, ..p.clone() };
     if infeasible(&free) {
         if infeasible(&with_memory(&free, u64::MAX)) {
-            return vec![stages(&free).unwrap_or(Reason::NoWay)];
+            return vec![stages(&free).unwrap_or(Reason::NoRoute)];
         }
         let mut reasons: Vec<Reason> = stages(&free).into_iter().collect();
         // The least capacity for all: at it there is a plan, below it none (or none was found).
@@ -55,7 +55,7 @@ pub(super) fn reasons(p: &Problem<'_>, effort: &Effort) -> Vec<Reason> {
             match least(what, limits) {
                 // Where limits clash only together, each may be in reach for itself.
                 Some(least) if least > limit || reasons.is_empty() => {
-                    reasons.push(Reason::Limit { what, limit, least });
+                    reasons.push(Reason::Limit { objective: what, limit, least });
                 }
                 _ => {}
             }

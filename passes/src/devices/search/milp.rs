@@ -37,7 +37,7 @@ struct Hop {
 /// # Errors
 /// If the problem makes no sense, or the solver fails or does not prove its answer.
 pub fn milp(p: &Problem<'_>) -> Result<Option<DevicePlan>, NoPlan> {
-    p.check().map_err(NoPlan::Invalid)?;
+    p.check()?;
     let (n, count) = (p.units(), p.devices.len());
     let mut vars = variables!();
     let mut arcs = Vec::new();
@@ -173,7 +173,7 @@ pub fn milp(p: &Problem<'_>) -> Result<Option<DevicePlan>, NoPlan> {
         Ok(s) if matches!(s.status(), SolutionStatus::Optimal) => s,
         Ok(_) => return Err(NoPlan::NotFound(0.0)),
         Err(ResolutionError::Infeasible) => return Ok(None),
-        Err(e) => return Err(NoPlan::Invalid(format!("the solver failed: {e}"))),
+        Err(e) => return Err(NoPlan::Solver(e.to_string())),
     };
     let on = arcs.iter().filter(|a| solution.value(a.on) > 0.5);
     let mut choices: Vec<Choice> = on.map(|a| a.choice.clone()).collect();

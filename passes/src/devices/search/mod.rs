@@ -18,7 +18,7 @@ pub use place::{Placement, least_traffic, place, place_greedily};
 pub use row_shares::{RowShares, share_rows};
 
 use crate::devices::problem::search_space::{Relaxation, SearchSpace};
-use crate::devices::problem::{Choice, DevicePlan, NoPlan, Objective, Problem};
+use crate::devices::problem::{Choice, DevicePlan, NoPlan, Objective, Problem, ProblemError};
 use label_setting::LabelSearch;
 use partition_and_place::JointSearch;
 
@@ -52,7 +52,7 @@ pub struct Front {
 /// # Errors
 /// If there is none, with what would have to give; or none was found within the effort.
 pub fn plan(p: &Problem<'_>, effort: &Effort) -> Result<DevicePlan, NoPlan> {
-    p.check().map_err(NoPlan::Invalid)?;
+    p.check()?;
     match solve(p, effort)? {
         Some(plan) => Ok(plan),
         None => Err(NoPlan::Infeasible(explain::reasons(p, effort))),
@@ -91,8 +91,7 @@ fn search<'s, 'p, 'c>(
     s: &'s SearchSpace<'p, 'c>,
     keys: &'s [Objective],
 ) -> Result<LabelSearch<'s, 'p, 'c>, NoPlan> {
-    let many = || NoPlan::Invalid("there are too many different devices".into());
-    LabelSearch::new(s, keys).ok_or_else(many)
+    LabelSearch::new(s, keys).ok_or(NoPlan::Invalid(ProblemError::TooManyDevices))
 }
 
 /// A good plan, if the beam comes through; as wide as some tens of millions of steps allow.
@@ -136,9 +135,9 @@ fn least_traffic_placed(p: &Problem<'_>, effort: &Effort) -> Option<DevicePlan> 
 /// # Errors
 /// As [`plan`].
 pub fn front(p: &Problem<'_>, effort: &Effort) -> Result<Front, NoPlan> {
-    p.check().map_err(NoPlan::Invalid)?;
+    p.check()?;
     let p = &Problem { objective: Objective::Latency, ..p.clone() };
-    shared_links::refuse(p).map_err(NoPlan::Invalid)?;
+    shared_links::refuse(p)?;
     let s = SearchSpace::new(p);
     let keys = [Objective::Latency, Objective::Energy];
     let mut search = search(&s, &keys)?;
@@ -164,8 +163,7 @@ pub fn front(p: &Problem<'_>, effort: &Effort) -> Result<Front, NoPlan> {
 /// The plan as it is judged, with a bound that is at most its value. Stages that follow each other on
 /// a device in one mode are one, where that is as good.
 fn judged(p: &Problem<'_>, choices: &[Choice], bound: f64) -> Result<DevicePlan, NoPlan> {
-    let broken = |e: String| NoPlan::Invalid(format!("a planner broke a rule: {e}"));
-    let mut plan = p.judge(choices).map_err(broken)?;
+    let mut plan = p.judge(choices)?;
     let mut at = 1;
     while at < plan.stages.len() {
         let mut fewer = plan.choices();

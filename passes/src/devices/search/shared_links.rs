@@ -11,7 +11,9 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::{Effort, solve};
-use crate::devices::problem::{Costs, DevicePlan, Limits, Link, NoPlan, Objective, Problem};
+use crate::devices::problem::{
+    Costs, DevicePlan, Limits, Link, NoPlan, Objective, Problem, ProblemError,
+};
 
 /// Stages of less than so many seconds, which cost no time.
 struct QuickStages<'a> {
@@ -41,13 +43,8 @@ pub(super) fn applies(p: &Problem<'_>) -> bool {
 }
 
 /// For planners that know links of their own only.
-pub(super) fn refuse(p: &Problem<'_>) -> Result<(), String> {
-    match applies(p) {
-        true => {
-            Err("links share a medium, so no interval between frames can be kept to here".into())
-        }
-        false => Ok(()),
-    }
+pub(super) fn refuse(p: &Problem<'_>) -> Result<(), ProblemError> {
+    if applies(p) { Err(ProblemError::SharedMedium) } else { Ok(()) }
 }
 
 /// A plan with what is proved; none if there is none.

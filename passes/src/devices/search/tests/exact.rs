@@ -73,7 +73,7 @@ fn check_reasons(case: &Case, reasons: &[Reason]) -> Result<(), TestCaseError> {
                 prop_assert!(exists(&with(c)));
                 prop_assert!(c == 0 || !exists(&with(c - 1)));
             }
-            Reason::Limit { what, limit, least } if reasons.len() == 1 => {
+            Reason::Limit { objective: what, limit, least } if reasons.len() == 1 => {
                 prop_assert_eq!(
                     Some(limit),
                     [case.limits.latency, case.limits.interval, case.limits.energy, None]
