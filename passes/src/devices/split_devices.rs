@@ -1,5 +1,5 @@
-//! `split-devices`: the stages of a plan in the graph itself, with what crosses between devices as
-//! Transfer.
+//! `split-devices`: writes the stages of a plan into the graph. What a stage reads of an earlier one
+//! goes through a Transfer to the stage's device, one per value and stage.
 //!
 //! Before:
 //! ```text
@@ -28,7 +28,7 @@ use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, ValueId};
 use crate::options::{OptionError, OptionInfo, Options, nearest};
 use crate::pass::{Cx, Exactness, Outcome, Pass, PassInfo};
 
-/// Its entry in the registry.
+/// Entry in the registry of passes.
 pub const INFO: PassInfo = PassInfo {
     name: "split-devices",
     summary: "stages on devices: what a later stage reads of an earlier one goes through Transfer",
@@ -42,16 +42,17 @@ pub const INFO: PassInfo = PassInfo {
 };
 
 fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
-    let text =
-        o.get("stages").ok_or_else(|| OptionError("stages=NODE:DEVICE,… is needed".into()))?;
+    let text = o
+        .get("stages")
+        .ok_or_else(|| OptionError("expected stages=NODE:DEVICE,…, found no such option".into()))?;
     let mut stages = Vec::new();
     for part in text.trim_matches(['[', ']']).split(',') {
-        // Names of nodes may hold colons.
+        // Node names may contain colons.
         match part.trim().rsplit_once(':') {
             Some((node, device)) if !node.is_empty() && !device.is_empty() => {
                 stages.push((node.to_owned(), device.to_owned()));
             }
-            _ => return Err(OptionError(format!("stages: {part:?} is not NODE:DEVICE"))),
+            _ => return Err(OptionError(format!("stages: expected NODE:DEVICE, found {part:?}"))),
         }
     }
     Ok(Box::new(SplitDevices { stages }))
@@ -73,12 +74,12 @@ impl Pass for SplitDevices {
             cx.say("", Outcome::Blocked, why);
             return Ok(());
         }
-        // The first stage is where the inputs are.
+        // The first stage holds the inputs.
         let mut crossed = 0;
         for stage in 1..self.stages.len() {
             loop {
                 let graph = cx.graph();
-                // Edits keep the names of nodes and give them new numbers.
+                // Edits keep node names but renumber nodes.
                 let Ok(firsts) = firsts(graph, &self.stages) else { break };
                 let Some(edit) = next(graph, firsts[stage], &self.stages[stage].1) else { break };
                 cx.apply(&edit)?;
@@ -94,7 +95,7 @@ impl Pass for SplitDevices {
     }
 }
 
-/// The first nodes of the stages.
+/// First node of each stage.
 fn firsts(graph: &Graph, stages: &[(String, String)]) -> Result<Vec<NodeId>, String> {
     let order: Vec<NodeId> = graph.schedule().collect();
     let mut at = 0;
@@ -103,11 +104,14 @@ fn firsts(graph: &Graph, stages: &[(String, String)]) -> Result<Vec<NodeId>, Str
         let here = order.iter().position(|&n| graph.label(n) == name);
         let Some(here) = here else {
             let known = nearest(name, order.iter().map(|&n| graph.label(n)));
-            let hint = known.map_or_else(String::new, |k| format!("; there is {k}"));
-            return Err(format!("there is no node {name}{hint}"));
+            let hint = known.map_or_else(String::new, |k| format!("; did you mean {k}?"));
+            return Err(format!("expected the name of a node, found {name}{hint}"));
         };
         if (i == 0) != (here == 0) || here < at {
-            return Err(format!("stages must begin at the first node and be in order: {name}"));
+            return Err(format!(
+                "expected stages in the order of the schedule, the first one from its first node \
+                 on, found {name}"
+            ));
         }
         at = here + 1;
         found.push(order[here]);
@@ -115,12 +119,12 @@ fn firsts(graph: &Graph, stages: &[(String, String)]) -> Result<Vec<NodeId>, Str
     Ok(found)
 }
 
-/// Refuses stages of which a later one captures, in a body, what an earlier one makes or is given:
-/// a body reads by name what is around it, and would read past the Transfer.
+/// Rejects splits in which the body of a node captures a value of another stage: bodies refer to
+/// outer values by name, so no Transfer can redirect them.
 fn captured_across(graph: &Graph, firsts: &[NodeId]) -> Result<(), String> {
     let order: Vec<NodeId> = graph.schedule().collect();
     let mut starts = firsts.iter().skip(1).peekable();
-    // Nodes of the stage at hand.
+    // Nodes of the current stage.
     let mut here: HashSet<NodeId> = HashSet::new();
     let mut first = true;
     for n in order {
@@ -135,22 +139,22 @@ fn captured_across(graph: &Graph, firsts: &[NodeId]) -> Result<(), String> {
         if let Some(&v) = graph.node(n).captures.iter().find(away).filter(|_| !first) {
             let (node, value) = (graph.label(n), &graph.value(v).name);
             return Err(format!(
-                "the bodies of {node} read {value}, which another stage has, and no Transfer \
-                 reaches into a body; let a stage begin no later than where {value} is made, or \
-                 end no earlier than with {node}"
+                "the bodies of {node} read {value} of another stage, and a Transfer cannot \
+                 redirect a body; begin the stage before {value} is made, or end it after {node}"
             ));
         }
     }
     Ok(())
 }
 
-/// The edit that lets the next node from `first` on read through a Transfer what is made before it.
+/// The edit that redirects the next reader, from node `first` on, to a Transfer of what it reads
+/// from earlier stages.
 fn next(graph: &Graph, first: NodeId, device: &str) -> Option<Edit> {
     let order: Vec<NodeId> = graph.schedule().collect();
     let start = order.iter().position(|&n| n == first)?;
     let later: HashSet<NodeId> = order[start..].iter().copied().collect();
     let moves = |n: NodeId| matches!(&graph.node(n).op, Op::Transfer(t) if t.to == device);
-    // Inputs of the graph are with the first stage. A Transfer stands before the stage's first node.
+    // Graph inputs belong to the first stage. Transfers are placed before the stage's first node.
     let here = |p: NodeId| later.contains(&p) || moves(p);
     let earlier =
         |v: ValueId| graph.constant(v).is_none() && graph.producer(v).is_none_or(|p| !here(p));
@@ -160,7 +164,7 @@ fn next(graph: &Graph, first: NodeId, device: &str) -> Option<Edit> {
     })?;
     let node = graph.node(reader);
     let mut edit = Edit::new(format!("split-devices {}", graph.label(reader)));
-    // A Transfer that is there serves all readers of the stage.
+    // One Transfer serves all readers of a stage.
     let there = order.iter().find_map(|&n| {
         let node = graph.node(n);
         if moves(n) && node.inputs.first() == Some(&Some(v)) {

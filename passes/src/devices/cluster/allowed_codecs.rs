@@ -1,4 +1,10 @@
-//! Allowed codecs.
+//! Which codecs a plan may use, and the form in which a value or a set of values arrives first over
+//! a link.
+//!
+//! Input: a profile with measured codecs and a limit on the error. Output: forms in bytes and
+//! seconds. For a set of values the best form depends on the link's rate;
+//! [`AllowedCodecs::together`] enumerates the lower envelope of the values' costs, which are linear
+//! in seconds per byte.
 
 use std::collections::BTreeMap;
 
@@ -6,18 +12,18 @@ use super::codec::{Codec, CodecMeasurement, ValueCodecs};
 use super::profile::Profile;
 use crate::devices::problem::{Form, Link};
 
-/// The codecs that a plan may use, by value.
+/// Codecs that a plan may use, by the name of the value.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AllowedCodecs {
     values: BTreeMap<String, (u64, Vec<(Codec, Form)>)>,
 }
 
 impl AllowedCodecs {
-    /// Those of a profile without loss and, if `most_error` is over 0, those that were measured to change
-    /// outputs by no more than that; each where it makes a value smaller.
+    /// Codecs of a profile that shrink a value and are lossless or, if `most_error` is positive,
+    /// change outputs by at most `most_error` (relative).
     pub fn of(profile: &Profile, most_error: f64) -> Self {
         let one = |v: &ValueCodecs| {
-            // A change that no frame showed is no proof that there is none.
+            // An observed error of 0 does not prove that a lossy codec is harmless.
             let allowed = |c: &CodecMeasurement| most_error > 0.0 && c.error <= most_error;
             let may =
                 |c: &&CodecMeasurement| c.bytes < v.bytes && (c.codec.is_lossless() || allowed(c));
@@ -28,8 +34,7 @@ impl AllowedCodecs {
         Self { values: profile.values.iter().map(one).collect() }
     }
 
-    /// Forms of a value of so many bytes, other than as it is; what was measured of another size is
-    /// not about it.
+    /// Encoded forms of a value. Measurements of another size do not apply.
     fn forms(&self, name: &str, bytes: u64) -> &[(Codec, Form)] {
         match self.values.get(name) {
             Some((size, forms)) if *size == bytes => forms,
@@ -37,7 +42,8 @@ impl AllowedCodecs {
         }
     }
 
-    /// How a value arrives soonest over a link: the codec, unless it goes as it is, and the form.
+    /// The form in which a value of `bytes` arrives first over a link, and its codec; `None` means
+    /// unencoded.
     pub fn choose(&self, link: &Link, name: &str, bytes: u64) -> (Option<Codec>, Form) {
         let mut best = (None, Form::plain(bytes));
         for &(codec, form) in self.forms(name, bytes) {
@@ -48,15 +54,15 @@ impl AllowedCodecs {
         best
     }
 
-    /// Forms of several values together, by name and bytes, of which one or the other is soonest over
-    /// any link: each value in its best form between two rates at which one of them changes it.
+    /// Forms of several values sent together, given as (name, bytes): for each range of link rates,
+    /// the sum of each value's best form. At any rate, one of the results is optimal.
     pub fn together(&self, values: &[(&str, u64)]) -> Vec<Form> {
         let all = |&(name, bytes): &(&str, u64)| -> Vec<Form> {
             let coded = self.forms(name, bytes).iter().map(|f| f.1);
             std::iter::once(Form::plain(bytes)).chain(coded).collect()
         };
         let all: Vec<Vec<Form>> = values.iter().map(all).collect();
-        // Seconds a byte at which two forms of a value take equally long.
+        // Break points: seconds per byte at which two forms of a value take equally long.
         let mut turns: Vec<f64> = vec![0.0];
         for forms in &all {
             for (i, a) in forms.iter().enumerate() {
@@ -84,13 +90,13 @@ impl AllowedCodecs {
         found
     }
 
-    /// Whether there is any.
+    /// Whether no value may be encoded.
     pub fn is_empty(&self) -> bool {
         self.values.values().all(|v| v.1.is_empty())
     }
 
-    /// How many values there are, and how many of them are a model's: `bytes` says how many bytes a
-    /// value of a name has there.
+    /// Number of measured values, and how many of them match a model, where `bytes` gives a value's
+    /// size by name.
     pub fn known(&self, bytes: &dyn Fn(&str) -> Option<u64>) -> (usize, usize) {
         let all = self.values.iter();
         (self.values.len(), all.filter(|(name, v)| bytes(name) == Some(v.0)).count())
@@ -122,7 +128,7 @@ mod tests {
             AllowedCodecs::of(&profile(), most).choose(link, name, bytes).0
         };
         assert_eq!(chosen(0.0, &slow, "x", 1000), Some(Codec::Lz4));
-        // `y` as int8 changed nothing, where it was measured.
+        // `y` as int8 showed no change when it was measured.
         let mut silent = profile();
         silent.values[1].codecs[1].bytes = 50;
         let exact = AllowedCodecs::of(&silent, 0.0);
@@ -130,13 +136,13 @@ mod tests {
         assert_eq!(chosen(1e-2, &slow, "x", 1000), Some(Codec::F16));
         assert_eq!(chosen(1.0, &slow, "x", 1000), Some(Codec::Int8));
         assert_eq!(chosen(1.0, &fast, "x", 1000), None);
-        // Of another size, or unknown; and nothing goes in a form that is larger.
+        // Other sizes and unknown values are sent unencoded, and no form is larger than the value.
         assert_eq!(chosen(1.0, &slow, "x", 4000), None);
         assert_eq!(chosen(1.0, &slow, "z", 1000), None);
         assert_eq!(chosen(1.0, &slow, "y", 200), Some(Codec::Lz4));
     }
 
-    /// At every rate, the sum of each value's best form is the best of the forms together.
+    /// At every rate, the best combined form equals the sum of each value's best form.
     #[test]
     fn forms_together_are_those_of_each() {
         let codecs = AllowedCodecs::of(&profile(), 1.0);

@@ -1,15 +1,15 @@
-//! `cluster.toml`: the devices, and the links between them.
+//! `cluster.toml`: devices and the links between them.
 //!
 //! ```toml
-//! source = "camera"            # where the input is; by default, at no cost where it is needed
-//! sink = "camera"              # where the output must go
+//! source = "camera"            # device that holds the input; free everywhere by default
+//! sink = "camera"              # device that must get the output; free everywhere by default
 //!
 //! [[device]]
 //! name = "camera"
 //! memory = "512MiB"
-//! macs-per-second = 1.5e9      # or profile = "camera.json", as `graph-opt profile` writes it; energy
-//!                              # that it has is that of modes of speed 1
-//! per-node = "20us"            # what each node takes besides
+//! macs-per-second = 1.5e9      # or profile = "camera.json", as `graph-opt profile` writes it; its
+//!                              # energies apply to modes of speed 1
+//! per-node = "20us"            # overhead of each node
 //! watts = 4.0
 //!
 //! [[device]]
@@ -22,11 +22,11 @@
 //! between = ["camera", "box"]
 //! bandwidth = "100Mbit/s"
 //! latency = "2ms"
-//! watts = 1.2                  # of sender and receiver while bits flow
+//! watts = 1.2                  # sender and receiver together, while bits flow
 //!
-//! [default-link]               # between all others; without it there is none
+//! [default-link]               # for all other pairs; without it they have no link
 //! bandwidth = "20Mbit/s"
-//! medium = "wifi"              # links of one medium carry one transfer at a time, all together
+//! medium = "wifi"              # links of one medium share it: one transfer at a time
 //! ```
 
 use std::collections::BTreeSet;
@@ -37,56 +37,56 @@ use super::error::{ClusterError, QuantityError};
 use crate::devices::problem::Link;
 use crate::options::bytes;
 
-/// Devices and links.
+/// Devices and links, as read from `cluster.toml`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cluster {
-    /// Devices, in the order of the file.
+    /// Devices in the order of the file.
     pub devices: Vec<DeviceSpec>,
-    /// Links by [sender × devices + receiver].
+    /// Links, indexed by `sender * devices + receiver`; `None` if there is no link.
     pub links: Vec<Option<Link>>,
-    /// What links share, in the order of links; none if they have their own.
+    /// Name of the medium that a link shares with others, indexed like `links`.
     pub media: Vec<Option<String>>,
-    /// Where the input is.
+    /// Device that holds the input; `None` if the input is free everywhere.
     pub source: Option<usize>,
-    /// Where the output must go.
+    /// Device that must get the output; `None` if it may stay anywhere.
     pub sink: Option<usize>,
 }
 
-/// A device of a cluster.
+/// A device, as the cluster file describes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeviceSpec {
-    /// Name.
+    /// Unique name.
     pub name: String,
-    /// Memory, bytes.
+    /// Memory in bytes.
     pub memory: u64,
-    /// How fast it is in a mode of speed 1.
+    /// Speed in a mode of relative speed 1.
     pub speed: Speed,
-    /// Modes; at least one.
+    /// Modes, at least one.
     pub modes: Vec<Mode>,
 }
 
-/// How long nodes take.
+/// Where the times of a device's nodes come from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Speed {
-    /// By their multiply-accumulates.
+    /// From the number of multiply-accumulates.
     Macs {
-        /// Multiply-accumulates a second.
+        /// Multiply-accumulates per second.
         per_second: f64,
-        /// Seconds that each node takes besides.
+        /// Overhead of each node in seconds.
         per_node: f64,
     },
-    /// As this profile measured it: a file, relative to the cluster's.
+    /// From a measured profile; the path is relative to the cluster file.
     Profile(String),
 }
 
 /// A frequency or power state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mode {
-    /// Name.
+    /// Name, unique within the device.
     pub name: String,
-    /// Speed, relative to what was measured.
+    /// Speed relative to the device's.
     pub speed: f64,
-    /// Power while it computes, W.
+    /// Power while computing, in W.
     pub watts: f64,
 }
 
@@ -134,27 +134,27 @@ struct LinkRow {
 }
 
 impl Cluster {
-    /// The link from one device to another.
+    /// The link from one device to another, if there is one.
     pub fn link(&self, from: usize, to: usize) -> Option<&Link> {
         self.links[from * self.devices.len() + to].as_ref()
     }
 
-    /// What the link shares with others.
+    /// Name of the medium that the link shares with others, if any.
     pub fn medium(&self, from: usize, to: usize) -> Option<&str> {
         self.media[from * self.devices.len() + to].as_deref()
     }
 
-    /// What links share, by number; empty if there is nothing.
+    /// Media as numbers, indexed like `links`; empty if no link shares a medium.
     pub(crate) fn media_by_number(&self) -> Vec<Option<usize>> {
         let names: BTreeSet<&String> = self.media.iter().flatten().collect();
         let number = |m: &Option<String>| names.iter().position(|n| Some(*n) == m.as_ref());
         if names.is_empty() { Vec::new() } else { self.media.iter().map(number).collect() }
     }
 
-    /// Reads the text of a `cluster.toml`.
+    /// Parses the text of a `cluster.toml`.
     ///
     /// # Errors
-    /// With the line, or the device or link, that is wrong.
+    /// The syntax error with its line, or the device or link that is wrong.
     pub fn parse(text: &str) -> Result<Self, ClusterError> {
         let file: File = toml::from_str(text).map_err(|e| ClusterError::Syntax(e.to_string()))?;
         if file.device.is_empty() {
@@ -240,12 +240,12 @@ fn link(row: &LinkRow) -> Result<Link, QuantityError> {
     Ok(Link { bandwidth: bandwidth(&row.bandwidth)?, latency, watts })
 }
 
-/// A number and one of these units, given by their powers of ten.
+/// Parses a number and a unit; units are given with their power of ten.
 fn measured(text: &str, units: &[(&str, i32)]) -> Result<f64, QuantityError> {
     let digits = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let power = units.iter().find(|(u, _)| *u == unit.trim());
-    // As one literal, so that it is rounded once.
+    // Parsed as one decimal literal, so that it is rounded once.
     let read = |(_, power): &(&str, i32)| format!("{}e{power}", number.trim()).parse::<f64>().ok();
     match power.and_then(read).filter(|x| x.is_finite() && *x >= 0.0) {
         Some(x) => Ok(x),
@@ -256,18 +256,18 @@ fn measured(text: &str, units: &[(&str, i32)]) -> Result<f64, QuantityError> {
     }
 }
 
-/// Seconds, from text such as `2.5ms`.
+/// Parses a duration such as `2.5ms` into seconds. Units: s, ms, us, ns.
 ///
 /// # Errors
-/// If it is none.
+/// [`QuantityError::Unit`] if it is not a non-negative number with such a unit.
 pub fn seconds(text: &str) -> Result<f64, QuantityError> {
     measured(text, &[("s", 0), ("ms", -3), ("us", -6), ("ns", -9)])
 }
 
-/// Bit/s, from text such as `54.97Mbit/s`.
+/// Parses a bandwidth such as `54.97Mbit/s` into bit/s.
 ///
 /// # Errors
-/// If it is none, or 0.
+/// If it is not a positive number with a unit from bit/s to Gbit/s.
 fn bandwidth(text: &str) -> Result<f64, QuantityError> {
     let units = [("bit/s", 0), ("kbit/s", 3), ("Mbit/s", 6), ("Gbit/s", 9)];
     match measured(text, &units)? {

@@ -1,33 +1,31 @@
-//! AllowedCodecs: forms in which a value crosses a link, other than as it is.
+//! Codecs: encoded forms in which a value can cross a link.
 //!
-//! `graph-opt profile --codecs` measures on the model what each comes to: bytes, seconds of encoding
-//! and decoding together, and by how much the network's outputs change where that is not 0. A transfer
-//! then sends each of its values in the form that arrives soonest over that link.
+//! `graph-opt profile --codecs` measures for each value and codec the encoded size, the time to
+//! encode and decode, and the change of the network's outputs. A transfer then sends each value in
+//! the form that arrives first over its link.
 //!
-//! What is left out: encoding counts to the transfer, not to the devices that do it, and takes as long on
-//! all of them as where it was measured, no energy, and no memory.
+//! Not modelled: coding time is charged to the link, not the device; it is assumed equal on all
+//! devices; its energy and memory are ignored.
 
 use serde::{Deserialize, Serialize};
 
-/// A form that is not the value as it is.
+/// An encoding of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Codec {
-    /// Without loss: the first bytes of all elements, then the second ones, and so on (as Blosc's
-    /// shuffle), as a block of LZ4.
+    /// Lossless: bytes shuffled by significance (as Blosc's shuffle), then one LZ4 block.
     Lz4,
-    /// Elements as IEEE 754 halves, rounded to the nearest.
+    /// Lossy: IEEE 754 half precision, rounded to nearest.
     F16,
-    /// Elements as 8 bits, with a scale and a zero point for the tensor: ONNX's
-    /// `DynamicQuantizeLinear`.
+    /// Lossy: 8 bits with one scale and zero point a tensor, as ONNX `DynamicQuantizeLinear`.
     Int8,
 }
 
 impl Codec {
-    /// All of them.
+    /// All codecs.
     pub const ALL: [Self; 3] = [Self::Lz4, Self::F16, Self::Int8];
 
-    /// Its name in files and on the command line.
+    /// Name in files and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Lz4 => "lz4",
@@ -36,12 +34,12 @@ impl Codec {
         }
     }
 
-    /// The codec of a name.
+    /// The codec with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|c| c.name() == name)
     }
 
-    /// Whether what is decoded has the bits of what was encoded.
+    /// Whether decoding restores the exact bits.
     pub fn is_lossless(self) -> bool {
         self == Self::Lz4
     }
@@ -53,29 +51,29 @@ impl std::fmt::Display for Codec {
     }
 }
 
-/// What a codec makes of a value, as measured.
+/// Measured effect of one codec on one value.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CodecMeasurement {
-    /// The codec.
+    /// Codec that was applied.
     pub codec: Codec,
-    /// Bytes that it takes.
+    /// Encoded size in bytes.
     pub bytes: u64,
-    /// Seconds to encode and to decode it: the median.
+    /// Median seconds to encode and decode.
     pub seconds: f64,
-    /// The largest change of an element of the network's outputs when this value alone was sent so,
-    /// as a share of the largest element of that output; 0 without loss.
+    /// Largest change of an output element when only this value is encoded, relative to the largest
+    /// element of that output; 0 if lossless.
     pub error: f64,
 }
 
-/// What codecs make of a value.
+/// Measurements of all codecs on one value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ValueCodecs {
-    /// The value.
+    /// Name of the value.
     pub name: String,
-    /// Its bytes as it is.
+    /// Size without encoding, in bytes.
     pub bytes: u64,
-    /// Those codecs that apply to it.
+    /// Measurements of the codecs that apply.
     pub codecs: Vec<CodecMeasurement>,
 }

@@ -1,4 +1,8 @@
-//! Devices and links as files, what was measured on them, and the forms in which values cross links.
+//! Clusters and measurements: devices and links (`cluster.toml`), profiles of a model on a device
+//! (JSON or CSV), and the codecs in which values may cross links.
+//!
+//! This module parses text and does no I/O. Times are in seconds, energies in joules, sizes in
+//! bytes, bandwidths in bit/s.
 
 mod allowed_codecs;
 mod cluster_file;

@@ -1,17 +1,18 @@
-//! Profiles: how long parts of a model take on a device, as `graph-opt profile` measures them.
+//! Profiles: measured times and energies of a model on a device, as `graph-opt profile` writes
+//! them.
 //!
-//! A profile has the nodes, and stretches of consecutive nodes that were run as a model of their own:
-//! a stretch takes less than its nodes if they profit from each other, or more if launches and copies
-//! come with it. As JSON it is a [`Profile`]; as CSV (RFC 4180) it has a header and these columns:
+//! A profile has single nodes, and stretches: consecutive nodes measured as one model. A stretch
+//! can take less than the sum of its nodes (data stays in caches) or more (launches and copies). As
+//! JSON it is a serialized [`Profile`]; as CSV (RFC 4180) it has a header with these columns:
 //!
-//! | column | what |
+//! | column | content |
 //! |---|---|
-//! | `name`, or `first` and `last` | a node, or the ends of a stretch |
-//! | `nodes` | how many nodes the stretch has; where names repeat, it says which are meant |
-//! | `seconds`, `ms` or `us` | time, the median; one of them must be there |
-//! | `spread_seconds`, `spread_ms` or `spread_us` | the distance of the quartiles |
+//! | `name`, or `first` and `last` | a node, or the first and last node of a stretch |
+//! | `nodes` | number of nodes in the stretch; disambiguates repeated names |
+//! | `seconds`, `ms` or `us` | median time; one of them is required |
+//! | `spread_seconds`, `spread_ms` or `spread_us` | interquartile range |
 //! | `joules`, `mJ` or `uJ` | energy; empty where it was not measured |
-//! | `count` | how many runs |
+//! | `count` | number of runs |
 
 use std::collections::BTreeSet;
 
@@ -20,93 +21,93 @@ use serde::{Deserialize, Serialize};
 use super::codec::ValueCodecs;
 use super::error::{ProfileError, RowError};
 
-/// How long parts of a model take on a device.
+/// Measured times of a model's nodes and stretches on one device.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// Version of the format: 1.
     pub version: u32,
-    /// What ran it.
+    /// Name of the backend that was measured.
     pub backend: String,
-    /// Threads; 0 if that is not known.
+    /// Number of threads; 0 if unknown.
     pub threads: u16,
-    /// Runs that were asked for; 0 if that is not known.
+    /// Number of runs requested; 0 if unknown.
     pub runs: u16,
-    /// Nodes.
+    /// Times of single nodes.
     pub nodes: Vec<NodeTime>,
-    /// Stretches of consecutive nodes, each run as a model of its own.
+    /// Times of stretches of consecutive nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stretches: Vec<StretchTime>,
-    /// What codecs make of values; in JSON only.
+    /// Measurements of codecs. JSON only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<ValueCodecs>,
 }
 
-/// What a node took.
+/// Measured time of a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeTime {
-    /// The node's name, or where it has none, its first output's.
+    /// Name of the node, or of its first output if it has none.
     pub name: String,
-    /// Seconds: the median.
+    /// Median time in seconds.
     pub seconds: f64,
-    /// Seconds: the distance of the quartiles.
+    /// Interquartile range in seconds.
     #[serde(default)]
     pub spread: f64,
-    /// How many runs.
+    /// Number of runs.
     #[serde(default)]
     pub count: u64,
-    /// Energy of a run, J.
+    /// Energy of a run in J, if it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joules: Option<f64>,
 }
 
-/// What a stretch of consecutive nodes took.
+/// Measured time of a stretch of consecutive nodes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StretchTime {
-    /// Its first node, in the order of the model.
+    /// Name of the first node, in the model's order.
     pub first: String,
-    /// Its last node.
+    /// Name of the last node, inclusive.
     pub last: String,
-    /// How many nodes from the one to the other.
+    /// Number of nodes in the stretch, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<usize>,
-    /// Seconds: the median.
+    /// Median time in seconds.
     pub seconds: f64,
-    /// Seconds: the distance of the quartiles.
+    /// Interquartile range in seconds.
     #[serde(default)]
     pub spread: f64,
-    /// How many runs.
+    /// Number of runs.
     #[serde(default)]
     pub count: u64,
-    /// Energy of a run, J.
+    /// Energy of a run in J, if it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joules: Option<f64>,
 }
 
-/// Units of a column of CSV, and what they are in the base unit.
+/// Names of a quantity's columns, and the factor to its base unit.
 type Units = [(&'static str, f64); 3];
 const TIMES: Units = [("seconds", 1.0), ("ms", 1e-3), ("us", 1e-6)];
 const SPREADS: Units = [("spread_seconds", 1.0), ("spread_ms", 1e-3), ("spread_us", 1e-6)];
 const ENERGIES: Units = [("joules", 1.0), ("mJ", 1e-3), ("uJ", 1e-6)];
 
-/// More seconds or joules than anything takes; sums of so many stay finite.
+/// Largest time (s) or energy (J) accepted, so that sums stay finite.
 const MOST: f64 = 1e12;
 
 impl Profile {
-    /// Reads JSON.
+    /// Parses a profile in JSON.
     ///
     /// # Errors
-    /// If it is no profile, or what it says cannot be.
+    /// The syntax error, or the first entry out of range.
     pub fn json(text: &str) -> Result<Self, ProfileError> {
         serde_json::from_str::<Self>(text).map_err(syntax)?.checked()
     }
 
-    /// Reads CSV.
+    /// Parses a profile in CSV; a row whose first and last node are equal is a node.
     ///
     /// # Errors
-    /// If it is no profile, or what it says cannot be.
+    /// The missing column, the line that is wrong, or the first entry out of range.
     pub fn csv(text: &str) -> Result<Self, ProfileError> {
         let mut rows = csv::Reader::from_reader(text.as_bytes());
         let columns = Columns::of(rows.headers().map_err(syntax)?)?;
@@ -126,19 +127,19 @@ impl Profile {
         Self { version: 1, backend, nodes, stretches, ..Self::default() }.checked()
     }
 
-    /// As JSON.
+    /// Serializes to JSON.
     ///
     /// # Errors
-    /// If a number is not finite.
+    /// If serialization fails.
     pub fn to_json(&self) -> Result<String, ProfileError> {
         let text = serde_json::to_string_pretty(self).map_err(syntax)?;
         Ok(text + "\n")
     }
 
-    /// As CSV: what [`Self::csv`] reads, without what ran it.
+    /// Serializes to CSV. Backend, threads, runs and codecs are lost.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// If serialization fails.
     pub fn to_csv(&self) -> Result<String, ProfileError> {
         let mut out = csv::Writer::from_writer(Vec::new());
         let head = ["first", "last", "nodes", "seconds", "spread_seconds", "joules", "count"];
@@ -160,7 +161,7 @@ impl Profile {
         String::from_utf8(bytes).map_err(syntax)
     }
 
-    /// Nodes, as stretches of one node, and stretches.
+    /// All measurements as stretches; nodes are stretches of length 1.
     pub(crate) fn all(&self) -> impl Iterator<Item = StretchTime> + '_ {
         let node = |n: &NodeTime| StretchTime {
             first: n.name.clone(),
@@ -201,7 +202,7 @@ impl Profile {
                     let (value, codec) = (v.name.clone(), c.codec);
                     return Err(ProfileError::NoBytes { value, codec });
                 }
-                // An error may be infinite: an output of zeros changed.
+                // The error is infinite if an output of zeros changed.
                 let limits = [("seconds", c.seconds, MOST), ("error", c.error, f64::INFINITY)];
                 for (quantity, found, most) in limits {
                     if !(0.0..=most).contains(&found) {
@@ -219,7 +220,7 @@ fn syntax(e: impl std::fmt::Display) -> ProfileError {
     ProfileError::Syntax(e.to_string())
 }
 
-/// Where the columns of a CSV file are.
+/// Positions of the columns in a CSV file, with factors to base units.
 struct Columns {
     name: Option<usize>,
     ends: Option<(usize, usize)>,

@@ -1,10 +1,13 @@
-//! `dataflow.yml`: the devices of a split model as nodes of the engine dora-rs 1.1, each of which is a
-//! `graph-opt-worker`.
+//! `dataflow.yml`: a split model as a dataflow of the engine dora-rs 1.1. The source, the sink and
+//! each device are one node, which runs a `graph-opt-worker`.
+//!
+//! Besides the plan's data, every node gets `ask` from the source, and the source gets `ack` from the
+//! sink:
 //!
 //! ```text
 //!            ask (to all)
 //!   ┌────────────────────────┐
-//! source ─▶ device0 ⇄ device1 ─▶ sink        data, as the plan has it
+//! source ─▶ device0 ⇄ device1 ─▶ sink        data, by the plan
 //!   ▲                          │
 //!   └──────────────────────────┘
 //!            ack
@@ -15,25 +18,25 @@ use super::manifest::Manifest;
 use super::plan_file::StageRow;
 use super::wiring::{Endpoint, Wiring};
 
-/// How the nodes are started.
+/// Parameters of the generated dataflow.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The program: a path, or a name that is on the daemons' PATH.
+    /// Program that each node runs: a path, or a name on the daemons' PATH.
     pub program: String,
-    /// Where the folder is, on every machine.
+    /// Folder of the split model on every machine.
     pub folder: String,
     /// Machine of the source; by default that of the first part.
     pub source: Option<String>,
     /// Machine of the sink; by default that of the last part.
     pub sink: Option<String>,
-    /// Most frames under way.
+    /// Most frames in flight.
     pub window: u32,
-    /// Arguments of the source, devices and sink.
+    /// Extra arguments of the source, the devices and the sink.
     pub arguments: [Vec<String>; 3],
 }
 
 impl Options {
-    /// Options for a folder that is here, with all else as the worker has it.
+    /// Defaults of the worker for this folder.
     pub fn new(folder: String) -> Self {
         Self {
             program: "graph-opt-worker".into(),
@@ -46,17 +49,17 @@ impl Options {
     }
 }
 
-/// Frames that are under way at most, unless describe otherwise.
+/// Default number of frames in flight.
 pub const WINDOW: u32 = 4;
 
-/// Messages of a frame on an edge that the queues hold. What bounds them is the window; a queue
-/// that is too short loses messages.
+/// Queue length of an edge per frame in flight. The window bounds the messages; a shorter queue
+/// would drop some.
 const QUEUE: u32 = 64;
 
-/// The text of `dataflow.yml`.
+/// Writes `dataflow.yml` for a manifest.
 ///
 /// # Errors
-/// If a name cannot be written so that dora reads it as it is.
+/// If the manifest contradicts itself, or dora would not read a name as it is.
 pub fn text(m: &Manifest, o: &Options) -> Result<String, DataflowError> {
     let wiring = &Wiring::of(m)?;
     let stages = &m.plan.stages;
@@ -96,7 +99,7 @@ fn node(
         "    deploy:".into(),
         format!("      machine: {}", quoted(machine)?),
         format!("      working_dir: {}", quoted(&o.folder)?),
-        // A node that was killed starts again at once; one that cannot run soon gives up.
+        // A node that was killed restarts at once; one that cannot run gives up soon.
         "    restart_policy: on-failure".into(),
         "    max_restarts: 5".into(),
         "    restart_delay: 0.1".into(),
@@ -104,7 +107,7 @@ fn node(
     ];
     let (also_gives, also_takes) = match at {
         Endpoint::Source => (Some("ask"), ("ack", Endpoint::Sink)),
-        // They end when the source has ended, whatever else they take from each other.
+        // Devices end when the source has ended, whatever they still receive from each other.
         Endpoint::Device(_) => (None, ("ask", Endpoint::Source)),
         Endpoint::Sink => (Some("ack"), ("ask", Endpoint::Source)),
     };
@@ -130,16 +133,16 @@ fn node(
     Ok(())
 }
 
-/// A double-quoted YAML string.
+/// Formats a double-quoted YAML string.
 fn quoted(text: &str) -> Result<String, DataflowError> {
-    // dora expands variables of the environment, and finds no files with such names anyway.
+    // dora expands `$` variables; such names would not be found.
     if text.is_empty() || text.contains('$') || text.chars().any(char::is_control) {
         return Err(DataflowError::Text(text.to_owned()));
     }
     Ok(format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")))
 }
 
-/// A word of a command line, as a shell reads it.
+/// Quotes a word of a command line for a shell.
 fn word(text: &str) -> Result<String, DataflowError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,+@%".contains(c);
     if !text.is_empty() && text.chars().all(plain) {

@@ -1,4 +1,7 @@
-//! From a split.
+//! Plan files from splits: names, transfers, energies, and the times of a [`Timeline`] over them.
+//!
+//! Input: a split of a graph, the timing of each part, and the plan's goal. Output: a [`PlanFile`],
+//! with each value sent in the form that arrives first over its link.
 
 use graph_opt_ir::{Graph, ValueId};
 
@@ -9,35 +12,35 @@ use crate::devices::cluster::{AllowedCodecs, Cluster};
 use crate::devices::graph::{Held, Receive, Split, value_bytes};
 use crate::devices::problem::{Objective, Transfer};
 
-/// How a part runs.
+/// Mode and cost of running a part.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StageTiming {
-    /// The device's mode.
+    /// Mode of the device.
     pub mode: usize,
     /// Seconds of computing.
     pub seconds: f64,
-    /// Energy of computing, J.
+    /// Energy of computing in J.
     pub joules: f64,
 }
 
-/// What a plan is for, and how it is describe.
+/// Objective and context of a plan.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlanGoal {
-    /// What was to be least.
+    /// Quantity that was minimized.
     pub objective: Objective,
-    /// Its value as the planner counts it; that of the parts if there is none.
+    /// Value found by the planner; if `None`, it is computed from the parts.
     pub value: Option<f64>,
-    /// No plan has a lower value than this.
+    /// Lower bound on the value of every plan.
     pub bound: f64,
-    /// Passes that made the graph of the model.
+    /// Passes that made the graph from the model; empty if none.
     pub rewrite: String,
-    /// Whether several frames are on their way at once.
+    /// Whether several frames are in flight at once.
     pub pipelined: bool,
-    /// Forms in which values may be sent.
+    /// Codecs that transfers may use.
     pub codecs: AllowedCodecs,
 }
 
-/// Objectives by the names that users know them by.
+/// Objectives by their names in files and on the command line.
 pub const OBJECTIVES: [(&str, Objective); 4] = [
     ("latency", Objective::Latency),
     ("throughput", Objective::Interval),
@@ -50,10 +53,11 @@ fn name(objective: Objective) -> &'static str {
 }
 
 impl PlanFile {
-    /// The plan of a split graph, of which `held` is what each part's device holds.
+    /// The plan of a split, where `held` is what each part's device holds.
     ///
     /// # Errors
-    /// If devices that a value goes between have no link, or a part does not fit its device.
+    /// [`PlanFileError::NoLink`] if two devices exchange values without a link,
+    /// [`PlanFileError::TooLarge`] if a part exceeds its device.
     pub fn of(
         graph: &Graph,
         cluster: &Cluster,
@@ -84,10 +88,10 @@ impl PlanFile {
         Ok(file)
     }
 
-    /// The same without its memory: what parts and links do, and when.
+    /// The same plan without memory.
     ///
     /// # Errors
-    /// If devices that a value goes between have no link.
+    /// [`PlanFileError::NoLink`] if two devices exchange values without a link.
     pub(crate) fn draft(
         graph: &Graph,
         cluster: &Cluster,
@@ -151,8 +155,8 @@ impl PlanFile {
     }
 }
 
-/// What values, by name and bytes, are sent how between devices, and its energy, J; from and to
-/// outside of the network that is free where it has no place.
+/// The transfer of values (name, bytes) between two devices, and its energy in J. A missing end,
+/// and a transfer within a device, are free.
 fn transfer(
     cluster: &Cluster,
     from: Option<usize>,

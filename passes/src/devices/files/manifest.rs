@@ -1,4 +1,7 @@
-//! Manifest.
+//! `manifest.json`: the files of a split model, the plan they follow, and a consistency check.
+//!
+//! The check does not need the graphs: it follows the plan's transfers and the inputs and outputs
+//! of each file by name.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,36 +13,36 @@ use super::plan_file::{PlanFile, ReceiveRow};
 use crate::devices::cluster::Codec;
 use crate::devices::graph::is_sent;
 
-/// What the folder of a split model holds.
+/// Contents of the folder of a split model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// Version of the format: 1.
     pub version: u32,
-    /// The plan.
+    /// Plan that the files follow.
     pub plan: PlanFile,
-    /// Inputs of the whole, in order.
+    /// Inputs of the whole model, in order.
     pub inputs: Vec<String>,
-    /// Outputs of the whole, in order.
+    /// Outputs of the whole model, in order.
     pub outputs: Vec<String>,
-    /// A file for each part of the plan.
+    /// Files in the order of the plan's parts.
     pub stages: Vec<PartFile>,
 }
 
-/// A part's file, and what its graph takes and gives.
+/// The file of a part, with the inputs and outputs of its graph.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PartFile {
-    /// The file, in the same folder.
+    /// Name of the file in the same folder.
     pub file: String,
-    /// Values that the file's graph reads, in the order of its inputs.
+    /// Values that the graph reads, in the order of its inputs.
     pub inputs: Vec<String>,
-    /// Values that it makes, in the order of its outputs.
+    /// Values that the graph makes, in the order of its outputs.
     pub outputs: Vec<String>,
 }
 
 impl PartFile {
-    /// That of a part as a graph.
+    /// Describes a part's graph.
     pub fn of(file: String, part: &Graph) -> Self {
         let names = |all: &[ValueId]| -> Vec<String> {
             let sent = all.iter().filter(|&&v| is_sent(part, v));
@@ -49,14 +52,15 @@ impl PartFile {
     }
 }
 
-/// More bytes than any link carries for a frame; sums of many fit in 64 bits.
+/// Most bytes of a transfer, so that sums of many fit in 64 bits.
 const MOST_BYTES: u64 = 1 << 48;
 
 impl Manifest {
-    /// Whether the parts of the manifest fit together.
+    /// Checks that every part receives what its file reads from an earlier part, or the source,
+    /// that has it.
     ///
     /// # Errors
-    /// What does not.
+    /// The first contradiction found.
     pub fn check(&self) -> Result<(), ManifestError> {
         if self.version != 1 || self.plan.version != 1 {
             let (manifest, plan) = (self.version, self.plan.version);
@@ -102,9 +106,9 @@ impl Manifest {
         self.plan.outputs.iter().try_for_each(|r| check(&has, r, SINK))
     }
 
-    /// Whether the sizes and codecs of each transfer make sense by themselves.
+    /// Checks the sizes and codecs of each transfer by itself.
     fn check_transfers(&self) -> Result<(), ManifestError> {
-        // The form of what a device, or the sink, receives from a part.
+        // Form in which a device, or the sink, receives a value from a part.
         let mut forms: HashMap<(Option<&str>, Option<usize>, &str), Option<Codec>> = HashMap::new();
         for (device, r) in self.plan.receives() {
             let receiver = || device.unwrap_or(SINK).to_owned();
@@ -127,5 +131,5 @@ impl Manifest {
     }
 }
 
-/// What messages call the receiver of the network's outputs.
+/// Name of the receiver of the network's outputs in messages.
 const SINK: &str = "the sink";

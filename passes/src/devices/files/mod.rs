@@ -1,4 +1,8 @@
-//! Plans as files, their time, and the dataflow that runs them.
+//! Plans as files: `plan.json`, the `manifest.json` of a split model, the times that follow from a
+//! plan, and the dataflow that runs it.
+//!
+//! Nodes, values and devices are referred to by name. This module serializes and checks; it does no
+//! I/O.
 
 pub mod dataflow;
 mod error;

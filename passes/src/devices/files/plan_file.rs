@@ -1,4 +1,7 @@
-//! `plan.json`, a plan as a file, and `manifest.json`, what lies beside the parts of a split model.
+//! `plan.json`: a plan by the names of nodes, values and devices, with its bound and predicted
+//! times.
+//!
+//! Times are in seconds, energies in joules, sizes in bytes; the suffixes of the fields say so.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,81 +12,80 @@ use super::error::PlanFileError;
 use crate::devices::cluster::Codec;
 use crate::devices::graph::{Receive, Split, SplitPart};
 
-/// A plan, by the names of nodes, values and devices.
+/// A plan as a file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlanFile {
     /// Version of the format: 1.
     pub version: u32,
-    /// What was to be least: latency, throughput, energy or memory.
+    /// Quantity that was minimized: latency, throughput, energy or memory.
     pub objective: String,
     /// Its value: seconds, seconds between frames, joules or bytes.
     pub value: f64,
-    /// No plan has a lower value than this.
+    /// Lower bound on the value of every plan.
     pub bound: f64,
-    /// How far the value may be from the least, as a share of it.
+    /// Relative distance between value and bound, from 0 to 1.
     pub gap: f64,
-    /// Whether it is proved that no plan is better.
+    /// Whether the plan is proved optimal, up to rounding.
     pub proved: bool,
-    /// Seconds from a frame's input to its output, when it is alone.
+    /// Seconds from a frame's input to its output, without other frames.
     pub latency_s: f64,
-    /// Seconds between frames, in a pipeline that is full.
+    /// Seconds between frames of a full pipeline.
     pub interval_s: f64,
-    /// Energy of a frame, J.
+    /// Energy of a frame in J.
     pub energy_j: f64,
-    /// Passes that rewrite the model before it is split, such as `fuse-tiles{…}`; none if empty.
+    /// Passes that rewrite the model before it is split, such as `fuse-tiles{…}`; empty if none.
     #[serde(default)]
     pub rewrite: String,
-    /// Whether a frame comes in and another one goes out while one is computed: memory has room for
-    /// all three.
+    /// Whether memory includes buffers for one arriving and one leaving frame.
     #[serde(default)]
     pub pipelined: bool,
-    /// Parts, each after those that it takes from.
+    /// Parts, each after those that it receives from.
     pub stages: Vec<StageRow>,
-    /// Where the network's outputs are taken from.
+    /// Where the sink receives the network's outputs from.
     pub outputs: Vec<ReceiveRow>,
 }
 
-/// A part.
+/// A part of the plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StageRow {
-    /// Device.
+    /// Name of the device.
     pub device: String,
-    /// The device's mode.
+    /// Name of the device's mode.
     pub mode: String,
-    /// Its nodes, in the order of the model.
+    /// Names of its nodes, in the order of the model.
     pub nodes: Vec<String>,
     /// Seconds of computing.
     pub compute_s: f64,
-    /// Energy of computing, J.
+    /// Energy of computing in J.
     pub compute_j: f64,
-    /// Bytes that the device holds while it runs: see [`Held`].
+    /// Bytes that the device holds while the part runs; see [`Held`](crate::devices::graph::Held).
     pub memory_bytes: u64,
-    /// What it takes.
+    /// What the part receives.
     pub receives: Vec<ReceiveRow>,
 }
 
-/// Values that are taken from one part.
+/// Values received from one sender.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReceiveRow {
-    /// The part, by its place; the source of inputs if there is none.
+    /// Position of the sending part; `None` is the source of the network's inputs.
     pub from: Option<usize>,
-    /// The values.
+    /// Names of the values.
     pub values: Vec<String>,
-    /// The link that they cross, which carries one transfer at a time; none if they stay.
+    /// Link that they cross, which carries one transfer at a time; `None` if they stay on the
+    /// device.
     pub over: Option<String>,
-    /// Their bytes, if they cross a link.
+    /// Size before encoding in bytes, if they cross a link.
     pub bytes: u64,
-    /// Those that cross it in another form, and in which.
+    /// Codecs of the values that cross it encoded.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub codecs: BTreeMap<String, Codec>,
-    /// Bytes that the link carries, if some cross in another form: of what is compressed, as many as
-    /// were measured.
+    /// Bytes that the link carries, if some values are encoded; for lossless codecs, as measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_bytes: Option<u64>,
-    /// Seconds that they take, encoding and decoding included.
+    /// Seconds of the transfer, coding included.
     pub seconds: f64,
 }
 
@@ -101,14 +103,14 @@ impl PlanFile {
         self.proved = self.gap <= 1e-9;
     }
 
-    /// What all parts take, and the end, with the device.
+    /// What parts and the sink receive; the device is `None` for the sink.
     pub(super) fn receives(&self) -> impl Iterator<Item = (Option<&str>, &ReceiveRow)> {
         let parts =
             self.stages.iter().flat_map(|s| s.receives.iter().map(|r| (Some(&*s.device), r)));
         parts.chain(self.outputs.iter().map(|r| (None, r)))
     }
 
-    /// How many values cross links in which form that is not the value as it is.
+    /// How many transferred values use each codec.
     pub fn codecs(&self) -> BTreeMap<Codec, usize> {
         let mut all = BTreeMap::new();
         for c in self.receives().flat_map(|r| r.1.codecs.values()) {
@@ -117,7 +119,7 @@ impl PlanFile {
         all
     }
 
-    /// The most that a device or a link does for one frame, s.
+    /// Seconds between frames: the busiest device or link.
     pub(super) fn interval(&self) -> f64 {
         let mut busy: HashMap<(bool, &str), f64> = HashMap::new();
         for s in &self.stages {
@@ -133,7 +135,7 @@ impl PlanFile {
         all.last().copied().unwrap_or(0.0)
     }
 
-    /// Bytes that come in over links for a part of a frame, and those that go out from it.
+    /// Bytes of the buffers for a frame that arrives at a part's device and one that leaves it.
     pub fn buffers(&self, part: usize) -> u64 {
         let device = &self.stages[part].device;
         let on = |s: &&StageRow| s.device == *device;
@@ -143,10 +145,11 @@ impl PlanFile {
         comes.map(|r| r.bytes).sum::<u64>() + goes.map(|r| r.bytes).sum::<u64>()
     }
 
-    /// The plan as a split of a graph, on devices numbered in the order in which they come.
+    /// Applies the plan to a graph whose schedule is `nodes`; devices are numbered in the order of
+    /// their first part.
     ///
     /// # Errors
-    /// If it is none of this graph.
+    /// [`PlanFileError`] with the node, value or part that does not match the graph.
     pub fn split(&self, graph: &Graph, nodes: &[NodeId]) -> Result<Split, PlanFileError> {
         if self.version != 1 {
             return Err(PlanFileError::Version(self.version));

@@ -1,5 +1,8 @@
-//! Who sends what to whom when parts run on machines: the edges of a dataflow. A device is one node,
-//! whatever the number of its parts.
+//! The edges of a dataflow: who sends which value to whom. Each device is one node of the dataflow,
+//! however many parts it runs.
+//!
+//! Input: a manifest. Output: numbered inputs and outputs of every node, and deliveries between
+//! parts of one device.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,16 +14,16 @@ use crate::devices::cluster::Codec;
 /// A node of the dataflow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Endpoint {
-    /// Where frames come from.
+    /// Sender of the network's inputs.
     Source,
     /// A device, by its number in [`Wiring::devices`].
     Device(usize),
-    /// Where results go.
+    /// Receiver of the network's outputs.
     Sink,
 }
 
 impl Endpoint {
-    /// Its name in the dataflow.
+    /// Identifier in the dataflow.
     pub fn id(self) -> String {
         match self {
             Self::Source => "source".into(),
@@ -33,46 +36,48 @@ impl Endpoint {
 /// An input of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edge {
-    /// The value.
+    /// Name of the value.
     pub value: String,
-    /// Who sends it.
+    /// Node that sends it.
     pub from: Endpoint,
-    /// The sender's output.
+    /// Number of the sender's output.
     pub output: usize,
-    /// The parts that take it, and the number among the values that each takes. The sink is one part.
+    /// Receivers: (part, position among the values that the part receives). The sink counts as the
+    /// part after the last.
     pub to: Vec<(usize, usize)>,
 }
 
-/// A value that a part gives.
+/// A value that a part, or the source, sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SentValue {
-    /// The value.
+    /// Name of the value.
     pub value: String,
-    /// The outputs of its node by which other nodes take it: one for each form in which it is sent.
+    /// Outputs of its node that carry the value, one for each form in which it is sent; `None` is
+    /// unencoded.
     pub outputs: Vec<(usize, Option<Codec>)>,
-    /// The parts of the same node that take it, and the number among the values that each takes.
+    /// Receivers on the same node: (part, position among the values that the part receives).
     pub local: Vec<(usize, usize)>,
 }
 
-/// The edges of data.
+/// All edges between the nodes of a dataflow.
 #[derive(Clone, Debug)]
 pub struct Wiring {
     devices: Vec<String>,
-    /// The device of each part.
+    /// Device of each part.
     on: Vec<usize>,
-    /// The values that each part takes; those of the sink after all others.
+    /// Values that each part receives; the sink comes after all parts.
     received: Vec<Vec<String>>,
-    /// The values that each part gives; those of the source after all others.
+    /// Values that each part sends; the source comes after all parts.
     sends: Vec<Vec<SentValue>>,
     edges: BTreeMap<Endpoint, Vec<Edge>>,
     outputs: BTreeMap<Endpoint, usize>,
 }
 
 impl Wiring {
-    /// The wiring of a manifest.
+    /// Derives the edges of a manifest.
     ///
     /// # Errors
-    /// If the manifest does not fit together, or a part waits for nothing.
+    /// If the manifest contradicts itself, or a part receives nothing or a value twice.
     pub fn of(m: &Manifest) -> Result<Self, ManifestError> {
         m.check()?;
         let plan = &m.plan;
@@ -113,13 +118,13 @@ impl Wiring {
         self.on.get(part).map_or(Endpoint::Sink, |&d| Endpoint::Device(d))
     }
 
-    /// What a part takes; the sink is the one after the last.
+    /// Connects what a part receives; the sink is the part after the last.
     fn connect(&mut self, part: usize, rows: &[ReceiveRow]) {
         let to = self.place(part);
         let mut taken = Vec::new();
         let mut seen = BTreeSet::new();
         for (r, value) in rows.iter().flat_map(|r| r.values.iter().map(move |v| (r, v))) {
-            // A model may name an output twice.
+            // A model may list an output twice.
             if part == self.on.len() && !seen.insert((r.from, value)) {
                 continue;
             }
@@ -161,42 +166,42 @@ impl Wiring {
         self.received.push(taken);
     }
 
-    /// The devices, in the order in which they come.
+    /// Devices in the order of their first part.
     pub fn devices(&self) -> &[String] {
         &self.devices
     }
 
-    /// The parts of a device, in order.
+    /// Parts of a device, ascending.
     pub fn parts(&self, device: usize) -> Vec<usize> {
         (0..self.on.len()).filter(|&p| self.on[p] == device).collect()
     }
 
-    /// The values that a part takes.
+    /// Values that a part receives.
     pub fn inputs_of(&self, part: usize) -> &[String] {
         &self.received[part]
     }
 
-    /// The values that the sink takes.
+    /// Values that the sink receives.
     pub fn sink_inputs(&self) -> &[String] {
         &self.received[self.on.len()]
     }
 
-    /// The values that a part gives.
+    /// Values that a part sends.
     pub fn sends_of(&self, part: usize) -> &[SentValue] {
         &self.sends[part]
     }
 
-    /// The values that the source gives.
+    /// Values that the source sends.
     pub fn source_sends(&self) -> &[SentValue] {
         &self.sends[self.on.len()]
     }
 
-    /// The inputs of a node.
+    /// Inputs of a node.
     pub fn inputs(&self, at: Endpoint) -> &[Edge] {
         self.edges.get(&at).map_or(&[], |e| e)
     }
 
-    /// How many outputs a node has.
+    /// Number of outputs of a node.
     pub fn outputs(&self, at: Endpoint) -> usize {
         self.outputs.get(&at).copied().unwrap_or(0)
     }
@@ -208,8 +213,8 @@ pub(super) mod tests {
     use super::super::plan_file::{PlanFile, StageRow};
     use super::*;
 
-    /// Two halves side by side, on two machines, of which the last stage makes the output. It takes
-    /// an input of the whole that the first one hands on unread.
+    /// Two branches on two machines, the second of which makes the output. It also receives an
+    /// input of the whole model that the first part forwards unread.
     pub fn diamond() -> Manifest {
         let names = |all: &[&str]| all.iter().map(|&s| s.to_owned()).collect::<Vec<_>>();
         let row = |from, values: &[&str], bytes| {
@@ -287,7 +292,7 @@ pub(super) mod tests {
         let first =
             [edge("x", Endpoint::Source, 0, &[(0, 0)]), edge("k", Endpoint::Source, 1, &[(0, 1)])];
         assert_eq!(w.inputs(a), first);
-        // What goes to the device and to the sink is one output.
+        // A value for the device and for the sink uses one output.
         let second =
             [edge("h", a, 0, &[(2, 0)]), edge("k", a, 1, &[(3, 0)]), edge("t0", a, 2, &[(3, 1)])];
         assert_eq!(w.inputs(b), second);
@@ -302,7 +307,7 @@ pub(super) mod tests {
         assert_eq!((w.outputs(Endpoint::Source), w.outputs(a), w.outputs(b)), (2, 3, 1));
     }
 
-    /// What goes to the device in one form and to the sink in another is two outputs.
+    /// A value sent in two forms uses two outputs.
     #[test]
     fn forms_are_outputs() {
         let mut m = diamond();

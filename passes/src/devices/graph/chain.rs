@@ -1,9 +1,11 @@
-//! A graph as a chain of units for the planners: what each costs, what crosses each cut, and the
-//! stages of a plan as graphs again.
+//! A graph as a chain of units: costs of each unit, and values that cross each cut.
 //!
-//! A unit is a node of the schedule, so that every cut of the graph into two runs of its schedule is
-//! a cut of the chain, whatever the number of tensors that cross. A value that is needed behind a
-//! cut crosses it once; what passes a stage unread is handed on by it.
+//! A unit is one node of the memory plan's schedule, so that every split of the schedule into
+//! consecutive ranges is a split of the chain, however many tensors cross. A value that is needed
+//! behind a cut crosses it once; a stage forwards what it does not read.
+//!
+//! Input: a graph with known shapes. Output: bytes, multiply-accumulates and activation footprints
+//! per unit. Linear in nodes times crossing values.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
@@ -17,31 +19,31 @@ use crate::analysis::{node_macs, plan};
 use crate::devices::cluster::{Cluster, Mode, Speed};
 use crate::devices::problem::{Additive, BufferCredits};
 
-/// A graph as a chain of units.
+/// A graph as a chain of units, the input of the planners.
 #[derive(Clone, Debug)]
 pub struct Network {
-    /// The units.
+    /// Node of each unit.
     pub nodes: Vec<NodeId>,
-    /// Values that cross each cut, in the order in which they are made: of the first, the inputs, of
-    /// the last, the outputs.
+    /// Values that cross each of the n + 1 cuts, in the order of their production: the inputs at
+    /// cut 0, the outputs at cut n.
     pub crossing: Vec<Vec<ValueId>>,
     /// Bytes that cross each cut.
     pub cuts: Vec<u64>,
-    /// Bytes of the constants that each unit reads. What several units read counts for each.
+    /// Bytes of the constants that each unit reads. A constant of several units counts for each.
     pub weights: Vec<u64>,
-    /// Bytes of activations that are alive while each unit runs, by the memory plan of the whole.
+    /// Bytes of live activations while each unit runs, by the memory plan of the whole graph.
     pub live: Vec<u64>,
-    /// What stages hold less than that.
+    /// Bytes that stages save compared with `live`.
     pub buffer_credits: BufferCredits,
     /// Multiply-accumulates of each unit.
     pub macs: Vec<u64>,
 }
 
 impl Network {
-    /// The chain of a graph.
+    /// Builds the chain of a graph.
     ///
     /// # Errors
-    /// If the size of a value is not known.
+    /// If the size of a value is unknown.
     pub fn of(graph: &Graph) -> Result<Self, Unplanned> {
         let memory = group_views(graph, plan(graph)?)?;
         let nodes = memory.steps.clone();
@@ -49,7 +51,7 @@ impl Network {
         for (i, n) in nodes.iter().enumerate() {
             at[n.index()] = i;
         }
-        // For each value, the first cut that it can cross and the last that it must.
+        // For each value, the first and last cut that it crosses.
         let mut spans: Vec<(usize, usize, ValueId)> = Vec::new();
         let all = graph
             .inputs()
@@ -80,8 +82,8 @@ impl Network {
         Ok(Self { crossing, cuts, weights, live: memory.timeline, buffer_credits, macs, nodes })
     }
 
-    /// What units cost on the devices by their speed. Those that have a profile instead take for
-    /// ever: [`ProfiledCosts`](super::ProfiledCosts) knows them.
+    /// Costs from the devices' multiply-accumulate rates. Devices with a profile get infinite
+    /// times: use [`ProfiledCosts`](super::ProfiledCosts) for them.
     pub fn costs(&self, cluster: &Cluster) -> Additive {
         let tables = |f: &dyn Fn(usize, f64, f64) -> f64| -> Vec<Vec<Vec<f64>>> {
             let device = |d: usize| {
@@ -104,16 +106,15 @@ impl Network {
         self.additive(&seconds, &joules)
     }
 
-    /// Costs with these seconds and joules, by device, mode and unit.
+    /// Costs from times (s) and energies (J) by device, mode and unit.
     pub(super) fn additive(&self, seconds: &[Vec<Vec<f64>>], joules: &[Vec<Vec<f64>>]) -> Additive {
         Additive::new(seconds, joules, &self.weights, &self.live)
             .with_buffer_credits(self.buffer_credits.clone())
     }
 
-    /// The units from each point that all paths through the graph pass to the next: stretches between
-    /// which little crosses.
+    /// Units between consecutive articulation points of the graph. Little data crosses their ends.
     pub fn stretches(&self, graph: &Graph) -> Vec<Range<usize>> {
-        // Node 0 stands for the graph's inputs; what does not depend on them is on no path.
+        // Node 0 stands for the graph's inputs; nodes that do not depend on them are on no path.
         let mut at = vec![None; graph.node_bound()];
         let mut reads = vec![Vec::new()];
         for (u, &n) in self.nodes.iter().enumerate() {
@@ -139,9 +140,9 @@ impl Network {
     }
 }
 
-/// The memory plan in an order in which the parts that are views of one value follow each other, the
-/// first one where it is: behind them, only parts that are still to be read need cross a cut, and not
-/// the whole value.
+/// Reorders the memory plan so that views of parts of one value (Slices) follow each other. Behind
+/// them only the parts still to be read cross a cut, instead of the whole value. Keeps the old
+/// order if the peak would grow.
 fn group_views(graph: &Graph, memory: memory::Plan) -> Result<memory::Plan, Unplanned> {
     let part_of = |n: NodeId| {
         let node = graph.node(n);
@@ -156,7 +157,7 @@ fn group_views(graph: &Graph, memory: memory::Plan) -> Result<memory::Plan, Unpl
             parts.entry(v).or_default().push(n);
         }
     }
-    // Where the whole is read later, it crosses anyway.
+    // If the whole value is read later, it crosses anyway.
     let mut at = vec![0; graph.node_bound()];
     memory.steps.iter().enumerate().for_each(|(i, n)| at[n.index()] = i);
     parts.retain(|&v, parts| {
@@ -177,7 +178,7 @@ fn group_views(graph: &Graph, memory: memory::Plan) -> Result<memory::Plan, Unpl
     Ok(if ordered.peak <= memory.peak { ordered } else { memory })
 }
 
-/// What stages need not hold of buffers of which only parts come in, or only parts are made.
+/// Bytes that a stage saves for buffers of which it receives, or makes, only some parts.
 fn buffer_credits(
     graph: &Graph,
     memory: &memory::Plan,
@@ -186,7 +187,7 @@ fn buffer_credits(
     let cuts = crossing.len();
     let mut buffer_credits =
         BufferCredits { first: vec![Vec::new(); cuts], end: vec![Vec::new(); cuts] };
-    // By buffer: the first cut after something is written to it, where in it, and its size.
+    // By buffer: first cut after each write, its offset and its size.
     let mut written: Vec<Vec<(usize, u64, u64)>> = vec![Vec::new(); memory.buffers.len()];
     let made = memory.steps.iter().map(|&n| graph.node(n).outputs.iter().flatten());
     let made = made.enumerate().flat_map(|(i, all)| all.map(move |&v| (i + 1, v)));
@@ -218,7 +219,7 @@ fn buffer_credits(
     buffer_credits
 }
 
-/// Bytes of the constants that a node reads, each once, in their types.
+/// Bytes of the distinct constants that a node reads.
 fn weights(graph: &Graph, node: NodeId) -> u64 {
     let read: HashSet<ValueId> = graph.node(node).inputs.iter().flatten().copied().collect();
     let constant = read.into_iter().filter(|v| !is_sent(graph, *v));

@@ -1,5 +1,5 @@
-//! The best plan of a graph over a cluster, by whatever way: a pipeline of stages; where layers do not
-//! fit a device, of a graph in which they do; and tiles of the network's start side by side.
+//! Entry point of the planner. Tries, in order: a pipeline of whole layers; a pipeline after
+//! splitting layers that exceed a device; tiled data parallelism over the first layers.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -17,11 +17,13 @@ use crate::devices::files::{PlanFile, StageRow};
 use crate::devices::{Costs, Effort, NoPlan, Reason};
 use crate::{Pipeline, Runner};
 
-/// The best plan of a graph, or the best found. `network` is the graph as a chain, `profiles` are those
-/// of the cluster's devices; with `tiles`, for latency, tiles side by side are tried as well.
+/// Finds the best plan of a graph. `network` is the graph's chain, and `profiles` are those of the
+/// cluster's devices, in order. With `tiles`, which requires the objective latency, tiles side by
+/// side compete with the pipeline.
 ///
 /// # Errors
-/// As [`plan`](crate::devices::plan()); what would have to give is that of pipelines.
+/// Those of [`pipeline()`]. If no plan exists, the reasons are those of the pipeline of whole
+/// layers.
 pub fn choose_plan(
     graph: &Graph,
     network: &Network,
@@ -31,7 +33,7 @@ pub fn choose_plan(
     tiles: bool,
     effort: &Effort,
 ) -> Result<PlanFile, PlanningError> {
-    // No way of dividing the network makes its weights fewer.
+    // No split reduces the weights.
     network.check_weights(graph, cluster, &request.limits)?;
     let costs = ProfiledCosts::new(graph, network, cluster, profiles)?;
     let times = NodeTimes::new(graph, cluster, profiles);
@@ -48,7 +50,7 @@ pub fn choose_plan(
     if !tiles {
         return found;
     }
-    // Stretches may be measured as quicker than their nodes; what is proved of pipelines holds.
+    // A measured stretch may be faster than its nodes, so the pipeline's own bound also counts.
     let piped = found.as_ref().map_or(f64::INFINITY, |p| p.bound);
     let bound = times.least(&network.nodes).min(piped);
     let all = candidates(graph, network, cluster, &times);
@@ -59,7 +61,7 @@ pub fn choose_plan(
         (Ok(p), Some(t)) if t.latency_s < p.latency_s => Ok(t),
         (Err(_), Some(t)) => Ok(t),
         (Ok(mut p), _) => {
-            // Over tiles, too, there is nothing better than that.
+            // Tiled plans have the same lower bound.
             p.judge(p.value, bound);
             Ok(p)
         }
@@ -71,7 +73,7 @@ fn is_of_memory(r: &Reason) -> bool {
     matches!(r, Reason::TooLarge { .. } | Reason::Capacity(_) | Reason::Stages { .. })
 }
 
-/// Whether a plan that was not made with the limits keeps to them.
+/// Whether a plan that was made without the limits keeps them.
 fn within_limits(p: &PlanFile, request: &PlanRequest) -> bool {
     let limits = &request.limits;
     let room = |s: &StageRow| limits.memory.is_none_or(|m| s.memory_bytes <= m);
@@ -84,7 +86,7 @@ fn within_limits(p: &PlanFile, request: &PlanRequest) -> bool {
         && request.pins.iter().all(Option::is_none)
 }
 
-/// What is to be planned.
+/// Planning by rewriting the graph until its layers fit.
 struct Rewriting<'a> {
     graph: &'a Graph,
     network: &'a Network,
@@ -95,9 +97,11 @@ struct Rewriting<'a> {
 }
 
 impl Rewriting<'_> {
-    /// A pipeline of the graph made to fit the devices, by as few means as do: layers with many weights
-    /// in shares of their output channels; stretches with large activations tile by tile; and what is
-    /// then still too large in parts on several devices.
+    /// A pipeline after rewriting the graph so that it fits, with as little rewriting as possible:
+    ///
+    /// 1. Split weights: convolutions and matrix products by output channels.
+    /// 2. Tile regions with large activations.
+    /// 3. Split nodes that still exceed every device across devices.
     fn fit_by_rewriting(&self) -> Option<PlanFile> {
         let most = self.cluster.devices.iter().map(|d| d.memory).max()?;
         let most = most.min(self.request.limits.memory.unwrap_or(most));
@@ -122,7 +126,7 @@ impl Rewriting<'_> {
         })
     }
 
-    /// A pipeline of the rewritten graph; its nodes are pinned as those that they are parts of.
+    /// Plans the rewritten graph. A part of a node keeps the pin of the node.
     fn pipeline_of(&self, rewritten: &Rewritten) -> Option<PlanFile> {
         let (graph, made) = (self.graph, &rewritten.graph);
         let units = Network::of(made).ok()?;
@@ -145,7 +149,7 @@ impl Rewriting<'_> {
     }
 }
 
-/// A graph, and the passes that made it.
+/// A graph and the passes that produced it.
 #[derive(Clone)]
 struct Rewritten {
     graph: Graph,
@@ -153,7 +157,7 @@ struct Rewritten {
 }
 
 impl Rewritten {
-    /// The same after more passes; none if there are none, or one changes nothing.
+    /// Applies more passes; `None` if there are none, or one changes nothing.
     fn then(&self, more: &[String]) -> Option<Self> {
         if more.is_empty() {
             return None;
@@ -171,8 +175,8 @@ impl Rewritten {
         Some(new)
     }
 
-    /// With nodes that alone need more than `most` bytes for what they read and make in parts, between
-    /// which the graph can be cut.
+    /// Splits nodes that alone need more than `most` bytes of activations into 2, 4 or 8 parts that
+    /// can run on different devices.
     fn divided(self, most: u64) -> Self {
         let too_large = |g: &Graph| -> Vec<String> {
             let Ok(n) = Network::of(g) else { return Vec::new() };
@@ -193,9 +197,8 @@ impl Rewritten {
     }
 }
 
-/// What `fuse-tiles` cuts into parts for a node: it, and what follows element by element (what else that
-/// reads is then in parts, too), along the longest axis of the result, of a picture or volume one in
-/// space.
+/// Options of `fuse-tiles` for a node and the elementwise nodes that follow it: the region, and the
+/// longest axis of the result (a spatial one if there are any).
 fn stretch(graph: &Graph, node: NodeId) -> Option<String> {
     let mut end = node;
     let made = |n: NodeId| graph.node(n).outputs.first().copied().flatten();
@@ -215,8 +218,8 @@ fn stretch(graph: &Graph, node: NodeId) -> Option<String> {
     Some(format!("from={} to={} axes={axis}", graph.label(node), graph.label(end)))
 }
 
-/// Passes by which every convolution and matrix product of more weights than `grain`, in bytes, is in
-/// shares of its output channels.
+/// Passes that split each convolution or matrix product with more than `grain` bytes of weights by
+/// output channels.
 fn channel_shares(graph: &Graph, grain: u64) -> Vec<String> {
     let share = |(&n, weights): (&NodeId, &u64)| {
         let made = graph.node(n).outputs.first().copied().flatten()?;

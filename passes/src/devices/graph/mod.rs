@@ -1,4 +1,11 @@
-//! A graph as a chain of units, and a plan as a split of the graph.
+//! From a graph to a plan and back: the graph as a chain of units, planners on that chain, and
+//! plans as splits of the graph into one graph per part.
+//!
+//! 1. [`Network`] cuts the schedule of a graph into units with costs and crossing values.
+//! 2. [`pipeline()`] plans a pipeline of stages; [`choose_plan()`] also tries rewriting the graph
+//!    and tiles side by side.
+//! 3. [`Split`] assigns nodes to devices, checks who sends what to whom, and extracts each part as
+//!    a graph.
 
 mod articulation;
 mod chain;

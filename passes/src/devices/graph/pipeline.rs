@@ -1,4 +1,12 @@
-//! Pipeline.
+//! Planning a pipeline of stages, with the memory that each stage really needs.
+//!
+//! 1. Plan on the chain, where a stage's memory is estimated from the memory plan of the whole
+//!    graph.
+//! 2. Extract each stage as a graph and plan its memory exactly.
+//! 3. If a stage exceeds its device, record its exact size and plan again.
+//!
+//! Pipelined frames need buffers for one frame that arrives and one that leaves; they are added
+//! where the interval matters.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -14,14 +22,14 @@ use crate::devices::files::{PlanFile, PlanGoal, StageTiming};
 use crate::devices::problem::{Costs, Device, Form, Limits, Objective, Problem};
 use crate::devices::{DevicePlan, Effort, NoPlan, Reason, Stage};
 
-/// Costs of a network's stages, with what a stage holds beside its own activations.
+/// Costs of stages: those given, plus pipeline buffers, with exact memory where it is known.
 struct StageCosts<'a> {
     costs: &'a dyn Costs,
     network: &'a Network,
     cluster: &'a Cluster,
-    /// Whether there is room for a frame that comes in and one that goes out.
+    /// Whether buffers for an arriving and a leaving frame are counted.
     pipelined: bool,
-    /// Stages that need more than was thought.
+    /// Exact memory in bytes of stages that exceed their estimate.
     known: HashMap<Range<usize>, u64>,
 }
 
@@ -42,7 +50,7 @@ impl Costs for StageCosts<'_> {
 }
 
 impl StageCosts<'_> {
-    /// Room for what comes in and what goes out over links.
+    /// Bytes of the buffers for what arrives and leaves over links.
     fn buffers(&self, units: &Range<usize>, device: usize) -> u64 {
         let cuts = &self.network.cuts;
         let crosses = |cut: usize, outside: Option<Option<usize>>| match outside {
@@ -59,28 +67,27 @@ impl StageCosts<'_> {
     }
 }
 
-/// What a pipeline over a cluster is planned for.
+/// Objective, limits and freedoms of a plan.
 #[derive(Clone, Debug, Default)]
 pub struct PlanRequest {
-    /// What is to be least. For throughput, and wherever the interval is limited, memory has room for
-    /// frames that come in and go out.
+    /// Quantity to minimize. If the interval is minimized or limited, memory includes buffers for
+    /// pipelined frames.
     pub objective: Objective,
-    /// What a plan must keep to.
+    /// Limits that every plan must keep.
     pub limits: Limits,
-    /// Units that must be on a device; empty if none must.
+    /// Required device of each unit; empty if no unit is pinned.
     pub pins: Vec<Option<usize>>,
-    /// Forms in which values may be sent.
+    /// Codecs that transfers may use.
     pub codecs: AllowedCodecs,
-    /// Whether a device may have several stages. It holds all of them at once.
+    /// Whether a device may have several stages, all of which it then holds at once.
     pub reuse: bool,
 }
 
-/// The best pipeline of a network over a cluster, or the best found: as planned, and as a file with
-/// the memory that each stage really takes. Where that is more than was thought and does not fit, it
-/// is planned anew with what is known by then.
+/// Plans a pipeline of a network over a cluster; returns the plan and its file with exact memory.
 ///
 /// # Errors
-/// As [`plan`](crate::devices::plan()).
+/// Those of [`plan`](crate::devices::plan()); [`PlanningError::Split`] or [`PlanningError::File`]
+/// if a stage cannot be extracted or written.
 pub fn pipeline(
     graph: &Graph,
     network: &Network,
@@ -130,12 +137,12 @@ pub fn pipeline(
     Err(NoPlan::NotFound(least).into())
 }
 
-/// How often a pipeline is planned, at most, as stages turn out to need more than was thought.
+/// Most rounds of planning with corrected memory.
 const ROUNDS: usize = 100;
 
 impl Network {
-    /// The problem of planning it on a cluster. Devices are of one kind where they are alike but for
-    /// their names.
+    /// The planning problem of this network. Devices whose speed and modes are equal are of one
+    /// kind.
     pub fn problem<'a>(
         &self,
         graph: &Graph,
@@ -173,7 +180,7 @@ impl Network {
         }
     }
 
-    /// Forms of what crosses each cut.
+    /// Encoded forms of what crosses each cut.
     fn forms(&self, graph: &Graph, codecs: &AllowedCodecs) -> Vec<Vec<Form>> {
         let value = |&v: &ValueId| (&*graph.value(v).name, value_bytes(graph, v));
         let cut =
@@ -181,11 +188,10 @@ impl Network {
         self.crossing.iter().map(cut).collect()
     }
 
-    /// Checks that the constants can lie in the memories of all devices together: each is on one at
-    /// least, however the network is cut.
+    /// Checks that the constants fit all devices together, a condition that no split can avoid.
     ///
     /// # Errors
-    /// With both sizes, if they cannot.
+    /// [`Reason::Weights`] with both sizes in bytes.
     pub fn check_weights(
         &self,
         graph: &Graph,

@@ -1,4 +1,9 @@
-//! Costs of stages by profiles.
+//! Costs of stages from measured profiles.
+//!
+//! A stage that was measured as a stretch costs what was measured. Otherwise it is covered
+//! greedily: from its first unit on, always by the longest measured stretch that ends within it.
+//! Binary lifting over the longest stretches answers a range in O(log n) steps; sums of seconds and
+//! joules are exact to rounding.
 
 use std::collections::BTreeMap;
 use std::ops::{AddAssign, Range};
@@ -10,13 +15,13 @@ use super::error::{Mismatch, ProfileMismatch};
 use crate::devices::cluster::{Cluster, DeviceSpec, Mode, Profile};
 use crate::devices::problem::{Additive, Costs};
 
-/// What stretches take together.
+/// Sum over measured stretches.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Sum {
     seconds: f64,
-    /// Measured energy, J.
+    /// Measured energy in J.
     joules: f64,
-    /// Seconds of which the energy was not measured.
+    /// Seconds whose energy was not measured; charged by the mode's power.
     unmetered: f64,
 }
 
@@ -28,10 +33,7 @@ impl AddAssign for Sum {
     }
 }
 
-/// Costs of stages by profiles, on devices that have one; on others, by their speed.
-///
-/// A run of units that was measured costs what was measured. Another one is made up of measured
-/// stretches: from its first unit on, always the longest one that does not reach past its end.
+/// Costs from profiles, for devices that have one, and from multiply-accumulates for the others.
 #[derive(Clone, Debug)]
 pub struct ProfiledCosts {
     speeds: Additive,
@@ -39,10 +41,10 @@ pub struct ProfiledCosts {
 }
 
 impl ProfiledCosts {
-    /// Costs of a graph's network; `profiles` are those of the cluster's devices.
+    /// Matches profiles with a network; `profiles` are those of the cluster's devices, in order.
     ///
     /// # Errors
-    /// If a profile is not one of this graph.
+    /// If a profile lacks a node of the graph, or has a stretch that is not in it.
     pub fn new(
         graph: &Graph,
         network: &Network,
@@ -74,7 +76,7 @@ impl Costs for ProfiledCosts {
         match &self.devices[device] {
             Some((pieces, modes)) => {
                 let (sum, mode) = (pieces.sum(units), &modes[mode]);
-                // Energy was measured at the speed of the profile, and holds there only.
+                // Energy was measured at the profile's speed, and is valid only there.
                 if mode.speed == 1.0 {
                     sum.joules + mode.watts * sum.unmetered
                 } else {
@@ -90,18 +92,18 @@ impl Costs for ProfiledCosts {
     }
 }
 
-/// Measured stretches, ready to be added up.
+/// Measured stretches, indexed for range sums.
 #[derive(Clone, Debug)]
 struct Stretches {
-    /// By first unit, with ends ascending; the first one is the unit alone.
+    /// By first unit, by end ascending; the first entry is the unit alone.
     from: Vec<Vec<(usize, Sum)>>,
-    /// Where 2^k of the longest stretches from a unit on end, and their sum, by k and unit; the end
-    /// is beyond all where there are not so many.
+    /// End and sum of `2^k` longest stretches from a unit on, by `k` and unit; the end is
+    /// `usize::MAX` where there are fewer.
     jumps: Vec<Vec<(usize, Sum)>>,
 }
 
 impl Stretches {
-    /// Every unit must be there alone.
+    /// Requires each unit alone among the stretches.
     fn new(pieces: Vec<BTreeMap<usize, Sum>>) -> Self {
         let n = pieces.len();
         let from: Vec<Vec<_>> = pieces.into_iter().map(|p| p.into_iter().collect()).collect();
@@ -142,7 +144,7 @@ impl Stretches {
     }
 }
 
-/// What was measured, for each first unit by the end of the stretch.
+/// Measured stretches of the network, by first unit and end.
 fn pieces(
     profile: &Profile,
     graph: &Graph,
@@ -173,7 +175,7 @@ fn pieces(
             }
             _ => Vec::new(),
         };
-        // Where a name repeats, its times do, in the same order, or there is one for all.
+        // A repeated name has as many times as occurrences, in order, or one for all.
         let node = first == last && *nodes == Some(1);
         let one = node && sums.len() == 1;
         match runs.len() {

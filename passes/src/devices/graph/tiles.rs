@@ -1,13 +1,14 @@
-//! A stretch of the network shared by devices side by side: tiles of it, larger ones for quicker
-//! devices, and the rest on one of them, the host. What `fuse-tiles` makes of the graph is split with
-//! each tile on its device; a timeline over that split says how long a frame takes, so that what all
-//! devices wait for (the host's links, the last one to finish) is in it.
+//! Data parallelism over the first layers: tiles of a stretch from the network's start run on
+//! several devices at once, larger tiles on faster devices; the rest runs on one device, the host.
 //!
-//! Ways that are tried: strips and grids; halos computed by each tile that needs them, handed over
-//! from every other tile (Zhao et al., "DeepThings", TCAD 2018), or exchanged node by node (Mao et
-//! al., "MoDNN", DATE 2017); where the stretch ends; how many devices. Of strips, rows then move from
-//! the device that is done last to the one that is done first, as long as that helps (as CoEdge,
-//! Zeng et al., ToN 2020, shares them by speed).
+//! `fuse-tiles` rewrites the graph, each tile goes to its device, and a [`Timeline`] of the
+//! resulting split gives the latency, contention for the host's links included.
+//!
+//! Candidates: strips and grids; halos recomputed by each tile, taken from neighbours in a
+//! checkerboard (Zhao et al., DeepThings, TCAD 2018), or exchanged after each node (Mao et al.,
+//! MoDNN, DATE 2017); the end of the stretch; the number of devices. For strips, local search then
+//! moves rows from the device that finishes last to the one that finishes first, as CoEdge (Zeng et
+//! al., ToN 2020) balances by speed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -25,23 +26,23 @@ use crate::devices::search::share_rows;
 use crate::tile::Reuse;
 use crate::{Pipeline, Runner};
 
-/// A stretch from the start of the network, its tiles, and where they run.
+/// A tiling of a stretch from the network's start, and the devices of its tiles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TileShare {
-    /// The stretch's last node.
+    /// Name of the stretch's last node.
     pub to: String,
-    /// Sizes of the parts along the height, and along the width if there are several.
+    /// Extents of the tiles along the height and, for grids, along the width.
     pub sizes: Vec<Vec<i64>>,
-    /// What happens to halos.
+    /// How halos are obtained.
     pub reuse: Reuse,
-    /// The device of each tile, row by row.
+    /// Device of each tile, in row-major order.
     pub devices: Vec<usize>,
-    /// The device of all else.
+    /// Device of everything else.
     pub host: usize,
 }
 
 impl TileShare {
-    /// The pass that makes the tiles.
+    /// The pass that makes the tiles, as text.
     pub fn pass(&self) -> String {
         let list = |s: &Vec<i64>| {
             format!("[{}]", s.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
@@ -53,22 +54,22 @@ impl TileShare {
     }
 }
 
-/// How long nodes take on devices: by their multiply-accumulates, or as a profile of the whole
-/// network has it. A tile takes its share of the node that it is a tile of, by bytes of the result;
-/// what slices and joins, as long as the quickest node of the profile takes for so many bytes.
+/// Times of nodes and tiles on devices, from multiply-accumulates or a profile of the whole
+/// network. A tile takes the share of its node's time that it has of the result's bytes; slices and
+/// joins take the time per byte of the fastest profiled node.
 pub struct NodeTimes<'a> {
     graph: &'a Graph,
     cluster: &'a Cluster,
     /// Seconds of each node by name, for each device with a profile.
     measured: Vec<Option<BTreeMap<&'a str, f64>>>,
-    /// Seconds a byte of the quickest node, for each device.
+    /// Least seconds per byte of result, for each device.
     copy: Vec<f64>,
-    /// Nodes by name.
+    /// Nodes of the whole graph by name.
     nodes: HashMap<&'a str, NodeId>,
 }
 
 impl<'a> NodeTimes<'a> {
-    /// Of nodes of this graph, and of tiles of them.
+    /// Times for nodes of `graph` and for tiles of them.
     pub fn new(graph: &'a Graph, cluster: &'a Cluster, profiles: &'a [Option<Profile>]) -> Self {
         let seconds =
             |p: &'a Profile| p.nodes.iter().map(|t| (t.name.as_str(), t.seconds)).collect();
@@ -87,20 +88,19 @@ impl<'a> NodeTimes<'a> {
         Self { graph, cluster, measured, copy, nodes }
     }
 
-    /// The quickest mode of a device.
+    /// Fastest mode of a device.
     pub fn mode(&self, device: usize) -> usize {
         let modes = &self.cluster.devices[device].modes;
         let speed = |m: &usize| modes[*m].speed;
         (0..modes.len()).max_by(|a, b| speed(a).total_cmp(&speed(b))).unwrap_or(0)
     }
 
-    /// Seconds of a node of this graph, or of one that tiles were made in, in a device's quickest
-    /// mode.
+    /// Seconds of a node of the original or the tiled graph, in the device's fastest mode.
     pub fn seconds(&self, graph: &Graph, n: NodeId, device: usize) -> f64 {
         self.base(graph, n, device) / self.cluster.devices[device].modes[self.mode(device)].speed
     }
 
-    /// The same in a mode of speed 1.
+    /// Seconds in a mode of relative speed 1.
     fn base(&self, graph: &Graph, n: NodeId, device: usize) -> f64 {
         let machine = &self.cluster.devices[device];
         let label = graph.label(n);
@@ -123,7 +123,7 @@ impl<'a> NodeTimes<'a> {
         }
     }
 
-    /// What a profile of a graph that tiles were made in would have, for each device with a profile.
+    /// Estimated profiles of a tiled graph, for the devices that have a profile.
     pub fn profiles(&self, graph: &Graph) -> Vec<Option<Profile>> {
         let time = |n: NodeId, d: usize| NodeTime {
             name: graph.label(n).to_owned(),
@@ -143,8 +143,9 @@ impl<'a> NodeTimes<'a> {
         self.measured.iter().enumerate().map(of).collect()
     }
 
-    /// No plan that computes every node once, by whatever shares, has a frame done sooner: the dual
-    /// of sharing all nodes freely, with a weight for each device that goes by its speed.
+    /// Lower bound in seconds on the latency of every plan that computes each node once, even if
+    /// nodes could be divided freely: the dual of that linear program, with device weights
+    /// proportional to speed.
     pub fn least(&self, nodes: &[NodeId]) -> f64 {
         let devices = self.cluster.devices.len();
         let of = |n: NodeId, d: usize| self.seconds(self.graph, n, d);
@@ -159,38 +160,36 @@ impl<'a> NodeTimes<'a> {
     }
 }
 
-/// Bytes that a node makes.
+/// Bytes of a node's results.
 fn made(graph: &Graph, n: NodeId) -> u64 {
     graph.node(n).outputs.iter().flatten().map(|&v| value_bytes(graph, v)).sum()
 }
 
-/// The node that a tile is of, the tile's number, and what the node does for it, from a name such as
-/// `conv1/tile2of4/keep0`.
+/// Splits a name such as `conv1/tile2of4/keep0` into node, tile number and role.
 pub(crate) fn parse_tile_label(label: &str) -> Option<(&str, usize, &str)> {
     let (of, rest) = label.rsplit_once("/tile")?;
     let (number, role) = rest.split_once('/').unwrap_or((rest, ""));
     Some((of, number.split_once("of")?.0.parse().ok()?, role))
 }
 
-/// A graph with tiles in it, and where they run.
+/// A graph with tiles, split over devices.
 #[derive(Clone, Debug)]
 pub struct Tiled {
-    /// The share.
+    /// The tiling.
     pub share: TileShare,
-    /// The graph with the tiles.
+    /// The rewritten graph.
     pub graph: Graph,
-    /// Its parts.
+    /// Its parts and transfers.
     pub split: Split,
-    /// How they run.
+    /// Mode, time and energy of each part.
     pub runs: Vec<StageTiming>,
 }
 
-/// Makes tiles, and puts them on their devices. What the tiles read from outside is cut where the
-/// host has it, so that only that is sent; inputs that come from nowhere in particular, where they
-/// are read.
+/// Applies a tiling and places the tiles. The host cuts what tiles read from outside, so that only
+/// that is sent; inputs without a source are cut where they are read.
 ///
 /// # Errors
-/// With the reason, if the stretch cannot be make_tiles so.
+/// If the stretch cannot be tiled so.
 pub fn make_tiles(
     graph: &Graph,
     share: &TileShare,
@@ -243,10 +242,11 @@ impl Tiled {
         }
     }
 
-    /// The plan, with the memory of each part.
+    /// The plan with the exact memory of each part; `bound` is a lower bound on the latency in
+    /// seconds.
     ///
     /// # Errors
-    /// If a part does not fit its device, or devices have no link.
+    /// If a part exceeds its device, or two devices lack a link.
     pub fn file(&self, cluster: &Cluster, bound: f64) -> Result<PlanFile, PlanFileError> {
         let held = self.split.held(&self.graph)?;
         PlanFile::of(&self.graph, cluster, &self.split, &held, &self.runs, &self.aim(bound))
@@ -257,8 +257,8 @@ impl Tiled {
     }
 }
 
-/// Ways to share a network's start, the quickest first, with the seconds of a frame; those that have
-/// no link they need, or cannot be make_tiles, are left out. Memory is not looked at.
+/// Tilings of the network's start with their latencies in seconds, fastest first. Tilings that need
+/// missing links or that `fuse-tiles` refuses are left out; memory is not checked.
 pub fn candidates(
     graph: &Graph,
     network: &Network,
@@ -269,14 +269,14 @@ pub fn candidates(
     let mut order: Vec<usize> = (0..cluster.devices.len()).collect();
     order.sort_by(|a, b| total(a).total_cmp(&total(b)));
     let host = cluster.source.unwrap_or(order[0]);
-    // The host has no need of links.
+    // The host first: it needs no link.
     order.sort_by_key(|&d| d != host);
     let timed = |share: &TileShare| -> Option<(Tiled, PlanFile)> {
         let t = make_tiles(graph, share, times).ok()?;
         let file = t.draft(cluster).ok()?;
         Some((t, file))
     };
-    // Seconds until a device has done all of a stretch for the host.
+    // Seconds for a device to receive, compute and return the whole stretch.
     let alone = |d: usize, cut: usize| {
         let work: f64 = network.nodes[..cut].iter().map(|&n| times.seconds(graph, n, d)).sum();
         let link = if d == host { None } else { cluster.link(host, d) };
@@ -305,7 +305,7 @@ pub fn candidates(
                 [Reuse::Recompute, Reuse::Checkerboard, Reuse::Exchange].map(|r| (g.clone(), r))
             }));
             for (sizes, reuse) in tries {
-                // Devices that would have no rows are left to smaller counts.
+                // Smaller numbers of devices cover the case of an idle device.
                 if sizes.iter().flatten().any(|&s| s == 0) {
                     continue;
                 }
@@ -322,8 +322,8 @@ pub fn candidates(
     found.into_iter().map(|(t, file)| (t, file.latency_s)).collect()
 }
 
-/// Where stretches may end: nodes whose result is all that crosses, with its extents; at most a dozen,
-/// evenly over the network.
+/// Candidate ends of the stretch: cuts that one tensor crosses, as (cut, node, height, width); at
+/// most twelve, evenly spaced.
 fn stretch_ends(graph: &Graph, network: &Network) -> Vec<(usize, String, i64, i64)> {
     let end = |cut: usize| {
         let [v] = network.crossing[cut][..] else { return None };
@@ -337,7 +337,7 @@ fn stretch_ends(graph: &Graph, network: &Network) -> Vec<(usize, String, i64, i6
     all.into_iter().rev().step_by(step).collect()
 }
 
-/// Rows of each device, by the seconds that it takes alone, as if they were in proportion to rows.
+/// Initial rows of each device, assuming that time is proportional to rows.
 fn initial_rows(height: i64, alone: &[f64]) -> Vec<i64> {
     let n = height as usize;
     match share_rows(n, alone.len(), |i, rows| Some(alone[i] * rows as f64 / n as f64)) {
@@ -346,7 +346,8 @@ fn initial_rows(height: i64, alone: &[f64]) -> Vec<i64> {
     }
 }
 
-/// Moves rows from the device that is done last to the one that is done first.
+/// Local search on strips: moves rows from the device that finishes last to the one that finishes
+/// first.
 fn balance_rows(
     way: &mut (Tiled, PlanFile),
     timed: &dyn Fn(&TileShare) -> Option<(Tiled, PlanFile)>,

@@ -1,34 +1,40 @@
-//! Additive costs.
+//! Additive costs, in constant time for every range of units.
+//!
+//! Seconds and joules are differences of prefix sums. Memory is the sum of the constants plus the
+//! largest activation footprint of a unit in the range, which a sparse table (range maximum query,
+//! O(n log n) space) answers. [`BufferCredits`] correct the footprint at the ends of a range.
 
 use std::ops::Range;
 
 use super::Costs;
 
-/// Costs that are sums over units, but for memory: that is the sum of what stays (weights) and the
-/// most of what comes and goes.
+/// Costs that are sums over units, except for memory: the sum of the constants plus the peak of the
+/// activations.
 #[derive(Clone, Debug, Default)]
 pub struct Additive {
-    /// Prefix sums of seconds, by device and mode.
+    /// Prefix sums of seconds, by device, mode and unit.
     seconds: Vec<Vec<Vec<f64>>>,
     joules: Vec<Vec<Vec<f64>>>,
     stays: Vec<u64>,
-    /// The most of 2^k units from each on.
+    /// Sparse table: the peak over `2^k` units, by `k` and first unit.
     live: Vec<Vec<u64>>,
     buffer_credits: BufferCredits,
 }
 
-/// What runs of units hold less than those units do when the others run there, too: where only parts of
-/// something large come in, or go out, it is never whole there.
+/// Bytes that a stage saves because only a part of a large buffer enters or leaves it. The whole
+/// graph holds the complete buffer while a unit runs; a stage that begins or ends inside the
+/// buffer's lifetime holds only the parts that are its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BufferCredits {
-    /// By the first unit of a run: bytes that its units up to one need not hold, with that one.
+    /// By first unit of a stage: pairs (last unit that saves, inclusive; bytes saved).
     pub first: Vec<Vec<(usize, u64)>>,
-    /// By the unit that follows a run: bytes that its units from one on need not hold, with that one.
+    /// By end of a stage, exclusive: pairs (first unit that saves, inclusive; bytes saved).
     pub end: Vec<Vec<(usize, u64)>>,
 }
 
 impl Additive {
-    /// Costs from tables: seconds and joules by device, mode and unit; bytes by unit.
+    /// Costs from tables: `seconds` and `joules` by device, mode and unit; constants (`stays`) and
+    /// activations (`live`) in bytes by unit. An empty `joules` costs no energy.
     pub fn new(
         seconds: &[Vec<Vec<f64>>],
         joules: &[Vec<Vec<f64>>],
@@ -64,12 +70,12 @@ impl Additive {
         }
     }
 
-    /// The same, with what runs need not hold.
+    /// The same costs, less the bytes that stages save.
     pub fn with_buffer_credits(self, buffer_credits: BufferCredits) -> Self {
         Self { buffer_credits, ..self }
     }
 
-    /// The most bytes that come and go of units.
+    /// Peak of the activations over a range, in bytes.
     fn most(&self, units: Range<usize>) -> u64 {
         let level = units.len().max(1).ilog2() as usize;
         let Some(most) = self.live.get(level) else { return 0 };
@@ -95,7 +101,8 @@ impl Costs for Additive {
         if first.is_empty() && end.is_empty() {
             return stays + self.most(units);
         }
-        // Up to the next of these it is always the same that is buffer_credits.
+        // Between two consecutive ends of credits, the same credits apply, so that one query is
+        // enough.
         let (mut at, mut most) = (units.start, 0);
         while at < units.end {
             let (mut next, mut less) = (units.end, 0);

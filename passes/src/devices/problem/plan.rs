@@ -1,72 +1,77 @@
-//! What a planner answers: a plan with its proof, or why there is none.
+//! Plans, and the one place that costs and checks them.
+//!
+//! [`Problem::judge`] evaluates a sequence of stages from the definition of the problem. Every
+//! planner passes its result through it, so that all report the same value for the same plan, and a
+//! defect of a planner becomes an error instead of a wrong plan.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::{Choice, Objective, PlanViolation, Problem, Transfer};
 
-/// A stage of a plan.
+/// A stage with its costs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stage {
-    /// Units.
+    /// Units of the stage.
     pub units: Range<usize>,
-    /// Device.
+    /// Device that runs it.
     pub device: usize,
-    /// The device's mode.
+    /// Mode of the device.
     pub mode: usize,
     /// Seconds of computing.
     pub seconds: f64,
-    /// Energy of computing, J.
+    /// Energy of computing in J.
     pub joules: f64,
-    /// Bytes that it holds.
+    /// Bytes that the device holds for it.
     pub memory: u64,
-    /// What comes in from the stage before, or from the source.
+    /// Transfer from the stage before, or from the source.
     pub transfer: Transfer,
 }
 
-/// A plan that keeps to all limits.
+/// A plan that keeps all limits, and a bound that says how good it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DevicePlan {
-    /// Stages, in order.
+    /// Stages in the order of the chain.
     pub stages: Vec<Stage>,
-    /// What goes out to the sink.
+    /// Transfer to the sink.
     pub out: Transfer,
-    /// Latency, interval, energy and memory, as in [`Objective::ALL`]: s, s, J, bytes.
+    /// Latency (s), interval (s), energy (J) and memory (bytes), in the order of
+    /// [`Objective::ALL`].
     pub totals: [f64; 4],
-    /// The objective's value.
+    /// Value of the objective: s, s, J or bytes.
     pub value: f64,
-    /// No plan has a lower value than this.
+    /// Lower bound on the value of every plan.
     pub bound: f64,
 }
 
 impl DevicePlan {
-    /// How far the value may be from the least, as a share of it.
+    /// Relative distance between value and bound, from 0 to 1.
     pub fn gap(&self) -> f64 {
         if self.value <= self.bound { 0.0 } else { (self.value - self.bound) / self.value }
     }
 
-    /// Whether it is proved that no plan is better, but for rounding.
+    /// Whether the plan is proved optimal, up to rounding (a gap of at most 1e-9).
     pub fn proved(&self) -> bool {
         self.gap() <= 1e-9
     }
 
-    /// What was chosen.
+    /// The decisions behind the plan.
     pub fn choices(&self) -> Vec<Choice> {
         let of = |s: &Stage| Choice { units: s.units.clone(), device: s.device, mode: s.mode };
         self.stages.iter().map(of).collect()
     }
 
-    /// A total.
+    /// Total of one objective: s, s, J or bytes.
     pub fn total(&self, o: Objective) -> f64 {
         self.totals[o as usize]
     }
 }
 
 impl Problem<'_> {
-    /// Costs a plan and checks every rule; its bound is left at 0. All planners' plans pass here.
+    /// Costs a plan and checks every rule. The bound of the result is 0.
     ///
     /// # Errors
-    /// The rule that is broken.
+    /// The first rule that is broken.
     pub fn judge(&self, choices: &[Choice]) -> Result<DevicePlan, PlanViolation> {
         let mut stages: Vec<Stage> = Vec::with_capacity(choices.len());
         let mut totals = [0.0; 4];
@@ -125,8 +130,8 @@ impl Problem<'_> {
         Ok(DevicePlan { stages, out, totals, value, bound: 0.0 })
     }
 
-    /// Costs of a stage, and the rules that it can break by itself, after a stage on `last` that
-    /// ends before unit `at`.
+    /// Costs one stage and checks the rules that concern it alone. The stage before is on `last`
+    /// and ends before unit `at`.
     fn stage(&self, c: &Choice, at: usize, last: Option<usize>) -> Result<Stage, PlanViolation> {
         let (units, device, mode) = (c.units.clone(), c.device, c.mode);
         if units.start != at || units.is_empty() || units.end > self.units() {

@@ -1,18 +1,25 @@
-//! A problem made ready for searching: which devices are interchangeable, which runs and hops there
-//! are, and what the rest of a chain costs at least.
+//! What the searches share: classes of interchangeable devices, feasible ranges of units, and lower
+//! bounds from a relaxation.
+//!
+//! - Two devices are interchangeable if costs, memory and modes are equal, nothing names one of
+//!   them, and exchanging them leaves the links unchanged. Searches count used devices by class
+//!   instead of enumerating them.
+//! - `reach[class][i]` is the largest end of a stage that begins at unit `i`.
+//! - Lower bounds come from the relaxation in which devices may be used any number of times: a
+//!   shortest path over (cut, class), solved once by dynamic programming from the end of the chain.
 
 use super::{Objective, Problem, Transfer};
 
-/// Classes of devices, and how far runs may reach.
+/// A problem with its device classes and feasible ranges.
 pub(crate) struct SearchSpace<'p, 'c> {
     pub p: &'p Problem<'c>,
-    /// Devices by class.
+    /// Devices of each class; the first one represents it.
     pub classes: Vec<Vec<usize>>,
-    /// The unit before which a run on a class must end, by class and first unit.
+    /// Largest end of a stage, exclusive, by class and first unit.
     pub reach: Vec<Vec<usize>>,
 }
 
-/// What computing a run costs in a mode.
+/// Cost of computing a stage in a mode: seconds and J.
 #[derive(Clone, Copy)]
 pub(crate) struct StageCost {
     pub mode: usize,
@@ -38,7 +45,7 @@ impl<'p, 'c> SearchSpace<'p, 'c> {
                     end = i;
                 }
                 reach[i] = end.min(i.saturating_add(p.limits.run.unwrap_or(n)));
-                // What is too large is asked for once.
+                // One query decides whether there is any limit on memory to check.
                 let too_large = |j: usize| p.costs.memory(i..j, m[0]) > p.capacity(m[0]);
                 while p.capacity(m[0]) < u64::MAX && reach[i] > i && too_large(reach[i]) {
                     reach[i] -= 1;
@@ -50,7 +57,7 @@ impl<'p, 'c> SearchSpace<'p, 'c> {
         Self { p, classes: members, reach }
     }
 
-    /// Modes in which a class may run units, and what each costs.
+    /// Modes in which a class can run units `i..j`, with their costs.
     pub fn stage_costs(
         &self,
         i: usize,
@@ -74,7 +81,8 @@ impl<'p, 'c> SearchSpace<'p, 'c> {
         })
     }
 
-    /// The transfer over a cut into a class: from another, or from the source if that is none.
+    /// Transfer over a cut into a class, from another class or, if `from` is `None`, from the
+    /// source. `None` if there is no link, or it takes longer than the interval allows.
     pub fn transfer_into(&self, cut: usize, from: Option<usize>, to: usize) -> Option<Transfer> {
         let b = self.classes[to][0];
         let t = match from {
@@ -87,21 +95,21 @@ impl<'p, 'c> SearchSpace<'p, 'c> {
         t.filter(|t| t.seconds <= self.p.limit(Objective::Interval))
     }
 
-    /// The transfer out of the last stage.
+    /// Transfer from the last stage to the sink.
     pub fn transfer_out(&self, from: usize) -> Option<Transfer> {
         let t = self.p.transfer(self.p.units(), Some(self.classes[from][0]), self.p.sink);
         t.filter(|t| t.seconds <= self.p.limit(Objective::Interval))
     }
 
-    /// Most stages.
+    /// Most stages of a plan.
     pub fn stages(&self) -> usize {
         let devices = if self.p.reuse { usize::MAX } else { self.p.devices.len() };
         devices.min(self.p.limits.stages.unwrap_or(usize::MAX))
     }
 
-    /// What the rest costs at least, after a cut with the last stage on a class; past the last
-    /// class, with no stage yet. It is what a walk costs that may use devices again: no plan is
-    /// cheaper. Infinite if there is no such walk.
+    /// Lower bound on the cost of the remaining stages, per cut and class of the last stage; row
+    /// `classes.len()` is the start state. It relaxes the problem by letting devices be reused.
+    /// Infinite where even that is infeasible.
     pub fn lower_bounds(&self, what: Relaxation) -> LowerBounds {
         let (n, k) = (self.p.units(), self.classes.len());
         let mut rest = LowerBounds { classes: k, least: vec![f64::INFINITY; (n + 1) * (k + 1)] };
@@ -136,8 +144,8 @@ impl<'p, 'c> SearchSpace<'p, 'c> {
     }
 }
 
-/// Whether two devices are interchangeable: nothing names one of them, and exchanging them leaves
-/// all links as they are. (Of three devices, that then holds for any two if it does for two pairs.)
+/// Whether two devices are interchangeable. The relation is transitive on the devices it is asked
+/// of.
 fn alike(p: &Problem<'_>, a: usize, b: usize) -> bool {
     let (x, y, n) = (&p.devices[a], &p.devices[b], p.devices.len());
     let named = |d: usize| {
@@ -153,7 +161,7 @@ fn alike(p: &Problem<'_>, a: usize, b: usize) -> bool {
             .all(|c| link(a, c) == link(b, c) && link(c, a) == link(c, b))
 }
 
-/// What is counted.
+/// The quantity that a relaxation bounds.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Relaxation {
     Value(Objective),
@@ -191,7 +199,7 @@ impl Relaxation {
     }
 }
 
-/// See [`SearchSpace::rest`].
+/// Result of [`SearchSpace::lower_bounds`], by cut and class.
 pub(crate) struct LowerBounds {
     classes: usize,
     least: Vec<f64>,

@@ -1,16 +1,19 @@
-//! Exact search over labels: a label is a way to run the first units, and of labels that end at the
-//! same cut, on the same class of devices, with the same devices used, only those are followed that
-//! no other dominates in everything that counts.
+//! Label-setting search, exact for every objective and limit, and for the Pareto front.
 //!
-//! - With devices used once, what was used is a number a class of interchangeable devices, as in
-//!   PipeEdge's dynamic program over device types, but for any objective and limits.
-//! - With devices used again it is a shortest path over (cut, device, mode), DIME's setting, and with
-//!   two objectives the whole Pareto front by label setting (E. Q. V. Martins, On a multicriteria
-//!   shortest path problem, European Journal of Operational Research 16, 1984).
+//! A label is a partial plan for a prefix of the units. It is dropped if another label with the
+//! same cut, device class and used devices is at least as good in every objective that counts (it
+//! is dominated).
 //!
-//! Labels are followed in the order of what they come to at least, which a walk bounds that may use
-//! devices again ([`SearchSpace::rest`]); so the first complete one is a best one, and where the effort
-//! ends before, the bound is what the next label would come to.
+//! 1. Labels are taken from a priority queue by the lower bound of their completion
+//!    ([`SearchSpace::lower_bounds`]), as in A*. The bound is admissible, so the first complete
+//!    label is optimal.
+//! 2. Each label is extended by every feasible stage; dominated successors are dropped.
+//! 3. If the effort ends first, the bound of the next label bounds every plan not yet found.
+//!
+//! Without reuse, the used devices are counted by class, as in PipeEdge's dynamic program over
+//! device types. With reuse it is a shortest path over (cut, device, mode), the setting of DIME.
+//! With two objectives it computes the whole front (E. Q. V. Martins, On a multicriteria shortest
+//! path problem, European Journal of Operational Research 16, 1984).
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -18,23 +21,24 @@ use std::collections::{BinaryHeap, HashMap};
 use crate::devices::problem::search_space::{LowerBounds, Relaxation, SearchSpace, StageCost};
 use crate::devices::problem::{Choice, Objective, Problem};
 
-/// Relative room for rounding, where sums are compared that were added up in another order.
+/// Relative tolerance where sums are compared that were added up in different orders.
 const ROOM: f64 = 1e-9;
 
-/// Most classes of which labels are compared that used different numbers of devices.
+/// Up to this many classes, labels that used different numbers of devices are compared for
+/// dominance.
 const FEW: usize = 4;
 
-/// What was found.
+/// Result of a search.
 pub(super) struct LabelPlans {
-    /// Plans that no other dominates in the keys, as far as the search came; the first key ascending.
+    /// Plans that are not dominated, by the first objective ascending.
     pub plans: Vec<Vec<Choice>>,
-    /// No other plan has a lower first key than this.
+    /// Lower bound on the first objective of every other plan.
     pub bound: f64,
-    /// Whether nothing was left out.
+    /// Whether the search ended by itself, and not by its effort.
     pub complete: bool,
 }
 
-/// Bits of [`Label::used`].
+/// Position of one class in [`Label::used`].
 #[derive(Clone, Copy)]
 struct BitField {
     shift: u32,
@@ -47,7 +51,7 @@ struct Label {
     used: u128,
     totals: [f64; 4],
     stages: usize,
-    /// Bytes held by devices that could be asked for too many.
+    /// Bytes held by the devices whose memory can run out, by place.
     held: Box<[u64]>,
     from: usize,
     mode: usize,
@@ -57,22 +61,22 @@ struct Label {
 pub(super) struct LabelSearch<'s, 'p, 'c> {
     s: &'s SearchSpace<'p, 'c>,
     keys: &'s [Objective],
-    /// Objectives that count: keys, and sums that are limited. Limits of the largest are kept by
-    /// every stage for itself.
+    /// Objectives that decide dominance, with their bounds: those minimized, and limited sums. A
+    /// limit on a maximum is checked stage by stage.
     counts: Vec<(Objective, LowerBounds)>,
     stages: LowerBounds,
-    /// Where in `used` a class's number of used devices is; or, where a device keeps to one mode, what
-    /// that is, from 1 on.
+    /// Position in `used` of the devices used of a class or, where a device keeps to one mode, of
+    /// that mode + 1.
     fields: Vec<BitField>,
-    /// Devices whose stages together could need more than they have, as places in `held`.
+    /// Place in `held` of devices whose stages together can exceed the memory.
     tight: Vec<Option<usize>>,
     all: Vec<Label>,
     known: HashMap<(usize, Option<usize>, u128), Vec<usize>>,
 }
 
 impl<'s, 'p, 'c> LabelSearch<'s, 'p, 'c> {
-    /// A search for the least of one key, or for the front of several; none if there are too many
-    /// different devices for a set of 128 bits.
+    /// Prepares a search that minimizes one objective, or finds the front of two. `None` if the
+    /// used devices need more than 128 bits.
     pub fn new(s: &'s SearchSpace<'p, 'c>, keys: &'s [Objective]) -> Option<Self> {
         let p = s.p;
         let sums = [Objective::Latency, Objective::Energy];
@@ -119,17 +123,17 @@ impl<'s, 'p, 'c> LabelSearch<'s, 'p, 'c> {
         }];
     }
 
-    /// What a label comes to at least; none if it breaks a limit.
+    /// Lower bound on an objective of every completion of a label; `None` if it breaks the limit.
     fn least(&self, l: &Label, o: Objective, rest: &LowerBounds) -> Option<f64> {
         let least = o.join(l.totals[o as usize], rest.after(l.cut, l.last));
         let limit = self.s.p.limit(o);
         let done = l.cut == self.s.p.units();
         let room = if done { 0.0 } else { ROOM * limit };
-        // Not for infinite limits: there room is infinite or no number.
+        // With an infinite limit the tolerance would be infinite or not a number.
         (least.is_finite() && (limit.is_infinite() || least <= limit + room)).then_some(least)
     }
 
-    /// What a label comes to at least in the keys; none if it comes to no plan.
+    /// Lower bounds on the objectives minimized; `None` if no completion keeps all limits.
     fn keys(&self, l: &Label) -> Option<[f64; 2]> {
         let mut found = [0.0; 2];
         for (o, rest) in &self.counts {
@@ -142,7 +146,7 @@ impl<'s, 'p, 'c> LabelSearch<'s, 'p, 'c> {
         (stages <= self.s.stages() as f64).then_some(found)
     }
 
-    /// The labels that follow one.
+    /// Calls `take` with each label that extends a label by one stage.
     fn follow(&self, at: usize, mut take: impl FnMut(Label)) {
         let (l, s) = (&self.all[at], self.s);
         for class in 0..s.classes.len() {
@@ -215,13 +219,13 @@ impl<'s, 'p, 'c> LabelSearch<'s, 'p, 'c> {
         })
     }
 
-    /// What a label has in the class's field of `used`.
+    /// Field of a class in the label's `used`.
     fn used(&self, l: &Label, class: usize) -> usize {
         let BitField { shift, bits } = self.fields[class];
         ((l.used >> shift) & ((1 << bits) - 1)) as usize
     }
 
-    /// Whether a label is as good as another in everything that counts.
+    /// Whether `a` is at least as good as `b` in everything that counts.
     fn dominates(&self, a: &Label, b: &Label) -> bool {
         let total =
             |(o, _): &(Objective, LowerBounds)| a.totals[*o as usize] <= b.totals[*o as usize];
@@ -234,9 +238,9 @@ impl<'s, 'p, 'c> LabelSearch<'s, 'p, 'c> {
             && a.held.iter().zip(&b.held).all(|(a, b)| a <= b)
     }
 
-    /// Keeps a label if no other dominates it.
+    /// Adds a label unless it is dominated; returns its number.
     fn keep(&mut self, l: Label) -> Option<usize> {
-        // Where there are few classes, a label may be dominated by one that used fewer devices.
+        // With few classes, a label may be dominated by one that used fewer devices.
         let few = !self.s.p.reuse && self.s.classes.len() <= FEW;
         let key = (l.cut, l.last, if few { 0 } else { l.used });
         let mut others = self.known.remove(&key).unwrap_or_default();
@@ -255,7 +259,7 @@ impl<'s, 'p, 'c> LabelSearch<'s, 'p, 'c> {
         (!dominated).then_some(new)
     }
 
-    /// The plan that ends in a label, with the devices of a class in turn.
+    /// The plan of a label. Devices of a class are taken in order.
     fn plan(&self, mut at: usize) -> Vec<Choice> {
         let mut back = Vec::new();
         while let Some(class) = self.all[at].last {
@@ -272,7 +276,7 @@ impl<'s, 'p, 'c> LabelSearch<'s, 'p, 'c> {
         back.into_iter().rev().map(choice).collect()
     }
 
-    /// A good plan by the first key: at every cut, only some labels are followed.
+    /// Beam search by the first objective: follows at most `width` labels at every cut.
     pub fn beam(&mut self, width: usize) -> Option<Vec<Choice>> {
         let n = self.s.p.units();
         let mut at_cut: Vec<Vec<(u64, usize)>> = vec![Vec::new(); n + 1];
@@ -285,7 +289,7 @@ impl<'s, 'p, 'c> LabelSearch<'s, 'p, 'c> {
                 self.follow(l, |l| next.extend(self.keys(&l).map(|k| (k[0].to_bits(), l))));
                 for (key, l) in next {
                     let there = &mut at_cut[l.cut];
-                    // As many better ones are there already.
+                    // The beam is full of better labels.
                     let full = there.len() >= width && there[width - 1].0 <= key;
                     if !full && let Some(at) = self.keep(l) {
                         let place = there.partition_point(|t| *t < (key, at));
@@ -300,8 +304,8 @@ impl<'s, 'p, 'c> LabelSearch<'s, 'p, 'c> {
         best
     }
 
-    /// The plans that no other dominates, the first key ascending, below a value of it that is known
-    /// from elsewhere; making no more labels than `effort`.
+    /// Runs the search. Only plans with a first objective below `below` are of interest, and at
+    /// most `effort` labels are created.
     pub fn run(&mut self, below: f64, effort: usize) -> LabelPlans {
         let n = self.s.p.units();
         let mut done: Vec<([f64; 2], usize)> = Vec::new();
@@ -310,7 +314,7 @@ impl<'s, 'p, 'c> LabelSearch<'s, 'p, 'c> {
         if let Some(k) = first {
             queue.push(Reverse((k[0].to_bits(), k[1].to_bits(), n, 0)));
         }
-        // Values are not negative, so that their bits are ordered as they are.
+        // Values are not negative, so that their bit patterns are in the same order.
         while let Some(Reverse((k0, k1, _, at))) = queue.pop() {
             let k = [f64::from_bits(k0), f64::from_bits(k1)];
             if k[0] >= below || (self.keys.len() == 1 && !done.is_empty()) {
@@ -344,7 +348,7 @@ impl<'s, 'p, 'c> LabelSearch<'s, 'p, 'c> {
     }
 }
 
-/// The most bytes that a device could be asked to hold, whatever its stages.
+/// Upper bound on the bytes that a device could hold, over all sets of stages.
 fn most_held(p: &Problem<'_>, device: usize) -> u64 {
     let n = p.units();
     let mut most = vec![0u64; n + 1];

@@ -1,7 +1,10 @@
-//! Planning by integer programming: the same problem said in another way, so that each checks the
-//! other. A plan is a path: a binary variable a run of units on a device in a mode, and a flow
-//! between the runs that end and those that begin at a cut. Devices once, memory and limits are rows.
-//! For small problems: there are O(units² · devices · modes) binary variables.
+//! Integer programming, as an independent check of the other planners on small problems.
+//!
+//! Variables: a binary `on` for each (units, device, mode), a flow in [0, 1] for each (cut, sender,
+//! receiver), one for the maximum, and a binary for each device and mode that stages keep to.
+//! Constraints: exactly one stage begins at unit 0; at each cut and device, stages that end or
+//! begin equal the flow out or in; devices, memory and limits are rows. O(units² · devices · modes)
+//! binary variables; solved by microlp.
 
 use good_lp::solvers::microlp::microlp;
 use good_lp::{
@@ -12,7 +15,7 @@ use good_lp::{
 use super::judged;
 use crate::devices::problem::{Choice, Device, DevicePlan, NoPlan, Objective, Problem, Transfer};
 
-/// A run that may be chosen.
+/// A candidate stage.
 struct Arc {
     choice: Choice,
     seconds: f64,
@@ -21,21 +24,22 @@ struct Arc {
     on: Variable,
 }
 
-/// A transfer that may be needed.
+/// A candidate transfer.
 struct Hop {
     cut: usize,
     from: Option<usize>,
     to: Option<usize>,
     transfer: Transfer,
-    /// What it shares with others.
+    /// Medium that it shares with others.
     medium: Option<usize>,
     on: Variable,
 }
 
-/// A best plan; none if there is none.
+/// An optimal plan, or `None` if none exists.
 ///
 /// # Errors
-/// If the problem makes no sense, or the solver fails or does not prove its answer.
+/// [`NoPlan::Invalid`] if the problem is malformed, [`NoPlan::Solver`] if the solver fails,
+/// [`NoPlan::NotFound`] if it does not prove its answer.
 pub fn milp(p: &Problem<'_>) -> Result<Option<DevicePlan>, NoPlan> {
     p.check()?;
     let (n, count) = (p.units(), p.devices.len());
@@ -91,7 +95,7 @@ pub fn milp(p: &Problem<'_>) -> Result<Option<DevicePlan>, NoPlan> {
     };
     let sums = matches!(p.objective, Objective::Latency | Objective::Energy);
     let most = vars.add(variable().min(0));
-    // The modes that devices keep to.
+    // For `one_mode`: the mode that each device keeps to.
     let mut modes = |d: &Device| (0..d.modes).map(|_| vars.add(variable().binary())).collect();
     let kept: Vec<Vec<Variable>> = match p.limits.one_mode {
         true => p.devices.iter().map(&mut modes).collect(),

@@ -1,4 +1,12 @@
-//! Planners: each takes a [`Problem`] and gives a [`DevicePlan`] with what is proved about it.
+//! Planners. Each takes a [`Problem`] and returns a [`DevicePlan`] with a lower bound.
+//!
+//! [`plan()`] picks the planner by the shape of the problem:
+//!
+//! 1. Links share media and the interval matters: `shared_links`.
+//! 2. The objective is a maximum (interval, memory), no sum is limited, and the device classes are
+//!    few: `threshold`, which is exact.
+//! 3. The objective is the interval and there are many different devices: `partition_and_place`.
+//! 4. Otherwise: `label_setting`, started from the plan of a beam search.
 
 mod explain;
 mod label_setting;
@@ -22,11 +30,11 @@ use crate::devices::problem::{Choice, DevicePlan, NoPlan, Objective, Problem, Pr
 use label_setting::LabelSearch;
 use partition_and_place::JointSearch;
 
-/// How much to search before the best found is given with a gap. Not time: the answer is the same
-/// on every machine.
+/// Search effort, after which the best plan found is returned with its gap. Effort is counted in
+/// steps and not in time, so that the answer is the same on every machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
-    /// Labels that are made, some 150 B each.
+    /// Labels created by the label-setting search, about 150 B each.
     pub labels: usize,
     /// Nodes of branch and bound.
     pub nodes: usize,
@@ -38,19 +46,20 @@ impl Default for Effort {
     }
 }
 
-/// The latency–energy front.
+/// The Pareto front of latency and energy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Front {
-    /// Plans that no other beats in both, latency ascending.
+    /// Plans that are not dominated, latency ascending.
     pub plans: Vec<DevicePlan>,
-    /// The front is whole for latencies below this, s; infinite if it is whole.
+    /// The front is complete for latencies below this, in seconds; infinite if it is complete.
     pub whole_below: f64,
 }
 
-/// A best plan, or the best found.
+/// Finds an optimal plan, or the best within the effort.
 ///
 /// # Errors
-/// If there is none, with what would have to give; or none was found within the effort.
+/// [`NoPlan::Invalid`] if the problem is malformed, [`NoPlan::Infeasible`] with the causes if no
+/// plan exists, [`NoPlan::NotFound`] with a lower bound if the effort ran out first.
 pub fn plan(p: &Problem<'_>, effort: &Effort) -> Result<DevicePlan, NoPlan> {
     p.check()?;
     match solve(p, effort)? {
@@ -59,7 +68,7 @@ pub fn plan(p: &Problem<'_>, effort: &Effort) -> Result<DevicePlan, NoPlan> {
     }
 }
 
-/// A plan with what is proved; none if there is none.
+/// A plan with its bound, or `None` if it is proved that none exists.
 fn solve(p: &Problem<'_>, effort: &Effort) -> Result<Option<DevicePlan>, NoPlan> {
     if shared_links::applies(p) {
         return shared_links::plan(p, effort);
@@ -68,7 +77,7 @@ fn solve(p: &Problem<'_>, effort: &Effort) -> Result<Option<DevicePlan>, NoPlan>
     if threshold::applies(&s) {
         return threshold::plan(&s).map(|c| judged(p, &c, f64::INFINITY)).transpose();
     }
-    // Sets of many different devices are not worth enumerating where there is a better way.
+    // Enumerating sets of many different devices costs more than the joint search.
     let sets = s.classes.iter().map(|m| (m.len() + 1) as f64).product::<f64>();
     if JointSearch::applies(p) && sets > 1e4 {
         return jointly(&s, effort);
@@ -94,7 +103,7 @@ fn search<'s, 'p, 'c>(
     LabelSearch::new(s, keys).ok_or(NoPlan::Invalid(ProblemError::TooManyDevices))
 }
 
-/// A good plan, if the beam comes through; as wide as some tens of millions of steps allow.
+/// A plan by beam search, if it reaches the end. The width keeps the work near 50 million steps.
 fn beam(
     search: &mut LabelSearch<'_, '_, '_>,
     s: &SearchSpace<'_, '_>,
@@ -104,7 +113,7 @@ fn beam(
     choices.map(|c| judged(s.p, &c, 0.0)).transpose()
 }
 
-/// Partition and placement at once.
+/// Partition and placement at once, started from the partition of least traffic.
 fn jointly(s: &SearchSpace<'_, '_>, effort: &Effort) -> Result<Option<DevicePlan>, NoPlan> {
     let p = s.p;
     let mut best = least_traffic_placed(p, effort);
@@ -123,17 +132,18 @@ fn jointly(s: &SearchSpace<'_, '_>, effort: &Effort) -> Result<Option<DevicePlan
     }
 }
 
-/// The partition of least traffic, placed.
+/// The partition of least traffic, placed optimally.
 fn least_traffic_placed(p: &Problem<'_>, effort: &Effort) -> Option<DevicePlan> {
     let cuts = least_traffic(p)?;
     let placed = place(p, &cuts, effort.nodes / 100)?;
     p.judge(&place::choices(p, &cuts, &placed.devices)?).ok()
 }
 
-/// The latency–energy front, for the problem's limits; its objective does not matter.
+/// Computes the Pareto front of latency and energy within the problem's limits. The problem's
+/// objective is ignored.
 ///
 /// # Errors
-/// As [`plan`].
+/// Those of [`plan()`].
 pub fn front(p: &Problem<'_>, effort: &Effort) -> Result<Front, NoPlan> {
     p.check()?;
     let p = &Problem { objective: Objective::Latency, ..p.clone() };
@@ -146,7 +156,7 @@ pub fn front(p: &Problem<'_>, effort: &Effort) -> Result<Front, NoPlan> {
     let mut least = f64::INFINITY;
     for choices in &found.plans {
         let plan = judged(p, choices, 0.0)?;
-        // Sums that differ in rounding only may have come in the wrong order.
+        // Plans whose latencies differ by rounding only may arrive in the wrong order.
         if plan.total(Objective::Energy) < least {
             least = plan.total(Objective::Energy);
             plans.push(DevicePlan { bound: plan.value, ..plan });
@@ -160,8 +170,8 @@ pub fn front(p: &Problem<'_>, effort: &Effort) -> Result<Front, NoPlan> {
     }
 }
 
-/// The plan as it is judged, with a bound that is at most its value. Stages that follow each other on
-/// a device in one mode are one, where that is as good.
+/// Costs a planner's choices, merges consecutive stages of one device and mode where that is no
+/// worse, and caps the bound at the value.
 fn judged(p: &Problem<'_>, choices: &[Choice], bound: f64) -> Result<DevicePlan, NoPlan> {
     let mut plan = p.judge(choices)?;
     let mut at = 1;
@@ -172,7 +182,7 @@ fn judged(p: &Problem<'_>, choices: &[Choice], bound: f64) -> Result<DevicePlan,
         let same = (last.device, last.mode) == (next.device, next.mode);
         last.units.end = next.units.end;
         let joined = if same { p.judge(&fewer).ok() } else { None };
-        // But for rounding.
+        // Up to rounding.
         let as_good = |j: &DevicePlan| {
             j.totals.iter().zip(&plan.totals).all(|(a, b)| *a <= b * (1.0 + 1e-12))
         };
@@ -184,7 +194,7 @@ fn judged(p: &Problem<'_>, choices: &[Choice], bound: f64) -> Result<DevicePlan,
     Ok(DevicePlan { bound: bound.min(plan.value), ..plan })
 }
 
-/// The fewest stages of a walk through the devices, if there is one.
+/// Fewest stages of a plan that may use each device any number of times, if there is one.
 fn fewest(p: &Problem<'_>) -> Option<usize> {
     let fewest = SearchSpace::new(p).lower_bounds(Relaxation::Stages).after(0, None);
     fewest.is_finite().then_some(fewest as usize)

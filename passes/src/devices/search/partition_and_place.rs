@@ -1,47 +1,54 @@
 //! Partition and placement at once, on distinct devices linked in any way, for the least interval.
 //!
-//! By threshold: with a value given, the question is whether there is a way through cuts and
-//! devices, each device once, all of whose shares are within it. A walk that may use devices again
-//! answers no for low values, which gives a bound; that walk's fewest stages, more than the devices
-//! that are left, answer no as well. It takes in the bound by the largest transfer over the fastest
-//! link, which a walk pays, too. For yes, the partition is placed whose cuts have the most links to choose from, then the walk's own; then
-//! branch and bound goes through all, remembering what failed. Values are tried by bisection.
+//! Bisects on the interval. For each candidate value it decides whether some partition and
+//! placement keep every stage and every transfer within it:
+//!
+//! 1. Relaxation: let devices be reused. If no walk through (cut, device) stays within the value,
+//!    the answer is no.
+//! 2. Relaxation: if the walk needs more stages than there are devices, the answer is no.
+//! 3. Heuristic: place the partition whose cuts have the most usable links ([`super::place()`]). If
+//!    that succeeds, the answer is yes.
+//! 4. Otherwise branch and bound over stages, with the relaxation as the bound and a table of
+//!    failed states (cut, last device, used devices).
+//!
+//! The least value that the relaxations cannot exclude is the lower bound.
 
 use std::collections::HashSet;
 
 use super::place::{self, DeviceSet, Placing, StageLoads, devices};
 use crate::devices::problem::{Choice, Objective, Problem};
 
-/// Devices, cuts and what runs and transfers take.
+/// The loads of a problem, by device, cut and pair of devices.
 pub(super) struct JointSearch<'p, 'c> {
     p: &'p Problem<'c>,
     n: usize,
     count: usize,
-    /// The kind of each device: what runs take is the same for one kind.
+    /// Kind of each device; devices of equal kind have equal loads for every range.
     kind: Vec<usize>,
-    /// Seconds by kind, first unit and end; infinite where they cannot run.
+    /// Seconds by kind, first unit and length - 1; infinite if the range cannot run.
     runs: Vec<Vec<Vec<f64>>>,
-    /// The kind of transfer over each inner cut, and its seconds by sender × devices + receiver.
+    /// Row of `transfers` for each cut, and seconds by `sender * devices + receiver`.
     cut_kind: Vec<usize>,
     transfers: Vec<Vec<f64>>,
     /// Seconds from the source and to the sink, by device.
     ends: [Vec<f64>; 2],
 }
 
-/// What a walk can do within a value.
+/// The relaxation in which devices may be reused, for one value.
 struct WalkRelaxation {
-    /// Receivers by kind of transfer and sender.
+    /// Usable receivers by row of `transfers` and sender.
     out: Vec<Vec<DeviceSet>>,
-    /// The fewest stages to the end for a stage that begins at a cut on a device.
+    /// Fewest stages to the end from a stage that begins at a cut on a device.
     fewest: Vec<Vec<usize>>,
-    /// Devices on which a first stage may be.
+    /// Devices that the first stage may use.
     first: DeviceSet,
 }
 
 const NEVER: usize = usize::MAX / 2;
 
 impl<'p, 'c> JointSearch<'p, 'c> {
-    /// Whether this planner is for the problem.
+    /// Whether this planner applies: the interval is minimized, no sum is limited, devices are not
+    /// reused, and there are at most 128.
     pub fn applies(p: &Problem<'_>) -> bool {
         let sums = p.limits.latency.is_some() || p.limits.energy.is_some();
         p.objective == Objective::Interval && !sums && !p.reuse && p.devices.len() <= 128
@@ -100,7 +107,7 @@ impl<'p, 'c> JointSearch<'p, 'c> {
         self.count.min(self.p.limits.stages.unwrap_or(usize::MAX))
     }
 
-    /// All shares below a value, ascending.
+    /// All loads below a value, ascending.
     fn values(&self, below: f64) -> Vec<f64> {
         let runs = self.runs.iter().flatten().flatten();
         let off = |(at, _): &(usize, &f64)| at / self.count != at % self.count;
@@ -122,7 +129,7 @@ impl<'p, 'c> JointSearch<'p, 'c> {
         let out: Vec<Vec<DeviceSet>> =
             self.transfers.iter().map(|h| (0..count).map(|a| receivers(h, a)).collect()).collect();
         let mut fewest = vec![vec![NEVER; count]; n];
-        // The fewest stages after one on a device that ends at a cut.
+        // Fewest stages after one that ends at a cut on a device.
         let mut after = vec![vec![NEVER; count]; n + 1];
         for (d, after) in after[n].iter_mut().enumerate() {
             *after = if self.ends[1][d] <= value { 0 } else { NEVER };
@@ -145,7 +152,8 @@ impl<'p, 'c> JointSearch<'p, 'c> {
         WalkRelaxation { out, fewest, first }
     }
 
-    /// The partition whose cuts have the most links to choose from, by the product of their shares.
+    /// The partition whose cuts have the most usable links: least sum of -log(usable share) plus
+    /// `each` per stage.
     fn roomiest(&self, walk: &WalkRelaxation, value: f64, each: f64) -> Option<Vec<usize>> {
         let n = self.n;
         let pairs = (self.count * self.count.saturating_sub(1)).max(1) as f64;
@@ -173,7 +181,7 @@ impl<'p, 'c> JointSearch<'p, 'c> {
         (cuts.len() - 1 <= self.stages()).then_some(cuts)
     }
 
-    /// A way within a value, or a proof that there is none.
+    /// Decides whether a plan within `value` exists, and returns it.
     fn within(&self, value: f64, nodes: usize) -> (Placing, Option<Vec<Choice>>) {
         let walk = self.walk(value);
         if walk.first == 0 {
@@ -202,7 +210,7 @@ impl<'p, 'c> JointSearch<'p, 'c> {
         }
     }
 
-    /// A best way with a value below `below`, and what no way is under (at most `below`).
+    /// The best plan with a value below `below`, and a lower bound of at most `below` on all plans.
     pub fn best(&self, below: f64, nodes: usize) -> (Option<Vec<Choice>>, f64) {
         let values = self.values(below);
         let mut low = values.partition_point(|&v| self.walk(v).first == 0);
@@ -223,25 +231,25 @@ impl<'p, 'c> JointSearch<'p, 'c> {
                     }
                 }
             }
-            // A search that was cut short may have passed by what another found.
+            // A search that ended by its limit may have skipped a feasible value below `high`.
             at = low + high.saturating_sub(low) / 2;
         }
         (found, values.get(proved).copied().unwrap_or(below))
     }
 }
 
-/// Branch and bound within a value.
+/// Branch and bound for one value.
 struct BranchAndBound<'j, 'p, 'c> {
     joint: &'j JointSearch<'p, 'c>,
     walk: WalkRelaxation,
     value: f64,
     nodes: usize,
-    /// Cut, last device and used devices from where there is no way.
+    /// States without a completion: cut, last device, used devices.
     failed: HashSet<(usize, usize, DeviceSet)>,
 }
 
 impl BranchAndBound<'_, '_, '_> {
-    /// Whether there is a way from a cut to the end; none if that is not known.
+    /// Whether the units from `cut` on can be placed; `None` if the limit on nodes was reached.
     fn go(
         &mut self,
         cut: usize,
@@ -262,7 +270,7 @@ impl BranchAndBound<'_, '_, '_> {
             None => self.walk.first,
         };
         let left = j.stages() - used.count_ones() as usize;
-        // The device, where its stage ends, and how many stages are to follow at least.
+        // Candidates: fewest stages to follow, receivers left, device, end of the stage.
         let mut next = Vec::new();
         for d in devices(from).filter(|&d| self.walk.fewest[cut][d] <= left) {
             let unused = !used & !(1 << d);
@@ -276,7 +284,7 @@ impl BranchAndBound<'_, '_, '_> {
                 let ways = self.walk.out[j.cut_kind[end]][d] & unused;
                 let fewest = devices(ways).map(|b| self.walk.fewest[end][b]).min();
                 if let Some(fewest) = fewest.filter(|&f| f < left) {
-                    // Where many could follow, later; where few could, first.
+                    // Most constrained first.
                     next.push((fewest, ways.count_ones(), d, end));
                 }
             }

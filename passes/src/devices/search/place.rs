@@ -1,19 +1,21 @@
-//! Placing a given partition on distinct devices, any of them differing and linked in any way, so
-//! that the largest share (of a stage's computing, or of a transfer) is least.
+//! Placement of a given partition on distinct devices, linked in any way, that minimizes the
+//! largest load (computing of a stage, or a transfer).
 //!
-//! By threshold: with a value given, stages have domains of devices, and neighbours must be linked
-//! well enough. Domains are bit sets; they are made consistent along the chain in both directions,
-//! what one stage must have is taken from the others, and a matching shows whether enough devices
-//! are left. What remains is searched, the smallest domain first. The least value at which the root
-//! is consistent is a bound; from there, values are tried by bisection, so that the answer is proved
-//! unless a search ended by its limit.
+//! 1. The optimal value is one of the loads. For a threshold, each stage has a domain of devices (a
+//!    bit set), and consecutive stages must be linked well enough.
+//! 2. Domains are made arc consistent along the chain in both directions; a device that one stage
+//!    must have is removed from the others; a bipartite matching (augmenting paths) checks that
+//!    enough devices are left.
+//! 3. What remains is decided by backtracking, smallest domain first.
+//! 4. The least threshold whose domains are consistent is a lower bound. From there, thresholds are
+//!    bisected; the result is optimal unless a backtracking search ended by its limit.
 //!
-//! SEIFER's placement (greedy walks) is beside it, as what it must not be worse than.
+//! SEIFER's greedy placement ([`place_greedily`]) is the baseline.
 
 use crate::devices::problem::search_space::StageCost;
 use crate::devices::problem::{Choice, Objective, Problem, Transfer};
 
-/// Devices as bits.
+/// Set of devices, as bits.
 pub(super) type DeviceSet = u128;
 
 /// The devices in a set, ascending.
@@ -25,31 +27,31 @@ pub(super) fn devices(mut set: DeviceSet) -> impl Iterator<Item = usize> {
     })
 }
 
-/// A placement.
+/// A placement with its bound.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Placement {
-    /// The device of each stage.
+    /// Device of each stage.
     pub devices: Vec<usize>,
-    /// The largest share, s.
+    /// Largest load in seconds.
     pub value: f64,
-    /// No placement of the same partition has a lower one.
+    /// Lower bound on the largest load of every placement of this partition, in seconds.
     pub bound: f64,
 }
 
-/// StageLoads of stages and of the transfers between them.
+/// Loads in seconds of the stages of a partition and of the transfers between them.
 pub(super) struct StageLoads {
-    /// By stage and device, transfers from the source and to the sink included; infinite where a
-    /// stage cannot be.
+    /// By stage and device, transfers from the source and to the sink included; infinite if the
+    /// stage cannot run there.
     stage: Vec<Vec<f64>>,
-    /// Which of `transfers` is between a stage and the next.
+    /// Row of `transfers` for the cut after each stage but the last; equal cuts share a row.
     cut_kind: Vec<usize>,
-    /// By sender × devices + receiver; infinite without a link.
+    /// By `sender * devices + receiver`; infinite without a link.
     transfers: Vec<Vec<f64>>,
     count: usize,
 }
 
 impl StageLoads {
-    /// StageLoads of stages that begin and end at these cuts, from the first to the last.
+    /// Loads of the stages between consecutive `cuts`.
     pub fn new(p: &Problem<'_>, cuts: &[usize]) -> Self {
         let (count, n) = (p.devices.len(), p.units());
         let time = |t: Option<Transfer>| t.map_or(f64::INFINITY, |t| t.seconds);
@@ -86,7 +88,7 @@ impl StageLoads {
         stages.chain(transfers).fold(0.0, f64::max)
     }
 
-    /// All shares, ascending.
+    /// All finite loads, ascending.
     fn values(&self) -> Vec<f64> {
         let off = |(at, _): &(usize, &f64)| at / self.count != at % self.count;
         let transfers =
@@ -98,7 +100,8 @@ impl StageLoads {
         all
     }
 
-    /// Walks to the nearest device that is left, one from every start; the best of them.
+    /// Greedy walks to the nearest unused device, one from each device; the best of them with its
+    /// value.
     pub fn greedy(&self) -> Option<(Vec<usize>, f64)> {
         let walk = |start: usize| {
             let mut walk = vec![start];
@@ -118,8 +121,8 @@ impl StageLoads {
     }
 }
 
-/// Seconds and mode of the quickest way to run units on a device, if they fit and may be there, and
-/// the limits of a single stage are kept.
+/// Seconds and mode of the quickest way to run units `i..j` on a device, if pins, memory and the
+/// limits on a single stage allow it.
 pub(super) fn quickest(p: &Problem<'_>, i: usize, j: usize, d: usize) -> Option<(f64, usize)> {
     let pinned = || p.pins.iter().take(j).skip(i).flatten().any(|&x| x != d);
     if j - i > p.limits.run.unwrap_or(j) || p.costs.memory(i..j, d) > p.capacity(d) || pinned() {
@@ -134,7 +137,7 @@ pub(super) fn quickest(p: &Problem<'_>, i: usize, j: usize, d: usize) -> Option<
     (least.seconds <= p.limit(Objective::Interval)).then_some((least.seconds, least.mode))
 }
 
-/// What a search came to.
+/// Answer to the question whether a placement within a threshold exists.
 #[derive(Debug, PartialEq)]
 pub(super) enum Placing {
     Placed(Vec<usize>),
@@ -142,10 +145,10 @@ pub(super) enum Placing {
     Undecided,
 }
 
-/// A threshold's constraints.
+/// Constraints of one threshold.
 struct Constraints<'a> {
     shares: &'a StageLoads,
-    /// Receivers by kind of cut_kind and sender, and senders by receiver.
+    /// Receivers by row of `transfers` and sender, and senders by receiver.
     out: Vec<Vec<DeviceSet>>,
     into: Vec<Vec<DeviceSet>>,
 }
@@ -176,7 +179,7 @@ impl<'a> Constraints<'a> {
         self.consistent(&mut domains).then_some(domains)
     }
 
-    /// Takes from domains what cannot be; whether anything can be left.
+    /// Propagates the constraints; `false` if a domain becomes empty or no matching exists.
     fn consistent(&self, domains: &mut Vec<DeviceSet>) -> bool {
         let last = domains.len() - 1;
         let reached =
@@ -189,7 +192,7 @@ impl<'a> Constraints<'a> {
             for s in (0..last).rev() {
                 domains[s] &= reached(&self.into[self.shares.cut_kind[s]], domains[s + 1]);
             }
-            // What one stage must have, no other can.
+            // A device that one stage must have is out of reach for the others.
             for s in 0..domains.len() {
                 if domains[s].count_ones() == 1 {
                     let only = domains[s];
@@ -212,7 +215,7 @@ impl<'a> Constraints<'a> {
         let Some(stage) = open.min_by_key(|&s| (domains[s].count_ones(), s)) else {
             return Placing::Placed(domains.iter().map(|d| d.trailing_zeros() as usize).collect());
         };
-        // Devices first that fewer other stages could have.
+        // Value order: devices first that fewer other stages want.
         let wanted = |d: usize| domains.iter().filter(|set| *set >> d & 1 == 1).count();
         let mut order: Vec<usize> = devices(domains[stage]).collect();
         order.sort_by_key(|&d| (wanted(d), d));
@@ -236,7 +239,7 @@ impl<'a> Constraints<'a> {
     }
 }
 
-/// Whether every stage can have a device of its own (augmenting paths).
+/// Whether all stages can have distinct devices (bipartite matching by augmenting paths).
 fn matched(domains: &[DeviceSet]) -> bool {
     fn give(
         s: usize,
@@ -257,7 +260,7 @@ fn matched(domains: &[DeviceSet]) -> bool {
     (0..domains.len()).all(|s| give(s, domains, &mut 0, &mut owner))
 }
 
-/// A placement within a value, or a proof that there is none.
+/// Decides whether a placement with loads of at most `value` exists.
 pub(super) fn within(shares: &StageLoads, value: f64, nodes: &mut usize) -> Placing {
     let constraints = Constraints::new(shares, value);
     match constraints.domains(value) {
@@ -266,16 +269,16 @@ pub(super) fn within(shares: &StageLoads, value: f64, nodes: &mut usize) -> Plac
     }
 }
 
-/// The best placement with a share below `below`; and what no placement is under.
+/// The best placement with a value below `below`, and a lower bound on all placements.
 pub(super) fn best(shares: &StageLoads, below: f64, nodes: usize) -> (Option<Vec<usize>>, f64) {
     let mut values = shares.values();
     values.truncate(values.partition_point(|&v| v < below));
-    // The least value at which the root is consistent.
+    // Least threshold at which propagation alone finds no contradiction.
     let root = |&v: &f64| Constraints::new(shares, v).domains(v).is_none();
     let mut low = values.partition_point(root);
     let (mut high, mut proved) = (values.len(), low);
     let mut found = None;
-    // First the bound itself, which is often reached.
+    // Try the bound itself first: it is often attained.
     let mut at = low;
     while low < high {
         match within(shares, values[at], &mut { nodes }) {
@@ -291,15 +294,16 @@ pub(super) fn best(shares: &StageLoads, below: f64, nodes: usize) -> (Option<Vec
                 }
             }
         }
-        // A search that was cut short may have passed by what another found.
+        // A search that ended by its limit may have skipped a feasible threshold below `high`.
         at = low + high.saturating_sub(low) / 2;
     }
     (found, values.get(proved).copied().unwrap_or(below))
 }
 
-/// Places stages that begin and end at these cuts (the first 0, the last the number of units) on
-/// distinct devices, for the least interval; searching at most so many nodes for each value that is
-/// tried. Every link counts as one of its own. None if there is no placement, or more devices than 128.
+/// Places the stages between consecutive `cuts` (the first is 0, the last the number of units) on
+/// distinct devices so that the interval is least. Each threshold gets at most `nodes` nodes of
+/// backtracking. Links are treated as independent. `None` if there is no placement, or there are
+/// over 128 devices.
 pub fn place(p: &Problem<'_>, cuts: &[usize], nodes: usize) -> Option<Placement> {
     let s = StageLoads::new(p, cuts);
     if s.stages() > s.count || s.count > 128 {
@@ -313,15 +317,15 @@ pub fn place(p: &Problem<'_>, cuts: &[usize], nodes: usize) -> Option<Placement>
     Some(Placement { devices, value, bound: bound.min(value) })
 }
 
-/// SEIFER's greedy placement: from every device, walks to the nearest one left; the best walk. Its
-/// bound is 0: nothing is proved.
+/// SEIFER's greedy placement: walks from each device to the nearest unused one, and keeps the best
+/// walk. Nothing is proved: the bound is 0.
 pub fn place_greedily(p: &Problem<'_>, cuts: &[usize]) -> Option<Placement> {
     let (devices, value) = StageLoads::new(p, cuts).greedy()?;
     Some(Placement { devices, value, bound: 0.0 })
 }
 
-/// The partition with the least sum of bytes over its cuts whose every stage runs on some device;
-/// of several, the one whose stages are longest from the first on.
+/// The partition with the fewest bytes over its cuts whose every stage runs on some device, by
+/// dynamic programming; ties go to longer stages at the start.
 pub fn least_traffic(p: &Problem<'_>) -> Option<Vec<usize>> {
     let n = p.units();
     let mut least: Vec<Option<(u64, usize)>> = vec![None; n + 1];
@@ -343,7 +347,7 @@ pub fn least_traffic(p: &Problem<'_>) -> Option<Vec<usize>> {
     Some(cuts)
 }
 
-/// Choices for a partition and a placement, each in its quickest mode.
+/// The decisions of a partition and a placement, each stage in its quickest mode.
 pub(super) fn choices(p: &Problem<'_>, cuts: &[usize], devices: &[usize]) -> Option<Vec<Choice>> {
     let of = |(w, &device): (&[usize], &usize)| {
         let (_, mode) = quickest(p, w[0], w[1], device)?;

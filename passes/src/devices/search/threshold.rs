@@ -1,21 +1,26 @@
-//! Devices of a few kinds: the least of the largest share, by threshold. With a value given, it is
-//! asked which cuts can be reached with so many devices of each class used, the last one of a class:
-//! sets of cuts as bits, O(P²) for a run's ends, for each number of devices used. The value is found
-//! by bisection among the shares that there are. For devices all alike that is the min-max dynamic
-//! program in O(P² log P) for each number of stages; for kinds, PipeEdge's (Y. Hu et al., PipeEdge:
-//! Pipeline Parallelism for Large-Scale Model Inference on Heterogeneous Edge Devices, DSD 2022).
+//! Minimizes a maximum (interval or memory) over devices of few classes, exactly.
+//!
+//! 1. The optimal value is one of the loads of single stages and transfers. Bisect over them.
+//! 2. For a threshold, decide reachability: state = (devices used of each class, class of the last
+//!    stage), value = the set of cuts that can be reached, as a bit set. Extending a state is a
+//!    union of bit sets, O(n²/64) per state.
+//! 3. Read the stages of the least feasible threshold back from the states.
+//!
+//! With one class this is the min-max partition by dynamic programming, O(n² log n) for each number
+//! of stages; with several classes it is the setting of PipeEdge (Y. Hu et al., PipeEdge: Pipeline
+//! Parallelism for Large-Scale Model Inference on Heterogeneous Edge Devices, DSD 2022).
 
 use crate::devices::problem::search_space::SearchSpace;
 use crate::devices::problem::{Choice, Objective, Transfer};
 
-/// Word operations that a value may take to decide.
+/// Most word operations to decide one threshold.
 const WORK: f64 = 1e9;
 
-/// Words that sets of cuts may take: 256 MiB.
+/// Most words in all bit sets: 256 MiB.
 const WORDS: f64 = 3.2e7;
 
-/// Whether this planner is for the problem: devices are used once, the objective is the largest of
-/// something, no sum is limited, and there are not too many numbers of devices used.
+/// Whether this planner applies: devices are not reused, the objective is a maximum, no sum is
+/// limited, and the states are few enough.
 pub(super) fn applies(s: &SearchSpace<'_, '_>) -> bool {
     let p = s.p;
     let largest = matches!(p.objective, Objective::Interval | Objective::Memory);
@@ -27,7 +32,7 @@ pub(super) fn applies(s: &SearchSpace<'_, '_>) -> bool {
     largest && !sums && !p.reuse && fits
 }
 
-/// Cuts, a bit each.
+/// Set of cuts, as bits.
 type Cuts = Vec<u64>;
 
 fn cuts(all: &Cuts) -> impl Iterator<Item = usize> + '_ {
@@ -43,11 +48,11 @@ fn cuts(all: &Cuts) -> impl Iterator<Item = usize> + '_ {
 
 struct Loads<'s, 'p, 'c> {
     s: &'s SearchSpace<'p, 'c>,
-    /// Share and mode of a run, by class, first unit, and how far behind the next unit it ends.
+    /// Load and mode of the best stage, by class, first unit, and length - 1.
     runs: Vec<Vec<Vec<(f64, usize)>>>,
-    /// Share of a transfer, by sender × classes + receiver and inner cut.
+    /// Load of a transfer, by `sender * classes + receiver` and inner cut.
     transfers: Vec<Vec<f64>>,
-    /// RowShares from the source and to the sink, by class.
+    /// Loads of the transfers from the source and to the sink, by class.
     ends: [Vec<f64>; 2],
 }
 
@@ -89,7 +94,7 @@ impl<'s, 'p, 'c> Loads<'s, 'p, 'c> {
         all
     }
 
-    /// A way all of whose shares are within a value: first unit, end and class of each stage.
+    /// Stages (first unit, end, class) whose loads are all at most `value`, if there are any.
     fn within(&self, value: f64) -> Option<Vec<(usize, usize, usize)>> {
         let (s, n, k) = (self.s, self.s.p.units(), self.s.classes.len());
         let words = n / 64 + 1;
@@ -109,14 +114,15 @@ impl<'s, 'p, 'c> Loads<'s, 'p, 'c> {
             .collect();
         let linked = |transfer: &Vec<f64>| bits(&mut (0..n).filter(|&cut| transfer[cut] <= value));
         let linked: Vec<Cuts> = self.transfers.iter().map(linked).collect();
-        // Numbers of devices used, mixed in one; with one more used it is larger.
+        // Numbers of used devices by class, in mixed radix: using one more device gives a larger
+        // number.
         let mut stride = vec![1; k + 1];
         for c in 0..k {
             stride[c + 1] = stride[c] * (s.classes[c].len() + 1);
         }
         let used = |set: usize, c: usize| set / stride[c] % (s.classes[c].len() + 1);
         let mut reached: Vec<Option<Cuts>> = vec![None; stride[k] * k];
-        // Cuts at which a stage on a class may begin with so many used.
+        // Cuts at which a stage on a class may begin, for a set of used devices.
         let starts = |reached: &[Option<Cuts>], set: usize, c: usize| {
             let mut starts: Cuts = vec![0; words];
             if set == 0 {
@@ -146,8 +152,7 @@ impl<'s, 'p, 'c> Loads<'s, 'p, 'c> {
                 if next.iter().any(|&w| w != 0) {
                     let done = next[n / 64] >> (n % 64) & 1 == 1 && self.ends[1][c] <= value;
                     let at = set + stride[c];
-                    // Cuts reached before by other ways to the same set and class: there are none,
-                    // as set and class say where it came from.
+                    // Each state has one predecessor set, so this assignment overwrites nothing.
                     reached[at * k + c] = Some(next);
                     if done {
                         return Some(self.way(&reached, &stride, &ends, &linked, at, c));
@@ -158,7 +163,7 @@ impl<'s, 'p, 'c> Loads<'s, 'p, 'c> {
         None
     }
 
-    /// The way back from the end.
+    /// Reads the stages back from the end.
     fn way(
         &self,
         reached: &[Option<Cuts>],
@@ -192,7 +197,7 @@ impl<'s, 'p, 'c> Loads<'s, 'p, 'c> {
     }
 }
 
-/// A best plan, if there is one.
+/// An optimal plan, if one exists.
 pub(super) fn plan(s: &SearchSpace<'_, '_>) -> Option<Vec<Choice>> {
     let table = Loads::new(s);
     let values = table.values();
