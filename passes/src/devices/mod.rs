@@ -23,7 +23,7 @@
 //! | `partition_and_place` | interval over many different devices | bisection, branch and bound |
 //! | `shared_links` | interval over links that share a medium | bisection over shortest paths |
 //! | `milp` | small problems, as an independent check; feature `milp` | integer programming |
-//! | [`share_rows()`] | rows of one stage over devices side by side | greedy, which is optimal |
+//! | `share_rows` | rows of one stage over devices side by side | greedy, which is optimal |
 //!
 //! ```
 //! use graph_opt_passes::devices::{Additive, Device, Effort, Limits, Link, Objective, Problem, plan};
@@ -66,7 +66,4 @@ pub use problem::{
 };
 #[cfg(feature = "milp")]
 pub use search::milp;
-pub use search::{
-    Effort, Front, Placement, RowShares, front, least_traffic, place, place_greedily, plan,
-    share_rows,
-};
+pub use search::{Effort, Front, Placement, front, place, place_greedily, plan};

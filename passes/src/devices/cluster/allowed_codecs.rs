@@ -44,7 +44,7 @@ impl AllowedCodecs {
 
     /// The form in which a value of `bytes` arrives first over a link, and its codec; `None` means
     /// unencoded.
-    pub fn choose(&self, link: &Link, name: &str, bytes: u64) -> (Option<Codec>, Form) {
+    pub(crate) fn choose(&self, link: &Link, name: &str, bytes: u64) -> (Option<Codec>, Form) {
         let mut best = (None, Form::plain(bytes));
         for &(codec, form) in self.forms(name, bytes) {
             if link.flow(form) < link.flow(best.1) {
@@ -56,7 +56,7 @@ impl AllowedCodecs {
 
     /// Forms of several values sent together, given as (name, bytes): for each range of link rates,
     /// the sum of each value's best form. At any rate, one of the results is optimal.
-    pub fn together(&self, values: &[(&str, u64)]) -> Vec<Form> {
+    pub(crate) fn together(&self, values: &[(&str, u64)]) -> Vec<Form> {
         let all = |&(name, bytes): &(&str, u64)| -> Vec<Form> {
             let coded = self.forms(name, bytes).iter().map(|f| f.1);
             std::iter::once(Form::plain(bytes)).chain(coded).collect()
@@ -91,7 +91,7 @@ impl AllowedCodecs {
     }
 
     /// Whether no value may be encoded.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.values.values().all(|v| v.1.is_empty())
     }
 

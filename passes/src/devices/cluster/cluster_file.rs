@@ -135,12 +135,12 @@ struct LinkRow {
 
 impl Cluster {
     /// The link from one device to another, if there is one.
-    pub fn link(&self, from: usize, to: usize) -> Option<&Link> {
+    pub(crate) fn link(&self, from: usize, to: usize) -> Option<&Link> {
         self.links[from * self.devices.len() + to].as_ref()
     }
 
     /// Name of the medium that the link shares with others, if any.
-    pub fn medium(&self, from: usize, to: usize) -> Option<&str> {
+    pub(crate) fn medium(&self, from: usize, to: usize) -> Option<&str> {
         self.media[from * self.devices.len() + to].as_deref()
     }
 

@@ -14,7 +14,7 @@ use crate::devices::problem::{Objective, Transfer};
 
 /// Mode and cost of running a part.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct StageTiming {
+pub(crate) struct StageTiming {
     /// Mode of the device.
     pub mode: usize,
     /// Seconds of computing.
@@ -25,7 +25,7 @@ pub struct StageTiming {
 
 /// Objective and context of a plan.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PlanGoal {
+pub(crate) struct PlanGoal {
     /// Quantity that was minimized.
     pub objective: Objective,
     /// Value found by the planner; if `None`, it is computed from the parts.
@@ -58,7 +58,7 @@ impl PlanFile {
     /// # Errors
     /// [`PlanFileError::NoLink`] if two devices exchange values without a link,
     /// [`PlanFileError::TooLarge`] if a part exceeds its device.
-    pub fn of(
+    pub(crate) fn of(
         graph: &Graph,
         cluster: &Cluster,
         split: &Split,

@@ -13,7 +13,8 @@ mod timeline;
 mod wiring;
 
 pub use error::{DataflowError, ManifestError, PlanFileError};
-pub use from_split::{OBJECTIVES, PlanGoal, StageTiming};
+pub use from_split::OBJECTIVES;
+pub(super) use from_split::{PlanGoal, StageTiming};
 pub use manifest::{Manifest, PartFile};
 pub use plan_file::{PlanFile, ReceiveRow, StageRow};
 pub use timeline::Timeline;

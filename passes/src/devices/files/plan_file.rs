@@ -60,7 +60,8 @@ pub struct StageRow {
     pub compute_s: f64,
     /// Energy of computing in J.
     pub compute_j: f64,
-    /// Bytes that the device holds while the part runs; see [`Held`](crate::devices::graph::Held).
+    /// Bytes that the device holds while the part runs: constants, the peak of the activations, and
+    /// values stored for later parts.
     pub memory_bytes: u64,
     /// What the part receives.
     pub receives: Vec<ReceiveRow>,
@@ -136,7 +137,7 @@ impl PlanFile {
     }
 
     /// Bytes of the buffers for a frame that arrives at a part's device and one that leaves it.
-    pub fn buffers(&self, part: usize) -> u64 {
+    pub(crate) fn buffers(&self, part: usize) -> u64 {
         let device = &self.stages[part].device;
         let on = |s: &&StageRow| s.device == *device;
         let comes = self.stages.iter().filter(on).flat_map(|s| &s.receives);

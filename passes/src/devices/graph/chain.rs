@@ -34,7 +34,7 @@ pub struct Network {
     /// Bytes of live activations while each unit runs, by the memory plan of the whole graph.
     pub live: Vec<u64>,
     /// Bytes that stages save compared with `live`.
-    pub buffer_credits: BufferCredits,
+    pub(crate) buffer_credits: BufferCredits,
     /// Multiply-accumulates of each unit.
     pub macs: Vec<u64>,
 }

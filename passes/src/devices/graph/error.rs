@@ -7,8 +7,7 @@ use crate::devices::files::PlanFileError;
 use crate::devices::problem::NoPlan;
 use crate::{PipelineError, RunError};
 
-/// A split that is not one of the graph. Found by [`Split::check`](super::Split::check) and
-/// [`Split::held`](super::Split::held).
+/// A split that is not one of the graph, or whose parts cannot be graphs of their own.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SplitError {
@@ -94,7 +93,7 @@ pub enum Mismatch {
         nodes: Option<usize>,
     },
     /// A name repeats, but not as often in the profile as in the model.
-    #[error("expected {expected} times from {first} to {last}, as the model has, found {found}")]
+    #[error("the model has {first} to {last} {expected} times, but the profile {found} times")]
     Count {
         /// First node.
         first: String,

@@ -23,8 +23,9 @@ pub use choose_plan::choose_plan;
 pub use error::{Mismatch, PlanningError, ProfileMismatch, SplitError, TilingError};
 pub use pipeline::{PlanRequest, pipeline};
 pub use profiled::ProfiledCosts;
-pub use split::{Held, Receive, Split, SplitPart};
+pub use split::{Split, SplitPart};
 
 pub use values::is_sent;
 
+pub(super) use split::{Held, Receive};
 pub(super) use values::value_bytes;

@@ -16,7 +16,7 @@ use crate::analysis::{cost, plan};
 
 /// Values that a part receives from one sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Receive {
+pub(crate) struct Receive {
     /// Sending part, which comes before; `None` for the source of the network's inputs.
     pub from: Option<usize>,
     /// Values in the order of their production.
@@ -32,7 +32,7 @@ pub struct SplitPart {
     pub nodes: Vec<NodeId>,
     /// What the part receives. It may receive values only to forward them: a part can send all that
     /// it received or made.
-    pub receives: Vec<Receive>,
+    pub(crate) receives: Vec<Receive>,
 }
 
 /// Parts of a graph, each after the parts that it receives from.
@@ -41,12 +41,12 @@ pub struct Split {
     /// Parts in topological order.
     pub parts: Vec<SplitPart>,
     /// Where the sink receives the network's outputs from.
-    pub outputs: Vec<Receive>,
+    pub(crate) outputs: Vec<Receive>,
 }
 
 /// Bytes that a device holds while one of its parts runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Held {
+pub(crate) struct Held {
     /// Constants of all parts of the device.
     pub constants: u64,
     /// Peak of the part's activations by its own memory plan, inputs included.
@@ -57,7 +57,7 @@ pub struct Held {
 
 impl Held {
     /// Sum of the three, in bytes.
-    pub fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.constants + self.peak + self.waiting
     }
 }
@@ -65,7 +65,7 @@ impl Held {
 impl Split {
     /// A pipeline of (device, units): each stage receives what crosses the cut before it from the
     /// previous stage, and forwards what it does not read.
-    pub fn pipeline(network: &Network, stages: &[(usize, Range<usize>)]) -> Self {
+    pub(crate) fn pipeline(network: &Network, stages: &[(usize, Range<usize>)]) -> Self {
         let receive = |i: usize, cut: usize| -> Vec<Receive> {
             let values = network.crossing[cut].clone();
             let from = i.checked_sub(1);
@@ -86,7 +86,7 @@ impl Split {
     /// List scheduling: each device runs a ready node, first the one whose results another device
     /// waits for soonest. Its sequence is cut into parts so that a part waits for nothing that its
     /// first node does not wait for, and ends when it has made a value for another device.
-    pub fn placed(
+    pub(crate) fn placed(
         graph: &Graph,
         nodes: &[NodeId],
         device: &dyn Fn(NodeId) -> usize,
@@ -124,7 +124,7 @@ impl Split {
     ///
     /// # Errors
     /// The first part, node or value that breaks this.
-    pub fn check(&self, graph: &Graph, nodes: &[NodeId]) -> Result<(), SplitError> {
+    pub(crate) fn check(&self, graph: &Graph, nodes: &[NodeId]) -> Result<(), SplitError> {
         let mut open: HashSet<NodeId> = nodes.iter().copied().collect();
         let mut has: Vec<HashSet<ValueId>> = Vec::new();
         let name = |v: ValueId| graph.value(v).name.to_string();
@@ -174,7 +174,7 @@ impl Split {
 
     /// Receivers of values of a part, or of the source if `from` is `None`; the receiver `None` is
     /// the sink.
-    pub fn receivers(
+    pub(crate) fn receivers(
         &self,
         from: Option<usize>,
     ) -> impl Iterator<Item = (Option<usize>, &Vec<ValueId>)> {
@@ -206,7 +206,7 @@ impl Split {
     ///
     /// # Errors
     /// If a part cannot be extracted, or its memory cannot be planned.
-    pub fn held(&self, graph: &Graph) -> Result<Vec<Held>, SplitError> {
+    pub(crate) fn held(&self, graph: &Graph) -> Result<Vec<Held>, SplitError> {
         let mut all = Vec::with_capacity(self.parts.len());
         for i in 0..self.parts.len() {
             let part = self.graph(graph, i).map_err(|why| SplitError::Extract { part: i, why })?;
@@ -225,7 +225,7 @@ impl Split {
 
     /// Values stored on a part's device while the part runs: received for later parts of the
     /// device, or received or made there and still to be sent.
-    pub fn waiting(&self, part: usize) -> Vec<ValueId> {
+    pub(crate) fn waiting(&self, part: usize) -> Vec<ValueId> {
         let device = self.parts[part].device;
         let here = |p: usize| self.parts[p].device == device;
         let mut found = Vec::new();

@@ -43,7 +43,7 @@ pub struct TileShare {
 
 impl TileShare {
     /// The pass that makes the tiles, as text.
-    pub fn pass(&self) -> String {
+    pub(crate) fn pass(&self) -> String {
         let list = |s: &Vec<i64>| {
             format!("[{}]", s.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
         };
@@ -89,7 +89,7 @@ impl<'a> NodeTimes<'a> {
     }
 
     /// Fastest mode of a device.
-    pub fn mode(&self, device: usize) -> usize {
+    pub(crate) fn mode(&self, device: usize) -> usize {
         let modes = &self.cluster.devices[device].modes;
         let speed = |m: &usize| modes[*m].speed;
         (0..modes.len()).max_by(|a, b| speed(a).total_cmp(&speed(b))).unwrap_or(0)
@@ -124,7 +124,7 @@ impl<'a> NodeTimes<'a> {
     }
 
     /// Estimated profiles of a tiled graph, for the devices that have a profile.
-    pub fn profiles(&self, graph: &Graph) -> Vec<Option<Profile>> {
+    pub(crate) fn profiles(&self, graph: &Graph) -> Vec<Option<Profile>> {
         let time = |n: NodeId, d: usize| NodeTime {
             name: graph.label(n).to_owned(),
             seconds: self.base(graph, n, d),
@@ -182,7 +182,7 @@ pub struct Tiled {
     /// Its parts and transfers.
     pub split: Split,
     /// Mode, time and energy of each part.
-    pub runs: Vec<StageTiming>,
+    pub(crate) runs: Vec<StageTiming>,
 }
 
 /// Applies a tiling and places the tiles. The host cuts what tiles read from outside, so that only

@@ -25,7 +25,7 @@ pub struct Additive {
 /// graph holds the complete buffer while a unit runs; a stage that begins or ends inside the
 /// buffer's lifetime holds only the parts that are its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BufferCredits {
+pub(crate) struct BufferCredits {
     /// By first unit of a stage: pairs (last unit that saves, inclusive; bytes saved).
     pub first: Vec<Vec<(usize, u64)>>,
     /// By end of a stage, exclusive: pairs (first unit that saves, inclusive; bytes saved).
@@ -71,7 +71,8 @@ impl Additive {
     }
 
     /// The same costs, less the bytes that stages save.
-    pub fn with_buffer_credits(self, buffer_credits: BufferCredits) -> Self {
+    #[cfg(feature = "cluster")]
+    pub(crate) fn with_buffer_credits(self, buffer_credits: BufferCredits) -> Self {
         Self { buffer_credits, ..self }
     }
 

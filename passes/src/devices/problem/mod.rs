@@ -13,7 +13,9 @@ mod error;
 mod plan;
 pub(crate) mod search_space;
 
-pub use costs::{Additive, BufferCredits};
+pub use costs::Additive;
+#[cfg(feature = "cluster")]
+pub(crate) use costs::BufferCredits;
 pub use error::{NoPlan, PlanViolation, ProblemError, Reason};
 pub use plan::{DevicePlan, Stage};
 
@@ -55,7 +57,7 @@ impl Link {
     }
 
     /// Cost of sending in this form. Zero bytes cost zero.
-    pub fn send(&self, form: Form) -> Transfer {
+    pub(crate) fn send(&self, form: Form) -> Transfer {
         if form.bytes == 0 {
             return Transfer::default();
         }
@@ -64,7 +66,7 @@ impl Link {
     }
 
     /// Seconds that a form takes, coding included and the link's latency excluded.
-    pub fn flow(&self, form: Form) -> f64 {
+    pub(crate) fn flow(&self, form: Form) -> f64 {
         form.seconds + form.bytes as f64 * 8.0 / self.bandwidth
     }
 }
@@ -80,7 +82,7 @@ pub struct Form {
 
 impl Form {
     /// The data itself, without coding.
-    pub fn plain(bytes: u64) -> Self {
+    pub(crate) fn plain(bytes: u64) -> Self {
         Self { bytes, seconds: 0.0 }
     }
 }
@@ -251,13 +253,18 @@ pub struct Choice {
 
 impl Problem<'_> {
     /// Number of units.
-    pub fn units(&self) -> usize {
+    pub(crate) fn units(&self) -> usize {
         self.cuts.len().saturating_sub(1)
     }
 
     /// Cost of the transfer over a cut, or `None` if it needs a link that does not exist. A missing
     /// end is free: the source of cut 0, or the sink of the last cut.
-    pub fn transfer(&self, cut: usize, from: Option<usize>, to: Option<usize>) -> Option<Transfer> {
+    pub(crate) fn transfer(
+        &self,
+        cut: usize,
+        from: Option<usize>,
+        to: Option<usize>,
+    ) -> Option<Transfer> {
         match (from, to) {
             (Some(a), Some(b)) if a != b && self.cuts[cut] > 0 => {
                 let link = self.links[a * self.devices.len() + b]?;
@@ -283,12 +290,12 @@ impl Problem<'_> {
     }
 
     /// Bytes that a device may hold: its memory, or the limit if that is lower.
-    pub fn capacity(&self, device: usize) -> u64 {
+    pub(crate) fn capacity(&self, device: usize) -> u64 {
         self.devices[device].memory.min(self.limits.memory.unwrap_or(u64::MAX))
     }
 
     /// Limit of an objective; infinite if there is none.
-    pub fn limit(&self, o: Objective) -> f64 {
+    pub(crate) fn limit(&self, o: Objective) -> f64 {
         let limit = match o {
             Objective::Latency => self.limits.latency,
             Objective::Interval => self.limits.interval,
@@ -299,7 +306,7 @@ impl Problem<'_> {
     }
 
     /// Device to which a unit is pinned.
-    pub fn pin(&self, unit: usize) -> Option<usize> {
+    pub(crate) fn pin(&self, unit: usize) -> Option<usize> {
         self.pins.get(unit).copied().flatten()
     }
 

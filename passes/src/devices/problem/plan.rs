@@ -56,7 +56,7 @@ impl DevicePlan {
     }
 
     /// The decisions behind the plan.
-    pub fn choices(&self) -> Vec<Choice> {
+    pub(crate) fn choices(&self) -> Vec<Choice> {
         let of = |s: &Stage| Choice { units: s.units.clone(), device: s.device, mode: s.mode };
         self.stages.iter().map(of).collect()
     }

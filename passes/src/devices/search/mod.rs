@@ -14,6 +14,7 @@ mod label_setting;
 mod milp;
 mod partition_and_place;
 mod place;
+#[cfg(any(test, feature = "cluster"))]
 mod row_shares;
 mod shared_links;
 #[cfg(test)]
@@ -22,8 +23,10 @@ mod threshold;
 
 #[cfg(feature = "milp")]
 pub use milp::milp;
-pub use place::{Placement, least_traffic, place, place_greedily};
-pub use row_shares::{RowShares, share_rows};
+use place::least_traffic;
+pub use place::{Placement, place, place_greedily};
+#[cfg(feature = "cluster")]
+pub(crate) use row_shares::share_rows;
 
 use crate::devices::problem::search_space::{Relaxation, SearchSpace};
 use crate::devices::problem::{Choice, DevicePlan, NoPlan, Objective, Problem, ProblemError};

@@ -326,7 +326,7 @@ pub fn place_greedily(p: &Problem<'_>, cuts: &[usize]) -> Option<Placement> {
 
 /// The partition with the fewest bytes over its cuts whose every stage runs on some device, by
 /// dynamic programming; ties go to longer stages at the start.
-pub fn least_traffic(p: &Problem<'_>) -> Option<Vec<usize>> {
+pub(crate) fn least_traffic(p: &Problem<'_>) -> Option<Vec<usize>> {
     let n = p.units();
     let mut least: Vec<Option<(u64, usize)>> = vec![None; n + 1];
     least[n] = Some((0, n));

@@ -9,7 +9,7 @@ use std::collections::BinaryHeap;
 
 /// Rows assigned to devices.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RowShares {
+pub(crate) struct RowShares {
     /// Rows of each device.
     pub rows: Vec<usize>,
     /// Seconds until the last device finishes. No other assignment is faster.
@@ -25,7 +25,7 @@ pub struct RowShares {
 ///
 /// # Errors
 /// The number of rows that fit, if not all do.
-pub fn share_rows(
+pub(crate) fn share_rows(
     rows: usize,
     devices: usize,
     seconds: impl Fn(usize, usize) -> Option<f64>,

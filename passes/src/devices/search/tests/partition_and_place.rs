@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::partition_and_place::JointSearch;
-use super::super::place;
+use super::super::place::{self, least_traffic};
 use super::{Case, Tape, close, every_plan, random_cases};
 use crate::devices::*;
 
