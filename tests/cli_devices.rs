@@ -154,7 +154,10 @@ fn profiles_of_nodes_and_stretches() {
     let json: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(&plan).unwrap()).unwrap();
     assert_eq!(json["stages"][0]["compute_s"].as_f64(), Some(whole));
-    for (profile, what) in [("name,ms\nx,1\n", "has no node"), ("name,ms\nx,y\n", "is no time")] {
+    for (profile, what) in [
+        ("name,ms\nx,1\n", "has no node"),
+        ("name,ms\nx,y\n", "expected a number for time, found \"y\""),
+    ] {
         std::fs::write(&csv, profile).unwrap();
         let (_, err) = ends(2, &to_plan);
         assert!(err.contains(what), "{err}");

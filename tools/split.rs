@@ -107,7 +107,7 @@ fn annotated(graph: &Graph, plan: &PlanFile, split: &Split) -> Result<Graph> {
     let devices: Vec<String> = plan.stages.iter().map(|s| s.device.clone()).collect();
     let configuration =
         Configuration { name: "graph-opt".into(), count: devices.len() as i64, devices };
-    let of = |(stage, part): (usize, &graph_opt_passes::devices::graph::Part)| {
+    let of = |(stage, part): (usize, &graph_opt_passes::devices::graph::SplitPart)| {
         part.nodes.iter().map(|&n| (n, stage)).collect::<Vec<_>>()
     };
     let stages: HashMap<NodeId, usize> = split.parts.iter().enumerate().flat_map(of).collect();

@@ -86,7 +86,7 @@ impl Stages {
         graphs: Vec<Arc<Graph>>,
         cpu: &Cpu,
     ) -> Result<Self, StagesError> {
-        manifest.check().map_err(StagesError::Manifest)?;
+        manifest.check().map_err(|e| StagesError::Manifest(e.to_string()))?;
         let mut prepared = Vec::new();
         for (part, graph) in manifest.stages.iter().zip(&graphs) {
             if PartFile::of(part.file.clone(), graph) != *part {

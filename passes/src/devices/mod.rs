@@ -1,20 +1,29 @@
-//! Planning a network over devices: which units run where, and what is proved about it.
+//! Planning a network over devices: which device runs what, with a bound that says how good the plan
+//! is.
 //!
 //! # Design
-//! The planners know nothing of graphs. A [`Problem`] is a chain of units with the bytes that cross
-//! each cut, devices and links, and [`Costs`] of running units; what makes it (cuts of a graph,
-//! profiles, a cluster) and what uses a [`Plan`] is elsewhere. Every plan of every planner passes
-//! [`Problem::judge`], so that all mean the same by a value; every plan says what is proved.
+//! Planners know no graphs. A [`Problem`] is a chain of units with the bytes that cross each cut,
+//! devices, links, and [`Costs`] of running units. Graphs are turned into problems, and plans into
+//! splits and files, elsewhere. Every planner's plan passes [`Problem::judge`], so that all report the
+//! same value for the same plan, and every plan has a lower bound.
+//!
+//! | folder | content | names the IR |
+//! |---|---|---|
+//! | `problem` | the problem, its costs, plans and errors, lower bounds | no |
+//! | `search` | planners, and causes of infeasibility | no |
+//! | `cluster` | devices, links, profiles and codecs as text | no |
+//! | `graph` | graphs as chains, plans as splits of graphs, choice among them | yes |
+//! | `files` | plans, manifests and dataflows as files; predicted times | yes |
 //!
 //! | planner | for | method |
 //! |---|---|---|
-//! | `threshold` | devices of a few kinds, the largest of something | threshold over sets of cuts |
-//! | `label_setting` | all objectives and limits, devices of some kinds or used again; the front | label setting |
-//! | [`place()`] | a given partition, links of any kind | threshold, constraint propagation |
-//! | `partition_and_place` | partition and placement at once, many different devices | threshold, branch and bound |
-//! | `shared_links` | throughput over links that share a medium | threshold over shortest paths |
+//! | `threshold` | few classes of devices; interval or memory | bisection over bit-set reachability |
+//! | `label_setting` | all objectives and limits, reuse of devices, the Pareto front | label setting |
+//! | [`place()`] | a given partition, any links | bisection, constraint propagation |
+//! | `partition_and_place` | interval over many different devices | bisection, branch and bound |
+//! | `shared_links` | interval over links that share a medium | bisection over shortest paths |
 //! | `milp` | small problems, as an independent check; feature `milp` | integer programming |
-//! | [`shares()`] | parts of one stage side by side | greedy, which is exact here |
+//! | `share_rows` | rows of one stage over devices side by side | greedy, which is optimal |
 //!
 //! ```
 //! use graph_opt_passes::devices::{Additive, Device, Effort, Limits, Link, Objective, Problem, plan};
@@ -52,11 +61,9 @@ mod search;
 pub mod split_devices;
 
 pub use problem::{
-    Additive, Choice, Costs, Device, Form, Limits, Link, NoPlan, Objective, Plan, Problem, Reason,
-    Stage, Transfer,
+    Additive, Choice, Costs, Device, DevicePlan, Form, Limits, Link, NoPlan, Objective, Problem,
+    Reason, Stage, Transfer,
 };
 #[cfg(feature = "milp")]
 pub use search::milp;
-pub use search::{
-    Effort, Front, Placement, Shares, front, least_traffic, place, place_greedily, plan, shares,
-};
+pub use search::{Effort, Front, Placement, front, place, place_greedily, plan};

@@ -1,5 +1,5 @@
-//! `split-devices`: the stages of a plan in the graph itself, with what crosses between devices as
-//! Transfer.
+//! `split-devices`: writes the stages of a plan into the graph. What a stage reads of an earlier one
+//! goes through a Transfer to the stage's device, one per value and stage.
 //!
 //! Before:
 //! ```text
@@ -29,7 +29,7 @@ use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, ValueId};
 use crate::options::{OptionError, OptionInfo, Options, items, quoted};
 use crate::pass::{Cx, Exactness, Outcome, Pass, PassInfo};
 
-/// Its entry in the registry.
+/// Entry in the registry of passes.
 pub const INFO: PassInfo = PassInfo {
     name: "split-devices",
     summary: "stages on devices: what a later stage reads of an earlier one goes through Transfer",
@@ -43,15 +43,16 @@ pub const INFO: PassInfo = PassInfo {
 };
 
 fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
-    let text =
-        o.get("stages").ok_or_else(|| OptionError("stages=NODE:DEVICE,… is needed".into()))?;
+    let text = o
+        .get("stages")
+        .ok_or_else(|| OptionError("expected stages=NODE:DEVICE,…, found no such option".into()))?;
     let stages = items(text).into_iter().map(stage).collect::<Result<_, _>>()?;
     Ok(Box::new(SplitDevices::new(stages)?))
 }
 
 /// A node and a device, each of which may stand in quotes.
 fn stage(part: &str) -> Result<(String, String), OptionError> {
-    let wrong = || OptionError(format!("stages: {part:?} is not NODE:DEVICE"));
+    let wrong = || OptionError(format!("stages: expected NODE:DEVICE, found {part:?}"));
     // Names of nodes may hold colons, and so may names in quotes.
     let colon = match part.strip_suffix('"') {
         Some(inner) => inner.rfind(":\""),
@@ -138,7 +139,7 @@ impl Pass for SplitDevices {
     }
 }
 
-/// The first nodes of the stages.
+/// First node of each stage.
 fn firsts(graph: &Graph, stages: &[(String, String)]) -> Result<Vec<NodeId>, String> {
     let names = NodeNames::of_graph(graph);
     let start = graph.schedule().next();
@@ -169,7 +170,7 @@ fn first_result(graph: &Graph, node: NodeId) -> Option<ValueId> {
 fn captured_across(graph: &Graph, firsts: &[NodeId]) -> Result<(), String> {
     let order: Vec<NodeId> = graph.schedule().collect();
     let mut starts = firsts.iter().skip(1).peekable();
-    // Nodes of the stage at hand.
+    // Nodes of the current stage.
     let mut here: HashSet<NodeId> = HashSet::new();
     let mut first = true;
     for n in order {
@@ -184,22 +185,22 @@ fn captured_across(graph: &Graph, firsts: &[NodeId]) -> Result<(), String> {
         if let Some(&v) = graph.node(n).captures.iter().find(away).filter(|_| !first) {
             let (node, value) = (graph.label(n), &graph.value(v).name);
             return Err(format!(
-                "the bodies of {node} read {value}, which another stage has, and no Transfer \
-                 reaches into a body; let a stage begin no later than where {value} is made, or \
-                 end no earlier than with {node}"
+                "the bodies of {node} read {value} of another stage, and a Transfer cannot \
+                 redirect a body; begin the stage before {value} is made, or end it after {node}"
             ));
         }
     }
     Ok(())
 }
 
-/// The edit that lets the next node from `first` on read through a Transfer what is made before it.
+/// The edit that redirects the next reader, from node `first` on, to a Transfer of what it reads
+/// from earlier stages.
 fn next(graph: &Graph, first: NodeId, device: &str) -> Option<Edit> {
     let order: Vec<NodeId> = graph.schedule().collect();
     let start = order.iter().position(|&n| n == first)?;
     let later: HashSet<NodeId> = order[start..].iter().copied().collect();
     let moves = |n: NodeId| matches!(&graph.node(n).op, Op::Transfer(t) if t.to == device);
-    // Inputs of the graph are with the first stage. A Transfer stands before the stage's first node.
+    // Graph inputs belong to the first stage. Transfers are placed before the stage's first node.
     let here = |p: NodeId| later.contains(&p) || moves(p);
     let earlier =
         |v: ValueId| graph.constant(v).is_none() && graph.producer(v).is_none_or(|p| !here(p));
@@ -209,7 +210,7 @@ fn next(graph: &Graph, first: NodeId, device: &str) -> Option<Edit> {
     })?;
     let node = graph.node(reader);
     let mut edit = Edit::new(format!("split-devices {}", graph.label(reader)));
-    // A Transfer that is there serves all readers of the stage.
+    // One Transfer serves all readers of a stage.
     let there = order.iter().find_map(|&n| {
         let node = graph.node(n);
         if moves(n) && node.inputs.first() == Some(&Some(v)) {

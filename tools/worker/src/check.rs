@@ -94,7 +94,7 @@ pub fn main(args: &Args) -> Result {
         };
         let want: BTreeMap<String, String> = folder
             .wiring
-            .results()
+            .sink_inputs()
             .iter()
             .map(|v| {
                 let t = made.get(v);

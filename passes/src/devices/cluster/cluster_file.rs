@@ -1,15 +1,15 @@
-//! `cluster.toml`: the devices, and the links between them.
+//! `cluster.toml`: devices and the links between them.
 //!
 //! ```toml
-//! source = "camera"            # where the input is; by default, at no cost where it is needed
-//! sink = "camera"              # where the output must go
+//! source = "camera"            # device that holds the input; free everywhere by default
+//! sink = "camera"              # device that must get the output; free everywhere by default
 //!
 //! [[device]]
 //! name = "camera"
 //! memory = "512MiB"
-//! macs-per-second = 1.5e9      # or profile = "camera.json", as `graph-opt profile` writes it; energy
-//!                              # that it has is that of modes of speed 1
-//! per-node = "20us"            # what each node takes besides
+//! macs-per-second = 1.5e9      # or profile = "camera.json", as `graph-opt profile` writes it; its
+//!                              # energies apply to modes of speed 1
+//! per-node = "20us"            # overhead of each node
 //! watts = 4.0
 //!
 //! [[device]]
@@ -22,70 +22,71 @@
 //! between = ["camera", "box"]
 //! bandwidth = "100Mbit/s"
 //! latency = "2ms"
-//! watts = 1.2                  # of sender and receiver while bits flow
+//! watts = 1.2                  # sender and receiver together, while bits flow
 //!
-//! [default-link]               # between all others; without it there is none
+//! [default-link]               # for all other pairs; without it they have no link
 //! bandwidth = "20Mbit/s"
-//! medium = "wifi"              # links of one medium carry one transfer at a time, all together
+//! medium = "wifi"              # links of one medium share it: one transfer at a time
 //! ```
 
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
+use super::error::{ClusterError, QuantityError};
 use crate::devices::problem::Link;
 use crate::options::bytes;
 
-/// Devices and links.
+/// Devices and links, as read from `cluster.toml`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cluster {
-    /// Devices, in the order of the file.
-    pub devices: Vec<Machine>,
-    /// Links by [sender × devices + receiver].
+    /// Devices in the order of the file.
+    pub devices: Vec<DeviceSpec>,
+    /// Links, indexed by `sender * devices + receiver`; `None` if there is no link.
     pub links: Vec<Option<Link>>,
-    /// What links share, in the order of links; none if they have their own.
+    /// Name of the medium that a link shares with others, indexed like `links`.
     pub media: Vec<Option<String>>,
-    /// Where the input is.
+    /// Device that holds the input; `None` if the input is free everywhere.
     pub source: Option<usize>,
-    /// Where the output must go.
+    /// Device that must get the output; `None` if it may stay anywhere.
     pub sink: Option<usize>,
 }
 
-/// A device of a cluster.
+/// A device, as the cluster file describes it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Machine {
-    /// Name.
+pub struct DeviceSpec {
+    /// Unique name.
     pub name: String,
-    /// Memory, bytes.
+    /// Memory in bytes.
     pub memory: u64,
-    /// How fast it is in a mode of speed 1.
+    /// Speed in a mode of relative speed 1.
     pub speed: Speed,
-    /// Modes; at least one.
+    /// Modes, at least one.
     pub modes: Vec<Mode>,
 }
 
-/// How long nodes take.
+/// Where the times of a device's nodes come from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Speed {
-    /// By their multiply-accumulates.
+    /// From the number of multiply-accumulates.
     Macs {
-        /// Multiply-accumulates a second.
+        /// Multiply-accumulates per second.
         per_second: f64,
-        /// Seconds that each node takes besides.
+        /// Overhead of each node in seconds.
         per_node: f64,
     },
-    /// As this profile measured it: a file, relative to the cluster's.
+    /// From a measured profile; the path is relative to the cluster file.
     Profile(String),
 }
 
 /// A frequency or power state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mode {
-    /// Name.
+    /// Name, unique within the device.
     pub name: String,
-    /// Speed, relative to what was measured.
+    /// Speed relative to the device's.
     pub speed: f64,
-    /// Power while it computes, W.
+    /// Power while computing, in W.
     pub watts: f64,
 }
 
@@ -133,65 +134,66 @@ struct LinkRow {
 }
 
 impl Cluster {
-    /// The link from one device to another.
-    pub fn link(&self, from: usize, to: usize) -> Option<&Link> {
+    /// The link from one device to another, if there is one.
+    pub(crate) fn link(&self, from: usize, to: usize) -> Option<&Link> {
         self.links[from * self.devices.len() + to].as_ref()
     }
 
-    /// What the link shares with others.
-    pub fn medium(&self, from: usize, to: usize) -> Option<&str> {
+    /// Name of the medium that the link shares with others, if any.
+    pub(crate) fn medium(&self, from: usize, to: usize) -> Option<&str> {
         self.media[from * self.devices.len() + to].as_deref()
     }
 
-    /// What links share, by number; empty if there is nothing.
+    /// Media as numbers, indexed like `links`; empty if no link shares a medium.
     pub(crate) fn media_by_number(&self) -> Vec<Option<usize>> {
         let names: BTreeSet<&String> = self.media.iter().flatten().collect();
         let number = |m: &Option<String>| names.iter().position(|n| Some(*n) == m.as_ref());
         if names.is_empty() { Vec::new() } else { self.media.iter().map(number).collect() }
     }
 
-    /// Reads the text of a `cluster.toml`.
+    /// Parses the text of a `cluster.toml`.
     ///
     /// # Errors
-    /// With the line, or the device or link, that is wrong.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let file: File = toml::from_str(text).map_err(|e| e.to_string())?;
+    /// The syntax error with its line, or the device or link that is wrong.
+    pub fn parse(text: &str) -> Result<Self, ClusterError> {
+        let file: File = toml::from_str(text).map_err(|e| ClusterError::Syntax(e.to_string()))?;
         if file.device.is_empty() {
-            return Err("there is no [[device]]".into());
+            return Err(ClusterError::NoDevices);
         }
-        let mut devices: Vec<Machine> = Vec::new();
+        let mut devices: Vec<DeviceSpec> = Vec::new();
         for d in file.device {
-            let machine = machine(&d).map_err(|e| format!("device {}: {e}", d.name))?;
-            if devices.iter().any(|m| m.name == machine.name) {
-                return Err(format!("device {} is there twice", machine.name));
+            let name = || d.name.clone();
+            let spec = device_spec(&d).map_err(|why| ClusterError::Device { name: name(), why })?;
+            if devices.iter().any(|m| m.name == spec.name) {
+                return Err(ClusterError::DuplicateDevice(spec.name));
             }
-            devices.push(machine);
+            devices.push(spec);
         }
         let find = |name: &String| {
             let known = || devices.iter().map(|d| d.name.as_str()).collect::<Vec<_>>().join(", ");
             let at = devices.iter().position(|d| d.name == *name);
-            at.ok_or_else(|| format!("there is no device {name}; there are {}", known()))
+            at.ok_or_else(|| ClusterError::UnknownDevice { name: name.clone(), known: known() })
         };
         let n = devices.len();
         let mut links = vec![None; n * n];
         let mut media = vec![None; n * n];
         if let Some(row) = &file.default_link {
             if row.between.is_some() {
-                return Err("default-link is between all devices".into());
+                return Err(ClusterError::DefaultBetween);
             }
-            let link = link(row).map_err(|e| format!("default-link: {e}"))?;
+            let named = |why| ClusterError::Link { link: "default-link".into(), why };
+            let link = link(row).map_err(named)?;
             let between = |i: usize| i / n != i % n;
             media = (0..n * n).map(|i| row.medium.clone().filter(|_| between(i))).collect();
             links = (0..n * n).map(|i| between(i).then_some(link)).collect();
         }
         for row in &file.link {
             let Some([a, b]) = &row.between else {
-                return Err("a [[link]] needs between = [\"A\", \"B\"]".into());
+                return Err(ClusterError::NoEnds);
             };
             let (a, b) = (find(a)?, find(b)?);
-            let link = link(row).map_err(|e| {
-                format!("link between {} and {}: {e}", devices[a].name, devices[b].name)
-            })?;
+            let ends = || format!("link between {} and {}", devices[a].name, devices[b].name);
+            let link = link(row).map_err(|why| ClusterError::Link { link: ends(), why })?;
             for at in [a * n + b, b * n + a] {
                 (links[at], media[at]) = (Some(link), row.medium.clone());
             }
@@ -202,10 +204,10 @@ impl Cluster {
     }
 }
 
-fn machine(d: &DeviceRow) -> Result<Machine, String> {
-    let positive = |what: &str, x: f64| match x {
+fn device_spec(d: &DeviceRow) -> Result<DeviceSpec, QuantityError> {
+    let positive = |name: &'static str, x: f64| match x {
         x if x.is_finite() && x > 0.0 => Ok(x),
-        x => Err(format!("{what} must be positive, not {x}")),
+        found => Err(QuantityError::NotPositive { name, found }),
     };
     let speed = match (d.macs_per_second, &d.profile) {
         (Some(rate), None) => Speed::Macs {
@@ -213,7 +215,8 @@ fn machine(d: &DeviceRow) -> Result<Machine, String> {
             per_node: d.per_node.as_deref().map_or(Ok(0.0), seconds)?,
         },
         (None, Some(file)) => Speed::Profile(file.clone()),
-        _ => return Err("it needs macs-per-second or profile".into()),
+        (None, None) => return Err(QuantityError::Speed("neither")),
+        (Some(_), Some(_)) => return Err(QuantityError::Speed("both")),
     };
     let watts = d.watts.unwrap_or(0.0);
     let mut modes = Vec::new();
@@ -224,51 +227,52 @@ fn machine(d: &DeviceRow) -> Result<Machine, String> {
     if modes.is_empty() {
         modes.push(Mode { name: "default".into(), speed: 1.0, watts });
     }
-    if modes.iter().any(|m| !m.watts.is_finite() || m.watts < 0.0) {
-        return Err("watts must not be negative".into());
+    if let Some(m) = modes.iter().find(|m| !m.watts.is_finite() || m.watts < 0.0) {
+        return Err(QuantityError::Watts(m.watts));
     }
-    Ok(Machine { name: d.name.clone(), memory: bytes(&d.memory)?, speed, modes })
+    let memory = bytes(&d.memory).map_err(QuantityError::Bytes)?;
+    Ok(DeviceSpec { name: d.name.clone(), memory, speed, modes })
 }
 
-fn link(row: &LinkRow) -> Result<Link, String> {
+fn link(row: &LinkRow) -> Result<Link, QuantityError> {
     let latency = row.latency.as_deref().map_or(Ok(0.0), seconds)?;
     let watts = row.watts.unwrap_or(0.0);
     Ok(Link { bandwidth: bandwidth(&row.bandwidth)?, latency, watts })
 }
 
-/// A number and one of these units, given by their powers of ten.
-fn measured(text: &str, units: &[(&str, i32)]) -> Result<f64, String> {
+/// Parses a number and a unit; units are given with their power of ten.
+fn measured(text: &str, units: &[(&str, i32)]) -> Result<f64, QuantityError> {
     let digits = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let power = units.iter().find(|(u, _)| *u == unit.trim());
-    // As one literal, so that it is rounded once.
+    // Parsed as one decimal literal, so that it is rounded once.
     let read = |(_, power): &(&str, i32)| format!("{}e{power}", number.trim()).parse::<f64>().ok();
     match power.and_then(read).filter(|x| x.is_finite() && *x >= 0.0) {
         Some(x) => Ok(x),
         None => {
             let units: Vec<&str> = units.iter().map(|u| u.0).collect();
-            Err(format!("{text:?} is not a number with one of the units {}", units.join(", ")))
+            Err(QuantityError::Unit { text: text.into(), units: units.join(", ") })
         }
     }
 }
 
-/// Seconds, from text such as `2.5ms`.
+/// Parses a duration such as `2.5ms` into seconds. Units: s, ms, us, ns.
 ///
 /// # Errors
-/// If it is none.
-pub fn seconds(text: &str) -> Result<f64, String> {
+/// [`QuantityError::Unit`] if it is not a non-negative number with such a unit.
+pub fn seconds(text: &str) -> Result<f64, QuantityError> {
     measured(text, &[("s", 0), ("ms", -3), ("us", -6), ("ns", -9)])
 }
 
-/// Bit/s, from text such as `54.97Mbit/s`.
+/// Parses a bandwidth such as `54.97Mbit/s` into bit/s.
 ///
 /// # Errors
-/// If it is none, or 0.
-pub fn bandwidth(text: &str) -> Result<f64, String> {
+/// If it is not a positive number with a unit from bit/s to Gbit/s.
+fn bandwidth(text: &str) -> Result<f64, QuantityError> {
     let units = [("bit/s", 0), ("kbit/s", 3), ("Mbit/s", 6), ("Gbit/s", 9)];
     match measured(text, &units)? {
         b if b > 0.0 => Ok(b),
-        _ => Err("a link of no bandwidth is none".into()),
+        found => Err(QuantityError::NotPositive { name: "bandwidth", found }),
     }
 }
 
@@ -313,17 +317,21 @@ mod tests {
     fn what_is_wrong_is_said() {
         for (from, to, what) in [
             ("512MiB", "lots", "device camera"),
-            ("1.5e9", "-1", "macs-per-second must be positive"),
-            ("\"box\"]", "\"bax\"]", "there is no device bax; there are camera, box"),
-            ("54.97Mbit/s", "54.97MB", "is not a number with one of the units"),
-            ("2ms", "2", "is not a number with one of the units"),
-            ("profile = \"box.json\"", "", "it needs macs-per-second or profile"),
+            ("1.5e9", "-1", "expected a positive number for macs-per-second, found -1"),
+            ("\"box\"]", "\"bax\"]", "there is no device bax; expected one of camera, box"),
+            ("54.97Mbit/s", "54.97MB", "expected a number with one of the units"),
+            ("2ms", "2", "expected a number with one of the units"),
+            (
+                "profile = \"box.json\"",
+                "",
+                "expected either macs-per-second or profile, found neither",
+            ),
             ("latency", "delay", "unknown field `delay`"),
             ("source = \"camera\"", "source = 3", "invalid type"),
         ] {
-            let e = Cluster::parse(&TWO.replace(from, to)).unwrap_err();
+            let e = Cluster::parse(&TWO.replace(from, to)).unwrap_err().to_string();
             assert!(e.contains(what), "{what}: {e}");
         }
-        assert_eq!(Cluster::parse("").unwrap_err(), "there is no [[device]]");
+        assert_eq!(Cluster::parse("").unwrap_err(), ClusterError::NoDevices);
     }
 }

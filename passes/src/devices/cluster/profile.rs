@@ -1,120 +1,122 @@
-//! Profiles: how long parts of a model take on a device, as `graph-opt profile` measures them.
+//! Profiles: measured times and energies of a model on a device, as `graph-opt profile` writes
+//! them.
 //!
-//! A profile has the nodes, and stretches of consecutive nodes that were run as a model of their own:
-//! a stretch takes less than its nodes if they profit from each other, or more if launches and copies
-//! come with it. As JSON it is a [`Profile`]; as CSV (RFC 4180) it has a header and these columns:
+//! A profile has single nodes, and stretches: consecutive nodes measured as one model. A stretch
+//! can take less than the sum of its nodes (data stays in caches) or more (launches and copies). As
+//! JSON it is a serialized [`Profile`]; as CSV (RFC 4180) it has a header with these columns:
 //!
-//! | column | what |
+//! | column | content |
 //! |---|---|
-//! | `name`, or `first` and `last` | a node, or the ends of a stretch |
-//! | `nodes` | how many nodes the stretch has; where names repeat, it says which are meant |
-//! | `seconds`, `ms` or `us` | time, the median; one of them must be there |
-//! | `spread_seconds`, `spread_ms` or `spread_us` | the distance of the quartiles |
+//! | `name`, or `first` and `last` | a node, or the first and last node of a stretch |
+//! | `nodes` | number of nodes in the stretch; disambiguates repeated names |
+//! | `seconds`, `ms` or `us` | median time; one of them is required |
+//! | `spread_seconds`, `spread_ms` or `spread_us` | interquartile range |
 //! | `joules`, `mJ` or `uJ` | energy; empty where it was not measured |
-//! | `count` | how many runs |
+//! | `count` | number of runs |
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::codec::{Coded, ValueCodecs};
+use super::codec::ValueCodecs;
+use super::error::{ProfileError, RowError};
 
-/// How long parts of a model take on a device.
+/// Measured times of a model's nodes and stretches on one device.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// Version of the format: 1.
     pub version: u32,
-    /// What ran it.
+    /// Name of the backend that was measured.
     pub backend: String,
-    /// Threads; 0 if that is not known.
+    /// Number of threads; 0 if unknown.
     pub threads: u16,
-    /// Runs that were asked for; 0 if that is not known.
+    /// Number of runs requested; 0 if unknown.
     pub runs: u16,
-    /// Nodes.
+    /// Times of single nodes.
     pub nodes: Vec<NodeTime>,
-    /// Stretches of consecutive nodes, each run as a model of its own.
+    /// Times of stretches of consecutive nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stretches: Vec<StretchTime>,
-    /// What codecs make of values; in JSON only.
+    /// Measurements of codecs. JSON only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<ValueCodecs>,
 }
 
-/// What a node took.
+/// Measured time of a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeTime {
-    /// The node's name, or one of its results'. Where several nodes have a name, their times come in the
-    /// order in which they run.
+    /// Name of the node, or of one of its results. Times of nodes that share a name come in the order
+    /// in which the nodes run.
     pub name: String,
-    /// Seconds: the median.
+    /// Median time in seconds.
     pub seconds: f64,
-    /// Seconds: the distance of the quartiles.
+    /// Interquartile range in seconds.
     #[serde(default)]
     pub spread: f64,
-    /// How many runs.
+    /// Number of runs.
     #[serde(default)]
     pub count: u64,
-    /// Energy of a run, J.
+    /// Energy of a run in J, if it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joules: Option<f64>,
 }
 
-/// What a stretch of consecutive nodes took.
+/// Measured time of a stretch of consecutive nodes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StretchTime {
-    /// Its first node, in the order of the model.
+    /// Name of the first node, in the model's order.
     pub first: String,
-    /// Its last node.
+    /// Name of the last node, inclusive.
     pub last: String,
-    /// How many nodes from the one to the other.
+    /// Number of nodes in the stretch, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<usize>,
-    /// Seconds: the median.
+    /// Median time in seconds.
     pub seconds: f64,
-    /// Seconds: the distance of the quartiles.
+    /// Interquartile range in seconds.
     #[serde(default)]
     pub spread: f64,
-    /// How many runs.
+    /// Number of runs.
     #[serde(default)]
     pub count: u64,
-    /// Energy of a run, J.
+    /// Energy of a run in J, if it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joules: Option<f64>,
 }
 
-/// Units of a column of CSV, and what they are in the base unit.
+/// Names of a quantity's columns, and the factor to its base unit.
 type Units = [(&'static str, f64); 3];
 const TIMES: Units = [("seconds", 1.0), ("ms", 1e-3), ("us", 1e-6)];
 const SPREADS: Units = [("spread_seconds", 1.0), ("spread_ms", 1e-3), ("spread_us", 1e-6)];
 const ENERGIES: Units = [("joules", 1.0), ("mJ", 1e-3), ("uJ", 1e-6)];
 
-/// More seconds or joules than anything takes; sums of so many stay finite.
+/// Largest time (s) or energy (J) accepted, so that sums stay finite.
 const MOST: f64 = 1e12;
 
 impl Profile {
-    /// Reads JSON.
+    /// Parses a profile in JSON.
     ///
     /// # Errors
-    /// If it is no profile, or what it says cannot be.
-    pub fn json(text: &str) -> Result<Self, String> {
-        serde_json::from_str::<Self>(text).map_err(|e| e.to_string())?.checked()
+    /// The syntax error, or the first entry out of range.
+    pub fn json(text: &str) -> Result<Self, ProfileError> {
+        serde_json::from_str::<Self>(text).map_err(syntax)?.checked()
     }
 
-    /// Reads CSV.
+    /// Parses a profile in CSV; a row whose first and last node are equal is a node.
     ///
     /// # Errors
-    /// If it is no profile, or what it says cannot be.
-    pub fn csv(text: &str) -> Result<Self, String> {
+    /// The missing column, the line that is wrong, or the first entry out of range.
+    pub fn csv(text: &str) -> Result<Self, ProfileError> {
         let mut rows = csv::Reader::from_reader(text.as_bytes());
-        let columns = Columns::of(rows.headers().map_err(|e| e.to_string())?)?;
+        let columns = Columns::of(rows.headers().map_err(syntax)?)?;
         let (mut nodes, mut stretches) = (Vec::new(), Vec::new());
         for row in rows.records() {
-            let row = row.map_err(|e| e.to_string())?;
+            let row = row.map_err(syntax)?;
             let line = row.position().map_or(0, csv::Position::line);
-            let stretch = columns.row(&row).map_err(|e| format!("line {line}: {e}"))?;
+            let stretch = columns.row(&row).map_err(|why| ProfileError::Row { line, why })?;
             if stretch.first == stretch.last && stretch.nodes.is_none_or(|n| n == 1) {
                 let StretchTime { first: name, seconds, spread, count, joules, .. } = stretch;
                 nodes.push(NodeTime { name, seconds, spread, count, joules });
@@ -126,23 +128,23 @@ impl Profile {
         Self { version: 1, backend, nodes, stretches, ..Self::default() }.checked()
     }
 
-    /// As JSON.
+    /// Serializes to JSON.
     ///
     /// # Errors
-    /// If a number is not finite.
-    pub fn to_json(&self) -> Result<String, String> {
-        let text = serde_json::to_string_pretty(self).map_err(|e| e.to_string())?;
+    /// If serialization fails.
+    pub fn to_json(&self) -> Result<String, ProfileError> {
+        let text = serde_json::to_string_pretty(self).map_err(syntax)?;
         Ok(text + "\n")
     }
 
-    /// As CSV: what [`Self::csv`] reads, without what ran it.
+    /// Serializes to CSV. Backend, threads, runs and codecs are lost.
     ///
     /// # Errors
-    /// If it cannot be written.
-    pub fn to_csv(&self) -> Result<String, String> {
+    /// If serialization fails.
+    pub fn to_csv(&self) -> Result<String, ProfileError> {
         let mut out = csv::Writer::from_writer(Vec::new());
         let head = ["first", "last", "nodes", "seconds", "spread_seconds", "joules", "count"];
-        out.write_record(head).map_err(|e| e.to_string())?;
+        out.write_record(head).map_err(syntax)?;
         for t in self.all() {
             let optional = |x: Option<String>| x.unwrap_or_default();
             let row = [
@@ -154,13 +156,13 @@ impl Profile {
                 optional(t.joules.map(|j| j.to_string())),
                 t.count.to_string(),
             ];
-            out.write_record(row).map_err(|e| e.to_string())?;
+            out.write_record(row).map_err(syntax)?;
         }
-        let bytes = out.into_inner().map_err(|e| e.to_string())?;
-        String::from_utf8(bytes).map_err(|e| e.to_string())
+        let bytes = out.into_inner().map_err(syntax)?;
+        String::from_utf8(bytes).map_err(syntax)
     }
 
-    /// Nodes, as stretches of one node, and stretches.
+    /// All measurements as stretches; nodes are stretches of length 1.
     pub(crate) fn all(&self) -> impl Iterator<Item = StretchTime> + '_ {
         let node = |n: &NodeTime| StretchTime {
             first: n.name.clone(),
@@ -174,35 +176,40 @@ impl Profile {
         self.nodes.iter().map(node).chain(self.stretches.iter().cloned())
     }
 
-    fn checked(self) -> Result<Self, String> {
+    fn checked(self) -> Result<Self, ProfileError> {
         if self.version != 1 {
-            return Err(format!("a profile of version {} is not known", self.version));
+            return Err(ProfileError::Version(self.version));
         }
         for t in self.all() {
             let part = || match t.first == t.last {
                 true => format!("node {}", t.first),
                 false => format!("the stretch from {} to {}", t.first, t.last),
             };
-            let can = |x: f64| (0.0..=MOST).contains(&x);
-            if !can(t.seconds) || !can(t.spread) {
-                return Err(format!("{} takes {} s, spread {} s", part(), t.seconds, t.spread));
-            }
-            if let Some(j) = t.joules.filter(|j| !can(*j)) {
-                return Err(format!("{} takes {j} J", part()));
+            let joules = t.joules.unwrap_or(0.0);
+            let all = [("seconds", t.seconds), ("seconds of spread", t.spread), ("joules", joules)];
+            for (quantity, found) in all {
+                if !(0.0..=MOST).contains(&found) {
+                    return Err(ProfileError::OutOfRange { part: part(), quantity, found });
+                }
             }
         }
         let mut names = BTreeSet::new();
         for v in &self.values {
             if !names.insert(&v.name) {
-                return Err(format!("{} is there twice", v.name));
+                return Err(ProfileError::DuplicateValue(v.name.clone()));
             }
             for c in &v.codecs {
                 if c.bytes == 0 {
-                    return Err(format!("{} as {} has no bytes", v.name, c.codec));
+                    let (value, codec) = (v.name.clone(), c.codec);
+                    return Err(ProfileError::NoBytes { value, codec });
                 }
-                if !(0.0..=MOST).contains(&c.seconds) || c.error.is_nan() || c.error < 0.0 {
-                    let (name, Coded { codec, seconds, error, .. }) = (&v.name, c);
-                    return Err(format!("{name} as {codec} takes {seconds} s, error {error}"));
+                // The error is infinite if an output of zeros changed.
+                let limits = [("seconds", c.seconds, MOST), ("error", c.error, f64::INFINITY)];
+                for (quantity, found, most) in limits {
+                    if !(0.0..=most).contains(&found) {
+                        let part = format!("{} as {}", v.name, c.codec);
+                        return Err(ProfileError::OutOfRange { part, quantity, found });
+                    }
                 }
             }
         }
@@ -210,7 +217,11 @@ impl Profile {
     }
 }
 
-/// Where the columns of a CSV file are.
+fn syntax(e: impl std::fmt::Display) -> ProfileError {
+    ProfileError::Syntax(e.to_string())
+}
+
+/// Positions of the columns in a CSV file, with factors to base units.
 struct Columns {
     name: Option<usize>,
     ends: Option<(usize, usize)>,
@@ -222,19 +233,19 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(header: &csv::StringRecord) -> Result<Self, String> {
+    fn of(header: &csv::StringRecord) -> Result<Self, ProfileError> {
         let column = |name: &str| {
             let mut at = header.iter().enumerate().filter(|(_, h)| h.trim() == name).map(|h| h.0);
             match (at.next(), at.next()) {
-                (_, Some(_)) => Err(format!("the column {name} is there twice")),
+                (_, Some(_)) => Err(ProfileError::DuplicateColumn(name.into())),
                 (at, None) => Ok(at),
             }
         };
-        let measured = |units: &Units| {
+        let measured = |units: &Units| -> Result<Option<(usize, f64)>, ProfileError> {
             let mut found = None;
             for (unit, factor) in units {
                 match (column(unit)?, found) {
-                    (Some(_), Some(_)) => return Err(format!("{unit} is there in two units")),
+                    (Some(_), Some(_)) => return Err(ProfileError::TwoUnits(unit)),
                     (Some(at), None) => found = Some((at, *factor)),
                     (None, _) => {}
                 }
@@ -246,24 +257,30 @@ impl Columns {
             ends: column("first")?.zip(column("last")?),
             nodes: column("nodes")?,
             count: column("count")?,
-            time: measured(&TIMES)?.ok_or("there is no column seconds, ms or us")?,
+            time: measured(&TIMES)?
+                .ok_or(ProfileError::MissingColumn("a column seconds, ms or us"))?,
             spread: measured(&SPREADS)?,
             energy: measured(&ENERGIES)?,
         };
         if columns.name.is_none() && columns.ends.is_none() {
-            return Err("there is no column name, and no columns first and last".into());
+            let missing = "a column name, or columns first and last";
+            return Err(ProfileError::MissingColumn(missing));
         }
         Ok(columns)
     }
 
-    fn row(&self, row: &csv::StringRecord) -> Result<StretchTime, String> {
-        fn number<T: std::str::FromStr>(cell: &str, what: &str) -> Result<Option<T>, String> {
-            let read = || cell.parse().map_err(|_| format!("{cell:?} is no {what}"));
+    fn row(&self, row: &csv::StringRecord) -> Result<StretchTime, RowError> {
+        fn number<T: std::str::FromStr>(
+            cell: &str,
+            column: &'static str,
+        ) -> Result<Option<T>, RowError> {
+            let wrong = || RowError::Number { column, cell: cell.into() };
+            let read = || cell.parse().map_err(|_| wrong());
             (!cell.is_empty()).then(read).transpose()
         }
         let cell = |i: usize| row.get(i).unwrap_or("").trim();
-        let measured = |(at, factor): (usize, f64), what: &str| {
-            Ok::<_, String>(number::<f64>(cell(at), what)?.map(|x| x * factor))
+        let measured = |(at, factor): (usize, f64), what: &'static str| {
+            Ok::<_, RowError>(number::<f64>(cell(at), what)?.map(|x| x * factor))
         };
         let name = self.name.map(cell).filter(|n| !n.is_empty());
         let ends = self.ends.map(|(a, b)| (cell(a), cell(b)));
@@ -271,10 +288,10 @@ impl Columns {
         let (first, last) = match (name, ends) {
             (Some(n), None) => (n, n),
             (None, Some(ends)) => ends,
-            (Some(_), Some(_)) => return Err("a name, and a first and a last node".into()),
-            (None, None) => return Err("neither a name nor a first and a last node".into()),
+            (Some(_), Some(_)) => return Err(RowError::TwoNames),
+            (None, None) => return Err(RowError::NoName),
         };
-        let optional = |at: Option<(usize, f64)>, what: &str| match at {
+        let optional = |at: Option<(usize, f64)>, what: &'static str| match at {
             Some(at) => measured(at, what),
             None => Ok(None),
         };
@@ -282,7 +299,7 @@ impl Columns {
             first: first.into(),
             last: last.into(),
             nodes: self.nodes.map_or(Ok(None), |at| number(cell(at), "number of nodes"))?,
-            seconds: measured(self.time, "time")?.ok_or("there is no time")?,
+            seconds: measured(self.time, "time")?.ok_or(RowError::NoTime)?,
             spread: optional(self.spread, "time")?.unwrap_or(0.0),
             count: self.count.map_or(Ok(None), |at| number(cell(at), "count"))?.unwrap_or(0),
             joules: optional(self.energy, "energy")?,
@@ -321,34 +338,37 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused() {
         for (text, what) in [
-            ("", "there is no column seconds, ms or us"),
-            ("name\na\n", "there is no column seconds, ms or us"),
-            ("ms\n1\n", "there is no column name"),
-            ("name,ms,us\na,1,2\n", "us is there in two units"),
-            ("name,ms,ms\na,1,2\n", "ms is there twice"),
-            ("name,ms\na,1ms\n", "line 2: \"1ms\" is no time"),
-            ("name,ms\na,\n", "line 2: there is no time"),
-            ("name,ms\na,nan\n", "node a takes NaN s"),
-            ("name,ms\na,-1\n", "node a takes -0.001 s"),
-            ("name,ms\na,1e999\n", "node a takes inf s"),
-            ("name,ms,joules\na,1,-2\n", "node a takes -2 J"),
-            ("name,ms\n,1\n", "neither a name nor"),
+            ("", "expected a column seconds, ms or us"),
+            ("name\na\n", "expected a column seconds, ms or us"),
+            ("ms\n1\n", "expected a column name, or columns first and last"),
+            ("name,ms,us\na,1,2\n", "found column us and another"),
+            ("name,ms,ms\na,1,2\n", "expected one column ms, found two"),
+            ("name,ms\na,1ms\n", "line 2: expected a number for time, found \"1ms\""),
+            ("name,ms\na,\n", "line 2: expected a time"),
+            ("name,ms\na,nan\n", "expected seconds of 0 to 1e12 for node a, found NaN"),
+            ("name,ms\na,-1\n", "for node a, found -0.001"),
+            ("name,ms\na,1e999\n", "for node a, found inf"),
+            ("name,ms,joules\na,1,-2\n", "expected joules of 0 to 1e12 for node a, found -2"),
+            ("name,ms\n,1\n", "found neither"),
             ("name,ms\na,1,2\n", "found record with 3 fields"),
-            ("first,last,ms\na,b,1e16\n", "the stretch from a to b takes"),
-            ("first,last,nodes,ms\na,b,many,1\n", "\"many\" is no number of nodes"),
+            ("first,last,ms\na,b,1e16\n", "for the stretch from a to b, found"),
+            (
+                "first,last,nodes,ms\na,b,many,1\n",
+                "expected a number for number of nodes, found \"many\"",
+            ),
         ] {
-            let e = Profile::csv(text).unwrap_err();
+            let e = Profile::csv(text).unwrap_err().to_string();
             assert!(e.contains(what), "{text:?}: {e}");
         }
         for (from, to, what) in [
-            ("\"version\": 1", "\"version\": 2", "a profile of version 2"),
+            ("\"version\": 1", "\"version\": 2", "found version 2"),
             ("0.5", "1e999", "number out of range"),
-            ("0.5", "-0.5", "node a takes -0.5 s"),
-            ("1.5", "-1", "node b takes -1 J"),
+            ("0.5", "-0.5", "expected seconds of 0 to 1e12 for node a, found -0.5"),
+            ("1.5", "-1", "expected joules of 0 to 1e12 for node b, found -1"),
             ("\"spread\": 0,", "\"speed\": 0,", "unknown field `speed`"),
             ("\"nodes\": 2", "\"nodes\": -2", "invalid value"),
         ] {
-            let e = Profile::json(&JSON.replace(from, to)).unwrap_err();
+            let e = Profile::json(&JSON.replace(from, to)).unwrap_err().to_string();
             assert!(e.contains(what), "{to:?}: {e}");
         }
     }

@@ -1,39 +1,42 @@
-//! `dataflow.yml`: the devices of a split model as nodes of the engine dora-rs 1.1, each of which is a
-//! `graph-opt-worker`.
+//! `dataflow.yml`: a split model as a dataflow of the engine dora-rs 1.1. The source, the sink and
+//! each device are one node, which runs a `graph-opt-worker`.
+//!
+//! Besides the plan's data, every node gets `ask` from the source, and the source gets `ack` from the
+//! sink:
 //!
 //! ```text
 //!            ask (to all)
 //!   ┌────────────────────────┐
-//! source ─▶ device0 ⇄ device1 ─▶ sink        data, as the plan has it
+//! source ─▶ device0 ⇄ device1 ─▶ sink        data, by the plan
 //!   ▲                          │
 //!   └──────────────────────────┘
 //!            ack
 //! ```
 
-use std::fmt::Write;
+use super::error::DataflowError;
+use super::manifest::Manifest;
+use super::plan_file::StageRow;
+use super::wiring::{Endpoint, Wiring};
 
-use super::plan_file::{Manifest, StageRow};
-use super::wiring::{Place, Wiring};
-
-/// How the nodes are started.
+/// Parameters of the generated dataflow.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The program: a path, or a name that is on the daemons' PATH.
+    /// Program that each node runs: a path, or a name on the daemons' PATH.
     pub program: String,
-    /// Where the folder is, on every machine.
+    /// Folder of the split model on every machine.
     pub folder: String,
     /// Machine of the source; by default that of the first part.
     pub source: Option<String>,
     /// Machine of the sink; by default that of the last part.
     pub sink: Option<String>,
-    /// Most frames under way.
+    /// Most frames in flight.
     pub window: u32,
-    /// Arguments of the source, devices and sink.
+    /// Extra arguments of the source, the devices and the sink.
     pub arguments: [Vec<String>; 3],
 }
 
 impl Options {
-    /// Options for a folder that is here, with all else as the worker has it.
+    /// Defaults of the worker for this folder.
     pub fn new(folder: String) -> Self {
         Self {
             program: "graph-opt-worker".into(),
@@ -46,18 +49,18 @@ impl Options {
     }
 }
 
-/// Frames that are under way at most, unless told otherwise.
+/// Default number of frames in flight.
 pub const WINDOW: u32 = 4;
 
-/// Messages of a frame on an edge that the queues hold. What bounds them is the window; a queue
-/// that is too short loses messages.
+/// Queue length of an edge per frame in flight. The window bounds the messages; a shorter queue
+/// would drop some.
 const QUEUE: u32 = 64;
 
-/// The text of `dataflow.yml`.
+/// Writes `dataflow.yml` for a manifest.
 ///
 /// # Errors
-/// If a name cannot be written so that dora reads it as it is.
-pub fn text(m: &Manifest, o: &Options) -> Result<String, String> {
+/// If the manifest contradicts itself, or dora would not read a name as it is.
+pub fn text(m: &Manifest, o: &Options) -> Result<String, DataflowError> {
     let wiring = &Wiring::of(m)?;
     let stages = &m.plan.stages;
     let (first, last) = (stages.first(), stages.last());
@@ -67,11 +70,11 @@ pub fn text(m: &Manifest, o: &Options) -> Result<String, String> {
     let mut text = String::from(
         "# Written by graph-opt: the devices of manifest.json, for dora-rs 1.1.\nnodes:\n",
     );
-    node(&mut text, wiring, o, Place::Source, &machine(&o.source, first))?;
+    node(&mut text, wiring, o, Endpoint::Source, &machine(&o.source, first))?;
     for (i, device) in wiring.devices().iter().enumerate() {
-        node(&mut text, wiring, o, Place::Device(i), device)?;
+        node(&mut text, wiring, o, Endpoint::Device(i), device)?;
     }
-    node(&mut text, wiring, o, Place::Sink, &machine(&o.sink, last))?;
+    node(&mut text, wiring, o, Endpoint::Sink, &machine(&o.sink, last))?;
     Ok(text)
 }
 
@@ -79,13 +82,13 @@ fn node(
     text: &mut String,
     wiring: &Wiring,
     o: &Options,
-    at: Place,
+    at: Endpoint,
     machine: &str,
-) -> Result<(), String> {
+) -> Result<(), DataflowError> {
     let (role, arguments) = match at {
-        Place::Source => ("source .".to_owned(), &o.arguments[0]),
-        Place::Device(i) => (format!("device {i} ."), &o.arguments[1]),
-        Place::Sink => ("sink .".to_owned(), &o.arguments[2]),
+        Endpoint::Source => ("source .".to_owned(), &o.arguments[0]),
+        Endpoint::Device(i) => (format!("device {i} ."), &o.arguments[1]),
+        Endpoint::Sink => ("sink .".to_owned(), &o.arguments[2]),
     };
     let words = arguments.iter().map(|a| word(a)).collect::<Result<Vec<_>, _>>()?;
     let args = format!("{role} --window {} {}", o.window, words.join(" "));
@@ -96,17 +99,17 @@ fn node(
         "    deploy:".into(),
         format!("      machine: {}", quoted(machine)?),
         format!("      working_dir: {}", quoted(&o.folder)?),
-        // A node that was killed starts again at once; one that cannot run soon gives up.
+        // A node that was killed restarts at once; one that cannot run gives up soon.
         "    restart_policy: on-failure".into(),
         "    max_restarts: 5".into(),
         "    restart_delay: 0.1".into(),
         "    max_restart_delay: 1.0".into(),
     ];
     let (also_gives, also_takes) = match at {
-        Place::Source => (Some("ask"), ("ack", Place::Sink)),
-        // They end when the source has ended, whatever else they take from each other.
-        Place::Device(_) => (None, ("ask", Place::Source)),
-        Place::Sink => (Some("ack"), ("ask", Place::Source)),
+        Endpoint::Source => (Some("ask"), ("ack", Endpoint::Sink)),
+        // Devices end when the source has ended, whatever they still receive from each other.
+        Endpoint::Device(_) => (None, ("ask", Endpoint::Source)),
+        Endpoint::Sink => (Some("ack"), ("ask", Endpoint::Source)),
     };
     let gives = (0..wiring.outputs(at)).map(|k| format!("out{k}"));
     let gives: Vec<String> = gives.chain(also_gives.map(str::to_owned)).collect();
@@ -124,28 +127,29 @@ fn node(
         lines.push(format!("        queue_size: {}", QUEUE.saturating_mul(o.window)));
     }
     for line in lines {
-        writeln!(text, "{line}").map_err(|e| e.to_string())?;
+        text.push_str(&line);
+        text.push('\n');
     }
     Ok(())
 }
 
-/// A double-quoted YAML string.
-fn quoted(text: &str) -> Result<String, String> {
-    // dora expands variables of the environment, and finds no files with such names anyway.
+/// Formats a double-quoted YAML string.
+fn quoted(text: &str) -> Result<String, DataflowError> {
+    // dora expands `$` variables; such names would not be found.
     if text.is_empty() || text.contains('$') || text.chars().any(char::is_control) {
-        return Err(format!("{text:?} cannot stand in a dataflow"));
+        return Err(DataflowError::Text(text.to_owned()));
     }
     Ok(format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")))
 }
 
-/// A word of a command line, as a shell reads it.
-fn word(text: &str) -> Result<String, String> {
+/// Quotes a word of a command line for a shell.
+fn word(text: &str) -> Result<String, DataflowError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,+@%".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         return Ok(text.to_owned());
     }
     if text.contains('\'') {
-        return Err(format!("{text:?} cannot stand in a dataflow"));
+        return Err(DataflowError::Text(text.to_owned()));
     }
     Ok(format!("'{text}'"))
 }

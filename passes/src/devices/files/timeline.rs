@@ -1,44 +1,46 @@
-//! A plan's time: when parts compute and links carry, frame by frame.
+//! Predicted times of a plan: when parts compute and transfers run, frame by frame.
 //!
-//! Events in the order of time. A device computes one part at a time and a link carries one transfer
-//! at a time; of what could begin, the earliest frame goes first, and of its parts the first. With
-//! several frames on their way, a part has room for one that comes in and one that goes out beside
-//! the one that it computes; that is the memory that the plan counts.
+//! Discrete event simulation. A device computes one part at a time and a link carries one transfer
+//! at a time; among the tasks that could begin, the earliest frame goes first, and within it the
+//! first part. When frames are pipelined, a part has buffers for one arriving and one leaving frame
+//! besides the one that it computes, as the plan's memory assumes.
+//!
+//! Input: a plan and a number of frames. Output: seconds since the first frame began.
 
 use std::collections::HashMap;
 
 use super::plan_file::{PlanFile, ReceiveRow};
 
-/// When what happens, in seconds from the first frame on.
+/// Start and end times of a plan's tasks, in seconds.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Clock {
-    /// When each part begins and ends to compute, by part and frame.
+pub struct Timeline {
+    /// Begin and end of computing, by part and frame.
     pub spans: Vec<Vec<(f64, f64)>>,
-    /// When each frame is out.
+    /// Time at which each frame is complete.
     pub done: Vec<f64>,
 }
 
-/// Something that takes a device or a link for a while.
+/// A computation or a transfer.
 struct Task {
     frame: usize,
-    /// Orders what could begin at once.
+    /// Order among tasks of a frame that could begin at once.
     rank: usize,
-    /// Device or link; none if it takes no time.
+    /// Device or link that it occupies; `None` if it takes no time.
     resource: Option<usize>,
     seconds: f64,
-    /// Tasks that must have ended.
+    /// Tasks that must have ended before it begins.
     after: Vec<usize>,
-    /// Tasks that must have begun.
+    /// Tasks that must have begun before it begins.
     begun: Vec<usize>,
 }
 
-impl Clock {
-    /// The times of so many frames.
+impl Timeline {
+    /// Simulates a plan for a number of frames.
     pub fn of(plan: &PlanFile, frames: usize) -> Self {
         let parts = plan.stages.len();
         let mut names: HashMap<(bool, &str), usize> = HashMap::new();
         let mut tasks: Vec<Task> = Vec::new();
-        // By part and frame: the task that computes it, and those that bring its values.
+        // By part and frame: the task that computes it, and the tasks that send its values.
         let mut computes: Vec<Vec<usize>> = vec![Vec::new(); parts + 1];
         let mut sends: Vec<Vec<Vec<usize>>> = vec![Vec::new(); parts];
         for frame in 0..frames {
@@ -63,7 +65,7 @@ impl Clock {
                         if !plan.pipelined {
                             task.after.push(computes[parts][before]);
                         } else if part < parts {
-                            // Its room is free once the frame before is being computed.
+                            // The buffer is free once the previous frame is being computed.
                             task.begun.push(computes[part][before]);
                         }
                     }
@@ -106,12 +108,12 @@ impl Clock {
         Self { spans, done }
     }
 
-    /// Seconds until the first frame is out.
+    /// Seconds until the first frame is complete.
     pub fn latency(&self) -> f64 {
         self.done.first().copied().unwrap_or(0.0)
     }
 
-    /// Seconds between frames, over the later half of them.
+    /// Mean seconds between frames over the later half of them.
     pub fn interval(&self) -> f64 {
         let half = self.done.len() / 2;
         match (self.done.get(half), self.done.last()) {
@@ -123,7 +125,7 @@ impl Clock {
     }
 }
 
-/// When each task begins and ends.
+/// Begin and end of each task.
 fn run(tasks: &[Task], resources: usize) -> Vec<(f64, f64)> {
     let mut open: Vec<usize> = tasks.iter().map(|t| t.after.len() + t.begun.len()).collect();
     let mut ends: Vec<Vec<usize>> = vec![Vec::new(); tasks.len()];
@@ -138,7 +140,7 @@ fn run(tasks: &[Task], resources: usize) -> Vec<(f64, f64)> {
     let mut running: Vec<usize> = Vec::new();
     let mut now = 0.0;
     loop {
-        // Begin all that can; what begins may let others begin.
+        // Start all tasks that can start; a start may enable others.
         loop {
             let free = |i: &&usize| tasks[**i].resource.is_none_or(|r| !busy[r]);
             let first = ready.iter().filter(free).min_by_key(|&&i| (tasks[i].frame, tasks[i].rank));

@@ -1,24 +1,29 @@
-//! Who sends what to whom when parts run on machines: the edges of a dataflow. A device is one node,
-//! whatever the number of its parts.
+//! The edges of a dataflow: who sends which value to whom. Each device is one node of the dataflow,
+//! however many parts it runs.
+//!
+//! Input: a manifest. Output: numbered inputs and outputs of every node, and deliveries between
+//! parts of one device.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::plan_file::{Manifest, ReceiveRow};
+use super::error::ManifestError;
+use super::manifest::Manifest;
+use super::plan_file::ReceiveRow;
 use crate::devices::cluster::Codec;
 
 /// A node of the dataflow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
-    /// Where frames come from.
+pub enum Endpoint {
+    /// Sender of the network's inputs.
     Source,
     /// A device, by its number in [`Wiring::devices`].
     Device(usize),
-    /// Where results go.
+    /// Receiver of the network's outputs.
     Sink,
 }
 
-impl Place {
-    /// Its name in the dataflow.
+impl Endpoint {
+    /// Identifier in the dataflow.
     pub fn id(self) -> String {
         match self {
             Self::Source => "source".into(),
@@ -31,58 +36,60 @@ impl Place {
 /// An input of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edge {
-    /// The value.
+    /// Name of the value.
     pub value: String,
-    /// Who sends it.
-    pub from: Place,
-    /// The sender's output.
+    /// Node that sends it.
+    pub from: Endpoint,
+    /// Number of the sender's output.
     pub output: usize,
-    /// The parts that take it, and the number among the values that each takes. The sink is one part.
+    /// Receivers: (part, position among the values that the part receives). The sink counts as the
+    /// part after the last.
     pub to: Vec<(usize, usize)>,
 }
 
-/// A value that a part gives.
+/// A value that a part, or the source, sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Give {
-    /// The value.
+pub struct SentValue {
+    /// Name of the value.
     pub value: String,
-    /// The outputs of its node by which other nodes take it: one for each form in which it is sent.
+    /// Outputs of its node that carry the value, one for each form in which it is sent; `None` is
+    /// unencoded.
     pub outputs: Vec<(usize, Option<Codec>)>,
-    /// The parts of the same node that take it, and the number among the values that each takes.
-    pub here: Vec<(usize, usize)>,
+    /// Receivers on the same node: (part, position among the values that the part receives).
+    pub local: Vec<(usize, usize)>,
 }
 
-/// The edges of data.
+/// All edges between the nodes of a dataflow.
 #[derive(Clone, Debug)]
 pub struct Wiring {
     devices: Vec<String>,
-    /// The device of each part.
+    /// Device of each part.
     on: Vec<usize>,
-    /// The values that each part takes; those of the sink after all others.
-    takes: Vec<Vec<String>>,
-    /// The values that each part gives; those of the source after all others.
-    gives: Vec<Vec<Give>>,
-    edges: BTreeMap<Place, Vec<Edge>>,
-    outputs: BTreeMap<Place, usize>,
+    /// Values that each part receives; the sink comes after all parts.
+    received: Vec<Vec<String>>,
+    /// Values that each part sends; the source comes after all parts.
+    sends: Vec<Vec<SentValue>>,
+    edges: BTreeMap<Endpoint, Vec<Edge>>,
+    outputs: BTreeMap<Endpoint, usize>,
 }
 
 impl Wiring {
-    /// The wiring of a manifest.
+    /// Derives the edges of a manifest.
     ///
     /// # Errors
-    /// If the manifest does not fit together, or a part waits for nothing.
-    pub fn of(m: &Manifest) -> Result<Self, String> {
+    /// If the manifest contradicts itself, or a part receives nothing or a value twice.
+    pub fn of(m: &Manifest) -> Result<Self, ManifestError> {
         m.check()?;
         let plan = &m.plan;
         let count = plan.stages.len();
         if count == 0 {
-            return Err("there are no parts".into());
+            return Err(ManifestError::NoParts);
         }
         let mut w = Self {
             devices: Vec::new(),
             on: Vec::new(),
-            takes: Vec::new(),
-            gives: vec![Vec::new(); count + 1],
+            received: Vec::new(),
+            sends: vec![Vec::new(); count + 1],
             edges: BTreeMap::new(),
             outputs: BTreeMap::new(),
         };
@@ -96,43 +103,47 @@ impl Wiring {
         for (part, row) in plan.stages.iter().enumerate() {
             let mut names = BTreeSet::new();
             w.connect(part, &row.receives);
-            if let Some(v) = w.takes[part].iter().find(|v| !names.insert(&***v)) {
-                return Err(format!("part {part} takes {v:?} twice"));
+            if let Some(v) = w.received[part].iter().find(|v| !names.insert(&***v)) {
+                return Err(ManifestError::Twice { part, value: v.clone() });
             }
             if names.is_empty() {
-                return Err(format!("part {part} takes nothing, so nothing says when it runs"));
+                return Err(ManifestError::NeverStarts(part));
             }
         }
         w.connect(count, &plan.outputs);
         Ok(w)
     }
 
-    fn place(&self, part: usize) -> Place {
-        self.on.get(part).map_or(Place::Sink, |&d| Place::Device(d))
+    fn place(&self, part: usize) -> Endpoint {
+        self.on.get(part).map_or(Endpoint::Sink, |&d| Endpoint::Device(d))
     }
 
-    /// What a part takes; the sink is the one after the last.
+    /// Connects what a part receives; the sink is the part after the last.
     fn connect(&mut self, part: usize, rows: &[ReceiveRow]) {
         let to = self.place(part);
         let mut taken = Vec::new();
         let mut seen = BTreeSet::new();
         for (r, value) in rows.iter().flat_map(|r| r.values.iter().map(move |v| (r, v))) {
-            // A model may name an output twice.
+            // A model may list an output twice.
             if part == self.on.len() && !seen.insert((r.from, value)) {
                 continue;
             }
-            let from = r.from.map_or(Place::Source, |f| self.place(f));
+            let from = r.from.map_or(Endpoint::Source, |f| self.place(f));
             let giver = r.from.unwrap_or(self.on.len());
             let at = (part, taken.len());
             taken.push(value.clone());
-            let gives = &mut self.gives[giver];
+            let gives = &mut self.sends[giver];
             let n = gives.iter().position(|g| g.value == *value).unwrap_or_else(|| {
-                gives.push(Give { value: value.clone(), outputs: Vec::new(), here: Vec::new() });
+                gives.push(SentValue {
+                    value: value.clone(),
+                    outputs: Vec::new(),
+                    local: Vec::new(),
+                });
                 gives.len() - 1
             });
             let give = &mut gives[n];
             if from == to {
-                give.here.push(at);
+                give.local.push(at);
                 continue;
             }
             let codec = r.codecs.get(value).copied();
@@ -152,57 +163,58 @@ impl Wiring {
                 }
             }
         }
-        self.takes.push(taken);
+        self.received.push(taken);
     }
 
-    /// The devices, in the order in which they come.
+    /// Devices in the order of their first part.
     pub fn devices(&self) -> &[String] {
         &self.devices
     }
 
-    /// The parts of a device, in order.
+    /// Parts of a device, ascending.
     pub fn parts(&self, device: usize) -> Vec<usize> {
         (0..self.on.len()).filter(|&p| self.on[p] == device).collect()
     }
 
-    /// The values that a part takes.
-    pub fn takes(&self, part: usize) -> &[String] {
-        &self.takes[part]
+    /// Values that a part receives.
+    pub fn inputs_of(&self, part: usize) -> &[String] {
+        &self.received[part]
     }
 
-    /// The values that the sink takes.
-    pub fn results(&self) -> &[String] {
-        &self.takes[self.on.len()]
+    /// Values that the sink receives.
+    pub fn sink_inputs(&self) -> &[String] {
+        &self.received[self.on.len()]
     }
 
-    /// The values that a part gives.
-    pub fn gives(&self, part: usize) -> &[Give] {
-        &self.gives[part]
+    /// Values that a part sends.
+    pub fn sends_of(&self, part: usize) -> &[SentValue] {
+        &self.sends[part]
     }
 
-    /// The values that the source gives.
-    pub fn feeds(&self) -> &[Give] {
-        &self.gives[self.on.len()]
+    /// Values that the source sends.
+    pub fn source_sends(&self) -> &[SentValue] {
+        &self.sends[self.on.len()]
     }
 
-    /// The inputs of a node.
-    pub fn inputs(&self, at: Place) -> &[Edge] {
+    /// Inputs of a node.
+    pub fn inputs(&self, at: Endpoint) -> &[Edge] {
         self.edges.get(&at).map_or(&[], |e| e)
     }
 
-    /// How many outputs a node has.
-    pub fn outputs(&self, at: Place) -> usize {
+    /// Number of outputs of a node.
+    pub fn outputs(&self, at: Endpoint) -> usize {
         self.outputs.get(&at).copied().unwrap_or(0)
     }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::plan_file::{PartFile, PlanFile, StageRow};
+    use super::super::manifest::PartFile;
+    use super::super::plan_file::{PlanFile, StageRow};
     use super::*;
 
-    /// Two halves side by side, on two machines, of which the last stage makes the output. It takes
-    /// an input of the whole that the first one hands on unread.
+    /// Two branches on two machines, the second of which makes the output. It also receives an
+    /// input of the whole model that the first part forwards unread.
     pub fn diamond() -> Manifest {
         let names = |all: &[&str]| all.iter().map(|&s| s.to_owned()).collect::<Vec<_>>();
         let row = |from, values: &[&str], bytes| {
@@ -267,10 +279,10 @@ pub(super) mod tests {
     #[test]
     fn values_go_where_they_are_taken() {
         let w = Wiring::of(&diamond()).unwrap();
-        let (a, b) = (Place::Device(0), Place::Device(1));
+        let (a, b) = (Endpoint::Device(0), Endpoint::Device(1));
         assert_eq!(w.devices(), ["a", "b"]);
         assert_eq!((w.parts(0), w.parts(1)), (vec![0, 1], vec![2, 3]));
-        assert_eq!(w.takes(3), ["k", "t0", "t1"]);
+        assert_eq!(w.inputs_of(3), ["k", "t0", "t1"]);
         let edge = |value: &str, from, output, to: &[(usize, usize)]| Edge {
             value: value.into(),
             from,
@@ -278,40 +290,43 @@ pub(super) mod tests {
             to: to.to_vec(),
         };
         let first =
-            [edge("x", Place::Source, 0, &[(0, 0)]), edge("k", Place::Source, 1, &[(0, 1)])];
+            [edge("x", Endpoint::Source, 0, &[(0, 0)]), edge("k", Endpoint::Source, 1, &[(0, 1)])];
         assert_eq!(w.inputs(a), first);
-        // What goes to the device and to the sink is one output.
+        // A value for the device and for the sink uses one output.
         let second =
             [edge("h", a, 0, &[(2, 0)]), edge("k", a, 1, &[(3, 0)]), edge("t0", a, 2, &[(3, 1)])];
         assert_eq!(w.inputs(b), second);
         let last = [edge("y", b, 0, &[(4, 0)]), edge("h", a, 0, &[(4, 1)])];
-        assert_eq!(w.inputs(Place::Sink), last);
+        assert_eq!(w.inputs(Endpoint::Sink), last);
         let give = |value: &str, outputs: &[(usize, Option<Codec>)], here: &[(usize, usize)]| {
-            Give { value: value.into(), outputs: outputs.to_vec(), here: here.to_vec() }
+            SentValue { value: value.into(), outputs: outputs.to_vec(), local: here.to_vec() }
         };
         let first = [give("h", &[(0, None)], &[(1, 0)]), give("k", &[(1, None)], &[])];
-        assert_eq!(w.gives(0), first);
-        assert_eq!(w.gives(2), [give("t1", &[], &[(3, 2)])]);
-        assert_eq!((w.outputs(Place::Source), w.outputs(a), w.outputs(b)), (2, 3, 1));
+        assert_eq!(w.sends_of(0), first);
+        assert_eq!(w.sends_of(2), [give("t1", &[], &[(3, 2)])]);
+        assert_eq!((w.outputs(Endpoint::Source), w.outputs(a), w.outputs(b)), (2, 3, 1));
     }
 
-    /// What goes to the device in one form and to the sink in another is two outputs.
+    /// A value sent in two forms uses two outputs.
     #[test]
     fn forms_are_outputs() {
         let mut m = diamond();
         m.plan.stages[2].receives[0].codecs.insert("h".into(), Codec::F16);
         let w = Wiring::of(&m).unwrap();
-        assert_eq!(w.gives(0)[0].outputs, [(0, Some(Codec::F16)), (3, None)]);
-        assert_eq!(w.outputs(Place::Device(0)), 4);
-        assert_eq!((w.inputs(Place::Device(1))[0].output, w.inputs(Place::Sink)[1].output), (0, 3));
+        assert_eq!(w.sends_of(0)[0].outputs, [(0, Some(Codec::F16)), (3, None)]);
+        assert_eq!(w.outputs(Endpoint::Device(0)), 4);
+        assert_eq!(
+            (w.inputs(Endpoint::Device(1))[0].output, w.inputs(Endpoint::Sink)[1].output),
+            (0, 3)
+        );
     }
 
     #[test]
     fn contradictions_are_refused() {
         let cases: [(&str, &dyn Fn(&mut Manifest)); 11] = [
-            ("version 2", &|m| m.version = 2),
+            ("found 2 and 1", &|m| m.version = 2),
             ("one file for each", &|m| drop(m.stages.pop())),
-            ("takes nothing", &|m| {
+            ("receives nothing", &|m| {
                 m.plan.stages[1].receives = vec![];
                 m.stages[1].inputs = vec![];
             }),
@@ -321,7 +336,9 @@ pub(super) mod tests {
                 let none = ReceiveRow { from: Some(999), ..ReceiveRow::default() };
                 m.plan.stages[1].receives.push(none);
             }),
-            ("from where it is not", &|m| m.plan.stages[2].receives[0].values.push("t0".into())),
+            ("from where it is not available", &|m| {
+                m.plan.stages[2].receives[0].values.push("t0".into())
+            }),
             ("crosses no link", &|m| {
                 m.plan.stages[2].receives[0].codecs.insert("nosuch".into(), Codec::F16);
             }),
@@ -338,7 +355,7 @@ pub(super) mod tests {
         for (why, change) in cases {
             let mut m = diamond();
             change(&mut m);
-            let said = Wiring::of(&m).unwrap_err();
+            let said = Wiring::of(&m).unwrap_err().to_string();
             assert!(said.contains(why), "{said:?} for {why:?}");
         }
     }

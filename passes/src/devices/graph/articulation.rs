@@ -1,12 +1,14 @@
-//! Points of a graph through which every path passes.
+//! Articulation points of a graph: nodes on every path from inputs to outputs.
 
-/// The nodes that every path from a source to a sink passes, ascending: the chain of dominators of
-/// the end. Nodes are numbered so that each reads only nodes before it; `reads` lists what each
-/// reads, `sinks` are the nodes whose results leave. Nodes that reach no sink do not count.
+/// Nodes on every path from a source to a sink, ascending (the dominator chain of a virtual exit
+/// node). Nodes are numbered topologically: `reads[v]` lists nodes before `v`, an empty list makes
+/// `v` a source, and `sinks` are the nodes whose results leave. Nodes that reach no sink are
+/// ignored.
 ///
-/// A node is passed by every path iff no edge spans it in the order: a path that avoids it has such
-/// an edge, and the way to one, the edge, and the way on make such a path. Linear in nodes and edges.
-pub fn points(reads: &[Vec<usize>], sinks: &[usize]) -> Vec<usize> {
+/// A node lies on every path if and only if no edge spans it in the topological order: a path
+/// around it contains a spanning edge, and a spanning edge extends to such a path. Linear in nodes
+/// and edges.
+pub fn articulation_points(reads: &[Vec<usize>], sinks: &[usize]) -> Vec<usize> {
     let n = reads.len();
     let mut live = vec![false; n];
     for &s in sinks {
@@ -19,7 +21,8 @@ pub fn points(reads: &[Vec<usize>], sinks: &[usize]) -> Vec<usize> {
             }
         }
     }
-    // Edges that begin to span at a node, less those that end; from before all and to behind all.
+    // Difference array of spanning edges. Sources have an edge from before all nodes, sinks one to
+    // behind all.
     let mut spans = vec![0i64; n + 1];
     let mut edge = |from: usize, to: usize| {
         spans[from] += 1;
@@ -46,9 +49,9 @@ pub fn points(reads: &[Vec<usize>], sinks: &[usize]) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::points;
+    use super::articulation_points;
 
-    /// Whether the last node can be reached without one.
+    /// Whether a sink can be reached without a node.
     fn avoids(reads: &[Vec<usize>], sinks: &[usize], without: usize) -> bool {
         let mut reached = vec![false; reads.len()];
         for v in 0..reads.len() {
@@ -75,7 +78,7 @@ mod tests {
             let reads: Vec<_> = (0..n).map(|v| read(v, &mut below)).collect();
             let sinks = if below(4) == 0 { vec![n - 1, below(n)] } else { vec![n - 1] };
             let want: Vec<usize> = (0..n).filter(|&v| !avoids(&reads, &sinks, v)).collect();
-            assert_eq!(points(&reads, &sinks), want, "{reads:?} {sinks:?}");
+            assert_eq!(articulation_points(&reads, &sinks), want, "{reads:?} {sinks:?}");
         }
     }
 }

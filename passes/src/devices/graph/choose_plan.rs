@@ -1,5 +1,5 @@
-//! The best plan of a graph over a cluster, by whatever way: a pipeline of stages; where layers do not
-//! fit a device, of a graph in which they do; and tiles of the network's start side by side.
+//! Entry point of the planner. Tries, in order: a pipeline of whole layers; a pipeline after
+//! splitting layers that exceed a device; tiled data parallelism over the first layers.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -7,56 +7,63 @@ use std::collections::HashSet;
 use graph_opt_ir::names::NodeNames;
 use graph_opt_ir::{Graph, NodeId, Op, ValueId};
 
-use super::chain::{Network, Wish, pipeline};
-use super::profiled::Profiled;
-use super::tiles::{Times, tile, ways};
+use super::chain::Network;
+use super::error::PlanningError;
+use super::pipeline::{PlanRequest, pipeline};
+use super::profiled::ProfiledCosts;
+use super::tiles::{NodeTimes, candidates, parse_tile_label};
 use crate::analysis::node_macs;
 use crate::devices::cluster::{Cluster, Profile};
-use crate::devices::files::{PlanFile, StageRow};
+use crate::devices::files::{PlanFile, PlanFileError, StageRow};
 use crate::devices::{Costs, Effort, NoPlan, Reason};
 use crate::tile::fuse_tiles::{Axis, Cut, FuseTiles, Planned, Stretch};
 use crate::{Pipeline, Runner};
 
-/// The best plan of a graph, or the best found. `network` is the graph as a chain, `profiles` are those
-/// of the cluster's devices; with `tiles`, for latency, tiles side by side are tried as well.
+/// Finds the best plan of a graph. `network` is the graph's chain, and `profiles` are those of the
+/// cluster's devices, in order. With `tiles`, which requires the objective latency, tiles side by
+/// side compete with the pipeline.
 ///
 /// # Errors
-/// As [`plan`](crate::devices::plan()); what would have to give is that of pipelines.
-pub fn best(
+/// Those of [`pipeline()`]. If no plan exists, the reasons are those of the pipeline of whole
+/// layers.
+pub fn choose_plan(
     graph: &Graph,
     network: &Network,
     cluster: &Cluster,
     profiles: &[Option<Profile>],
-    wish: &Wish,
+    request: &PlanRequest,
     tiles: bool,
     effort: &Effort,
-) -> Result<PlanFile, NoPlan> {
-    // No way of dividing the network makes its weights fewer.
-    network.weighs(graph, cluster, &wish.limits)?;
-    let costs = Profiled::new(graph, network, cluster, profiles).map_err(NoPlan::Invalid)?;
-    let times = Times::new(graph, cluster, profiles);
-    let found = match pipeline(graph, network, cluster, &costs, wish, effort) {
+) -> Result<PlanFile, PlanningError> {
+    // No split reduces the weights.
+    network.check_weights(graph, cluster, &request.limits)?;
+    let costs = ProfiledCosts::new(graph, network, cluster, profiles)?;
+    let times = NodeTimes::new(graph, cluster, profiles);
+    let found = match pipeline(graph, network, cluster, &costs, request, effort) {
         Ok((_, file)) => Ok(file),
-        Err(NoPlan::Infeasible(reasons)) if reasons.iter().any(is_of_memory) => {
-            let asked = Asked { graph, network, cluster, times: &times, wish, effort };
-            asked.made_to_fit()?.ok_or(NoPlan::Infeasible(reasons))
+        Err(PlanningError::NoPlan(NoPlan::Infeasible(reasons)))
+            if reasons.iter().any(is_of_memory) =>
+        {
+            let rewriting = Rewriting { graph, network, cluster, times: &times, request, effort };
+            rewriting.fit_by_rewriting()?.ok_or(NoPlan::Infeasible(reasons).into())
         }
         Err(e) => Err(e),
     };
     if !tiles {
         return found;
     }
-    // Stretches may be measured as quicker than their nodes; what is proved of pipelines holds.
+    // A measured stretch may be faster than its nodes, so the pipeline's own bound also counts.
     let piped = found.as_ref().map_or(f64::INFINITY, |p| p.bound);
     let bound = times.least(&network.nodes).min(piped);
-    let all = ways(graph, network, cluster, &times).map_err(failed)?;
-    let side_by_side =
-        all.iter().find_map(|(t, _)| t.file(cluster, bound).ok().filter(|p| keeps(p, wish)));
+    let all = candidates(graph, network, cluster, &times).map_err(failed)?;
+    let side_by_side = all
+        .iter()
+        .find_map(|(t, _)| t.file(cluster, bound).ok().filter(|p| within_limits(p, request)));
     match (found, side_by_side) {
         (Ok(p), Some(t)) if t.latency_s < p.latency_s => Ok(t),
         (Err(_), Some(t)) => Ok(t),
         (Ok(mut p), _) => {
-            // Over tiles, too, there is nothing better than that.
+            // Tiled plans have the same lower bound.
             p.judge(p.value, bound);
             Ok(p)
         }
@@ -64,17 +71,17 @@ pub fn best(
     }
 }
 
-fn failed(e: impl ToString) -> NoPlan {
-    NoPlan::Failed(e.to_string())
+fn failed(e: impl ToString) -> PlanningError {
+    PlanningError::Rewriting(e.to_string())
 }
 
 fn is_of_memory(r: &Reason) -> bool {
     matches!(r, Reason::TooLarge { .. } | Reason::Capacity(_) | Reason::Stages { .. })
 }
 
-/// Whether a plan that was not made with the limits keeps to them.
-fn keeps(p: &PlanFile, wish: &Wish) -> bool {
-    let limits = &wish.limits;
+/// Whether a plan that was made without the limits keeps them.
+fn within_limits(p: &PlanFile, request: &PlanRequest) -> bool {
+    let limits = &request.limits;
     let room = |s: &StageRow| limits.memory.is_none_or(|m| s.memory_bytes <= m);
     let within = |x: f64, limit: Option<f64>| limit.is_none_or(|l| x <= l);
     p.stages.iter().all(room)
@@ -82,28 +89,30 @@ fn keeps(p: &PlanFile, wish: &Wish) -> bool {
         && within(p.energy_j, limits.energy)
         && within(p.interval_s, limits.interval)
         && limits.stages.is_none_or(|s| p.stages.len() <= s)
-        && wish.pins.iter().all(Option::is_none)
+        && request.pins.iter().all(Option::is_none)
 }
 
-/// What is to be planned.
-struct Asked<'a> {
+/// Planning by rewriting the graph until its layers fit.
+struct Rewriting<'a> {
     graph: &'a Graph,
     network: &'a Network,
     cluster: &'a Cluster,
-    times: &'a Times<'a>,
-    wish: &'a Wish,
+    times: &'a NodeTimes<'a>,
+    request: &'a PlanRequest,
     effort: &'a Effort,
 }
 
-impl Asked<'_> {
-    /// A pipeline of the graph made to fit the devices, by as few means as do: layers with many weights
-    /// in shares of their output channels; stretches with large activations tile by tile; and what is
-    /// then still too large in parts on several devices.
-    fn made_to_fit(&self) -> Result<Option<PlanFile>, NoPlan> {
+impl Rewriting<'_> {
+    /// A pipeline after rewriting the graph so that it fits, with as little rewriting as possible:
+    ///
+    /// 1. Split weights: convolutions and matrix products by output channels.
+    /// 2. Tile regions with large activations.
+    /// 3. Split nodes that still exceed every device across devices.
+    fn fit_by_rewriting(&self) -> Result<Option<PlanFile>, PlanningError> {
         let most = self.cluster.devices.iter().map(|d| d.memory).max().unwrap_or(0);
-        let most = most.min(self.wish.limits.memory.unwrap_or(most));
+        let most = most.min(self.request.limits.memory.unwrap_or(most));
         let mut tried = HashSet::from([String::new()]);
-        let mut fitting = |start: &Rewritten| -> Result<Option<PlanFile>, NoPlan> {
+        let mut fitting = |start: &Rewritten| -> Result<Option<PlanFile>, PlanningError> {
             for grain in [None, Some(most / 2), Some(most / 4), Some(most / 16)] {
                 let shared = match grain {
                     Some(grain) => start.then(channel_shares(&start.graph, grain)?)?,
@@ -134,17 +143,17 @@ impl Asked<'_> {
         Ok(None)
     }
 
-    /// A pipeline of the rewritten graph; its nodes are pinned as those that they are parts of.
-    fn pipeline_of(&self, rewritten: &Rewritten) -> Result<Option<PlanFile>, NoPlan> {
+    /// Plans the rewritten graph. A part of a node keeps the pin of the node.
+    fn pipeline_of(&self, rewritten: &Rewritten) -> Result<Option<PlanFile>, PlanningError> {
         let (graph, made) = (self.graph, &rewritten.graph);
         let units = Network::of(made).map_err(failed)?;
         let profiles = self.times.profiles(made);
-        let costs = Profiled::new(made, &units, self.cluster, &profiles).map_err(failed)?;
-        let given = &self.wish.pins;
+        let costs = ProfiledCosts::new(made, &units, self.cluster, &profiles).map_err(failed)?;
+        let given = &self.request.pins;
         // `None` where nodes of one name are pinned to different devices.
         let pin = |&n: &NodeId| {
             let label = made.label(n);
-            let whole = tile(label).map(|t| t.0);
+            let whole = parse_tile_label(label).map(|t| t.0);
             let of = |o: NodeId| graph.label(o) == label || whole == Some(graph.label(o));
             let all = self.network.nodes.iter().zip(given).filter(|o| of(*o.0));
             let mut pins = all.map(|o| *o.1);
@@ -156,16 +165,19 @@ impl Asked<'_> {
             false => units.nodes.iter().map(pin).collect(),
         };
         let Some(pins) = pins else { return Ok(None) };
-        let wish = Wish { pins, ..self.wish.clone() };
-        match pipeline(made, &units, self.cluster, &costs, &wish, self.effort) {
+        let request = PlanRequest { pins, ..self.request.clone() };
+        match pipeline(made, &units, self.cluster, &costs, &request, self.effort) {
             Ok((_, file)) => Ok(Some(PlanFile { rewrite: rewritten.passes.to_string(), ..file })),
-            Err(NoPlan::Infeasible(_) | NoPlan::NotFound(_)) => Ok(None),
+            Err(
+                PlanningError::NoPlan(NoPlan::Infeasible(_) | NoPlan::NotFound(_))
+                | PlanningError::File(PlanFileError::TooLarge { .. }),
+            ) => Ok(None),
             Err(e) => Err(e),
         }
     }
 }
 
-/// A graph, and the passes that made it.
+/// A graph and the passes that produced it.
 #[derive(Clone)]
 struct Rewritten {
     graph: Graph,
@@ -173,8 +185,8 @@ struct Rewritten {
 }
 
 impl Rewritten {
-    /// The same after more passes; `None` if there are no more, or one changes nothing.
-    fn then(&self, more: Vec<FuseTiles>) -> Result<Option<Self>, NoPlan> {
+    /// Applies more passes; `None` if there are none, or one changes nothing.
+    fn then(&self, more: Vec<FuseTiles>) -> Result<Option<Self>, PlanningError> {
         if more.is_empty() {
             return Ok(None);
         }
@@ -191,10 +203,10 @@ impl Rewritten {
         Ok(Some(new))
     }
 
-    /// With nodes that alone need more than `most` bytes for what they read and make in parts, between
-    /// which the graph can be cut.
-    fn divided(self, most: u64) -> Result<Self, NoPlan> {
-        let too_large = |g: &Graph| -> Result<Vec<Long>, NoPlan> {
+    /// Splits nodes that alone need more than `most` bytes of activations into 2, 4 or 8 parts that
+    /// can run on different devices.
+    fn divided(self, most: u64) -> Result<Self, PlanningError> {
+        let too_large = |g: &Graph| -> Result<Vec<Long>, PlanningError> {
             let n = Network::of(g).map_err(failed)?;
             let costs = n.additive(&[], &[]);
             let over = |u: &usize| costs.memory(*u..u + 1, 0) > most && n.weights[*u] < most;
@@ -213,7 +225,7 @@ impl Rewritten {
     }
 }
 
-/// What is to be cut into parts along an axis of its last result.
+/// A region to be cut into parts along an axis of its last result.
 struct Long {
     first: NodeId,
     last: NodeId,
@@ -222,16 +234,15 @@ struct Long {
 
 impl Long {
     /// The pass that cuts it.
-    fn parts(&self, names: &NodeNames<'_>, count: i64) -> Result<FuseTiles, NoPlan> {
+    fn parts(&self, names: &NodeNames<'_>, count: i64) -> Result<FuseTiles, PlanningError> {
         let cuts = vec![(Axis::Number(self.axis), Cut::Even(count))];
         let tiles = Stretch::to(names.name(self.last), cuts).map_err(failed)?;
         Ok(tiles.from(names.name(self.first)).into())
     }
 }
 
-/// What is cut into parts for a node: it, and what follows element by element (what else that
-/// reads is then in parts, too), along the longest axis of the result, of a picture or volume one in
-/// space.
+/// A node and the elementwise nodes that follow it, with the longest axis of the result (a spatial one
+/// if there are any).
 fn stretch(graph: &Graph, node: NodeId) -> Option<Long> {
     let mut end = node;
     let made = |n: NodeId| graph.node(n).outputs.first().copied().flatten();
@@ -251,9 +262,9 @@ fn stretch(graph: &Graph, node: NodeId) -> Option<Long> {
     Some(Long { first: node, last: end, axis })
 }
 
-/// Passes by which every convolution and matrix product of more weights than `grain`, in bytes, is in
-/// shares of its output channels.
-fn channel_shares(graph: &Graph, grain: u64) -> Result<Vec<FuseTiles>, NoPlan> {
+/// Passes that split each convolution or matrix product with more than `grain` bytes of weights by
+/// output channels.
+fn channel_shares(graph: &Graph, grain: u64) -> Result<Vec<FuseTiles>, PlanningError> {
     let names = NodeNames::of_graph(graph);
     let share = |(&n, weights): (&NodeId, &u64)| {
         let made = graph.node(n).outputs.first().copied().flatten()?;

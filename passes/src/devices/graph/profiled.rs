@@ -1,4 +1,9 @@
-//! Costs of stages by profiles.
+//! Costs of stages from measured profiles.
+//!
+//! A stage that was measured as a stretch costs what was measured. Otherwise it is covered
+//! greedily: from its first unit on, always by the longest measured stretch that ends within it.
+//! Binary lifting over the longest stretches answers a range in O(log n) steps; sums of seconds and
+//! joules are exact to rounding.
 
 use std::collections::BTreeMap;
 use std::ops::{AddAssign, Range};
@@ -6,16 +11,17 @@ use std::ops::{AddAssign, Range};
 use graph_opt_ir::Graph;
 
 use super::chain::Network;
-use crate::devices::cluster::{Cluster, Machine, Mode, Profile};
+use super::error::{Mismatch, ProfileMismatch};
+use crate::devices::cluster::{Cluster, DeviceSpec, Mode, Profile};
 use crate::devices::problem::{Additive, Costs};
 
-/// What stretches take together.
+/// Sum over measured stretches.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Sum {
     seconds: f64,
-    /// Measured energy, J.
+    /// Measured energy in J.
     joules: f64,
-    /// Seconds of which the energy was not measured.
+    /// Seconds whose energy was not measured; charged by the mode's power.
     unmetered: f64,
 }
 
@@ -27,41 +33,38 @@ impl AddAssign for Sum {
     }
 }
 
-/// Costs of stages by profiles, on devices that have one; on others, by their speed.
-///
-/// A run of units that was measured costs what was measured. Another one is made up of measured
-/// stretches: from its first unit on, always the longest one that does not reach past its end.
+/// Costs from profiles, for devices that have one, and from multiply-accumulates for the others.
 #[derive(Clone, Debug)]
-pub struct Profiled {
+pub struct ProfiledCosts {
     speeds: Additive,
-    devices: Vec<Option<(Pieces, Vec<Mode>)>>,
+    devices: Vec<Option<(Stretches, Vec<Mode>)>>,
 }
 
-impl Profiled {
-    /// Costs of a graph's network; `profiles` are those of the cluster's devices.
+impl ProfiledCosts {
+    /// Matches profiles with a network; `profiles` are those of the cluster's devices, in order.
     ///
     /// # Errors
-    /// If a profile is not one of this graph.
+    /// If a profile lacks a node of the graph, or has a stretch that is not in it.
     pub fn new(
         graph: &Graph,
         network: &Network,
         cluster: &Cluster,
         profiles: &[Option<Profile>],
-    ) -> Result<Self, String> {
-        let device = |(d, m): (usize, &Machine)| {
+    ) -> Result<Self, ProfileMismatch> {
+        let device = |(d, m): (usize, &DeviceSpec)| {
             let Some(profile) = profiles.get(d).and_then(Option::as_ref) else {
-                return Ok::<_, String>(None);
+                return Ok(None);
             };
             let pieces = pieces(profile, graph, network);
-            let pieces = pieces.map_err(|e| format!("device {}: {e}", m.name))?;
-            Ok(Some((Pieces::new(pieces), m.modes.clone())))
+            let pieces = pieces.map_err(|why| ProfileMismatch { device: m.name.clone(), why })?;
+            Ok(Some((Stretches::new(pieces), m.modes.clone())))
         };
         let devices = cluster.devices.iter().enumerate().map(device).collect::<Result<_, _>>()?;
         Ok(Self { speeds: network.costs(cluster), devices })
     }
 }
 
-impl Costs for Profiled {
+impl Costs for ProfiledCosts {
     fn seconds(&self, units: Range<usize>, device: usize, mode: usize) -> Option<f64> {
         match &self.devices[device] {
             Some((pieces, modes)) => Some(pieces.sum(units).seconds / modes[mode].speed),
@@ -73,7 +76,7 @@ impl Costs for Profiled {
         match &self.devices[device] {
             Some((pieces, modes)) => {
                 let (sum, mode) = (pieces.sum(units), &modes[mode]);
-                // Energy was measured at the speed of the profile, and holds there only.
+                // Energy was measured at the profile's speed, and is valid only there.
                 if mode.speed == 1.0 {
                     sum.joules + mode.watts * sum.unmetered
                 } else {
@@ -89,18 +92,18 @@ impl Costs for Profiled {
     }
 }
 
-/// Measured stretches, ready to be added up.
+/// Measured stretches, indexed for range sums.
 #[derive(Clone, Debug)]
-struct Pieces {
-    /// By first unit, with ends ascending; the first one is the unit alone.
+struct Stretches {
+    /// By first unit, by end ascending; the first entry is the unit alone.
     from: Vec<Vec<(usize, Sum)>>,
-    /// Where 2^k of the longest stretches from a unit on end, and their sum, by k and unit; the end
-    /// is beyond all where there are not so many.
+    /// End and sum of `2^k` longest stretches from a unit on, by `k` and unit; the end is
+    /// `usize::MAX` where there are fewer.
     jumps: Vec<Vec<(usize, Sum)>>,
 }
 
-impl Pieces {
-    /// Every unit must be there alone.
+impl Stretches {
+    /// Requires each unit alone among the stretches.
     fn new(pieces: Vec<BTreeMap<usize, Sum>>) -> Self {
         let n = pieces.len();
         let from: Vec<Vec<_>> = pieces.into_iter().map(|p| p.into_iter().collect()).collect();
@@ -141,12 +144,12 @@ impl Pieces {
     }
 }
 
-/// What was measured, for each first unit by the end of the stretch.
+/// Measured stretches of the network, by first unit and end.
 fn pieces(
     profile: &Profile,
     graph: &Graph,
     network: &Network,
-) -> Result<Vec<BTreeMap<usize, Sum>>, String> {
+) -> Result<Vec<BTreeMap<usize, Sum>>, Mismatch> {
     let labels: Vec<&str> = network.nodes.iter().map(|&n| graph.label(n)).collect();
     let mut units: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (u, label) in labels.iter().enumerate() {
@@ -179,34 +182,29 @@ fn pieces(
             }
             _ => Vec::new(),
         };
-        // Where a name repeats, its times do, in the same order, or there is one for all.
+        // A repeated name has as many times as occurrences, in order, or one for all.
         let node = first == last && *nodes == Some(1);
         let one = node && sums.len() == 1;
         match runs.len() {
             // The model may have been optimised since.
             0 if node => {}
             0 => {
-                let count = nodes.map_or(String::new(), |n| format!(" of {n} nodes"));
-                return Err(format!(
-                    "the model has no one stretch from {first} to {last}{count}, which the \
-                     profile has"
-                ));
+                let (first, last) = (first.clone(), last.clone());
+                return Err(Mismatch::Stretch { first, last, nodes: *nodes });
             }
             n if n == sums.len() || one => {
                 for (at, (i, j)) in runs.into_iter().enumerate() {
                     pieces[i].insert(j, sums[if one { 0 } else { at }]);
                 }
             }
-            n => {
-                let times = sums.len();
-                return Err(format!(
-                    "the profile has {times} times from {first} to {last}, the model {n}"
-                ));
+            expected => {
+                let (first, last, found) = (first.clone(), last.clone(), sums.len());
+                return Err(Mismatch::Count { first, last, expected, found });
             }
         }
     }
     match (0..labels.len()).find(|&u| !pieces[u].contains_key(&(u + 1))) {
-        Some(u) => Err(format!("the profile has no node {}", labels[u])),
+        Some(u) => Err(Mismatch::Node(labels[u].to_owned())),
         None => Ok(pieces),
     }
 }

@@ -1,74 +1,77 @@
-//! A graph cut into parts for devices: which nodes are in each, what each receives and from whom, and
-//! the bytes that its device holds. A pipeline of stages is one kind of split, tiles side by side are
-//! another; what writes, runs and costs parts does not know which.
+//! A graph split into parts for devices: the nodes of each part, what it receives from whom, and
+//! the bytes that its device holds.
+//!
+//! Pipelines of stages and tiles side by side are both splits; code that writes, runs or costs
+//! parts does not distinguish them. A part runs when all that it receives has arrived.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
-use graph_opt_ir::{Def, ExtractError, Graph, NodeId, ValueId, extract};
+use graph_opt_ir::{ExtractError, Graph, NodeId, ValueId, extract};
 
 use super::chain::Network;
+use super::error::SplitError;
+use super::values::{is_sent, read, value_bytes};
 use crate::analysis::{cost, plan};
 
-/// Values that a part takes from one other, or from the source.
+/// Values that a part receives from one sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Receive {
-    /// The part, which comes before; none for the source of the network's inputs.
+pub(crate) struct Receive {
+    /// Sending part, which comes before; `None` for the source of the network's inputs.
     pub from: Option<usize>,
-    /// The values, in the order in which they are made.
+    /// Values in the order of their production.
     pub values: Vec<ValueId>,
 }
 
 /// Nodes that run together on a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// Device, by number.
+pub struct SplitPart {
+    /// Number of the device.
     pub device: usize,
-    /// Nodes, in the order of the schedule.
+    /// Nodes in the order of the schedule.
     pub nodes: Vec<NodeId>,
-    /// What it takes. It need not read all of it: what it received and what it makes can be taken
-    /// from it.
-    pub receives: Vec<Receive>,
+    /// What the part receives. It may receive values only to forward them: a part can send all that
+    /// it received or made.
+    pub(crate) receives: Vec<Receive>,
 }
 
-/// Parts of a graph, each after those that it takes from.
+/// Parts of a graph, each after the parts that it receives from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
-    /// The parts.
-    pub parts: Vec<Part>,
-    /// Where the network's outputs are taken from.
-    pub outputs: Vec<Receive>,
+    /// Parts in topological order.
+    pub parts: Vec<SplitPart>,
+    /// Where the sink receives the network's outputs from.
+    pub(crate) outputs: Vec<Receive>,
 }
 
-/// Bytes that a device holds while a part runs.
+/// Bytes that a device holds while one of its parts runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Held {
-    /// Constants of all parts of the device, in their types.
+pub(crate) struct Held {
+    /// Constants of all parts of the device.
     pub constants: u64,
-    /// The peak of the part's activations, by its own memory plan; what it reads is in it.
+    /// Peak of the part's activations by its own memory plan, inputs included.
     pub peak: u64,
-    /// Values that lie there for parts that run later: what has come in for them, and what is to go
-    /// on to them.
+    /// Values stored for later: received for later parts of the device, or still to be sent.
     pub waiting: u64,
 }
 
 impl Held {
-    /// All together.
-    pub fn total(&self) -> u64 {
+    /// Sum of the three, in bytes.
+    pub(crate) fn total(&self) -> u64 {
         self.constants + self.peak + self.waiting
     }
 }
 
 impl Split {
-    /// A pipeline: each stage, on a device, takes all that crosses the cut before it from the one
-    /// before, and hands on what it does not read.
-    pub fn pipeline(network: &Network, stages: &[(usize, Range<usize>)]) -> Self {
+    /// A pipeline of (device, units): each stage receives what crosses the cut before it from the
+    /// previous stage, and forwards what it does not read.
+    pub(crate) fn pipeline(network: &Network, stages: &[(usize, Range<usize>)]) -> Self {
         let receive = |i: usize, cut: usize| -> Vec<Receive> {
             let values = network.crossing[cut].clone();
             let from = i.checked_sub(1);
             if values.is_empty() { Vec::new() } else { vec![Receive { from, values }] }
         };
-        let part = |(i, (device, units)): (usize, &(usize, Range<usize>))| Part {
+        let part = |(i, (device, units)): (usize, &(usize, Range<usize>))| SplitPart {
             device: *device,
             nodes: network.nodes[units.clone()].to_vec(),
             receives: receive(i, units.start),
@@ -77,13 +80,13 @@ impl Split {
         Self { parts, outputs: receive(stages.len(), network.nodes.len()) }
     }
 
-    /// Every node on a device: `device` says which, by node, and `seconds` how long it takes there. A
-    /// value goes straight from where it is made to where it is read, once to each device.
+    /// Places every node on the device that `device` gives, where it takes `seconds`. A value goes
+    /// directly from its producer to its readers, once to each device.
     ///
-    /// Each device takes what is ready, first what others wait for most closely. What it does is cut
-    /// into parts so that no part waits for more than its first node does, and none goes on when it
-    /// has made something for another device.
-    pub fn placed(
+    /// List scheduling: each device runs a ready node, first the one whose results another device
+    /// waits for soonest. Its sequence is cut into parts so that a part waits for nothing that its
+    /// first node does not wait for, and ends when it has made a value for another device.
+    pub(crate) fn placed(
         graph: &Graph,
         nodes: &[NodeId],
         device: &dyn Fn(NodeId) -> usize,
@@ -91,7 +94,7 @@ impl Split {
     ) -> Self {
         let (mut parts, number) = sequence(graph, nodes, device, seconds);
         let maker = |v: ValueId| graph.producer(v).and_then(|p| number.get(&p).copied());
-        // The first part of each device that has a value hands it to the others.
+        // The first part of a device that has a value is its sender for later parts of the device.
         let mut there: HashMap<(usize, ValueId), usize> = HashMap::new();
         for (i, part) in parts.iter_mut().enumerate() {
             let mut taken: Vec<(Option<usize>, ValueId)> = Vec::new();
@@ -116,64 +119,62 @@ impl Split {
         Self { parts, outputs }
     }
 
-    /// Whether this is a split of the graph: every one of the nodes is in one part, and every part
-    /// has or receives what it reads from a part before that has it.
+    /// Checks that this splits the graph: every node is in exactly one part, and every part makes
+    /// or receives, from an earlier part that has it, each value that it reads.
     ///
     /// # Errors
-    /// With the part and what is wrong with it.
-    pub fn check(&self, graph: &Graph, nodes: &[NodeId]) -> Result<(), String> {
+    /// The first part, node or value that breaks this.
+    pub(crate) fn check(&self, graph: &Graph, nodes: &[NodeId]) -> Result<(), SplitError> {
         let mut open: HashSet<NodeId> = nodes.iter().copied().collect();
         let mut has: Vec<HashSet<ValueId>> = Vec::new();
-        let name = |v: ValueId| &*graph.value(v).name;
-        let take = |has: &[HashSet<ValueId>], r: &Receive| -> Result<(), String> {
-            if let Some(f) = r.from.filter(|f| *f >= has.len()) {
-                return Err(format!("takes from part {f} too early"));
+        let name = |v: ValueId| graph.value(v).name.to_string();
+        let label = |n: NodeId| graph.label(n).to_owned();
+        let receive = |has: &[HashSet<ValueId>], r: &Receive, at: Option<usize>| {
+            let receiver = || at.map_or("the sink".into(), |p| format!("part {p}"));
+            if let Some(sender) = r.from.filter(|f| *f >= has.len()) {
+                return Err(SplitError::TooEarly { receiver: receiver(), sender });
             }
-            for &v in &r.values {
-                let there = match r.from {
-                    Some(f) => has.get(f).is_some_and(|h| h.contains(&v)),
-                    None => graph.producer(v).is_none(),
-                };
-                if !there {
-                    return Err(format!("takes {} from where it is not", name(v)));
-                }
+            let there = |v: &ValueId| match r.from {
+                Some(f) => has.get(f).is_some_and(|h| h.contains(v)),
+                None => graph.producer(*v).is_none(),
+            };
+            match r.values.iter().find(|v| !there(v)) {
+                Some(&v) => Err(SplitError::Unavailable { receiver: receiver(), value: name(v) }),
+                None => Ok(()),
             }
-            Ok(())
         };
         for (i, part) in self.parts.iter().enumerate() {
-            let at = |e: String| format!("part {i} {e}");
-            for r in &part.receives {
-                take(&has, r).map_err(at)?;
-            }
+            part.receives.iter().try_for_each(|r| receive(&has, r, Some(i)))?;
             let mut here: HashSet<ValueId> =
                 part.receives.iter().flat_map(|r| r.values.iter().copied()).collect();
             for &n in &part.nodes {
                 if !open.remove(&n) {
-                    return Err(at(format!("has {}, which another one has, too", graph.label(n))));
+                    return Err(SplitError::Repeated(label(n)));
                 }
                 if let Some(v) = read(graph, n).find(|v| !here.contains(v)) {
-                    return Err(at(format!("lacks {} for {}", name(v), graph.label(n))));
+                    let (value, node) = (name(v), label(n));
+                    return Err(SplitError::Unreceived { part: i, value, node });
                 }
                 here.extend(graph.node(n).outputs.iter().flatten());
             }
             has.push(here);
         }
-        self.outputs.iter().try_for_each(|r| take(&has, r)).map_err(|e| format!("the end {e}"))?;
+        self.outputs.iter().try_for_each(|r| receive(&has, r, None))?;
         let out: HashSet<ValueId> =
             self.outputs.iter().flat_map(|r| r.values.iter().copied()).collect();
         let lost = |v: &&ValueId| is_sent(graph, **v) && !out.contains(*v);
         if let Some(&v) = graph.outputs().iter().find(lost) {
-            return Err(format!("nothing gives the output {}", name(v)));
+            return Err(SplitError::LostOutput(name(v)));
         }
         match nodes.iter().find(|n| open.contains(n)) {
-            Some(&n) => Err(format!("{} is in no part", graph.label(n))),
+            Some(&n) => Err(SplitError::Missing(label(n))),
             None => Ok(()),
         }
     }
 
-    /// Who takes values from a part, or from the source: itself, or the network's end if that is
-    /// none.
-    pub fn takers(
+    /// Receivers of values of a part, or of the source if `from` is `None`; the receiver `None` is
+    /// the sink.
+    pub(crate) fn receivers(
         &self,
         from: Option<usize>,
     ) -> impl Iterator<Item = (Option<usize>, &Vec<ValueId>)> {
@@ -184,47 +185,47 @@ impl Split {
         })
     }
 
-    /// A part as a graph: its inputs are what it reads of what it receives, its outputs what it makes
-    /// that others take from it. What only passes is in neither.
+    /// Extracts a part as a graph. Its inputs are the received values that it reads, its outputs
+    /// the values made here that others receive. Forwarded values are in neither.
     ///
     /// # Errors
-    /// If the part cannot be cut out.
+    /// If the part cannot be extracted.
     pub fn graph(&self, graph: &Graph, part: usize) -> Result<Graph, ExtractError> {
         let p = &self.parts[part];
         let reads: HashSet<ValueId> = p.nodes.iter().flat_map(|&n| read(graph, n)).collect();
         let received = p.receives.iter().flat_map(|r| r.values.iter().copied());
         let inputs: Vec<ValueId> = received.filter(|v| reads.contains(v)).collect();
         let taken: HashSet<ValueId> =
-            self.takers(Some(part)).flat_map(|(_, values)| values.iter().copied()).collect();
+            self.receivers(Some(part)).flat_map(|(_, values)| values.iter().copied()).collect();
         let made = p.nodes.iter().flat_map(|&n| graph.node(n).outputs.iter().flatten().copied());
         let outputs: Vec<ValueId> = made.filter(|v| taken.contains(v)).collect();
         extract(graph, &inputs, &outputs)
     }
 
-    /// What each part's device holds while it runs, one frame at a time.
+    /// Bytes that each part's device holds while the part runs, for one frame at a time.
     ///
     /// # Errors
-    /// If a part cannot be cut out or planned.
-    pub fn held(&self, graph: &Graph) -> Result<Vec<Held>, String> {
+    /// If a part cannot be extracted, or its memory cannot be planned.
+    pub(crate) fn held(&self, graph: &Graph) -> Result<Vec<Held>, SplitError> {
         let mut all = Vec::with_capacity(self.parts.len());
         for i in 0..self.parts.len() {
-            let part = self.graph(graph, i).map_err(|e| e.to_string())?;
-            let peak = plan(&part).map_err(|e| e.to_string())?.peak;
+            let part = self.graph(graph, i).map_err(|why| SplitError::Extract { part: i, why })?;
+            let peak = plan(&part).map_err(|why| SplitError::Memory { part: i, why })?.peak;
             all.push(Held { constants: cost(&part).constant_bytes, peak, waiting: 0 });
         }
         let own: Vec<u64> = all.iter().map(|h| h.constants).collect();
         for (i, held) in all.iter_mut().enumerate() {
             let device = self.parts[i].device;
-            let on_device = |p: &(&Part, &u64)| p.0.device == device;
+            let on_device = |p: &(&SplitPart, &u64)| p.0.device == device;
             held.constants = self.parts.iter().zip(&own).filter(on_device).map(|p| p.1).sum();
-            held.waiting = self.waiting(i).into_iter().map(|v| bytes(graph, v)).sum();
+            held.waiting = self.waiting(i).into_iter().map(|v| value_bytes(graph, v)).sum();
         }
         Ok(all)
     }
 
-    /// Values that lie on a part's device for later ones while it runs: what has come for later parts
-    /// of the device, and what came to it or was made there for parts elsewhere.
-    pub fn waiting(&self, part: usize) -> Vec<ValueId> {
+    /// Values stored on a part's device while the part runs: received for later parts of the
+    /// device, or received or made there and still to be sent.
+    pub(crate) fn waiting(&self, part: usize) -> Vec<ValueId> {
         let device = self.parts[part].device;
         let here = |p: usize| self.parts[p].device == device;
         let mut found = Vec::new();
@@ -251,14 +252,27 @@ impl Split {
     }
 }
 
-/// Nodes in parts, in the order in which the parts begin, and the part of each node: list scheduling
-/// with a time for each node, transfers left out.
+impl Network {
+    /// Extracts a range of units as a graph, as [`Split::graph`] does for parts.
+    ///
+    /// # Errors
+    /// If the range cannot be extracted.
+    pub fn stage(&self, graph: &Graph, units: Range<usize>) -> Result<Graph, ExtractError> {
+        let bounds = [0..units.start, units.clone(), units.end..self.nodes.len()];
+        let stages: Vec<_> = bounds.into_iter().filter(|u| !u.is_empty()).map(|u| (0, u)).collect();
+        let here = stages.iter().position(|s| s.1 == units).unwrap_or_default();
+        Split::pipeline(self, &stages).graph(graph, here)
+    }
+}
+
+/// Assigns nodes to parts in the order in which the parts begin, and returns the part of each node.
+/// List scheduling with the nodes' times; transfers take no time.
 fn sequence(
     graph: &Graph,
     nodes: &[NodeId],
     device: &dyn Fn(NodeId) -> usize,
     seconds: &dyn Fn(NodeId) -> f64,
-) -> (Vec<Part>, HashMap<NodeId, usize>) {
+) -> (Vec<SplitPart>, HashMap<NodeId, usize>) {
     let at: HashMap<NodeId, usize> = nodes.iter().enumerate().map(|(i, &n)| (n, i)).collect();
     let before = |i: usize| -> Vec<usize> {
         let makers = read(graph, nodes[i]).filter_map(|v| graph.producer(v));
@@ -270,7 +284,7 @@ fn sequence(
     let before: Vec<Vec<usize>> = (0..nodes.len()).map(before).collect();
     let on: Vec<usize> = nodes.iter().map(|&n| device(n)).collect();
     let mut after: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
-    // How many nodes are between each and the first that another device waits for.
+    // Number of nodes between each node and the nearest one that another device waits for.
     let mut distance = vec![usize::MAX; nodes.len()];
     for i in (0..nodes.len()).rev() {
         for &p in &before[i] {
@@ -285,8 +299,9 @@ fn sequence(
     (0..nodes.len()).filter(|&i| open[i] == 0).for_each(|i| {
         ready[on[i]].insert((distance[i], i));
     });
-    let mut parts: Vec<Part> = Vec::new();
-    // Of each device: what it does and until when; and its open part, since when, whether it sent.
+    let mut parts: Vec<SplitPart> = Vec::new();
+    // Of each device: the running node and its end; the open part, its begin, and whether it has
+    // sent.
     let mut running: Vec<Option<(f64, usize)>> = vec![None; devices];
     let mut current: Vec<Option<(usize, f64, bool)>> = vec![None; devices];
     let mut ended = vec![f64::INFINITY; nodes.len()];
@@ -299,7 +314,7 @@ fn sequence(
             }
             let Some((_, i)) = ready[d].pop_first() else { continue };
             let sends = distance[i] == 0;
-            // What came before the part began it has from its start.
+            // What was finished before the part began is available from its start.
             let known = |part: usize, since: f64| {
                 let there = |p: usize| ended[p] <= since && number[&nodes[p]] < part;
                 before[i].iter().all(|&p| on[p] == d || there(p))
@@ -307,7 +322,7 @@ fn sequence(
             let joined = current[d].filter(|c| known(c.0, c.1) && (sends || !c.2));
             let (part, since) = joined.map_or((parts.len(), now), |c| (c.0, c.1));
             if part == parts.len() {
-                parts.push(Part { device: d, nodes: Vec::new(), receives: Vec::new() });
+                parts.push(SplitPart { device: d, nodes: Vec::new(), receives: Vec::new() });
             }
             current[d] = Some((part, since, sends));
             parts[part].nodes.push(nodes[i]);
@@ -326,32 +341,14 @@ fn sequence(
             }
         }
     }
-    // In the order of the schedule, which is that of the files.
+    // In the order of the schedule, which the files use.
     for part in &mut parts {
         part.nodes.sort_by_key(|n| at[n]);
     }
     (parts, number)
 }
 
-/// What a node reads that is no constant.
-fn read(graph: &Graph, n: NodeId) -> impl Iterator<Item = ValueId> {
-    let node = graph.node(n);
-    let all = node.inputs.iter().flatten().chain(&node.captures).copied();
-    all.filter(|&v| is_sent(graph, v))
-}
-
-/// Whether a value is made by a node or given from outside: constants, and inputs with a default, are
-/// with every part that reads them.
-pub fn is_sent(graph: &Graph, v: ValueId) -> bool {
-    matches!(graph.value(v).def, Def::Node(..) | Def::Input(None)) && graph.constant(v).is_none()
-}
-
-/// Bytes of a value; 0 where that is not known.
-pub(crate) fn bytes(graph: &Graph, v: ValueId) -> u64 {
-    graph.value(v).ty.bytes().unwrap_or(0)
-}
-
-/// Values by where they are taken from.
+/// Groups values by sender.
 fn receives(mut taken: Vec<(Option<usize>, ValueId)>) -> Vec<Receive> {
     taken.sort_by_key(|t| t.0);
     let mut all: Vec<Receive> = Vec::new();

@@ -1,13 +1,14 @@
-//! A stretch of the network shared by devices side by side: tiles of it, larger ones for quicker
-//! devices, and the rest on one of them, the host. What `fuse-tiles` makes of the graph is split with
-//! each tile on its device; a clock over that split says how long a frame takes, so that what all
-//! devices wait for (the host's links, the last one to finish) is in it.
+//! Data parallelism over the first layers: tiles of a stretch from the network's start run on
+//! several devices at once, larger tiles on faster devices; the rest runs on one device, the host.
 //!
-//! Ways that are tried: strips and grids; halos computed by each tile that needs them, handed over
-//! from every other tile (Zhao et al., "DeepThings", TCAD 2018), or exchanged node by node (Mao et
-//! al., "MoDNN", DATE 2017); where the stretch ends; how many devices. Of strips, rows then move from
-//! the device that is done last to the one that is done first, as long as that helps (as CoEdge,
-//! Zeng et al., ToN 2020, shares them by speed).
+//! `fuse-tiles` rewrites the graph, each tile goes to its device, and a [`Timeline`] of the
+//! resulting split gives the latency, contention for the host's links included.
+//!
+//! Candidates: strips and grids; halos recomputed by each tile, taken from neighbours in a
+//! checkerboard (Zhao et al., DeepThings, TCAD 2018), or exchanged after each node (Mao et al.,
+//! MoDNN, DATE 2017); the end of the stretch; the number of devices. For strips, local search then
+//! moves rows from the device that finishes last to the one that finishes first, as CoEdge (Zeng et
+//! al., ToN 2020) balances by speed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -15,36 +16,38 @@ use graph_opt_ir::names::NodeNames;
 use graph_opt_ir::{Graph, NodeId, ValueId};
 
 use super::chain::Network;
-use super::split::{Part, Split, bytes};
+use super::error::TilingError;
+use super::split::{Split, SplitPart};
+use super::values::value_bytes;
 use crate::analysis::{node_macs, plan};
-use crate::devices::cluster::{Cluster, Codecs, NodeTime, Profile, Speed};
-use crate::devices::files::{Aim, Clock, PlanFile, Run};
+use crate::devices::cluster::{AllowedCodecs, Cluster, NodeTime, Profile, Speed};
+use crate::devices::files::{PlanFile, PlanFileError, PlanGoal, StageTiming, Timeline};
 use crate::devices::problem::Objective;
-use crate::devices::search::shares;
+use crate::devices::search::share_rows;
 use crate::tile::Reuse;
 use crate::tile::fuse_tiles::{Axis, Cut, FuseTiles, Stretch};
 use crate::{OptionError, Pipeline, RunError, Runner};
 
-/// A stretch from the start of the network, its tiles, and where they run.
+/// A tiling of a stretch from the network's start, and the devices of its tiles.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Share {
-    /// The stretch's last node.
+pub struct TileShare {
+    /// Name of the stretch's last node.
     pub to: String,
-    /// Sizes of the parts along the height, and along the width if there are several.
+    /// Extents of the tiles along the height and, for grids, along the width.
     pub sizes: Vec<Vec<i64>>,
-    /// What happens to halos.
+    /// How halos are obtained.
     pub reuse: Reuse,
-    /// The device of each tile, row by row.
+    /// Device of each tile, in row-major order.
     pub devices: Vec<usize>,
-    /// The device of all else.
+    /// Device of everything else.
     pub host: usize,
 }
 
-impl Share {
+impl TileShare {
     /// The pass that makes the tiles.
     ///
     /// # Errors
-    /// If a size is less than 1.
+    /// If an extent is less than 1.
     pub fn pass(&self) -> Result<FuseTiles, OptionError> {
         let axes = [Axis::Height, Axis::Width].into_iter();
         let cuts = axes.zip(self.sizes.iter().map(|s| Cut::Sizes(s.clone()))).collect();
@@ -52,39 +55,22 @@ impl Share {
     }
 }
 
-/// Why there are no tiles.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum NoTiles {
-    /// The stretch cannot be tiled so.
-    #[error("{0}")]
-    Blocked(String),
-    /// Tiling broke off, which is a bug in the pass.
-    #[error(transparent)]
-    Run(#[from] RunError),
-}
-
-impl From<OptionError> for NoTiles {
-    fn from(e: OptionError) -> Self {
-        Self::Blocked(e.to_string())
-    }
-}
-
-/// How long nodes take on devices: by their multiply-accumulates, or as a profile of the whole
-/// network has it. A tile takes its share of the node that it is a tile of, by bytes of the result;
-/// what slices and joins, as long as the quickest node of the profile takes for so many bytes.
-pub struct Times<'a> {
+/// Times of nodes and tiles on devices, from multiply-accumulates or a profile of the whole
+/// network. A tile takes the share of its node's time that it has of the result's bytes; slices and
+/// joins take the time per byte of the fastest profiled node.
+pub struct NodeTimes<'a> {
     graph: &'a Graph,
     cluster: &'a Cluster,
     /// Seconds of each node by name, for each device with a profile.
     measured: Vec<Option<BTreeMap<&'a str, f64>>>,
-    /// Seconds a byte of the quickest node, for each device.
+    /// Least seconds per byte of result, for each device.
     copy: Vec<f64>,
-    /// Nodes by name.
+    /// Nodes of the whole graph by name.
     nodes: HashMap<&'a str, NodeId>,
 }
 
-impl<'a> Times<'a> {
-    /// Of nodes of this graph, and of tiles of them.
+impl<'a> NodeTimes<'a> {
+    /// Times for nodes of `graph` and for tiles of them.
     pub fn new(graph: &'a Graph, cluster: &'a Cluster, profiles: &'a [Option<Profile>]) -> Self {
         let seconds =
             |p: &'a Profile| p.nodes.iter().map(|t| (t.name.as_str(), t.seconds)).collect();
@@ -103,20 +89,19 @@ impl<'a> Times<'a> {
         Self { graph, cluster, measured, copy, nodes }
     }
 
-    /// The quickest mode of a device.
-    pub fn mode(&self, device: usize) -> usize {
+    /// Fastest mode of a device.
+    pub(crate) fn mode(&self, device: usize) -> usize {
         let modes = &self.cluster.devices[device].modes;
         let speed = |m: &usize| modes[*m].speed;
         (0..modes.len()).max_by(|a, b| speed(a).total_cmp(&speed(b))).unwrap_or(0)
     }
 
-    /// Seconds of a node of this graph, or of one that tiles were made in, in a device's quickest
-    /// mode.
+    /// Seconds of a node of the original or the tiled graph, in the device's fastest mode.
     pub fn seconds(&self, graph: &Graph, n: NodeId, device: usize) -> f64 {
         self.base(graph, n, device) / self.cluster.devices[device].modes[self.mode(device)].speed
     }
 
-    /// The same in a mode of speed 1.
+    /// Seconds in a mode of relative speed 1.
     fn base(&self, graph: &Graph, n: NodeId, device: usize) -> f64 {
         let machine = &self.cluster.devices[device];
         let label = graph.label(n);
@@ -124,21 +109,23 @@ impl<'a> Times<'a> {
             (Speed::Macs { per_second, per_node }, _) => {
                 node_macs(graph, n).unwrap_or(0) as f64 / per_second + per_node
             }
-            (Speed::Profile(_), Some(Some(times))) => match (times.get(label), tile(label)) {
-                (Some(s), _) => *s,
-                (None, Some((of, _, ""))) => {
-                    let whole = self.nodes.get(of).map_or(0, |&n| made(self.graph, n));
-                    let share = made(graph, n) as f64 / whole.max(1) as f64;
-                    times.get(of).copied().unwrap_or(f64::INFINITY) * share
+            (Speed::Profile(_), Some(Some(times))) => {
+                match (times.get(label), parse_tile_label(label)) {
+                    (Some(s), _) => *s,
+                    (None, Some((of, _, ""))) => {
+                        let whole = self.nodes.get(of).map_or(0, |&n| made(self.graph, n));
+                        let share = made(graph, n) as f64 / whole.max(1) as f64;
+                        times.get(of).copied().unwrap_or(f64::INFINITY) * share
+                    }
+                    (None, _) => made(graph, n) as f64 * self.copy[device],
                 }
-                (None, _) => made(graph, n) as f64 * self.copy[device],
-            },
+            }
             (Speed::Profile(_), _) => f64::INFINITY,
         }
     }
 
-    /// What a profile of a graph that tiles were made in would have, for each device with a profile.
-    pub fn profiles(&self, graph: &Graph) -> Vec<Option<Profile>> {
+    /// Estimated profiles of a tiled graph, for the devices that have a profile.
+    pub(crate) fn profiles(&self, graph: &Graph) -> Vec<Option<Profile>> {
         let time = |n: NodeId, d: usize| NodeTime {
             name: graph.label(n).to_owned(),
             seconds: self.base(graph, n, d),
@@ -157,8 +144,9 @@ impl<'a> Times<'a> {
         self.measured.iter().enumerate().map(of).collect()
     }
 
-    /// No plan that computes every node once, by whatever shares, has a frame done sooner: the dual
-    /// of sharing all nodes freely, with a weight for each device that goes by its speed.
+    /// Lower bound in seconds on the latency of every plan that computes each node once, even if
+    /// nodes could be divided freely: the dual of that linear program, with device weights
+    /// proportional to speed.
     pub fn least(&self, nodes: &[NodeId]) -> f64 {
         let devices = self.cluster.devices.len();
         let of = |n: NodeId, d: usize| self.seconds(self.graph, n, d);
@@ -173,55 +161,58 @@ impl<'a> Times<'a> {
     }
 }
 
-/// Bytes that a node makes.
+/// Bytes of a node's results.
 fn made(graph: &Graph, n: NodeId) -> u64 {
-    graph.node(n).outputs.iter().flatten().map(|&v| bytes(graph, v)).sum()
+    graph.node(n).outputs.iter().flatten().map(|&v| value_bytes(graph, v)).sum()
 }
 
-/// The node that a tile is of, the tile's number, and what the node does for it, from a name such as
-/// `conv1/tile2of4/keep0`.
-pub(crate) fn tile(label: &str) -> Option<(&str, usize, &str)> {
+/// Splits a name such as `conv1/tile2of4/keep0` into node, tile number and role.
+pub(crate) fn parse_tile_label(label: &str) -> Option<(&str, usize, &str)> {
     let (of, rest) = label.rsplit_once("/tile")?;
     let (number, role) = rest.split_once('/').unwrap_or((rest, ""));
     Some((of, number.split_once("of")?.0.parse().ok()?, role))
 }
 
-/// A graph with tiles in it, and where they run.
+/// A graph with tiles, split over devices.
 #[derive(Clone, Debug)]
 pub struct Tiled {
-    /// The share.
-    pub share: Share,
-    /// The graph with the tiles.
+    /// The tiling.
+    pub share: TileShare,
+    /// The rewritten graph.
     pub graph: Graph,
-    /// Its parts.
+    /// Its parts and transfers.
     pub split: Split,
-    /// How they run.
-    pub runs: Vec<Run>,
-    /// What made the tiles.
+    /// Mode, time and energy of each part.
+    pub(crate) runs: Vec<StageTiming>,
+    /// The passes that made the tiles.
     pub passes: Pipeline,
 }
 
-/// Makes tiles, and puts them on their devices. What the tiles read from outside is cut where the
-/// host has it, so that only that is sent; inputs that come from nowhere in particular, where they
-/// are read.
+/// Applies a tiling and places the tiles. The host cuts what tiles read from outside, so that only
+/// that is sent; inputs without a source are cut where they are read.
 ///
 /// # Errors
-/// With the reason, if the stretch cannot be tiled so; or if a pass broke off.
-pub fn tiled(graph: &Graph, share: &Share, times: &Times<'_>) -> Result<Tiled, NoTiles> {
+/// If the stretch cannot be tiled so.
+pub fn make_tiles(
+    graph: &Graph,
+    share: &TileShare,
+    times: &NodeTimes<'_>,
+) -> Result<Tiled, TilingError> {
     let passes = Pipeline::default().then(share.pass()?);
     let mut out = graph.clone();
     let report = Runner::default().run(&mut out, &passes)?;
     if out.edits() == graph.edits() {
         let why = report.remarks.first().map_or_else(String::new, ToString::to_string);
-        return Err(NoTiles::Blocked(why));
+        return Err(TilingError::Refused(why));
     }
     let before: HashSet<&str> = graph.schedule().map(|n| graph.label(n)).collect();
-    let nodes = plan(&out).map_err(|e| NoTiles::Blocked(e.to_string()))?.steps;
+    let nodes = plan(&out)?.steps;
     let inputs: HashSet<ValueId> = out.inputs().iter().copied().collect();
     let free = times.cluster.source.is_none();
     let device = |n: NodeId| {
         let label = out.label(n);
-        let Some((_, number, role)) = tile(label).filter(|_| !before.contains(label)) else {
+        let Some((_, number, role)) = parse_tile_label(label).filter(|_| !before.contains(label))
+        else {
             return share.host;
         };
         let own = share.devices.get(number).copied().unwrap_or(share.host);
@@ -232,68 +223,69 @@ pub fn tiled(graph: &Graph, share: &Share, times: &Times<'_>) -> Result<Tiled, N
         }
     };
     let split = Split::placed(&out, &nodes, &device, &|n| times.seconds(&out, n, device(n)));
-    let run = |p: &Part| {
+    let run = |p: &SplitPart| {
         let mode = times.mode(p.device);
         let seconds = p.nodes.iter().map(|&n| times.seconds(&out, n, p.device)).sum();
         let joules = times.cluster.devices[p.device].modes[mode].watts * seconds;
-        Run { mode, seconds, joules }
+        StageTiming { mode, seconds, joules }
     };
     let runs = split.parts.iter().map(run).collect();
     Ok(Tiled { share: share.clone(), graph: out, split, runs, passes })
 }
 
 impl Tiled {
-    fn aim(&self, bound: f64) -> Aim {
-        Aim {
+    fn aim(&self, bound: f64) -> PlanGoal {
+        PlanGoal {
             objective: Objective::Latency,
             value: None,
             bound,
             rewrite: self.passes.to_string(),
             pipelined: false,
-            codecs: Codecs::default(),
+            codecs: AllowedCodecs::default(),
         }
     }
 
-    /// The plan, with the memory of each part.
+    /// The plan with the exact memory of each part; `bound` is a lower bound on the latency in
+    /// seconds.
     ///
     /// # Errors
-    /// If a part does not fit its device, or devices have no link.
-    pub fn file(&self, cluster: &Cluster, bound: f64) -> Result<PlanFile, String> {
+    /// If a part exceeds its device, or two devices lack a link.
+    pub fn file(&self, cluster: &Cluster, bound: f64) -> Result<PlanFile, PlanFileError> {
         let held = self.split.held(&self.graph)?;
         PlanFile::of(&self.graph, cluster, &self.split, &held, &self.runs, &self.aim(bound))
     }
 
-    fn draft(&self, cluster: &Cluster) -> Result<PlanFile, String> {
+    fn draft(&self, cluster: &Cluster) -> Result<PlanFile, PlanFileError> {
         PlanFile::draft(&self.graph, cluster, &self.split, &self.runs, &self.aim(0.0))
     }
 }
 
-/// Ways to share a network's start, the quickest first, with the seconds of a frame; those that have
-/// no link they need, or cannot be tiled, are left out. Memory is not looked at.
+/// Tilings of the network's start with their latencies in seconds, fastest first. Tilings that need
+/// missing links or that `fuse-tiles` refuses are left out; memory is not checked.
 ///
 /// # Errors
-/// If a pass broke off.
-pub fn ways(
+/// If a pass failed.
+pub fn candidates(
     graph: &Graph,
     network: &Network,
     cluster: &Cluster,
-    times: &Times<'_>,
+    times: &NodeTimes<'_>,
 ) -> Result<Vec<(Tiled, f64)>, RunError> {
     let total = |d: &usize| network.nodes.iter().map(|&n| times.seconds(graph, n, *d)).sum::<f64>();
     let mut order: Vec<usize> = (0..cluster.devices.len()).collect();
     order.sort_by(|a, b| total(a).total_cmp(&total(b)));
     let host = cluster.source.unwrap_or(order[0]);
-    // The host has no need of links.
+    // The host first: it needs no link.
     order.sort_by_key(|&d| d != host);
-    let timed = |share: &Share| -> Result<Option<(Tiled, PlanFile)>, RunError> {
-        match tiled(graph, share, times) {
-            // Without a draft, a link is missing.
+    let timed = |share: &TileShare| -> Result<Option<(Tiled, PlanFile)>, RunError> {
+        match make_tiles(graph, share, times) {
+            // A draft fails only for a missing link.
             Ok(t) => Ok(t.draft(cluster).ok().map(|file| (t, file))),
-            Err(NoTiles::Blocked(_)) => Ok(None),
-            Err(NoTiles::Run(e)) => Err(e),
+            Err(TilingError::Run(e)) => Err(e),
+            Err(_) => Ok(None),
         }
     };
-    // Seconds until a device has done all of a stretch for the host.
+    // Seconds for a device to receive, compute and return the whole stretch.
     let alone = |d: usize, cut: usize| {
         let work: f64 = network.nodes[..cut].iter().map(|&n| times.seconds(graph, n, d)).sum();
         let link = if d == host { None } else { cluster.link(host, d) };
@@ -301,7 +293,7 @@ pub fn ways(
         work + link.map_or(0.0, |l| l.transfer(traffic).seconds)
     };
     let mut found: Vec<(Tiled, PlanFile)> = Vec::new();
-    for (cut, to, height, width) in ends(graph, network) {
+    for (cut, to, height, width) in stretch_ends(graph, network) {
         for count in 2..=order.len().min(height as usize) {
             let devices = &order[..count];
             let columns = (2..=count / 2).rev().find(|c| count.is_multiple_of(*c));
@@ -312,7 +304,7 @@ pub fn ways(
                 vec![even(height, count / c), even(width, c)]
             });
             let alone: Vec<f64> = devices.iter().map(|&d| alone(d, cut)).collect();
-            let rows = seed(height, &alone);
+            let rows = initial_rows(height, &alone);
             let mut tries = vec![
                 (vec![rows.clone()], Reuse::Recompute),
                 (vec![rows.clone()], Reuse::Checkerboard),
@@ -322,26 +314,26 @@ pub fn ways(
                 [Reuse::Recompute, Reuse::Checkerboard, Reuse::Exchange].map(|r| (g.clone(), r))
             }));
             for (sizes, reuse) in tries {
-                // Devices that would have no rows are left to smaller counts.
+                // Smaller numbers of devices cover the case of an idle device.
                 if sizes.iter().flatten().any(|&s| s == 0) {
                     continue;
                 }
                 let (to, devices) = (to.clone(), devices.to_vec());
-                found.extend(timed(&Share { to, sizes, reuse, devices, host })?);
+                found.extend(timed(&TileShare { to, sizes, reuse, devices, host })?);
             }
         }
     }
     found.sort_by(|a, b| a.1.latency_s.total_cmp(&b.1.latency_s));
     for way in found.iter_mut().filter(|w| w.0.share.sizes.len() == 1).take(4) {
-        improve(way, &timed)?;
+        balance_rows(way, &timed)?;
     }
     found.sort_by(|a, b| a.1.latency_s.total_cmp(&b.1.latency_s));
     Ok(found.into_iter().map(|(t, file)| (t, file.latency_s)).collect())
 }
 
-/// Where stretches may end: nodes whose result is all that crosses, with its extents; at most a dozen,
-/// evenly over the network.
-fn ends(graph: &Graph, network: &Network) -> Vec<(usize, String, i64, i64)> {
+/// Candidate ends of the stretch: cuts that one tensor crosses, as (cut, node, height, width); at
+/// most twelve, evenly spaced.
+fn stretch_ends(graph: &Graph, network: &Network) -> Vec<(usize, String, i64, i64)> {
     let names = NodeNames::of_graph(graph);
     let end = |cut: usize| {
         let [v] = network.crossing[cut][..] else { return None };
@@ -355,37 +347,39 @@ fn ends(graph: &Graph, network: &Network) -> Vec<(usize, String, i64, i64)> {
     all.into_iter().rev().step_by(step).collect()
 }
 
-/// Rows of each device, by the seconds that it takes alone, as if they were in proportion to rows.
-fn seed(height: i64, alone: &[f64]) -> Vec<i64> {
+/// Initial rows of each device, assuming that time is proportional to rows.
+fn initial_rows(height: i64, alone: &[f64]) -> Vec<i64> {
     let n = height as usize;
-    match shares(n, alone.len(), |i, rows| Some(alone[i] * rows as f64 / n as f64)) {
+    match share_rows(n, alone.len(), |i, rows| Some(alone[i] * rows as f64 / n as f64)) {
         Ok(s) => s.rows.iter().map(|&r| r as i64).collect(),
         Err(_) => vec![0; alone.len()],
     }
 }
 
-/// Moves rows from the device that is done last to the one that is done first.
-fn improve(
+/// Local search on strips: moves rows from the device that finishes last to the one that finishes
+/// first.
+fn balance_rows(
     way: &mut (Tiled, PlanFile),
-    timed: &dyn Fn(&Share) -> Result<Option<(Tiled, PlanFile)>, RunError>,
+    timed: &dyn Fn(&TileShare) -> Result<Option<(Tiled, PlanFile)>, RunError>,
 ) -> Result<(), RunError> {
     let mut step = (way.0.share.sizes[0].iter().sum::<i64>() / 8).max(1);
     for _ in 0..24 {
-        let (tiled, file) = &*way;
-        let clock = Clock::of(file, 1);
+        let (make_tiles, file) = &*way;
+        let timeline = Timeline::of(file, 1);
         let ends = |device: usize| {
-            let parts = tiled.split.parts.iter().zip(&clock.spans);
+            let parts = make_tiles.split.parts.iter().zip(&timeline.spans);
             let own = parts.filter(|(p, _)| {
-                let last = p.nodes.last().map(|&n| tiled.graph.label(n));
-                p.device == device && last.and_then(tile).is_some_and(|t| t.2.is_empty())
+                let last = p.nodes.last().map(|&n| make_tiles.graph.label(n));
+                p.device == device
+                    && last.and_then(parse_tile_label).is_some_and(|t| t.2.is_empty())
             });
             own.map(|(_, s)| s[0].1).fold(0.0, f64::max)
         };
-        let ends: Vec<f64> = tiled.share.devices.iter().map(|&d| ends(d)).collect();
+        let ends: Vec<f64> = make_tiles.share.devices.iter().map(|&d| ends(d)).collect();
         let by = |a: &usize, b: &usize| ends[*a].total_cmp(&ends[*b]);
         let (first, last) = ((0..ends.len()).min_by(by), (0..ends.len()).max_by(by));
         let (Some(first), Some(last)) = (first, last) else { break };
-        let mut share = tiled.share.clone();
+        let mut share = make_tiles.share.clone();
         let moved = step.min(share.sizes[0][last] - 1);
         share.sizes[0][last] -= moved;
         share.sizes[0][first] += moved;

@@ -1,49 +1,63 @@
-//! What is to be planned: a chain of units, devices, links, and what running units costs.
+//! The planning problem: a chain of units, devices, links, and the costs of running units.
+//!
+//! Units `0..n` run in order. Cut `i` lies before unit `i`; cuts 0 and `n` are the network's input
+//! and output. A stage is a consecutive range of units on one device in one mode. A plan is a
+//! sequence of stages that covers the chain, and costs what its stages and the transfers over the
+//! cuts between them cost.
+//!
+//! Nothing here knows graphs or files: [`Costs`] is a trait, and units, devices and modes are
+//! numbers. Times are in seconds, energies in joules, sizes in bytes, bandwidths in bit/s.
 
+mod costs;
+mod error;
 mod plan;
 pub(crate) mod search_space;
 
-pub use plan::{NoPlan, Plan, Reason, Stage};
+pub use costs::Additive;
+#[cfg(feature = "cluster")]
+pub(crate) use costs::BufferCredits;
+pub use error::{NoPlan, PlanViolation, ProblemError, Reason};
+pub use plan::{DevicePlan, Stage};
 
 use std::ops::Range;
 
-/// A device.
+/// A device, as planners see it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Device {
-    /// Name, for people.
+    /// Name, for messages only.
     pub name: String,
-    /// Devices of one kind have the same [`Costs`] for every run of units.
+    /// Devices of equal kind have equal [`Costs`] for every range of units.
     pub kind: usize,
-    /// Memory, bytes.
+    /// Memory in bytes.
     pub memory: u64,
-    /// How many modes (frequencies, power states) there are; at least 1.
+    /// Number of modes (frequencies, power states), at least 1.
     pub modes: usize,
 }
 
-/// A link from one device to another.
+/// A directed link between two devices.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Link {
-    /// Bit/s.
+    /// Bandwidth in bit/s.
     pub bandwidth: f64,
     /// Seconds before the first bit arrives.
     pub latency: f64,
-    /// Power of sender and receiver while bits flow, W.
+    /// Power of sender and receiver together while bits flow, in W.
     pub watts: f64,
 }
 
 impl Link {
-    /// A link that costs time but no energy.
+    /// A link of `bandwidth` bit/s and `latency` seconds whose transfers cost no energy.
     pub fn new(bandwidth: f64, latency: f64) -> Self {
         Self { bandwidth, latency, watts: 0.0 }
     }
 
-    /// The transfer of so many bytes; of none, nothing.
+    /// Cost of sending `bytes` as they are. Zero bytes cost zero.
     pub fn transfer(&self, bytes: u64) -> Transfer {
         self.send(Form::plain(bytes))
     }
 
-    /// The transfer of something in a form; of no bytes, nothing.
-    pub fn send(&self, form: Form) -> Transfer {
+    /// Cost of sending in this form. Zero bytes cost zero.
+    pub(crate) fn send(&self, form: Form) -> Transfer {
         if form.bytes == 0 {
             return Transfer::default();
         }
@@ -51,24 +65,24 @@ impl Link {
         Transfer { bytes: form.bytes, seconds: self.latency + self.flow(form), joules }
     }
 
-    /// Seconds of a form without the link's latency.
-    pub fn flow(&self, form: Form) -> f64 {
+    /// Seconds that a form takes, coding included and the link's latency excluded.
+    pub(crate) fn flow(&self, form: Form) -> f64 {
         form.seconds + form.bytes as f64 * 8.0 / self.bandwidth
     }
 }
 
-/// A form in which something can be sent.
+/// An encoded form in which data can be sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Form {
     /// Bytes that cross the link.
     pub bytes: u64,
-    /// Seconds to make the form, and to make of it what it was.
+    /// Seconds of encoding and decoding together.
     pub seconds: f64,
 }
 
 impl Form {
-    /// As it is.
-    pub fn plain(bytes: u64) -> Self {
+    /// The data itself, without coding.
+    pub(crate) fn plain(bytes: u64) -> Self {
         Self { bytes, seconds: 0.0 }
     }
 }
@@ -81,54 +95,56 @@ impl std::iter::Sum for Form {
     }
 }
 
-/// What a transfer costs.
+/// Cost of a transfer.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Transfer {
-    /// Bytes that cross a link; 0 if nothing does.
+    /// Bytes that cross the link; 0 if no link is used.
     pub bytes: u64,
-    /// Seconds.
+    /// Duration in seconds, coding included.
     pub seconds: f64,
-    /// Energy, J.
+    /// Energy in J.
     pub joules: f64,
 }
 
-/// What running units costs. Costs of a run need not be sums over its units: a profile may have
-/// measured runs.
+/// Costs of running a range of units as one stage. They need not be sums over units: a profile may
+/// have measured whole ranges.
 pub trait Costs {
-    /// Seconds of a run of units, or none if it cannot run there.
+    /// Seconds of the range, or `None` if the device cannot run it in this mode.
     fn seconds(&self, units: Range<usize>, device: usize, mode: usize) -> Option<f64>;
 
-    /// Energy of a run of units, J.
+    /// Energy of the range in J.
     fn joules(&self, _units: Range<usize>, _device: usize, _mode: usize) -> f64 {
         0.0
     }
 
-    /// Bytes that a device holds to run the units.
+    /// Bytes that the device holds while it runs the range: constants and the peak of the
+    /// activations.
     fn memory(&self, _units: Range<usize>, _device: usize) -> u64 {
         0
     }
 }
 
-/// What is to be least.
+/// The quantity to minimize.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Objective {
-    /// Seconds from a frame's input to its output: all computing and transfers.
+    /// Seconds from a frame's input to its output: all computing and all transfers.
     #[default]
     Latency,
-    /// Seconds between frames in a pipeline: the longest computing of a stage or transfer, or all
-    /// transfers over a medium together.
+    /// Seconds between frames of a full pipeline: the longest stage or transfer, where all
+    /// transfers over one medium count as one.
     Interval,
-    /// Energy of a frame, J.
+    /// Energy of a frame in J.
     Energy,
-    /// Bytes: the most that a device holds.
+    /// Bytes of the device that holds most.
     Memory,
 }
 
 impl Objective {
-    /// All of them.
+    /// All objectives, in the order of [`DevicePlan::totals`].
     pub const ALL: [Self; 4] = [Self::Latency, Self::Interval, Self::Energy, Self::Memory];
 
-    /// Of two parts of a plan, what they come to: a sum or the larger.
+    /// Combines the costs of two parts of a plan: the sum for latency and energy, the maximum for
+    /// interval and memory.
     pub(crate) fn join(self, a: f64, b: f64) -> f64 {
         match self {
             Self::Latency | Self::Energy => a + b,
@@ -136,7 +152,8 @@ impl Objective {
         }
     }
 
-    /// The share that computing has.
+    /// Contribution of a stage that takes `seconds` and `joules` on a device that then holds
+    /// `memory` bytes.
     pub(crate) fn of_run(self, seconds: f64, joules: f64, memory: u64) -> f64 {
         match self {
             Self::Latency | Self::Interval => seconds,
@@ -145,7 +162,7 @@ impl Objective {
         }
     }
 
-    /// The share that a transfer has.
+    /// Contribution of a transfer.
     pub(crate) fn of_transfer(self, t: Transfer) -> f64 {
         match self {
             Self::Latency | Self::Interval => t.seconds,
@@ -155,78 +172,99 @@ impl Objective {
     }
 }
 
-/// What a plan must keep to, besides the devices' memory.
+impl std::fmt::Display for Objective {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Latency => "latency",
+            Self::Interval => "interval",
+            Self::Energy => "energy",
+            Self::Memory => "memory",
+        })
+    }
+}
+
+/// Upper limits on a plan, besides each device's memory. `None` is unlimited.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Limits {
-    /// Most seconds of latency.
+    /// Latency in seconds.
     pub latency: Option<f64>,
-    /// Most seconds between frames.
+    /// Interval between frames in seconds.
     pub interval: Option<f64>,
-    /// Most energy a frame, J.
+    /// Energy a frame in J.
     pub energy: Option<f64>,
-    /// Most bytes that any device holds.
+    /// Bytes that any device holds.
     pub memory: Option<u64>,
-    /// Most stages.
+    /// Number of stages.
     pub stages: Option<usize>,
-    /// Most units in a stage.
+    /// Number of units in a stage.
     pub run: Option<usize>,
-    /// Whether a device that has several stages runs all of them in one mode.
+    /// Whether a device with several stages must run all of them in one mode.
     pub one_mode: bool,
 }
 
-/// A problem. Units `0..n` run in order; a stage is a run of units on a device in a mode.
+/// A planning problem: run a chain of units on devices.
+///
+/// Units `0..n` run in order. Cut `i` lies before unit `i`; cuts 0 and `n` are the network's input
+/// and output. A stage is a consecutive range of units on one device in one mode; a plan is a
+/// sequence of stages that covers the chain.
 #[derive(Clone)]
 pub struct Problem<'a> {
-    /// Bytes that cross each of the n + 1 cuts: the first is the network's input, the last its
-    /// output. Several tensors are summed. Where nothing crosses, nothing is paid.
+    /// Bytes that cross each of the n + 1 cuts, all tensors together. A cut that nothing crosses
+    /// costs nothing.
     pub cuts: Vec<u64>,
-    /// Other forms in which what crosses each cut can be sent; empty if there is none for any. The one
-    /// that is soonest over a link is taken.
+    /// Alternative forms of what crosses each cut; empty if there are none. A transfer uses the
+    /// form that arrives first over its link.
     pub forms: Vec<Vec<Form>>,
-    /// Devices.
+    /// Devices, numbered by position.
     pub devices: Vec<Device>,
-    /// Links by [sender × devices + receiver]; staying on a device is free.
+    /// Links, indexed by `sender * devices + receiver`; `None` if there is no link. Staying on a
+    /// device is free.
     pub links: Vec<Option<Link>>,
-    /// The medium that a link shares with others, by number, like links; empty if none shares any. A
+    /// Shared medium of each link, indexed like `links`; empty if all links are independent. A
     /// medium carries one transfer at a time.
     pub media: Vec<Option<usize>>,
-    /// What running units costs.
+    /// Costs of running units.
     pub costs: &'a dyn Costs,
-    /// Units that must be on a device; empty if none must.
+    /// Required device of each unit; empty if no unit is pinned.
     pub pins: Vec<Option<usize>>,
-    /// Where the input comes from; if it is none, the input is free.
+    /// Device that holds the network's input; `None` if the input is free everywhere.
     pub source: Option<usize>,
-    /// Where the output must go; if it is none, the output is free.
+    /// Device that must get the network's output; `None` if the output may stay anywhere.
     pub sink: Option<usize>,
-    /// Whether a device may have several stages, all of which it holds at once. A frame runs
-    /// through them one after the other, so that there is no interval between frames to speak of.
+    /// Whether a device may have several stages. It then holds all of them at once, and frames are
+    /// not pipelined, so that no interval is defined.
     pub reuse: bool,
-    /// What is to be least.
+    /// Quantity to minimize.
     pub objective: Objective,
-    /// What a plan must keep to.
+    /// Limits that every plan must keep.
     pub limits: Limits,
 }
 
-/// A stage as a planner chooses it.
+/// The decision for one stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
-    /// Units.
+    /// Units of the stage.
     pub units: Range<usize>,
-    /// Device.
+    /// Device that runs it.
     pub device: usize,
-    /// The device's mode.
+    /// Mode of the device.
     pub mode: usize,
 }
 
 impl Problem<'_> {
-    /// How many units there are.
-    pub fn units(&self) -> usize {
+    /// Number of units.
+    pub(crate) fn units(&self) -> usize {
         self.cuts.len().saturating_sub(1)
     }
 
-    /// The transfer over a cut, if there is a link or none is needed; `from` and `to` are none
-    /// outside of the network where that is free.
-    pub fn transfer(&self, cut: usize, from: Option<usize>, to: Option<usize>) -> Option<Transfer> {
+    /// Cost of the transfer over a cut, or `None` if it needs a link that does not exist. A missing
+    /// end is free: the source of cut 0, or the sink of the last cut.
+    pub(crate) fn transfer(
+        &self,
+        cut: usize,
+        from: Option<usize>,
+        to: Option<usize>,
+    ) -> Option<Transfer> {
         match (from, to) {
             (Some(a), Some(b)) if a != b && self.cuts[cut] > 0 => {
                 let link = self.links[a * self.devices.len() + b]?;
@@ -241,23 +279,23 @@ impl Problem<'_> {
         }
     }
 
-    /// The medium of a transfer, if it shares one.
+    /// Medium that the link between two devices shares with others, if any.
     pub(crate) fn medium(&self, from: Option<usize>, to: Option<usize>) -> Option<usize> {
         *self.media.get(from? * self.devices.len() + to?)?
     }
 
-    /// Whether the same crosses two cuts, in the same forms.
+    /// Whether the same bytes in the same forms cross two cuts.
     pub(crate) fn same_cut(&self, a: usize, b: usize) -> bool {
         (self.cuts[a], self.forms.get(a)) == (self.cuts[b], self.forms.get(b))
     }
 
-    /// Bytes that a device may hold.
-    pub fn capacity(&self, device: usize) -> u64 {
+    /// Bytes that a device may hold: its memory, or the limit if that is lower.
+    pub(crate) fn capacity(&self, device: usize) -> u64 {
         self.devices[device].memory.min(self.limits.memory.unwrap_or(u64::MAX))
     }
 
-    /// The limit of an objective.
-    pub fn limit(&self, o: Objective) -> f64 {
+    /// Limit of an objective; infinite if there is none.
+    pub(crate) fn limit(&self, o: Objective) -> f64 {
         let limit = match o {
             Objective::Latency => self.limits.latency,
             Objective::Interval => self.limits.interval,
@@ -267,156 +305,55 @@ impl Problem<'_> {
         limit.unwrap_or(f64::INFINITY)
     }
 
-    /// The device that a unit must be on.
-    pub fn pin(&self, unit: usize) -> Option<usize> {
+    /// Device to which a unit is pinned.
+    pub(crate) fn pin(&self, unit: usize) -> Option<usize> {
         self.pins.get(unit).copied().flatten()
     }
 
-    /// Whether the parts of the problem fit together.
+    /// Checks that the fields are consistent.
     ///
     /// # Errors
-    /// What does not.
-    pub fn check(&self) -> Result<(), String> {
+    /// The first inconsistency found.
+    pub fn check(&self) -> Result<(), ProblemError> {
         let (n, d) = (self.units(), self.devices.len());
-        let device = |x: Option<usize>| x.is_none_or(|x| x < d);
-        let good = |l: &Link| l.bandwidth > 0.0 && l.latency >= 0.0 && l.watts >= 0.0;
-        let sent = |f: &Form| f.bytes > 0 && f.seconds >= 0.0;
-        let timed = self.objective == Objective::Interval || self.limits.interval.is_some();
-        let faults = [
-            (n == 0, "there is no unit"),
-            (d == 0, "there is no device"),
-            (self.links.len() != d * d, "there must be a link or none for every two devices"),
-            (
-                !self.media.is_empty() && self.media.len() != d * d,
-                "there must be a medium or none for every link",
-            ),
-            (!self.links.iter().flatten().all(good), "a link has a bandwidth that is not positive"),
-            (!self.forms.iter().flatten().all(sent), "a form has no bytes, or less than no time"),
-            (self.devices.iter().any(|d| d.modes == 0), "a device has no mode"),
-            (!self.pins.is_empty() && self.pins.len() != n, "pins are not one a unit"),
-            (
-                !self.forms.is_empty() && self.forms.len() != n + 1,
-                "forms are not those of the cuts",
-            ),
-            (!self.pins.iter().all(|&p| device(p)), "a pin names no device"),
-            (!device(self.source) || !device(self.sink), "source or sink is no device"),
-            (self.reuse && timed, "devices with several stages have no interval between frames"),
+        if n == 0 {
+            return Err(ProblemError::NoUnits);
+        }
+        if d == 0 {
+            return Err(ProblemError::NoDevices);
+        }
+        let lengths = [
+            ("links", d * d, Some(self.links.len())),
+            ("media", d * d, Some(self.media.len()).filter(|l| *l > 0)),
+            ("pins", n, Some(self.pins.len()).filter(|l| *l > 0)),
+            ("forms", n + 1, Some(self.forms.len()).filter(|l| *l > 0)),
         ];
-        match faults.iter().find(|f| f.0) {
-            Some((_, fault)) => Err((*fault).into()),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Costs that are sums over units, but for memory: that is the sum of what stays (weights) and the
-/// most of what comes and goes.
-#[derive(Clone, Debug, Default)]
-pub struct Additive {
-    /// Prefix sums of seconds, by device and mode.
-    seconds: Vec<Vec<Vec<f64>>>,
-    joules: Vec<Vec<Vec<f64>>>,
-    stays: Vec<u64>,
-    /// The most of 2^k units from each on.
-    live: Vec<Vec<u64>>,
-    spared: Spared,
-}
-
-/// What runs of units hold less than those units do when the others run there, too: where only parts of
-/// something large come in, or go out, it is never whole there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Spared {
-    /// By the first unit of a run: bytes that its units up to one need not hold, with that one.
-    pub first: Vec<Vec<(usize, u64)>>,
-    /// By the unit that follows a run: bytes that its units from one on need not hold, with that one.
-    pub end: Vec<Vec<(usize, u64)>>,
-}
-
-impl Additive {
-    /// Costs from tables: seconds and joules by device, mode and unit; bytes by unit.
-    pub fn new(
-        seconds: &[Vec<Vec<f64>>],
-        joules: &[Vec<Vec<f64>>],
-        stays: &[u64],
-        live: &[u64],
-    ) -> Self {
-        let sums = |all: &Vec<f64>| {
-            let steps = all.iter().scan(0.0, |sum, x| {
-                *sum += x;
-                Some(*sum)
-            });
-            std::iter::once(0.0).chain(steps).collect()
-        };
-        let by_mode =
-            |t: &[Vec<Vec<f64>>]| t.iter().map(|d| d.iter().map(sums).collect()).collect();
-        let stays = std::iter::once(0).chain(stays.iter().scan(0, |sum, x| {
-            *sum += x;
-            Some(*sum)
-        }));
-        let mut levels = vec![live.to_vec()];
-        while let Some(last) = levels.last().filter(|l| 1 << levels.len() <= l.len().max(1)) {
-            let half = 1 << (levels.len() - 1);
-            let far = |i: usize| last.get(i + half).copied().unwrap_or(0);
-            let next = (0..last.len()).map(|i| last[i].max(far(i))).collect();
-            levels.push(next);
-        }
-        Self {
-            seconds: by_mode(seconds),
-            joules: by_mode(joules),
-            stays: stays.collect(),
-            live: levels,
-            spared: Spared::default(),
-        }
-    }
-
-    /// The same, with what runs need not hold.
-    pub fn sparing(self, spared: Spared) -> Self {
-        Self { spared, ..self }
-    }
-
-    /// The most bytes that come and go of units.
-    fn most(&self, units: Range<usize>) -> u64 {
-        let level = units.len().max(1).ilog2() as usize;
-        let Some(most) = self.live.get(level) else { return 0 };
-        most[units.start].max(most[units.end - (1 << level)])
-    }
-}
-
-impl Costs for Additive {
-    fn seconds(&self, units: Range<usize>, device: usize, mode: usize) -> Option<f64> {
-        let sums = &self.seconds[device][mode];
-        Some(sums[units.end] - sums[units.start])
-    }
-
-    fn joules(&self, units: Range<usize>, device: usize, mode: usize) -> f64 {
-        let Some(sums) = self.joules.get(device).and_then(|d| d.get(mode)) else { return 0.0 };
-        sums[units.end] - sums[units.start]
-    }
-
-    fn memory(&self, units: Range<usize>, _device: usize) -> u64 {
-        let stays = self.stays[units.end] - self.stays[units.start];
-        let first = self.spared.first.get(units.start).map_or(&[][..], Vec::as_slice);
-        let end = self.spared.end.get(units.end).map_or(&[][..], Vec::as_slice);
-        if first.is_empty() && end.is_empty() {
-            return stays + self.most(units);
-        }
-        // Up to the next of these it is always the same that is spared.
-        let (mut at, mut most) = (units.start, 0);
-        while at < units.end {
-            let (mut next, mut less) = (units.end, 0);
-            for &(last, bytes) in first.iter().filter(|s| s.0 >= at) {
-                (next, less) = (next.min(last + 1), less + bytes);
+        for (list, expected, found) in lengths {
+            if let Some(found) = found.filter(|f| *f != expected) {
+                return Err(ProblemError::Length { list, expected, found });
             }
-            for &(from, bytes) in end {
-                if from <= at {
-                    less += bytes;
-                } else {
-                    next = next.min(from);
-                }
-            }
-            most = most.max(self.most(at..next).saturating_sub(less));
-            at = next;
         }
-        stays + most
+        let good = |l: &Link| l.bandwidth > 0.0 && l.latency >= 0.0 && l.watts >= 0.0;
+        if !self.links.iter().flatten().all(good) {
+            return Err(ProblemError::Link);
+        }
+        let sent = |f: &Form| f.bytes > 0 && f.seconds >= 0.0;
+        if !self.forms.iter().flatten().all(sent) {
+            return Err(ProblemError::Form);
+        }
+        if let Some(device) = self.devices.iter().position(|d| d.modes == 0) {
+            return Err(ProblemError::NoMode(device));
+        }
+        let pins = self.pins.iter().flatten().map(|&p| ("pins", p));
+        let ends = [("source", self.source), ("sink", self.sink)];
+        let ends = ends.into_iter().filter_map(|(field, at)| Some((field, at?)));
+        if let Some((field, device)) = pins.chain(ends).find(|(_, at)| *at >= d) {
+            return Err(ProblemError::UnknownDevice { field, device, devices: d });
+        }
+        let timed = self.objective == Objective::Interval || self.limits.interval.is_some();
+        if self.reuse && timed {
+            return Err(ProblemError::IntervalWithReuse);
+        }
+        Ok(())
     }
 }

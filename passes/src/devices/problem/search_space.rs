@@ -1,26 +1,33 @@
-//! A problem made ready for searching: which devices are interchangeable, which runs and hops there
-//! are, and what the rest of a chain costs at least.
+//! What the searches share: classes of interchangeable devices, feasible ranges of units, and lower
+//! bounds from a relaxation.
+//!
+//! - Two devices are interchangeable if costs, memory and modes are equal, nothing names one of
+//!   them, and exchanging them leaves the links unchanged. Searches count used devices by class
+//!   instead of enumerating them.
+//! - `reach[class][i]` is the largest end of a stage that begins at unit `i`.
+//! - Lower bounds come from the relaxation in which devices may be used any number of times: a
+//!   shortest path over (cut, class), solved once by dynamic programming from the end of the chain.
 
 use super::{Objective, Problem, Transfer};
 
-/// Classes of devices, and how far runs may reach.
-pub(crate) struct Setting<'p, 'c> {
+/// A problem with its device classes and feasible ranges.
+pub(crate) struct SearchSpace<'p, 'c> {
     pub p: &'p Problem<'c>,
-    /// Devices by class.
-    pub members: Vec<Vec<usize>>,
-    /// The unit before which a run on a class must end, by class and first unit.
+    /// Devices of each class; the first one represents it.
+    pub classes: Vec<Vec<usize>>,
+    /// Largest end of a stage, exclusive, by class and first unit.
     pub reach: Vec<Vec<usize>>,
 }
 
-/// What computing a run costs in a mode.
+/// Cost of computing a stage in a mode: seconds and J.
 #[derive(Clone, Copy)]
-pub(crate) struct Run {
+pub(crate) struct StageCost {
     pub mode: usize,
     pub seconds: f64,
     pub joules: f64,
 }
 
-impl<'p, 'c> Setting<'p, 'c> {
+impl<'p, 'c> SearchSpace<'p, 'c> {
     pub fn new(p: &'p Problem<'c>) -> Self {
         let mut members: Vec<Vec<usize>> = Vec::new();
         for d in 0..p.devices.len() {
@@ -38,7 +45,7 @@ impl<'p, 'c> Setting<'p, 'c> {
                     end = i;
                 }
                 reach[i] = end.min(i.saturating_add(p.limits.run.unwrap_or(n)));
-                // What is too large is asked for once.
+                // One query decides whether there is any limit on memory to check.
                 let too_large = |j: usize| p.costs.memory(i..j, m[0]) > p.capacity(m[0]);
                 while p.capacity(m[0]) < u64::MAX && reach[i] > i && too_large(reach[i]) {
                     reach[i] -= 1;
@@ -47,12 +54,17 @@ impl<'p, 'c> Setting<'p, 'c> {
             reach
         };
         let reach = members.iter().map(reach).collect();
-        Self { p, members, reach }
+        Self { p, classes: members, reach }
     }
 
-    /// Modes in which a class may run units, and what each costs.
-    pub fn runs(&self, i: usize, j: usize, class: usize) -> impl Iterator<Item = Run> + use<'_> {
-        let d = self.members[class][0];
+    /// Modes in which a class can run units `i..j`, with their costs.
+    pub fn stage_costs(
+        &self,
+        i: usize,
+        j: usize,
+        class: usize,
+    ) -> impl Iterator<Item = StageCost> + use<'_> {
+        let d = self.classes[class][0];
         let fits = j <= self.reach[class][i] && {
             let capacity = self.p.capacity(d);
             capacity == u64::MAX || self.p.costs.memory(i..j, d) <= capacity
@@ -61,43 +73,48 @@ impl<'p, 'c> Setting<'p, 'c> {
         (0..modes).filter_map(move |mode| {
             let seconds = self.p.costs.seconds(i..j, d, mode)?;
             let joules = self.p.costs.joules(i..j, d, mode);
-            (seconds <= self.p.limit(Objective::Interval)).then_some(Run { mode, seconds, joules })
+            (seconds <= self.p.limit(Objective::Interval)).then_some(StageCost {
+                mode,
+                seconds,
+                joules,
+            })
         })
     }
 
-    /// The transfer over a cut into a class: from another, or from the source if that is none.
-    pub fn hop(&self, cut: usize, from: Option<usize>, to: usize) -> Option<Transfer> {
-        let b = self.members[to][0];
+    /// Transfer over a cut into a class, from another class or, if `from` is `None`, from the
+    /// source. `None` if there is no link, or it takes longer than the interval allows.
+    pub fn transfer_into(&self, cut: usize, from: Option<usize>, to: usize) -> Option<Transfer> {
+        let b = self.classes[to][0];
         let t = match from {
             Some(a) if a == to && !self.p.reuse => {
-                self.p.transfer(cut, Some(b), Some(*self.members[to].get(1)?))
+                self.p.transfer(cut, Some(b), Some(*self.classes[to].get(1)?))
             }
-            Some(a) => self.p.transfer(cut, Some(self.members[a][0]), Some(b)),
+            Some(a) => self.p.transfer(cut, Some(self.classes[a][0]), Some(b)),
             None => self.p.transfer(cut, self.p.source, Some(b)),
         };
         t.filter(|t| t.seconds <= self.p.limit(Objective::Interval))
     }
 
-    /// The transfer out of the last stage.
-    pub fn out(&self, from: usize) -> Option<Transfer> {
-        let t = self.p.transfer(self.p.units(), Some(self.members[from][0]), self.p.sink);
+    /// Transfer from the last stage to the sink.
+    pub fn transfer_out(&self, from: usize) -> Option<Transfer> {
+        let t = self.p.transfer(self.p.units(), Some(self.classes[from][0]), self.p.sink);
         t.filter(|t| t.seconds <= self.p.limit(Objective::Interval))
     }
 
-    /// Most stages.
+    /// Most stages of a plan.
     pub fn stages(&self) -> usize {
         let devices = if self.p.reuse { usize::MAX } else { self.p.devices.len() };
         devices.min(self.p.limits.stages.unwrap_or(usize::MAX))
     }
 
-    /// What the rest costs at least, after a cut with the last stage on a class; past the last
-    /// class, with no stage yet. It is what a walk costs that may use devices again: no plan is
-    /// cheaper. Infinite if there is no such walk.
-    pub fn rest(&self, what: What) -> Rest {
-        let (n, k) = (self.p.units(), self.members.len());
-        let mut rest = Rest { classes: k, least: vec![f64::INFINITY; (n + 1) * (k + 1)] };
+    /// Lower bound on the cost of the remaining stages, per cut and class of the last stage; row
+    /// `classes.len()` is the start state. It relaxes the problem by letting devices be reused.
+    /// Infinite where even that is infeasible.
+    pub fn lower_bounds(&self, what: Relaxation) -> LowerBounds {
+        let (n, k) = (self.p.units(), self.classes.len());
+        let mut rest = LowerBounds { classes: k, least: vec![f64::INFINITY; (n + 1) * (k + 1)] };
         for a in 0..k {
-            if let Some(t) = self.out(a) {
+            if let Some(t) = self.transfer_out(a) {
                 rest.least[n * (k + 1) + a] = what.of_transfer(t);
             }
         }
@@ -108,18 +125,18 @@ impl<'p, 'c> Setting<'p, 'c> {
                 for j in i + 1..=self.reach[b][i] {
                     let after = rest.after(j, Some(b));
                     if after < *begun {
-                        for run in self.runs(i, j, b) {
+                        for run in self.stage_costs(i, j, b) {
                             *begun = begun.min(what.join(what.of_run(self, i, j, b, run), after));
                         }
                     }
                 }
             }
             for a in (0..=k).filter(|&a| (a == k) == (i == 0)) {
-                let hop = |b: usize| {
-                    let t = self.hop(i, (a < k).then_some(a), b)?;
+                let transfer = |b: usize| {
+                    let t = self.transfer_into(i, (a < k).then_some(a), b)?;
                     Some(what.join(what.of_transfer(t), begun[b]))
                 };
-                let least = (0..k).filter(|&b| begun[b].is_finite()).filter_map(hop);
+                let least = (0..k).filter(|&b| begun[b].is_finite()).filter_map(transfer);
                 rest.least[i * (k + 1) + a] = least.fold(f64::INFINITY, f64::min);
             }
         }
@@ -127,8 +144,8 @@ impl<'p, 'c> Setting<'p, 'c> {
     }
 }
 
-/// Whether two devices are interchangeable: nothing names one of them, and exchanging them leaves
-/// all links as they are. (Of three devices, that then holds for any two if it does for two pairs.)
+/// Whether two devices are interchangeable. The relation is transitive on the devices it is asked
+/// of.
 fn alike(p: &Problem<'_>, a: usize, b: usize) -> bool {
     let (x, y, n) = (&p.devices[a], &p.devices[b], p.devices.len());
     let named = |d: usize| {
@@ -144,14 +161,14 @@ fn alike(p: &Problem<'_>, a: usize, b: usize) -> bool {
             .all(|c| link(a, c) == link(b, c) && link(c, a) == link(c, b))
 }
 
-/// What is counted.
+/// The quantity that a relaxation bounds.
 #[derive(Clone, Copy, PartialEq)]
-pub(crate) enum What {
+pub(crate) enum Relaxation {
     Value(Objective),
     Stages,
 }
 
-impl What {
+impl Relaxation {
     fn join(self, a: f64, b: f64) -> f64 {
         match self {
             Self::Value(o) => o.join(a, b),
@@ -166,22 +183,29 @@ impl What {
         }
     }
 
-    fn of_run(self, s: &Setting<'_, '_>, i: usize, j: usize, class: usize, run: Run) -> f64 {
+    fn of_run(
+        self,
+        s: &SearchSpace<'_, '_>,
+        i: usize,
+        j: usize,
+        class: usize,
+        run: StageCost,
+    ) -> f64 {
         match self {
-            Self::Value(Objective::Memory) => s.p.costs.memory(i..j, s.members[class][0]) as f64,
+            Self::Value(Objective::Memory) => s.p.costs.memory(i..j, s.classes[class][0]) as f64,
             Self::Value(o) => o.of_run(run.seconds, run.joules, 0),
             Self::Stages => 1.0,
         }
     }
 }
 
-/// See [`Setting::rest`].
-pub(crate) struct Rest {
+/// Result of [`SearchSpace::lower_bounds`], by cut and class.
+pub(crate) struct LowerBounds {
     classes: usize,
     least: Vec<f64>,
 }
 
-impl Rest {
+impl LowerBounds {
     pub fn after(&self, cut: usize, last: Option<usize>) -> f64 {
         self.least[cut * (self.classes + 1) + last.unwrap_or(self.classes)]
     }

@@ -1,15 +1,20 @@
-//! Why there is no plan: what would have to give, by asking the planner with less asked for.
+//! Causes of infeasibility, found by solving relaxed problems.
+//!
+//! 1. Units that alone run on no device, or exceed every device allowed for them.
+//! 2. Without limits on totals: if the problem is still infeasible, the number of stages, and the
+//!    least capacity for all devices (by bisection) at which it becomes feasible.
+//! 3. With limits: the least value that each limited objective reaches while the other limits hold.
 
 use super::{Effort, fewest, solve};
 use crate::devices::problem::{Limits, Objective, Problem, Reason};
 
-/// Reasons, for a problem that has no plan.
+/// Causes, for a problem that has no plan. At least one is returned.
 pub(super) fn reasons(p: &Problem<'_>, effort: &Effort) -> Vec<Reason> {
     let alone = units(p);
     if !alone.is_empty() {
         return alone;
     }
-    // A tenth, as the question is asked some fifty times.
+    // Bisection asks about fifty times, so each question gets a tenth of the effort.
     let some = Effort { labels: effort.labels / 10, nodes: effort.nodes / 10 };
     let feasible = |p: &Problem<'_>| matches!(solve(p, &some), Ok(Some(_)));
     let infeasible = |p: &Problem<'_>| matches!(solve(p, effort), Ok(None));
@@ -18,10 +23,10 @@ pub(super) fn reasons(p: &Problem<'_>, effort: &Effort) -> Vec<Reason> {
     let free = Problem { limits: unlimited, objective: Objective::Latency, ..p.clone() };
     if infeasible(&free) {
         if infeasible(&with_memory(&free, u64::MAX)) {
-            return vec![stages(&free).unwrap_or(Reason::NoWay)];
+            return vec![stages(&free).unwrap_or(Reason::NoRoute)];
         }
         let mut reasons: Vec<Reason> = stages(&free).into_iter().collect();
-        // The least capacity for all: at it there is a plan, below it none (or none was found).
+        // Bisection: `high` is feasible, below `low` no plan was found.
         let (mut low, mut high) = (0, most(p));
         if !feasible(&with_memory(&free, high)) {
             return if reasons.is_empty() { vec![Reason::Unclear] } else { reasons };
@@ -53,9 +58,9 @@ pub(super) fn reasons(p: &Problem<'_>, effort: &Effort) -> Vec<Reason> {
         for what in limited.into_iter().filter(|&o| p.limit(o).is_finite()) {
             let limit = p.limit(what);
             match least(what, limits) {
-                // Where limits clash only together, each may be in reach for itself.
+                // Limits that conflict only together may each be reachable alone.
                 Some(least) if least > limit || reasons.is_empty() => {
-                    reasons.push(Reason::Limit { what, limit, least });
+                    reasons.push(Reason::Limit { objective: what, limit, least });
                 }
                 _ => {}
             }
@@ -67,7 +72,7 @@ pub(super) fn reasons(p: &Problem<'_>, effort: &Effort) -> Vec<Reason> {
     if reasons.is_empty() { vec![Reason::Unclear] } else { reasons }
 }
 
-/// Units that run nowhere, or fit nowhere.
+/// Units that no allowed device can run, or that exceed every allowed device.
 fn units(p: &Problem<'_>) -> Vec<Reason> {
     let mut reasons = Vec::new();
     for u in 0..p.units() {
@@ -89,7 +94,7 @@ fn units(p: &Problem<'_>) -> Vec<Reason> {
     reasons
 }
 
-/// Whether more stages are needed than there may be.
+/// Whether a plan needs more stages than are allowed.
 fn stages(p: &Problem<'_>) -> Option<Reason> {
     let devices = if p.reuse { usize::MAX } else { p.devices.len() };
     let has = devices.min(p.limits.stages.unwrap_or(usize::MAX));
@@ -97,7 +102,7 @@ fn stages(p: &Problem<'_>) -> Option<Reason> {
     (needs > has).then_some(Reason::Stages { needs, has })
 }
 
-/// The problem with at least so much memory on every device.
+/// The problem with at least `bytes` of memory on every device.
 fn with_memory<'a>(p: &Problem<'a>, bytes: u64) -> Problem<'a> {
     let mut p = p.clone();
     for d in &mut p.devices {
@@ -107,7 +112,7 @@ fn with_memory<'a>(p: &Problem<'a>, bytes: u64) -> Problem<'a> {
     p
 }
 
-/// More than any device could be asked to hold.
+/// Upper bound on the bytes that any device could be asked to hold.
 fn most(p: &Problem<'_>) -> u64 {
     let n = p.units();
     let mut all = 0u64;

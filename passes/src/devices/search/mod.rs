@@ -1,4 +1,12 @@
-//! Planners: each takes a [`Problem`] and gives a [`Plan`] with what is proved about it.
+//! Planners. Each takes a [`Problem`] and returns a [`DevicePlan`] with a lower bound.
+//!
+//! [`plan()`] picks the planner by the shape of the problem:
+//!
+//! 1. Links share media and the interval matters: `shared_links`.
+//! 2. The objective is a maximum (interval, memory), no sum is limited, and the device classes are
+//!    few: `threshold`, which is exact.
+//! 3. The objective is the interval and there are many different devices: `partition_and_place`.
+//! 4. Otherwise: `label_setting`, started from the plan of a beam search.
 
 mod explain;
 mod label_setting;
@@ -6,6 +14,7 @@ mod label_setting;
 mod milp;
 mod partition_and_place;
 mod place;
+#[cfg(any(test, feature = "cluster"))]
 mod row_shares;
 mod shared_links;
 #[cfg(test)]
@@ -14,19 +23,21 @@ mod threshold;
 
 #[cfg(feature = "milp")]
 pub use milp::milp;
-pub use place::{Placement, least_traffic, place, place_greedily};
-pub use row_shares::{Shares, shares};
+use place::least_traffic;
+pub use place::{Placement, place, place_greedily};
+#[cfg(feature = "cluster")]
+pub(crate) use row_shares::share_rows;
 
-use crate::devices::problem::search_space::{Setting, What};
-use crate::devices::problem::{Choice, NoPlan, Objective, Plan, Problem};
-use label_setting::Search;
-use partition_and_place::Joint;
+use crate::devices::problem::search_space::{Relaxation, SearchSpace};
+use crate::devices::problem::{Choice, DevicePlan, NoPlan, Objective, Problem, ProblemError};
+use label_setting::LabelSearch;
+use partition_and_place::JointSearch;
 
-/// How much to search before the best found is given with a gap. Not time: the answer is the same
-/// on every machine.
+/// Search effort, after which the best plan found is returned with its gap. Effort is counted in
+/// steps and not in time, so that the answer is the same on every machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
-    /// Labels that are made, some 150 B each.
+    /// Labels created by the label-setting search, about 150 B each.
     pub labels: usize,
     /// Nodes of branch and bound.
     pub nodes: usize,
@@ -38,39 +49,40 @@ impl Default for Effort {
     }
 }
 
-/// The latency–energy front.
+/// The Pareto front of latency and energy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Front {
-    /// Plans that no other beats in both, latency ascending.
-    pub plans: Vec<Plan>,
-    /// The front is whole for latencies below this, s; infinite if it is whole.
+    /// Plans that are not dominated, latency ascending.
+    pub plans: Vec<DevicePlan>,
+    /// The front is complete for latencies below this, in seconds; infinite if it is complete.
     pub whole_below: f64,
 }
 
-/// A best plan, or the best found.
+/// Finds an optimal plan, or the best within the effort.
 ///
 /// # Errors
-/// If there is none, with what would have to give; or none was found within the effort.
-pub fn plan(p: &Problem<'_>, effort: &Effort) -> Result<Plan, NoPlan> {
-    p.check().map_err(NoPlan::Invalid)?;
+/// [`NoPlan::Invalid`] if the problem is malformed, [`NoPlan::Infeasible`] with the causes if no
+/// plan exists, [`NoPlan::NotFound`] with a lower bound if the effort ran out first.
+pub fn plan(p: &Problem<'_>, effort: &Effort) -> Result<DevicePlan, NoPlan> {
+    p.check()?;
     match solve(p, effort)? {
         Some(plan) => Ok(plan),
         None => Err(NoPlan::Infeasible(explain::reasons(p, effort))),
     }
 }
 
-/// A plan with what is proved; none if there is none.
-fn solve(p: &Problem<'_>, effort: &Effort) -> Result<Option<Plan>, NoPlan> {
+/// A plan with its bound, or `None` if it is proved that none exists.
+fn solve(p: &Problem<'_>, effort: &Effort) -> Result<Option<DevicePlan>, NoPlan> {
     if shared_links::applies(p) {
         return shared_links::plan(p, effort);
     }
-    let s = Setting::new(p);
+    let s = SearchSpace::new(p);
     if threshold::applies(&s) {
         return threshold::plan(&s).map(|c| judged(p, &c, f64::INFINITY)).transpose();
     }
-    // Sets of many different devices are not worth enumerating where there is a better way.
-    let sets = s.members.iter().map(|m| (m.len() + 1) as f64).product::<f64>();
-    if Joint::applies(p) && sets > 1e4 {
+    // Enumerating sets of many different devices costs more than the joint search.
+    let sets = s.classes.iter().map(|m| (m.len() + 1) as f64).product::<f64>();
+    if JointSearch::applies(p) && sets > 1e4 {
         return jointly(&s, effort);
     }
     let keys = [p.objective];
@@ -79,33 +91,37 @@ fn solve(p: &Problem<'_>, effort: &Effort) -> Result<Option<Plan>, NoPlan> {
     let found = search.run(known.as_ref().map_or(f64::INFINITY, |k| k.value), effort.labels);
     match (found.plans.first(), known) {
         (Some(choices), _) => Ok(Some(judged(p, choices, found.bound)?)),
-        (None, Some(known)) => Ok(Some(Plan { bound: found.bound.min(known.value), ..known })),
+        (None, Some(known)) => {
+            Ok(Some(DevicePlan { bound: found.bound.min(known.value), ..known }))
+        }
         (None, None) if found.complete => Ok(None),
         (None, None) => Err(NoPlan::NotFound(found.bound)),
     }
 }
 
 fn search<'s, 'p, 'c>(
-    s: &'s Setting<'p, 'c>,
+    s: &'s SearchSpace<'p, 'c>,
     keys: &'s [Objective],
-) -> Result<Search<'s, 'p, 'c>, NoPlan> {
-    let many = || NoPlan::Invalid("there are too many different devices".into());
-    Search::new(s, keys).ok_or_else(many)
+) -> Result<LabelSearch<'s, 'p, 'c>, NoPlan> {
+    LabelSearch::new(s, keys).ok_or(NoPlan::Invalid(ProblemError::TooManyDevices))
 }
 
-/// A good plan, if the beam comes through; as wide as some tens of millions of steps allow.
-fn beam(search: &mut Search<'_, '_, '_>, s: &Setting<'_, '_>) -> Result<Option<Plan>, NoPlan> {
-    let work = s.members.len() * s.p.units() * s.p.units();
+/// A plan by beam search, if it reaches the end. The width keeps the work near 50 million steps.
+fn beam(
+    search: &mut LabelSearch<'_, '_, '_>,
+    s: &SearchSpace<'_, '_>,
+) -> Result<Option<DevicePlan>, NoPlan> {
+    let work = s.classes.len() * s.p.units() * s.p.units();
     let choices = search.beam((50_000_000 / work.max(1)).clamp(1, 32));
     choices.map(|c| judged(s.p, &c, 0.0)).transpose()
 }
 
-/// Partition and placement at once.
-fn jointly(s: &Setting<'_, '_>, effort: &Effort) -> Result<Option<Plan>, NoPlan> {
+/// Partition and placement at once, started from the partition of least traffic.
+fn jointly(s: &SearchSpace<'_, '_>, effort: &Effort) -> Result<Option<DevicePlan>, NoPlan> {
     let p = s.p;
     let mut best = least_traffic_placed(p, effort);
     let below = best.as_ref().map_or(f64::INFINITY, |b| b.value);
-    let (choices, bound) = Joint::new(p).best(below, effort.nodes);
+    let (choices, bound) = JointSearch::new(p).best(below, effort.nodes);
     if let Some(choices) = choices {
         return Ok(Some(judged(p, &choices, bound)?));
     }
@@ -113,28 +129,29 @@ fn jointly(s: &Setting<'_, '_>, effort: &Effort) -> Result<Option<Plan>, NoPlan>
         best = beam(&mut search(s, &[Objective::Interval])?, s)?;
     }
     match best {
-        Some(best) => Ok(Some(Plan { bound: bound.min(best.value), ..best })),
+        Some(best) => Ok(Some(DevicePlan { bound: bound.min(best.value), ..best })),
         None if bound.is_finite() => Err(NoPlan::NotFound(bound)),
         None => Ok(None),
     }
 }
 
-/// The partition of least traffic, placed.
-fn least_traffic_placed(p: &Problem<'_>, effort: &Effort) -> Option<Plan> {
+/// The partition of least traffic, placed optimally.
+fn least_traffic_placed(p: &Problem<'_>, effort: &Effort) -> Option<DevicePlan> {
     let cuts = least_traffic(p)?;
     let placed = place(p, &cuts, effort.nodes / 100)?;
     p.judge(&place::choices(p, &cuts, &placed.devices)?).ok()
 }
 
-/// The latency–energy front, for the problem's limits; its objective does not matter.
+/// Computes the Pareto front of latency and energy within the problem's limits. The problem's
+/// objective is ignored.
 ///
 /// # Errors
-/// As [`plan`].
+/// Those of [`plan()`].
 pub fn front(p: &Problem<'_>, effort: &Effort) -> Result<Front, NoPlan> {
-    p.check().map_err(NoPlan::Invalid)?;
+    p.check()?;
     let p = &Problem { objective: Objective::Latency, ..p.clone() };
-    shared_links::refuse(p).map_err(NoPlan::Invalid)?;
-    let s = Setting::new(p);
+    shared_links::refuse(p)?;
+    let s = SearchSpace::new(p);
     let keys = [Objective::Latency, Objective::Energy];
     let mut search = search(&s, &keys)?;
     let found = search.run(f64::INFINITY, effort.labels);
@@ -142,10 +159,10 @@ pub fn front(p: &Problem<'_>, effort: &Effort) -> Result<Front, NoPlan> {
     let mut least = f64::INFINITY;
     for choices in &found.plans {
         let plan = judged(p, choices, 0.0)?;
-        // Sums that differ in rounding only may have come in the wrong order.
+        // Plans whose latencies differ by rounding only may arrive in the wrong order.
         if plan.total(Objective::Energy) < least {
             least = plan.total(Objective::Energy);
-            plans.push(Plan { bound: plan.value, ..plan });
+            plans.push(DevicePlan { bound: plan.value, ..plan });
         }
     }
     match (plans.is_empty(), found.complete) {
@@ -156,11 +173,10 @@ pub fn front(p: &Problem<'_>, effort: &Effort) -> Result<Front, NoPlan> {
     }
 }
 
-/// The plan as it is judged, with a bound that is at most its value. Stages that follow each other on
-/// a device in one mode are one, where that is as good.
-fn judged(p: &Problem<'_>, choices: &[Choice], bound: f64) -> Result<Plan, NoPlan> {
-    let broken = |e: String| NoPlan::Invalid(format!("a planner broke a rule: {e}"));
-    let mut plan = p.judge(choices).map_err(broken)?;
+/// Costs a planner's choices, merges consecutive stages of one device and mode where that is no
+/// worse, and caps the bound at the value.
+fn judged(p: &Problem<'_>, choices: &[Choice], bound: f64) -> Result<DevicePlan, NoPlan> {
+    let mut plan = p.judge(choices)?;
     let mut at = 1;
     while at < plan.stages.len() {
         let mut fewer = plan.choices();
@@ -169,19 +185,20 @@ fn judged(p: &Problem<'_>, choices: &[Choice], bound: f64) -> Result<Plan, NoPla
         let same = (last.device, last.mode) == (next.device, next.mode);
         last.units.end = next.units.end;
         let joined = if same { p.judge(&fewer).ok() } else { None };
-        // But for rounding.
-        let as_good =
-            |j: &Plan| j.totals.iter().zip(&plan.totals).all(|(a, b)| *a <= b * (1.0 + 1e-12));
+        // Up to rounding.
+        let as_good = |j: &DevicePlan| {
+            j.totals.iter().zip(&plan.totals).all(|(a, b)| *a <= b * (1.0 + 1e-12))
+        };
         match joined.filter(as_good) {
             Some(joined) => plan = joined,
             None => at += 1,
         }
     }
-    Ok(Plan { bound: bound.min(plan.value), ..plan })
+    Ok(DevicePlan { bound: bound.min(plan.value), ..plan })
 }
 
-/// The fewest stages of a walk through the devices, if there is one.
+/// Fewest stages of a plan that may use each device any number of times, if there is one.
 fn fewest(p: &Problem<'_>) -> Option<usize> {
-    let fewest = Setting::new(p).rest(What::Stages).after(0, None);
+    let fewest = SearchSpace::new(p).lower_bounds(Relaxation::Stages).after(0, None);
     fewest.is_finite().then_some(fewest as usize)
 }

@@ -1,47 +1,54 @@
 //! Partition and placement at once, on distinct devices linked in any way, for the least interval.
 //!
-//! By threshold: with a value given, the question is whether there is a way through cuts and
-//! devices, each device once, all of whose shares are within it. A walk that may use devices again
-//! answers no for low values, which gives a bound; that walk's fewest stages, more than the devices
-//! that are left, answer no as well. It takes in the bound by the largest transfer over the fastest
-//! link, which a walk pays, too. For yes, the partition is placed whose cuts have the most links to choose from, then the walk's own; then
-//! branch and bound goes through all, remembering what failed. Values are tried by bisection.
+//! Bisects on the interval. For each candidate value it decides whether some partition and
+//! placement keep every stage and every transfer within it:
+//!
+//! 1. Relaxation: let devices be reused. If no walk through (cut, device) stays within the value,
+//!    the answer is no.
+//! 2. Relaxation: if the walk needs more stages than there are devices, the answer is no.
+//! 3. Heuristic: place the partition whose cuts have the most usable links ([`super::place()`]). If
+//!    that succeeds, the answer is yes.
+//! 4. Otherwise branch and bound over stages, with the relaxation as the bound and a table of
+//!    failed states (cut, last device, used devices).
+//!
+//! The least value that the relaxations cannot exclude is the lower bound.
 
 use std::collections::HashSet;
 
-use super::place::{self, Found, Set, Shares, devices};
+use super::place::{self, DeviceSet, Placing, StageLoads, devices};
 use crate::devices::problem::{Choice, Objective, Problem};
 
-/// Devices, cuts and what runs and transfers take.
-pub(super) struct Joint<'p, 'c> {
+/// The loads of a problem, by device, cut and pair of devices.
+pub(super) struct JointSearch<'p, 'c> {
     p: &'p Problem<'c>,
     n: usize,
     count: usize,
-    /// The kind of each device: what runs take is the same for one kind.
+    /// Kind of each device; devices of equal kind have equal loads for every range.
     kind: Vec<usize>,
-    /// Seconds by kind, first unit and end; infinite where they cannot run.
+    /// Seconds by kind, first unit and length - 1; infinite if the range cannot run.
     runs: Vec<Vec<Vec<f64>>>,
-    /// The kind of transfer over each inner cut, and its seconds by sender × devices + receiver.
-    hop: Vec<usize>,
-    hops: Vec<Vec<f64>>,
+    /// Row of `transfers` for each cut, and seconds by `sender * devices + receiver`.
+    cut_kind: Vec<usize>,
+    transfers: Vec<Vec<f64>>,
     /// Seconds from the source and to the sink, by device.
     ends: [Vec<f64>; 2],
 }
 
-/// What a walk can do within a value.
-struct Walk {
-    /// Receivers by kind of transfer and sender.
-    out: Vec<Vec<Set>>,
-    /// The fewest stages to the end for a stage that begins at a cut on a device.
+/// The relaxation in which devices may be reused, for one value.
+struct WalkRelaxation {
+    /// Usable receivers by row of `transfers` and sender.
+    out: Vec<Vec<DeviceSet>>,
+    /// Fewest stages to the end from a stage that begins at a cut on a device.
     fewest: Vec<Vec<usize>>,
-    /// Devices on which a first stage may be.
-    first: Set,
+    /// Devices that the first stage may use.
+    first: DeviceSet,
 }
 
 const NEVER: usize = usize::MAX / 2;
 
-impl<'p, 'c> Joint<'p, 'c> {
-    /// Whether this planner is for the problem.
+impl<'p, 'c> JointSearch<'p, 'c> {
+    /// Whether this planner applies: the interval is minimized, no sum is limited, devices are not
+    /// reused, and there are at most 128.
     pub fn applies(p: &Problem<'_>) -> bool {
         let sums = p.limits.latency.is_some() || p.limits.energy.is_some();
         p.objective == Objective::Interval && !sums && !p.reuse && p.devices.len() <= 128
@@ -77,19 +84,19 @@ impl<'p, 'c> Joint<'p, 'c> {
             if t <= limit { t } else { f64::INFINITY }
         };
         let mut seen: Vec<usize> = Vec::new();
-        let (mut hop, mut hops) = (vec![0], Vec::new());
+        let (mut cut_kind, mut transfers) = (vec![0], Vec::new());
         for cut in 1..n {
             let known = seen.iter().position(|&c| p.same_cut(c, cut));
-            hop.push(known.unwrap_or(seen.len()));
+            cut_kind.push(known.unwrap_or(seen.len()));
             if known.is_none() {
                 seen.push(cut);
                 let share = |at: usize| time(cut, Some(at / count), Some(at % count));
-                hops.push((0..count * count).map(share).collect::<Vec<f64>>());
+                transfers.push((0..count * count).map(share).collect::<Vec<f64>>());
             }
         }
         let source = (0..count).map(|d| time(0, p.source, Some(d))).collect();
         let sink = (0..count).map(|d| time(n, Some(d), p.sink)).collect();
-        Self { p, n, count, kind, runs, hop, hops, ends: [source, sink] }
+        Self { p, n, count, kind, runs, cut_kind, transfers, ends: [source, sink] }
     }
 
     fn run(&self, d: usize, i: usize, j: usize) -> f64 {
@@ -100,28 +107,29 @@ impl<'p, 'c> Joint<'p, 'c> {
         self.count.min(self.p.limits.stages.unwrap_or(usize::MAX))
     }
 
-    /// All shares below a value, ascending.
+    /// All loads below a value, ascending.
     fn values(&self, below: f64) -> Vec<f64> {
         let runs = self.runs.iter().flatten().flatten();
         let off = |(at, _): &(usize, &f64)| at / self.count != at % self.count;
-        let hops = self.hops.iter().flat_map(|h| h.iter().enumerate().filter(off).map(|h| h.1));
-        let all = runs.chain(hops).chain(self.ends.iter().flatten());
+        let transfers =
+            self.transfers.iter().flat_map(|h| h.iter().enumerate().filter(off).map(|h| h.1));
+        let all = runs.chain(transfers).chain(self.ends.iter().flatten());
         let mut all: Vec<f64> = all.copied().filter(|&v| v < below).collect();
         all.sort_unstable_by(f64::total_cmp);
         all.dedup();
         all
     }
 
-    fn walk(&self, value: f64) -> Walk {
+    fn walk(&self, value: f64) -> WalkRelaxation {
         let (n, count) = (self.n, self.count);
         let receivers = |h: &Vec<f64>, a: usize| {
             let linked = |b: &usize| a != *b && h[a * count + b] <= value;
-            (0..count).filter(linked).fold(0, |set: Set, b| set | 1 << b)
+            (0..count).filter(linked).fold(0, |set: DeviceSet, b| set | 1 << b)
         };
-        let out: Vec<Vec<Set>> =
-            self.hops.iter().map(|h| (0..count).map(|a| receivers(h, a)).collect()).collect();
+        let out: Vec<Vec<DeviceSet>> =
+            self.transfers.iter().map(|h| (0..count).map(|a| receivers(h, a)).collect()).collect();
         let mut fewest = vec![vec![NEVER; count]; n];
-        // The fewest stages after one on a device that ends at a cut.
+        // Fewest stages after one that ends at a cut on a device.
         let mut after = vec![vec![NEVER; count]; n + 1];
         for (d, after) in after[n].iter_mut().enumerate() {
             *after = if self.ends[1][d] <= value { 0 } else { NEVER };
@@ -134,28 +142,29 @@ impl<'p, 'c> Joint<'p, 'c> {
             }
             if i > 0 {
                 for d in 0..count {
-                    let next = devices(out[self.hop[i]][d]).map(|b| fewest[i][b]);
+                    let next = devices(out[self.cut_kind[i]][d]).map(|b| fewest[i][b]);
                     after[i][d] = next.min().unwrap_or(NEVER);
                 }
             }
         }
         let start = |d: &usize| self.ends[0][*d] <= value && fewest[0][*d] <= self.stages();
         let first = (0..count).filter(start).fold(0, |set, d| set | 1 << d);
-        Walk { out, fewest, first }
+        WalkRelaxation { out, fewest, first }
     }
 
-    /// The partition whose cuts have the most links to choose from, by the product of their shares.
-    fn roomiest(&self, walk: &Walk, value: f64, each: f64) -> Option<Vec<usize>> {
+    /// The partition whose cuts have the most usable links: least sum of -log(usable share) plus
+    /// `each` per stage.
+    fn roomiest(&self, walk: &WalkRelaxation, value: f64, each: f64) -> Option<Vec<usize>> {
         let n = self.n;
         let pairs = (self.count * self.count.saturating_sub(1)).max(1) as f64;
-        let linked = |sets: &Vec<Set>| sets.iter().map(|s| s.count_ones()).sum::<u32>();
+        let linked = |sets: &Vec<DeviceSet>| sets.iter().map(|s| s.count_ones()).sum::<u32>();
         let weights: Vec<f64> =
             walk.out.iter().map(|sets| each - (f64::from(linked(sets)) / pairs).ln()).collect();
         let mut least = vec![(f64::INFINITY, n); n + 1];
         least[n].0 = 0.0;
         for i in (0..n).rev() {
             for j in i + 1..=n {
-                let cost = least[j].0 + if j < n { weights[self.hop[j]] } else { 0.0 };
+                let cost = least[j].0 + if j < n { weights[self.cut_kind[j]] } else { 0.0 };
                 let runs = || self.runs.iter().any(|kind| kind[i][j - i - 1] <= value);
                 if cost < least[i].0 && runs() {
                     least[i] = (cost, j);
@@ -172,21 +181,21 @@ impl<'p, 'c> Joint<'p, 'c> {
         (cuts.len() - 1 <= self.stages()).then_some(cuts)
     }
 
-    /// A way within a value, or a proof that there is none.
-    fn within(&self, value: f64, nodes: usize) -> (Found, Option<Vec<Choice>>) {
+    /// Decides whether a plan within `value` exists, and returns it.
+    fn within(&self, value: f64, nodes: usize) -> (Placing, Option<Vec<Choice>>) {
         let walk = self.walk(value);
         if walk.first == 0 {
-            return (Found::None, None);
+            return (Placing::Impossible, None);
         }
         for each in [0.01, 1.0] {
             let Some(cuts) = self.roomiest(&walk, value, each) else { continue };
-            let shares = Shares::new(self.p, &cuts);
-            if let Found::Placed(d) = place::within(&shares, value, &mut (nodes / 100)) {
+            let shares = StageLoads::new(self.p, &cuts);
+            if let Placing::Placed(d) = place::within(&shares, value, &mut (nodes / 100)) {
                 let choices = place::choices(self.p, &cuts, &d);
-                return (Found::Placed(d), choices);
+                return (Placing::Placed(d), choices);
             }
         }
-        let mut search = Branch { joint: self, walk, value, nodes, failed: HashSet::new() };
+        let mut search = BranchAndBound { joint: self, walk, value, nodes, failed: HashSet::new() };
         let mut way = Vec::new();
         match search.go(0, None, 0, &mut way) {
             Some(true) => {
@@ -194,14 +203,14 @@ impl<'p, 'c> Joint<'p, 'c> {
                 cuts.push(self.n);
                 let placed: Vec<usize> = way.iter().map(|w| w.1).collect();
                 let choices = place::choices(self.p, &cuts, &placed);
-                (Found::Placed(placed), choices)
+                (Placing::Placed(placed), choices)
             }
-            Some(false) => (Found::None, None),
-            None => (Found::Unknown, None),
+            Some(false) => (Placing::Impossible, None),
+            None => (Placing::Undecided, None),
         }
     }
 
-    /// A best way with a value below `below`, and what no way is under (at most `below`).
+    /// The best plan with a value below `below`, and a lower bound of at most `below` on all plans.
     pub fn best(&self, below: f64, nodes: usize) -> (Option<Vec<Choice>>, f64) {
         let values = self.values(below);
         let mut low = values.partition_point(|&v| self.walk(v).first == 0);
@@ -217,35 +226,35 @@ impl<'p, 'c> Joint<'p, 'c> {
                 }
                 None => {
                     low = at + 1;
-                    if answer == Found::None {
+                    if answer == Placing::Impossible {
                         proved = proved.max(at + 1);
                     }
                 }
             }
-            // A search that was cut short may have passed by what another found.
+            // A search that ended by its limit may have skipped a feasible value below `high`.
             at = low + high.saturating_sub(low) / 2;
         }
         (found, values.get(proved).copied().unwrap_or(below))
     }
 }
 
-/// Branch and bound within a value.
-struct Branch<'j, 'p, 'c> {
-    joint: &'j Joint<'p, 'c>,
-    walk: Walk,
+/// Branch and bound for one value.
+struct BranchAndBound<'j, 'p, 'c> {
+    joint: &'j JointSearch<'p, 'c>,
+    walk: WalkRelaxation,
     value: f64,
     nodes: usize,
-    /// Cut, last device and used devices from where there is no way.
-    failed: HashSet<(usize, usize, Set)>,
+    /// States without a completion: cut, last device, used devices.
+    failed: HashSet<(usize, usize, DeviceSet)>,
 }
 
-impl Branch<'_, '_, '_> {
-    /// Whether there is a way from a cut to the end; none if that is not known.
+impl BranchAndBound<'_, '_, '_> {
+    /// Whether the units from `cut` on can be placed; `None` if the limit on nodes was reached.
     fn go(
         &mut self,
         cut: usize,
         last: Option<usize>,
-        used: Set,
+        used: DeviceSet,
         way: &mut Vec<(usize, usize)>,
     ) -> Option<bool> {
         let j = self.joint;
@@ -257,11 +266,11 @@ impl Branch<'_, '_, '_> {
             return Some(false);
         }
         let from = match last {
-            Some(d) => self.walk.out[j.hop[cut]][d] & !used,
+            Some(d) => self.walk.out[j.cut_kind[cut]][d] & !used,
             None => self.walk.first,
         };
         let left = j.stages() - used.count_ones() as usize;
-        // The device, where its stage ends, and how many stages are to follow at least.
+        // Candidates: fewest stages to follow, receivers left, device, end of the stage.
         let mut next = Vec::new();
         for d in devices(from).filter(|&d| self.walk.fewest[cut][d] <= left) {
             let unused = !used & !(1 << d);
@@ -272,10 +281,10 @@ impl Branch<'_, '_, '_> {
                     }
                     continue;
                 }
-                let ways = self.walk.out[j.hop[end]][d] & unused;
+                let ways = self.walk.out[j.cut_kind[end]][d] & unused;
                 let fewest = devices(ways).map(|b| self.walk.fewest[end][b]).min();
                 if let Some(fewest) = fewest.filter(|&f| f < left) {
-                    // Where many could follow, later; where few could, first.
+                    // Most constrained first.
                     next.push((fewest, ways.count_ones(), d, end));
                 }
             }

@@ -1,37 +1,38 @@
-//! Parts of one stage side by side: how many rows each device takes, so that the last one is done
-//! as soon as can be. Quick devices get more rows, slow ones fewer, poorly linked ones none; all that
-//! have some finish together, as nearly as whole rows allow.
+//! Shares of rows for devices that work side by side, so that the last one finishes as early as
+//! possible.
+//!
+//! Greedy: each row goes to the device that would finish it first. Faster devices get more rows,
+//! badly linked ones fewer or none, and all that have rows finish at about the same time.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// How rows are shared.
+/// Rows assigned to devices.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Shares {
+pub(crate) struct RowShares {
     /// Rows of each device.
     pub rows: Vec<usize>,
-    /// When the last device is done, s. No other way to share is quicker.
+    /// Seconds until the last device finishes. No other assignment is faster.
     pub seconds: f64,
 }
 
-/// Shares rows over devices. `seconds` says when a device is done with so many rows (at least one):
-/// what it needs sent there, halo included, computed, and sent back; none if so many do not fit. It
-/// must not fall with more rows, and once none stay none.
+/// Assigns `rows` to `devices`. `seconds(device, rows)` is the time until the device has received,
+/// computed and returned that many rows (at least one), halo included, or `None` if they do not
+/// fit. It must not decrease with more rows, and `None` must stay `None`.
 ///
-/// One row after another goes to the device that is done with it first. That is exact: were there a
-/// better way, some device would have fewer rows in it, so another one more, and the row that greed
-/// gave to the first would have been done earlier there.
+/// The greedy assignment is optimal: in a better one some device would have fewer rows, hence
+/// another one more, and the row that greed gave to the first would finish earlier there.
 ///
 /// # Errors
-/// How many rows fit, if not all do.
-pub fn shares(
+/// The number of rows that fit, if not all do.
+pub(crate) fn share_rows(
     rows: usize,
     devices: usize,
     seconds: impl Fn(usize, usize) -> Option<f64>,
-) -> Result<Shares, usize> {
+) -> Result<RowShares, usize> {
     let mut taken = vec![0; devices];
     let mut queue = BinaryHeap::new();
-    // Seconds are not negative, so that their bits are ordered as they are.
+    // Seconds are not negative, so that their bit patterns are in the same order.
     let bid = |d: usize, rows: usize| seconds(d, rows).map(|s| Reverse((s.to_bits(), d)));
     queue.extend((0..devices).filter_map(|d| bid(d, 1)));
     let mut last = 0.0f64;
@@ -41,16 +42,16 @@ pub fn shares(
         taken[d] += 1;
         queue.extend(bid(d, taken[d] + 1));
     }
-    Ok(Shares { rows: taken, seconds: last })
+    Ok(RowShares { rows: taken, seconds: last })
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::random_cases;
-    use super::shares;
+    use super::share_rows;
     use proptest::prelude::*;
 
-    /// The earliest end of all ways to share.
+    /// Earliest finish over all assignments, by enumeration.
     fn least(rows: usize, tables: &[Vec<Option<f64>>]) -> f64 {
         let Some((table, others)) = tables.split_first() else {
             return if rows == 0 { 0.0 } else { f64::INFINITY };
@@ -77,7 +78,7 @@ mod tests {
                 tables.push((0..rows + 1).map(&mut row).collect::<Vec<_>>());
             }
             let want = least(rows, &tables);
-            match shares(rows, devices, |d, r| tables[d][r - 1]) {
+            match share_rows(rows, devices, |d, r| tables[d][r - 1]) {
                 Ok(found) => {
                     prop_assert_eq!(found.seconds, want);
                     prop_assert_eq!(found.rows.iter().sum::<usize>(), rows);
@@ -94,9 +95,10 @@ mod tests {
 
     #[test]
     fn devices_finish_together() {
-        // One twice as quick as two others, and one behind a link so slow that it gets nothing.
+        // One device is twice as fast as two others, and one is behind a link so slow that it gets
+        // nothing.
         let rate = [1.0, 2.0, 2.0, 1.0];
-        let found = shares(100, 4, |d, rows| {
+        let found = share_rows(100, 4, |d, rows| {
             Some(rate[d] * rows as f64 + if d == 3 { 500.0 } else { 0.0 })
         });
         let found = found.unwrap();

@@ -1,25 +1,30 @@
-//! Throughput where links share a medium: for each frame, it carries all transfers over it, one after
-//! the other.
+//! The interval over links that share a medium. A medium carries all transfers of a frame one after
+//! the other, so its load is their sum.
 //!
-//! A plan has an interval below U only if every stage takes less than U, and all that goes over a
-//! medium together less than U. The least that must go over media, with stages of less than U only, is
-//! a shortest path; where that is not below U, there is no such plan. With one medium for all links,
-//! either that proves a plan at hand to be the best, or the path is a better one. With several, or links
-//! of their own, neither need be, and the plan may be left with a gap.
+//! 1. Treat every link as independent: that plan's value is a lower bound.
+//! 2. For a value U, ask for the plan with the least total traffic over media among stages shorter
+//!    than U. This is a latency problem, solved by [`solve`]. If its traffic, divided by the number
+//!    of media, is at least U, then no plan has an interval below U.
+//! 3. Bisect on U for a few rounds, then descend from the best plan known.
+//!
+//! With one medium for all links, step 2 either proves the plan at hand optimal or finds a better
+//! one. With several media, or links of their own, a gap may remain.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::{Effort, solve};
-use crate::devices::problem::{Costs, Limits, Link, NoPlan, Objective, Plan, Problem};
+use crate::devices::problem::{
+    Costs, DevicePlan, Limits, Link, NoPlan, Objective, Problem, ProblemError,
+};
 
-/// Stages of less than so many seconds, which cost no time.
-struct Quick<'a> {
+/// Costs in which stages of at least `below` seconds are forbidden and all others take no time.
+struct QuickStages<'a> {
     costs: &'a dyn Costs,
     below: f64,
 }
 
-impl Costs for Quick<'_> {
+impl Costs for QuickStages<'_> {
     fn seconds(&self, units: Range<usize>, device: usize, mode: usize) -> Option<f64> {
         let seconds = self.costs.seconds(units, device, mode)?;
         (seconds < self.below).then_some(0.0)
@@ -34,32 +39,27 @@ impl Costs for Quick<'_> {
     }
 }
 
-/// Whether the time between frames matters, and links share media.
+/// Whether the interval matters and links share media.
 pub(super) fn applies(p: &Problem<'_>) -> bool {
     p.media.iter().flatten().count() > 0
         && (p.objective == Objective::Interval || p.limits.interval.is_some())
 }
 
-/// For planners that know links of their own only.
-pub(super) fn refuse(p: &Problem<'_>) -> Result<(), String> {
-    match applies(p) {
-        true => {
-            Err("links share a medium, so no interval between frames can be kept to here".into())
-        }
-        false => Ok(()),
-    }
+/// Rejects problems with shared media, for planners that treat links as independent.
+pub(super) fn refuse(p: &Problem<'_>) -> Result<(), ProblemError> {
+    if applies(p) { Err(ProblemError::SharedMedium) } else { Ok(()) }
 }
 
-/// A plan with what is proved; none if there is none.
-pub(super) fn plan(p: &Problem<'_>, effort: &Effort) -> Result<Option<Plan>, NoPlan> {
-    // As if every link were its own: no plan is better than that.
+/// A plan with its bound, or `None` if it is proved that none exists.
+pub(super) fn plan(p: &Problem<'_>, effort: &Effort) -> Result<Option<DevicePlan>, NoPlan> {
+    // Independent links are a relaxation.
     let apart = Problem { media: Vec::new(), ..p.clone() };
     let Some(alone) = solve(&apart, effort)? else { return Ok(None) };
     let known = p.judge(&alone.choices()).ok();
     let (found, bound) = match p.objective {
         Objective::Interval => least(p, known, alone.bound, effort),
         _ if known.is_some() => (known, alone.bound),
-        // The interval is limited: is there any plan that keeps to it?
+        // Decide whether any plan keeps the limit on the interval.
         _ => match traffic(p, p.limit(Objective::Interval).next_up(), effort)? {
             Traffic::Plan(plan) => (Some(plan), alone.bound),
             Traffic::None => return Ok(None),
@@ -70,26 +70,26 @@ pub(super) fn plan(p: &Problem<'_>, effort: &Effort) -> Result<Option<Plan>, NoP
         return Ok(None);
     }
     match found {
-        Some(best) => Ok(Some(Plan { bound: bound.min(best.value), ..best })),
+        Some(best) => Ok(Some(DevicePlan { bound: bound.min(best.value), ..best })),
         None if bound == f64::INFINITY => Ok(None),
         None => Err(NoPlan::NotFound(bound)),
     }
 }
 
-/// The plan with the least interval that was found, from one that is known on, and what none is below.
+/// The plan with the least interval found, starting from `best`, and a lower bound in seconds.
 fn least(
     p: &Problem<'_>,
-    mut best: Option<Plan>,
+    mut best: Option<DevicePlan>,
     mut lower: f64,
     effort: &Effort,
-) -> (Option<Plan>, f64) {
-    /// Halvings of the range in which the least is, before steps down from what is known.
+) -> (Option<DevicePlan>, f64) {
+    /// Rounds of bisection before descending from the best plan known.
     const HALVINGS: usize = 8;
     const STEPS: usize = 64;
-    // Below this it is decided, or was not to be.
+    // Values below this are decided, or were tried in vain.
     let mut tried = lower;
     for step in 0..STEPS {
-        // Of what keeps to the limit.
+        // Without a plan, start just above the limit.
         let upper = best.as_ref().map_or(p.limit(Objective::Interval).next_up(), |b| b.value);
         if lower >= upper {
             break;
@@ -109,20 +109,20 @@ fn least(
     (best, lower)
 }
 
-/// What there is with stages and traffic of less than so many seconds.
+/// Result of [`traffic`].
 enum Traffic {
-    /// No plan.
+    /// No plan has all stages and the traffic below the value.
     None,
-    /// This one, if its interval is so.
-    Plan(Plan),
-    /// Not decided.
+    /// A plan whose interval may be below the value.
+    Plan(DevicePlan),
+    /// Not decided within the effort.
     Unclear,
 }
 
-/// The plan for which media carry least, of stages of less than so many seconds.
+/// Looks for the plan with the least traffic over media among stages shorter than `below` seconds.
 fn traffic(p: &Problem<'_>, below: f64, effort: &Effort) -> Result<Traffic, NoPlan> {
-    let costs = Quick { costs: p.costs, below };
-    // Links of their own carry nothing of it.
+    let costs = QuickStages { costs: p.costs, below };
+    // Independent links carry no traffic of a medium.
     let link = |(link, medium): (&Option<Link>, &Option<usize>)| match medium {
         Some(_) => *link,
         None => link.map(|_| Link::new(f64::INFINITY, 0.0)),
@@ -135,7 +135,7 @@ fn traffic(p: &Problem<'_>, below: f64, effort: &Effort) -> Result<Traffic, NoPl
         limits: Limits { latency: None, interval: None, ..p.limits.clone() },
         ..p.clone()
     };
-    // One of several has at least its share.
+    // With several media, one carries at least an equal share.
     let media = p.links.iter().zip(&p.media).filter_map(|(l, m)| l.and(*m));
     let media = media.collect::<BTreeSet<_>>().len().max(1) as f64;
     match solve(&asked, effort) {

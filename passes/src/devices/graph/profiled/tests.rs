@@ -2,7 +2,7 @@ use graph_opt_ir::text::parse;
 use proptest::prelude::*;
 
 use super::*;
-use crate::devices::graph::Wish;
+use crate::devices::graph::PlanRequest;
 use crate::devices::{Effort, plan};
 
 /// Six nodes in a chain; each cut is 16 bytes.
@@ -43,10 +43,10 @@ fn node(name: &str, seconds: f64) -> String {
 
 const HEAD: &str = "first,last,nodes,seconds,joules\n";
 
-fn costs(csv: &str) -> Result<Profiled, String> {
+fn costs(csv: &str) -> Result<ProfiledCosts, ProfileMismatch> {
     let (g, cluster) = (chain(), Cluster::parse(CLUSTER).unwrap());
     let network = Network::of(&g).unwrap();
-    Profiled::new(&g, &network, &cluster, &[Some(Profile::csv(csv).unwrap()), None])
+    ProfiledCosts::new(&g, &network, &cluster, &[Some(Profile::csv(csv).unwrap()), None])
 }
 
 /// Nodes of 1, 2, 4, 8, 16 and 32 s.
@@ -84,7 +84,7 @@ fn plans_use_a_stretch_that_is_quicker_than_its_nodes() {
     let network = Network::of(&g).unwrap();
     let best = |csv: String| {
         let c = costs(&csv).unwrap();
-        let p = network.problem(&g, &cluster, &c, &Wish::default());
+        let p = network.problem(&g, &cluster, &c, &PlanRequest::default());
         plan(&p, &Effort::default()).unwrap()
     };
     let plain = best(HEAD.to_owned() + &same);
@@ -97,19 +97,19 @@ fn plans_use_a_stretch_that_is_quicker_than_its_nodes() {
 
 #[test]
 fn profiles_of_other_models_are_refused() {
-    let fails = |csv: &str| costs(csv).unwrap_err();
+    let fails = |csv: &str| costs(csv).unwrap_err().to_string();
     assert_eq!(
         fails(&(HEAD.to_owned() + &node("a", 1.0))),
-        "device one: the profile has no node b"
+        "device one: the profile has no node b; measure the profile on this model"
     );
     for (row, what) in [
-        ("b,z,2,1,\n", "no one stretch from b to z of 2 nodes"),
-        ("b,d,2,1,\n", "no one stretch from b to d of 2 nodes"),
-        ("d,b,,1,\n", "no one stretch from d to b,"),
-        ("b,d,0,1,\n", "no one stretch"),
-        ("b,d,18446744073709551615,1,\n", "no one stretch"),
-        ("b,d,3,1,\nb,d,3,1,\n", "2 times from b to d, the model 1"),
-        ("a,a,1,1,\n", "2 times from a to a, the model 1"),
+        ("b,z,2,1,\n", "a stretch from b to z of 2 nodes, which the model has not"),
+        ("b,d,2,1,\n", "a stretch from b to d of 2 nodes, which the model has not"),
+        ("d,b,,1,\n", "a stretch from d to b, which the model has not"),
+        ("b,d,0,1,\n", "which the model has not exactly once"),
+        ("b,d,18446744073709551615,1,\n", "which the model has not exactly once"),
+        ("b,d,3,1,\nb,d,3,1,\n", "has b to d 1 times, but the profile 2 times"),
+        ("a,a,1,1,\n", "has a to a 1 times, but the profile 2 times"),
     ] {
         let e = fails(&(nodes() + row));
         assert!(e.contains(what), "{row:?}: {e}");
@@ -141,7 +141,7 @@ proptest! {
             want += *more;
             at = *end;
         }
-        prop_assert_eq!(Pieces::new(pieces).sum(from..to), want);
+        prop_assert_eq!(Stretches::new(pieces).sum(from..to), want);
     }
 }
 

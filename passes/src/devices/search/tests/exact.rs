@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
-use super::super::{Search, Setting, threshold};
+use super::super::{LabelSearch, SearchSpace, threshold};
 use super::{Case, close, every_plan, pareto, random_cases};
 use crate::devices::*;
 
@@ -73,7 +73,7 @@ fn check_reasons(case: &Case, reasons: &[Reason]) -> Result<(), TestCaseError> {
                 prop_assert!(exists(&with(c)));
                 prop_assert!(c == 0 || !exists(&with(c - 1)));
             }
-            Reason::Limit { what, limit, least } if reasons.len() == 1 => {
+            Reason::Limit { objective: what, limit, least } if reasons.len() == 1 => {
                 prop_assert_eq!(
                     Some(limit),
                     [case.limits.latency, case.limits.interval, case.limits.energy, None]
@@ -143,11 +143,11 @@ fn labels_and_the_threshold_agree() {
         for objective in [Objective::Interval, Objective::Memory] {
             case.objective = objective;
             let p = case.problem();
-            let s = Setting::new(&p);
-            prop_assert!(threshold::applies(&s) && (!alike || s.members.len() == 1));
+            let s = SearchSpace::new(&p);
+            prop_assert!(threshold::applies(&s) && (!alike || s.classes.len() == 1));
             let best = threshold::plan(&s).map(|c| p.judge(&c).unwrap().value);
             let keys = [objective];
-            let found = Search::new(&s, &keys).unwrap().run(f64::INFINITY, usize::MAX);
+            let found = LabelSearch::new(&s, &keys).unwrap().run(f64::INFINITY, usize::MAX);
             let labelled = found.plans.first().map(|c| p.judge(c).unwrap().value);
             prop_assert_eq!(best, labelled);
             let mut want = f64::INFINITY;

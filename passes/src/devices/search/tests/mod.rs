@@ -1,3 +1,4 @@
+mod every_plan;
 mod exact;
 #[cfg(feature = "milp")]
 mod milp;
@@ -10,9 +11,11 @@ use std::ops::Range;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
+use crate::devices::problem::Form;
 use crate::devices::*;
+pub(super) use every_plan::every_plan;
 
-/// Random bytes that an instance is read from; shorter and smaller bytes make simpler ones.
+/// Random bytes that a case is read from; shorter and smaller bytes make simpler cases.
 pub(super) struct Tape<'a>(std::slice::Iter<'a, u8>);
 
 impl<'a> Tape<'a> {
@@ -42,7 +45,7 @@ pub(super) fn random_cases(
     cases
 }
 
-/// Costs of runs that are no sums: by kind, mode and run.
+/// Costs by kind, mode and range, which need not be additive.
 #[derive(Clone, Debug)]
 pub(super) struct Profile {
     pub units: usize,
@@ -53,6 +56,42 @@ pub(super) struct Profile {
 }
 
 impl Profile {
+    /// Costs of one kind for each entry of `modes`, about half of them additive.
+    fn random(t: &mut Tape<'_>, units: usize, kinds: &[usize], modes: &[usize]) -> Self {
+        let mut profile = Profile {
+            units,
+            kinds: kinds.to_vec(),
+            seconds: vec![],
+            joules: vec![],
+            memory: vec![],
+        };
+        for &modes in modes {
+            let runs = (units + 1) * (units + 1);
+            let additive = t.one_in(2);
+            let per: Vec<usize> = (0..units).map(|_| t.below(16)).collect();
+            let mut seconds = vec![vec![None; runs]; modes];
+            let mut joules = vec![vec![0.0; runs]; modes];
+            let mut memory = vec![0; runs];
+            for i in 0..units {
+                for j in i + 1..=units {
+                    let at = i * (units + 1) + j;
+                    let sum: usize = per[i..j].iter().sum();
+                    memory[at] = if additive { sum } else { sum / 2 + t.below(16) } as u64;
+                    for m in 0..modes {
+                        let more = if additive { m } else { t.below(8) };
+                        let runs = additive || !t.one_in(16);
+                        seconds[m][at] = runs.then_some((sum + more) as f64 / 4.0);
+                        joules[m][at] = (2 * sum + t.below(8)) as f64 / (1 + m) as f64 / 4.0;
+                    }
+                }
+            }
+            profile.seconds.push(seconds);
+            profile.joules.push(joules);
+            profile.memory.push(memory);
+        }
+        profile
+    }
+
     fn at(&self, r: &Range<usize>) -> usize {
         r.start * (self.units + 1) + r.end
     }
@@ -72,7 +111,7 @@ impl Costs for Profile {
     }
 }
 
-/// An instance without its borrowed costs.
+/// A random problem with its costs.
 #[derive(Clone, Debug)]
 pub(super) struct Case {
     pub profile: Profile,
@@ -123,37 +162,7 @@ impl Case {
         };
         let modes: Vec<usize> =
             (0..count.max(2)).map(|_| 1 + usize::from(rich) * t.below(2)).collect();
-        let mut profile = Profile {
-            units,
-            kinds: kinds.clone(),
-            seconds: vec![],
-            joules: vec![],
-            memory: vec![],
-        };
-        for &modes in &modes {
-            let runs = (units + 1) * (units + 1);
-            let additive = t.one_in(2);
-            let per: Vec<usize> = (0..units).map(|_| t.below(16)).collect();
-            let mut seconds = vec![vec![None; runs]; modes];
-            let mut joules = vec![vec![0.0; runs]; modes];
-            let mut memory = vec![0; runs];
-            for i in 0..units {
-                for j in i + 1..=units {
-                    let at = i * (units + 1) + j;
-                    let sum: usize = per[i..j].iter().sum();
-                    memory[at] = if additive { sum } else { sum / 2 + t.below(16) } as u64;
-                    for m in 0..modes {
-                        let more = if additive { m } else { t.below(8) };
-                        let runs = additive || !t.one_in(16);
-                        seconds[m][at] = runs.then_some((sum + more) as f64 / 4.0);
-                        joules[m][at] = (2 * sum + t.below(8)) as f64 / (1 + m) as f64 / 4.0;
-                    }
-                }
-            }
-            profile.seconds.push(seconds);
-            profile.joules.push(joules);
-            profile.memory.push(memory);
-        }
+        let profile = Profile::random(t, units, &kinds, &modes);
         let device = |d: usize| Device {
             name: format!("d{d}"),
             kind: kinds[d],
@@ -182,16 +191,7 @@ impl Case {
         let pins = (0..units).map(|_| pin(t)).collect();
         let end = |t: &mut Tape<'_>| t.one_in(4).then(|| t.below(count));
         let ends = [end(t), end(t)];
-        let limit = |t: &mut Tape<'_>| t.one_in(5).then(|| 1.0 + t.below(120) as f64 / 4.0);
-        let mut limits = Limits {
-            latency: limit(t),
-            interval: limit(t),
-            energy: limit(t),
-            memory: t.one_in(6).then(|| 4 + t.below(60) as u64),
-            stages: t.one_in(5).then(|| 1 + t.below(4)),
-            run: t.one_in(5).then(|| 1 + t.below(4)),
-            one_mode: t.one_in(3),
-        };
+        let mut limits = some_limits(t);
         let mut objective = Objective::ALL[t.below(4)];
         if reuse {
             limits.interval = None;
@@ -212,120 +212,25 @@ impl Case {
     }
 }
 
-/// Every plan's totals, by the definition.
-pub(super) fn every_plan(c: &Case, take: &mut dyn FnMut([f64; 4])) {
-    struct At {
-        unit: usize,
-        last: Option<usize>,
-        held: Vec<Option<u64>>,
-        modes: Vec<Option<usize>>,
-        stages: usize,
-        totals: [f64; 4],
-        busy: [f64; 2],
+/// Each limit in one case of five or six.
+fn some_limits(t: &mut Tape<'_>) -> Limits {
+    let limit = |t: &mut Tape<'_>| t.one_in(5).then(|| 1.0 + t.below(120) as f64 / 4.0);
+    Limits {
+        latency: limit(t),
+        interval: limit(t),
+        energy: limit(t),
+        memory: t.one_in(6).then(|| 4 + t.below(60) as u64),
+        stages: t.one_in(5).then(|| 1 + t.below(4)),
+        run: t.one_in(5).then(|| 1 + t.below(4)),
+        one_mode: t.one_in(3),
     }
-    fn link(c: &Case, cut: usize, from: Option<usize>, to: Option<usize>) -> Option<(f64, f64)> {
-        let (Some(a), Some(b)) = (from, to) else { return Some((0.0, 0.0)) };
-        if a == b || c.cuts[cut] == 0 {
-            return Some((0.0, 0.0));
-        }
-        let l = c.links[a * c.devices.len() + b]?;
-        let plain = Form { bytes: c.cuts[cut], seconds: 0.0 };
-        let mut best = (f64::INFINITY, 0.0);
-        for f in [plain].iter().chain(c.forms.get(cut).into_iter().flatten()) {
-            let flow = f.bytes as f64 * 8.0 / l.bandwidth;
-            if f.seconds + flow < best.0 {
-                best = (f.seconds + flow, flow * l.watts);
-            }
-        }
-        Some((l.latency + best.0, best.1))
-    }
-    /// What each medium carries by then.
-    fn carried(c: &Case, at: &At, to: Option<usize>, seconds: f64) -> [f64; 2] {
-        let mut busy = at.busy;
-        if let (Some(a), Some(b)) = (at.last, to)
-            && let Some(Some(m)) = c.media.get(a * c.devices.len() + b)
-        {
-            busy[*m] += seconds;
-        }
-        busy
-    }
-    fn go(c: &Case, at: &At, take: &mut dyn FnMut([f64; 4])) {
-        let n = c.profile.units;
-        let limit = |x: Option<f64>| x.unwrap_or(f64::INFINITY);
-        if at.unit == n {
-            let Some((s, j)) = link(c, n, at.last, c.ends[1]) else { return };
-            let [l, i, e, m] = at.totals;
-            let busy = carried(c, at, c.ends[1], s);
-            let totals = [l + s, i.max(s).max(busy[0]).max(busy[1]), e + j, m];
-            let fits = totals[0] <= limit(c.limits.latency)
-                && totals[1] <= limit(c.limits.interval)
-                && totals[2] <= limit(c.limits.energy)
-                && at.stages <= c.limits.stages.unwrap_or(usize::MAX);
-            if fits {
-                take(totals);
-            }
-            return;
-        }
-        for d in 0..c.devices.len() {
-            if !c.reuse && at.held[d].is_some() {
-                continue;
-            }
-            let Some((s, j)) = link(c, at.unit, at.last, Some(d)) else { continue };
-            let busy = carried(c, at, Some(d), s);
-            for end in at.unit + 1..=n {
-                if c.pins[at.unit..end].iter().any(|p| p.is_some_and(|p| p != d))
-                    || end - at.unit > c.limits.run.unwrap_or(usize::MAX)
-                {
-                    continue;
-                }
-                let held = at.held[d].unwrap_or(0) + c.profile.memory(at.unit..end, d);
-                if held > c.devices[d].memory.min(c.limits.memory.unwrap_or(u64::MAX)) {
-                    continue;
-                }
-                for mode in 0..c.devices[d].modes {
-                    if c.limits.one_mode && at.modes[d].is_some_and(|m| m != mode) {
-                        continue;
-                    }
-                    let Some(run) = c.profile.seconds(at.unit..end, d, mode) else { continue };
-                    let joules = c.profile.joules(at.unit..end, d, mode);
-                    let [l, i, e, m] = at.totals;
-                    let totals =
-                        [l + s + run, i.max(s).max(run), e + j + joules, m.max(held as f64)];
-                    let mut all = at.held.clone();
-                    all[d] = Some(held);
-                    let mut modes = at.modes.clone();
-                    modes[d] = Some(mode);
-                    let next = At {
-                        unit: end,
-                        last: Some(d),
-                        held: all,
-                        modes,
-                        stages: at.stages + 1,
-                        totals,
-                        busy,
-                    };
-                    go(c, &next, take);
-                }
-            }
-        }
-    }
-    let start = At {
-        unit: 0,
-        last: c.ends[0],
-        held: vec![None; c.devices.len()],
-        modes: vec![None; c.devices.len()],
-        stages: 0,
-        totals: [0.0; 4],
-        busy: [0.0; 2],
-    };
-    go(c, &start, take);
 }
 
 pub(super) fn close(a: f64, b: f64) -> bool {
     (a - b).abs() <= 1e-9 * a.abs().max(1.0)
 }
 
-/// Points that no other beats, the first value ascending.
+/// Points that are not dominated, the first value ascending.
 pub(super) fn pareto(mut all: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
     all.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
     let mut least = f64::INFINITY;

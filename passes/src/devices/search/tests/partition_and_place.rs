@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::super::partition_and_place::Joint;
-use super::super::place;
+use super::super::partition_and_place::JointSearch;
+use super::super::place::{self, least_traffic};
 use super::{Case, Tape, close, every_plan, random_cases};
 use crate::devices::*;
 
@@ -22,7 +22,7 @@ fn joint_plans_are_the_best_of_all() {
         let p = case.problem();
         let mut want = f64::INFINITY;
         every_plan(&case, &mut |totals| want = want.min(totals[1]));
-        let j = Joint::new(&p);
+        let j = JointSearch::new(&p);
         let value = |c: &Option<Vec<Choice>>| {
             c.as_ref().map_or(f64::INFINITY, |c| p.judge(c).unwrap().value)
         };

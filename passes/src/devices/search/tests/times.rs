@@ -55,7 +55,7 @@ fn chain<'a>(units: usize, kinds: &[usize], links: bool, costs: &'a mut Additive
     }
 }
 
-fn timed(what: &str, p: &Problem<'_>, effort: &Effort) -> Plan {
+fn timed(what: &str, p: &Problem<'_>, effort: &Effort) -> DevicePlan {
     let start = Instant::now();
     let plan = plan(p, effort).unwrap();
     println!(
