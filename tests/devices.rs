@@ -313,7 +313,7 @@ fn names_of_any_kind_plan_alike() {
         ))
         .unwrap();
         let cluster = alike(3, "500KiB", "bandwidth = \"1Gbit/s\"");
-        let file = plan_of(&g, &cluster, &Wish::default(), false);
+        let file = plan_of(&g, &cluster, &PlanRequest::default(), false);
         let (cut, _) = optimise(&g, &file.rewrite);
         check_parts(&g, &cut, file.clone(), first);
         file

@@ -158,7 +158,7 @@ fn nodes_may_go_by_their_results() {
     let in_order = [node("same", 1.0), node("same", 2.0)].concat();
     let seconds = |nodes: &str| {
         let p = Profile::csv(&format!("{HEAD}{nodes}")).unwrap();
-        let costs = Profiled::new(&g, &n, &cluster, &[Some(p), None]).unwrap();
+        let costs = ProfiledCosts::new(&g, &n, &cluster, &[Some(p), None]).unwrap();
         [0..1, 1..2].map(|u| costs.seconds(u, 0, 0))
     };
     assert_eq!(seconds(&by_result), [Some(1.0), Some(2.0)]);
