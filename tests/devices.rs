@@ -54,7 +54,8 @@ pub fn alike(devices: usize, memory: &str, link: &str) -> Cluster {
     Cluster::parse(&text).unwrap()
 }
 
-fn plan_of(g: &Graph, cluster: &Cluster, request: &PlanRequest, tiles: bool) -> PlanFile {
+/// A plan, by any means that `graph-opt plan` tries.
+pub fn plan_of(g: &Graph, cluster: &Cluster, request: &PlanRequest, tiles: bool) -> PlanFile {
     let (network, none) = (Network::of(g).unwrap(), vec![None; cluster.devices.len()]);
     choose_plan(g, &network, cluster, &none, request, tiles, &Effort::default()).unwrap()
 }
@@ -67,24 +68,30 @@ fn planned(g: &Graph, cluster: &str, objective: Objective) -> Result<PlanFile, P
     Ok(pipeline(g, &network, &cluster, &costs, &request, &Effort::default())?.1)
 }
 
-/// Runs the parts of a plan of a graph for some frames: they give the bits of the model, receive the
-/// bytes and hold the memory that the plan says.
-pub fn check_parts(g: &Graph, rewritten: &Graph, file: PlanFile, what: &str) {
+/// The manifest of a plan, and the graphs of its parts.
+pub fn manifest(g: &Graph, rewritten: &Graph, plan: PlanFile) -> (Manifest, Vec<Arc<Graph>>) {
     let nodes = graph_opt_passes::analysis::plan(rewritten).unwrap().steps;
-    let split = file.split(rewritten, &nodes).unwrap();
+    let split = plan.split(rewritten, &nodes).unwrap();
     let graphs: Vec<Arc<Graph>> =
         (0..split.parts.len()).map(|i| Arc::new(split.graph(rewritten, i).unwrap())).collect();
     let names = |g: &Graph, all: &[ValueId]| -> Vec<String> {
         all.iter().map(|&v| g.value(v).name.to_string()).collect()
     };
     let part = |(i, p): (usize, &Arc<Graph>)| PartFile::of(format!("stage{i}.onnx"), p);
-    let manifest = Manifest {
+    let m = Manifest {
         version: 1,
-        plan: file.clone(),
+        plan,
         inputs: names(g, g.inputs()),
         outputs: names(g, g.outputs()),
         stages: graphs.iter().enumerate().map(part).collect(),
     };
+    (m, graphs)
+}
+
+/// Runs the parts of a plan of a graph for some frames: they give the bits of the model, receive the
+/// bytes and hold the memory that the plan says.
+pub fn check_parts(g: &Graph, rewritten: &Graph, file: PlanFile, what: &str) {
+    let (manifest, graphs) = manifest(g, rewritten, file.clone());
     let inputs = draw(g, &Extents::default(), 3).unwrap();
     let whole = Cpu::default().prepare(Arc::new(g.clone())).unwrap();
     let want = whole.run(&inputs, g.outputs()).unwrap();

@@ -84,14 +84,16 @@ pub struct Args {
 }
 
 fn pin(text: &str) -> std::result::Result<(String, String), String> {
-    let (node, device) = text.rsplit_once('=').ok_or("it is not NAME=DEVICE")?;
+    let (node, device) = text.rsplit_once('=').ok_or("expected NAME=DEVICE")?;
     Ok((node.into(), device.into()))
 }
 
 /// A share, such as 0.01.
 pub fn share(text: &str) -> std::result::Result<f64, String> {
-    let x: f64 = text.parse().map_err(|_| "it is no number")?;
-    if x.is_finite() && x >= 0.0 { Ok(x) } else { Err("it is no share of anything".into()) }
+    match text.parse::<f64>() {
+        Ok(x) if x.is_finite() && x >= 0.0 => Ok(x),
+        _ => Err("expected a non-negative number such as 0.01".into()),
+    }
 }
 
 pub fn main(args: &Args) -> Result {
@@ -116,7 +118,9 @@ pub fn main(args: &Args) -> Result {
         pins[at] = Some(device(name)?);
     }
     if let Some((count, name)) = &args.first {
-        let n: usize = count.parse().map_err(|_| usage(format!("{count} is no number")))?;
+        let n: usize = count
+            .parse()
+            .map_err(|_| usage(format!("--first: expected N=DEVICE, found {count}={name}")))?;
         let d = device(name)?;
         pins.iter_mut().take(n).for_each(|p| *p = Some(d));
     }

@@ -9,7 +9,7 @@ pub enum QuantityError {
     /// Not a number with a known unit.
     #[error("expected a number with one of the units {units}, found {text:?}")]
     Unit {
-        /// The text.
+        /// Text that was parsed.
         text: String,
         /// Units that are known, separated by commas.
         units: String,
@@ -20,9 +20,9 @@ pub enum QuantityError {
     /// Zero, negative, infinite or not a number.
     #[error("expected a positive number for {name}, found {found}")]
     NotPositive {
-        /// The option.
+        /// Key in the file.
         name: &'static str,
-        /// Its value.
+        /// Number that was given.
         found: f64,
     },
     /// A power below zero, or infinite.
@@ -40,24 +40,24 @@ pub enum ClusterError {
     /// Not TOML, or other keys than expected; with the line.
     #[error("{0}")]
     Syntax(String),
-    /// There is no device.
+    /// The file describes no device.
     #[error("expected at least one [[device]], found none")]
     NoDevices,
     /// A device is described wrongly.
     #[error("device {name}: {why}")]
     Device {
-        /// Its name.
+        /// Name of the device described.
         name: String,
-        /// What is wrong.
+        /// The quantity that is wrong, and how.
         why: QuantityError,
     },
-    /// Two devices have one name.
+    /// Two devices have the same name.
     #[error("two devices are called {0}; rename one")]
     DuplicateDevice(String),
     /// A link, the source or the sink names no device.
     #[error("there is no device {name}; expected one of {known}")]
     UnknownDevice {
-        /// The name.
+        /// Name that no device has.
         name: String,
         /// Names of all devices, separated by commas.
         known: String,
@@ -73,7 +73,7 @@ pub enum ClusterError {
     Link {
         /// The link, by its ends.
         link: String,
-        /// What is wrong.
+        /// The quantity that is wrong, and how.
         why: QuantityError,
     },
 }
@@ -102,7 +102,7 @@ pub enum ProfileError {
     Row {
         /// Line of the file, from 1 on.
         line: u64,
-        /// What is wrong.
+        /// The quantity that is wrong, and how.
         why: RowError,
     },
     /// A time or an energy is negative, not finite, or over 10¹².
@@ -110,9 +110,9 @@ pub enum ProfileError {
     OutOfRange {
         /// The node, stretch or value.
         part: String,
-        /// What was measured.
+        /// Quantity and unit.
         quantity: &'static str,
-        /// The number.
+        /// Number that was measured.
         found: f64,
     },
     /// A value is listed twice.
@@ -121,9 +121,9 @@ pub enum ProfileError {
     /// A codec made nothing of a value.
     #[error("expected at least one byte of {value} as {codec}, found none")]
     NoBytes {
-        /// The value.
+        /// Name of the value encoded.
         value: String,
-        /// The codec.
+        /// Codec that was applied.
         codec: Codec,
     },
 }
@@ -137,7 +137,7 @@ pub enum RowError {
     Number {
         /// What the column holds.
         column: &'static str,
-        /// The cell.
+        /// Text of the cell.
         cell: String,
     },
     /// The time is missing.

@@ -14,23 +14,23 @@ pub enum PlanFileError {
     /// Two devices exchange values without a link.
     #[error("no link from {from} to {to}; add one to the cluster")]
     NoLink {
-        /// Sending device.
+        /// Name of the device that sends.
         from: String,
-        /// Receiving device.
+        /// Name of the device that receives.
         to: String,
     },
     /// A part exceeds its device.
     #[error("the part from {first} to {last} takes {needs} B, but {device} has {has} B")]
     TooLarge {
-        /// First node of the part.
+        /// Label of the part's first node.
         first: String,
-        /// Last node of the part.
+        /// Label of the part's last node.
         last: String,
         /// Bytes that the device holds while the part runs.
         needs: u64,
-        /// The device.
+        /// Name of the device that runs the part.
         device: String,
-        /// Its memory, bytes.
+        /// Memory of the device in bytes.
         has: u64,
     },
     /// The model has no such node, or several.
@@ -61,9 +61,9 @@ pub enum ManifestError {
     /// Files and parts of the plan differ in number.
     #[error("expected one file for each of {parts} parts, found {files}")]
     Files {
-        /// Parts of the plan.
+        /// Number of parts in the plan.
         parts: usize,
-        /// Files listed.
+        /// Number of files in the manifest.
         files: usize,
     },
     /// A file name has a folder in it.
@@ -74,7 +74,7 @@ pub enum ManifestError {
     Codec {
         /// Device, or the sink.
         receiver: String,
-        /// The value.
+        /// Name of the value concerned.
         value: String,
     },
     /// More bytes are received than sums of 64 bits can hold.
@@ -90,7 +90,7 @@ pub enum ManifestError {
     Forms {
         /// Device, or the sink.
         receiver: String,
-        /// The value.
+        /// Name of the value concerned.
         value: String,
     },
     /// A part receives from one that is not before it.
@@ -106,15 +106,15 @@ pub enum ManifestError {
     Unavailable {
         /// File of the part, or the sink.
         receiver: String,
-        /// The value.
+        /// Name of the value concerned.
         value: String,
     },
     /// A file reads a value that its part does not receive.
     #[error("{file} reads {value:?}, which its part does not receive")]
     Unreceived {
-        /// The file.
+        /// Name of the file that reads it.
         file: String,
-        /// The value.
+        /// Name of the value concerned.
         value: String,
     },
     /// The plan is empty.
@@ -123,9 +123,9 @@ pub enum ManifestError {
     /// A part lists a received value twice.
     #[error("part {part} receives {value:?} twice")]
     Twice {
-        /// The part.
+        /// Position of the part in the plan.
         part: usize,
-        /// The value.
+        /// Name of the value concerned.
         value: String,
     },
     /// A part receives no value, so that no message would start it.

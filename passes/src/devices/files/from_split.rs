@@ -65,26 +65,26 @@ impl PlanFile {
         split: &Split,
         held: &[Held],
         runs: &[StageTiming],
-        aim: &PlanGoal,
+        goal: &PlanGoal,
     ) -> Result<Self, PlanFileError> {
-        let mut file = Self::draft(graph, cluster, split, runs, aim)?;
+        let mut file = Self::draft(graph, cluster, split, runs, goal)?;
         for (i, held) in held.iter().enumerate() {
-            let buffers = if aim.pipelined { file.buffers(i) } else { 0 };
-            let (stage, machine) = (&mut file.stages[i], &cluster.devices[split.parts[i].device]);
+            let buffers = if goal.pipelined { file.buffers(i) } else { 0 };
+            let (stage, spec) = (&mut file.stages[i], &cluster.devices[split.parts[i].device]);
             stage.memory_bytes = held.total() + buffers;
-            if stage.memory_bytes > machine.memory {
+            if stage.memory_bytes > spec.memory {
                 return Err(PlanFileError::TooLarge {
                     first: stage.nodes.first().cloned().unwrap_or_default(),
                     last: stage.nodes.last().cloned().unwrap_or_default(),
                     needs: stage.memory_bytes,
-                    device: machine.name.clone(),
-                    has: machine.memory,
+                    device: spec.name.clone(),
+                    has: spec.memory,
                 });
             }
         }
-        if aim.value.is_none() && aim.objective == Objective::Memory {
+        if goal.value.is_none() && goal.objective == Objective::Memory {
             let memory = file.stages.iter().map(|s| s.memory_bytes).max();
-            file.judge(memory.unwrap_or(0) as f64, aim.bound);
+            file.judge(memory.unwrap_or(0) as f64, goal.bound);
         }
         Ok(file)
     }
@@ -98,7 +98,7 @@ impl PlanFile {
         cluster: &Cluster,
         split: &Split,
         runs: &[StageTiming],
-        aim: &PlanGoal,
+        goal: &PlanGoal,
     ) -> Result<Self, PlanFileError> {
         let names = NodeNames::of_graph(graph);
         let mut energy = 0.0;
@@ -108,18 +108,18 @@ impl PlanFile {
             let to = to.map_or(cluster.sink, |p| Some(of(p)));
             let sized = |&v: &ValueId| (graph.value(v).name.to_string(), value_bytes(graph, v));
             let values: Vec<(String, u64)> = r.values.iter().map(sized).collect();
-            let mut row = transfer(cluster, from, to, &values, &aim.codecs)?;
+            let mut row = transfer(cluster, from, to, &values, &goal.codecs)?;
             energy += row.1;
             row.0.from = r.from;
             Ok(row.0)
         };
         let mut stages = Vec::new();
         for (i, (part, run)) in split.parts.iter().zip(runs).enumerate() {
-            let machine = &cluster.devices[part.device];
+            let spec = &cluster.devices[part.device];
             let rows = part.receives.iter().map(|r| receive(Some(i), r));
             stages.push(StageRow {
-                device: machine.name.clone(),
-                mode: machine.modes[run.mode].name.clone(),
+                device: spec.name.clone(),
+                mode: spec.modes[run.mode].name.clone(),
                 nodes: part.nodes.iter().map(|&n| names.name(n).to_owned()).collect(),
                 compute_s: run.seconds,
                 compute_j: run.joules,
@@ -131,7 +131,7 @@ impl PlanFile {
         energy += runs.iter().map(|r| r.joules).sum::<f64>();
         let mut file = Self {
             version: 1,
-            objective: name(aim.objective).into(),
+            objective: name(goal.objective).into(),
             value: 0.0,
             bound: 0.0,
             gap: 0.0,
@@ -139,20 +139,20 @@ impl PlanFile {
             latency_s: 0.0,
             interval_s: 0.0,
             energy_j: energy,
-            rewrite: aim.rewrite.clone(),
-            pipelined: aim.pipelined,
+            rewrite: goal.rewrite.clone(),
+            pipelined: goal.pipelined,
             stages,
             outputs,
         };
         file.latency_s = Timeline::of(&file, 1).latency();
         file.interval_s = file.interval();
-        let value = match aim.objective {
+        let value = match goal.objective {
             Objective::Latency => file.latency_s,
             Objective::Interval => file.interval_s,
             Objective::Energy => energy,
             Objective::Memory => 0.0,
         };
-        file.judge(aim.value.unwrap_or(value), aim.bound);
+        file.judge(goal.value.unwrap_or(value), goal.bound);
         Ok(file)
     }
 }

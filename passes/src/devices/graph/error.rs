@@ -24,7 +24,7 @@ pub enum SplitError {
     Unavailable {
         /// The part, or the sink.
         receiver: String,
-        /// The value.
+        /// Name of the value concerned.
         value: String,
     },
     /// Two parts have the same node.
@@ -36,9 +36,9 @@ pub enum SplitError {
     /// A part reads a value that it neither makes nor receives.
     #[error("part {part} needs {value} for {node}, but neither makes nor receives it")]
     Unreceived {
-        /// The part.
+        /// Position of the part in the split.
         part: usize,
-        /// The value.
+        /// Name of the value concerned.
         value: String,
         /// The node that reads it.
         node: String,
@@ -49,17 +49,17 @@ pub enum SplitError {
     /// A part cannot be made a graph of its own.
     #[error("part {part} cannot be extracted: {why}")]
     Extract {
-        /// The part.
+        /// Position of the part in the split.
         part: usize,
-        /// The reason.
+        /// Why it cannot be extracted.
         why: ExtractError,
     },
     /// A part has values of unknown size.
     #[error("part {part}: {why}")]
     Memory {
-        /// The part.
+        /// Position of the part in the split.
         part: usize,
-        /// The reason.
+        /// Why its memory cannot be planned.
         why: Unplanned,
     },
 }
@@ -85,9 +85,9 @@ pub enum Mismatch {
         .nodes.map_or(String::new(), |n| format!(" of {n} nodes"))
     )]
     Stretch {
-        /// Its first node.
+        /// Label of its first node.
         first: String,
-        /// Its last node.
+        /// Label of its last node, inclusive.
         last: String,
         /// How many nodes it has, if the profile says so.
         nodes: Option<usize>,
@@ -95,9 +95,9 @@ pub enum Mismatch {
     /// A name repeats, but not as often in the profile as in the model.
     #[error("the model has {first} to {last} {expected} times, but the profile {found} times")]
     Count {
-        /// First node.
+        /// Label of the first node.
         first: String,
-        /// Last node.
+        /// Label of the last node, inclusive.
         last: String,
         /// Occurrences in the model.
         expected: usize,
@@ -116,7 +116,7 @@ pub enum TilingError {
     /// There is no such tiling, such as one with a tile of no rows.
     #[error(transparent)]
     Options(#[from] OptionError),
-    /// The pass failed.
+    /// The pass was refused an edit, or failed to run.
     #[error(transparent)]
     Run(#[from] RunError),
     /// The pass left the graph as it was; its first remark, if it made any.

@@ -123,7 +123,7 @@ pub fn pipeline(
         }
         let run = |s: &Stage| StageTiming { mode: s.mode, seconds: s.seconds, joules: s.joules };
         let runs: Vec<StageTiming> = found.stages.iter().map(run).collect();
-        let aim = PlanGoal {
+        let goal = PlanGoal {
             objective: request.objective,
             value: Some(found.value),
             bound: found.bound,
@@ -131,7 +131,7 @@ pub fn pipeline(
             pipelined: timed,
             codecs: request.codecs.clone(),
         };
-        let file = PlanFile::of(graph, cluster, &split, &held, &runs, &aim)?;
+        let file = PlanFile::of(graph, cluster, &split, &held, &runs, &goal)?;
         return Ok((found, file));
     }
     Err(NoPlan::NotFound(least).into())

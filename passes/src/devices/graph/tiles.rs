@@ -103,9 +103,9 @@ impl<'a> NodeTimes<'a> {
 
     /// Seconds in a mode of relative speed 1.
     fn base(&self, graph: &Graph, n: NodeId, device: usize) -> f64 {
-        let machine = &self.cluster.devices[device];
+        let spec = &self.cluster.devices[device];
         let label = graph.label(n);
-        match (&machine.speed, self.measured.get(device)) {
+        match (&spec.speed, self.measured.get(device)) {
             (Speed::Macs { per_second, per_node }, _) => {
                 node_macs(graph, n).unwrap_or(0) as f64 / per_second + per_node
             }
@@ -234,7 +234,7 @@ pub fn make_tiles(
 }
 
 impl Tiled {
-    fn aim(&self, bound: f64) -> PlanGoal {
+    fn goal(&self, bound: f64) -> PlanGoal {
         PlanGoal {
             objective: Objective::Latency,
             value: None,
@@ -252,11 +252,11 @@ impl Tiled {
     /// If a part exceeds its device, or two devices lack a link.
     pub fn file(&self, cluster: &Cluster, bound: f64) -> Result<PlanFile, PlanFileError> {
         let held = self.split.held(&self.graph)?;
-        PlanFile::of(&self.graph, cluster, &self.split, &held, &self.runs, &self.aim(bound))
+        PlanFile::of(&self.graph, cluster, &self.split, &held, &self.runs, &self.goal(bound))
     }
 
     fn draft(&self, cluster: &Cluster) -> Result<PlanFile, PlanFileError> {
-        PlanFile::draft(&self.graph, cluster, &self.split, &self.runs, &self.aim(0.0))
+        PlanFile::draft(&self.graph, cluster, &self.split, &self.runs, &self.goal(0.0))
     }
 }
 

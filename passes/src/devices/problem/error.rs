@@ -39,7 +39,7 @@ pub enum ProblemError {
     UnknownDevice {
         /// Field of [`Problem`](super::Problem).
         field: &'static str,
-        /// The number given.
+        /// Number that is out of range.
         device: usize,
         /// How many devices there are.
         devices: usize,
@@ -76,9 +76,9 @@ pub enum PlanViolation {
     /// A unit is not on its pinned device.
     #[error("unit {unit} is pinned to device {pin}, but placed on device {device}")]
     Pinned {
-        /// The unit.
+        /// Number of the unit concerned.
         unit: usize,
-        /// Required device.
+        /// Device to which it is pinned.
         pin: usize,
         /// Device of the stage.
         device: usize,
@@ -94,7 +94,7 @@ pub enum PlanViolation {
     /// Two consecutive stages, the source or the sink are not linked.
     #[error("no link carries cut {cut}")]
     NoLink {
-        /// The cut.
+        /// Number of the cut before the stage.
         cut: usize,
     },
     /// The device cannot run the units in the mode.
@@ -102,7 +102,7 @@ pub enum PlanViolation {
     CannotRun {
         /// Units of the stage.
         units: Range<usize>,
-        /// The device.
+        /// Number of the device concerned.
         device: usize,
     },
     /// A device has two stages, although devices are not reused.
@@ -114,7 +114,7 @@ pub enum PlanViolation {
     /// The stages of a device do not fit it.
     #[error("device {device} holds {held} B, more than its {capacity} B")]
     Memory {
-        /// The device.
+        /// Number of the device concerned.
         device: usize,
         /// Bytes of all its stages.
         held: u64,
@@ -127,7 +127,7 @@ pub enum PlanViolation {
     /// There are too many stages.
     #[error("expected at most {limit} stages, found {found}")]
     TooManyStages {
-        /// Most stages.
+        /// Largest number of stages allowed.
         limit: usize,
         /// Stages of the plan.
         found: usize,
@@ -135,11 +135,11 @@ pub enum PlanViolation {
     /// A total exceeds its limit.
     #[error("{objective} is {value:.6e}, over its limit of {limit:.6e}")]
     OverLimit {
-        /// What is limited.
+        /// Objective that is limited.
         objective: Objective,
         /// Its total: s, s, J or bytes.
         value: f64,
-        /// Its limit.
+        /// Limit that was exceeded.
         limit: f64,
     },
 }
@@ -152,7 +152,7 @@ pub enum Reason {
     Unit(usize),
     /// A unit alone exceeds every device allowed for it.
     TooLarge {
-        /// The unit.
+        /// Number of the unit concerned.
         unit: usize,
         /// Bytes that it needs on the device where it needs least.
         needs: u64,
@@ -173,12 +173,12 @@ pub enum Reason {
     Stages {
         /// Fewest stages of a plan that may use as many devices of each kind as it likes.
         needs: usize,
-        /// Most stages allowed.
+        /// Largest number of stages allowed.
         has: usize,
     },
     /// A limit is below what the other limits allow.
     Limit {
-        /// What is limited.
+        /// Objective that is limited.
         objective: Objective,
         /// Its limit: s, s, J or bytes.
         limit: f64,

@@ -294,6 +294,18 @@ impl Problem<'_> {
         self.devices[device].memory.min(self.limits.memory.unwrap_or(u64::MAX))
     }
 
+    /// Upper bound on the bytes that a device could be asked to hold: the largest sum over disjoint
+    /// stages, by dynamic programming.
+    pub(crate) fn most_held(&self, device: usize) -> u64 {
+        let n = self.units();
+        let mut most = vec![0u64; n + 1];
+        for j in 1..=n {
+            let of = |i: usize| most[i].saturating_add(self.costs.memory(i..j, device));
+            most[j] = (0..j).map(of).fold(most[j - 1], u64::max);
+        }
+        most[n]
+    }
+
     /// Limit of an objective; infinite if there is none.
     pub(crate) fn limit(&self, o: Objective) -> f64 {
         let limit = match o {

@@ -144,8 +144,8 @@ impl<'p, 'c> SearchSpace<'p, 'c> {
     }
 }
 
-/// Whether two devices are interchangeable. The relation is transitive on the devices it is asked
-/// of.
+/// Whether two devices are interchangeable. This is transitive, so that comparing with one device
+/// of a class is enough.
 fn alike(p: &Problem<'_>, a: usize, b: usize) -> bool {
     let (x, y, n) = (&p.devices[a], &p.devices[b], p.devices.len());
     let named = |d: usize| {

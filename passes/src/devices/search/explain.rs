@@ -27,7 +27,8 @@ pub(super) fn reasons(p: &Problem<'_>, effort: &Effort) -> Vec<Reason> {
         }
         let mut reasons: Vec<Reason> = stages(&free).into_iter().collect();
         // Bisection: `high` is feasible, below `low` no plan was found.
-        let (mut low, mut high) = (0, most(p));
+        let (mut low, mut high) =
+            (0, (0..p.devices.len()).map(|d| p.most_held(d)).max().unwrap_or(0));
         if !feasible(&with_memory(&free, high)) {
             return if reasons.is_empty() { vec![Reason::Unclear] } else { reasons };
         }
@@ -110,19 +111,4 @@ fn with_memory<'a>(p: &Problem<'a>, bytes: u64) -> Problem<'a> {
     }
     p.limits.memory = p.limits.memory.map(|m| m.max(bytes));
     p
-}
-
-/// Upper bound on the bytes that any device could be asked to hold.
-fn most(p: &Problem<'_>) -> u64 {
-    let n = p.units();
-    let mut all = 0u64;
-    for d in 0..p.devices.len() {
-        let mut most = vec![0u64; n + 1];
-        for j in 1..=n {
-            let of = |i: usize| most[i].saturating_add(p.costs.memory(i..j, d));
-            most[j] = (0..j).map(of).fold(most[j - 1], u64::max);
-        }
-        all = all.max(most[n]);
-    }
-    all
 }

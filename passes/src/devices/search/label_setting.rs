@@ -19,7 +19,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
 use crate::devices::problem::search_space::{LowerBounds, Relaxation, SearchSpace, StageCost};
-use crate::devices::problem::{Choice, Objective, Problem};
+use crate::devices::problem::{Choice, Objective};
 
 /// Relative tolerance where sums are compared that were added up in different orders.
 const ROOM: f64 = 1e-9;
@@ -96,7 +96,7 @@ impl<'s, 'p, 'c> LabelSearch<'s, 'p, 'c> {
         let mut places = 0;
         let mut tight = Vec::new();
         for d in 0..p.devices.len() {
-            let is = p.reuse && (all || most_held(p, d) > p.capacity(d));
+            let is = p.reuse && (all || p.most_held(d) > p.capacity(d));
             tight.push(is.then_some(places));
             places += usize::from(is);
         }
@@ -346,15 +346,4 @@ impl<'s, 'p, 'c> LabelSearch<'s, 'p, 'c> {
         let plans = done.iter().map(|&(_, at)| self.plan(at)).collect();
         LabelPlans { plans, bound, complete: true }
     }
-}
-
-/// Upper bound on the bytes that a device could hold, over all sets of stages.
-fn most_held(p: &Problem<'_>, device: usize) -> u64 {
-    let n = p.units();
-    let mut most = vec![0u64; n + 1];
-    for j in 1..=n {
-        let of = |i: usize| most[i].saturating_add(p.costs.memory(i..j, device));
-        most[j] = (0..j).map(of).fold(most[j - 1], u64::max);
-    }
-    most[n]
 }

@@ -189,8 +189,8 @@ impl<'p, 'c> JointSearch<'p, 'c> {
         }
         for each in [0.01, 1.0] {
             let Some(cuts) = self.roomiest(&walk, value, each) else { continue };
-            let shares = StageLoads::new(self.p, &cuts);
-            if let Placing::Placed(d) = place::within(&shares, value, &mut (nodes / 100)) {
+            let loads = StageLoads::new(self.p, &cuts);
+            if let Placing::Placed(d) = place::within(&loads, value, &mut (nodes / 100)) {
                 let choices = place::choices(self.p, &cuts, &d);
                 return (Placing::Placed(d), choices);
             }

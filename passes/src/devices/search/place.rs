@@ -147,18 +147,18 @@ pub(super) enum Placing {
 
 /// Constraints of one threshold.
 struct Constraints<'a> {
-    shares: &'a StageLoads,
+    loads: &'a StageLoads,
     /// Receivers by row of `transfers` and sender, and senders by receiver.
     out: Vec<Vec<DeviceSet>>,
     into: Vec<Vec<DeviceSet>>,
 }
 
 impl<'a> Constraints<'a> {
-    fn new(shares: &'a StageLoads, value: f64) -> Self {
-        let n = shares.count;
+    fn new(loads: &'a StageLoads, value: f64) -> Self {
+        let n = loads.count;
         let mut out = Vec::new();
         let mut into = Vec::new();
-        for h in &shares.transfers {
+        for h in &loads.transfers {
             let (mut o, mut i) = (vec![0; n], vec![0; n]);
             for at in (0..n * n).filter(|at| at / n != at % n && h[*at] <= value) {
                 o[at / n] |= 1 << (at % n);
@@ -167,15 +167,15 @@ impl<'a> Constraints<'a> {
             out.push(o);
             into.push(i);
         }
-        Self { shares, out, into }
+        Self { loads, out, into }
     }
 
     fn domains(&self, value: f64) -> Option<Vec<DeviceSet>> {
         let set = |stage: &Vec<f64>| {
-            let fits = (0..self.shares.count).filter(|&d| stage[d] <= value);
+            let fits = (0..self.loads.count).filter(|&d| stage[d] <= value);
             fits.fold(0, |set, d| set | 1 << d)
         };
-        let mut domains = self.shares.stage.iter().map(set).collect();
+        let mut domains = self.loads.stage.iter().map(set).collect();
         self.consistent(&mut domains).then_some(domains)
     }
 
@@ -187,10 +187,10 @@ impl<'a> Constraints<'a> {
         loop {
             let before = domains.clone();
             for s in 0..last {
-                domains[s + 1] &= reached(&self.out[self.shares.cut_kind[s]], domains[s]);
+                domains[s + 1] &= reached(&self.out[self.loads.cut_kind[s]], domains[s]);
             }
             for s in (0..last).rev() {
-                domains[s] &= reached(&self.into[self.shares.cut_kind[s]], domains[s + 1]);
+                domains[s] &= reached(&self.into[self.loads.cut_kind[s]], domains[s + 1]);
             }
             // A device that one stage must have is out of reach for the others.
             for s in 0..domains.len() {
@@ -261,8 +261,8 @@ fn matched(domains: &[DeviceSet]) -> bool {
 }
 
 /// Decides whether a placement with loads of at most `value` exists.
-pub(super) fn within(shares: &StageLoads, value: f64, nodes: &mut usize) -> Placing {
-    let constraints = Constraints::new(shares, value);
+pub(super) fn within(loads: &StageLoads, value: f64, nodes: &mut usize) -> Placing {
+    let constraints = Constraints::new(loads, value);
     match constraints.domains(value) {
         Some(domains) => constraints.search(&domains, nodes),
         None => Placing::Impossible,
@@ -270,20 +270,20 @@ pub(super) fn within(shares: &StageLoads, value: f64, nodes: &mut usize) -> Plac
 }
 
 /// The best placement with a value below `below`, and a lower bound on all placements.
-pub(super) fn best(shares: &StageLoads, below: f64, nodes: usize) -> (Option<Vec<usize>>, f64) {
-    let mut values = shares.values();
+pub(super) fn best(loads: &StageLoads, below: f64, nodes: usize) -> (Option<Vec<usize>>, f64) {
+    let mut values = loads.values();
     values.truncate(values.partition_point(|&v| v < below));
     // Least threshold at which propagation alone finds no contradiction.
-    let root = |&v: &f64| Constraints::new(shares, v).domains(v).is_none();
+    let root = |&v: &f64| Constraints::new(loads, v).domains(v).is_none();
     let mut low = values.partition_point(root);
     let (mut high, mut proved) = (values.len(), low);
     let mut found = None;
     // Try the bound itself first: it is often attained.
     let mut at = low;
     while low < high {
-        match within(shares, values[at], &mut { nodes }) {
+        match within(loads, values[at], &mut { nodes }) {
             Placing::Placed(devices) => {
-                let value = shares.value(&devices);
+                let value = loads.value(&devices);
                 high = values.partition_point(|&v| v < value);
                 found = Some(devices);
             }
