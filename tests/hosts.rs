@@ -144,7 +144,7 @@ fn same(a: &Graph, b: &Graph) -> bool {
 
 #[test]
 fn operators_of_a_host_are_tiled_and_run() {
-    let body = "%b = acme.Gate %a, %s : ?";
+    let body = "%b = acme::Gate %a, %s : ?";
     let g = adopted(body, Arc::new(Gate));
     assert_eq!(g.value(g.outputs()[0]).ty.to_string(), "f32[1,4,9,8]");
     for pipeline in [
@@ -180,7 +180,7 @@ fn what_a_host_states_wrong_or_leaves_out_is_a_barrier() {
     };
     let pipeline = "fuse-tiles{from=a to=y grid=2 axes=h}";
     let pairs = |relations, random, tiles| {
-        let g = adopted("%b = acme.Pairs %a : ?", Arc::new(Pairs { relations, random, tiles }));
+        let g = adopted("%b = acme::Pairs %a : ?", Arc::new(Pairs { relations, random, tiles }));
         let (out, remarks) = optimise(&g, pipeline);
         (same(&g, &out), out.edits(), format!("{remarks:?}"))
     };

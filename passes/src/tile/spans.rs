@@ -287,6 +287,10 @@ fn strips(
         Overlap::Between(other) => {
             let Some(o) = other.get(made.id) else { return Ok(None) };
             let near = |i: Option<usize>| i.and_then(|i| o.need.get(i)).filter(|s| !s.is_empty());
+            let all: Vec<&Span> = o.need.iter().filter(|s| !s.is_empty()).collect();
+            if all.windows(2).any(|w| w[0].lo > w[1].lo || w[0].hi > w[1].hi) {
+                return Err(Barrier("parts need the same elements in another order".into()));
+            }
             need.iter()
                 .enumerate()
                 .map(|(i, s)| {

@@ -121,7 +121,9 @@ def pool(d: Draft):
     op = d.choose(["MaxPool", "MaxPool", "AveragePool", "AveragePool", "LpPool"])
     at = window(d, n)
     outputs = [True]
-    if (op == "LpPool" and d.opset >= 18) or (op != "LpPool" and d.opset >= 10):
+    # With SAME padding, ONNX Runtime computes other shapes than it infers: no answer is right.
+    same = str(at["auto_pad"]).startswith("SAME")
+    if not same and d.opset >= (18 if op == "LpPool" else 10):
         at["ceil_mode"] = some(d, int(d.chance(0.4)), 0)
     if op == "MaxPool" and d.opset >= 8:
         at["storage_order"] = some(d, int(d.chance(0.1)), 0, 0.1)
@@ -131,8 +133,7 @@ def pool(d: Draft):
     if op == "LpPool":
         at["p"] = some(d, d.int(1, 2), 2)
     since = {"MaxPool": 10, "LpPool": 18, "AveragePool": 19}[op]
-    # With SAME padding, ONNX Runtime computes another shape than it infers: no answer is right.
-    if d.opset >= since and not str(at["auto_pad"]).startswith("SAME"):
+    if not same and d.opset >= since:
         at["dilations"] = dilations(d, n)
     d.add(op, [x], outputs, **at)
 
