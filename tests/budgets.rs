@@ -38,7 +38,7 @@ fn row(name: &str, g: &Graph, x: &Extents, (share, part): (&str, u64), depth: De
     let met = planner::best(g, Goal::Memory(before / part), &Limits::default());
     let seconds = start.elapsed().as_secs_f64();
     let fits = met.is_ok();
-    let why = met.as_ref().err().cloned().unwrap_or_default();
+    let why = met.as_ref().err().map(ToString::to_string).unwrap_or_default();
     let best =
         met.or_else(|_| planner::best(g, Goal::ExtraMacs(f64::INFINITY), &Limits::default()));
     let Ok(Best { plan: chosen, peak: after, macs: work, .. }) = best else {

@@ -453,11 +453,15 @@ fn a_model_over_two_devices() {
     // Files outside of the folder are not read.
     std::fs::write(&manifest, good.replace("stage0.onnx", "../stage0.onnx")).unwrap();
     let o = simulate();
-    assert!(code(&o) == 2 && err(&o).contains("not a file of the folder"), "{}", err(&o));
+    assert!(
+        code(&o) == 2 && err(&o).contains("the name of a file in the same folder"),
+        "{}",
+        err(&o)
+    );
 
     // What cannot be planned says why.
     let o = to_plan(&["--max-latency", "1us"]);
-    assert!(code(&o) == 1 && err(&o).contains("Latency is limited"), "{}", err(&o));
+    assert!(code(&o) == 1 && err(&o).contains("the limit on latency is"), "{}", err(&o));
     let o = to_plan(&["--pin", "conv1=c"]);
     assert!(code(&o) == 2 && err(&o).contains("no device c"), "{}", err(&o));
     std::fs::write(&profile, "{").unwrap();
@@ -469,5 +473,56 @@ fn a_model_over_two_devices() {
         CLUSTER.replace("30MiB", "1MiB").replace("profile = \"a.json\"", "macs-per-second = 1");
     std::fs::write(&cluster, small).unwrap();
     let o = to_plan(&[]);
-    assert!(code(&o) == 1 && err(&o).contains("more memory, or the model"), "{}", err(&o));
+    assert!(
+        code(&o) == 1 && err(&o).contains("add memory, or use fewer or smaller weights"),
+        "{}",
+        err(&o)
+    );
+}
+
+/// What `opt` writes as text it reads back: weights, shapes and bodies.
+#[test]
+fn text_files_are_read_back() {
+    use graph_opt_ir::{Graph, onnx, same, text};
+    let dir = tempfile::tempdir().unwrap();
+    let at = |n: &str| dir.path().join(n).to_str().unwrap().to_owned();
+    let read =
+        |name: &str| -> Graph { text::parse(&std::fs::read_to_string(name).unwrap()).unwrap() };
+    let (first, second, tiled) = (at("a.gir"), at("b.gir"), at("c.gir"));
+    let real = [
+        "alrevuelta+cONNXr__mnist8.onnx",
+        "ShiqiYu+libfacedetection.train__yunet_n_320_320.onnx",
+        "dog-qiuqiu+FastestDet__FastestDet.onnx",
+    ];
+    let real = real.iter().filter_map(|n| crate::support::shared(&format!("models/{n}")));
+    let mut models: Vec<String> = real.map(|p| p.to_str().unwrap().to_owned()).collect();
+    models.extend(["zoo:resnet18@64x64", "zoo:mobilenetv2@64x64"].map(str::to_owned));
+    for model in &models {
+        assert_eq!(code(&run(&["opt", model, "-p", "", "-o", &first])), 0, "{model}");
+        let o = run(&["opt", &first, "-p", "", "-o", &second]);
+        assert_eq!(code(&o), 0, "{model}: {}", err(&o));
+        assert_eq!(std::fs::read(&first).unwrap(), std::fs::read(&second).unwrap(), "{model}");
+        let onnx = at("a.onnx");
+        assert_eq!(code(&run(&["opt", model, "-p", "", "-o", &onnx])), 0, "{model}");
+        let mut whole = onnx::load(&onnx).unwrap();
+        graph_opt_ir::infer::infer_graph(&mut whole.graph, &whole.declared).unwrap();
+        assert!(same::identical(&whole.graph, &read(&first)), "{model}");
+        let args = ["opt", &first, "-p", "tile-conv{axis=h parts=2},untile", "-o", &tiled];
+        assert_eq!(code(&run(&[&args[..], &["--verify"]].concat())), 0, "{model}");
+        assert!(same::identical(&whole.graph, &read(&tiled)), "{model}");
+    }
+}
+
+/// The text form has no place for functions: a model that calls one is not written as text.
+#[test]
+fn text_that_would_lose_functions_is_refused() {
+    let Some(model) = crate::support::shared("faults/more/function_overload_a.onnx") else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("a.gir");
+    let o = run(&["opt", text(&model), "-p", "", "-o", text(&out)]);
+    assert_eq!(code(&o), 3, "{}", err(&o));
+    assert!(err(&o).contains("the text form cannot hold this model"), "{}", err(&o));
+    assert!(!out.exists());
 }

@@ -4,9 +4,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use graph_opt_ir::onnx::devices::stages;
-use graph_opt_passes::devices::codec::Codec;
-use graph_opt_passes::devices::file::PlanFile;
-use graph_opt_passes::devices::profile::Profile;
+use graph_opt_passes::devices::cluster::{Codec, Profile};
+use graph_opt_passes::devices::files::PlanFile;
 
 fn run(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_graph-opt")).args(args).output().unwrap()
@@ -155,7 +154,10 @@ fn profiles_of_nodes_and_stretches() {
     let json: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(&plan).unwrap()).unwrap();
     assert_eq!(json["stages"][0]["compute_s"].as_f64(), Some(whole));
-    for (profile, what) in [("name,ms\nx,1\n", "has no node"), ("name,ms\nx,y\n", "is no time")] {
+    for (profile, what) in [
+        ("name,ms\nx,1\n", "has no node"),
+        ("name,ms\nx,y\n", "expected a number for time, found \"y\""),
+    ] {
         std::fs::write(&csv, profile).unwrap();
         let (_, err) = ends(2, &to_plan);
         assert!(err.contains(what), "{err}");
@@ -305,4 +307,42 @@ fn devices_have_several_stages() {
     assert!(short.stages.iter().all(|s| s.nodes.len() <= 20), "{short:?}");
     let (_, err) = ends(2, &[&base[..], &["--reuse", "--objective", "throughput"]].concat());
     assert!(err.contains("have no interval between frames"), "{err}");
+}
+
+/// Nodes of one name are told apart by their results: what `plan` writes, `split` reads.
+#[test]
+fn nodes_of_one_name_are_split() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let model = file("same.gir");
+    let text = "graph @g(%x: f32[1,64,8,8]) -> (%y) opset 13 {
+       %w = const random(1)              : f32[256,64,3,3]
+       %v = const random(2)              : f32[64,256,3,3]
+       %a = Conv %x, %w {pads=[1,1,1,1]} : f32[1,256,8,8] ; same
+       %y = Conv %a, %v {pads=[1,1,1,1]} : f32[1,64,8,8]  ; same
+     }";
+    std::fs::write(&model, text).unwrap();
+    // Whole layers on devices, and parts of them.
+    for (memory, rewritten) in [("500KiB", true), ("700KiB", false)] {
+        let mut cluster = "[default-link]\nbandwidth = \"1Gbit/s\"\n".to_owned();
+        for d in 0..3 {
+            let speed = "macs-per-second = 1e9";
+            cluster
+                .push_str(&format!("[[device]]\nname = \"d{d}\"\nmemory = {memory:?}\n{speed}\n"));
+        }
+        std::fs::write(file("cluster.toml"), cluster).unwrap();
+        let (plan, parts) = (file("plan.json"), file(memory));
+        ends(0, &["plan", &model, "--cluster", &file("cluster.toml"), "-o", &plan]);
+        let read: PlanFile = serde_json::from_slice(&std::fs::read(&plan).unwrap()).unwrap();
+        assert_eq!(!read.rewrite.is_empty(), rewritten, "{}", read.rewrite);
+        ends(0, &["split", &model, "--plan", &plan, "-o", &parts]);
+        ends(0, &["run", &format!("{parts}/annotated.onnx")]);
+    }
+    let pinned = |name: &str, code: i32| {
+        let pin = format!("{name}=d1");
+        ends(code, &["plan", &model, "--cluster", &file("cluster.toml"), "--pin", &pin])
+    };
+    let (_, err) = pinned("same", 2);
+    assert!(err.contains("2 nodes may be meant by \"same\"; name one by its result: \"a\", \"y\""));
+    pinned("a", 0);
 }

@@ -8,11 +8,11 @@ use graph_opt_backends::stages::{Stages, Values};
 use graph_opt_backends::{Backend, zoo};
 use graph_opt_ir::{Graph, Tensor, ValueId};
 use graph_opt_passes::analysis::cost;
-use graph_opt_passes::devices::best::best;
-use graph_opt_passes::devices::clock::Clock;
 use graph_opt_passes::devices::cluster::Cluster;
-use graph_opt_passes::devices::file::{Manifest, PartFile, PlanFile};
-use graph_opt_passes::devices::network::{Network, Wish, pipeline};
+use graph_opt_passes::devices::files::{Manifest, PartFile, PlanFile, Timeline};
+use graph_opt_passes::devices::graph::{
+    Network, PlanRequest, PlanningError, choose_plan, pipeline,
+};
 use graph_opt_passes::devices::{Effort, NoPlan, Objective};
 use graph_opt_passes::eqsat::prove::prove;
 
@@ -54,37 +54,44 @@ pub fn alike(devices: usize, memory: &str, link: &str) -> Cluster {
     Cluster::parse(&text).unwrap()
 }
 
-fn plan_of(g: &Graph, cluster: &Cluster, wish: &Wish, tiles: bool) -> PlanFile {
+/// A plan, by any means that `graph-opt plan` tries.
+pub fn plan_of(g: &Graph, cluster: &Cluster, request: &PlanRequest, tiles: bool) -> PlanFile {
     let (network, none) = (Network::of(g).unwrap(), vec![None; cluster.devices.len()]);
-    best(g, &network, cluster, &none, wish, tiles, &Effort::default()).unwrap()
+    choose_plan(g, &network, cluster, &none, request, tiles, &Effort::default()).unwrap()
 }
 
-fn planned(g: &Graph, cluster: &str, objective: Objective) -> Result<PlanFile, NoPlan> {
+fn planned(g: &Graph, cluster: &str, objective: Objective) -> Result<PlanFile, PlanningError> {
     let cluster = Cluster::parse(cluster).unwrap();
     let network = Network::of(g).unwrap();
     let costs = network.costs(&cluster);
-    let wish = Wish { objective, ..Wish::default() };
-    Ok(pipeline(g, &network, &cluster, &costs, &wish, &Effort::default())?.1)
+    let request = PlanRequest { objective, ..PlanRequest::default() };
+    Ok(pipeline(g, &network, &cluster, &costs, &request, &Effort::default())?.1)
 }
 
-/// Runs the parts of a plan of a graph for some frames: they give the bits of the model, receive the
-/// bytes and hold the memory that the plan says.
-pub fn check_parts(g: &Graph, rewritten: &Graph, file: PlanFile, what: &str) {
+/// The manifest of a plan, and the graphs of its parts.
+pub fn manifest(g: &Graph, rewritten: &Graph, plan: PlanFile) -> (Manifest, Vec<Arc<Graph>>) {
     let nodes = graph_opt_passes::analysis::plan(rewritten).unwrap().steps;
-    let split = file.split(rewritten, &nodes).unwrap();
+    let split = plan.split(rewritten, &nodes).unwrap();
     let graphs: Vec<Arc<Graph>> =
         (0..split.parts.len()).map(|i| Arc::new(split.graph(rewritten, i).unwrap())).collect();
     let names = |g: &Graph, all: &[ValueId]| -> Vec<String> {
         all.iter().map(|&v| g.value(v).name.to_string()).collect()
     };
     let part = |(i, p): (usize, &Arc<Graph>)| PartFile::of(format!("stage{i}.onnx"), p);
-    let manifest = Manifest {
+    let m = Manifest {
         version: 1,
-        plan: file.clone(),
+        plan,
         inputs: names(g, g.inputs()),
         outputs: names(g, g.outputs()),
         stages: graphs.iter().enumerate().map(part).collect(),
     };
+    (m, graphs)
+}
+
+/// Runs the parts of a plan of a graph for some frames: they give the bits of the model, receive the
+/// bytes and hold the memory that the plan says.
+pub fn check_parts(g: &Graph, rewritten: &Graph, file: PlanFile, what: &str) {
+    let (manifest, graphs) = manifest(g, rewritten, file.clone());
     let inputs = draw(g, &Extents::default(), 3).unwrap();
     let whole = Cpu::default().prepare(Arc::new(g.clone())).unwrap();
     let want = whole.run(&inputs, g.outputs()).unwrap();
@@ -124,8 +131,8 @@ fn stages_take_what_was_planned() {
             assert!((file.latency_s / sum - 1.0).abs() < 1e-9, "{network} {objective:?}");
             if objective == Objective::Interval {
                 assert!((file.interval_s / file.value - 1.0).abs() < 1e-9, "{network}");
-                let clock = Clock::of(&file, 12);
-                assert!((clock.interval() / file.value - 1.0).abs() < 1e-9, "{network}");
+                let timeline = Timeline::of(&file, 12);
+                assert!((timeline.interval() / file.value - 1.0).abs() < 1e-9, "{network}");
             }
             check_parts(&g, &g, file, &format!("{network} {objective:?}"));
         }
@@ -172,20 +179,20 @@ fn throughput_over_a_medium() {
         let shared = planned(&g, &wifi, Objective::Interval).unwrap();
         let carried: f64 = shared.stages.iter().flat_map(|s| &s.receives).map(|r| r.seconds).sum();
         // The last frames are sooner: nothing comes after them.
-        let clock = Clock::of(&shared, 200);
+        let timeline = Timeline::of(&shared, 200);
         println!(
             "{rate}: {} stages, a frame every {:.2} ms (clock {:.2}), {:.2} over the medium; \
              links of their own {:.2}",
             shared.stages.len(),
             shared.interval_s * 1e3,
-            clock.interval() * 1e3,
+            timeline.interval() * 1e3,
             carried * 1e3,
             own.interval_s * 1e3
         );
         several += usize::from(shared.stages.len() > 1);
         assert!(shared.proved && (shared.interval_s / shared.value - 1.0).abs() < 1e-9);
         assert!(carried <= shared.value * (1.0 + 1e-9) && own.value <= shared.value);
-        assert!((clock.interval() / shared.value - 1.0).abs() < 0.02, "{rate}");
+        assert!((timeline.interval() / shared.value - 1.0).abs() < 0.02, "{rate}");
         check_parts(&g, &g, shared, rate);
     }
     assert!(several > 0);
@@ -196,12 +203,12 @@ fn throughput_over_a_medium() {
 fn large_layers_in_shares() {
     let g = zoo::build("vgg16@96x96").unwrap();
     let cluster = alike(40, "32MiB", "bandwidth = \"1Gbit/s\"");
-    let wish = Wish { objective: Objective::Interval, ..Wish::default() };
+    let request = PlanRequest { objective: Objective::Interval, ..PlanRequest::default() };
     let network = Network::of(&g).unwrap();
     let costs = network.costs(&cluster);
-    let alone = pipeline(&g, &network, &cluster, &costs, &wish, &Effort::default());
-    assert!(matches!(alone, Err(NoPlan::Infeasible(_))));
-    let file = plan_of(&g, &cluster, &wish, false);
+    let alone = pipeline(&g, &network, &cluster, &costs, &request, &Effort::default());
+    assert!(matches!(alone, Err(PlanningError::NoPlan(NoPlan::Infeasible(_)))));
+    let file = plan_of(&g, &cluster, &request, false);
     assert!(file.rewrite.contains("grid="), "{}", file.rewrite);
     assert!(file.stages.iter().all(|s| s.memory_bytes <= 32 << 20));
     println!(
@@ -235,13 +242,13 @@ fn real_models_in_parts() {
                 false => None,
             };
             let pins = (0..n.nodes.len()).map(pin).collect();
-            let wish = Wish { objective, pins, ..Wish::default() };
-            let file = plan_of(&g, &cluster, &wish, false);
+            let request = PlanRequest { objective, pins, ..PlanRequest::default() };
+            let file = plan_of(&g, &cluster, &request, false);
             seen += usize::from(file.stages.len() == 3);
             check_parts(&g, &g, file, name);
         }
-        let wish = Wish::default();
-        let file = plan_of(&g, &cluster, &wish, true);
+        let request = PlanRequest::default();
+        let file = plan_of(&g, &cluster, &request, true);
         let (rewritten, _) = match file.rewrite.is_empty() {
             true => (g.clone(), Vec::new()),
             false => optimise(&g, &file.rewrite),
@@ -258,9 +265,9 @@ fn many_devices() {
     let mut cluster = alike(50, "64MiB", "bandwidth = \"1Mbit/s\"");
     cluster.links = crate::devices_seifer::links(1);
     for objective in Objective::ALL {
-        let wish = Wish { objective, ..Wish::default() };
+        let request = PlanRequest { objective, ..PlanRequest::default() };
         let start = std::time::Instant::now();
-        let file = plan_of(&g, &cluster, &wish, false);
+        let file = plan_of(&g, &cluster, &request, false);
         println!(
             "resnet50 over 50 devices, {}: {} stages, gap {:.4} %, {:.2?}",
             file.objective,
@@ -290,11 +297,45 @@ fn plans_of_other_models_are_refused() {
     let mut file = planned(&g, CLUSTER, Objective::Memory).unwrap();
     assert!(file.split(&g, &nodes(&g)).is_ok());
     let other = zoo::build("mobilenetv2@64x64").unwrap();
-    let e = file.split(&other, &nodes(&other)).unwrap_err();
+    let e = file.split(&other, &nodes(&other)).unwrap_err().to_string();
     assert!(e.contains("the plan is of another model"), "{e}");
     let first = file.stages.remove(0);
-    assert!(file.split(&g, &nodes(&g)).unwrap_err().contains("too early"));
+    assert!(file.split(&g, &nodes(&g)).unwrap_err().to_string().contains("too early"));
     file.stages.insert(0, first);
     file.stages[0].nodes.pop();
-    assert!(file.split(&g, &nodes(&g)).unwrap_err().contains("where it is not"));
+    assert!(file.split(&g, &nodes(&g)).unwrap_err().to_string().contains("where it is not"));
+}
+
+/// Plans do not depend on what nodes are called: each layer is larger than every device, and is cut.
+#[test]
+fn names_of_any_kind_plan_alike() {
+    let plan = |first: &str, second: &str| {
+        let g = graph_opt_ir::text::parse(&format!(
+            "graph @g(%x: f32[1,64,8,8]) -> (%y) opset 13 {{
+               %w = const random(1)              : f32[256,64,3,3]
+               %v = const random(2)              : f32[64,256,3,3]
+               %a = Conv %x, %w {{pads=[1,1,1,1]}} : f32[1,256,8,8] ; {first:?}
+               %y = Conv %a, %v {{pads=[1,1,1,1]}} : f32[1,64,8,8]  ; {second:?}
+             }}"
+        ))
+        .unwrap();
+        let cluster = alike(3, "500KiB", "bandwidth = \"1Gbit/s\"");
+        let file = plan_of(&g, &cluster, &PlanRequest::default(), false);
+        let (cut, _) = optimise(&g, &file.rewrite);
+        check_parts(&g, &cut, file.clone(), first);
+        file
+    };
+    let plain = plan("c1", "c2");
+    assert!(plain.stages.len() > 1, "{}", plain.stages.len());
+    for (first, second) in [
+        ("first conv", "second conv"),
+        ("conv,1", "conv,2"),
+        ("conv}", "{conv"),
+        ("\"", "\\"),
+        ("a[0", "a\n1"),
+    ] {
+        let other = plan(first, second);
+        let of = |f: &PlanFile| (f.latency_s, f.energy_j, f.stages.len(), f.proved);
+        assert_eq!(of(&other), of(&plain), "{first}");
+    }
 }

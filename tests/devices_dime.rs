@@ -14,7 +14,7 @@ use graph_opt_backends::cpu::Cpu;
 use graph_opt_backends::inputs::{Extents, draw};
 use graph_opt_backends::{Backend, zoo};
 use graph_opt_ir::{Graph, Op};
-use graph_opt_passes::devices::network::Network;
+use graph_opt_passes::devices::graph::Network;
 use graph_opt_passes::devices::{
     Costs, Device, Effort, Limits, Link, Objective, Problem, front, plan,
 };

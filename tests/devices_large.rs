@@ -4,8 +4,8 @@
 use graph_opt_ir::Graph;
 use graph_opt_ir::text::parse;
 use graph_opt_passes::analysis::plan;
-use graph_opt_passes::devices::network::{Network, Wish};
-use graph_opt_passes::devices::{Costs, Effort, best::best};
+use graph_opt_passes::devices::graph::{Network, PlanRequest};
+use graph_opt_passes::devices::{Costs, Effort, graph::choose_plan};
 use graph_opt_passes::{Pipeline, Runner};
 
 use crate::devices::{alike, check_parts};
@@ -96,14 +96,15 @@ fn planned(g: &Graph, devices: usize, memory: &str, what: &str) {
     let (cluster, network) = (alike(devices, memory, LINK), Network::of(g).unwrap());
     let room = cluster.devices[0].memory;
     let costs = network.costs(&cluster);
-    let problem = network.problem(g, &cluster, &costs, &Wish::default());
+    let problem = network.problem(g, &cluster, &costs, &PlanRequest::default());
     let alone = graph_opt_passes::devices::plan(&problem, &Effort::default());
     let told = alone.unwrap_err().to_string();
-    assert!(told.contains("no device it may be on has over"), "{told}");
+    assert!(told.contains("but the largest device allowed for it has"), "{told}");
     let none = vec![None; devices];
     let start = std::time::Instant::now();
-    let wish = Wish::default();
-    let file = best(g, &network, &cluster, &none, &wish, false, &Effort::default()).unwrap();
+    let request = PlanRequest::default();
+    let file =
+        choose_plan(g, &network, &cluster, &none, &request, false, &Effort::default()).unwrap();
     println!(
         "{what}: {} stages of {memory}, latency {:.1} ms, {}, {:?}",
         file.stages.len(),

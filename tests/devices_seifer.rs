@@ -10,8 +10,9 @@ use std::io::Read;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use graph_opt_passes::devices::graph::articulation_points;
 use graph_opt_passes::devices::{
-    Costs, Device, Effort, Limits, Link, Objective, Problem, place, place_greedily, plan, points,
+    Costs, Device, Effort, Limits, Link, Objective, Problem, place, place_greedily, plan,
 };
 
 use crate::support::shared;
@@ -185,7 +186,7 @@ fn cut_points_of_69_networks() {
     for (name, layers) in &graphs {
         let reads: Vec<Vec<usize>> = layers.iter().map(|l| l.2.clone()).collect();
         let start = Instant::now();
-        let points = points(&reads, &[layers.len() - 1]);
+        let points = articulation_points(&reads, &[layers.len() - 1]);
         slowest = slowest.max(start.elapsed());
         let points: Vec<&str> = points.iter().map(|&p| layers[p].0.as_str()).collect();
         let want: Vec<&str> = golden[name]["points"]

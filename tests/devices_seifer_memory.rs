@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use graph_opt_passes::devices::{Additive, Costs, Effort, NoPlan, plan, points};
+use graph_opt_passes::devices::graph::articulation_points;
+use graph_opt_passes::devices::{Additive, Costs, Effort, NoPlan, plan};
 
 use crate::devices_seifer::{DEVICES, bottleneck, keras_graphs, links};
 
@@ -115,7 +116,7 @@ fn with_shares(layers: &[Layer], grain: u64) -> Result<(Vec<Layer>, usize), Laye
     panic!("there is no end of stretches")
 }
 
-/// Shares around one layer: as few as make all of them fit.
+/// RowShares around one layer: as few as make all of them fit.
 fn share(layers: &[Layer], at: usize, grain: u64) -> Option<Vec<Layer>> {
     let n = layers.len();
     let mut readers = vec![Vec::new(); n];
@@ -217,7 +218,7 @@ fn fits_at_points(layers: &[Layer]) -> bool {
     let reads: Vec<Vec<usize>> = layers.iter().map(|l| l.reads.clone()).collect();
     let (live, _) = traffic(layers);
     let mut from = 0;
-    points(&reads, &[layers.len() - 1]).into_iter().all(|p| {
+    articulation_points(&reads, &[layers.len() - 1]).into_iter().all(|p| {
         let weights: u64 = layers[from..=p].iter().map(|l| 4 * l.parameters).sum();
         let most = live[from..=p].iter().max().copied().unwrap_or(0);
         from = p + 1;

@@ -5,9 +5,11 @@ use graph_opt_backends::zoo;
 use graph_opt_ir::Graph;
 use graph_opt_passes::analysis::cost;
 use graph_opt_passes::devices::cluster::Cluster;
-use graph_opt_passes::devices::file::PlanFile;
-use graph_opt_passes::devices::network::Network;
-use graph_opt_passes::devices::tiles::{Share, Tiled, Times, tiled, ways};
+use graph_opt_passes::devices::files::PlanFile;
+use graph_opt_passes::devices::graph::Network;
+use graph_opt_passes::devices::graph::tiles::{
+    NodeTimes, TileShare, Tiled, candidates, make_tiles,
+};
 use graph_opt_passes::eqsat::prove::prove;
 use graph_opt_passes::tile::Reuse;
 
@@ -78,8 +80,8 @@ fn deep_things_strips() {
     ] {
         let cluster = cluster(n, 1.0);
         let none = vec![None; n + 1];
-        let times = Times::new(&g, &cluster, &none);
-        let share = |reuse: Reuse| Share {
+        let times = NodeTimes::new(&g, &cluster, &none);
+        let share = |reuse: Reuse| TileShare {
             to: last(&g),
             sizes: vec![even(38, n as i64)],
             reuse,
@@ -87,7 +89,7 @@ fn deep_things_strips() {
             host: 0,
         };
         let plan = |reuse: Reuse| -> (Tiled, PlanFile) {
-            let t = tiled(&g, &share(reuse), &times).unwrap();
+            let t = make_tiles(&g, &share(reuse), &times).unwrap();
             let file = t.file(&cluster, 0.0).unwrap();
             (t, file)
         };
@@ -136,9 +138,9 @@ fn deep_things_choices() {
     for n in 1..=5 {
         let cluster = cluster(n, 1.0);
         let none = vec![None; n + 1];
-        let times = Times::new(&g, &cluster, &none);
+        let times = NodeTimes::new(&g, &cluster, &none);
         let alone: f64 = network.nodes.iter().map(|&n| times.seconds(&g, n, 0)).sum();
-        let all = ways(&g, &network, &cluster, &times);
+        let all = candidates(&g, &network, &cluster, &times).unwrap();
         let bound = times.least(&network.nodes);
         let best = |grid: bool, reuse: Reuse| {
             let kind = |w: &&(Tiled, f64)| {
@@ -177,9 +179,9 @@ fn tiles_on_unlike_devices() {
         let mut cluster = cluster(2, 3.0);
         cluster.source = None;
         let none = vec![None; 3];
-        let times = Times::new(&g, &cluster, &none);
+        let times = NodeTimes::new(&g, &cluster, &none);
         let n = Network::of(&g).unwrap();
-        let all = ways(&g, &n, &cluster, &times);
+        let all = candidates(&g, &n, &cluster, &times).unwrap();
         let (best, seconds) = &all[0];
         println!("{network}: {seconds:.4} s, {:?}", best.share);
         let file = best.file(&cluster, times.least(&n.nodes)).unwrap();
@@ -191,14 +193,14 @@ fn tiles_on_unlike_devices() {
         check_parts(&g, &best.graph, file, network);
         if !to.is_empty() {
             for reuse in [Reuse::Checkerboard, Reuse::Exchange] {
-                let share = Share {
+                let share = TileShare {
                     to: to.into(),
                     sizes: vec![vec![5, 4, 3], vec![3, 5]],
                     reuse,
                     devices: vec![0, 1, 2, 0, 1, 2],
                     host: 1,
                 };
-                let t = tiled(&g, &share, &times).unwrap();
+                let t = make_tiles(&g, &share, &times).unwrap();
                 check_parts(&g, &t.graph, t.file(&cluster, 0.0).unwrap(), &format!("{reuse}"));
             }
         }

@@ -20,9 +20,19 @@ use graph_opt_passes::{Cx, Exactness, OptionInfo, Options, Pass, PassInfo, Pipel
 use crate::support::load;
 
 /// Replaces every node by an equal one, in one edit each; the edit `at` gives its negative.
+#[derive(Debug)]
 struct Renew(usize);
 
 impl Pass for Renew {
+    fn name(&self) -> &'static str {
+        RENEW.name
+    }
+
+    fn options(&self) -> Options {
+        let options = Options::default();
+        if self.0 == 0 { options } else { options.with("at", self.0) }
+    }
+
     fn exactness(&self) -> Exactness {
         Exactness::BitExact
     }
@@ -58,9 +68,19 @@ fn renewed(graph: &Graph, n: NodeId, negative: bool) -> Edit {
 }
 
 /// Faults of its own: `as=panic`, `as=edit`, and `as=weight`, which depends on a constant.
+#[derive(Debug)]
 struct Faulty(String);
 
 impl Pass for Faulty {
+    fn name(&self) -> &'static str {
+        FAULTY.name
+    }
+
+    fn options(&self) -> Options {
+        let options = Options::default();
+        if self.0.is_empty() { options } else { options.with("as", &self.0) }
+    }
+
     fn exactness(&self) -> Exactness {
         Exactness::BitExact
     }

@@ -8,9 +8,8 @@ use graph_opt_backends::{Executable, Folder};
 use graph_opt_ir::rule::Ctx;
 use graph_opt_ir::text::parse;
 use graph_opt_ir::{Graph, Op, Tensor, onnx, region};
-use graph_opt_passes::devices::best::best;
 use graph_opt_passes::devices::cluster::Cluster;
-use graph_opt_passes::devices::network::{Network, Wish};
+use graph_opt_passes::devices::graph::{Network, PlanRequest, PlanningError, choose_plan};
 use graph_opt_passes::devices::{Effort, NoPlan, Reason};
 use graph_opt_passes::fix_dims::fix_dims;
 use graph_opt_passes::{Outcome, Pipeline, RunError, Runner};
@@ -521,8 +520,8 @@ fn graphs_with_constant_nodes_are_planned() {
     )
     .unwrap();
     let n = Network::of(&g).unwrap();
-    let (c, wish) = (cluster(4096), Wish::default());
-    best(&g, &n, &c, &[None, None], &wish, false, &Effort::default()).unwrap();
+    let (c, request) = (cluster(4096), PlanRequest::default());
+    choose_plan(&g, &n, &c, &[None, None], &request, false, &Effort::default()).unwrap();
 }
 
 #[test]
@@ -532,9 +531,9 @@ fn weights_that_all_devices_together_cannot_hold_are_refused_at_once() {
     let (w, n): (String, String) = ((0..40).map(layer).collect(), (0..40).map(node).collect());
     let g = parse(&format!("graph @g(%x0: f32[1,16]) -> (%x40) opset 13 {{\n{w}{n}}}")).unwrap();
     let network = Network::of(&g).unwrap();
-    let (c, wish) = (cluster(20_000), Wish::default());
-    let got = best(&g, &network, &c, &[None, None], &wish, true, &Effort::default());
-    let Err(NoPlan::Infeasible(reasons)) = got else { panic!("a plan") };
+    let (c, request) = (cluster(20_000), PlanRequest::default());
+    let got = choose_plan(&g, &network, &c, &[None, None], &request, true, &Effort::default());
+    let Err(PlanningError::NoPlan(NoPlan::Infeasible(reasons))) = got else { panic!("a plan") };
     assert_eq!(reasons, [Reason::Weights { needs: 40 * 1024, has: 40_000 }]);
 }
 

@@ -1,10 +1,10 @@
 //! Fused tiles on whole networks: by hand, by budget, and in the wrong order.
 
 use graph_opt_backends::zoo;
-use graph_opt_ir::{Editor, NodeId, text};
-use graph_opt_passes::Outcome;
+use graph_opt_ir::{Editor, Graph, NodeId, onnx, text};
 use graph_opt_passes::analysis::peak;
 use graph_opt_passes::tile::planner::{self, Goal, Limits};
+use graph_opt_passes::{Data, Outcome, Remark};
 
 use crate::support::{compare, is_bit_exact, load, optimise, shared};
 
@@ -88,4 +88,62 @@ fn channels_of_crops_splits_and_enlargements() {
         let r = compare(&g, &t);
         assert!(is_bit_exact(&r), "{text}: {r:?}");
     }
+}
+
+/// What the planner says that it chose gives the same file when it is pasted as a pipeline.
+#[test]
+fn plans_by_hand_write_the_same_file() {
+    let written = |g: &Graph| {
+        let mut bytes = Vec::new();
+        onnx::export(g, &mut bytes).unwrap();
+        bytes
+    };
+    let mut models: Vec<(String, Graph)> = [
+        "resnet18@96x96",
+        "mobilenetv2@96x96",
+        "inception-v1@96x96",
+        "unet@64x64",
+        "densenet121@64x64",
+    ]
+    .map(|n| (n.to_owned(), zoo::build(n).unwrap()))
+    .into();
+    for name in [
+        "Kazuhito00+MOT-Tracking-by-Detection-Pipeline__nanodet_m_320.onnx",
+        "ShiqiYu+libfacedetection.train__yunet_n_320_320.onnx",
+        "dog-qiuqiu+FastestDet__FastestDet.onnx",
+    ] {
+        let path = shared(&format!("models/{name}"));
+        models.extend(path.map(|p| (name.to_owned(), load(&p))));
+    }
+    let (mut groups, mut rows) = (0, 0);
+    for (name, g) in &models {
+        let before = peak(g).unwrap().peak;
+        for pass in [
+            format!("memory={}B partly=yes", before / 4 * 3),
+            format!("memory={}B partly=yes", before / 2),
+            "extra-macs=5% reuse=rows".to_owned(),
+            "extra-macs=50% max-tiles=16 reuse=recompute runtime=onnxruntime".to_owned(),
+        ] {
+            let (tiled, remarks) = optimise(g, &format!("fuse-tiles{{{pass}}}"));
+            let Some(cost) = remarks.iter().find_map(|r| match &r.data {
+                Data::Cost { by_hand, peak, .. } => Some((by_hand.clone(), *peak, &r.message)),
+                _ => None,
+            }) else {
+                continue;
+            };
+            let (by_hand, change, message) = cost;
+            let applied = |r: &&Remark| matches!(r.data, Data::Tiles { .. });
+            assert_eq!(by_hand.len(), remarks.iter().filter(applied).count(), "{name} {pass}");
+            let (_, pasted) = message.split_once("by hand: ").unwrap();
+            let (again, _) = optimise(g, pasted);
+            assert!(written(&again) == written(&tiled), "{name} {pass}: {pasted}");
+            if !pass.contains("runtime") {
+                assert_eq!((change.before, change.after), (before, peak(&again).unwrap().peak));
+            }
+            rows += 1;
+            groups += by_hand.len();
+        }
+    }
+    println!("{rows} plans of {groups} groups");
+    assert!(rows >= 12 && groups > rows, "{rows} plans of {groups} groups");
 }

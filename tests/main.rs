@@ -13,6 +13,7 @@ mod devices_dime;
 mod devices_large;
 mod devices_seifer;
 mod devices_seifer_memory;
+mod devices_snapshots;
 mod devices_tiles;
 mod eqsat;
 mod faults;

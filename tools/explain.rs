@@ -6,7 +6,8 @@ use graph_opt_backends::Folder;
 use graph_opt_backends::faults::repro::Case;
 use graph_opt_ir::Graph;
 use graph_opt_passes::analysis::{Runtime, cost, plan_for};
-use graph_opt_passes::{Outcome, Remark, Runner};
+use graph_opt_passes::tile::fuse_tiles::FuseTiles;
+use graph_opt_passes::{Change, Data, Outcome, Pipeline, Remark, Runner};
 
 use crate::failure::{Result, out};
 use crate::opt::size;
@@ -186,10 +187,36 @@ fn name(outcome: Outcome) -> &'static str {
     }
 }
 
+/// The figures of a remark; null if there are none.
+fn figures(data: &Data) -> serde_json::Value {
+    let both = |c: &Change| serde_json::json!({ "before": c.before, "after": c.after });
+    match data {
+        Data::Parts(n) => serde_json::json!({ "parts": n }),
+        Data::Tiles { nodes, grid, reuse } => {
+            serde_json::json!({ "nodes": nodes, "grid": grid, "reuse": reuse.name() })
+        }
+        Data::Cost { peak, macs, by_hand } => {
+            let passes = by_hand.iter().cloned().map(FuseTiles::from);
+            let passes = passes.fold(Pipeline::default(), Pipeline::then).to_string();
+            serde_json::json!({
+                "peak_bytes": both(peak), "macs": both(macs), "by_hand": passes,
+            })
+        }
+        Data::Order { peak, moved } => {
+            serde_json::json!({ "peak_bytes": both(peak), "moved": moved })
+        }
+        Data::Nodes(nodes) => serde_json::json!({ "nodes": both(nodes) }),
+        Data::Left(bytes) => serde_json::json!({ "left_bytes": bytes }),
+        Data::Unmet(bytes) => serde_json::json!({ "least_peak_bytes": bytes }),
+        _ => serde_json::Value::Null,
+    }
+}
+
 fn json(before: &Figures, entries: &[Entry], others: &[&Remark]) -> String {
     let remark = |r: &Remark| {
         serde_json::json!({
             "pass": r.pass, "node": r.node, "outcome": name(r.outcome), "message": r.message,
+            "data": figures(&r.data),
         })
     };
     let mut last = before;

@@ -6,7 +6,7 @@ use std::path::Path;
 use graph_opt_backends::zoo;
 use graph_opt_ir::onnx::{self, Imported};
 use graph_opt_ir::verify::verify;
-use graph_opt_ir::{Graph, infer, text};
+use graph_opt_ir::{Graph, infer, same, text};
 
 use crate::failure::{Result, out, say, unsupported, usage};
 
@@ -60,7 +60,8 @@ fn parse(name: &str, bytes: &[u8]) -> Result<Graph> {
     text::parse(s).map_err(|e| usage(format!("{name}: {e}")))
 }
 
-/// Saves a model, as IR text if the name ends in `.gir`, to standard output if it is `-`.
+/// Saves a model, as IR text with all its constants if the name ends in `.gir`, to standard output if
+/// it is `-`.
 pub fn save(graph: &Graph, name: &str) -> Result {
     if name == "-" {
         let mut bytes = Vec::new();
@@ -70,7 +71,20 @@ pub fn save(graph: &Graph, name: &str) -> Result {
         return o.write_all(&bytes).map_err(|e| usage(format!("standard output: {e}")));
     }
     if Path::new(name).extension().is_some_and(|e| e == "gir") {
-        return whole(Path::new(name), text::print(graph).as_bytes());
+        let text = text::print_whole(graph).map_err(usage)?;
+        // The text form has no words for some types.
+        match text::parse(&text) {
+            Ok(again) if same::identical(graph, &again) => {}
+            other => {
+                let why = other
+                    .err()
+                    .map_or("it would be read back as another one".into(), |e| e.to_string());
+                return Err(unsupported(format!(
+                    "{name}: the text form cannot hold this model ({why}); write .onnx"
+                )));
+            }
+        }
+        return whole(Path::new(name), text.as_bytes());
     }
     onnx::save(graph, name).map_err(|e| match e {
         onnx::OnnxError::TooLarge(_) => unsupported(e),

@@ -8,8 +8,11 @@ use graph_opt_backends::faults::repro::Case;
 use graph_opt_ir::{Graph, text};
 use graph_opt_passes::analysis::{Runtime, cost, plan_for};
 use graph_opt_passes::fix_dims::Symbolic;
-use graph_opt_passes::registry::OPTIMISE;
-use graph_opt_passes::{Outcome, Pipeline, Remark, Runner};
+use graph_opt_passes::registry::optimise;
+use graph_opt_passes::schedule::Schedule;
+use graph_opt_passes::simplify::Simplify;
+use graph_opt_passes::tile::fuse_tiles::{FuseTiles, Planned};
+use graph_opt_passes::{Data, Outcome, Pipeline, Remark, Runner};
 
 use crate::failure::{Failure, Result, check, say, shown, usage};
 use crate::progress::Progress;
@@ -91,7 +94,8 @@ pub fn main(args: Args) -> Result {
             Ok(m) if m.peak <= budget => {}
             Ok(m) => {
                 let least = size(m.peak);
-                let why = report.remarks.iter().rev().find(|r| r.pass == "fuse-tiles");
+                let unmet = |r: &&Remark| matches!(r.data, Data::Unmet(_));
+                let why = report.remarks.iter().rev().find(unmet);
                 let why = why.map_or_else(String::new, |r| format!(": {}", r.message));
                 return Err(check(format!(
                     "the model does not fit into {} (it takes {least}){why}",
@@ -128,26 +132,20 @@ pub fn main(args: Args) -> Result {
 
 /// The passes to run, and the budget in bytes that they have to meet.
 fn pipeline(args: &Args) -> std::result::Result<(Pipeline, Option<u64>), String> {
-    let parse = |text: &str| Pipeline::parse(text).map_err(|e| e.to_string());
-    let passes = match (args.optimise, args.passes.as_deref()) {
-        (true, None | Some("")) => Some(OPTIMISE.to_owned()),
-        (true, Some(p)) => Some(format!("{OPTIMISE},{p}")),
-        (false, p) => p.map(str::to_owned),
+    let given = args.passes.as_deref().map(Pipeline::parse).transpose();
+    let given = given.map_err(|e| e.to_string())?;
+    let passes = match (args.optimise, given) {
+        (true, given) => Some(optimise().then_all(given.unwrap_or_default())),
+        (false, given) => given,
     };
     let Some(memory) = &args.memory else {
-        return Ok((parse(&passes.unwrap_or_default())?, None));
+        return Ok((passes.unwrap_or_default(), None));
     };
     let budget = graph_opt_passes::bytes(memory).map_err(|e| format!("--memory: {e}"))?;
-    let tiles = match args.runtime {
-        Runtime::Interpreter => format!("fuse-tiles{{memory={memory}}}"),
-        other => format!("fuse-tiles{{memory={memory} runtime={other}}}"),
-    };
-    let text = match passes.as_deref() {
-        None => format!("simplify,schedule,{tiles}"),
-        Some("") => tiles,
-        Some(p) => format!("{p},{tiles}"),
-    };
-    Ok((parse(&text)?, Some(budget)))
+    let tiles = FuseTiles::from(Planned::within(budget).runtime(args.runtime));
+    let before =
+        passes.unwrap_or_else(|| Pipeline::default().then(Simplify).then(Schedule::default()));
+    Ok((before.then(tiles), Some(budget)))
 }
 
 /// What the passes had to say: of each kind of message the first few.

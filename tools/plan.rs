@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use graph_opt_backends::Folder;
 use graph_opt_ir::Graph;
 use graph_opt_ir::onnx::devices::{Stages, stages};
-use graph_opt_passes::devices::best::best;
-use graph_opt_passes::devices::cluster::{Cluster, Speed, seconds};
-use graph_opt_passes::devices::codec::{Codec, Codecs};
-use graph_opt_passes::devices::file::{OBJECTIVES, PlanFile};
-use graph_opt_passes::devices::network::{Network, Wish};
-use graph_opt_passes::devices::profile::Profile;
-use graph_opt_passes::devices::{Effort, Limits, NoPlan, Objective, Profiled, front};
+use graph_opt_passes::devices::cluster::{AllowedCodecs, Cluster, Codec, Profile, Speed, seconds};
+use graph_opt_passes::devices::files::{OBJECTIVES, PlanFile};
+use graph_opt_passes::devices::graph::{
+    Network, PlanRequest, PlanningError, ProfiledCosts, choose_plan,
+};
+use graph_opt_passes::devices::{Effort, Limits, NoPlan, Objective, front};
 use graph_opt_passes::{Pipeline, Runner};
 
 use crate::failure::{Result, check, out, say, usage};
@@ -85,14 +84,16 @@ pub struct Args {
 }
 
 fn pin(text: &str) -> std::result::Result<(String, String), String> {
-    let (node, device) = text.rsplit_once('=').ok_or("it is not NAME=DEVICE")?;
+    let (node, device) = text.rsplit_once('=').ok_or("expected NAME=DEVICE")?;
     Ok((node.into(), device.into()))
 }
 
 /// A share, such as 0.01.
 pub fn share(text: &str) -> std::result::Result<f64, String> {
-    let x: f64 = text.parse().map_err(|_| "it is no number")?;
-    if x.is_finite() && x >= 0.0 { Ok(x) } else { Err("it is no share of anything".into()) }
+    match text.parse::<f64>() {
+        Ok(x) if x.is_finite() && x >= 0.0 => Ok(x),
+        _ => Err("expected a non-negative number such as 0.01".into()),
+    }
 }
 
 pub fn main(args: &Args) -> Result {
@@ -111,12 +112,15 @@ pub fn main(args: &Args) -> Result {
     };
     let mut pins = annotated(args, &graph, &network, &cluster)?;
     for (node, name) in &args.pin {
-        let at = labels.iter().position(|l| l == node);
-        let at = at.ok_or_else(|| usage(format!("there is no node {node}")))?;
+        let named = graph.node_named(node).map_err(usage)?;
+        let at = network.nodes.iter().position(|&n| n == named);
+        let at = at.ok_or_else(|| usage(format!("{node} is constant, and runs on no device")))?;
         pins[at] = Some(device(name)?);
     }
     if let Some((count, name)) = &args.first {
-        let n: usize = count.parse().map_err(|_| usage(format!("{count} is no number")))?;
+        let n: usize = count
+            .parse()
+            .map_err(|_| usage(format!("--first: expected N=DEVICE, found {count}={name}")))?;
         let d = device(name)?;
         pins.iter_mut().take(n).for_each(|p| *p = Some(d));
     }
@@ -131,18 +135,19 @@ pub fn main(args: &Args) -> Result {
     };
     let aim = OBJECTIVES.iter().find(|o| o.0 == args.objective).map_or(Objective::Latency, |o| o.1);
     let codecs = codecs(args, &graph)?;
-    let wish = Wish { objective: aim, limits, pins, codecs, reuse: args.reuse };
+    let request = PlanRequest { objective: aim, limits, pins, codecs, reuse: args.reuse };
     let progress = Progress::new();
     progress.say("planning");
-    let no_plan = |e: NoPlan| match e {
-        NoPlan::Invalid(why) => usage(why),
-        e => check(e.told(&|u| format!("unit {u} ({})", labels[u]))),
+    let no_plan = |e: PlanningError| match e {
+        PlanningError::NoPlan(e @ (NoPlan::Invalid(_) | NoPlan::Solver(_))) => usage(e),
+        PlanningError::NoPlan(e) => check(e.describe(&|u| format!("unit {u} ({})", labels[u]))),
+        e => usage(e),
     };
     if args.front {
-        network.weighs(&graph, &cluster, &wish.limits).map_err(no_plan)?;
-        let costs = Profiled::new(&graph, &network, &cluster, &profiles).map_err(usage)?;
-        let problem = network.problem(&graph, &cluster, &costs, &wish);
-        let all = front(&problem, &Effort::default()).map_err(no_plan)?;
+        network.check_weights(&graph, &cluster, &request.limits).map_err(|e| no_plan(e.into()))?;
+        let costs = ProfiledCosts::new(&graph, &network, &cluster, &profiles).map_err(usage)?;
+        let problem = network.problem(&graph, &cluster, &costs, &request);
+        let all = front(&problem, &Effort::default()).map_err(|e| no_plan(e.into()))?;
         drop(progress);
         let mut t = rows(&["latency ms", "energy J", "stages"]);
         for p in &all.plans {
@@ -164,7 +169,15 @@ pub fn main(args: &Args) -> Result {
     if args.tiles && aim != Objective::Latency {
         return Err(usage("--tiles is for --objective latency"));
     }
-    let file = best(&graph, &network, &cluster, &profiles, &wish, args.tiles, &Effort::default());
+    let file = choose_plan(
+        &graph,
+        &network,
+        &cluster,
+        &profiles,
+        &request,
+        args.tiles,
+        &Effort::default(),
+    );
     let file = file.map_err(no_plan)?;
     drop(progress);
     out(shown(&file))?;
@@ -178,9 +191,9 @@ pub fn main(args: &Args) -> Result {
 }
 
 /// The forms in which values may be sent.
-fn codecs(args: &Args, graph: &Graph) -> Result<Codecs> {
-    let Some(path) = &args.codecs else { return Ok(Codecs::default()) };
-    let codecs = Codecs::of(&crate::profile::read(path)?, args.max_error);
+fn codecs(args: &Args, graph: &Graph) -> Result<AllowedCodecs> {
+    let Some(path) = &args.codecs else { return Ok(AllowedCodecs::default()) };
+    let codecs = AllowedCodecs::of(&crate::profile::read(path)?, args.max_error);
     let bytes = |name: &str| graph.value(graph.find_value(name)?).ty.bytes();
     match codecs.known(&bytes) {
         (0, _) => Err(usage(format!(
@@ -241,7 +254,7 @@ fn annotated(
 /// The profile of each device that has one; they lie beside the cluster's file.
 fn profiles(cluster: &Cluster, beside: &Path) -> Result<Vec<Option<Profile>>> {
     let folder = beside.parent().unwrap_or(Path::new(""));
-    let one = |d: &graph_opt_passes::devices::cluster::Machine| match &d.speed {
+    let one = |d: &graph_opt_passes::devices::cluster::DeviceSpec| match &d.speed {
         Speed::Macs { .. } => Ok(None),
         Speed::Profile(file) => crate::profile::read(&folder.join(file)).map(Some),
     };

@@ -13,9 +13,10 @@ use graph_opt_backends::stages::{Values, bytes, take};
 use graph_opt_backends::tolerance::change;
 use graph_opt_backends::{Backend, Executable};
 use graph_opt_ir::{Graph, Tensor, ValueId};
-use graph_opt_passes::devices::codec::{Codec, Coded, ValueCodecs};
-use graph_opt_passes::devices::network::Network;
-use graph_opt_passes::devices::profile::{NodeTime, Profile, StretchTime};
+use graph_opt_passes::devices::cluster::{
+    Codec, CodecMeasurement, NodeTime, Profile, StretchTime, ValueCodecs,
+};
+use graph_opt_passes::devices::graph::Network;
 
 use crate::energy::Meter;
 use crate::failure::{Result, check, out, say, usage};
@@ -329,7 +330,7 @@ impl Bench<'_> {
     }
 
     /// What a codec makes of a tensor, and what that is decoded.
-    fn coded(&self, codec: Codec, t: &Tensor) -> Result<Option<(Coded, Tensor)>> {
+    fn coded(&self, codec: Codec, t: &Tensor) -> Result<Option<(CodecMeasurement, Tensor)>> {
         let mut times = Vec::new();
         let mut last = None;
         for _ in 0..self.runs {
@@ -340,7 +341,7 @@ impl Bench<'_> {
             last = Some((encoded.len() as u64, back));
         }
         let seconds = Sample::of(times).seconds;
-        Ok(last.map(|(bytes, back)| (Coded { codec, bytes, seconds, error: 0.0 }, back)))
+        Ok(last.map(|(bytes, back)| (CodecMeasurement { codec, bytes, seconds, error: 0.0 }, back)))
     }
 
     /// Runs of what has run once.

@@ -9,8 +9,7 @@ use graph_opt_backends::inputs::{Extents, draw, required};
 use graph_opt_backends::stages::{Stages, StagesError, Values, take};
 use graph_opt_backends::tolerance::change;
 use graph_opt_ir::Graph;
-use graph_opt_passes::devices::clock::Clock;
-use graph_opt_passes::devices::file::{Manifest, PartFile};
+use graph_opt_passes::devices::files::{Manifest, PartFile, Timeline};
 
 use crate::failure::{Failure, Result, check, out, usage};
 use crate::model;
@@ -144,13 +143,13 @@ fn report(stages: &Stages, frames: u16, compared: &Compared) -> Result {
         }
     }
     let mut text = format!("{t}\n");
-    let clock = Clock::of(plan, frames.into());
-    text.push_str(&chart(&clock));
+    let timeline = Timeline::of(plan, frames.into());
+    text.push_str(&chart(&timeline));
     text.push_str(&format!(
         "first frame after {:.3} ms (plan {:.3}), then one every {:.3} ms",
-        clock.latency() * 1e3,
+        timeline.latency() * 1e3,
         plan.latency_s * 1e3,
-        clock.interval() * 1e3,
+        timeline.interval() * 1e3,
     ));
     if plan.pipelined {
         text.push_str(&format!(" (plan {:.3})", plan.interval_s * 1e3));
@@ -168,12 +167,12 @@ fn report(stages: &Stages, frames: u16, compared: &Compared) -> Result {
 }
 
 /// A line for each part: which frame it computes when.
-fn chart(clock: &Clock) -> String {
+fn chart(timeline: &Timeline) -> String {
     const COLUMNS: usize = 72;
-    let end = clock.done.last().copied().unwrap_or(0.0).max(f64::MIN_POSITIVE);
+    let end = timeline.done.last().copied().unwrap_or(0.0).max(f64::MIN_POSITIVE);
     let column = |t: f64| ((t / end * COLUMNS as f64) as usize).min(COLUMNS - 1);
     let mut text = String::new();
-    for (i, spans) in clock.spans.iter().enumerate() {
+    for (i, spans) in timeline.spans.iter().enumerate() {
         let mut line = vec!['.'; COLUMNS];
         for (frame, &(a, b)) in spans.iter().enumerate() {
             let mark = char::from(b'0' + (frame % 10) as u8);

@@ -6,9 +6,9 @@ use std::path::Path;
 use graph_opt_ir::onnx::devices::{Configuration, annotate};
 use graph_opt_ir::{Graph, NodeId, ValueId, onnx};
 use graph_opt_passes::analysis::plan;
-use graph_opt_passes::devices::dataflow::{self, Options};
-use graph_opt_passes::devices::file::{Manifest, PartFile, PlanFile};
-use graph_opt_passes::devices::split::{Split, is_sent};
+use graph_opt_passes::devices::files::dataflow::{self, Options};
+use graph_opt_passes::devices::files::{Manifest, PartFile, PlanFile};
+use graph_opt_passes::devices::graph::{Split, is_sent};
 
 use crate::failure::{Result, check, out, say, unsupported, usage};
 use crate::folder::{Folder, failed};
@@ -107,7 +107,7 @@ fn annotated(graph: &Graph, plan: &PlanFile, split: &Split) -> Result<Graph> {
     let devices: Vec<String> = plan.stages.iter().map(|s| s.device.clone()).collect();
     let configuration =
         Configuration { name: "graph-opt".into(), count: devices.len() as i64, devices };
-    let of = |(stage, part): (usize, &graph_opt_passes::devices::split::Part)| {
+    let of = |(stage, part): (usize, &graph_opt_passes::devices::graph::SplitPart)| {
         part.nodes.iter().map(|&n| (n, stage)).collect::<Vec<_>>()
     };
     let stages: HashMap<NodeId, usize> = split.parts.iter().enumerate().flat_map(of).collect();

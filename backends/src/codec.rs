@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use graph_opt_ir::tensor::Bytes;
 use graph_opt_ir::{DType, Tensor};
-use graph_opt_passes::devices::codec::Codec;
+use graph_opt_passes::devices::cluster::Codec;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 

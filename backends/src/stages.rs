@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use graph_opt_ir::{Graph, Tensor};
 use graph_opt_passes::analysis::cost;
-use graph_opt_passes::devices::file::{Manifest, PartFile, PlanFile, ReceiveRow};
+use graph_opt_passes::devices::files::{Manifest, PartFile, PlanFile, ReceiveRow};
 
 use crate::codec::sent;
 use crate::cpu::{Cpu, Prepared};
@@ -86,7 +86,7 @@ impl Stages {
         graphs: Vec<Arc<Graph>>,
         cpu: &Cpu,
     ) -> Result<Self, StagesError> {
-        manifest.check().map_err(StagesError::Manifest)?;
+        manifest.check().map_err(|e| StagesError::Manifest(e.to_string()))?;
         let mut prepared = Vec::new();
         for (part, graph) in manifest.stages.iter().zip(&graphs) {
             if PartFile::of(part.file.clone(), graph) != *part {

@@ -14,6 +14,7 @@ mod entity;
 mod extract;
 pub mod graph;
 pub mod infer;
+pub mod names;
 #[cfg(feature = "onnx")]
 pub mod onnx;
 pub mod op;

@@ -3,9 +3,8 @@
 use std::fmt;
 
 use graph_opt_ir::infer::InferError;
+use graph_opt_ir::names::nearest;
 use graph_opt_ir::{Dim, Edit, EditError, Editor, Graph, Type, ValueId};
-
-use crate::options::nearest;
 
 /// Why extents cannot be written into a model, which is then as it was.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

@@ -40,7 +40,10 @@ pub mod simplify;
 pub mod tile;
 
 pub use fix_dims::fix_dims;
+pub use graph_opt_ir::names::nearest;
 pub use manager::{AfterPass, PassRun, Report, RunError, Runner};
-pub use options::{OptionError, OptionInfo, Options, bytes, nearest};
-pub use pass::{Cx, Evaluate, Exactness, NoEvaluator, Outcome, Pass, PassInfo, Remark};
+pub use options::{OptionError, OptionInfo, Options, bytes};
+pub use pass::{
+    Change, Cx, Data, Evaluate, Exactness, NoEvaluator, Outcome, Pass, PassInfo, Remark,
+};
 pub use pipeline::{Pipeline, PipelineError, Step};

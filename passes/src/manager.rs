@@ -7,10 +7,10 @@ use graph_opt_ir::rule::Ctx;
 use graph_opt_ir::verify::{Violation, verify};
 use graph_opt_ir::{EditError, Editor, Graph, NodeId};
 use regex::Regex;
+use std::sync::Arc;
 
 use crate::fix_dims::Symbolic;
-use crate::options::Options;
-use crate::pass::{Cx, Evaluate, Exactness, NoEvaluator, Outcome, Pass, Remark};
+use crate::pass::{Cx, Data, Evaluate, Exactness, NoEvaluator, Outcome, Pass, Remark};
 use crate::pipeline::{Pipeline, Step};
 use crate::settle;
 
@@ -169,8 +169,8 @@ impl<'a> Runner<'a> {
         let open = |g: &Graph, n| region::settled(&Ctx::of(g, n)).is_some();
         let edited = editor.graph().edits() > 0 && !editor.is_done();
         if edited && editor.graph().any_node(&mut |g, n| open(g, n)) {
-            let step = Step::Pass { info: &settle::INFO, options: Options::default() };
-            state.pass(&mut editor, &step, settle::INFO.name, &settle::Settle, None)?;
+            let settle: Arc<dyn Pass> = Arc::new(settle::Settle);
+            state.pass(&mut editor, &Step::Pass(Arc::clone(&settle)), &*settle, None)?;
         }
         report.edits = editor.graph().edits() - before;
         Ok(report)
@@ -206,6 +206,7 @@ impl State<'_, '_> {
                             node: String::new(),
                             outcome: Outcome::NoMatch,
                             message: "no node has such a name".into(),
+                            data: Data::None,
                         });
                     }
                     self.steps(editor, inner, Some(regex))?;
@@ -233,14 +234,11 @@ impl State<'_, '_> {
                                 "stopped while passes still changed something: {ROUNDS} rounds of one \
                                  fixpoint and {ALL_ROUNDS} of all together are the limit"
                             ),
+                            data: Data::None,
                         });
                     }
                 }
-                Step::Pass { info, options } => {
-                    // The parser made it once already.
-                    let Ok(pass) = (info.make)(options) else { continue };
-                    self.pass(editor, step, info.name, &*pass, only)?;
-                }
+                Step::Pass(pass) => self.pass(editor, step, &**pass, only)?,
             }
         }
         Ok(())
@@ -251,16 +249,16 @@ impl State<'_, '_> {
         &mut self,
         editor: &mut Editor<'_>,
         step: &Step,
-        name: &str,
         pass: &dyn Pass,
         only: Option<&Regex>,
     ) -> Result<(), RunError> {
+        let name = pass.name();
         if let Some(p) = self.progress {
             p(name);
         }
         let (edits, said_before) = (editor.edits(), self.report.remarks.len());
         let mut said = Said::default();
-        let run = self.everywhere(editor, pass, name, only, &mut said);
+        let run = self.everywhere(editor, pass, only, &mut said);
         self.report.remarks.extend(said.all());
         match run {
             Err(EditError::Refused { .. }) if editor.is_done() => {}
@@ -285,7 +283,6 @@ impl State<'_, '_> {
         &self,
         editor: &mut Editor<'_>,
         pass: &dyn Pass,
-        name: &str,
         only: Option<&Regex>,
         said: &mut Said,
     ) -> Result<(), EditError> {
@@ -297,13 +294,13 @@ impl State<'_, '_> {
                 if editor.is_done() {
                     return Ok(());
                 }
-                let inner = |e: &mut Editor<'_>| self.everywhere(e, pass, name, only, said);
+                let inner = |e: &mut Editor<'_>| self.everywhere(e, pass, only, said);
                 editor.within(node, index, inner).unwrap_or(Ok(()))?;
             }
         }
         let mut remarks = Vec::new();
         let result = pass.run(&mut Cx {
-            pass: name,
+            pass: pass.name(),
             editor,
             remarks: &mut remarks,
             only,

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use crate::fix_dims::Symbolic;
 use crate::options::{OptionError, OptionInfo, Options};
+use crate::tile::Reuse;
+use crate::tile::fuse_tiles::Stretch;
 
 /// How safe a pass is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -47,7 +49,16 @@ pub struct PassInfo {
 }
 
 /// A pass with its options.
-pub trait Pass {
+pub trait Pass: std::fmt::Debug + Send + Sync {
+    /// Its name in pipelines.
+    fn name(&self) -> &'static str;
+
+    /// Its options, without those that are as by default: what [`PassInfo::make`] makes an equal pass
+    /// of.
+    fn options(&self) -> Options {
+        Options::default()
+    }
+
     /// How safe it is with these options.
     fn exactness(&self) -> Exactness;
 
@@ -107,6 +118,57 @@ pub enum Outcome {
     NoMatch,
 }
 
+/// A figure before and after.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Change {
+    /// Before the pass.
+    pub before: u64,
+    /// After it.
+    pub after: u64,
+}
+
+/// What a remark says in figures.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub enum Data {
+    /// Nothing beside its words.
+    #[default]
+    None,
+    /// A node is in this many parts.
+    Parts(usize),
+    /// A group of nodes is in tiles.
+    Tiles {
+        /// Nodes of the group.
+        nodes: usize,
+        /// Parts along each axis of the grid.
+        grid: Vec<usize>,
+        /// What happens to what several tiles need.
+        reuse: Reuse,
+    },
+    /// What a whole graph costs.
+    Cost {
+        /// Peak of live activations, in bytes.
+        peak: Change,
+        /// Multiply-accumulates.
+        macs: Change,
+        /// The passes that do the same by hand, in order; empty if there are none.
+        by_hand: Vec<Stretch>,
+    },
+    /// Another order of the nodes.
+    Order {
+        /// Peak of live activations, in bytes.
+        peak: Change,
+        /// Nodes in other places.
+        moved: usize,
+    },
+    /// The number of nodes.
+    Nodes(Change),
+    /// A node needs this many bytes, and is left as it is.
+    Left(u64),
+    /// No plan meets the goal: the least peak that was found, in bytes.
+    Unmet(u64),
+}
+
 /// What a pass has to say about a place.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Remark {
@@ -119,6 +181,8 @@ pub struct Remark {
     pub outcome: Outcome,
     /// What was done, or why not and what would help.
     pub message: String,
+    /// The same in figures, where there are any.
+    pub data: Data,
 }
 
 impl std::fmt::Display for Remark {
@@ -190,7 +254,18 @@ impl Cx<'_, '_> {
 
     /// Adds a remark on a node that may be gone, by its label.
     pub fn say(&mut self, node: impl Into<String>, outcome: Outcome, message: impl Into<String>) {
+        self.tell(node, outcome, message, Data::None);
+    }
+
+    /// The same, with figures.
+    pub fn tell(
+        &mut self,
+        node: impl Into<String>,
+        outcome: Outcome,
+        message: impl Into<String>,
+        data: Data,
+    ) {
         let (pass, node, message) = (self.pass.to_owned(), node.into(), message.into());
-        self.remarks.push(Remark { pass, node, outcome, message });
+        self.remarks.push(Remark { pass, node, outcome, message, data });
     }
 }

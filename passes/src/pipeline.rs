@@ -1,27 +1,50 @@
-//! Pipelines: text that prints back as it was parsed.
+//! Pipelines: passes in order, made from their types or from text, and printed as text that makes
+//! equal passes.
 //!
 //! ```text
 //! simplify,tile-conv{axis=h parts=4},only(^conv1)(tile-conv{axis=c-out parts=2}),fixpoint(simplify)
 //! ```
+//!
+//! Options stand in braces, separated by spaces or commas. A value ends at a space, a comma or a
+//! brace, but not inside of brackets. A value in quotes may hold anything, with the escapes of Rust's
+//! strings (`\"`, `\\`, `\n`, …); so may names inside of brackets, and the expression of `only`:
+//!
+//! ```text
+//! only("^(first|second) conv$")(tile-conv{axis=h parts=2})
+//! fuse-tiles{from="first conv" to="conv,2" grid=2x2}
+//! split-devices{stages=["first conv":camera,fc:"box, left"]}
+//! ```
+//!
+//! The same from types:
+//!
+//! ```
+//! use graph_opt_passes::Pipeline;
+//! use graph_opt_passes::tile::fuse_tiles::{Axis, Cut, FuseTiles, Stretch};
+//! use graph_opt_passes::schedule::Schedule;
+//!
+//! let cuts = vec![(Axis::Height, Cut::Even(2)), (Axis::Width, Cut::Even(2))];
+//! let tiles = Stretch::to("conv,2", cuts)?.from("first conv");
+//! let pipeline = Pipeline::default().then(Schedule::default()).then(FuseTiles::from(tiles));
+//! let text = r#"schedule,fuse-tiles{from="first conv" grid=2x2 to="conv,2"}"#;
+//! assert_eq!(pipeline.to_string(), text);
+//! # Ok::<(), graph_opt_passes::OptionError>(())
+//! ```
 
 use std::fmt;
+use std::sync::Arc;
 
+use graph_opt_ir::names::nearest;
 use regex::Regex;
 
-use crate::options::{Options, nearest};
-use crate::pass::PassInfo;
+use crate::options::{Options, bare, quoted};
+use crate::pass::{Pass, PassInfo};
 use crate::registry;
 
 /// One step of a pipeline.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// A pass with its options.
-    Pass {
-        /// What it is: one of the registry's, or a host's own.
-        info: &'static PassInfo,
-        /// Its options.
-        options: Options,
-    },
+    /// A pass: one of the registry's, or a host's own.
+    Pass(Arc<dyn Pass>),
     /// Steps that touch only nodes whose label matches.
     Only(Regex, Pipeline),
     /// Steps repeated until nothing changes.
@@ -43,6 +66,20 @@ pub struct PipelineError {
 }
 
 impl Pipeline {
+    /// With this pass after all others.
+    #[must_use]
+    pub fn then(mut self, pass: impl Pass + 'static) -> Self {
+        self.0.push(Step::Pass(Arc::new(pass)));
+        self
+    }
+
+    /// With the steps of another pipeline after its own.
+    #[must_use]
+    pub fn then_all(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
     /// Parses a pipeline; the empty text is the empty pipeline.
     ///
     /// # Errors
@@ -80,15 +117,40 @@ impl fmt::Display for Pipeline {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Pass { info, options } => {
-                f.write_str(info.name)?;
-                let all: Vec<String> = options.0.iter().map(|(k, v)| format!("{k}={v}")).collect();
-                if all.is_empty() { Ok(()) } else { write!(f, "{{{}}}", all.join(" ")) }
+            Self::Pass(pass) => {
+                f.write_str(pass.name())?;
+                let options = pass.options();
+                if options.0.is_empty() { Ok(()) } else { write!(f, "{{{options}}}") }
             }
-            Self::Only(r, p) => write!(f, "only({r})({p})"),
+            Self::Only(r, p) if is_balanced(r.as_str()) => write!(f, "only({r})({p})"),
+            Self::Only(r, p) => write!(f, "only({:?})({p})", r.as_str()),
             Self::Fixpoint(p) => write!(f, "fixpoint({p})"),
         }
     }
+}
+
+/// Whether an expression of `only` is read back as it is when it stands without quotes.
+fn is_balanced(regex: &str) -> bool {
+    let plain = !regex.starts_with('"') && !regex.chars().any(char::is_control);
+    plain && closing(&format!("{regex})")) == Some(regex.len())
+}
+
+/// Bytes before the parenthesis that closes what the text starts inside of; escaped ones do not count.
+fn closing(text: &str) -> Option<usize> {
+    let (mut depth, mut escaped) = (1, false);
+    for (i, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return Some(i);
+        }
+    }
+    None
 }
 
 /// How deep `only` and `fixpoint` may stand in each other.
@@ -163,8 +225,8 @@ impl<'a> Parser<'a> {
         let word = self.word();
         match word {
             "only" => {
-                let pattern = self.parenthesised()?;
-                let regex = match Regex::new(pattern) {
+                let pattern = self.pattern()?;
+                let regex = match Regex::new(&pattern) {
                     Ok(r) => r,
                     Err(e) => return self.fail(format!("bad regular expression: {e}")),
                 };
@@ -222,53 +284,53 @@ impl<'a> Parser<'a> {
                 self.eat(',');
             }
         }
-        if let Err(e) = (info.make)(&options) {
-            self.at = start;
-            return self.fail(format!("{}: {e}", info.name));
-        }
-        Ok(Step::Pass { info, options })
-    }
-
-    /// A value ends at a space, a comma or a brace outside of brackets.
-    fn value(&mut self) -> Result<String, PipelineError> {
-        let mut depth = 0usize;
-        let start = self.at;
-        for (i, c) in self.rest().char_indices() {
-            match c {
-                '[' => depth += 1,
-                ']' => depth = depth.saturating_sub(1),
-                ' ' | ',' | '}' if depth == 0 => {
-                    self.at = start + i;
-                    let v = &self.text[start..self.at];
-                    return if v.is_empty() { self.fail("expected a value") } else { Ok(v.into()) };
-                }
-                _ => {}
+        match (info.make)(&options) {
+            Ok(pass) => Ok(Step::Pass(pass.into())),
+            Err(e) => {
+                self.at = start;
+                self.fail(format!("{}: {e}", info.name))
             }
         }
-        self.fail("expected '}'")
     }
 
-    /// The text up to the matching parenthesis, which may contain escaped ones.
-    fn parenthesised(&mut self) -> Result<&'a str, PipelineError> {
+    /// A value, in quotes or not.
+    fn value(&mut self) -> Result<String, PipelineError> {
+        if self.rest().starts_with('"') {
+            return self.quoted();
+        }
+        match bare(self.rest()) {
+            Some(0) => self.fail("expected a value"),
+            Some(n) => {
+                let value = self.rest()[..n].to_owned();
+                self.at += n;
+                Ok(value)
+            }
+            None => self.fail("expected '}'"),
+        }
+    }
+
+    fn quoted(&mut self) -> Result<String, PipelineError> {
+        let Some((n, value)) = quoted(self.rest()) else {
+            return self.fail("expected a string in quotes, with escapes such as \\\" and \\\\");
+        };
+        self.at += n;
+        Ok(value)
+    }
+
+    /// The expression of `only`: in quotes, or the text up to the parenthesis that closes it.
+    fn pattern(&mut self) -> Result<String, PipelineError> {
         if !self.eat('(') {
             return self.fail("expected '('");
         }
-        let start = self.at;
-        let (mut depth, mut escaped) = (1, false);
-        for (i, c) in self.rest().char_indices() {
-            match c {
-                _ if escaped => escaped = false,
-                '\\' => escaped = true,
-                '(' => depth += 1,
-                ')' => depth -= 1,
-                _ => {}
-            }
-            if depth == 0 {
-                self.at = start + i + 1;
-                return Ok(&self.text[start..start + i]);
-            }
-        }
-        self.fail("expected ')'")
+        let pattern = if self.rest().starts_with('"') {
+            self.quoted()?
+        } else {
+            let Some(n) = closing(self.rest()) else { return self.fail("expected ')'") };
+            let pattern = self.rest()[..n].to_owned();
+            self.at += n;
+            pattern
+        };
+        if self.eat(')') { Ok(pattern) } else { self.fail("expected ')'") }
     }
 }
 
@@ -283,6 +345,8 @@ mod tests {
             "simplify",
             "simplify,tile-conv{axis=h parts=4},untile",
             "only(^conv(1|2)$)(tile-conv{axis=c-out sizes=[3,5]}),fixpoint(simplify)",
+            r#"only("[(]")(simplify),only(a b\)"?)(simplify),only("\"a")(untile)"#,
+            r#"fuse-tiles{from="first conv" grid=2 to="a\"}\\,"}"#,
         ] {
             assert_eq!(Pipeline::parse(text).unwrap().to_string(), text);
         }
@@ -296,6 +360,9 @@ mod tests {
             ("tile-conv{axis=q parts=2}", "axis"),
             ("tile-conv{axis=h parts=0}", "parts"),
             ("only(()(simplify)", "expected"),
+            ("only(\"a)(simplify)", "character 6: expected a string in quotes"),
+            ("fuse-tiles{to=\"a grid=2}", "character 15: expected a string in quotes"),
+            ("fuse-tiles{to=\"a\\q\" grid=2}", "expected a string in quotes"),
             ("simplify,", "expected a pass"),
             ("simplify)", "expected ',' or the end"),
             (&format!("{}simplify{}", "fixpoint(".repeat(10_000), ")".repeat(10_000)), "16 deep"),

@@ -5,25 +5,17 @@ use graph_opt_ir::edit::NewNode;
 use graph_opt_ir::rule::Ctx;
 use graph_opt_ir::{Edit, EditError, NodeId, Ref, region};
 
-use crate::options::{OptionError, Options};
-use crate::pass::{Cx, Exactness, Outcome, Pass, PassInfo};
+use crate::pass::{Cx, Exactness, Outcome, Pass};
 
 /// It is part of every pipeline, so the registry has no entry of it.
-pub(crate) const INFO: PassInfo = PassInfo {
-    name: "settle",
-    summary: "windows that runtimes read differently, spelled out",
-    exactness: Exactness::BitExact,
-    options: &[],
-    make,
-};
-
-fn make(_: &Options) -> Result<Box<dyn Pass>, OptionError> {
-    Ok(Box::new(Settle))
-}
-
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Settle;
 
 impl Pass for Settle {
+    fn name(&self) -> &'static str {
+        "settle"
+    }
+
     fn exactness(&self) -> Exactness {
         Exactness::BitExact
     }

@@ -28,9 +28,9 @@ use std::sync::Arc;
 
 use graph_opt_ir::same::{Structure, identical};
 use graph_opt_ir::{Graph, Tensor, Type, ValueId};
+use graph_opt_passes::Runner;
 use graph_opt_passes::eqsat::prove::prove;
-use graph_opt_passes::registry::OPTIMISE;
-use graph_opt_passes::{Pipeline, Runner};
+use graph_opt_passes::registry::{OPTIMISE, optimise};
 
 use crate::cpu::Cpu;
 use crate::inputs::{Extents, required};
@@ -412,10 +412,9 @@ impl Compare<'_> {
     /// Which outputs are equal in the field after the passes that fold constants ran on the
     /// original, or on both.
     fn folded(&self, a: &Arc<Graph>, b: &Arc<Graph>, both: bool) -> Option<Vec<bool>> {
-        let pipeline = Pipeline::parse(OPTIMISE).ok()?;
         let fold = |g: &Arc<Graph>| {
             let mut out = (**g).clone();
-            Runner::default().evaluator(&Folder).run(&mut out, &pipeline).ok()?;
+            Runner::default().evaluator(&Folder).run(&mut out, &optimise()).ok()?;
             Some(Arc::new(out))
         };
         let a = fold(a)?;

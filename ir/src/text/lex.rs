@@ -121,8 +121,8 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(Token, usize)>, ParseError> {
     Ok(out)
 }
 
-/// Undoes Rust's `{:?}` of a string.
-fn unescape(s: &str) -> Option<String> {
+/// Undoes Rust's `{:?}` of a string, given without its quotes; `None` for an escape that is not known.
+pub fn unescape(s: &str) -> Option<String> {
     let mut out = String::new();
     let mut it = s.chars();
     while let Some(c) = it.next() {

@@ -9,15 +9,17 @@
 //! ```
 //!
 //! Small constants stand inline; larger ones as `#` and their content hash, which the parser looks
-//! up in a [`Constants`]; `random(SEED)` makes one up. After `;` stands the node's name, where it
+//! up in a [`Constants`], or in full ([`print_whole`]): as `hex"…"` with the bytes of their elements,
+//! little-endian and in row-major order; `random(SEED)` makes one up. After `;` stands the node's name, where it
 //! has one. A line that starts with `//` is a comment.
 
 mod lex;
 mod parse;
 mod print;
 
+pub use lex::unescape;
 pub use parse::{Constants, ParseError, parse, parse_with, random_tensor};
-pub use print::{node_text, print};
+pub use print::{node_text, print, print_whole};
 
 /// Most elements of a constant that stands inline.
 const INLINE: usize = 8;
@@ -25,6 +27,7 @@ const INLINE: usize = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Tensor;
 
     const TEXT: &str = r#"graph @main(%x: f32[N,3,16,16]) -> (%y, %"odd name") opset 13 {
   %W = const random(1)                                           : f32[8,3,3,3]
@@ -48,6 +51,39 @@ mod tests {
         assert!(once.contains("%a = Slice %x [2: 0..9]"), "{once}");
         assert!(once.contains("%W = const #"), "{once}");
         assert!(once.contains("; conv1"), "{once}");
+    }
+
+    #[test]
+    fn whole_texts_are_read_back() {
+        let f32s = |bits: [u32; 2]| bits.into_iter().flat_map(u32::to_le_bytes).collect();
+        let mut b = crate::Builder::new("g", 21);
+        let mut outputs = Vec::new();
+        let mut add = |name: &str, t: Tensor| {
+            let v = b.constant(name, t);
+            outputs.push(b.node(&format!("n{name}"), crate::op::Identity {}, &[v]).unwrap());
+        };
+        let raw = |dtype, dims: &[u64], bytes: Vec<u8>| {
+            Tensor::from_bytes(dtype, dims.to_vec(), bytes).unwrap()
+        };
+        add("large", random_tensor(crate::DType::F32, &[3, 70], 1).unwrap());
+        add("ints", random_tensor(crate::DType::I64, &[20], 2).unwrap());
+        // Elements without a spelling: a payload, a negative zero, narrow types.
+        add("nan", raw(crate::DType::F32, &[2], f32s([0x7fc0_1234, 0x8000_0000])));
+        add("half", raw(crate::DType::F16, &[2], vec![1, 2, 3, 4]));
+        add("nibbles", raw(crate::DType::I4, &[3], vec![0x21, 0x03]));
+        add("empty", raw(crate::DType::F32, &[0, 4], Vec::new()));
+        add("bool", raw(crate::DType::Bool, &[9], vec![1, 0, 1, 0, 1, 0, 1, 0, 1]));
+        for (name, strings) in [("text", [&b"a\"b\n"[..], b"c"]), ("bytes", [&[0xff, 0], b""])] {
+            let strings = strings.iter().map(|s| s.to_vec()).collect();
+            let data = crate::tensor::Data::Strings(std::sync::Arc::new(strings));
+            add(name, Tensor::new(crate::DType::String, vec![2], data).unwrap());
+        }
+        outputs.into_iter().for_each(|v| b.output(v));
+        let g = b.finish();
+        let text = print_whole(&g).unwrap();
+        let again = parse(&text).unwrap();
+        assert!(crate::same::identical(&g, &again), "{text}");
+        assert_eq!(print_whole(&again).unwrap(), text);
     }
 
     #[test]

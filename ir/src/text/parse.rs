@@ -562,6 +562,24 @@ impl Parser<'_> {
                 self.expect(')')?;
                 return random_tensor(dtype, &dims, seed as u64).map_err(err);
             }
+            Token::Word(w) if w == "hex" => {
+                let bytes = self.hex()?;
+                return Tensor::from_bytes(dtype, dims, bytes).map_err(|e| err(e.to_string()));
+            }
+            Token::Sign('[') if dtype == DType::String => {
+                let mut all = Vec::new();
+                while !self.eat(']') {
+                    all.push(match self.scalar()? {
+                        Attr::Str(s) => s,
+                        other => return Err(err(format!("expected a string, found {other:?}"))),
+                    });
+                    if !self.eat(',') && *self.peek() != Token::Sign(']') {
+                        return self.fail("expected ',' or ']'");
+                    }
+                }
+                let data = Data::Strings(Arc::new(all));
+                return Tensor::new(dtype, dims, data).map_err(|e| err(e.to_string()));
+            }
             Token::Sign('[') => {
                 while !self.eat(']') {
                     items.push(self.next());
@@ -593,7 +611,10 @@ impl Parser<'_> {
                 d if d.is_int() || d == DType::Bool => {
                     bytes.extend_from_slice(&int()?.to_le_bytes()[..d.bits() / 8]);
                 }
-                other => return Err(err(format!("constants of {other} stand by their hash"))),
+                other => {
+                    let why = format!("constants of {other} stand as hex\"…\", or by their hash");
+                    return Err(err(why));
+                }
             }
         }
         Tensor::from_bytes(dtype, dims, bytes).map_err(|e| err(e.to_string()))

@@ -1,5 +1,6 @@
 //! Graph → text.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
@@ -8,20 +9,55 @@ use crate::graph::{Def, Graph};
 use crate::op::{Attr, GRAPH_OPT, ONNX, Op};
 use crate::rule::Ctx;
 use crate::spec;
-use crate::tensor::{Data, Tensor};
+use crate::tensor::{Data, Tensor, TensorError};
 use crate::{DType, NodeId, ValueId};
 
-/// The graph as text.
+/// How a constant is spelled that is too large, or has elements that have no spelling.
+type Spell<'a> = &'a dyn Fn(&Tensor) -> String;
+
+/// The graph as text, for the eye: large constants stand by their hash.
 pub fn print(graph: &Graph) -> String {
+    text(graph, &by_hash)
+}
+
+/// The graph as text that [`parse`](super::parse) reads back: large constants stand in full, in
+/// hexadecimal.
+///
+/// # Errors
+/// If a constant lies in a file that cannot be read.
+pub fn print_whole(graph: &Graph) -> Result<String, TensorError> {
+    let failed = RefCell::new(None);
+    let in_full = |t: &Tensor| {
+        in_full(t).unwrap_or_else(|e| {
+            failed.replace(Some(e));
+            by_hash(t)
+        })
+    };
+    let text = text(graph, &in_full);
+    failed.into_inner().map_or(Ok(text), Err)
+}
+
+fn text(graph: &Graph, spell: Spell<'_>) -> String {
     let mut out = String::new();
-    body(graph, "", true, &mut out);
+    body(graph, "", true, spell, &mut out);
     out.push('\n');
     out
 }
 
+fn by_hash(t: &Tensor) -> String {
+    format!("#{:032x}", t.content_hash())
+}
+
+fn in_full(t: &Tensor) -> Result<String, TensorError> {
+    match t.data() {
+        Data::Strings(all) => Ok(list(all, |s| format!("hex\"{}\"", hex(s)))),
+        _ => Ok(format!("hex\"{}\"", hex(&t.bytes()?))),
+    }
+}
+
 /// One node as text, without its type and name.
 pub fn node_text(graph: &Graph, id: NodeId) -> String {
-    node(graph, id, "")
+    node(graph, id, "", &by_hash)
 }
 
 pub(super) fn name(n: &str) -> String {
@@ -33,13 +69,13 @@ fn value(graph: &Graph, v: ValueId) -> String {
     format!("%{}", name(&graph.value(v).name))
 }
 
-fn body(graph: &Graph, indent: &str, top: bool, out: &mut String) {
+fn body(graph: &Graph, indent: &str, top: bool, spell: Spell<'_>, out: &mut String) {
     let inputs: Vec<String> = graph
         .inputs()
         .iter()
         .map(|&v| {
             let default = match &graph.value(v).def {
-                Def::Input(Some(t)) => format!(" = {}", tensor(t)),
+                Def::Input(Some(t)) => format!(" = {}", tensor(t, spell)),
                 _ => String::new(),
             };
             format!("{}: {}{default}", value(graph, v), graph.value(v).ty)
@@ -68,7 +104,7 @@ fn body(graph: &Graph, indent: &str, top: bool, out: &mut String) {
         if let Def::Const(t) = &graph.value(v).def
             && done.insert(v)
         {
-            let text = format!("{} = const {}", value(graph, v), tensor(t));
+            let text = format!("{} = const {}", value(graph, v), tensor(t, spell));
             lines.push((text, graph.value(v).ty.to_string(), String::new()));
         }
     };
@@ -91,7 +127,7 @@ fn body(graph: &Graph, indent: &str, top: bool, out: &mut String) {
             .map(|v| v.map_or_else(|| "_".to_owned(), |v| graph.value(v).ty.to_string()))
             .collect();
         let label = if n.name.is_empty() { String::new() } else { name(&n.name) };
-        lines.push((node(graph, id, indent), types.join(", "), label));
+        lines.push((node(graph, id, indent, spell), types.join(", "), label));
     }
     for &v in graph.outputs() {
         constant(v, &mut lines, &mut done);
@@ -112,7 +148,7 @@ fn last_line(text: &str) -> usize {
     text.rsplit('\n').next().unwrap_or(text).chars().count()
 }
 
-fn node(graph: &Graph, id: NodeId, indent: &str) -> String {
+fn node(graph: &Graph, id: NodeId, indent: &str, spell: Spell<'_>) -> String {
     let n = graph.node(id);
     let outs: Vec<String> =
         n.outputs.iter().map(|v| v.map_or_else(|| "_".to_owned(), |v| value(graph, v))).collect();
@@ -141,7 +177,7 @@ fn node(graph: &Graph, id: NodeId, indent: &str) -> String {
         n.op.attrs()
             .iter()
             .chain(&n.extra)
-            .map(|(k, a)| format!("{}={}", name(k), attr(a, indent)))
+            .map(|(k, a)| format!("{}={}", name(k), attr(a, indent, spell)))
             .collect();
     if !attrs.is_empty() {
         let _ = write!(s, " {{{}}}", attrs.join(", "));
@@ -202,7 +238,7 @@ fn list<T>(v: &[T], f: impl Fn(&T) -> String) -> String {
     format!("[{}]", v.iter().map(f).collect::<Vec<_>>().join(","))
 }
 
-fn attr(a: &Attr, indent: &str) -> String {
+fn attr(a: &Attr, indent: &str, spell: Spell<'_>) -> String {
     let bytes = |b: &Vec<u8>| match std::str::from_utf8(b) {
         Ok(s) => format!("{s:?}"),
         Err(_) => format!("hex\"{}\"", hex(b)),
@@ -212,10 +248,10 @@ fn attr(a: &Attr, indent: &str) -> String {
         // A point or exponent tells floats from ints.
         Attr::Float(x) => point(float(*x)),
         Attr::Str(s) => bytes(s),
-        Attr::Tensor(t) => format!("tensor({} : {})", tensor(t), t.ty()),
+        Attr::Tensor(t) => format!("tensor({} : {})", tensor(t, spell), t.ty()),
         Attr::Graph(g) => {
             let mut s = String::new();
-            body(&g.0, &format!("{indent}  "), false, &mut s);
+            body(&g.0, &format!("{indent}  "), false, spell, &mut s);
             s
         }
         Attr::Ints(v) => list(v, ToString::to_string),
@@ -237,18 +273,17 @@ fn hex(b: &[u8]) -> String {
     })
 }
 
-/// The elements of a small constant, else its hash.
-pub(super) fn tensor(t: &Tensor) -> String {
-    let by_hash = || format!("#{:032x}", t.content_hash());
+/// The elements of a small constant; others as `spell` has them.
+fn tensor(t: &Tensor, spell: Spell<'_>) -> String {
     if t.len() > INLINE {
-        return by_hash();
+        return spell(t);
     }
     let items: Vec<String> = if let Data::Strings(s) = t.data() {
         let utf8: Option<Vec<_>> =
             s.iter().map(|b| std::str::from_utf8(b).ok().map(|s| format!("{s:?}"))).collect();
         match utf8 {
             Some(v) => v,
-            None => return by_hash(),
+            None => return spell(t),
         }
     } else if t.dtype() == DType::F32 {
         let v = t.to_f32s().unwrap_or_default();
@@ -256,13 +291,13 @@ pub(super) fn tensor(t: &Tensor) -> String {
         if v.iter().any(|x| {
             (x.is_nan() && x.to_bits() != f32::NAN.to_bits()) || (*x == 0.0 && x.is_sign_negative())
         }) {
-            return by_hash();
+            return spell(t);
         }
         v.into_iter().map(float).collect()
     } else {
         match t.to_i64s() {
             Some(v) => v.iter().map(ToString::to_string).collect(),
-            None => return by_hash(),
+            None => return spell(t),
         }
     };
     match (t.dims().len(), &items[..]) {

@@ -1,20 +1,29 @@
-//! Planning a network over devices: which units run where, and what is proved about it.
+//! Planning a network over devices: which device runs what, with a bound that says how good the plan
+//! is.
 //!
 //! # Design
-//! The planners know nothing of graphs. A [`Problem`] is a chain of units with the bytes that cross
-//! each cut, devices and links, and [`Costs`] of running units; what makes it (cuts of a graph,
-//! profiles, a cluster) and what uses a [`Plan`] is elsewhere. Every plan of every planner passes
-//! [`Problem::judge`], so that all mean the same by a value; every plan says what is proved.
+//! Planners know no graphs. A [`Problem`] is a chain of units with the bytes that cross each cut,
+//! devices, links, and [`Costs`] of running units. Graphs are turned into problems, and plans into
+//! splits and files, elsewhere. Every planner's plan passes [`Problem::judge`], so that all report the
+//! same value for the same plan, and every plan has a lower bound.
+//!
+//! | folder | content | names the IR |
+//! |---|---|---|
+//! | `problem` | the problem, its costs, plans and errors, lower bounds | no |
+//! | `search` | planners, and causes of infeasibility | no |
+//! | `cluster` | devices, links, profiles and codecs as text | no |
+//! | `graph` | graphs as chains, plans as splits of graphs, choice among them | yes |
+//! | `files` | plans, manifests and dataflows as files; predicted times | yes |
 //!
 //! | planner | for | method |
 //! |---|---|---|
-//! | `threshold` | devices of a few kinds, the largest of something | threshold over sets of cuts |
-//! | `labels` | all objectives and limits, devices of some kinds or used again; the front | label setting |
-//! | [`place`] | a given partition, links of any kind | threshold, constraint propagation |
-//! | `joint` | partition and placement at once, many different devices | threshold, branch and bound |
-//! | `media` | throughput over links that share a medium | threshold over shortest paths |
+//! | `threshold` | few classes of devices; interval or memory | bisection over bit-set reachability |
+//! | `label_setting` | all objectives and limits, reuse of devices, the Pareto front | label setting |
+//! | [`place()`] | a given partition, any links | bisection, constraint propagation |
+//! | `partition_and_place` | interval over many different devices | bisection, branch and bound |
+//! | `shared_links` | interval over links that share a medium | bisection over shortest paths |
 //! | `milp` | small problems, as an independent check; feature `milp` | integer programming |
-//! | [`shares()`] | parts of one stage side by side | greedy, which is exact here |
+//! | `share_rows` | rows of one stage over devices side by side | greedy, which is optimal |
 //!
 //! ```
 //! use graph_opt_passes::devices::{Additive, Device, Effort, Limits, Link, Objective, Problem, plan};
@@ -42,222 +51,19 @@
 //! ```
 
 #[cfg(feature = "cluster")]
-pub mod best;
-#[cfg(feature = "cluster")]
-pub mod clock;
-#[cfg(feature = "cluster")]
 pub mod cluster;
 #[cfg(feature = "cluster")]
-pub mod codec;
+pub mod files;
 #[cfg(feature = "cluster")]
-pub mod dataflow;
-mod explain;
-#[cfg(feature = "cluster")]
-pub mod file;
-mod joint;
-mod labels;
-mod media;
-#[cfg(feature = "milp")]
-mod milp;
-#[cfg(feature = "cluster")]
-pub mod network;
-mod place;
-mod plan;
-mod points;
+pub mod graph;
 mod problem;
-#[cfg(feature = "cluster")]
-pub mod profile;
-#[cfg(feature = "cluster")]
-mod profiled;
-mod setting;
-mod shares;
-#[cfg(feature = "cluster")]
-pub mod split;
+mod search;
 pub mod split_devices;
-#[cfg(test)]
-mod tests;
-mod threshold;
-#[cfg(feature = "cluster")]
-pub mod tiles;
-#[cfg(feature = "cluster")]
-pub mod wiring;
 
-#[cfg(feature = "milp")]
-pub use milp::milp;
-pub use place::{Placement, least_traffic, place, place_greedily};
-pub use plan::{NoPlan, Plan, Reason, Stage};
-pub use points::points;
 pub use problem::{
-    Additive, Choice, Costs, Device, Form, Limits, Link, Objective, Problem, Transfer,
+    Additive, Choice, Costs, Device, DevicePlan, Form, Limits, Link, NoPlan, Objective, Problem,
+    Reason, Stage, Transfer,
 };
-#[cfg(feature = "cluster")]
-pub use profiled::Profiled;
-pub use shares::{Shares, shares};
-
-use joint::Joint;
-use labels::Search;
-use setting::{Setting, What};
-
-/// How much to search before the best found is given with a gap. Not time: the answer is the same
-/// on every machine.
-#[derive(Clone, Copy, Debug)]
-pub struct Effort {
-    /// Labels that are made, some 150 B each.
-    pub labels: usize,
-    /// Nodes of branch and bound.
-    pub nodes: usize,
-}
-
-impl Default for Effort {
-    fn default() -> Self {
-        Self { labels: 1_000_000, nodes: 1_000_000 }
-    }
-}
-
-/// The latency–energy front.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Front {
-    /// Plans that no other beats in both, latency ascending.
-    pub plans: Vec<Plan>,
-    /// The front is whole for latencies below this, s; infinite if it is whole.
-    pub whole_below: f64,
-}
-
-/// A best plan, or the best found.
-///
-/// # Errors
-/// If there is none, with what would have to give; or none was found within the effort.
-pub fn plan(p: &Problem<'_>, effort: &Effort) -> Result<Plan, NoPlan> {
-    p.check().map_err(NoPlan::Invalid)?;
-    match solve(p, effort)? {
-        Some(plan) => Ok(plan),
-        None => Err(NoPlan::Infeasible(explain::reasons(p, effort))),
-    }
-}
-
-/// A plan with what is proved; none if there is none.
-fn solve(p: &Problem<'_>, effort: &Effort) -> Result<Option<Plan>, NoPlan> {
-    if media::applies(p) {
-        return media::plan(p, effort);
-    }
-    let s = Setting::new(p);
-    if threshold::applies(&s) {
-        return threshold::plan(&s).map(|c| judged(p, &c, f64::INFINITY)).transpose();
-    }
-    // Sets of many different devices are not worth enumerating where there is a better way.
-    let sets = s.members.iter().map(|m| (m.len() + 1) as f64).product::<f64>();
-    if Joint::applies(p) && sets > 1e4 {
-        return jointly(&s, effort);
-    }
-    let keys = [p.objective];
-    let mut search = search(&s, &keys)?;
-    let known = beam(&mut search, &s)?;
-    let found = search.run(known.as_ref().map_or(f64::INFINITY, |k| k.value), effort.labels);
-    match (found.plans.first(), known) {
-        (Some(choices), _) => Ok(Some(judged(p, choices, found.bound)?)),
-        (None, Some(known)) => Ok(Some(Plan { bound: found.bound.min(known.value), ..known })),
-        (None, None) if found.complete => Ok(None),
-        (None, None) => Err(NoPlan::NotFound(found.bound)),
-    }
-}
-
-fn search<'s, 'p, 'c>(
-    s: &'s Setting<'p, 'c>,
-    keys: &'s [Objective],
-) -> Result<Search<'s, 'p, 'c>, NoPlan> {
-    let many = || NoPlan::Invalid("there are too many different devices".into());
-    Search::new(s, keys).ok_or_else(many)
-}
-
-/// A good plan, if the beam comes through; as wide as some tens of millions of steps allow.
-fn beam(search: &mut Search<'_, '_, '_>, s: &Setting<'_, '_>) -> Result<Option<Plan>, NoPlan> {
-    let work = s.members.len() * s.p.units() * s.p.units();
-    let choices = search.beam((50_000_000 / work.max(1)).clamp(1, 32));
-    choices.map(|c| judged(s.p, &c, 0.0)).transpose()
-}
-
-/// Partition and placement at once.
-fn jointly(s: &Setting<'_, '_>, effort: &Effort) -> Result<Option<Plan>, NoPlan> {
-    let p = s.p;
-    let mut best = least_traffic_placed(p, effort);
-    let below = best.as_ref().map_or(f64::INFINITY, |b| b.value);
-    let (choices, bound) = Joint::new(p).best(below, effort.nodes);
-    if let Some(choices) = choices {
-        return Ok(Some(judged(p, &choices, bound)?));
-    }
-    if best.is_none() && bound.is_finite() {
-        best = beam(&mut search(s, &[Objective::Interval])?, s)?;
-    }
-    match best {
-        Some(best) => Ok(Some(Plan { bound: bound.min(best.value), ..best })),
-        None if bound.is_finite() => Err(NoPlan::NotFound(bound)),
-        None => Ok(None),
-    }
-}
-
-/// The partition of least traffic, placed.
-fn least_traffic_placed(p: &Problem<'_>, effort: &Effort) -> Option<Plan> {
-    let cuts = least_traffic(p)?;
-    let placed = place(p, &cuts, effort.nodes / 100)?;
-    p.judge(&place::choices(p, &cuts, &placed.devices)?).ok()
-}
-
-/// The latency–energy front, for the problem's limits; its objective does not matter.
-///
-/// # Errors
-/// As [`plan`].
-pub fn front(p: &Problem<'_>, effort: &Effort) -> Result<Front, NoPlan> {
-    p.check().map_err(NoPlan::Invalid)?;
-    let p = &Problem { objective: Objective::Latency, ..p.clone() };
-    media::refuse(p).map_err(NoPlan::Invalid)?;
-    let s = Setting::new(p);
-    let keys = [Objective::Latency, Objective::Energy];
-    let mut search = search(&s, &keys)?;
-    let found = search.run(f64::INFINITY, effort.labels);
-    let mut plans = Vec::new();
-    let mut least = f64::INFINITY;
-    for choices in &found.plans {
-        let plan = judged(p, choices, 0.0)?;
-        // Sums that differ in rounding only may have come in the wrong order.
-        if plan.total(Objective::Energy) < least {
-            least = plan.total(Objective::Energy);
-            plans.push(Plan { bound: plan.value, ..plan });
-        }
-    }
-    match (plans.is_empty(), found.complete) {
-        (true, true) => Err(NoPlan::Infeasible(explain::reasons(p, effort))),
-        (true, false) => Err(NoPlan::NotFound(found.bound)),
-        (false, true) => Ok(Front { plans, whole_below: f64::INFINITY }),
-        (false, false) => Ok(Front { plans, whole_below: found.bound }),
-    }
-}
-
-/// The plan as it is judged, with a bound that is at most its value. Stages that follow each other on
-/// a device in one mode are one, where that is as good.
-fn judged(p: &Problem<'_>, choices: &[Choice], bound: f64) -> Result<Plan, NoPlan> {
-    let broken = |e: String| NoPlan::Invalid(format!("a planner broke a rule: {e}"));
-    let mut plan = p.judge(choices).map_err(broken)?;
-    let mut at = 1;
-    while at < plan.stages.len() {
-        let mut fewer = plan.choices();
-        let next = fewer.remove(at);
-        let last = &mut fewer[at - 1];
-        let same = (last.device, last.mode) == (next.device, next.mode);
-        last.units.end = next.units.end;
-        let joined = if same { p.judge(&fewer).ok() } else { None };
-        // But for rounding.
-        let as_good =
-            |j: &Plan| j.totals.iter().zip(&plan.totals).all(|(a, b)| *a <= b * (1.0 + 1e-12));
-        match joined.filter(as_good) {
-            Some(joined) => plan = joined,
-            None => at += 1,
-        }
-    }
-    Ok(Plan { bound: bound.min(plan.value), ..plan })
-}
-
-/// The fewest stages of a walk through the devices, if there is one.
-fn fewest(p: &Problem<'_>) -> Option<usize> {
-    let fewest = Setting::new(p).rest(What::Stages).after(0, None);
-    fewest.is_finite().then_some(fewest as usize)
-}
+#[cfg(feature = "milp")]
+pub use search::milp;
+pub use search::{Effort, Front, Placement, front, place, place_greedily, plan};

@@ -1,5 +1,5 @@
-//! `split-devices`: the stages of a plan in the graph itself, with what crosses between devices as
-//! Transfer.
+//! `split-devices`: writes the stages of a plan into the graph. What a stage reads of an earlier one
+//! goes through a Transfer to the stage's device, one per value and stage.
 //!
 //! Before:
 //! ```text
@@ -22,13 +22,14 @@
 use std::collections::HashSet;
 
 use graph_opt_ir::edit::NewNode;
+use graph_opt_ir::names::NodeNames;
 use graph_opt_ir::op::{self, Op};
 use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, ValueId};
 
-use crate::options::{OptionError, OptionInfo, Options, nearest};
+use crate::options::{OptionError, OptionInfo, Options, items, quoted};
 use crate::pass::{Cx, Exactness, Outcome, Pass, PassInfo};
 
-/// Its entry in the registry.
+/// Entry in the registry of passes.
 pub const INFO: PassInfo = PassInfo {
     name: "split-devices",
     summary: "stages on devices: what a later stage reads of an earlier one goes through Transfer",
@@ -42,26 +43,66 @@ pub const INFO: PassInfo = PassInfo {
 };
 
 fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
-    let text =
-        o.get("stages").ok_or_else(|| OptionError("stages=NODE:DEVICE,… is needed".into()))?;
-    let mut stages = Vec::new();
-    for part in text.trim_matches(['[', ']']).split(',') {
-        // Names of nodes may hold colons.
-        match part.trim().rsplit_once(':') {
-            Some((node, device)) if !node.is_empty() && !device.is_empty() => {
-                stages.push((node.to_owned(), device.to_owned()));
-            }
-            _ => return Err(OptionError(format!("stages: {part:?} is not NODE:DEVICE"))),
-        }
-    }
-    Ok(Box::new(SplitDevices { stages }))
+    let text = o
+        .get("stages")
+        .ok_or_else(|| OptionError("expected stages=NODE:DEVICE,…, found no such option".into()))?;
+    let stages = items(text).into_iter().map(stage).collect::<Result<_, _>>()?;
+    Ok(Box::new(SplitDevices::new(stages)?))
 }
 
-struct SplitDevices {
+/// A node and a device, each of which may stand in quotes.
+fn stage(part: &str) -> Result<(String, String), OptionError> {
+    let wrong = || OptionError(format!("stages: expected NODE:DEVICE, found {part:?}"));
+    // Names of nodes may hold colons, and so may names in quotes.
+    let colon = match part.strip_suffix('"') {
+        Some(inner) => inner.rfind(":\""),
+        None => part.rfind(':'),
+    };
+    let (node, device) = part.split_at(colon.ok_or_else(wrong)?);
+    let name = |text: &str| match quoted(text) {
+        Some((n, name)) if n == text.len() => Some(name),
+        Some(_) => None,
+        None => Some(text.to_owned()),
+    };
+    name(node).zip(name(&device[1..])).ok_or_else(wrong)
+}
+
+/// The pass `split-devices`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SplitDevices {
     stages: Vec<(String, String)>,
 }
 
+impl SplitDevices {
+    /// For each stage, in the order in which they run, its first node and its device.
+    ///
+    /// # Errors
+    /// If there is none, or one without a name.
+    pub fn new(stages: Vec<(String, String)>) -> Result<Self, OptionError> {
+        if stages.is_empty() || stages.iter().any(|s| s.0.is_empty() || s.1.is_empty()) {
+            return Err(OptionError("stages must have the names of a node and a device".into()));
+        }
+        Ok(Self { stages })
+    }
+}
+
 impl Pass for SplitDevices {
+    fn name(&self) -> &'static str {
+        INFO.name
+    }
+
+    fn options(&self) -> Options {
+        let name = |name: &String, marks: &str| {
+            let plain = |c: char| !c.is_whitespace() && !c.is_control() && !marks.contains(c);
+            if name.chars().all(plain) { name.clone() } else { format!("{name:?}") }
+        };
+        let stage = |(node, device): &(String, String)| {
+            format!("{}:{}", name(node, ",[]\""), name(device, ":,[]\""))
+        };
+        let stages: Vec<String> = self.stages.iter().map(stage).collect();
+        Options::default().with("stages", format!("[{}]", stages.join(",")))
+    }
+
     fn exactness(&self) -> Exactness {
         Exactness::BitExact
     }
@@ -69,18 +110,22 @@ impl Pass for SplitDevices {
     fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError> {
         let graph = cx.graph();
         let found = firsts(graph, &self.stages);
-        if let Err(why) = found.and_then(|f| captured_across(graph, &f)) {
-            cx.say("", Outcome::Blocked, why);
-            return Ok(());
-        }
+        let found = found.and_then(|f| captured_across(graph, &f).map(|()| f));
+        let firsts: Vec<ValueId> = match found {
+            Ok(f) => f.iter().filter_map(|&n| first_result(graph, n)).collect(),
+            Err(why) => {
+                cx.say("", Outcome::Blocked, why);
+                return Ok(());
+            }
+        };
         // The first stage is where the inputs are.
         let mut crossed = 0;
-        for stage in 1..self.stages.len() {
+        for (&first, (_, device)) in firsts.iter().zip(&self.stages).skip(1) {
             loop {
                 let graph = cx.graph();
-                // Edits keep the names of nodes and give them new numbers.
-                let Ok(firsts) = firsts(graph, &self.stages) else { break };
-                let Some(edit) = next(graph, firsts[stage], &self.stages[stage].1) else { break };
+                // Edits keep results and give nodes new numbers.
+                let Some(first) = graph.producer(first) else { break };
+                let Some(edit) = next(graph, first, device) else { break };
                 cx.apply(&edit)?;
                 crossed += 1;
                 if cx.is_done() {
@@ -94,25 +139,30 @@ impl Pass for SplitDevices {
     }
 }
 
-/// The first nodes of the stages.
+/// First node of each stage.
 fn firsts(graph: &Graph, stages: &[(String, String)]) -> Result<Vec<NodeId>, String> {
-    let order: Vec<NodeId> = graph.schedule().collect();
-    let mut at = 0;
-    let mut found = Vec::new();
-    for (i, (name, _)) in stages.iter().enumerate() {
-        let here = order.iter().position(|&n| graph.label(n) == name);
-        let Some(here) = here else {
-            let known = nearest(name, order.iter().map(|&n| graph.label(n)));
-            let hint = known.map_or_else(String::new, |k| format!("; there is {k}"));
-            return Err(format!("there is no node {name}{hint}"));
+    let names = NodeNames::of_graph(graph);
+    let start = graph.schedule().next();
+    let mut found: Vec<NodeId> = Vec::new();
+    for (name, _) in stages {
+        let here = names.node(name).map_err(|e| e.to_string())?;
+        let in_order = match found.last() {
+            None => start == Some(here),
+            Some(&last) => graph.runs_before(last, here),
         };
-        if (i == 0) != (here == 0) || here < at {
+        if !in_order {
             return Err(format!("stages must begin at the first node and be in order: {name}"));
         }
-        at = here + 1;
-        found.push(order[here]);
+        if first_result(graph, here).is_none() {
+            return Err(format!("a stage begins with a node that has a result, not with {name}"));
+        }
+        found.push(here);
     }
     Ok(found)
+}
+
+fn first_result(graph: &Graph, node: NodeId) -> Option<ValueId> {
+    graph.node(node).outputs.iter().flatten().next().copied()
 }
 
 /// Refuses stages of which a later one captures, in a body, what an earlier one makes or is given:
@@ -120,7 +170,7 @@ fn firsts(graph: &Graph, stages: &[(String, String)]) -> Result<Vec<NodeId>, Str
 fn captured_across(graph: &Graph, firsts: &[NodeId]) -> Result<(), String> {
     let order: Vec<NodeId> = graph.schedule().collect();
     let mut starts = firsts.iter().skip(1).peekable();
-    // Nodes of the stage at hand.
+    // Nodes of the current stage.
     let mut here: HashSet<NodeId> = HashSet::new();
     let mut first = true;
     for n in order {
@@ -135,22 +185,22 @@ fn captured_across(graph: &Graph, firsts: &[NodeId]) -> Result<(), String> {
         if let Some(&v) = graph.node(n).captures.iter().find(away).filter(|_| !first) {
             let (node, value) = (graph.label(n), &graph.value(v).name);
             return Err(format!(
-                "the bodies of {node} read {value}, which another stage has, and no Transfer \
-                 reaches into a body; let a stage begin no later than where {value} is made, or \
-                 end no earlier than with {node}"
+                "the bodies of {node} read {value} of another stage, and a Transfer cannot \
+                 redirect a body; begin the stage before {value} is made, or end it after {node}"
             ));
         }
     }
     Ok(())
 }
 
-/// The edit that lets the next node from `first` on read through a Transfer what is made before it.
+/// The edit that redirects the next reader, from node `first` on, to a Transfer of what it reads
+/// from earlier stages.
 fn next(graph: &Graph, first: NodeId, device: &str) -> Option<Edit> {
     let order: Vec<NodeId> = graph.schedule().collect();
     let start = order.iter().position(|&n| n == first)?;
     let later: HashSet<NodeId> = order[start..].iter().copied().collect();
     let moves = |n: NodeId| matches!(&graph.node(n).op, Op::Transfer(t) if t.to == device);
-    // Inputs of the graph are with the first stage. A Transfer stands before the stage's first node.
+    // Graph inputs belong to the first stage. Transfers are placed before the stage's first node.
     let here = |p: NodeId| later.contains(&p) || moves(p);
     let earlier =
         |v: ValueId| graph.constant(v).is_none() && graph.producer(v).is_none_or(|p| !here(p));
@@ -160,7 +210,7 @@ fn next(graph: &Graph, first: NodeId, device: &str) -> Option<Edit> {
     })?;
     let node = graph.node(reader);
     let mut edit = Edit::new(format!("split-devices {}", graph.label(reader)));
-    // A Transfer that is there serves all readers of the stage.
+    // One Transfer serves all readers of a stage.
     let there = order.iter().find_map(|&n| {
         let node = graph.node(n);
         if moves(n) && node.inputs.first() == Some(&Some(v)) {

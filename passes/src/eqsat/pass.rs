@@ -28,8 +28,8 @@ use super::extract::{Choice, Extractor, Without, is_launch};
 use super::prove::Prover;
 use super::terms::{Head, Reading, TermId};
 use crate::analysis::{cost, plan};
-use crate::options::{OptionError, OptionInfo, Options};
-use crate::pass::{Cx, Exactness, Outcome, Pass, PassInfo};
+use crate::options::{OptionError, OptionInfo, Options, name_of};
+use crate::pass::{Change, Cx, Data, Exactness, Outcome, Pass, PassInfo};
 
 /// Its entry in the registry.
 pub const INFO: PassInfo = PassInfo {
@@ -53,32 +53,53 @@ pub const INFO: PassInfo = PassInfo {
 };
 
 fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
-    let objective = match o.get("objective") {
-        None | Some("memory") => Objective::Memory,
-        Some("macs") => Objective::Macs,
-        Some("bytes") => Objective::Bytes,
-        Some("launches") => Objective::Launches,
-        Some(v) => {
-            let names = "memory, macs, bytes or launches";
-            return Err(OptionError(format!("objective must be {names}, not {v:?}")));
-        }
-    };
-    let nodes = o.count("nodes")?.map_or(20_000, |n| n as usize);
-    Ok(Box::new(Eqsat { objective, nodes }))
+    let objective = o.choice("objective", &OBJECTIVES)?.unwrap_or_default();
+    let nodes = o.count("nodes")?.map_or(NODES, |n| n as usize);
+    Ok(Box::new(Eqsat::for_least(objective).nodes(nodes)))
 }
 
 /// What is to be small.
-#[derive(Clone, Copy)]
-enum Objective {
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Objective {
+    /// The peak of live activations, in bytes.
+    #[default]
     Memory,
+    /// Multiply-accumulates.
     Macs,
+    /// Bytes written.
     Bytes,
+    /// Nodes that are no views.
     Launches,
 }
 
-struct Eqsat {
+const OBJECTIVES: [(&str, Objective); 4] = [
+    ("memory", Objective::Memory),
+    ("macs", Objective::Macs),
+    ("bytes", Objective::Bytes),
+    ("launches", Objective::Launches),
+];
+
+/// E-nodes that are explored by default.
+const NODES: usize = 20_000;
+
+/// The pass `eqsat`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Eqsat {
     objective: Objective,
     nodes: usize,
+}
+
+impl Eqsat {
+    /// Finds the equal graph with least of this.
+    pub fn for_least(objective: Objective) -> Self {
+        Self { objective, nodes: NODES }
+    }
+
+    /// Explores this many e-nodes at most, at least one.
+    #[must_use]
+    pub fn nodes(self, n: usize) -> Self {
+        Self { nodes: n.max(1), ..self }
+    }
 }
 
 /// Most whole values that the pass tries to do without.
@@ -88,6 +109,21 @@ const JOINTS: usize = 16;
 const ROUNDS: usize = 10;
 
 impl Pass for Eqsat {
+    fn name(&self) -> &'static str {
+        INFO.name
+    }
+
+    fn options(&self) -> Options {
+        let mut options = Options::default();
+        if self.objective != Objective::default() {
+            options = options.with("objective", name_of(self.objective, &OBJECTIVES));
+        }
+        if self.nodes != NODES {
+            options = options.with("nodes", self.nodes);
+        }
+        options
+    }
+
     fn exactness(&self) -> Exactness {
         Exactness::BitExact
     }
@@ -156,9 +192,11 @@ impl Pass for Eqsat {
         let how = if complete { "saturated" } else { "stopped" };
         match best {
             Some((edit, _)) => {
+                let before = cx.graph().len() as u64;
                 cx.apply(&edit)?;
-                let after = cx.graph().len();
-                cx.say("", Outcome::Applied, format!("{how} at {nodes} e-nodes; {after} nodes"));
+                let after = cx.graph().len() as u64;
+                let what = format!("{how} at {nodes} e-nodes; {after} nodes");
+                cx.tell("", Outcome::Applied, what, Data::Nodes(Change { before, after }));
             }
             None => {
                 let why = format!("{how} at {nodes} e-nodes; nothing equal costs less");

@@ -51,9 +51,15 @@ fn make(_: &Options) -> Result<Box<dyn Pass>, OptionError> {
     Ok(Box::new(FoldBatchNorm))
 }
 
-struct FoldBatchNorm;
+/// The pass `fold-batch-norm`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FoldBatchNorm;
 
 impl Pass for FoldBatchNorm {
+    fn name(&self) -> &'static str {
+        INFO.name
+    }
+
     fn exactness(&self) -> Exactness {
         Exactness::RoundsWeights
     }

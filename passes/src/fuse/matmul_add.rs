@@ -40,9 +40,15 @@ fn make(_: &Options) -> Result<Box<dyn Pass>, OptionError> {
     Ok(Box::new(FuseMatMulAdd))
 }
 
-struct FuseMatMulAdd;
+/// The pass `fuse-matmul-add`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FuseMatMulAdd;
 
 impl Pass for FuseMatMulAdd {
+    fn name(&self) -> &'static str {
+        INFO.name
+    }
+
     fn exactness(&self) -> Exactness {
         Exactness::Reassociates
     }

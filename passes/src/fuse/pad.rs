@@ -41,9 +41,15 @@ fn make(_: &Options) -> Result<Box<dyn Pass>, OptionError> {
     Ok(Box::new(FusePad))
 }
 
-struct FusePad;
+/// The pass `fuse-pad`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FusePad;
 
 impl Pass for FusePad {
+    fn name(&self) -> &'static str {
+        INFO.name
+    }
+
     fn exactness(&self) -> Exactness {
         Exactness::BitExact
     }

@@ -38,9 +38,15 @@ fn make(_: &Options) -> Result<Box<dyn Pass>, OptionError> {
     Ok(Box::new(DropZeroAdd))
 }
 
-struct DropZeroAdd;
+/// The pass `drop-zero-add`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DropZeroAdd;
 
 impl Pass for DropZeroAdd {
+    fn name(&self) -> &'static str {
+        INFO.name
+    }
+
     fn exactness(&self) -> Exactness {
         Exactness::Reassociates
     }

@@ -49,7 +49,7 @@ use graph_opt_ir::{EditError, Graph, NodeId};
 use self::region::{Region, is_constant};
 use crate::analysis::memory::{Runtime, Unplanned, plan_in};
 use crate::options::{OptionError, OptionInfo, Options, readable};
-use crate::pass::{Cx, Exactness, Outcome, Pass, PassInfo};
+use crate::pass::{Change, Cx, Data, Exactness, Outcome, Pass, PassInfo};
 
 /// Its entry in the registry.
 pub const INFO: PassInfo = PassInfo {
@@ -72,14 +72,39 @@ const ROUNDS: usize = 3;
 
 fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
     let states = o.count("states")?.map_or(STATES, |n| n as usize);
-    Ok(Box::new(Schedule { states }))
+    Ok(Box::new(Schedule::default().states(states)))
 }
 
-struct Schedule {
+/// The pass `schedule`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Schedule {
     states: usize,
 }
 
+impl Default for Schedule {
+    fn default() -> Self {
+        Self { states: STATES }
+    }
+}
+
+impl Schedule {
+    /// Looks at this many sets of nodes, at least one.
+    #[must_use]
+    pub fn states(self, n: usize) -> Self {
+        Self { states: n.max(1) }
+    }
+}
+
 impl Pass for Schedule {
+    fn name(&self) -> &'static str {
+        INFO.name
+    }
+
+    fn options(&self) -> Options {
+        let options = Options::default();
+        if self.states == STATES { options } else { options.with("states", self.states) }
+    }
+
     fn exactness(&self) -> Exactness {
         Exactness::BitExact
     }
@@ -102,7 +127,9 @@ impl Pass for Schedule {
         let moved = cx.graph().schedule().zip(&order).filter(|(a, b)| a != *b).count();
         cx.reorder("schedule", &order)?;
         let (a, b) = (readable(before), readable(after));
-        cx.say("", Outcome::Applied, format!("peak {a} to {b}, {moved} nodes in other places"));
+        let what = format!("peak {a} to {b}, {moved} nodes in other places");
+        let data = Data::Order { peak: Change { before, after }, moved };
+        cx.tell("", Outcome::Applied, what, data);
         Ok(())
     }
 }

@@ -34,7 +34,7 @@ mod strides;
 use graph_opt_ir::{Edit, EditError};
 
 use crate::options::{OptionError, Options};
-use crate::pass::{Cx, Exactness, Outcome, Pass, PassInfo};
+use crate::pass::{Change, Cx, Data, Exactness, Outcome, Pass, PassInfo};
 
 /// Its entry in the registry.
 pub const INFO: PassInfo = PassInfo {
@@ -53,9 +53,15 @@ fn make(_: &Options) -> Result<Box<dyn Pass>, OptionError> {
 /// Most rounds until nothing changes; each removes at least one node.
 const ROUNDS: usize = 30;
 
-struct Simplify;
+/// The pass `simplify`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Simplify;
 
 impl Pass for Simplify {
+    fn name(&self) -> &'static str {
+        INFO.name
+    }
+
     fn exactness(&self) -> Exactness {
         Exactness::BitExact
     }
@@ -85,14 +91,15 @@ impl Pass for Simplify {
             return Ok(());
         }
         let [lifted, folded, identities, layouts, targets, merged, dead] = total;
+        let after = cx.graph().len();
         let message = format!(
-            "{before} nodes to {}: {} folded, {identities} without effect, \
+            "{before} nodes to {after}: {} folded, {identities} without effect, \
              {} data movements joined, {merged} merged, {dead} dead",
-            cx.graph().len(),
             lifted + folded,
             layouts + targets
         );
-        cx.say("", Outcome::Applied, message);
+        let data = Data::Nodes(Change { before: before as u64, after: after as u64 });
+        cx.tell("", Outcome::Applied, message, data);
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use graph_opt_ir::op::Class;
+use graph_opt_ir::op::{Class, Op};
 use graph_opt_ir::region::{self, Barrier, Relation};
 use graph_opt_ir::rule::Ctx;
 use graph_opt_ir::{Graph, NodeId, ValueId};
@@ -66,6 +66,22 @@ impl Group {
             }
         }
         Ok(Self::of(graph, inside.into_iter().collect()))
+    }
+
+    /// The nodes that run from one node (or from the start) to another, both included.
+    ///
+    /// # Errors
+    /// If the one runs after the other.
+    pub fn run(graph: &Graph, from: Option<NodeId>, to: NodeId) -> Result<Self, String> {
+        let range = from.map_or(0, |n| graph.position(n))..=graph.position(to);
+        if range.is_empty() {
+            let (a, b) = (from.map_or("", |n| graph.label(n)), graph.label(to));
+            return Err(format!("{a:?} runs after {b:?}"));
+        }
+        let inside = |n: &NodeId| {
+            range.contains(&graph.position(*n)) && !matches!(graph.node(*n).op, Op::Constant(_))
+        };
+        Ok(Self::of(graph, graph.schedule().filter(inside).collect()))
     }
 
     /// Values from outside, constants left out, in the order of their first use.

@@ -23,6 +23,11 @@ impl Grid {
         self.axes.iter().map(|a| a.1.len()).product()
     }
 
+    /// Number of parts along each axis.
+    pub fn counts(&self) -> Vec<usize> {
+        self.axes.iter().map(|a| a.1.len()).collect()
+    }
+
     /// Whether there are no parts.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -60,15 +65,26 @@ pub enum Reuse {
     Exchange,
 }
 
-impl std::fmt::Display for Reuse {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
+impl Reuse {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Recompute, Self::Rows, Self::All, Self::Checkerboard, Self::Exchange];
+
+    /// Its name in options.
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Recompute => "recompute",
             Self::Rows => "rows",
             Self::All => "all",
             Self::Checkerboard => "checkerboard",
             Self::Exchange => "exchange",
-        })
+        }
+    }
+}
+
+impl std::fmt::Display for Reuse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }
 

@@ -14,13 +14,15 @@ use std::sync::Arc;
 use graph_opt_ir::region::Barrier;
 use graph_opt_ir::{Edit, EditError, Editor, Graph, NodeId, Span};
 
+use super::fuse_tiles::{FuseTiles, Stretch};
 use super::layout::{Layout, Spread};
 use super::model::{Candidate, GroupCost, Net};
 use super::{Grid, Group, Reuse, build, parts};
 use crate::analysis::cost;
 use crate::analysis::memory::{self, Runtime};
 use crate::options::readable;
-use crate::pass::{Cx, Outcome};
+use crate::pass::{Change, Cx, Data, Outcome};
+use crate::pipeline::Pipeline;
 
 /// What a plan is for.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -507,19 +509,28 @@ impl Spreads<'_> {
 /// # Errors
 /// With the node and the reason, if a group cannot be built.
 pub fn realise(graph: &Graph, plan: &Plan) -> Result<Graph, String> {
-    built(graph, plan).map(|b| b.0)
+    built(graph, plan).map(|b| b.graph)
 }
 
-/// The same, with the nodes that each group became.
-fn built(graph: &Graph, plan: &Plan) -> Result<(Graph, Vec<Vec<NodeId>>), String> {
-    let mut copy = graph.clone();
-    let mut nodes = Vec::new();
+/// The graph that a plan makes.
+struct Built {
+    graph: Graph,
+    /// The nodes that each group became.
+    nodes: Vec<Vec<NodeId>>,
+    /// What does the same by hand.
+    by_hand: Vec<Stretch>,
+}
+
+fn built(graph: &Graph, plan: &Plan) -> Result<Built, String> {
+    let mut built = Built { graph: graph.clone(), nodes: Vec::new(), by_hand: Vec::new() };
     for f in &plan.groups {
-        let edit = f.edit(&copy).map_err(|(n, b)| format!("{}: {b}", copy.label(n)))?;
-        let applied = Editor::new(&mut copy).apply(&edit).map_err(|e| e.to_string())?;
-        nodes.push(applied.nodes);
+        let copy = &mut built.graph;
+        built.by_hand.extend(f.by_hand(copy));
+        let edit = f.edit(copy).map_err(|(n, b)| format!("{}: {b}", copy.label(n)))?;
+        let applied = Editor::new(copy).apply(&edit).map_err(|e| e.to_string())?;
+        built.nodes.push(applied.nodes);
     }
-    Ok((copy, nodes))
+    Ok(built)
 }
 
 impl Fused {
@@ -527,6 +538,10 @@ impl Fused {
         let label = self.group.nodes.last().map_or("", |&n| graph.label(n));
         let origin = format!("fuse-tiles {label}");
         build::tile_group(graph, &self.group, &self.grid, self.reuse, &origin)
+    }
+
+    fn by_hand(&self, graph: &Graph) -> Option<Stretch> {
+        Stretch::of(graph, &self.group, &self.grid, self.reuse)
     }
 }
 
@@ -537,13 +552,20 @@ pub(super) fn list(cx: &mut Cx<'_, '_>, limits: &Limits) {
         Err(why) => return cx.say("", Outcome::Blocked, why),
     };
     let macs = cost(cx.graph()).macs;
+    let before = memory::plan_for(cx.graph(), limits.runtime).map_or(0, |p| p.peak);
     for plan in &found.plans {
-        let built = realise(cx.graph(), plan).map(|g| memory::plan_for(&g, limits.runtime));
-        let Ok(Ok(exact)) = built else { continue };
+        let Ok(built) = built(cx.graph(), plan) else { continue };
+        let Ok(exact) = memory::plan_for(&built.graph, limits.runtime) else { continue };
         let groups: Vec<String> =
             plan.groups.iter().map(|f| format!("{} {}", shape(&f.grid), f.reuse)).collect();
         let (peak, more) = (readable(exact.peak), extra(plan.macs, macs));
-        cx.say("", Outcome::NoEffect, format!("peak {peak}, {more}: {}", groups.join("; ")));
+        let what = format!("peak {peak}, {more}: {}", groups.join("; "));
+        let data = Data::Cost {
+            peak: Change { before, after: exact.peak },
+            macs: Change { before: macs, after: plan.macs },
+            by_hand: built.by_hand,
+        };
+        cx.tell("", Outcome::NoEffect, what, data);
     }
 }
 
@@ -575,12 +597,15 @@ pub(super) fn run(cx: &mut Cx<'_, '_>, goal: Goal, limits: &Limits) -> Result<()
         Ok(Best { plan, peak, macs: after, barriers, left }) => {
             for (node, bytes) in left {
                 let why = format!("nothing tiles it, and it needs {}", readable(bytes));
-                cx.remark(node, Outcome::Blocked, why);
+                let label = cx.graph().label(node).to_owned();
+                cx.tell(label, Outcome::Blocked, why, Data::Left(bytes));
             }
             for (node, why) in barriers {
                 cx.remark(node, Outcome::NoEffect, format!("no group runs over it: {why}"));
             }
+            let mut by_hand: Vec<Stretch> = Vec::new();
             for f in &plan.groups {
+                by_hand.extend(f.by_hand(cx.graph()));
                 let edit = f.edit(cx.graph());
                 let (Some(&first), Some(&last)) = (f.group.nodes.first(), f.group.nodes.last())
                 else {
@@ -597,15 +622,35 @@ pub(super) fn run(cx: &mut Cx<'_, '_>, goal: Goal, limits: &Limits) -> Result<()
                 match edit {
                     Ok(edit) => {
                         cx.apply(&edit)?;
-                        cx.say(label, Outcome::Applied, what);
+                        let (nodes, grid) = (f.group.nodes.len(), f.grid.counts());
+                        let data = Data::Tiles { nodes, grid, reuse: f.reuse };
+                        cx.tell(label, Outcome::Applied, what, data);
                     }
                     Err((n, b)) => cx.remark(n, Outcome::Blocked, b.0),
                 }
             }
             let (a, b, more) = (readable(before.peak), readable(peak), extra(after, macs));
-            cx.say("", Outcome::Applied, format!("peak {a} to {b}, {more}"));
+            // Names that several nodes share may hide a group.
+            if by_hand.len() < plan.groups.len() {
+                by_hand.clear();
+            }
+            let mut what = format!("peak {a} to {b}, {more}");
+            if !by_hand.is_empty() {
+                let passes = by_hand.iter().cloned().map(FuseTiles::from);
+                let passes = passes.fold(Pipeline::default(), Pipeline::then);
+                what.push_str(&format!("; by hand: {passes}"));
+            }
+            let data = Data::Cost {
+                peak: Change { before: before.peak, after: peak },
+                macs: Change { before: macs, after },
+                by_hand,
+            };
+            cx.tell("", Outcome::Applied, what, data);
         }
-        Err(why) => cx.say("", Outcome::Blocked, why),
+        Err(Unmet::Unknown(why)) => cx.say("", Outcome::Blocked, why),
+        Err(e @ Unmet::Peak { least, .. }) => {
+            cx.tell("", Outcome::Blocked, e.to_string(), Data::Unmet(least));
+        }
     }
     Ok(())
 }
@@ -625,6 +670,22 @@ pub struct Best {
     pub left: Vec<(NodeId, u64)>,
 }
 
+/// There is no plan for a goal.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Unmet {
+    /// The size of a value is not known, or a group cannot be built.
+    #[error("{0}")]
+    Unknown(String),
+    /// What was found needs more.
+    #[error("the least peak that was found is {}, {why}", readable(*.least))]
+    Peak {
+        /// The least peak that was found, in bytes.
+        least: u64,
+        /// What sets it.
+        why: String,
+    },
+}
+
 /// A plan with the graph that it makes.
 struct Measured {
     plan: Plan,
@@ -636,7 +697,7 @@ struct Measured {
 
 impl Measured {
     fn new(graph: &Graph, plan: Plan, runtime: Runtime) -> Result<Self, String> {
-        let (graph, nodes) = built(graph, &plan)?;
+        let Built { graph, nodes, .. } = built(graph, &plan)?;
         let memory = memory::plan_for(&graph, runtime).map_err(|e| e.to_string())?;
         Ok(Self { plan, graph, memory, nodes })
     }
@@ -686,8 +747,8 @@ const ROUNDS: (usize, usize) = (24, 6);
 /// # Errors
 /// If the size of a value is unknown, or nothing fits: with the least peak that was found, and
 /// what sets it.
-pub fn best(graph: &Graph, goal: Goal, limits: &Limits) -> Result<Best, String> {
-    let mut net = Net::new(graph, limits.runtime)?;
+pub fn best(graph: &Graph, goal: Goal, limits: &Limits) -> Result<Best, Unmet> {
+    let mut net = Net::new(graph, limits.runtime).map_err(Unmet::Unknown)?;
     let mut left: Vec<(NodeId, u64)> = Vec::new();
     loop {
         let (why, hopeless) = match best_of(graph, &net, goal, limits, &left) {
@@ -710,8 +771,8 @@ fn best_of(
     goal: Goal,
     limits: &Limits,
     left: &[(NodeId, u64)],
-) -> Result<Best, (String, Vec<usize>)> {
-    let plain = |e: String| (e, Vec::new());
+) -> Result<Best, (Unmet, Vec<usize>)> {
+    let plain = |e: String| (Unmet::Unknown(e), Vec::new());
     let mut search = Search::new(graph, net, limits);
     let macs = cost(graph).macs;
     let mut least: Option<Measured> = None;
@@ -745,10 +806,9 @@ fn best_of(
     if matches!(goal, Goal::ExtraMacs(_)) && m.memory.peak < before {
         return Ok(m.best(search.barriers));
     }
-    let (peak, at) = m.peak_beside(left);
+    let (least, at) = m.peak_beside(left);
     let at = at.map_or("the inputs".into(), |n| format!("{:?}", m.graph.label(n)));
-    let peak = readable(peak);
-    let mut why = format!("the least peak that was found is {peak}, set by {at}");
+    let mut why = format!("set by {at}");
     if let Some((node, reason)) = search.barriers.first() {
         why.push_str(&format!("; no group runs over {:?}: {reason}", graph.label(*node)));
     }
@@ -756,11 +816,11 @@ fn best_of(
         Goal::Memory(budget) if limits.partly => search.hopeless(budget),
         _ => Vec::new(),
     };
-    Err((why, hopeless))
+    Err((Unmet::Peak { least, why }, hopeless))
 }
 
 fn shape(grid: &Grid) -> String {
-    let counts: Vec<String> = grid.axes.iter().map(|a| a.1.len().to_string()).collect();
+    let counts: Vec<String> = grid.counts().iter().map(ToString::to_string).collect();
     match &counts[..] {
         [one] => format!("{one} rows"),
         all => all.join("x"),

@@ -28,8 +28,8 @@ use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, Span, Tensor, ValueId, o
 
 use super::{Grid, Group, Reuse, build, parts, region_bytes, slices};
 use crate::fix_dims::Symbolic;
-use crate::options::{OptionError, OptionInfo, Options};
-use crate::pass::{Cx, Exactness, Outcome, Pass, PassInfo};
+use crate::options::{OptionError, OptionInfo, Options, bytes_text, list_text, name_of};
+use crate::pass::{Cx, Data, Exactness, Outcome, Pass, PassInfo};
 
 /// Its entry in the registry.
 pub const INFO: PassInfo = PassInfo {
@@ -62,15 +62,48 @@ pub const INFO: PassInfo = PassInfo {
     make,
 };
 
+/// An axis of the result of a convolution, pool or matrix product.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Axis {
+pub enum Axis {
+    /// The first axis.
     Batch,
+    /// The third axis from the end, of volumes.
     Depth,
+    /// The second axis from the end.
     Height,
+    /// The last axis.
     Width,
+    /// Channels; of matrix products, columns.
     ChannelsOut,
+    /// What is summed over: its parts are partial sums, added up.
     ChannelsIn,
 }
+
+const AXES: [(&str, Axis); 6] = [
+    ("n", Axis::Batch),
+    ("d", Axis::Depth),
+    ("h", Axis::Height),
+    ("w", Axis::Width),
+    ("c-out", Axis::ChannelsOut),
+    ("c-in", Axis::ChannelsIn),
+];
+
+/// Which operators are tiled.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Ops {
+    /// All of them.
+    #[default]
+    All,
+    /// Convolutions.
+    Conv,
+    /// Pools.
+    Pool,
+    /// Matrix products.
+    Matmul,
+}
+
+const OPS: [(&str, Ops); 4] =
+    [("conv", Ops::Conv), ("pool", Ops::Pool), ("matmul", Ops::Matmul), ("all", Ops::All)];
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum How {
@@ -79,33 +112,108 @@ enum How {
     MaxBytes(u64),
 }
 
-struct TileConv {
+/// The pass `tile-conv`.
+///
+/// ```
+/// use graph_opt_passes::Pipeline;
+/// use graph_opt_passes::tile::tile_conv::{Axis, Ops, TileConv};
+///
+/// let grid = TileConv::grid(&[(Axis::Height, 2), (Axis::Width, 3)])?.ops(Ops::Conv);
+/// let text = "tile-conv{axis=hxw ops=conv parts=2x3}";
+/// assert_eq!(Pipeline::default().then(grid).to_string(), text);
+/// # Ok::<(), graph_opt_passes::OptionError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TileConv {
     axes: Vec<Axis>,
     how: How,
-    ops: String,
+    ops: Ops,
+}
+
+impl TileConv {
+    /// So many parts along the axis; remainders are spread.
+    ///
+    /// # Errors
+    /// If it is no part at all.
+    pub fn parts(axis: Axis, parts: i64) -> Result<Self, OptionError> {
+        Self::grid(&[(axis, parts)])
+    }
+
+    /// So many parts along one axis or two.
+    ///
+    /// # Errors
+    /// If there are none or more than two axes, or one twice; if one of two is
+    /// [`Axis::ChannelsIn`]; or if there are no parts.
+    pub fn grid(axes: &[(Axis, i64)]) -> Result<Self, OptionError> {
+        let (axes, parts) = axes.iter().copied().unzip();
+        Self::checked(axes, How::Parts(parts))
+    }
+
+    /// Parts of these sizes along the axis.
+    ///
+    /// # Errors
+    /// If a size is less than 1.
+    pub fn sizes(axis: Axis, sizes: Vec<i64>) -> Result<Self, OptionError> {
+        Self::checked(vec![axis], How::Sizes(sizes))
+    }
+
+    /// As many parts along the axis as it takes for a part's inputs and result together to fit into so
+    /// many bytes.
+    ///
+    /// # Errors
+    /// For [`Axis::ChannelsIn`].
+    pub fn max_bytes(axis: Axis, bytes: u64) -> Result<Self, OptionError> {
+        Self::checked(vec![axis], How::MaxBytes(bytes))
+    }
+
+    /// Tiles only these operators.
+    #[must_use]
+    pub fn ops(self, ops: Ops) -> Self {
+        Self { ops, ..self }
+    }
+
+    fn checked(axes: Vec<Axis>, how: How) -> Result<Self, OptionError> {
+        let err = |m: &str| Err(OptionError(m.into()));
+        if axes.is_empty() || axes.len() > 2 || (axes.len() == 2 && axes[0] == axes[1]) {
+            let axes = axes_text(&axes);
+            return Err(OptionError(format!("a grid has two different axes, not {axes:?}")));
+        }
+        if axes.len() == 2 && axes.contains(&Axis::ChannelsIn) {
+            return err("c-in makes no grid with another axis; use two passes");
+        }
+        match &how {
+            How::Parts(p) if p.len() != axes.len() => {
+                return err("parts must have one number for each axis, as in axis=hxw parts=2x2");
+            }
+            How::Sizes(_) | How::MaxBytes(_) if axes.len() != 1 => {
+                return err("sizes and max-bytes go with one axis");
+            }
+            How::MaxBytes(_) if axes[0] == Axis::ChannelsIn => {
+                return err("max-bytes cannot choose the parts of c-in; use parts");
+            }
+            How::Parts(n) | How::Sizes(n) if n.is_empty() || n.iter().any(|&n| n < 1) => {
+                return err("parts and sizes must be whole numbers of at least 1");
+            }
+            _ => {}
+        }
+        Ok(Self { axes, how, ops: Ops::All })
+    }
+}
+
+fn axes_text(axes: &[Axis]) -> String {
+    axes.iter().map(|&a| name_of(a, &AXES)).collect::<Vec<_>>().join("x")
 }
 
 fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
-    let err = |m: String| Err(OptionError(m));
-    let Some(axis) = o.get("axis") else { return err("axis is missing; try axis=h".into()) };
-    let one = |name: &str| match name {
-        "n" => Ok(Axis::Batch),
-        "d" => Ok(Axis::Depth),
-        "h" => Ok(Axis::Height),
-        "w" => Ok(Axis::Width),
-        "c-out" => Ok(Axis::ChannelsOut),
-        "c-in" => Ok(Axis::ChannelsIn),
-        _ => Err(OptionError(format!(
+    let err = |m: &str| Err(OptionError(m.into()));
+    let Some(axis) = o.get("axis") else { return err("axis is missing; try axis=h") };
+    let one = |name: &str| match AXES.iter().find(|a| a.0 == name) {
+        Some(a) => Ok(a.1),
+        None => Err(OptionError(format!(
             "axis must be n, d, h, w, c-out, c-in or two of them as in hxw, not {axis:?}"
         ))),
     };
     let axes: Vec<Axis> = axis.split('x').map(one).collect::<Result<_, _>>()?;
-    if axes.len() > 2 || (axes.len() == 2 && axes[0] == axes[1]) {
-        return err(format!("a grid has two different axes, not {axis:?}"));
-    }
-    if axes.len() == 2 && axes.contains(&Axis::ChannelsIn) {
-        return err("c-in makes no grid with another axis; use two passes".into());
-    }
     let parts = match o.get("parts") {
         None => None,
         Some(v) => Some(
@@ -115,30 +223,34 @@ fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
         ),
     };
     let how = match (parts, o.list("sizes")?, o.bytes("max-bytes")?) {
-        (Some(p), None, None) if p.len() == axes.len() => How::Parts(p),
-        (Some(_), None, None) => {
-            return err("parts must have one number for each axis, as in axis=hxw parts=2x2".into());
-        }
-        (None, Some(s), None) if axes.len() == 1 => How::Sizes(s),
-        (None, None, Some(b)) if axes.len() == 1 => How::MaxBytes(b),
-        (None, None, None) => return err("one of parts, sizes and max-bytes is needed".into()),
-        _ => {
-            return err(
-                "only one of parts, sizes and max-bytes, and the latter two on one axis".into()
-            );
-        }
+        (Some(p), None, None) => How::Parts(p),
+        (None, Some(s), None) => How::Sizes(s),
+        (None, None, Some(b)) => How::MaxBytes(b),
+        (None, None, None) => return err("one of parts, sizes and max-bytes is needed"),
+        _ => return err("only one of parts, sizes and max-bytes"),
     };
-    if matches!(how, How::MaxBytes(_)) && axes[0] == Axis::ChannelsIn {
-        return err("max-bytes cannot choose the parts of c-in; use parts".into());
-    }
-    let ops = o.get("ops").unwrap_or("all").to_owned();
-    if !["conv", "pool", "matmul", "all"].contains(&ops.as_str()) {
-        return err(format!("ops must be conv, pool, matmul or all, not {ops:?}"));
-    }
-    Ok(Box::new(TileConv { axes, how, ops }))
+    let ops = o.choice("ops", &OPS)?.unwrap_or_default();
+    Ok(Box::new(TileConv::checked(axes, how)?.ops(ops)))
 }
 
 impl Pass for TileConv {
+    fn name(&self) -> &'static str {
+        INFO.name
+    }
+
+    fn options(&self) -> Options {
+        let options = Options::default().with("axis", axes_text(&self.axes));
+        let options = match &self.how {
+            How::Parts(p) => {
+                let p: Vec<String> = p.iter().map(ToString::to_string).collect();
+                options.with("parts", p.join("x"))
+            }
+            How::Sizes(s) => options.with("sizes", list_text(s)),
+            How::MaxBytes(b) => options.with("max-bytes", bytes_text(*b)),
+        };
+        if self.ops == Ops::All { options } else { options.with("ops", name_of(self.ops, &OPS)) }
+    }
+
     fn exactness(&self) -> Exactness {
         match self.axes[..] {
             [Axis::ChannelsIn] => Exactness::Reassociates,
@@ -172,10 +284,14 @@ impl Pass for TileConv {
             }
             let label = cx.graph().label(id).to_owned();
             match self.plan(cx.graph(), id, cx.symbolic) {
-                Ok((edit, what)) => {
+                Ok((edit, parts)) => {
                     cx.apply(&edit)?;
                     done += 1;
-                    cx.say(label, Outcome::Applied, what);
+                    let what = match self.axes[..] {
+                        [Axis::ChannelsIn] => format!("{parts} partial sums"),
+                        _ => format!("{parts} parts"),
+                    };
+                    cx.tell(label, Outcome::Applied, what, Data::Parts(parts));
                 }
                 Err((outcome, why)) => cx.say(label, outcome, why),
             }
@@ -209,16 +325,16 @@ fn blocked(b: impl ToString) -> No {
 impl TileConv {
     fn wants(&self, op: &Op) -> bool {
         let pool = op.windowed().is_some_and(|w| w.is_pool());
-        match (op.class(), self.ops.as_str()) {
-            (Class::Window, "all") => true,
-            (Class::Window, "conv") => !pool,
-            (Class::Window, "pool") => pool,
-            (Class::Matmul, "all" | "matmul") => true,
+        match (op.class(), self.ops) {
+            (Class::Window, Ops::All) => true,
+            (Class::Window, Ops::Conv) => !pool,
+            (Class::Window, Ops::Pool) => pool,
+            (Class::Matmul, Ops::All | Ops::Matmul) => true,
             _ => false,
         }
     }
 
-    fn plan(&self, graph: &Graph, id: NodeId, symbolic: &Symbolic) -> Result<(Edit, String), No> {
+    fn plan(&self, graph: &Graph, id: NodeId, symbolic: &Symbolic) -> Result<(Edit, usize), No> {
         let origin = format!("tile-conv {}", graph.label(id));
         if self.axes == [Axis::ChannelsIn] {
             return contraction(graph, id, &self.how, &origin);
@@ -297,7 +413,7 @@ impl TileConv {
             }
             Err((_, b)) => return Err(blocked(b)),
         };
-        Ok((edit, format!("{} parts", grid.len())))
+        Ok((edit, grid.len()))
     }
 }
 
@@ -377,7 +493,7 @@ fn unit(graph: &Graph, id: NodeId) -> Group {
 }
 
 /// The node as a sum of parts over the axis that it contracts.
-fn contraction(graph: &Graph, id: NodeId, how: &How, origin: &str) -> Result<(Edit, String), No> {
+fn contraction(graph: &Graph, id: NodeId, how: &How, origin: &str) -> Result<(Edit, usize), No> {
     let node = graph.node(id);
     let Some(sums) = node.op.partial_sums() else {
         let name = node.op.name();
@@ -485,7 +601,7 @@ fn contraction(graph: &Graph, id: NodeId, how: &How, origin: &str) -> Result<(Ed
     };
     edit.replaces.push((*out, sum));
     edit.removes.push(id);
-    Ok((edit, format!("{} partial sums", spans.len())))
+    Ok((edit, spans.len()))
 }
 
 /// A zero of the value's element type, to be broadcast.

@@ -50,9 +50,15 @@ fn make(_: &Options) -> Result<Box<dyn Pass>, OptionError> {
     Ok(Box::new(Untile))
 }
 
-struct Untile;
+/// The pass `untile`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Untile;
 
 impl Pass for Untile {
+    fn name(&self) -> &'static str {
+        INFO.name
+    }
+
     fn exactness(&self) -> Exactness {
         Exactness::BitExact
     }

@@ -9,7 +9,7 @@ use graph_opt_backends::cpu::Cpu;
 use graph_opt_backends::inputs::required;
 use graph_opt_backends::stages::{Stages, Values};
 use graph_opt_ir::Type;
-use graph_opt_passes::devices::dataflow::WINDOW;
+use graph_opt_passes::devices::files::dataflow::WINDOW;
 
 use crate::failure::{Result, check, out, unsupported, usage};
 use crate::folder::Folder;
@@ -94,7 +94,7 @@ pub fn main(args: &Args) -> Result {
         };
         let want: BTreeMap<String, String> = folder
             .wiring
-            .results()
+            .sink_inputs()
             .iter()
             .map(|v| {
                 let t = made.get(v);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use graph_opt_backends::stages::Values;
 use graph_opt_ir::Tensor;
-use graph_opt_passes::devices::wiring::{Edge, Place, Wiring};
+use graph_opt_passes::devices::files::{Edge, Endpoint, Wiring};
 
 use crate::failure::{Result, check, usage};
 use crate::folder::Folder;
@@ -65,7 +65,7 @@ pub fn main(args: &Args) -> Result {
     let mut parts = BTreeMap::new();
     for p in wiring.parts(args.device) {
         let stage = Stage::load(&folder.file(p), &args.engine)?;
-        let takes = wiring.takes(p);
+        let takes = wiring.inputs_of(p);
         // What it hands on unread, others know.
         let unread: Vec<String> = takes.iter().filter(|v| stage.ty(v).is_none()).cloned().collect();
         let others = folder.types(&unread)?;
@@ -74,7 +74,7 @@ pub fn main(args: &Args) -> Result {
         let join = Join::new(expected, args.link.window.into());
         parts.insert(p, Part { stage, join });
     }
-    let place = Place::Device(args.device);
+    let place = Endpoint::Device(args.device);
     let key = key::load(&folder.key(&args.link))?;
     let port = Port::open(place, wiring, &key, args.link.limit())?;
     let mut device = Device { wiring, parts, port, held: 0 };
@@ -145,15 +145,15 @@ impl Device<'_> {
     fn run(&mut self, sequence: u64, part: usize) -> Result {
         let Some(Part { stage, join }) = self.parts.get_mut(&part) else { return Ok(()) };
         let Some(inputs) = join.begin(sequence) else { return Ok(()) };
-        let names = self.wiring.takes(part).iter().cloned();
+        let names = self.wiring.inputs_of(part).iter().cloned();
         let mut values: Values = names.zip(inputs).collect();
         let made = stage.run(&values)?;
         values.extend(made);
-        let give = |g: &graph_opt_passes::devices::wiring::Give| {
+        let give = |g: &graph_opt_passes::devices::files::SentValue| {
             let name = &g.value;
             values.get(name).cloned().ok_or_else(|| check(format!("nothing makes {name:?}")))
         };
-        let result = self.wiring.gives(part).iter().map(give).collect::<Result<_>>()?;
+        let result = self.wiring.sends_of(part).iter().map(give).collect::<Result<_>>()?;
         let attempt = join.done(sequence, result);
         let next = self.send(part, sequence, attempt)?;
         self.take(next)
@@ -168,11 +168,11 @@ impl Device<'_> {
     ) -> Result<VecDeque<((usize, usize), Arrival)>> {
         let mut here = VecDeque::new();
         let known = self.parts.get(&part).and_then(|p| p.join.result(sequence));
-        for (give, tensor) in self.wiring.gives(part).iter().zip(known.into_iter().flatten()) {
+        for (give, tensor) in self.wiring.sends_of(part).iter().zip(known.into_iter().flatten()) {
             for &output in &give.outputs {
                 self.port.tensor(output, sequence, attempt, &give.value, tensor)?;
             }
-            for &at in &give.here {
+            for &at in &give.local {
                 here.push_back((at, Arrival::Whole(sequence, attempt, tensor.clone())));
             }
         }

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use graph_opt_ir::Type;
-use graph_opt_passes::devices::file::Manifest;
-use graph_opt_passes::devices::wiring::Wiring;
+use graph_opt_passes::devices::files::{Manifest, Wiring};
 
 use crate::failure::{Result, usage};
 use crate::model;

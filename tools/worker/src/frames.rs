@@ -41,7 +41,8 @@ enum Kind {
 impl Frames {
     /// Frames of the inputs that stages take from the source.
     pub fn open(args: &Wanted, folder: &Folder) -> Result<Self> {
-        let names: Vec<String> = folder.wiring.feeds().iter().map(|g| g.value.clone()).collect();
+        let names: Vec<String> =
+            folder.wiring.source_sends().iter().map(|g| g.value.clone()).collect();
         let mut types = folder.types(&names)?;
         let named = names.into_iter().map(|n| (n.clone(), types.remove(&n)));
         Self::of(args, folder, named.collect())

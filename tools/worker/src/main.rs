@@ -36,7 +36,7 @@ mod tensors;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use graph_opt_passes::devices::dataflow::WINDOW;
+use graph_opt_passes::devices::files::dataflow::WINDOW;
 
 /// Runs the stages of a split model over machines, on dora-rs 1.1.
 ///

@@ -7,8 +7,8 @@ use dora_node_api::arrow_v59::buffer::{Buffer, OffsetBuffer};
 use dora_node_api::dora_core::config::DataId;
 use dora_node_api::{DoraArray, DoraNode, Event, EventStream, MetadataParameters};
 use graph_opt_ir::Tensor;
-use graph_opt_passes::devices::codec::Codec;
-use graph_opt_passes::devices::wiring::{Place, Wiring};
+use graph_opt_passes::devices::cluster::Codec;
+use graph_opt_passes::devices::files::{Endpoint, Wiring};
 
 use crate::failure::{Failure, Result, check, usage};
 use crate::protocol::seal::{Channel, Key};
@@ -51,7 +51,7 @@ fn failed(e: impl std::fmt::Display) -> Failure {
 
 impl Port {
     /// Connects a node to the daemon that started this process. Messages are cut at `limit` bytes.
-    pub fn open(at: Place, wiring: &Wiring, key: &Key, limit: usize) -> Result<Self> {
+    pub fn open(at: Endpoint, wiring: &Wiring, key: &Key, limit: usize) -> Result<Self> {
         if std::env::var_os("DORA_NODE_CONFIG").is_none() {
             return Err(usage(
                 "this is started by a dora daemon, as the dataflow says: see graph-opt-worker start",
@@ -61,11 +61,11 @@ impl Port {
         // Another one at each start of the dataflow, and the same when a node is started again.
         let run = *node.dataflow_id().as_bytes();
         let channel =
-            |from: Place, output: &str| key.channel(&run, &format!("{}/{output}", from.id()));
+            |from: Endpoint, output: &str| key.channel(&run, &format!("{}/{output}", from.id()));
         let data = |from, output: usize| channel(from, &format!("out{output}"));
         let inputs = wiring.inputs(at).iter().map(|e| data(e.from, e.output)).collect();
         let outputs = (0..wiring.outputs(at)).map(|k| data(at, k)).collect();
-        let (ask, ack) = (channel(Place::Source, "ask"), channel(Place::Sink, "ack"));
+        let (ask, ack) = (channel(Endpoint::Source, "ask"), channel(Endpoint::Sink, "ack"));
         let dropped = Dropped::default();
         Ok(Self { node, events, limit, inputs, outputs, ask, ack, dropped, doubted: false })
     }

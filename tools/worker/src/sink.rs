@@ -9,7 +9,7 @@ use crate::port::{Incoming, Port};
 use crate::protocol::order::Order;
 use crate::record::{self, Record};
 use crate::tensors;
-use graph_opt_passes::devices::wiring::Place;
+use graph_opt_passes::devices::files::Endpoint;
 
 /// The record, in the folder of results.
 pub const RECORD: &str = "frames.jsonl";
@@ -39,14 +39,14 @@ pub struct Results {
 
 pub fn main(args: &Args) -> Result {
     let folder = Folder::open(&args.folder)?;
-    let takes = folder.wiring.results();
-    let edges = folder.wiring.inputs(Place::Sink);
+    let takes = folder.wiring.sink_inputs();
+    let edges = folder.wiring.inputs(Endpoint::Sink);
     let results = PathBuf::from(&args.results.results);
     std::fs::create_dir_all(&results).map_err(|e| usage(format!("{}: {e}", results.display())))?;
     let key = key::load(&folder.key(&args.link))?;
     let types = folder.types(takes)?;
     let expected = takes.iter().map(|v| args.link.expected(types.get(v))).collect();
-    let mut port = Port::open(Place::Sink, &folder.wiring, &key, args.link.limit())?;
+    let mut port = Port::open(Endpoint::Sink, &folder.wiring, &key, args.link.limit())?;
     let path = results.join(RECORD);
     let mut record = Record::open(&path, port.restarts() > 0)?;
     let mut order = Order::new(expected, args.link.window.into(), record.frames);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use graph_opt_passes::devices::wiring::Place;
+use graph_opt_passes::devices::files::Endpoint;
 
 use crate::failure::{Result, check};
 use crate::folder::Folder;
@@ -37,9 +37,9 @@ pub fn main(args: &Args) -> Result {
     // A full pipeline, with what starting takes; later on, what was measured counts.
     let full = plan.latency_s + plan.interval_s * f64::from(args.link.window);
     let timeout = Duration::try_from_secs_f64(2.0 + 3.0 * full).unwrap_or(Duration::MAX / 4);
-    let feeds = folder.wiring.feeds();
+    let feeds = folder.wiring.source_sends();
     let key = key::load(&folder.key(&args.link))?;
-    let mut port = Port::open(Place::Source, &folder.wiring, &key, args.link.limit())?;
+    let mut port = Port::open(Endpoint::Source, &folder.wiring, &key, args.link.limit())?;
     let start = Instant::now();
     let settings = Settings {
         window,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use graph_opt_passes::devices::dataflow::{self, Options};
+use graph_opt_passes::devices::files::dataflow::{self, Options};
 
 use crate::failure::{Failure, Result, check, out, usage};
 use crate::folder::Folder;

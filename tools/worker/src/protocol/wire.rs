@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use graph_opt_backends::codec::{decode, encode};
 use graph_opt_ir::tensor::{Bytes, Data};
 use graph_opt_ir::{DType, Tensor, Type};
-use graph_opt_passes::devices::codec::Codec;
+use graph_opt_passes::devices::cluster::Codec;
 
 use super::{Ack, Ask};
 

@@ -2,7 +2,7 @@
 
 use graph_opt_backends::codec::sent;
 use graph_opt_ir::DType;
-use graph_opt_passes::devices::codec::Codec;
+use graph_opt_passes::devices::cluster::Codec;
 
 use super::super::wire::Slot;
 use super::*;

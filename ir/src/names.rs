@@ -1,0 +1,195 @@
+//! Nodes by name.
+
+use std::collections::HashMap;
+
+use crate::entity::NodeId;
+use crate::graph::Graph;
+
+/// A name that is no node's, or more than one's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// No node has it.
+    #[error("there is no node or result named {name:?}{}", hint(.near.as_deref()))]
+    Unknown {
+        /// The name.
+        name: String,
+        /// The known name that is nearest to it, if one is near.
+        near: Option<String>,
+    },
+    /// More than one node may be meant.
+    #[error("{} nodes may be meant by {name:?}; name one by its result: {}", .results.len(), some(.results))]
+    Ambiguous {
+        /// The name.
+        name: String,
+        /// The first result of each of them.
+        results: Vec<String>,
+    },
+}
+
+fn hint(near: Option<&str>) -> String {
+    near.map(|n| format!("; did you mean {n:?}?")).unwrap_or_default()
+}
+
+/// The first few of these names.
+fn some(names: &[String]) -> String {
+    let shown = &names[..names.len().min(4)];
+    let more = if shown.len() < names.len() { ", …" } else { "" };
+    let shown: Vec<String> = shown.iter().map(|n| format!("{n:?}")).collect();
+    format!("{}{more}", shown.join(", "))
+}
+
+/// The nodes of a graph by their names. A node goes by its label (see [`Graph::label`]), which several
+/// nodes may share, and by the names of its results, which no two values share.
+#[derive(Clone, Debug)]
+pub struct NodeNames<'g> {
+    graph: &'g Graph,
+    labels: HashMap<&'g str, Vec<NodeId>>,
+    results: HashMap<&'g str, NodeId>,
+}
+
+impl<'g> NodeNames<'g> {
+    /// Those of this graph, without the bodies of its nodes.
+    pub fn of_graph(graph: &'g Graph) -> Self {
+        let mut labels: HashMap<&str, Vec<NodeId>> = HashMap::new();
+        let mut results = HashMap::new();
+        for n in graph.schedule() {
+            labels.entry(graph.label(n)).or_default().push(n);
+            for &v in graph.node(n).outputs.iter().flatten() {
+                results.insert(&*graph.value(v).name, n);
+            }
+        }
+        Self { graph, labels, results }
+    }
+
+    /// The nodes that may be meant, in the order in which they run: those with this label, and the one
+    /// with this result. A result that belongs to one of several nodes with this label means that one.
+    pub fn all(&self, name: &str) -> Vec<NodeId> {
+        let labelled = self.labels.get(name).map_or(&[][..], Vec::as_slice);
+        match self.results.get(name) {
+            Some(n) if labelled.contains(n) => vec![*n],
+            Some(n) => {
+                let mut all = labelled.to_vec();
+                all.push(*n);
+                all.sort_by_key(|&n| self.graph.position(n));
+                all
+            }
+            None => labelled.to_vec(),
+        }
+    }
+
+    /// The node of this name.
+    ///
+    /// # Errors
+    /// If no node has it, or more than one.
+    pub fn node(&self, name: &str) -> Result<NodeId, NameError> {
+        match self.all(name)[..] {
+            [n] => Ok(n),
+            [] => {
+                let known = self.graph.schedule().map(|n| self.graph.label(n));
+                let near = nearest(name, known).map(str::to_owned);
+                Err(NameError::Unknown { name: name.into(), near })
+            }
+            ref all => {
+                let results = all.iter().filter_map(|&n| self.result(n)).map(str::to_owned);
+                Err(NameError::Ambiguous { name: name.into(), results: results.collect() })
+            }
+        }
+    }
+
+    /// The name by which [`node`](Self::node) finds a node: its label if that will do, else its first
+    /// result.
+    pub fn name(&self, node: NodeId) -> &'g str {
+        let label = self.graph.label(node);
+        match self.all(label)[..] {
+            [one] if one == node => label,
+            _ => self.result(node).unwrap_or(label),
+        }
+    }
+
+    fn result(&self, node: NodeId) -> Option<&'g str> {
+        self.graph.node(node).outputs.iter().flatten().next().map(|&v| &*self.graph.value(v).name)
+    }
+}
+
+impl Graph {
+    /// The node of this name: its label, or the name of one of its results. For many names, see
+    /// [`NodeNames`].
+    ///
+    /// # Errors
+    /// If no node has it, or more than one.
+    pub fn node_named(&self, name: &str) -> Result<NodeId, NameError> {
+        NodeNames::of_graph(self).node(name)
+    }
+}
+
+/// The known name that is nearest to a mistyped one, if one is near.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let best = known.into_iter().map(|k| (distance(name, k), k)).min()?;
+    (best.0 <= 1 + name.len() / 3).then_some(best.1)
+}
+
+/// Edit distance (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, c) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, d) in b.iter().enumerate() {
+            let change = diagonal + usize::from(c != *d);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::text::parse;
+
+    #[test]
+    fn typos_find_their_word() {
+        assert_eq!(nearest("tile-cnov", ["simplify", "tile-conv"]), Some("tile-conv"));
+        assert_eq!(nearest("zzz", ["simplify", "tile-conv"]), None);
+    }
+
+    #[test]
+    fn nodes_are_named_by_label_or_result() {
+        let g = parse(
+            "graph @g(%x: f32[2]) -> (%y) opset 13 {
+               %a = Neg %x        : f32[2] ; one
+               %b = Neg %a        : f32[2] ; same
+               %same = Neg %b     : f32[2] ; same
+               %c, %d = Split %same : ?, ? ; cut
+               %cut = Concat %c, %d {axis=0} : ?
+               %e = Neg %cut      : ?      ; a
+               %y = Neg %e        : ?
+             }",
+        )
+        .unwrap();
+        let n: Vec<NodeId> = g.schedule().collect();
+        for (name, node) in [
+            ("one", 0),
+            ("b", 1),
+            // The result of one of the nodes of this name.
+            ("same", 2),
+            ("c", 3),
+            ("d", 3),
+            ("cut", 4),
+            ("e", 5),
+            ("y", 6),
+        ] {
+            assert_eq!(g.node_named(name), Ok(n[node]), "{name}");
+        }
+        // A node's label, and another one's result.
+        let e = g.node_named("a").unwrap_err().to_string();
+        assert_eq!(e, "2 nodes may be meant by \"a\"; name one by its result: \"a\", \"e\"");
+        let e = g.node_named("sane").unwrap_err().to_string();
+        assert_eq!(e, "there is no node or result named \"sane\"; did you mean \"same\"?");
+        let names = NodeNames::of_graph(&g);
+        let all: Vec<&str> = n.iter().map(|&n| names.name(n)).collect();
+        assert_eq!(all, ["one", "b", "same", "c", "cut", "e", "y"]);
+    }
+}
