@@ -397,6 +397,27 @@ fn fixed_extents_are_settled() {
     }
 }
 
+/// Where extents in a body follow from what a Scan takes, its pools cannot be settled.
+#[test]
+fn extents_are_not_fixed_where_a_body_rounds_up() {
+    let model = |ceil: i64| {
+        parse(&format!(
+            "graph @g(%x: f32[N,2,3,w], %s: f32[2,3,2]) -> (%y) opset 18 {{
+               %r, %y = Scan %s, %x {{num_scan_inputs=1, body=graph @b(%state: f32[?,?,?], %row: f32[?,?,?]) -> (%n, %o) {{
+                 %p = MaxPool %row {{ceil_mode={ceil}, kernel_shape=[2], pads=[1,1], strides=[2]}} : ?
+                 %n = Add %state, %p : ?
+                 %o = Neg %n : ?
+               }}}} : ?, ?
+             }}"
+        ))
+        .unwrap()
+    };
+    let fixed = |ceil| fix_dims(&mut model(ceil), &[("N".into(), 3), ("w".into(), 1)]);
+    assert_eq!(fixed(0), Ok(2));
+    let e = fixed(1).unwrap_err().to_string();
+    assert!(e.contains("\"p\" in the body of"), "{e}");
+}
+
 /// ONNX's inference of Slice keeps the name of a dimension, and ONNX Runtime believes it.
 #[test]
 fn sums_over_an_axis_of_unknown_extent_are_not_cut() {
@@ -411,6 +432,30 @@ fn sums_over_an_axis_of_unknown_extent_are_not_cut() {
     let (out, remarks) = optimise(&g, "tile-conv{axis=c-in parts=4}");
     assert_eq!(out.edits(), 0);
     assert!(remarks.iter().any(|r| r.message.contains("unknown")), "{remarks:?}");
+}
+
+/// One result of a Split is written anew, another one is still read: such a candidate is refused.
+#[test]
+fn eqsat_keeps_nodes_of_which_it_reads_a_result() {
+    let g = parse(
+        "graph @g(%x: f32[1,12], %z: f32[2,5,3]) -> (%b, %m, %v) opset 10 {
+           %i = const [7,1,11] : i32[3]
+           %g = Gather %x, %i {axis=1} : ?
+           %w = const random(1) : f32[6,5,2]
+           %c = Conv %z, %w {auto_pad=\"SAME_UPPER\", kernel_shape=[2]} : ?
+           %k = const random(2) : f32[6,2,3]
+           %l = const random(3) : f32[4,6,2]
+           %d = Conv %c, %l {dilations=[3], pads=[1,1], strides=[2]} : ?
+           %v = Conv %d, %k {auto_pad=\"SAME_UPPER\", group=2, kernel_shape=[3]} : ?
+           %a, %b, %e = Split %g {axis=1} : ?, ?, ?
+           %m = Mul %e, %b : ?
+         }",
+    )
+    .unwrap();
+    for objective in OBJECTIVES {
+        let (out, _) = optimise(&g, &format!("eqsat{{nodes=2000 objective={objective}}}"));
+        assert!(is_close(&g, &out), "{objective}");
+    }
 }
 
 /// Groups are read of all grouped operators.

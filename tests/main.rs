@@ -24,6 +24,7 @@ mod found_verdicts;
 mod fused;
 mod golden;
 mod hostile;
+mod hosts;
 mod models;
 mod msf;
 mod mutants;

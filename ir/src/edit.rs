@@ -541,6 +541,14 @@ fn check_replacements(
             Ref::Const(_) => {}
         }
     }
+    let read = edit.nodes.iter().flat_map(|n| n.inputs.iter().flatten());
+    for v in read.filter_map(|r| if let Ref::Value(v) = r { Some(*v) } else { None }) {
+        let lost = graph.producer(v).is_some_and(|p| removed.contains(&p));
+        if lost && !edit.replaces.iter().any(|(r, _)| *r == v) {
+            let value = graph.value(v).name.to_string();
+            return Err(EditError::Undefined { origin: origin(), value });
+        }
+    }
     for n in &edit.removes {
         for v in graph.node(*n).outputs.iter().flatten() {
             let value = graph.value(*v);

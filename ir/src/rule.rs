@@ -105,7 +105,9 @@ impl<'a> Ctx<'a> {
     /// Whether running the node twice on the same inputs may give two results, so that it must be
     /// neither folded, merged, duplicated nor cut.
     pub fn is_random(&self) -> bool {
-        self.op.is_random() || matches!(self.op, Op::Dropout(_)) && !self.is_identity(0)
+        self.op.host().is_some_and(|h| h.0.is_random())
+            || self.op.is_random()
+            || matches!(self.op, Op::Dropout(_)) && !self.is_identity(0)
     }
 
     /// Whether result `output` is always operand 0, unchanged.

@@ -51,6 +51,17 @@ pub enum FixDimsError {
         /// The dimensions that there are.
         known: Symbolic,
     },
+    /// A pool in a body may leave out a window that ONNX's shape inference counts.
+    #[error(
+        "{node:?} in the body of {of:?} has ceil_mode over extents that are not known there; once \
+         they are fixed, ONNX's shape inference may contradict what runs: write its padding out"
+    )]
+    Ceil {
+        /// The pool.
+        node: String,
+        /// The node whose body it is in.
+        of: String,
+    },
     /// The edit was refused.
     #[error(transparent)]
     Edit(#[from] EditError),
@@ -170,6 +181,9 @@ pub fn fix_dims(graph: &mut Graph, dims: &[(String, u64)]) -> Result<usize, FixD
     if fixed == 0 {
         return Ok(0);
     }
+    if let Some((node, of)) = rounded_up(graph, None) {
+        return Err(FixDimsError::Ceil { node, of });
+    }
     let all: Vec<String> = dims.iter().map(|(n, e)| format!("{n}={e}")).collect();
     let all = all.join(" ");
     let mut edit = Edit::new(format!("fix-dims {all}"));
@@ -182,6 +196,22 @@ pub fn fix_dims(graph: &mut Graph, dims: &[(String, u64)]) -> Result<usize, FixD
     drop(editor);
     *graph = narrow;
     Ok(fixed)
+}
+
+/// A pool in a body that rounds extents up which are not known there, and whose body it is.
+fn rounded_up(graph: &Graph, of: Option<&str>) -> Option<(String, String)> {
+    graph.schedule().find_map(|id| {
+        let node = graph.node(id);
+        let label = graph.label(id);
+        let ceil = of.filter(|_| node.op.windowed().is_some_and(|w| w.ceil()));
+        let open = |v: &ValueId| graph.value(*v).ty.extents().is_none();
+        match ceil {
+            Some(of) if node.inputs.iter().flatten().any(open) => {
+                Some((label.to_owned(), of.to_owned()))
+            }
+            _ => node.op.bodies().into_iter().find_map(|(_, b)| rounded_up(b, Some(label))),
+        }
+    })
 }
 
 /// Inputs, by their place, and axes that the name stands for.

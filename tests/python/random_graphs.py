@@ -20,6 +20,7 @@ off move that output as much.
 
 import argparse
 import collections
+import itertools
 import multiprocessing
 import os
 import pathlib
@@ -27,6 +28,8 @@ import re
 import shlex
 import tempfile
 import time
+from concurrent import futures
+from concurrent.futures import process
 
 import common
 import numpy as np
@@ -130,6 +133,43 @@ def failure(seed, k, graph, pipeline, verdict, folder):
     return seed, known, line
 
 
+def batch(seeds):
+    return [case(s) for s in seeds]
+
+
+def pool(args, jobs):
+    context = multiprocessing.get_context("spawn")
+    return futures.ProcessPoolExecutor(jobs, context, ready, [args])
+
+
+def run(seeds, args):
+    """What the cases give, or a seed and None where ONNX Runtime takes the process down with it."""
+    rest = iter(seeds)
+    while True:
+        lost = []
+        with pool(args, args.jobs) as workers:
+            going = {}
+            while not lost:
+                while len(going) < 2 * args.jobs and (some := list(itertools.islice(rest, 20))):
+                    going[workers.submit(batch, some)] = some
+                if not going:
+                    return
+                done, _ = futures.wait(going, return_when=futures.FIRST_COMPLETED)
+                for f in done:
+                    some = going.pop(f)
+                    try:
+                        yield from f.result()
+                    except process.BrokenProcessPool:
+                        lost += some
+            lost += [s for some in going.values() for s in some]
+        for seed in lost:
+            with pool(args, 1) as workers:
+                try:
+                    yield workers.submit(case, seed).result()
+                except process.BrokenProcessPool:
+                    yield seed, None
+
+
 def ready(options):
     """Prepares a process for cases."""
     global OPTIONS
@@ -176,26 +216,30 @@ def main():
     operators, outcomes = collections.Counter(), collections.defaultdict(collections.Counter)
     refusals, opsets, failures = collections.Counter(), collections.Counter(), []
     again = own = spent = 0
-    with multiprocessing.get_context("spawn").Pool(args.jobs, ready, [args]) as pool:
-        for done in pool.imap(case, seeds, chunksize=4):
-            seed, redrawn, opset, counts, rows, bad, cpu, inside = done
-            again, own, spent = again + redrawn, own + cpu, spent + inside
-            operators.update(counts)
-            opsets[opset] += 1
-            for family, kind, verified, text in rows:
-                outcomes[family][kind] += 1
-                if kind == "refused":
-                    refusals[re.sub(r'"[^"]*"|\d+', "_", text)[:100]] += 1
-                if verified:
-                    outcomes["verify"][verified] += 1
-            for f in bad:
-                failures.append(f)
-                print(f"{'known' if f[1] else 'FAILED'}: seed {f[0]}: {f[2]}", flush=True)
+    died = []
+    for done in run(seeds, args):
+        if done[1] is None:
+            died.append(done[0])
+            print(f"seed {done[0]}: ONNX Runtime took the process down; not counted", flush=True)
+            continue
+        seed, redrawn, opset, counts, rows, bad, cpu, inside = done
+        again, own, spent = again + redrawn, own + cpu, spent + inside
+        operators.update(counts)
+        opsets[opset] += 1
+        for family, kind, verified, text in rows:
+            outcomes[family][kind] += 1
+            if kind == "refused":
+                refusals[re.sub(r'"[^"]*"|\d+', "_", text)[:100]] += 1
+            if verified:
+                outcomes["verify"][verified] += 1
+        for f in bad:
+            failures.append(f)
+            print(f"{'known' if f[1] else 'FAILED'}: seed {f[0]}: {f[2]}", flush=True)
     report(operators, opsets, outcomes, refusals)
     seconds = time.monotonic() - began
     cases = sum(sum(c.values()) for f, c in outcomes.items() if f != "verify")
     print(
-        f"{len(seeds)} graphs ({again} draws were invalid), {cases} cases in {seconds:.0f} s;"
+        f"{len(seeds) - len(died)} graphs ({again} draws were invalid), {cases} cases in {seconds:.0f} s;"
         f" of it {spent:.0f} s in graph-opt and comparing, {own:.0f} s of processor time here"
     )
     bad = [f for f in failures if not f[1]]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use graph_opt_ir::op::{Attrs, Host, Other};
 use graph_opt_ir::{Def, Graph, NodeId, Op, Tensor, ValueId};
 
 use super::array::Array;
@@ -58,6 +59,7 @@ fn one(graph: &Graph, id: NodeId, depth: usize, all: &mut Vec<Unsupported>) {
                 collect(&f.body, depth + 1, all);
             }
             Some(_) => report("a function with attributes"),
+            None if o.host.is_some() => {}
             None => report("no such operator here"),
         },
         op if ops::kernel(op).is_none() => report("no kernel"),
@@ -211,6 +213,10 @@ fn inner(
                         depth: outer.map_or(0, |o| o.depth) + 1,
                     };
                     control(&scope, id, here)
+                }
+                Op::Other(Other { host: Some(host), attrs, .. }) => {
+                    let scope = (&values[..], constants);
+                    of_host(graph, id, host, attrs, scope)
                 }
                 Op::Other(_) => {
                     let f = graph.function(&node.op);
@@ -380,6 +386,35 @@ fn control(scope: &Scope<'_>, id: NodeId, env: Env) -> Result<Vec<Array>, RunErr
         }
         _ => Err(RunError::Invalid("not control flow".into())),
     }
+}
+
+/// Runs an operator of the host on what it reads.
+fn of_host(
+    graph: &Graph,
+    id: NodeId,
+    host: &Host,
+    attrs: &Attrs,
+    (values, constants): (&[Option<Array>], &[Option<Array>]),
+) -> Result<Vec<Array>, RunError> {
+    let read = |v: &Option<ValueId>| -> Result<Option<Tensor>, RunError> {
+        let Some(v) = *v else { return Ok(None) };
+        let a = values[v.index()].as_ref().or(constants[v.index()].as_ref());
+        let a = a.ok_or_else(|| missing(graph, v))?;
+        if a.is_field() {
+            return Err(RunError::NotInField("an operator of the host".into()));
+        }
+        a.tensor().map(Some)
+    };
+    let inputs = graph.node(id).inputs.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let results = host
+        .0
+        .evaluate(attrs, &inputs)
+        .ok_or_else(|| RunError::Unsupported("the host gives it no kernel".into()))?
+        .map_err(RunError::Invalid)?;
+    if results.len() < graph.node(id).outputs.len() {
+        return Err(RunError::Invalid(format!("its kernel gives {} results", results.len())));
+    }
+    results.iter().map(Array::of).collect()
 }
 
 /// Runs a function that the model defines.

@@ -29,13 +29,16 @@ pub use values::{InferError, follow, follow_with, infer_graph, symbolic_values};
 /// # Errors
 /// If the operands contradict the operator's definition.
 pub fn infer(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
-    let mut types = match ctx.op.class() {
-        Class::Pointwise => broadcast::pointwise(ctx)?,
-        Class::Window => windows::window(ctx)?,
-        Class::Matmul => matmul::matmul(ctx)?,
-        Class::Reduce => reduce::reduce(ctx)?,
-        Class::Layout => layout::layout(ctx)?,
-        Class::Coupled | Class::Source | Class::Control | Class::Special => misc::misc(ctx)?,
+    let mut types = match (ctx.op.host(), ctx.op.class()) {
+        (Some(host), _) => host.0.infer(ctx)?,
+        (None, Class::Pointwise) => broadcast::pointwise(ctx)?,
+        (None, Class::Window) => windows::window(ctx)?,
+        (None, Class::Matmul) => matmul::matmul(ctx)?,
+        (None, Class::Reduce) => reduce::reduce(ctx)?,
+        (None, Class::Layout) => layout::layout(ctx)?,
+        (None, Class::Coupled | Class::Source | Class::Control | Class::Special) => {
+            misc::misc(ctx)?
+        }
     };
     types.resize(ctx.outputs, Type::Unknown);
     Ok(types)

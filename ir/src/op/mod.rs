@@ -7,6 +7,7 @@
 
 mod attr;
 mod facts;
+mod host;
 pub(crate) mod schema;
 mod windowed;
 
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use attr::Field;
 pub use attr::{Attr, Attrs, Subgraph};
 pub use facts::PartialSums;
+pub use host::{Host, Operator, adopt};
 pub use windowed::{Kind, Windowed, WindowedMut};
 
 /// The domain of the operators of ONNX itself, which files also write as "".
@@ -47,7 +49,7 @@ pub enum Class {
     Special,
 }
 
-/// An operator that graph-opt does not model: carried through untouched.
+/// An operator that is not in the table: carried through untouched, unless a host defines it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Other {
     /// Domain, `ai.onnx` for ONNX's own.
@@ -58,12 +60,20 @@ pub struct Other {
     pub overload: Arc<str>,
     /// All attributes.
     pub attrs: Attrs,
+    /// What a host says of it, if it does ([`adopt`]).
+    pub host: Option<Host>,
 }
 
 impl Other {
     /// An operator of this name; of functions, the one without an overload.
     pub fn new(domain: &str, op_type: &str, attrs: Attrs) -> Self {
-        Self { domain: domain.into(), op_type: op_type.into(), overload: "".into(), attrs }
+        Self {
+            domain: domain.into(),
+            op_type: op_type.into(),
+            overload: "".into(),
+            attrs,
+            host: None,
+        }
     }
 }
 
@@ -405,6 +415,14 @@ impl Op {
                 | "Multinomial"
                 | "Bernoulli"
         )
+    }
+
+    /// What a host says of it, if it is a host's.
+    pub fn host(&self) -> Option<&Host> {
+        match self {
+            Self::Other(o) => o.host.as_ref(),
+            _ => None,
+        }
     }
 
     /// Graphs inside its attributes, in order.

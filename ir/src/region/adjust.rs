@@ -35,6 +35,9 @@ pub(super) fn adjust(
             tile.needs.truncate(1);
         }
         _ if region.iter().all(Option::is_none) => {}
+        Op::Other(op::Other { host: Some(host), .. }) => {
+            tile.op = host.on_region(ctx, output, region, rel)?;
+        }
         Op::Conv(_)
         | Op::ConvTranspose(_)
         | Op::ConvInteger(_)

@@ -21,6 +21,9 @@ pub fn relations(ctx: &Ctx<'_>, output: usize) -> Result<Relations, Barrier> {
     if ctx.is_random() {
         barrier!("{} gives other results when it runs in parts", ctx.op.name());
     }
+    if let Some(host) = ctx.op.host() {
+        return host.relations(ctx, output);
+    }
     if output != 0 && !matches!(ctx.op, Op::Split(_)) {
         let what = if matches!(ctx.op, Op::MaxPool(_)) {
             "Indices are positions in the whole tensor".to_owned()
