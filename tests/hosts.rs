@@ -117,8 +117,8 @@ impl Operator for Pairs {
     }
 }
 
-fn adopted(body: &str, host: Arc<dyn Operator>) -> Graph {
-    let mut g = parse(&format!(
+fn model(body: &str) -> Graph {
+    parse(&format!(
         "graph @g(%x: f32[1,4,9,8], %s: f32[4]) -> (%y) opset 17, acme 1 {{
            %w = const random(1) : f32[4,4,3,3]
            %a = Conv %x, %w {{pads=[1,1,1,1]}} : ?
@@ -126,7 +126,11 @@ fn adopted(body: &str, host: Arc<dyn Operator>) -> Graph {
            %y = Conv %b, %w {{pads=[1,1,1,1]}} : ?
          }}"
     ))
-    .unwrap();
+    .unwrap()
+}
+
+fn adopted(body: &str, host: Arc<dyn Operator>) -> Graph {
+    let mut g = model(body);
     assert_eq!(adopt(&mut g, &[host]).unwrap(), 1);
     g
 }
@@ -157,10 +161,7 @@ fn operators_of_a_host_are_tiled_and_run() {
         assert!(same(&g, &out), "{pipeline}");
     }
     // What no host defines is opaque.
-    let (out, remarks) = optimise(
-        &parse(&graph_opt_ir::text::print(&g)).unwrap(),
-        "fuse-tiles{from=a to=y grid=3 axes=h}",
-    );
+    let (out, remarks) = optimise(&model(body), "fuse-tiles{from=a to=y grid=3 axes=h}");
     assert_eq!(out.edits(), 0, "{remarks:?}");
 }
 

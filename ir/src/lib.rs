@@ -3,7 +3,7 @@
 //! # Design
 //! Every operator states two functions, once: its shape rule ([`infer`]) and its region rule
 //! ([`region`]: which part of each input a part of the output needs). Tiling, fusing, splitting
-//! over devices, costs and proofs all read these two, so no pass knows what a convolution is.
+//! over devices, costs and proofs all read these two, so passes seldom name an operator.
 #![forbid(unsafe_code)]
 
 mod body;

@@ -3,8 +3,8 @@
 //!
 //! # Design
 //! A pass reads the graph and proposes [edits](graph_opt_ir::Edit); it does no I/O, prints
-//! nothing, reads no clock and no environment. What it has to say it returns as [`Remark`]s. No
-//! pass knows what a convolution is: it asks the operator's [region rule](graph_opt_ir::region).
+//! nothing, reads no clock and no environment. What it has to say it returns as [`Remark`]s. What
+//! a part of a result needs of the operands it asks the operator's [region rule](graph_opt_ir::region).
 //!
 //! ```
 //! use graph_opt_ir::text::{parse, print};

@@ -1,4 +1,4 @@
-//! Regions → Slice, tiles, Concat. The only code that writes tiles.
+//! Regions → Slice, tiles, Concat. Writes all tiles but partial sums.
 //!
 //! A group of nodes is computed part by part: each part of its outputs asks the region rules back
 //! through the group what it needs (`layout`), and the nodes are repeated with just that. A value

@@ -1,6 +1,6 @@
 //! Tiling: computing a value part by part.
 //!
-//! [`build`] is the only code that writes tiles; the passes decide which nodes, and where to cut.
+//! [`build`] writes the tiles, but for the partial sums of `tile_conv`; the passes decide which nodes, and where to cut.
 
 pub mod build;
 pub mod fuse_tiles;
