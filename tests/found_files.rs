@@ -333,6 +333,11 @@ fn windows_without_one_meaning_are_left_alone() {
             "AveragePool %n {ceil_mode=1, count_include_pad=1, kernel_shape=[1,3], pads=[0,1,0,1], strides=[2,2]}",
             "[1,2,?,5]",
         ),
+        // The same where the model declares its extents.
+        (
+            "AveragePool %n {ceil_mode=1, count_include_pad=1, kernel_shape=[3,1], strides=[2,2]} : f32[1,2,4,4]",
+            "[1,2,4,4]",
+        ),
         // ONNX's shape inference rounds up what SAME crops.
         (
             "AveragePool %n {auto_pad=\"SAME_UPPER\", ceil_mode=1, kernel_shape=[1,1], strides=[3,3]}",
@@ -340,11 +345,12 @@ fn windows_without_one_meaning_are_left_alone() {
         ),
         ("PRelu %n, %k", "[..]"),
     ] {
+        let declared = if node.contains(" : ") { "" } else { ": ?" };
         let g = parse(&format!(
             "graph @g(%x: f32[1,2,8,8]) -> (%y) opset 19 {{
                %k = const [1] : f32[1,1,1,1,1]
                %n = Neg %x : ?
-               %p = {node} : ?
+               %p = {node} {declared}
                %y = Identity %p : ?
              }}"
         ))

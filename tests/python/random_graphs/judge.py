@@ -204,8 +204,11 @@ def verify(graph_opt: pathlib.Path, folder: pathlib.Path, pipeline: Pipeline) ->
     if code < 0 or code > 5:
         return Verdict("crash", f"verify: exit {code}: {error_of(text)}")
     # Where weights were rounded, exact arithmetic may tell; the backends may not.
-    if re.search(r"\bdiffers\b", text) and not pipeline.rounds:
-        line = next(x for x in text.splitlines() if "differs" in x)
+    # What follows "so" is the verdict, where the rungs do not agree.
+    verdicts = [(x.rsplit("; so ", 1)[-1], x) for x in text.splitlines()]
+    said = [x for v, x in verdicts if re.match(r"(?!.*; so ).*\bdiffers\b" if v == x else "differs", v)]
+    if said and not pipeline.rounds:
+        line = said[0]
         return Verdict("false alarm", f"verify: {' '.join(line.split())}")
     if (
         code == 1
