@@ -7,7 +7,7 @@ use crate::{DType, Dim, Type};
 
 /// What a reduction does to its axes.
 pub(crate) struct Reduction {
-    /// Reduced axes, ascending; `None` if they are computed at run time.
+    /// Reduced axes, ascending; `None` if they are computed at run time, or it is no reduction.
     pub axes: Option<Vec<usize>>,
     /// Whether reduced axes stay with extent 1.
     pub keepdims: bool,
@@ -36,7 +36,7 @@ pub(crate) fn reduction(ctx: &Ctx<'_>, rank: usize) -> Result<Reduction, RuleErr
         Op::ReduceSumSquare(r) => axes!(r),
         Op::ReduceLogSum(r) => axes!(r),
         Op::ReduceLogSumExp(r) => axes!(r),
-        _ => (None, true, false),
+        _ => return Ok(Reduction { axes: None, keepdims: false }),
     };
     let given = match (attr, ctx.input(1)) {
         (Some(a), _) => Some(a),

@@ -325,7 +325,7 @@ fn layout(ctx: &Ctx<'_>, output: usize, rel: &mut Relations) -> Result<(), Barri
         }
         Op::DepthToSpace(d) => block_axes(rel, d.blocksize, 1),
         Op::SpaceToDepth(d) => block_axes(rel, 1, d.blocksize),
-        _ => {
+        Op::Reshape(_) | Op::Flatten(_) | Op::Squeeze(_) | Op::Unsqueeze(_) => {
             let out =
                 match crate::infer::infer(ctx)?.first().and_then(|t| t.dims().map(<[_]>::to_vec)) {
                     Some(d) => d,
@@ -333,6 +333,7 @@ fn layout(ctx: &Ctx<'_>, output: usize, rel: &mut Relations) -> Result<(), Barri
                 };
             aligned(x, &out, rel)
         }
+        _ => barrier!("{} has no region rule", ctx.op.name()),
     };
     Ok(())
 }
