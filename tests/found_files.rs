@@ -478,6 +478,23 @@ fn tiles_that_wrap_around_do_not_take_over() {
     }
 }
 
+/// A tile of one row is squeezed along the same axes as the whole.
+#[test]
+fn squeeze_without_axes_keeps_cut_axes() {
+    for opset in [11, 21] {
+        let g = parse(&format!(
+            "graph @g(%x: f32[1,4,1,1,4]) -> (%y) opset {opset} {{
+               %s = Squeeze %x : ?
+               %y = Erf %s : ?
+             }}"
+        ))
+        .unwrap();
+        for reuse in ["recompute", "checkerboard"] {
+            exact(&g, &format!("fuse-tiles{{from=s to=y grid=4 axes=n reuse={reuse}}}"));
+        }
+    }
+}
+
 /// Groups are read of all grouped operators.
 #[test]
 fn tiles_of_grouped_convolutions_become_whole_again() {

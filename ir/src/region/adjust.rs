@@ -61,6 +61,18 @@ pub(super) fn adjust(
         }
         Op::Pad(_) => pad(ctx, region, &parts, &mut tile)?,
         Op::Reshape(_) => reshape(ctx, output, region, &mut tile)?,
+        Op::Squeeze(s) if s.axes.is_none() && ctx.input(1).is_none() => {
+            // Without axes it would drop a cut axis of extent 1, too.
+            let x = ctx.dims(0).unwrap_or_default();
+            let units = (0..x.len()).filter(|&a| known(&x[a]) == Some(1));
+            let axes: Vec<i64> = units.map(|a| a as i64).collect();
+            if ctx.opset < 13 {
+                tile.op = op::Squeeze { axes: Some(axes) }.into();
+            } else {
+                tile.needs.truncate(1);
+                tile.needs.push(Need::Instead(Tensor::i64s(&axes)));
+            }
+        }
         Op::Flatten(_) | Op::Squeeze(_) | Op::Unsqueeze(_) => {}
         Op::Expand(_) => {
             let target = ctx.symbolic(1).unwrap_or_default();
