@@ -13,14 +13,18 @@ use graph_opt_passes::{Pipeline, Remark, Runner};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
-/// The folder of shared material beside the project, if it is there; says so loudly if not.
+/// A file or folder of the material in `../shared`. Where there is no such material, tests of it are
+/// skipped, unless `GRAPH_OPT_REQUIRE_SHARED` is 1; where there is, a missing part of it fails.
 pub fn shared(what: &str) -> Option<PathBuf> {
-    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared").join(what);
-    if dir.exists() {
-        return Some(dir);
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared");
+    let required = std::env::var("GRAPH_OPT_REQUIRE_SHARED").is_ok_and(|v| v == "1");
+    if !required && !root.exists() {
+        eprintln!("SKIPPED: {} is not there", root.display());
+        return None;
     }
-    eprintln!("SKIPPED: {} is not there", dir.display());
-    None
+    let path = root.join(what);
+    assert!(path.exists(), "{} is not there", path.display());
+    Some(path)
 }
 
 /// Runs a pipeline with constant folding.
