@@ -12,7 +12,7 @@ use graph_opt_passes::analysis::{cost, peak, plan};
 use graph_opt_passes::eqsat::prove::{Proof, prove};
 use graph_opt_passes::tile::planner::{self, Best, Goal, Limits};
 
-use crate::models::{convolutional, extents, is_quick, settled};
+use crate::models::{at_least, convolutional, extents, is_quick, settled};
 
 fn all_models() -> bool {
     std::env::var("GRAPH_OPT_ALL_MODELS").is_ok_and(|v| v == "1")
@@ -29,10 +29,19 @@ enum Depth {
     Plan,
 }
 
+/// What a row of the table says.
+struct Row {
+    /// Whether the budget was met.
+    fits: bool,
+    /// Whether there is a plan, of the budget or of the least.
+    planned: bool,
+    /// Whether what was planned has the same bits.
+    verdict: bool,
+}
+
 /// Plans a budget, or the least that is possible where that is more; checks the answer, and what
-/// the interpreter holds at each step against the plan; prints a row of a table. Returns whether
-/// the budget was met.
-fn row(name: &str, g: &Graph, x: &Extents, (share, part): (&str, u64), depth: Depth) -> bool {
+/// the interpreter holds at each step against the plan; prints a row of a table.
+fn row(name: &str, g: &Graph, x: &Extents, (share, part): (&str, u64), depth: Depth) -> Row {
     let (before, macs) = (peak(g).unwrap().peak, cost(g).macs);
     let start = Instant::now();
     let met = planner::best(g, Goal::Memory(before / part), &Limits::default());
@@ -43,7 +52,7 @@ fn row(name: &str, g: &Graph, x: &Extents, (share, part): (&str, u64), depth: De
         met.or_else(|_| planner::best(g, Goal::ExtraMacs(f64::INFINITY), &Limits::default()));
     let Ok(Best { plan: chosen, peak: after, macs: work, .. }) = best else {
         println!("| {name} | {share} | {:.1} | no plan: {why}", before as f64 / 1024.0);
-        return false;
+        return Row { fits, planned: false, verdict: false };
     };
     let t = planner::realise(g, &chosen).unwrap();
     let more = (work as f64 / macs.max(1) as f64 - 1.0) * 100.0;
@@ -58,7 +67,7 @@ fn row(name: &str, g: &Graph, x: &Extents, (share, part): (&str, u64), depth: De
     assert!(after < before, "{name}");
     if depth == Depth::Plan {
         println!("{planned} planned only");
-        return fits;
+        return Row { fits, planned: true, verdict: false };
     }
     let cpu = Cpu::default();
     let (g, t) = (Arc::new(g.clone()), Arc::new(t));
@@ -84,7 +93,7 @@ fn row(name: &str, g: &Graph, x: &Extents, (share, part): (&str, u64), depth: De
     assert_eq!(out, old.run_measured(&inputs).unwrap().0, "{name}");
     let (a, b) = (time(&old, &inputs), time(&new, &inputs));
     println!("{planned} {held} | {:.1} to {:.1} ms, {:.2} | {verdicts} |", a * 1e3, b * 1e3, b / a);
-    fits
+    Row { fits, planned: true, verdict: true }
 }
 
 /// Fails unless every output is proved or exact, and equal in bits; which.
@@ -159,21 +168,28 @@ fn networks_of_the_zoo() {
         "mnist-qdq",
     ];
     let full = full.iter().filter(|_| all_models());
+    let (mut rows, mut verdicts) = (0, 0);
     for name in small.iter().chain(full) {
         let g = zoo::build(name).unwrap();
         for share in SHARES {
             let depth = if small.contains(name) { Depth::Exact } else { Depth::Proved };
-            if !row(name, &g, &Extents::default(), share, depth) {
+            let r = row(name, &g, &Extents::default(), share, depth);
+            rows += 1;
+            verdicts += usize::from(r.verdict);
+            if !r.fits {
                 break;
             }
         }
     }
+    assert_eq!(verdicts, rows);
+    assert!(rows >= 19, "{rows} rows, at least 19 expected");
 }
 
 /// The convolutional models of `../shared/models`; the large ones with `GRAPH_OPT_ALL_MODELS=1`
 /// only, in CI just planned.
 #[test]
 fn real_models() {
+    let (mut planned, mut verdicts) = (0, 0);
     for (name, original) in convolutional() {
         let g = settled(&name, &original);
         if let Err(unknown) = plan(&g) {
@@ -186,9 +202,14 @@ fn real_models() {
             false => Depth::Plan,
         };
         for share in SHARES {
-            if !row(&name, &g, &extents(&name), share, depth) {
+            let r = row(&name, &g, &extents(&name), share, depth);
+            planned += usize::from(r.planned);
+            verdicts += usize::from(r.verdict);
+            if !r.fits {
                 break;
             }
         }
     }
+    at_least(52, planned, "rows with a plan");
+    at_least(22, verdicts, "rows with a verdict");
 }

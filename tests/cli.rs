@@ -250,11 +250,8 @@ fn explain_says_what_each_pass_did_and_why_not() {
                     fixpoint(simplify),only(none)(untile)";
     let o = run(&["explain", text(&gir), "-p", pipeline]);
     assert_eq!(code(&o), 0, "{}", err(&o));
-    let mut s = insta::Settings::clone_current();
-    s.set_snapshot_path("../snapshots");
-    s.set_prepend_module_to_snapshot(false);
-    s.set_description(format!("explain -p {pipeline}"));
-    s.bind(|| insta::assert_snapshot!("explain", stdout(&o)));
+    crate::support::snapshots(format!("explain -p {pipeline}"))
+        .bind(|| insta::assert_snapshot!("explain", stdout(&o)));
     let args = ["explain", text(&gir), "-p", pipeline, "--json", "--fix-dims"];
     let args = [&args[..], &["--dim", "N=1", "--dim", "h=8"]].concat();
     let v: serde_json::Value = serde_json::from_slice(&run(&args).stdout).unwrap();

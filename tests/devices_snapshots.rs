@@ -11,7 +11,7 @@ use graph_opt_passes::devices::graph::PlanRequest;
 use graph_opt_passes::devices::{Limits, Objective};
 
 use crate::devices::{manifest, plan_of};
-use crate::support::optimise;
+use crate::support::{optimise, snapshots};
 
 /// A camera, a box with two modes and a server.
 const CLUSTER: &str = r#"
@@ -75,11 +75,8 @@ fn snapshot(name: &str, g: &Graph, limits: Limits, what: &str) {
         transfers(g, &plan),
         manifest_text(&manifest(g, g, plan.clone()).0)
     );
-    let mut s = insta::Settings::clone_current();
-    s.set_snapshot_path("../snapshots");
-    s.set_prepend_module_to_snapshot(false);
-    s.set_description(format!("{what} over three devices, for throughput"));
-    s.bind(|| insta::assert_snapshot!(name, text));
+    snapshots(format!("{what} over three devices, for throughput"))
+        .bind(|| insta::assert_snapshot!(name, text));
 }
 
 fn plan_text(p: &PlanFile) -> String {

@@ -432,4 +432,5 @@ fn parts_of_real_models_are_written_and_read() {
         }
     }
     println!("{count} parts");
+    crate::models::at_least(201, count, "parts of models");
 }

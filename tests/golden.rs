@@ -16,7 +16,9 @@ fn table(name: &str) -> Option<Vec<std::collections::HashMap<String, String>>> {
     let row = |l: &str| {
         head.iter().map(ToString::to_string).zip(l.split(',').map(ToOwned::to_owned)).collect()
     };
-    Some(lines.map(row).collect())
+    let rows: Vec<_> = lines.map(row).collect();
+    assert!(!rows.is_empty(), "{name} has no rows");
+    Some(rows)
 }
 
 fn number(row: &std::collections::HashMap<String, String>, column: &str) -> u64 {

@@ -13,6 +13,7 @@ fn hostile_files_get_what_the_manifest_says() {
     let manifest: serde_json::Value =
         serde_json::from_slice(&std::fs::read(dir.join("manifest.json")).unwrap()).unwrap();
     let files = manifest["files"].as_array().unwrap();
+    assert!(files.len() >= 144, "{} files, at least 144 expected", files.len());
     let tmp = tempfile::tempdir().unwrap();
     let mut wrong = Vec::new();
     for f in files {

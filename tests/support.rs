@@ -1,5 +1,7 @@
 //! What the tests share.
 
+use std::collections::HashSet;
+use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -7,20 +9,26 @@ use graph_opt_backends::compare::{Compare, Report, Verdict};
 use graph_opt_backends::cpu::Cpu;
 use graph_opt_backends::inputs::{Extents, draw};
 use graph_opt_backends::{Backend, Folder};
-use graph_opt_ir::{Editor, Graph, NodeId, ValueId, infer, onnx};
+use graph_opt_ir::{Editor, Graph, NodeId, ValueId, infer, onnx, text};
 use graph_opt_passes::analysis::plan;
 use graph_opt_passes::{Pipeline, Remark, Runner};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
+use regex::Regex;
+use similar::{Algorithm, DiffTag};
 
-/// The folder of shared material beside the project, if it is there; says so loudly if not.
+/// A file or folder of the material in `../shared`. Where there is no such material, tests of it are
+/// skipped, unless `GRAPH_OPT_REQUIRE_SHARED` is 1; where there is, a missing part of it fails.
 pub fn shared(what: &str) -> Option<PathBuf> {
-    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared").join(what);
-    if dir.exists() {
-        return Some(dir);
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared");
+    let required = std::env::var("GRAPH_OPT_REQUIRE_SHARED").is_ok_and(|v| v == "1");
+    if !required && !root.exists() {
+        eprintln!("SKIPPED: {} is not there", root.display());
+        return None;
     }
-    eprintln!("SKIPPED: {} is not there", dir.display());
-    None
+    let path = root.join(what);
+    assert!(path.exists(), "{} is not there", path.display());
+    Some(path)
 }
 
 /// Runs a pipeline with constant folding.
@@ -121,6 +129,69 @@ pub fn wgpu() -> Option<graph_opt_backends::wgpu::Wgpu> {
             None
         }
     }
+}
+
+/// Where and how insta writes a snapshot that is described so.
+pub fn snapshots(description: impl Into<String>) -> insta::Settings {
+    let mut s = insta::Settings::clone_current();
+    s.set_snapshot_path("../snapshots");
+    s.set_prepend_module_to_snapshot(false);
+    s.set_description(description);
+    s
+}
+
+/// The lines of a graph's IR text as a snapshot has them: no alignment, no comment that repeats the
+/// value's name, 8 digits of digests.
+fn ir_lines(g: &Graph) -> Vec<String> {
+    let (spaces, digest) = (Regex::new(" {2,}").unwrap(), Regex::new("#([0-9a-f]{8})[0-9a-f]+"));
+    let digest = digest.unwrap();
+    let short = |line: &str| {
+        let line = spaces.replace_all(line.trim(), " ");
+        let line = digest.replace_all(&line, "#$1").into_owned();
+        let value = line.strip_prefix('%').and_then(|l| l.split_once(" = "));
+        match (value, line.rsplit_once(" ; ")) {
+            (Some((value, _)), Some((rest, label)))
+                if value.strip_suffix("_out").unwrap_or(value) == label =>
+            {
+                rest.to_owned()
+            }
+            _ => line,
+        }
+    };
+    text::print(g).lines().map(short).collect()
+}
+
+/// What `after` has in other lines of IR text than `before`: lines with `-` and `+`, and how many
+/// nodes between them are the same.
+pub fn ir_diff(before: &Graph, after: &Graph) -> String {
+    let [mut old, mut new] = [before, after].map(ir_lines);
+    // Constants stand before their first reader: one that only moved is no difference.
+    let constant = |l: &&String| l.contains(" = const ");
+    let both: HashSet<String> =
+        old.iter().filter(constant).filter(|l| new.contains(l)).cloned().collect();
+    old.retain(|l| !both.contains(l));
+    new.retain(|l| !both.contains(l));
+    let mut text = String::new();
+    let mut same = 0;
+    let unchanged = |text: &mut String, same: &mut usize| {
+        if *same > 0 {
+            let nodes = if *same == 1 { "node" } else { "nodes" };
+            writeln!(text, "… {same} unchanged {nodes} …").unwrap();
+        }
+        *same = 0;
+    };
+    for op in similar::capture_diff_slices(Algorithm::Patience, &old, &new) {
+        let (tag, a, b) = op.as_tag_tuple();
+        if tag == DiffTag::Equal {
+            same += old[a].iter().filter(|l| l.starts_with('%')).count();
+            continue;
+        }
+        unchanged(&mut text, &mut same);
+        old[a].iter().for_each(|l| writeln!(text, "- {l}").unwrap());
+        new[b].iter().for_each(|l| writeln!(text, "+ {l}").unwrap());
+    }
+    unchanged(&mut text, &mut same);
+    text
 }
 
 /// Checks random cases, the same ones in every run: as many as `PROPTEST_CASES` says, or `quick`.

@@ -38,6 +38,34 @@ fn required(name: &str, mut attrs: Attrs) -> Attrs {
     attrs
 }
 
+/// What is generated for a convolution of eight channels at once, a pool and a unary operator; the
+/// functions that several kernels share are left out.
+#[test]
+fn generated_kernels() {
+    let fixed = ops::fixed_kernels();
+    let convolution = fixed.into_iter().find(|k| k.name() == "conv_eight").unwrap();
+    let of = |name: &str, attrs: Attrs| {
+        let op = Op::from_attrs("", name, required(name, attrs)).unwrap().0;
+        let [kernel] = &ops::kernels_of(&op)[..] else { panic!("{name} has several kernels") };
+        kernel.clone()
+    };
+    for (name, kernel) in [
+        ("wgsl_conv", convolution),
+        ("wgsl_average_pool", of("AveragePool", vec![])),
+        ("wgsl_leaky_relu", of("LeakyRelu", vec![])),
+    ] {
+        let text = kernel
+            .source()
+            .replace(include_str!("../kernels/common.wgsl"), "… common.wgsl …\n")
+            .replace(include_str!("../kernels/math.wgsl"), "… math.wgsl …\n");
+        let mut s = insta::Settings::clone_current();
+        s.set_snapshot_path("../../../../snapshots");
+        s.set_prepend_module_to_snapshot(false);
+        s.set_description(kernel.key());
+        s.bind(|| insta::assert_snapshot!(name, text));
+    }
+}
+
 #[test]
 fn kernels_are_valid_for_every_back_end() {
     let all = all();
