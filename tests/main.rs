@@ -27,6 +27,7 @@ mod hostile;
 mod models;
 mod msf;
 mod mutants;
+mod operators;
 mod peers_faults;
 mod proofs;
 mod properties;
