@@ -35,16 +35,7 @@ pub(super) fn adjust(
             tile.needs.truncate(1);
         }
         _ if region.iter().all(Option::is_none) => {}
-        Op::Conv(_)
-        | Op::ConvTranspose(_)
-        | Op::ConvInteger(_)
-        | Op::QLinearConv(_)
-        | Op::FusedConv(_)
-        | Op::MaxPool(_)
-        | Op::AveragePool(_)
-        | Op::LpPool(_) => {
-            windowed(ctx, region, rel, &parts, &mut tile)?;
-        }
+        op if op.windowed().is_some() => windowed(ctx, region, rel, &parts, &mut tile)?,
         Op::Slice(_) => slice(ctx, region, &parts, &mut tile)?,
         Op::Crop(_) => {
             tile.op = op::Identity {}.into();
