@@ -7,9 +7,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use graph_opt_backends::RunError;
 use graph_opt_backends::cpu::{Cpu, FieldTensor, run_field};
 use graph_opt_backends::inputs::{Extents, draw};
+use graph_opt_backends::{Executable, RunError};
 use graph_opt_ir::op::{Class, TABLE};
 use graph_opt_ir::region::{self, Relation};
 use graph_opt_ir::rule::Ctx;
@@ -111,9 +111,10 @@ impl Built {
         all.into_iter().map(wider).collect()
     }
 
-    fn run(&self, inputs: &[Tensor]) -> Vec<Tensor> {
-        let prepared = Cpu::default().prepared(Arc::new(self.graph.clone())).unwrap();
-        graph_opt_backends::Executable::run(&prepared, inputs, self.graph.outputs()).unwrap()
+    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+        let prepared = Cpu::default().prepared(Arc::new(self.graph.clone()));
+        let prepared = prepared.map_err(|e| e.to_string())?;
+        prepared.run(inputs, self.graph.outputs()).map_err(|e| e.to_string())
     }
 
     /// Axes of the first output that can be cut into two parts: axis, extent, and the distance at
@@ -268,7 +269,7 @@ fn every_backend_runs_or_says_why_not() {
     let wgpu = crate::support::wgpu();
     each(|s, b| {
         let inputs = b.inputs();
-        let want = b.run(&inputs);
+        let want = b.run(&inputs)?;
         for (t, &v) in want.iter().zip(b.graph.outputs()) {
             let ty = &b.graph.value(v).ty;
             ensure(ty.meet(&t.ty()).is_some(), || format!("a result of {}, not {ty}", t.ty()))?;
@@ -289,7 +290,7 @@ fn on_wgpu(
     inputs: &[Tensor],
     want: &[Tensor],
 ) -> Result<(), String> {
-    use graph_opt_backends::{Executable, tolerance};
+    use graph_opt_backends::tolerance;
     let compiled = match (w.compile(Arc::new(b.graph.clone())), s.gpu) {
         (Ok(c), _) => c,
         (Err(e), Gpu::No(words)) if e.to_string().contains(words) => return Ok(()),
@@ -324,8 +325,12 @@ fn partial_sums_add_up() {
         summed.borrow_mut().insert(op.name().to_owned());
         ensure(over_field(&b.graph)? == over_field(&t)?, || text::print(&t))
     });
-    assert_eq!(stated, summed);
-    assert_eq!(summed.into_inner().len(), 6);
+    let (stated, summed) = (stated.into_inner(), summed.into_inner());
+    assert_eq!(
+        stated, summed,
+        "operators whose partial sums are stated, and those that were summed"
+    );
+    assert_eq!(summed.len(), 6, "{summed:?}");
 }
 
 #[test]
@@ -346,7 +351,7 @@ fn other_facts_hold() {
         if ctx.is_identity(b.output) {
             same.borrow_mut().insert(op.name().to_owned());
             let inputs = b.inputs();
-            ensure(b.run(&inputs)[0] == inputs[0], || "not its operand".into())?;
+            ensure(b.run(&inputs)?[0] == inputs[0], || "not its operand".into())?;
         }
         Ok(())
     });
