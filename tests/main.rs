@@ -28,6 +28,7 @@ mod hosts;
 mod models;
 mod msf;
 mod mutants;
+mod operators;
 mod peers_faults;
 mod proofs;
 mod properties;

@@ -14,22 +14,7 @@ use graph_opt_passes::eqsat::write;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
-use crate::support::random_cases;
-
-/// Numbers that a case is made of, taken one by one.
-struct Draws<'a>(std::iter::Cycle<std::slice::Iter<'a, u8>>);
-
-impl Draws<'_> {
-    fn below(&mut self, n: u64) -> u64 {
-        u64::from(*self.0.next().unwrap()) % n.max(1)
-    }
-
-    fn span(&mut self, n: u64) -> Option<Span> {
-        let lo = self.below(n);
-        let len = 1 + self.below(n - lo);
-        (self.below(4) > 0).then(|| Span::new(lo as i64, (lo + len) as i64))
-    }
-}
+use crate::support::{Draws, random_cases};
 
 /// One operator over random operands.
 fn operator(d: &mut Draws<'_>) -> String {
@@ -235,7 +220,7 @@ fn every_rule_is_sound() {
     let case = prop::collection::vec(any::<u8>(), 48);
     let cases = random_cases(2000, &case, |bytes| {
         for row in TABLE {
-            let mut d = Draws(bytes.iter().cycle());
+            let mut d = Draws::new(&bytes);
             let Some((g, mut terms, left)) = left(row.rule, &mut d) else { continue };
             let Some(right) = row.rule.apply(&mut terms, left) else { continue };
             prop_assert_eq!(terms.extents(left), terms.extents(right), "{}", row.name);
@@ -264,7 +249,7 @@ fn a_wrong_rule_is_caught() {
     let caught = RefCell::new((0, 0));
     let case = prop::collection::vec(any::<u8>(), 48);
     random_cases(200, &case, |bytes| {
-        let mut d = Draws(bytes.iter().cycle());
+        let mut d = Draws::new(&bytes);
         let Some((g, mut terms, t)) = left(Rule::PartOfResult, &mut d) else { return Ok(()) };
         let (y, Head::Slice(r)) = (terms.get(t).children[0], terms.get(t).head.clone()) else {
             return Ok(());

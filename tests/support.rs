@@ -9,7 +9,7 @@ use graph_opt_backends::compare::{Compare, Report, Verdict};
 use graph_opt_backends::cpu::Cpu;
 use graph_opt_backends::inputs::{Extents, draw};
 use graph_opt_backends::{Backend, Folder};
-use graph_opt_ir::{Editor, Graph, NodeId, ValueId, infer, onnx, text};
+use graph_opt_ir::{Editor, Graph, NodeId, Span, ValueId, infer, onnx, text};
 use graph_opt_passes::analysis::plan;
 use graph_opt_passes::{Pipeline, Remark, Runner};
 use proptest::prelude::*;
@@ -211,4 +211,26 @@ pub fn random_cases<S: Strategy>(
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     TestRunner::new_with_rng(config, rng).run(cases, check).unwrap_or_else(|e| panic!("{e}"));
     count
+}
+
+/// Numbers that a random case is made of, taken one by one, over and over.
+pub struct Draws<'a>(std::iter::Cycle<std::slice::Iter<'a, u8>>);
+
+impl<'a> Draws<'a> {
+    /// From these bytes.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes.iter().cycle())
+    }
+
+    /// A number below `n`; 0 below 1.
+    pub fn below(&mut self, n: u64) -> u64 {
+        u64::from(*self.0.next().unwrap()) % n.max(1)
+    }
+
+    /// A part of an axis of `n` elements, or all of it.
+    pub fn span(&mut self, n: u64) -> Option<Span> {
+        let lo = self.below(n);
+        let len = 1 + self.below(n - lo);
+        (self.below(4) > 0).then(|| Span::new(lo as i64, (lo + len) as i64))
+    }
 }

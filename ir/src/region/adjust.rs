@@ -38,16 +38,7 @@ pub(super) fn adjust(
         Op::Other(op::Other { host: Some(host), .. }) => {
             tile.op = host.on_region(ctx, output, region, rel)?;
         }
-        Op::Conv(_)
-        | Op::ConvTranspose(_)
-        | Op::ConvInteger(_)
-        | Op::QLinearConv(_)
-        | Op::FusedConv(_)
-        | Op::MaxPool(_)
-        | Op::AveragePool(_)
-        | Op::LpPool(_) => {
-            windowed(ctx, region, rel, &parts, &mut tile)?;
-        }
+        op if op.windowed().is_some() => windowed(ctx, region, rel, &parts, &mut tile)?,
         Op::Slice(_) => slice(ctx, region, &parts, &mut tile)?,
         Op::Crop(_) => {
             tile.op = op::Identity {}.into();

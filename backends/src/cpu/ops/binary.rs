@@ -3,7 +3,7 @@
 use graph_opt_ir::Op;
 
 use crate::RunError;
-use crate::cpu::arena::pairs;
+use crate::cpu::arena::{Elements, pairs};
 use crate::cpu::array::{Array, Buf, Element, on_any, on_number};
 use crate::cpu::cx::{Cx, Outputs, invalid, strides, unsupported};
 use crate::cpu::field::Fp;
@@ -149,6 +149,17 @@ pub(super) fn arithmetic(cx: &mut Cx<'_>) -> Outputs {
     }
     if !variadic && matches!(&acc.data, Buf::Bool(_)) {
         invalid!("{} of truth values", cx.op.name());
+    }
+    if count == 1 {
+        // Nothing to fold, but the result must stand where it was planned.
+        fn typed<T: Element + Copy>(
+            _: &Elements<T>,
+        ) -> fn(&Cx<'_>, Array) -> Result<Array, RunError> {
+            |cx, a| cx.over::<T>(a)
+        }
+        let dtype = acc.dtype;
+        let f = on_number!(&acc.data, v => typed(v), else invalid!("{} of {dtype}", cx.op.name()));
+        acc = f(cx, acc)?;
     }
     for i in 1..count {
         let b = cx.take(i)?;

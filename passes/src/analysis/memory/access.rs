@@ -2,7 +2,7 @@
 //! relies on it, and a backend that executes by the plan must do it. Other runtimes do less; what
 //! they do is here, too.
 
-use graph_opt_ir::op::Op;
+use graph_opt_ir::op::{Class, Op};
 use graph_opt_ir::rule::Ctx;
 use graph_opt_ir::{DType, Graph, NodeId, Type, window};
 
@@ -126,48 +126,35 @@ fn few_in_place(graph: &Graph, node: NodeId) -> bool {
 
 /// Operators of one operand, element by element, and those that scale channels.
 fn maps(op: &Op) -> bool {
+    match op {
+        Op::BatchNormalization(b) => b.training_mode == 0,
+        Op::ImageScaler(_) => true,
+        _ => op.class() == Class::Pointwise && !combines(op) && !makes_anew(op),
+    }
+}
+
+/// Elementwise operators whose kernels write a new array, and those that give their operand itself.
+fn makes_anew(op: &Op) -> bool {
     matches!(
         op,
-        Op::Relu(_)
-            | Op::LeakyRelu(_)
-            | Op::ThresholdedRelu(_)
-            | Op::Elu(_)
-            | Op::Selu(_)
-            | Op::Celu(_)
-            | Op::Sigmoid(_)
-            | Op::HardSigmoid(_)
-            | Op::HardSwish(_)
-            | Op::Mish(_)
-            | Op::Gelu(_)
-            | Op::Softplus(_)
-            | Op::Softsign(_)
-            | Op::Tanh(_)
-            | Op::Exp(_)
-            | Op::Log(_)
-            | Op::Sqrt(_)
-            | Op::Reciprocal(_)
-            | Op::Abs(_)
-            | Op::Neg(_)
-            | Op::Sign(_)
-            | Op::Floor(_)
-            | Op::Ceil(_)
-            | Op::Round(_)
-            | Op::Erf(_)
-            | Op::Sin(_)
-            | Op::Cos(_)
-            | Op::Tan(_)
-            | Op::Asin(_)
-            | Op::Acos(_)
-            | Op::Atan(_)
-            | Op::Sinh(_)
-            | Op::Cosh(_)
-            | Op::Asinh(_)
-            | Op::Acosh(_)
-            | Op::Atanh(_)
-            | Op::Clip(_)
-            | Op::Affine(_)
-            | Op::ImageScaler(_)
-    ) || matches!(op, Op::BatchNormalization(b) if b.training_mode == 0)
+        Op::Cast(_)
+            | Op::Not(_)
+            | Op::IsNaN(_)
+            | Op::IsInf(_)
+            | Op::And(_)
+            | Op::Or(_)
+            | Op::Xor(_)
+            | Op::Equal(_)
+            | Op::Less(_)
+            | Op::LessOrEqual(_)
+            | Op::Greater(_)
+            | Op::GreaterOrEqual(_)
+            | Op::Where(_)
+            | Op::Pow(_)
+            | Op::Identity(_)
+            | Op::Transfer(_)
+            | Op::Dropout(_)
+    )
 }
 
 /// Operators of several operands, element by element.
