@@ -51,7 +51,7 @@ pub fn start(name: &str, fix: bool, dims: &[(String, u64)]) -> Result<(Arc<Graph
 pub fn run(case: &Case, runner: Runner<'_>, graph: &mut Graph) -> Result<Report> {
     let before = graph.clone();
     repro::caught(case.set(runner), graph, &case.pipeline).map_err(|fault| match fault {
-        Fault::Run(e @ RunError::Contradiction { .. }) => check(e),
+        Fault::Run(e @ (RunError::Contradiction { .. } | RunError::Unsettled { .. })) => check(e),
         fault => internal(case, &before, &fault),
     })
 }

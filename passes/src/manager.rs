@@ -50,6 +50,18 @@ pub enum RunError {
         /// Where.
         source: InferError,
     },
+    /// Runtimes and ONNX's shape inference disagree on the extents of a result, so what the file
+    /// declares of values behind it may be wrong, and nothing is rewritten.
+    #[error(
+        "{node}: runtimes and ONNX's shape inference differ in {why}, so that the model's extents \
+         cannot be trusted; write the padding of this pool out, without ceil_mode or auto_pad"
+    )]
+    Unsettled {
+        /// The node.
+        node: String,
+        /// What is read differently.
+        why: &'static str,
+    },
     /// A pass left types that contradict each other, which is a bug in it.
     #[error("{pass}: {source}")]
     Types {
@@ -168,6 +180,16 @@ impl<'a> Runner<'a> {
         // What runtimes read differently stays only in graphs that nobody touched.
         let open = |g: &Graph, n| region::settled(&Ctx::of(g, n)).is_some();
         let edited = editor.graph().edits() > 0 && !editor.is_done();
+        if edited {
+            let mut found = None;
+            editor.graph().any_node(&mut |g, n| {
+                found = region::unsettled(&Ctx::of(g, n)).map(|why| (g.label(n).to_owned(), why));
+                found.is_some()
+            });
+            if let Some((node, why)) = found {
+                return Err(RunError::Unsettled { node, why });
+            }
+        }
         if edited && editor.graph().any_node(&mut |g, n| open(g, n)) {
             let settle: Arc<dyn Pass> = Arc::new(settle::Settle);
             state.pass(&mut editor, &Step::Pass(Arc::clone(&settle)), &*settle, None)?;

@@ -17,7 +17,7 @@ use crate::tensor::Tensor;
 use crate::window::{Span, Window};
 
 pub(crate) use normal::disputed;
-pub use normal::{normal_form, settled, whole_of};
+pub use normal::{normal_form, settled, unsettled, whole_of};
 pub use relations::relations;
 
 /// Shorthand for a barrier with a formatted message.

@@ -104,6 +104,17 @@ pub(super) fn groups(op: &Op) -> i64 {
     op.windowed().map_or(1, |w| w.groups())
 }
 
+/// What runtimes, or ONNX's own shape inference, read differently of the node's windows where no
+/// attributes say it alike.
+pub fn unsettled(ctx: &Ctx<'_>) -> Option<&'static str> {
+    let image = ctx.op.windowed()?.image;
+    let windows = window::resolved(ctx).ok()??;
+    let dims = ctx.dims(image)?.get(2..)?;
+    let mut axes = windows.iter().zip(dims);
+    let why = axes.find_map(|(w, d)| disputed(ctx.op, w, known(d)?))?;
+    settled(ctx).is_none().then_some(why)
+}
+
 /// The whole operator of which these are tiles, row by row over a grid, for an image of `channels`
 /// and weights of `per_group` channels a group. A guess, to be checked by tiling it again.
 pub fn whole_of(first: &Op, last: &Op, groups: i64) -> Op {
