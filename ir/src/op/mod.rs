@@ -4,6 +4,9 @@
 //! of ONNX attributes, and its [`Class`]; its shape rule is in [`crate::infer`] and its region
 //! rule in [`crate::region`]. All that is not in the table is [`Op::Other`], which every pass
 //! treats as opaque.
+//!
+//! Every row has a sample in `tests/operators/samples.rs`; `tests/operators.rs` demands of each its
+//! shapes, regions, kernels and facts.
 
 mod attr;
 mod facts;
