@@ -376,8 +376,8 @@ impl Shared<'_> {
         self.beyond(outputs).map_or(Trial::Other(e), Trial::Original)
     }
 
-    /// The original's outputs, which have these extents, are not what it declares: the values drawn
-    /// for inputs with defaults are none that it is made for.
+    /// An error if the original's outputs have other extents than it declares: then it was not made
+    /// for the values that were drawn for its inputs with defaults.
     fn beyond(&self, outputs: impl Iterator<Item = Vec<usize>>) -> Option<RunError> {
         let a = self.a;
         let drawn = |&v: &ValueId| matches!(a.value(v).def, Def::Input(Some(_)));
