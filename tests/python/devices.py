@@ -97,10 +97,13 @@ def annotations(args, path, stages, plan, cluster, scratch):
     require(list(configuration.device) == devices, f"devices {configuration.device}")
     require(configuration.num_devices == len(devices), "the number of devices")
     found = [[] for _ in devices]
+    named = {name for stage in plan["stages"] for name in stage["nodes"]}
     for node in annotated.graph.node:
         said = [c for c in node.device_configurations if c.configuration_id == "graph-opt"]
         for c in said:
-            found[c.pipeline_stage].append(node.name or next(filter(None, node.output)))
+            # A name that several nodes share stands for none: their first result does.
+            called = next((x for x in (node.name, *node.output) if x in named), node.name)
+            found[c.pipeline_stage].append(called)
         require(len(said) <= 1, f"{node.name} says {len(said)} times where it runs")
         node.ClearField("device_configurations")
     require(found == [stage["nodes"] for stage in plan["stages"]], "other nodes than in the plan")

@@ -365,13 +365,14 @@ impl<'a> Candidate<'a> {
                 live = live + handed[m.id] - taken[m.id];
                 most = most.max(live);
             }
-            let mut freed: Option<usize> = None;
+            // A node may read a value several times.
+            let mut freed: Vec<usize> = Vec::new();
             for m in &step.results {
                 for r in m.reads.iter().flatten() {
                     let dies = self.last[r.id] == i && !placed[r.id] && Some(r.id) != over;
-                    if dies && freed != Some(r.id) {
+                    if dies && !freed.contains(&r.id) {
                         live -= size[r.id];
-                        freed = Some(r.id);
+                        freed.push(r.id);
                     }
                 }
                 // Read by nobody in the group.
