@@ -34,7 +34,7 @@ use graph_opt_ir::{DType, Edit, EditError, Graph, NodeId, Ref, Tensor, ValueId};
 
 use super::{Found, only_producer, operands, result, sweep};
 use crate::options::{OptionError, Options};
-use crate::pass::{Cx, Exactness, Pass, PassInfo};
+use crate::pass::{Exactness, Pass, PassCtx, PassInfo};
 use crate::simplify::fold::freed;
 
 /// Its entry in the registry.
@@ -64,7 +64,7 @@ impl Pass for FoldBatchNorm {
         Exactness::RoundsWeights
     }
 
-    fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError> {
+    fn run(&self, cx: &mut PassCtx<'_, '_>) -> Result<(), EditError> {
         sweep(cx, "no scale or shift by channel follows a Conv, ConvTranspose or Gemm", find)
     }
 }

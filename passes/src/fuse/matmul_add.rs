@@ -25,7 +25,7 @@ use graph_opt_ir::{DType, Dim, Edit, EditError, Graph, NodeId, Ref};
 
 use super::{Found, only_producer, result, sweep};
 use crate::options::{OptionError, Options};
-use crate::pass::{Cx, Exactness, Pass, PassInfo};
+use crate::pass::{Exactness, Pass, PassCtx, PassInfo};
 
 /// Its entry in the registry.
 pub const INFO: PassInfo = PassInfo {
@@ -53,7 +53,7 @@ impl Pass for FuseMatMulAdd {
         Exactness::Reassociates
     }
 
-    fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError> {
+    fn run(&self, cx: &mut PassCtx<'_, '_>) -> Result<(), EditError> {
         sweep(cx, "no Add of a bias follows a MatMul of two matrices", find)
     }
 }

@@ -26,7 +26,7 @@ use graph_opt_ir::{DType, Edit, EditError, Graph, NodeId, Ref, spec};
 
 use super::{Found, only_producer, operands, result, sweep};
 use crate::options::{OptionError, Options};
-use crate::pass::{Cx, Exactness, Pass, PassInfo};
+use crate::pass::{Exactness, Pass, PassCtx, PassInfo};
 
 /// Its entry in the registry.
 pub const INFO: PassInfo = PassInfo {
@@ -54,7 +54,7 @@ impl Pass for FusePad {
         Exactness::BitExact
     }
 
-    fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError> {
+    fn run(&self, cx: &mut PassCtx<'_, '_>) -> Result<(), EditError> {
         sweep(cx, "no Conv or pool follows a Pad", find)
     }
 }

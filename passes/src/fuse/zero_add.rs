@@ -22,7 +22,7 @@ use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref};
 
 use super::{Found, result, sweep};
 use crate::options::{OptionError, Options};
-use crate::pass::{Cx, Exactness, Pass, PassInfo};
+use crate::pass::{Exactness, Pass, PassCtx, PassInfo};
 use crate::simplify::identity::neutral;
 
 /// Its entry in the registry.
@@ -51,7 +51,7 @@ impl Pass for DropZeroAdd {
         Exactness::Reassociates
     }
 
-    fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError> {
+    fn run(&self, cx: &mut PassCtx<'_, '_>) -> Result<(), EditError> {
         sweep(cx, "nothing adds 0", find)
     }
 }

@@ -6,10 +6,10 @@ use graph_opt_ir::rule::{Ctx, axis_of};
 use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, Span, Tensor, ValueId, spec};
 
 use super::{attempt, strides};
-use crate::pass::Cx;
+use crate::pass::PassCtx;
 use crate::tile::slices;
 
-pub(super) fn sweep(cx: &mut Cx<'_, '_>) -> Result<usize, EditError> {
+pub(super) fn sweep(cx: &mut PassCtx<'_, '_>) -> Result<usize, EditError> {
     let mut done = 0;
     let order: Vec<NodeId> = cx.graph().schedule().collect();
     for id in order {

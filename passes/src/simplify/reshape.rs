@@ -10,9 +10,9 @@ use super::attempt;
 use super::extents::{Entry, Extents};
 use super::fold::{constant_cost, freed};
 use super::layout::{output, replace};
-use crate::pass::Cx;
+use crate::pass::PassCtx;
 
-pub(super) fn sweep(cx: &mut Cx<'_, '_>) -> Result<usize, EditError> {
+pub(super) fn sweep(cx: &mut PassCtx<'_, '_>) -> Result<usize, EditError> {
     let graph = cx.graph();
     let rank_changes = |n: NodeId| {
         matches!(

@@ -39,7 +39,7 @@ use super::planner::{self, Goal, Limits};
 use super::{Grid, Group, Reuse, build, parts};
 use crate::analysis::memory::Runtime;
 use crate::options::{OptionError, OptionInfo, Options, bytes_text, list_text, name_of};
-use crate::pass::{Cx, Data, Exactness, Outcome, Pass, PassInfo};
+use crate::pass::{Data, Exactness, Outcome, Pass, PassCtx, PassInfo};
 
 /// Its entry in the registry.
 pub const INFO: PassInfo = PassInfo {
@@ -325,7 +325,7 @@ enum Aim {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Planned {
     aim: Aim,
-    partly: bool,
+    best_effort: bool,
     tiles: usize,
     reuse: Option<Reuse>,
     runtime: Runtime,
@@ -339,7 +339,7 @@ impl Planned {
 
     /// The same; nodes that need more, and that nothing tiles, are left as they are.
     pub fn partly_within(bytes: u64) -> Self {
-        Self { partly: true, ..Self::within(bytes) }
+        Self { best_effort: true, ..Self::within(bytes) }
     }
 
     /// The tiles of least memory with at most this share of extra multiply-accumulates, such as 0.1.
@@ -360,7 +360,7 @@ impl Planned {
 
     fn of(aim: Aim) -> Self {
         let Limits { tiles, runtime, .. } = Limits::default();
-        Self { aim, partly: false, tiles, reuse: None, runtime }
+        Self { aim, best_effort: false, tiles, reuse: None, runtime }
     }
 
     /// Considers groups of at most so many tiles, at least one.
@@ -389,7 +389,7 @@ impl Planned {
 
     fn limits(&self) -> Limits {
         let mut limits = Limits { tiles: self.tiles, ..Limits::default() };
-        (limits.runtime, limits.partly) = (self.runtime, self.partly);
+        (limits.runtime, limits.best_effort) = (self.runtime, self.best_effort);
         if let Some(r) = self.reuse {
             limits.reuse = vec![r];
         }
@@ -402,7 +402,7 @@ impl Planned {
             Aim::Best(Goal::ExtraMacs(share)) => Options::default().with("extra-macs", share),
             Aim::Front => Options::default().with("front", "list"),
         };
-        if self.partly {
+        if self.best_effort {
             options = options.with("partly", "yes");
         }
         if self.tiles != Limits::default().tiles {
@@ -454,9 +454,9 @@ fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
     let err = |m: &str| Err(OptionError(m.into()));
     let reuse = o.choice("reuse", &Reuse::ALL.map(|r| (r.name(), r)))?;
     let by_hand = ["grid", "sizes", "weights"].iter().filter(|n| o.get(n).is_some()).count();
-    let partly = o.choice("partly", &[("yes", ())])?.is_some();
-    if partly && o.get("memory").is_none() {
-        return err("partly goes with memory");
+    let best_effort = o.choice("partly", &[("yes", ())])?.is_some();
+    if best_effort && o.get("memory").is_none() {
+        return err("best_effort goes with memory");
     }
     let front = o.choice("front", &[("list", ())])?.is_some();
     let goals = ["memory", "extra-macs"].iter().filter(|n| o.get(n).is_some()).count();
@@ -471,7 +471,7 @@ fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
             return err("memory and extra-macs let the planner choose groups and grids");
         }
         let mut planned = match (o.bytes("memory")?, o.get("extra-macs")) {
-            (Some(b), None) if partly => Planned::partly_within(b),
+            (Some(b), None) if best_effort => Planned::partly_within(b),
             (Some(b), None) => Planned::within(b),
             (None, Some(p)) => Planned::extra_macs(percent(p)?)?,
             (None, None) => Planned::front(),
@@ -564,7 +564,7 @@ impl Pass for FuseTiles {
         Exactness::BitExact
     }
 
-    fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError> {
+    fn run(&self, cx: &mut PassCtx<'_, '_>) -> Result<(), EditError> {
         match self {
             Self::Planned(p) => match p.aim {
                 Aim::Best(goal) => planner::run(cx, goal, &p.limits()),
@@ -579,16 +579,16 @@ impl Pass for FuseTiles {
 }
 
 impl Stretch {
-    fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError> {
+    fn run(&self, cx: &mut PassCtx<'_, '_>) -> Result<(), EditError> {
         let to = &self.to;
         let (group, grid) = match self.group(cx.graph()) {
             Ok(found) => found,
             Err(No::Match(why)) => {
-                cx.say(to, Outcome::NoMatch, why);
+                cx.remark_on(to, Outcome::NoMatch, why);
                 return Ok(());
             }
             Err(No::Way(why)) => {
-                cx.say(to, Outcome::Blocked, why);
+                cx.remark_on(to, Outcome::Blocked, why);
                 return Ok(());
             }
         };
@@ -600,13 +600,13 @@ impl Stretch {
                     let (nodes, t) = (group.nodes.len(), grid.len());
                     let what = format!("{nodes} nodes in {t} tiles");
                     let data = Data::Tiles { nodes, grid: grid.counts(), reuse: self.reuse };
-                    cx.tell(to, Outcome::Applied, what, data);
+                    cx.remark_with(to, Outcome::Applied, what, data);
                 }
                 // Strips of channels that a Concat of channels is made of, so far.
                 Err(EditError::Rule { node, reason, .. }) => {
                     let why =
                         format!("its tiles cannot be joined so: {reason}; another reuse may do");
-                    cx.say(node, Outcome::Blocked, why);
+                    cx.remark_on(node, Outcome::Blocked, why);
                 }
                 Err(e) => return Err(e),
             },

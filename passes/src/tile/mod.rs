@@ -3,10 +3,10 @@
 //! [`build`] writes the tiles, but for the partial sums of `tile_conv`; the passes decide which nodes, and where to cut.
 
 pub mod build;
+mod cost_model;
 pub mod fuse_tiles;
 mod group;
 mod layout;
-mod model;
 pub mod parts;
 pub mod planner;
 pub(crate) mod slices;

@@ -29,7 +29,7 @@ use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, Span, Tensor, ValueId, o
 use super::{Grid, Group, Reuse, build, parts, region_bytes, slices};
 use crate::fix_dims::Symbolic;
 use crate::options::{OptionError, OptionInfo, Options, bytes_text, list_text, name_of};
-use crate::pass::{Cx, Data, Exactness, Outcome, Pass, PassInfo};
+use crate::pass::{Data, Exactness, Outcome, Pass, PassCtx, PassInfo};
 
 /// Its entry in the registry.
 pub const INFO: PassInfo = PassInfo {
@@ -258,7 +258,7 @@ impl Pass for TileConv {
         }
     }
 
-    fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError> {
+    fn run(&self, cx: &mut PassCtx<'_, '_>) -> Result<(), EditError> {
         let all: Vec<NodeId> = cx.graph().schedule().collect();
         let (mut seen, mut done) = (0, 0);
         for id in all {
@@ -291,15 +291,15 @@ impl Pass for TileConv {
                         [Axis::ChannelsIn] => format!("{parts} partial sums"),
                         _ => format!("{parts} parts"),
                     };
-                    cx.tell(label, Outcome::Applied, what, Data::Parts(parts));
+                    cx.remark_with(label, Outcome::Applied, what, Data::Parts(parts));
                 }
-                Err((outcome, why)) => cx.say(label, outcome, why),
+                Err((outcome, why)) => cx.remark_on(label, outcome, why),
             }
         }
         if seen == 0 {
-            cx.say("", Outcome::NoMatch, "no convolution, pool or matrix product to tile");
+            cx.remark_on("", Outcome::NoMatch, "no convolution, pool or matrix product to tile");
         } else if done == 0 {
-            cx.say("", Outcome::NoEffect, format!("none of {seen} nodes was tiled"));
+            cx.remark_on("", Outcome::NoEffect, format!("none of {seen} nodes was tiled"));
         }
         Ok(())
     }

@@ -35,7 +35,7 @@ use graph_opt_ir::{
 
 use super::{Grid, Group, Reuse, build, slices};
 use crate::options::{OptionError, Options};
-use crate::pass::{Cx, Exactness, Outcome, Pass, PassInfo};
+use crate::pass::{Exactness, Outcome, Pass, PassCtx, PassInfo};
 
 /// Its entry in the registry.
 pub const INFO: PassInfo = PassInfo {
@@ -63,7 +63,7 @@ impl Pass for Untile {
         Exactness::BitExact
     }
 
-    fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError> {
+    fn run(&self, cx: &mut PassCtx<'_, '_>) -> Result<(), EditError> {
         let mut done = 0;
         // Outer Concats of grids come after inner ones in the schedule.
         let all: Vec<NodeId> = cx.graph().schedule().collect();
@@ -77,11 +77,11 @@ impl Pass for Untile {
             if let Some(edit) = whole(graph, id) {
                 cx.apply(&edit)?;
                 done += 1;
-                cx.say(label, Outcome::Applied, "tiles made whole");
+                cx.remark_on(label, Outcome::Applied, "tiles made whole");
             }
         }
         if done == 0 {
-            cx.say("", Outcome::NoMatch, "no Concat of tiles");
+            cx.remark_on("", Outcome::NoMatch, "no Concat of tiles");
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ mod place;
 pub(crate) mod tests;
 
 pub use access::Runtime;
-use graph_opt_ir::{Def, Graph, NodeId, Op, ValueId};
+use graph_opt_ir::{Def, Graph, NodeId, Op, Value, ValueId};
 use place::Tried;
 pub(crate) use place::{Alias, alias};
 
@@ -117,14 +117,21 @@ impl Plan {
     }
 }
 
-/// There is no plan as the size of this value is not known.
+/// There is no memory plan because the size of a value is unknown.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the size of {name} is not known: {ty}")]
-pub struct Unplanned {
+#[error("the size of {name} ({ty}) is unknown; fix its extents (opt --dim NAME=N --fix-dims)")]
+#[non_exhaustive]
+pub struct UnknownSize {
     /// Name of the value.
     pub name: String,
-    /// Its type.
+    /// Type of the value as text, such as `f32[N,4]`.
     pub ty: String,
+}
+
+impl UnknownSize {
+    pub(crate) fn of(value: &Value) -> Self {
+        Self { name: value.name.to_string(), ty: value.ty.to_string() }
+    }
 }
 
 /// Whether the value takes activation memory.
@@ -157,7 +164,7 @@ pub fn needed(graph: &Graph, wanted: &[ValueId]) -> Vec<bool> {
 ///
 /// # Errors
 /// If the size of a value is not known.
-pub fn plan(graph: &Graph) -> Result<Plan, Unplanned> {
+pub fn plan(graph: &Graph) -> Result<Plan, UnknownSize> {
     plan_for(graph, Runtime::Interpreter)
 }
 
@@ -166,7 +173,7 @@ pub fn plan(graph: &Graph) -> Result<Plan, Unplanned> {
 ///
 /// # Errors
 /// If the size of a value is not known.
-pub fn plan_for(graph: &Graph, runtime: Runtime) -> Result<Plan, Unplanned> {
+pub fn plan_for(graph: &Graph, runtime: Runtime) -> Result<Plan, UnknownSize> {
     let order: Vec<NodeId> = graph.schedule().collect();
     let mut best = plan_in(graph, &order, runtime)?;
     best.arena = offsets::assign(&mut best.buffers);
@@ -182,7 +189,7 @@ pub(crate) fn plan_in(
     graph: &Graph,
     order: &[NodeId],
     runtime: Runtime,
-) -> Result<Plan, Unplanned> {
+) -> Result<Plan, UnknownSize> {
     let run = needed(graph, graph.outputs());
     let steps: Vec<NodeId> = order.iter().copied().filter(|n| run[n.index()]).collect();
     let mut tried = Tried::default();
@@ -238,7 +245,7 @@ fn lay_out(
     steps: &[NodeId],
     tried: &Tried,
     runtime: Runtime,
-) -> Result<Plan, Unplanned> {
+) -> Result<Plan, UnknownSize> {
     let placed = place::assign(graph, steps, tried, runtime)?;
     let mut buffers: Vec<Buffer> = placed
         .bytes

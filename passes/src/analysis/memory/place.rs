@@ -12,7 +12,7 @@ use graph_opt_ir::rule::{Ctx, axis_of};
 use graph_opt_ir::{Graph, NodeId, Op, ValueId, spec};
 
 use super::access::Runtime;
-use super::{Place, Unplanned, View, access, counts};
+use super::{Place, UnknownSize, View, access, counts};
 
 pub(super) struct Placed {
     /// By value.
@@ -126,7 +126,7 @@ pub(super) fn assign(
     steps: &[NodeId],
     tried: &Tried,
     runtime: Runtime,
-) -> Result<Placed, Unplanned> {
+) -> Result<Placed, UnknownSize> {
     let mut a = Assign::new(graph, steps, tried, runtime)?;
     for (step, &id) in steps.iter().enumerate().rev() {
         for (i, v) in graph.node(id).outputs.iter().enumerate() {
@@ -154,7 +154,7 @@ impl<'g> Assign<'g> {
         steps: &[NodeId],
         tried: &'g Tried,
         runtime: Runtime,
-    ) -> Result<Self, Unplanned> {
+    ) -> Result<Self, UnknownSize> {
         let n = graph.value_bound();
         let mut positions = vec![0; graph.node_bound()];
         steps.iter().enumerate().for_each(|(at, s)| positions[s.index()] = at);
@@ -185,10 +185,7 @@ impl<'g> Assign<'g> {
             let whole = value.ty.dtype().is_some_and(|t| t.bits() > 0);
             let sane = value.ty.bytes().is_some_and(|b| b < MOST);
             let dims = value.ty.extents().filter(|_| whole && sane);
-            a.dims[v.index()] = dims.ok_or_else(|| Unplanned {
-                name: value.name.to_string(),
-                ty: value.ty.to_string(),
-            })?;
+            a.dims[v.index()] = dims.ok_or_else(|| UnknownSize::of(value))?;
             a.counts[v.index()] = true;
             a.readers[v.index()].is_output = value.is_output();
         }

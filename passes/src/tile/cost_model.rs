@@ -1,8 +1,8 @@
-//! What a group costs under a grid: bytes at its peak, and multiply-accumulates.
+//! The planner's cost model: estimated peak and work of a group under a grid.
 //!
-//! A group needs its inputs and outputs whole (a tile reads a view of the one and writes into the
-//! other) and what its largest tile holds at once, run depth first. This is the planner's guess,
-//! made without building anything; the plan of the rewritten graph has the last word.
+//! A group needs its inputs and outputs whole (a tile reads views of the inputs and writes into the
+//! outputs) and what its largest tile holds at once, run depth first. Nothing is built for the
+//! estimate; the memory plan of the rewritten graph decides.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -14,49 +14,53 @@ use graph_opt_ir::{Graph, NodeId, ValueId};
 use super::group::{Made, Table};
 use super::layout::Layout;
 use super::spans::{Axis, Lengths, Parts};
-use crate::analysis::memory::{self, Runtime};
+use crate::analysis::memory::{self, Runtime, UnknownSize};
 use crate::analysis::node_macs;
 
-/// What the planner knows of a value.
+/// Size and lifetime of a value, in positions of nodes.
 #[derive(Clone, Debug)]
 struct Value {
     bytes: u64,
-    /// Position of the node that makes it; none for an input of the graph.
+    /// Position of the node that computes it; `None` for an input of the graph.
     def: Option<usize>,
     /// Positions of the first and the last reader; an output of the graph is read at the end.
     first: usize,
     last: usize,
 }
 
-/// A graph as the planner sees it: nodes by position, and live values.
+/// A graph as the cost model sees it: nodes by position, and live values.
 pub(super) struct Net {
     runtime: Runtime,
+    /// The nodes in the order of the schedule, without Constants; positions index them.
     pub nodes: Vec<NodeId>,
+    /// The results of the nodes and what each needs of its operands.
     pub table: Table,
+    /// Multiply-accumulates of each node.
     pub macs: Vec<u64>,
     values: Vec<Value>,
-    /// Value of each result of the table.
+    /// Index into `values` of each result of the table.
     of_result: Vec<usize>,
-    /// Values that are live before each position, and at the end.
+    /// Indices into `values` of those that are live before each position, and at the end.
     crossing: Vec<Vec<usize>>,
     /// Whether the node can write its result over an operand.
     pub in_place: Vec<bool>,
-    /// Whether the node makes little of much: it wants all of what is made before it at once.
-    pub sums_up: Vec<bool>,
+    /// Whether the node reduces its operand to a much smaller result, as GlobalAveragePool does, so
+    /// that tiling cannot continue through it.
+    pub is_global_reduction: Vec<bool>,
     /// Bytes that are live while each node runs, with nothing tiled.
     pub live: Vec<u64>,
 }
 
 impl Net {
     /// # Errors
-    /// With the value whose size is unknown.
-    pub fn new(graph: &Graph, runtime: Runtime) -> Result<Self, String> {
+    /// If the size of a value is unknown.
+    pub fn new(graph: &Graph, runtime: Runtime) -> Result<Self, UnknownSize> {
         let nodes: Vec<NodeId> =
             graph.schedule().filter(|&n| !matches!(graph.node(n).op, Op::Constant(_))).collect();
         let at: HashMap<NodeId, usize> = nodes.iter().enumerate().map(|(i, &n)| (n, i)).collect();
         let table = Table::new(graph, &nodes);
         let end = nodes.len();
-        // The first one stands for all that takes no memory.
+        // The first one stands for all values that take no memory.
         let mut values = vec![Value { bytes: 0, def: None, first: 0, last: 0 }];
         let mut ids: HashMap<ValueId, usize> = HashMap::new();
         let made = nodes.iter().flat_map(|&n| graph.node(n).outputs.iter().flatten());
@@ -66,10 +70,7 @@ impl Net {
             }
             let value = graph.value(v);
             let Some(bytes) = value.ty.bytes() else {
-                return Err(format!(
-                    "the size of {} ({}) is unknown; fix its extents (opt --dim NAME=N --fix-dims)",
-                    value.name, value.ty
-                ));
+                return Err(UnknownSize::of(value));
             };
             let def = graph.producer(v).and_then(|p| at.get(&p).copied());
             let readers = || value.uses().filter_map(|u| at.get(&u.node).copied());
@@ -84,9 +85,9 @@ impl Net {
         let macs = nodes.iter().map(|&n| node_macs(graph, n).unwrap_or(0)).collect();
         let over = |&n: &NodeId| !runtime.in_place(graph, n).is_empty();
         let in_place = nodes.iter().map(over).collect();
-        let sums_up = nodes.iter().map(|&n| sums_up(graph, n)).collect();
+        let is_global_reduction = nodes.iter().map(|&n| is_global_reduction(graph, n)).collect();
         // Nodes that no output depends on are in no plan.
-        let plan = memory::plan_for(graph, runtime).map_err(|e| e.to_string())?;
+        let plan = memory::plan_for(graph, runtime)?;
         let mut live = vec![0; nodes.len()];
         for (n, bytes) in plan.steps.iter().zip(&plan.timeline) {
             if let Some(&p) = at.get(n) {
@@ -108,7 +109,7 @@ impl Net {
             of_result,
             crossing,
             in_place,
-            sums_up,
+            is_global_reduction,
             live,
         })
     }
@@ -118,8 +119,8 @@ impl Net {
         self.crossing[p].len()
     }
 
-    /// Bytes that live while a group runs, besides what its tiles hold: values that pass by, its
-    /// inputs, and its outputs.
+    /// Bytes that are live while a group runs, besides what its tiles hold: its inputs, its outputs,
+    /// and values that only nodes after it read.
     pub fn around(&self, range: &Range<usize>) -> u64 {
         let passing = self.crossing[range.start].iter().map(|&v| &self.values[v]);
         let lives = |v: &&Value| v.last >= range.end || v.first < range.end;
@@ -129,7 +130,7 @@ impl Net {
         passing.filter(lives).chain(kept).map(|v| v.bytes).sum()
     }
 
-    /// Values that are made in the range and read after it, in the order in which they are made.
+    /// Values that are computed in the range and read after it, in the order of the schedule.
     pub fn outputs(&self, range: &Range<usize>) -> Vec<ValueId> {
         let made = self.table.steps[range.clone()].iter().flat_map(|s| &s.results);
         let read = |m: &&Made| self.values[self.of_result[m.id]].last >= range.end;
@@ -137,9 +138,8 @@ impl Net {
     }
 }
 
-/// Whether the largest of what a node reads is at least 16 times as large as all that it makes, as with a
-/// GlobalAveragePool.
-fn sums_up(graph: &Graph, n: NodeId) -> bool {
+/// Whether the largest operand of a node has at least 16 times the bytes of all its results.
+fn is_global_reduction(graph: &Graph, n: NodeId) -> bool {
     let bytes = |&v: &ValueId| graph.value(v).ty.bytes().unwrap_or(0);
     let counts = |v: &&ValueId| memory::counts(graph, **v);
     let node = graph.node(n);
@@ -147,19 +147,20 @@ fn sums_up(graph: &Graph, n: NodeId) -> bool {
     read > 0 && node.outputs.iter().flatten().map(bytes).sum::<u64>().saturating_mul(16) <= read
 }
 
-/// What a group costs.
+/// The cost of a group: estimated, or measured once a plan with it was built.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct GroupCost {
-    /// Most bytes live at once.
+    /// Peak of live activations while the group runs, in bytes.
     pub peak: u64,
+    /// Multiply-accumulates of all tiles.
     pub macs: u64,
-    /// What tiles cost besides, in bytes that could be copied in that time.
+    /// Time to start nodes and to copy strips, in bytes that could be copied in that time.
     pub overhead: u64,
 }
 
 impl GroupCost {
-    /// Whether it is no worse in both memory and work.
-    pub fn beats(&self, other: &Self) -> bool {
+    /// Whether it is no worse in both peak and work.
+    pub fn dominates(&self, other: &Self) -> bool {
         let work = |c: &Self| (c.macs, c.overhead);
         self.peak <= other.peak && work(self) <= work(other)
     }
