@@ -15,7 +15,7 @@ use graph_opt_ir::{Def, Edit, Graph, NodeId, Op, Ref, Span, Tensor, ValueId, op}
 
 use super::group::{Group, Made};
 use super::layout::{self, Grid, Layout, Reuse, Strip};
-use super::slices::{slice, slice_tensor};
+use super::slices::{part, slice};
 
 /// The tile's operands with the values that they are parts of.
 pub(super) fn operands<'t>(
@@ -477,22 +477,8 @@ impl Build<'_> {
         if let Some(&s) = self.slices.get(&(v, r.clone())) {
             return Ok(s);
         }
-        let base = &self.graph.value(v).name;
-        let suffix = name.rsplit('/').next().unwrap_or(name);
-        let result = match self.graph.value(v).constant() {
-            Some(t) if self.pieces.contains(&v) => {
-                let piece = slice_tensor(t, &cuts).map_err(Barrier)?;
-                self.edit.part(format!("{base}/{suffix}"), piece, v)
-            }
-            _ => slice(
-                &mut self.edit,
-                self.graph,
-                Ref::Value(v),
-                &cuts,
-                &format!("{name}/slice"),
-                like,
-            ),
-        };
+        let cut = self.pieces.contains(&v);
+        let result = part(&mut self.edit, self.graph, v, &cuts, cut, name, like)?;
         self.slices.insert((v, r.clone()), result);
         Ok(result)
     }

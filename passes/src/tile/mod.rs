@@ -7,6 +7,7 @@ mod cost_model;
 pub mod fuse_tiles;
 mod group;
 mod layout;
+mod partial_sums;
 pub mod parts;
 pub mod planner;
 pub(crate) mod slices;

@@ -515,28 +515,5 @@ fn concat_pieces(graph: &Graph, tiles: &[ValueId], axes: &[Option<usize>]) -> Op
     }
     let pieces: Vec<_> =
         distinct.iter().map(|&t| graph.value(t).constant().cloned()).collect::<Option<_>>()?;
-    let first = pieces.first()?;
-    let mut dims = first.dims().to_vec();
-    dims[axis] = 0;
-    for p in &pieces {
-        let alike = p.dims().len() == dims.len()
-            && p.dtype() == first.dtype()
-            && p.dims().iter().zip(first.dims()).enumerate().all(|(i, (a, b))| i == axis || a == b);
-        if !alike || p.dtype().bits() % 8 != 0 {
-            return None;
-        }
-        dims[axis] += p.dims()[axis];
-    }
-    let size = first.dtype().bits() / 8;
-    let rows: u64 = dims[..axis].iter().product();
-    let inner: u64 = dims[axis + 1..].iter().product();
-    let bytes: Vec<_> = pieces.iter().map(|p| p.bytes().ok()).collect::<Option<_>>()?;
-    let mut out = Vec::new();
-    for row in 0..rows as usize {
-        for (p, b) in pieces.iter().zip(&bytes) {
-            let run = (p.dims()[axis] * inner) as usize * size;
-            out.extend_from_slice(&b[row * run..(row + 1) * run]);
-        }
-    }
-    Tensor::from_bytes(first.dtype(), dims, out).ok()
+    slices::join_tensors(&pieces, axis).ok()
 }
