@@ -47,7 +47,7 @@ mod tests;
 use graph_opt_ir::{EditError, Graph, NodeId};
 
 use self::region::{Region, is_constant};
-use crate::analysis::memory::{Runtime, UnknownSize, plan_in};
+use crate::analysis::memory::{Interpreter, UnknownSize, plan_in};
 use crate::options::{OptionError, OptionInfo, Options, readable};
 use crate::pass::{Change, Data, Exactness, Outcome, Pass, PassCtx, PassInfo};
 
@@ -144,14 +144,14 @@ fn best(
     states: usize,
 ) -> Result<(u64, Option<(Vec<NodeId>, u64)>), UnknownSize> {
     let start: Vec<NodeId> = graph.schedule().collect();
-    let before = plan_in(graph, &start, Runtime::Interpreter)?.peak;
+    let before = plan_in(graph, &start, &Interpreter)?.peak;
     let mut best: Option<(Vec<NodeId>, u64)> = None;
     for _ in 0..ROUNDS {
         let from = best.as_ref().map_or(&start, |b| &b.0);
         let peak = best.as_ref().map_or(before, |b| b.1);
         let mut better: Option<(Vec<NodeId>, u64)> = None;
         for order in candidates(graph, from, keep, states) {
-            let found = plan_in(graph, &order, Runtime::Interpreter)?.peak;
+            let found = plan_in(graph, &order, &Interpreter)?.peak;
             if found < better.as_ref().map_or(peak, |b| b.1) {
                 better = Some((order, found));
             }

@@ -14,7 +14,7 @@ use graph_opt_ir::{Graph, NodeId, ValueId};
 use super::group::{Made, Table};
 use super::layout::Layout;
 use super::spans::{Axis, Lengths, Parts};
-use crate::analysis::memory::{self, Runtime, UnknownSize};
+use crate::analysis::memory::{self, MemoryModel, UnknownSize};
 use crate::analysis::node_macs;
 
 /// Size and lifetime of a value, in positions of nodes.
@@ -29,8 +29,8 @@ struct Value {
 }
 
 /// A graph as the cost model sees it: nodes by position, and live values.
-pub(super) struct Net {
-    runtime: Runtime,
+pub(super) struct Net<'m> {
+    model: &'m dyn MemoryModel,
     /// The nodes in the order of the schedule, without Constants; positions index them.
     pub nodes: Vec<NodeId>,
     /// The results of the nodes and what each needs of its operands.
@@ -51,10 +51,10 @@ pub(super) struct Net {
     pub live: Vec<u64>,
 }
 
-impl Net {
+impl<'m> Net<'m> {
     /// # Errors
     /// If the size of a value is unknown.
-    pub fn new(graph: &Graph, runtime: Runtime) -> Result<Self, UnknownSize> {
+    pub fn new(graph: &Graph, model: &'m dyn MemoryModel) -> Result<Self, UnknownSize> {
         let nodes: Vec<NodeId> =
             graph.schedule().filter(|&n| !matches!(graph.node(n).op, Op::Constant(_))).collect();
         let at: HashMap<NodeId, usize> = nodes.iter().enumerate().map(|(i, &n)| (n, i)).collect();
@@ -75,7 +75,7 @@ impl Net {
             let def = graph.producer(v).and_then(|p| at.get(&p).copied());
             let readers = || value.uses().filter_map(|u| at.get(&u.node).copied());
             let start = def.unwrap_or(0);
-            let lent = def.is_none() && !runtime.owns_inputs();
+            let lent = def.is_none() && !model.owns_inputs();
             let last =
                 if value.is_output() || lent { end } else { readers().max().unwrap_or(start) };
             ids.insert(v, values.len());
@@ -83,11 +83,11 @@ impl Net {
         }
         let of_result = table.made().map(|m| ids.get(&m.value).copied().unwrap_or(0)).collect();
         let macs = nodes.iter().map(|&n| node_macs(graph, n).unwrap_or(0)).collect();
-        let over = |&n: &NodeId| !runtime.in_place(graph, n).is_empty();
+        let over = |&n: &NodeId| !model.in_place(graph, n).is_empty();
         let in_place = nodes.iter().map(over).collect();
         let is_global_reduction = nodes.iter().map(|&n| is_global_reduction(graph, n)).collect();
         // Nodes that no output depends on are in no plan.
-        let plan = memory::plan_for(graph, runtime)?;
+        let plan = memory::plan_for(graph, model)?;
         let mut live = vec![0; nodes.len()];
         for (n, bytes) in plan.steps.iter().zip(&plan.timeline) {
             if let Some(&p) = at.get(n) {
@@ -101,7 +101,7 @@ impl Net {
             crossing[past..last.max(past)].iter_mut().for_each(|c| c.push(i));
         }
         Ok(Self {
-            runtime,
+            model,
             nodes,
             table,
             macs,
@@ -171,7 +171,7 @@ const START: u64 = 8192;
 
 /// A group to be costed: a range of positions.
 pub(super) struct Candidate<'a> {
-    net: &'a Net,
+    net: &'a Net<'a>,
     range: Range<usize>,
     pub table: Arc<Table>,
     pub outputs: Vec<ValueId>,
@@ -186,7 +186,7 @@ pub(super) struct Candidate<'a> {
 }
 
 impl<'a> Candidate<'a> {
-    pub fn new(net: &'a Net, range: Range<usize>, around: u64) -> Self {
+    pub fn new(net: &'a Net<'a>, range: Range<usize>, around: u64) -> Self {
         let table = net.table.range(range.clone());
         let outputs = net.outputs(&range);
         let (mut last, mut readers) = (vec![0; table.count], vec![0; table.count]);
@@ -216,7 +216,7 @@ impl<'a> Candidate<'a> {
         let sizes = Sizes::new(self, layout);
         let tile = self.tile(&sizes);
         let mut peak = self.around + self.shared(layout) + self.held(&sizes) + tile;
-        if !self.net.runtime.shares_parts() {
+        if !self.net.model.shares_parts() {
             peak = self.copying(&sizes, peak);
         }
         let starts = (layout.grid.len() * self.table.steps.len()) as u64 * START;
@@ -326,7 +326,7 @@ impl<'a> Candidate<'a> {
             }
             if cut {
                 size[id] = need * self.bits[id] / 8;
-                placed[id] = self.wanted[id] && own && self.net.runtime.shares_parts();
+                placed[id] = self.wanted[id] && own && self.net.model.shares_parts();
             }
         }
         // Results that lie where the whole output will be, from the last step back.

@@ -14,7 +14,7 @@ use graph_opt_ir::{Graph, NodeId, Op, ValueId};
 
 use super::articulation::articulation_points;
 use super::values::{is_sent, value_bytes};
-use crate::analysis::memory::{self, Runtime, UnknownSize};
+use crate::analysis::memory::{self, Interpreter, UnknownSize};
 use crate::analysis::{node_macs, plan};
 use crate::devices::cluster::{Cluster, Mode, Speed};
 use crate::devices::problem::{Additive, BufferCredits};
@@ -174,7 +174,7 @@ fn group_views(graph: &Graph, memory: memory::Plan) -> Result<memory::Plan, Unkn
     if order == memory.steps {
         return Ok(memory);
     }
-    let ordered = memory::plan_in(graph, &order, Runtime::Interpreter)?;
+    let ordered = memory::plan_in(graph, &order, &Interpreter)?;
     Ok(if ordered.peak <= memory.peak { ordered } else { memory })
 }
 

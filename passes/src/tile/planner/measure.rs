@@ -8,7 +8,7 @@ use graph_opt_ir::{Edit, EditError, Editor, Graph, NodeId};
 use super::search::{Choice, Search};
 use super::{Goal, Limits, TiledGroup, TilingPlan};
 use crate::analysis::cost;
-use crate::analysis::memory::{self, Runtime, UnknownSize};
+use crate::analysis::memory::{self, MemoryModel, UnknownSize};
 use crate::options::readable;
 use crate::tile::build;
 use crate::tile::cost_model::Net;
@@ -126,9 +126,9 @@ struct MeasuredCandidate {
 }
 
 impl MeasuredCandidate {
-    fn new(graph: &Graph, plan: TilingPlan, runtime: Runtime) -> Result<Self, TilingError> {
+    fn new(graph: &Graph, plan: TilingPlan, model: &dyn MemoryModel) -> Result<Self, TilingError> {
         let Built { graph, nodes, .. } = built(graph, &plan)?;
-        let memory = memory::plan_for(&graph, runtime)?;
+        let memory = memory::plan_for(&graph, model)?;
         Ok(Self { plan, graph, memory, nodes })
     }
 
@@ -180,7 +180,7 @@ const OVER_BUDGET: usize = 6;
 /// If the size of a value is unknown, or no plan meets the goal: with the smallest peak that was
 /// found, and the node that sets it.
 pub fn best(graph: &Graph, goal: Goal, limits: &Limits) -> Result<ChosenPlan, TilingError> {
-    let mut net = Net::new(graph, limits.runtime)?;
+    let mut net = Net::new(graph, &*limits.model)?;
     let mut left: Vec<(NodeId, u64)> = Vec::new();
     loop {
         let (error, hopeless) = match best_without(graph, &net, goal, limits, &left) {
@@ -199,7 +199,7 @@ pub fn best(graph: &Graph, goal: Goal, limits: &Limits) -> Result<ChosenPlan, Ti
 /// positions of further nodes that would have to be left.
 fn best_without(
     graph: &Graph,
-    net: &Net,
+    net: &Net<'_>,
     goal: Goal,
     limits: &Limits,
     left: &[(NodeId, u64)],
@@ -218,7 +218,7 @@ fn best_without(
         if let Goal::Memory(budget) = goal {
             over_budget += usize::from(plan.peak > budget);
         }
-        let one = MeasuredCandidate::new(graph, plan, limits.runtime).map_err(failed)?;
+        let one = MeasuredCandidate::new(graph, plan, &*limits.model).map_err(failed)?;
         let too_low = search.learn_from_measurements(&choices, &one.peaks());
         let fits = match goal {
             Goal::Memory(budget) => one.peak_without(left).0 <= budget,
@@ -234,7 +234,7 @@ fn best_without(
         }
     }
     let Some(m) = least else { return Err(failed(TilingError::NoPlan)) };
-    let before = memory::plan_for(graph, limits.runtime).map_err(|e| failed(e.into()))?.peak;
+    let before = memory::plan_for(graph, &*limits.model).map_err(|e| failed(e.into()))?.peak;
     if matches!(goal, Goal::ExtraMacs(_)) && m.memory.peak < before {
         return Ok(m.chosen(search.barriers));
     }

@@ -15,12 +15,14 @@ mod measure;
 mod report;
 mod search;
 
+use std::sync::Arc;
+
 use graph_opt_ir::region::Barrier;
 use graph_opt_ir::{Graph, NodeId};
 
 use super::cost_model::Net;
 use super::{Grid, Group, Reuse};
-use crate::analysis::memory::{Runtime, UnknownSize};
+use crate::analysis::memory::{Interpreter, MemoryModel, UnknownSize};
 
 pub use measure::{BuildError, ChosenPlan, TilingError, best, realise};
 pub(super) use report::{list, run};
@@ -36,7 +38,7 @@ pub enum Goal {
 }
 
 /// Bounds of the search.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Limits {
     /// Maximum number of tiles of a group.
     pub tiles: usize,
@@ -46,7 +48,7 @@ pub struct Limits {
     /// Maximum number of cut points that a group spans.
     pub reach: usize,
     /// The memory model that plans are judged by.
-    pub runtime: Runtime,
+    pub model: Arc<dyn MemoryModel>,
     /// For [`Goal::Memory`]: tile what can be tiled even if some nodes still exceed the budget.
     pub best_effort: bool,
 }
@@ -54,7 +56,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         let reuse = vec![Reuse::Recompute, Reuse::Rows, Reuse::All];
-        Self { tiles: 64, reuse, reach: 40, runtime: Runtime::default(), best_effort: false }
+        Self { tiles: 64, reuse, reach: 40, model: Arc::new(Interpreter), best_effort: false }
     }
 }
 
@@ -95,7 +97,7 @@ pub struct Front {
 /// # Errors
 /// If the size of a value is unknown.
 pub fn front(graph: &Graph, limits: &Limits) -> Result<Front, UnknownSize> {
-    let net = Net::new(graph, limits.runtime)?;
+    let net = Net::new(graph, &*limits.model)?;
     let mut search = Search::new(graph, &net, limits);
     let plans = search.pareto_front();
     Ok(Front { plans, barriers: search.barriers })

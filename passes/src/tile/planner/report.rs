@@ -19,10 +19,10 @@ pub(in crate::tile) fn list(cx: &mut PassCtx<'_, '_>, limits: &Limits) {
         Err(why) => return cx.remark_on("", Outcome::Blocked, why.to_string()),
     };
     let macs = cost(cx.graph()).macs;
-    let before = memory::plan_for(cx.graph(), limits.runtime).map_or(0, |p| p.peak);
+    let before = memory::plan_for(cx.graph(), &*limits.model).map_or(0, |p| p.peak);
     for plan in &found.plans {
         let Ok(built) = built(cx.graph(), plan) else { continue };
-        let Ok(exact) = memory::plan_for(&built.graph, limits.runtime) else { continue };
+        let Ok(exact) = memory::plan_for(&built.graph, &*limits.model) else { continue };
         let groups: Vec<String> =
             plan.groups.iter().map(|g| format!("{} {}", shape(&g.grid), g.reuse)).collect();
         let (peak, more) = (readable(exact.peak), extra(plan.macs, macs));
@@ -48,7 +48,7 @@ pub(in crate::tile) fn run(
     limits: &Limits,
 ) -> Result<(), EditError> {
     let graph = cx.graph();
-    let before = match memory::plan_for(graph, limits.runtime) {
+    let before = match memory::plan_for(graph, &*limits.model) {
         Ok(plan) => plan.peak,
         Err(why) => {
             cx.remark_on("", Outcome::Blocked, why.to_string());

@@ -43,7 +43,7 @@ const MARGIN: usize = 3;
 /// The state of the search: all groups evaluated so far, with their estimated costs.
 pub(super) struct Search<'a> {
     graph: &'a Graph,
-    net: &'a Net,
+    net: &'a Net<'a>,
     limits: &'a Limits,
     /// Positions where groups may begin and end.
     cuts: Vec<usize>,
@@ -54,7 +54,7 @@ pub(super) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(graph: &'a Graph, net: &'a Net, limits: &'a Limits) -> Self {
+    pub(super) fn new(graph: &'a Graph, net: &'a Net<'a>, limits: &'a Limits) -> Self {
         let cuts = cut_points(net);
         Self { graph, net, limits, cuts, known: HashMap::new(), barriers: Vec::new() }
     }
@@ -249,7 +249,7 @@ impl<'a> Search<'a> {
 /// Positions where groups may begin and end: local minima of the number of live values among the
 /// positions that are not before a node that works in place. Before a global reduction it is enough
 /// that no fewer values are live at the next such position.
-fn cut_points(net: &Net) -> Vec<usize> {
+fn cut_points(net: &Net<'_>) -> Vec<usize> {
     let n = net.nodes.len();
     let coarse: Vec<usize> = (0..=n).filter(|&p| p == 0 || p == n || !net.in_place[p]).collect();
     let live: Vec<usize> = coarse.iter().map(|&p| net.crossing(p)).collect();
