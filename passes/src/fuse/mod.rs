@@ -11,7 +11,7 @@ use crate::pass::{Outcome, PassCtx};
 use crate::simplify::attempt;
 
 /// What became of one place.
-enum Found {
+enum Candidate {
     /// The edit, and what it does.
     Edit(Edit, &'static str),
     /// Why it cannot be done.
@@ -22,7 +22,7 @@ enum Found {
 fn sweep(
     cx: &mut PassCtx<'_, '_>,
     none: &str,
-    find: fn(&Graph, NodeId) -> Option<Found>,
+    find: fn(&Graph, NodeId) -> Option<Candidate>,
 ) -> Result<(), EditError> {
     let order: Vec<NodeId> = cx.graph().schedule().collect();
     let mut matched = false;
@@ -36,8 +36,8 @@ fn sweep(
         let label = cx.graph().label(id).to_owned();
         match find(cx.graph(), id) {
             None => continue,
-            Some(Found::Blocked(why)) => cx.remark_on(label, Outcome::Blocked, why),
-            Some(Found::Edit(edit, what)) => {
+            Some(Candidate::Blocked(why)) => cx.remark_on(label, Outcome::Blocked, why),
+            Some(Candidate::Edit(edit, what)) => {
                 if attempt(cx, &edit)? > 0 {
                     cx.remark_on(label, Outcome::Applied, what);
                 }

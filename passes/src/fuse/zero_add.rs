@@ -20,7 +20,7 @@
 use graph_opt_ir::op::Op;
 use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref};
 
-use super::{Found, result, sweep};
+use super::{Candidate, result, sweep};
 use crate::options::{OptionError, Options};
 use crate::pass::{Exactness, Pass, PassCtx, PassInfo};
 use crate::simplify::identity::neutral;
@@ -56,7 +56,7 @@ impl Pass for DropZeroAdd {
     }
 }
 
-fn find(graph: &Graph, id: NodeId) -> Option<Found> {
+fn find(graph: &Graph, id: NodeId) -> Option<Candidate> {
     let node = graph.node(id);
     let (Op::Add(_), 7..) = (&node.op, graph.opset()) else { return None };
     let x = neutral(graph, &node.inputs, 0.0, true)
@@ -64,5 +64,5 @@ fn find(graph: &Graph, id: NodeId) -> Option<Found> {
     let mut edit = Edit::new(format!("drop-zero-add {}", graph.label(id)));
     edit.replaces.push((result(graph, id)?, Ref::Value(x)));
     edit.removes.push(id);
-    Some(Found::Edit(edit, "adds nothing"))
+    Some(Candidate::Edit(edit, "adds nothing"))
 }

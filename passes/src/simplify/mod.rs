@@ -23,11 +23,11 @@
 
 mod constants;
 mod cse;
+mod data_movement;
 mod dead;
 mod extents;
 pub(crate) mod fold;
 pub(crate) mod identity;
-mod layout;
 mod reshape;
 mod strides;
 
@@ -74,7 +74,7 @@ impl Pass for Simplify {
                 constants::sweep(cx)?,
                 fold::sweep(cx)?,
                 identity::sweep(cx)?,
-                layout::sweep(cx)?,
+                data_movement::sweep(cx)?,
                 reshape::sweep(cx)?,
                 cse::sweep(cx)?,
                 dead::sweep(cx)?,

@@ -7,9 +7,9 @@ use graph_opt_ir::rule::Ctx;
 use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, Tensor, ValueId, spec};
 
 use super::attempt;
+use super::data_movement::{output, replace};
 use super::extents::{Entry, Extents};
 use super::fold::{constant_cost, freed};
-use super::layout::{output, replace};
 use crate::pass::PassCtx;
 
 pub(super) fn sweep(cx: &mut PassCtx<'_, '_>) -> Result<usize, EditError> {

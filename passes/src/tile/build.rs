@@ -1,7 +1,7 @@
 //! Regions → Slice, tiles, Concat. Writes all tiles but partial sums.
 //!
 //! A group of nodes is computed part by part: each part of its outputs asks the region rules back
-//! through the group what it needs (`layout`), and the nodes are repeated with just that. A value
+//! through the group what it needs (`grid`), and the nodes are repeated with just that. A value
 //! with several readers is computed over the hull of their needs, and each reader crops. What a
 //! tile takes over from another one is sliced off there as soon as it exists, and joined to what
 //! the tile computes itself.
@@ -13,8 +13,8 @@ use graph_opt_ir::region::{self, Barrier, Need, Region, Tile};
 use graph_opt_ir::rule::Ctx;
 use graph_opt_ir::{Def, Edit, Graph, NodeId, Op, Ref, Span, Tensor, ValueId, op};
 
-use super::group::{Group, Made};
-use super::layout::{self, Grid, Layout, Reuse, Strip};
+use super::grid::{self, Grid, Reuse, Strip, TileLayout};
+use super::group::{Group, GroupValue};
 use super::slices::{part, slice};
 
 /// The tile's operands with the values that they are parts of.
@@ -33,7 +33,7 @@ pub(super) fn operands<'t>(
 pub(super) struct Job<'l> {
     pub tile: usize,
     pub node: NodeId,
-    pub made: &'l Made,
+    pub made: &'l GroupValue,
     /// What the tile needs of the result.
     pub need: Region,
     /// How it computes what it does not take over, if that is anything.
@@ -63,7 +63,7 @@ pub fn tile_group(
             return Err((n, Barrier(why)));
         }
     }
-    let layout = layout::layout(graph, group, grid, reuse)?;
+    let layout = grid::layout(graph, group, grid, reuse)?;
     let order = layout.order();
     let (mut jobs, kept) = jobs(graph, &layout, &order)?;
     if reuse == Reuse::Exchange {
@@ -104,7 +104,7 @@ pub fn tile_group(
         let tile = &order[job.tile];
         let fail = |e: Barrier| (job.node, e);
         let own = match group.outputs.contains(&job.made.value) {
-            true => layout.own(job.made, tile).map_err(fail)?,
+            true => layout.output_share(job.made, tile).map_err(fail)?,
             false => None,
         };
         if let Some(part) = b.run(job, tile, own.as_ref()).map_err(fail)? {
@@ -142,7 +142,7 @@ pub fn tile_group(
 /// needs all of their result.
 pub(super) fn jobs<'l>(
     graph: &Graph,
-    layout: &'l Layout,
+    layout: &'l TileLayout,
     order: &[Vec<usize>],
 ) -> Result<(Vec<Job<'l>>, HashSet<NodeId>), (NodeId, Barrier)> {
     let (mut jobs, mut kept) = (Vec::new(), HashSet::new());
@@ -155,7 +155,7 @@ pub(super) fn jobs<'l>(
                     kept.insert(step.node);
                     continue;
                 }
-                let fresh = match layout.fresh(made, tile).map_err(fail)? {
+                let fresh = match layout.computed_here(made, tile).map_err(fail)? {
                     None => None,
                     Some(r) => {
                         let ctx = Ctx::of(graph, step.node);
@@ -227,8 +227,8 @@ fn pieces(
 
 struct Build<'a> {
     graph: &'a Graph,
-    layout: &'a Layout,
-    made: HashMap<ValueId, &'a Made>,
+    layout: &'a TileLayout,
+    made: HashMap<ValueId, &'a GroupValue>,
     edit: Edit,
     /// Regions of the group's values that exist by now.
     have: HashMap<(ValueId, Region), Ref>,
@@ -331,7 +331,7 @@ impl Build<'_> {
     /// A region of a value that the group makes.
     fn inner(
         &mut self,
-        made: &Made,
+        made: &GroupValue,
         tile: &[usize],
         r: &Region,
         name: &str,

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use graph_opt_ir::op::Op;
 use graph_opt_ir::{Graph, NodeId, ValueId};
 
-use super::group::{Made, Table};
-use super::layout::Layout;
+use super::grid::TileLayout;
+use super::group::{GroupValue, Table};
 use super::spans::{Axis, Lengths, Parts};
 use crate::analysis::memory::{self, MemoryModel, UnknownSize};
 use crate::analysis::node_macs;
@@ -133,7 +133,7 @@ impl<'m> Net<'m> {
     /// Values that are computed in the range and read after it, in the order of the schedule.
     pub fn outputs(&self, range: &Range<usize>) -> Vec<ValueId> {
         let made = self.table.steps[range.clone()].iter().flat_map(|s| &s.results);
-        let read = |m: &&Made| self.values[self.of_result[m.id]].last >= range.end;
+        let read = |m: &&GroupValue| self.values[self.of_result[m.id]].last >= range.end;
         made.filter(read).map(|m| m.value).collect()
     }
 }
@@ -212,7 +212,7 @@ impl<'a> Candidate<'a> {
     }
 
     /// The group's cost under a grid.
-    pub fn cost(&self, layout: &Layout) -> GroupCost {
+    pub fn cost(&self, layout: &TileLayout) -> GroupCost {
         let sizes = Sizes::new(self, layout);
         let tile = self.tile(&sizes);
         let mut peak = self.around + self.shared(layout) + self.held(&sizes) + tile;
@@ -255,9 +255,9 @@ impl<'a> Candidate<'a> {
     }
 
     /// Bytes of what all tiles share.
-    fn shared(&self, layout: &Layout) -> u64 {
+    fn shared(&self, layout: &TileLayout) -> u64 {
         let origin = vec![0; layout.grid.axes.len()];
-        let whole = |m: &&Made| {
+        let whole = |m: &&GroupValue| {
             let mut parts = layout.spans(&origin).map(|a| &a.values[m.id]);
             !self.wanted[m.id] && parts.all(|p| *p == Parts::Whole)
         };
@@ -395,7 +395,7 @@ struct Sizes<'l> {
 }
 
 impl<'l> Sizes<'l> {
-    fn new(c: &Candidate<'_>, layout: &'l Layout) -> Self {
+    fn new(c: &Candidate<'_>, layout: &'l TileLayout) -> Self {
         let (axes, between) = layout.axes();
         let mut rest = c.elements.clone();
         for m in c.table.made() {

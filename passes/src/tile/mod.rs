@@ -5,8 +5,8 @@
 pub mod build;
 mod cost_model;
 pub mod fuse_tiles;
+mod grid;
 mod group;
-mod layout;
 mod partial_sums;
 pub mod parts;
 pub mod planner;
@@ -16,6 +16,6 @@ mod survey;
 pub mod tile_conv;
 pub mod untile;
 
+pub use grid::{Grid, Reuse};
 pub use group::Group;
-pub use layout::{Grid, Reuse};
 pub use survey::{TileNeeds, region_bytes, survey};

@@ -9,7 +9,7 @@
 use graph_opt_ir::region::{Barrier, Region};
 use graph_opt_ir::{NodeId, Span, ValueId};
 
-use super::group::{Made, Reads, Table};
+use super::group::{GroupValue, Reads, Table};
 
 /// What happens where tiles overlap, along one axis.
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +102,7 @@ impl Axis {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Want {
+enum Need {
     Nothing,
     Part(usize, Span),
     Whole,
@@ -111,7 +111,7 @@ enum Want {
 const EMPTY: Span = Span { lo: 0, hi: 0 };
 
 /// Where outputs of a group other than the divided one are divided, when nothing else says so.
-pub(super) type Even<'a> = &'a dyn Fn(&Made, usize) -> Result<Vec<Span>, Barrier>;
+pub(super) type DefaultSplit<'a> = &'a dyn Fn(&GroupValue, usize) -> Result<Vec<Span>, Barrier>;
 
 /// The spans of a group's values when its last output is divided along `axis` into `parts`.
 ///
@@ -123,17 +123,17 @@ pub(super) fn along(
     axis: usize,
     parts: &[Span],
     overlap: Overlap<'_>,
-    even: Even<'_>,
+    even: DefaultSplit<'_>,
 ) -> Result<Axis, (NodeId, Barrier)> {
     let count = parts.len();
-    let mut wants: Vec<Option<Vec<Want>>> = vec![None; table.count];
+    let mut wants: Vec<Option<Vec<Need>>> = vec![None; table.count];
     let values = vec![Parts::Unread; table.count];
     let mut out = Axis { parts: count, values, ..Axis::default() };
     let divided = outputs.last().copied();
     for step in table.steps.iter().rev() {
         for made in step.results.iter().rev() {
             let fail = |b: Barrier| (step.node, b);
-            let want = wants[made.id].take().unwrap_or_else(|| vec![Want::Nothing; count]);
+            let want = wants[made.id].take().unwrap_or_else(|| vec![Need::Nothing; count]);
             let own = if Some(made.value) == divided {
                 Some((axis, parts.to_vec()))
             } else if outputs.contains(&made.value) {
@@ -142,7 +142,7 @@ pub(super) fn along(
                 None
             };
             let strips = match own {
-                None if want.iter().all(|w| *w == Want::Nothing) => continue,
+                None if want.iter().all(|w| *w == Need::Nothing) => continue,
                 own => strips(&want, own, overlap, made).map_err(fail)?,
             };
             let reads = made.reads.as_ref().map_err(|b| fail(b.clone()))?;
@@ -160,7 +160,7 @@ pub(super) fn along(
                     }
                 }
                 for r in reads {
-                    let slot = wants[r.id].get_or_insert_with(|| vec![Want::Nothing; count]);
+                    let slot = wants[r.id].get_or_insert_with(|| vec![Need::Nothing; count]);
                     slot[i] = join(slot[i], r, &region).map_err(fail)?;
                 }
             }
@@ -172,7 +172,7 @@ pub(super) fn along(
 }
 
 /// A want together with what a region of a reader's result needs.
-fn join(have: Want, read: &Reads, region: &Region) -> Result<Want, Barrier> {
+fn join(have: Need, read: &Reads, region: &Region) -> Result<Need, Barrier> {
     let mut part = None;
     for (a, (relation, &n)) in read.axes.iter().zip(&read.extents).enumerate() {
         let Some(span) = relation.need(region, n)? else { continue };
@@ -180,32 +180,32 @@ fn join(have: Want, read: &Reads, region: &Region) -> Result<Want, Barrier> {
             return Err(Barrier("one axis of the grid becomes two axes here".into()));
         }
     }
-    let Some((axis, span)) = part else { return Ok(Want::Whole) };
+    let Some((axis, span)) = part else { return Ok(Need::Whole) };
     Ok(match have {
         _ if span.is_empty() => have,
-        Want::Nothing => Want::Part(axis, span),
-        Want::Part(a, s) if a == axis => Want::Part(a, s.hull(span)),
-        _ => Want::Whole,
+        Need::Nothing => Need::Part(axis, span),
+        Need::Part(a, s) if a == axis => Need::Part(a, s.hull(span)),
+        _ => Need::Whole,
     })
 }
 
 /// The parts of an output of the group that each tile hands in.
 fn shares(
-    made: &Made,
+    made: &GroupValue,
     axis: usize,
-    want: &[Want],
+    want: &[Need],
     overlap: Overlap<'_>,
-    even: Even<'_>,
+    even: DefaultSplit<'_>,
 ) -> Result<Option<(usize, Vec<Span>)>, Barrier> {
     if let Overlap::Between(other) = overlap {
         return Ok(other.get(made.id).map(|s| (s.axis, s.own.clone())));
     }
-    if want.contains(&Want::Whole) {
+    if want.contains(&Need::Whole) {
         return Ok(None);
     }
     let parts: Vec<(usize, Span)> = want
         .iter()
-        .filter_map(|w| if let Want::Part(a, s) = w { Some((*a, *s)) } else { None })
+        .filter_map(|w| if let Need::Part(a, s) = w { Some((*a, *s)) } else { None })
         .collect();
     let one_axis = parts.windows(2).all(|w| w[0].0 == w[1].0);
     if parts.len() < want.len() || !one_axis {
@@ -233,14 +233,14 @@ fn shares(
 
 /// What each part needs and computes of a value; `None` if all need all of it.
 fn strips(
-    want: &[Want],
+    want: &[Need],
     own: Option<(usize, Vec<Span>)>,
     overlap: Overlap<'_>,
-    made: &Made,
+    made: &GroupValue,
 ) -> Result<Option<Strips>, Barrier> {
-    let part = want.iter().find_map(|w| if let Want::Part(a, _) = w { Some(*a) } else { None });
+    let part = want.iter().find_map(|w| if let Need::Part(a, _) = w { Some(*a) } else { None });
     let axis = match (&own, part) {
-        _ if want.contains(&Want::Whole) => return Ok(None),
+        _ if want.contains(&Need::Whole) => return Ok(None),
         (Some((a, _)), Some(b)) if *a != b => return Ok(None),
         (Some((a, _)), _) => *a,
         (None, Some(a)) => a,
@@ -249,8 +249,8 @@ fn strips(
     let mut need = Vec::with_capacity(want.len());
     for (i, w) in want.iter().enumerate() {
         let mut s = match *w {
-            Want::Part(a, _) if a != axis => return Ok(None),
-            Want::Part(_, s) => s,
+            Need::Part(a, _) if a != axis => return Ok(None),
+            Need::Part(_, s) => s,
             _ => EMPTY,
         };
         if let Some((_, own)) = &own {

@@ -4,7 +4,7 @@ use graph_opt_ir::region::{self, Barrier, Need, Region};
 use graph_opt_ir::{Graph, NodeId, ValueId};
 
 use super::build::{jobs, operands};
-use super::layout::layout;
+use super::grid::layout;
 use super::{Grid, Group, Reuse};
 use crate::analysis::node_macs;
 

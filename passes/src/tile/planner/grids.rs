@@ -8,7 +8,7 @@ use graph_opt_ir::{Graph, NodeId, Span};
 
 use super::Limits;
 use crate::tile::cost_model::{Candidate, GroupCost};
-use crate::tile::layout::{Layout, Spread};
+use crate::tile::grid::{Spread, TileLayout};
 use crate::tile::{Grid, Reuse, parts};
 
 /// The grids of a group that no other one dominates. An error holds the node that cannot be divided
@@ -108,7 +108,8 @@ impl Shape<'_> {
                         both.push(w);
                     }
                     let (grid, spreads) = both.into_iter().unzip();
-                    let layout = Layout::new(Arc::clone(&c.table), Grid { axes: grid }, spreads);
+                    let layout =
+                        TileLayout::new(Arc::clone(&c.table), Grid { axes: grid }, spreads);
                     let cost = c.cost(&layout);
                     let rivals = |f: &&GridCandidate| f.reuse == reuse;
                     if !found.iter().filter(rivals).any(|f| f.cost.dominates(&cost)) {
