@@ -236,8 +236,8 @@ impl<'a> Candidate<'a> {
     fn copied(&self, sizes: &Sizes<'_>) -> u64 {
         let taken = |id: usize| {
             let need = sizes.sum(id, |_, l| l.need);
-            let fresh = sizes.sum(id, |_, l| l.fresh);
-            need.saturating_sub(fresh) * sizes.rest[id] * self.bits[id] / 8
+            let computed = sizes.sum(id, |_, l| l.computed);
+            need.saturating_sub(computed) * sizes.rest[id] * self.bits[id] / 8
         };
         2 * (0..self.table.count).map(taken).sum::<u64>()
     }
@@ -248,7 +248,7 @@ impl<'a> Candidate<'a> {
             let macs = self.net.macs[self.range.start + i];
             let Some(made) = step.results.first().filter(|_| macs > 0) else { continue };
             let whole = self.elements[made.id].max(1);
-            let elements = sizes.rest[made.id] * sizes.sum(made.id, |_, l| l.fresh);
+            let elements = sizes.rest[made.id] * sizes.sum(made.id, |_, l| l.computed);
             total += (u128::from(macs) * u128::from(elements) / u128::from(whole)) as u64;
         }
         total
@@ -267,7 +267,7 @@ impl<'a> Candidate<'a> {
 
     /// Bytes of strips that wait for their reader while other tiles run.
     fn held(&self, sizes: &Sizes<'_>) -> u64 {
-        let taken = |l: &Lengths| [0, 1].map(|p| l.need[p].saturating_sub(l.fresh[p]));
+        let taken = |l: &Lengths| [0, 1].map(|p| l.need[p].saturating_sub(l.computed[p]));
         let mut bits = 0;
         for id in 0..self.table.count {
             let n: u64 = if sizes.between.is_some() {
@@ -275,14 +275,14 @@ impl<'a> Candidate<'a> {
                     sizes.odd(id, |k, l| match k.cmp(&level) {
                         std::cmp::Ordering::Less => l.need,
                         std::cmp::Ordering::Equal => taken(l),
-                        std::cmp::Ordering::Greater => l.fresh,
+                        std::cmp::Ordering::Greater => l.computed,
                     })
                 };
                 (0..sizes.axes.len()).map(level).sum()
             } else if let [h, w] = &sizes.axes[..] {
                 // A row of tiles hands over to the next one; along the last axis strips are taken
                 // over at once.
-                h.lengths[id].taken * w.lengths[id].fresh.iter().sum::<u64>()
+                h.lengths[id].taken * w.lengths[id].computed.iter().sum::<u64>()
             } else {
                 0
             };
@@ -291,59 +291,10 @@ impl<'a> Candidate<'a> {
         bits / 8
     }
 
-    /// Most bytes that one tile holds at once.
+    /// Peak of the bytes that the largest tile holds, run node by node.
     fn tile(&self, sizes: &Sizes<'_>) -> u64 {
-        let tile: Vec<usize> = sizes.axes.iter().map(|a| a.largest).collect();
-        let n = self.table.count;
-        // Bytes of what is needed; of what comes from and goes to the tile's neighbours.
-        let mut size = vec![0u64; n];
-        let (mut taken, mut handed) = (vec![0u64; n], vec![0u64; n]);
-        let (mut alone, mut placed) = (vec![true; n], vec![false; n]);
-        let between = sizes.between.is_some() && tile.iter().sum::<usize>() % 2 == 1;
-        let last = tile.len() - 1;
-        for id in 0..n {
-            let (mut need, mut before, mut cut, mut own) = (sizes.rest[id], 1u64, false, true);
-            for (k, &i) in tile.iter().enumerate() {
-                match sizes.parts(id, k, between) {
-                    Parts::Unread => need = 0,
-                    Parts::Whole => {}
-                    Parts::Strips(s) => {
-                        cut = true;
-                        need *= s.need[i].len() as u64;
-                        alone[id] &= s.need[i] == s.fresh[i];
-                        own &= s.own.get(i) == Some(&s.need[i]);
-                        if k < last {
-                            before *= s.need[i].len() as u64;
-                        } else if !between {
-                            let unit = sizes.rest[id] * before * self.bits[id] / 8;
-                            taken[id] = unit * (s.need[i].len() - s.fresh[i].len()) as u64;
-                            if let (Some(n), Some(f)) = (s.need.get(i + 1), s.fresh.get(i + 1)) {
-                                handed[id] = unit * (n.len() - f.len()) as u64;
-                            }
-                        }
-                    }
-                }
-            }
-            if cut {
-                size[id] = need * self.bits[id] / 8;
-                placed[id] = self.wanted[id] && own && self.net.model.shares_parts();
-            }
-        }
-        // Results that lie where the whole output will be, from the last step back.
-        for (i, step) in self.table.steps.iter().enumerate().rev() {
-            for m in &step.results {
-                if !placed[m.id] || !self.net.in_place[self.range.start + i] {
-                    continue;
-                }
-                let over = m.reads.iter().flatten().find(|r| {
-                    let only = self.last[r.id] == i && self.readers[r.id] == 1;
-                    only && alone[r.id] && !self.wanted[r.id] && size[r.id] == size[m.id]
-                });
-                if let Some(r) = over {
-                    placed[r.id] = true;
-                }
-            }
-        }
+        let tile = self.tile_bytes(sizes);
+        let TileBytes { size, taken, handed, alone, placed } = &tile;
         let mut live: u64 = taken.iter().sum();
         let mut most = live;
         for (i, step) in self.table.steps.iter().enumerate() {
@@ -376,7 +327,7 @@ impl<'a> Candidate<'a> {
                         freed.push(r.id);
                     }
                 }
-                // Read by nobody in the group.
+                // Not read in the group.
                 if !placed[m.id] && self.readers[m.id] == 0 {
                     live -= size[m.id];
                 }
@@ -384,9 +335,88 @@ impl<'a> Candidate<'a> {
         }
         most
     }
+
+    /// The bytes of each value in the largest tile.
+    fn tile_bytes(&self, sizes: &Sizes<'_>) -> TileBytes {
+        let tile: Vec<usize> = sizes.axes.iter().map(|a| a.largest).collect();
+        let n = self.table.count;
+        let mut bytes = TileBytes {
+            size: vec![0; n],
+            taken: vec![0; n],
+            handed: vec![0; n],
+            alone: vec![true; n],
+            placed: vec![false; n],
+        };
+        let between = sizes.between.is_some() && tile.iter().sum::<usize>() % 2 == 1;
+        let last = tile.len() - 1;
+        for id in 0..n {
+            let (mut need, mut before, mut cut, mut own) = (sizes.rest[id], 1u64, false, true);
+            for (k, &i) in tile.iter().enumerate() {
+                match sizes.parts(id, k, between) {
+                    Parts::Unread => need = 0,
+                    Parts::Whole => {}
+                    Parts::Strips(s) => {
+                        cut = true;
+                        need *= s.need[i].len() as u64;
+                        bytes.alone[id] &= s.need[i] == s.computed[i];
+                        own &= s.share.get(i) == Some(&s.need[i]);
+                        if k < last {
+                            before *= s.need[i].len() as u64;
+                        } else if !between {
+                            let unit = sizes.rest[id] * before * self.bits[id] / 8;
+                            bytes.taken[id] = unit * (s.need[i].len() - s.computed[i].len()) as u64;
+                            if let (Some(n), Some(f)) = (s.need.get(i + 1), s.computed.get(i + 1)) {
+                                bytes.handed[id] = unit * (n.len() - f.len()) as u64;
+                            }
+                        }
+                    }
+                }
+            }
+            if cut {
+                bytes.size[id] = need * self.bits[id] / 8;
+                bytes.placed[id] = self.wanted[id] && own && self.net.model.shares_parts();
+            }
+        }
+        self.place_operands(&mut bytes);
+        bytes
+    }
+
+    /// Where an operator in place writes into the group's whole output, its operand is computed there,
+    /// too; found from the last node back.
+    fn place_operands(&self, bytes: &mut TileBytes) {
+        let TileBytes { size, alone, placed, .. } = bytes;
+        for (i, step) in self.table.steps.iter().enumerate().rev() {
+            for m in &step.results {
+                if !placed[m.id] || !self.net.in_place[self.range.start + i] {
+                    continue;
+                }
+                let over = m.reads.iter().flatten().find(|r| {
+                    let only = self.last[r.id] == i && self.readers[r.id] == 1;
+                    only && alone[r.id] && !self.wanted[r.id] && size[r.id] == size[m.id]
+                });
+                if let Some(r) = over {
+                    placed[r.id] = true;
+                }
+            }
+        }
+    }
 }
 
-/// A layout by numbers of elements.
+/// What one tile holds of each value of a group, in bytes.
+struct TileBytes {
+    /// The part that the tile needs.
+    size: Vec<u64>,
+    /// What it takes over from the tile before it along the last axis.
+    taken: Vec<u64>,
+    /// What it keeps for the tile after it along the last axis.
+    handed: Vec<u64>,
+    /// Whether the tile computes all that it needs.
+    alone: Vec<bool>,
+    /// Whether the part is computed where it belongs in the whole output, and takes no other memory.
+    placed: Vec<bool>,
+}
+
+/// A tile layout by numbers of elements.
 struct Sizes<'l> {
     axes: Vec<&'l Axis>,
     between: Option<Vec<&'l Axis>>,

@@ -222,7 +222,7 @@ impl TileLayout {
         made: &GroupValue,
         tile: &[usize],
     ) -> Result<Option<Region>, Barrier> {
-        self.product(made, tile, |k, s| s.fresh[tile[k]])
+        self.product(made, tile, |k, s| s.computed[tile[k]])
     }
 
     /// The region of an output that a tile hands in.
@@ -231,7 +231,7 @@ impl TileLayout {
         made: &GroupValue,
         tile: &[usize],
     ) -> Result<Option<Region>, Barrier> {
-        self.product(made, tile, |k, s| s.own[tile[k]])
+        self.product(made, tile, |k, s| s.share[tile[k]])
     }
 
     /// The axes of an output that the grid cuts, with the numbers of their parts, by axis of the
@@ -247,10 +247,10 @@ impl TileLayout {
         let mut all = Vec::new();
         for (level, axis) in self.spans(tile).enumerate() {
             let Some(s) = axis.get(made.id) else { continue };
-            let (need, fresh) = (s.need[tile[level]], s.fresh[tile[level]]);
+            let (need, computed) = (s.need[tile[level]], s.computed[tile[level]]);
             let sides = [
-                (Span::new(need.lo, fresh.lo), tile[level].checked_sub(1), false),
-                (Span::new(fresh.hi, need.hi), Some(tile[level] + 1), true),
+                (Span::new(need.lo, computed.lo), tile[level].checked_sub(1), false),
+                (Span::new(computed.hi, need.hi), Some(tile[level] + 1), true),
             ];
             for (span, neighbour, after) in sides {
                 if need.is_empty() || span.is_empty() {
@@ -264,7 +264,7 @@ impl TileLayout {
                 let region = self.product(made, tile, |k, s| match k.cmp(&level) {
                     std::cmp::Ordering::Less => s.need[tile[k]],
                     std::cmp::Ordering::Equal => span,
-                    std::cmp::Ordering::Greater => s.fresh[tile[k]],
+                    std::cmp::Ordering::Greater => s.computed[tile[k]],
                 })?;
                 if let Some(region) = region {
                     all.push(Strip { level, axis: s.axis, from, region, after });

@@ -34,9 +34,9 @@ pub(super) struct Strips {
     /// What each part needs, all its readers together; empty if nothing.
     pub need: Vec<Span>,
     /// What of it the part computes itself; the rest is handed over.
-    pub fresh: Vec<Span>,
+    pub computed: Vec<Span>,
     /// For an output of the group, the parts that make up the whole.
-    pub own: Vec<Span>,
+    pub share: Vec<Span>,
 }
 
 /// The parts of all values of a group along one axis of a grid, by their number in the table.
@@ -54,7 +54,7 @@ pub(super) struct Axis {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Lengths {
     pub need: [u64; 2],
-    pub fresh: [u64; 2],
+    pub computed: [u64; 2],
     /// Most that one part takes over.
     pub taken: u64,
 }
@@ -77,12 +77,12 @@ impl Axis {
         for (parts, l) in self.values.iter().zip(&mut self.lengths) {
             match parts {
                 Parts::Unread => {}
-                Parts::Whole => (l.need, l.fresh) = ([1, 0], [1, 0]),
+                Parts::Whole => (l.need, l.computed) = ([1, 0], [1, 0]),
                 Parts::Strips(s) => {
-                    for (i, (need, fresh)) in s.need.iter().zip(&s.fresh).enumerate() {
-                        let (n, f) = (need.len().max(0) as u64, fresh.len().max(0) as u64);
+                    for (i, (need, computed)) in s.need.iter().zip(&s.computed).enumerate() {
+                        let (n, f) = (need.len().max(0) as u64, computed.len().max(0) as u64);
                         l.need[i % 2] += n;
-                        l.fresh[i % 2] += f;
+                        l.computed[i % 2] += f;
                         l.taken = l.taken.max(n.saturating_sub(f));
                         sums[i] += n;
                     }
@@ -149,11 +149,11 @@ pub(super) fn along(
             let mut region: Region = vec![None; made.extents.len()];
             for i in 0..count {
                 if let Some(s) = &strips {
-                    if s.fresh[i].is_empty() {
+                    if s.computed[i].is_empty() {
                         continue;
                     }
-                    region[s.axis] = Some(s.fresh[i]);
-                    let cut = made.extents[s.axis] != Some(s.fresh[i].len());
+                    region[s.axis] = Some(s.computed[i]);
+                    let cut = made.extents[s.axis] != Some(s.computed[i].len());
                     let barrier = made.barriers.iter().find(|b| cut && b.0 == s.axis);
                     if let Some((_, why)) = barrier {
                         return Err(fail(Barrier(why.clone())));
@@ -198,7 +198,7 @@ fn shares(
     even: DefaultSplit<'_>,
 ) -> Result<Option<(usize, Vec<Span>)>, Barrier> {
     if let Overlap::Between(other) = overlap {
-        return Ok(other.get(made.id).map(|s| (s.axis, s.own.clone())));
+        return Ok(other.get(made.id).map(|s| (s.axis, s.share.clone())));
     }
     if want.contains(&Need::Whole) {
         return Ok(None);
@@ -262,14 +262,14 @@ fn strips(
     if own.is_none() && need.iter().all(|s| Some(s.len()) == made.extents[axis]) {
         return Ok(None);
     }
-    let fresh = match overlap {
+    let computed = match overlap {
         Overlap::Recompute => need.clone(),
         Overlap::Keep => {
             let mut covered = i64::MIN;
-            let mut fresh = Vec::with_capacity(need.len());
+            let mut computed = Vec::with_capacity(need.len());
             for (i, s) in need.iter().enumerate() {
                 if s.is_empty() {
-                    fresh.push(EMPTY);
+                    computed.push(EMPTY);
                     continue;
                 }
                 let before = i.checked_sub(1).map(|p| need[p]);
@@ -278,10 +278,10 @@ fn strips(
                 if lo > s.lo && before.is_none_or(|b| b.lo > s.lo || b.hi < lo) {
                     return Err(Barrier("a part would need more than the one before kept".into()));
                 }
-                fresh.push(Span::new(lo, s.hi));
+                computed.push(Span::new(lo, s.hi));
                 covered = covered.max(s.hi);
             }
-            fresh
+            computed
         }
         Overlap::Exchange => exchanged(&need, own.as_ref().map(|o| &o.1[..]))?,
         Overlap::Between(other) => {
@@ -304,14 +304,14 @@ fn strips(
                 .collect()
         }
     };
-    let own = own.map_or_else(Vec::new, |o| o.1);
-    Ok(Some(Strips { axis, need, fresh, own }))
+    let share = own.map_or_else(Vec::new, |o| o.1);
+    Ok(Some(Strips { axis, need, computed, share }))
 }
 
 /// Shares of a value that together are all that is needed: the output's own, or up to the middle of
 /// what two neighbours need.
 fn exchanged(need: &[Span], own: Option<&[Span]>) -> Result<Vec<Span>, Barrier> {
-    let mut fresh = own.map_or_else(|| need.to_vec(), <[Span]>::to_vec);
+    let mut computed = own.map_or_else(|| need.to_vec(), <[Span]>::to_vec);
     if own.is_none() {
         for i in 1..need.len() {
             let (a, b) = (need[i - 1], need[i]);
@@ -319,19 +319,19 @@ fn exchanged(need: &[Span], own: Option<&[Span]>) -> Result<Vec<Span>, Barrier> 
                 continue;
             }
             let cut = (b.lo + a.hi).div_euclid(2);
-            if cut < fresh[i - 1].lo || cut > b.hi {
+            if cut < computed[i - 1].lo || cut > b.hi {
                 return Err(Barrier("parts need the same elements in another order".into()));
             }
-            (fresh[i - 1].hi, fresh[i].lo) = (cut, cut);
+            (computed[i - 1].hi, computed[i].lo) = (cut, cut);
         }
     }
     for (i, n) in need.iter().enumerate().filter(|(_, n)| !n.is_empty()) {
-        let near = |j: Option<usize>| j.and_then(|j| fresh.get(j)).filter(|s| !s.is_empty());
-        let before = near(i.checked_sub(1)).map_or(fresh[i].lo, |s| s.lo);
-        let after = near(Some(i + 1)).map_or(fresh[i].hi, |s| s.hi);
-        if n.lo < before || n.hi > after || fresh[i].is_empty() {
+        let near = |j: Option<usize>| j.and_then(|j| computed.get(j)).filter(|s| !s.is_empty());
+        let before = near(i.checked_sub(1)).map_or(computed[i].lo, |s| s.lo);
+        let after = near(Some(i + 1)).map_or(computed[i].hi, |s| s.hi);
+        if n.lo < before || n.hi > after || computed[i].is_empty() {
             return Err(Barrier("a part would need more than its neighbours have".into()));
         }
     }
-    Ok(fresh)
+    Ok(computed)
 }
