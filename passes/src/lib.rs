@@ -38,6 +38,7 @@ pub mod schedule;
 mod settle;
 pub mod simplify;
 pub mod tile;
+mod units;
 
 pub use fix_dims::fix_dims;
 pub use graph_opt_ir::names::nearest;
@@ -47,3 +48,4 @@ pub use pass::{
     Change, Data, Evaluate, Exactness, NoEvaluator, Outcome, Pass, PassCtx, PassInfo, Remark,
 };
 pub use pipeline::{Pipeline, PipelineError, Step};
+pub use units::{ByteSize, count};

@@ -238,15 +238,6 @@ pub(crate) fn bytes_text(n: u64) -> String {
     }
 }
 
-/// Bytes in a readable unit.
-pub(crate) fn readable(n: u64) -> String {
-    match n {
-        n if n >= 1 << 20 => format!("{:.2} MiB", n as f64 / f64::from(1 << 20)),
-        n if n >= 1 << 10 => format!("{:.1} KiB", n as f64 / 1024.0),
-        n => format!("{n} B"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,6 +30,7 @@ use super::{Grid, Group, Reuse, build, partial_sums, parts, region_bytes};
 use crate::fix_dims::Symbolic;
 use crate::options::{OptionError, OptionInfo, Options, bytes_text, list_text, name_of};
 use crate::pass::{Data, Exactness, Outcome, Pass, PassCtx, PassInfo};
+use crate::units::{ByteSize, count};
 
 /// Its entry in the registry.
 pub const INFO: PassInfo = PassInfo {
@@ -265,7 +266,7 @@ impl Pass for TileConv {
             let Some(node) = cx.graph().get_node(id) else { continue };
             // Bodies of control flow have their turn; other graphs in attributes are not touched.
             let hidden = match node.op.bodies()[..] {
-                [] => node.op.subgraphs().iter().map(|g| count(g, self)).sum::<usize>(),
+                [] => node.op.subgraphs().iter().map(|g| candidates(g, self)).sum::<usize>(),
                 _ => 0,
             };
             if hidden > 0 && cx.selected(id) {
@@ -288,8 +289,8 @@ impl Pass for TileConv {
                     cx.apply(&edit)?;
                     done += 1;
                     let what = match self.axes[..] {
-                        [Axis::ChannelsIn] => format!("{parts} partial sums"),
-                        _ => format!("{parts} parts"),
+                        [Axis::ChannelsIn] => count(parts, "partial sum"),
+                        _ => count(parts, "part"),
                     };
                     cx.remark_with(label, Outcome::Applied, what, Data::Parts(parts));
                 }
@@ -299,18 +300,23 @@ impl Pass for TileConv {
         if seen == 0 {
             cx.remark_on("", Outcome::NoMatch, "no convolution, pool or matrix product to tile");
         } else if done == 0 {
-            cx.remark_on("", Outcome::NoEffect, format!("none of {seen} nodes was tiled"));
+            cx.remark_on(
+                "",
+                Outcome::NoEffect,
+                format!("none of {} was tiled", count(seen, "node")),
+            );
         }
         Ok(())
     }
 }
 
-fn count(graph: &Graph, pass: &TileConv) -> usize {
+/// How many nodes of the graph and its subgraphs the pass would tile.
+fn candidates(graph: &Graph, pass: &TileConv) -> usize {
     let nodes = graph.schedule().map(|n| &graph.node(n).op);
     nodes
         .map(|op| {
             usize::from(pass.wants(op))
-                + op.subgraphs().iter().map(|g| count(g, pass)).sum::<usize>()
+                + op.subgraphs().iter().map(|g| candidates(g, pass)).sum::<usize>()
         })
         .sum()
 }
@@ -418,7 +424,11 @@ impl TileConv {
                         return Ok(vec![(a, spans)]);
                     }
                 }
-                let why = format!("its smallest part along this axis takes {least} bytes");
+                let why = format!(
+                    "its smallest part along this axis takes {}, more than {}",
+                    ByteSize(least),
+                    ByteSize(*limit)
+                );
                 Err(blocked(why))
             }
         }

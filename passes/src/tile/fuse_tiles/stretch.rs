@@ -9,6 +9,7 @@ use graph_opt_ir::{EditError, Graph, Span};
 use crate::options::{self, OptionError, Options, list_text, name_of};
 use crate::pass::{Data, Outcome, PassCtx};
 use crate::tile::{Grid, Group, Reuse, build, parts};
+use crate::units::count;
 
 /// How an axis is cut into parts.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -293,7 +294,7 @@ impl Stretch {
             Ok(edit) => match cx.apply(&edit) {
                 Ok(()) => {
                     let (nodes, t) = (group.nodes.len(), grid.len());
-                    let what = format!("{nodes} nodes in {t} tiles");
+                    let what = format!("{} in {}", count(nodes, "node"), count(t, "tile"));
                     let data = Data::Tiles { nodes, grid: grid.counts(), reuse: self.reuse };
                     cx.remark_with(to, Outcome::Applied, what, data);
                 }
