@@ -33,7 +33,7 @@ use crate::pass::{Change, Data, Exactness, Outcome, Pass, PassCtx, PassInfo};
 use crate::units::count;
 
 /// Its entry in the registry.
-pub const INFO: PassInfo = PassInfo {
+pub(crate) const INFO: PassInfo = PassInfo {
     name: "eqsat",
     summary: "equality saturation: the equal graph that costs least",
     exactness: Exactness::BitExact,

@@ -53,7 +53,7 @@ use crate::pass::{Change, Data, Exactness, Outcome, Pass, PassCtx, PassInfo};
 use crate::units::{ByteSize, count};
 
 /// Its entry in the registry.
-pub const INFO: PassInfo = PassInfo {
+pub(crate) const INFO: PassInfo = PassInfo {
     name: "schedule",
     summary: "the nodes in another order, to need less memory",
     exactness: Exactness::BitExact,

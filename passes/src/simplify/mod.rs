@@ -38,7 +38,7 @@ use crate::pass::{Change, Data, Exactness, Outcome, Pass, PassCtx, PassInfo};
 use crate::units::count;
 
 /// Its entry in the registry.
-pub const INFO: PassInfo = PassInfo {
+pub(crate) const INFO: PassInfo = PassInfo {
     name: "simplify",
     summary: "constant folding that never grows the file, dead code, common subexpressions, \
               identities, shape arithmetic, normal form of data movements",

@@ -2,7 +2,7 @@
 //!
 //! [`build`] writes the tiles, but for the partial sums of `tile_conv`; the passes decide which nodes, and where to cut.
 
-pub mod build;
+pub(crate) mod build;
 mod cost_model;
 pub mod fuse_tiles;
 mod grid;
@@ -17,5 +17,5 @@ pub mod tile_conv;
 pub mod untile;
 
 pub use grid::{Grid, Reuse};
-pub use group::Group;
+pub use group::{Group, GroupError};
 pub use survey::{TileNeeds, region_bytes, survey};

@@ -26,6 +26,7 @@ use graph_opt_ir::region::{self, Barrier, Need, Relation, Relations};
 use graph_opt_ir::rule::Ctx;
 use graph_opt_ir::{Edit, EditError, Graph, NodeId, Span, ValueId};
 
+use super::parts::PartsError;
 use super::{Grid, Group, Reuse, build, partial_sums, parts, region_bytes};
 use crate::fix_dims::Symbolic;
 use crate::options::{OptionError, OptionInfo, Options, bytes_text, list_text, name_of};
@@ -33,7 +34,7 @@ use crate::pass::{Data, Exactness, Outcome, Pass, PassCtx, PassInfo};
 use crate::units::{ByteSize, count};
 
 /// Its entry in the registry.
-pub const INFO: PassInfo = PassInfo {
+pub(crate) const INFO: PassInfo = PassInfo {
     name: "tile-conv",
     summary: "one convolution, pool or matrix product into Slice, n smaller ones, and Concat",
     exactness: Exactness::BitExact,
@@ -351,7 +352,8 @@ impl TileConv {
             let spans = |n| match &self.how {
                 How::Parts(p) => parts::even(n, p[0], 1, false),
                 How::Sizes(s) => parts::of_sizes(n, s),
-                How::MaxBytes(_) => Err("max-bytes cannot choose the parts of c-in".into()),
+                // Refused when the pass is made.
+                How::MaxBytes(_) => Ok(vec![Span::whole(n)]),
             };
             return match partial_sums::partial_sums(graph, id, &spans, &origin).map_err(blocked)? {
                 (_, 1) => Err((Outcome::NoEffect, "one part is the whole".into())),
@@ -407,7 +409,7 @@ impl TileConv {
                 .iter()
                 .zip(p)
                 .map(|(&(a, n), &p)| Ok((a, aligned(&rel, a, n, p)?)))
-                .collect::<Result<_, String>>()
+                .collect::<Result<_, PartsError>>()
                 .map_err(blocked),
             How::Sizes(s) => {
                 let (a, n) = axes[0];
@@ -436,7 +438,7 @@ impl TileConv {
 }
 
 /// Parts of an output axis of extent `n`, cut only where the operator can be cut along this axis.
-fn aligned(rel: &Relations, axis: usize, n: i64, parts: i64) -> Result<Vec<Span>, String> {
+fn aligned(rel: &Relations, axis: usize, n: i64, parts: i64) -> Result<Vec<Span>, PartsError> {
     let inside = rel
         .operands
         .iter()

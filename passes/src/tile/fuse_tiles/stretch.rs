@@ -8,6 +8,8 @@ use graph_opt_ir::{EditError, Graph, Span};
 
 use crate::options::{self, OptionError, Options, list_text, name_of};
 use crate::pass::{Data, Outcome, PassCtx};
+use crate::tile::group::GroupError;
+use crate::tile::parts::PartsError;
 use crate::tile::{Grid, Group, Reuse, build, parts};
 use crate::units::count;
 
@@ -25,7 +27,7 @@ pub enum Cut {
 }
 
 impl Cut {
-    fn spans(&self, n: i64) -> Result<Vec<Span>, String> {
+    fn spans(&self, n: i64) -> Result<Vec<Span>, PartsError> {
         match self {
             Self::Even(p) => parts::even(n, *p, 1, false),
             Self::Ceil(p) => parts::ceil(n, *p),
@@ -348,6 +350,18 @@ enum Refusal {
 impl From<String> for Refusal {
     fn from(why: String) -> Self {
         Self::Blocked(why)
+    }
+}
+
+impl From<PartsError> for Refusal {
+    fn from(e: PartsError) -> Self {
+        Self::Blocked(e.to_string())
+    }
+}
+
+impl From<GroupError> for Refusal {
+    fn from(e: GroupError) -> Self {
+        Self::Blocked(e.to_string())
     }
 }
 
