@@ -2,7 +2,7 @@
 //!
 //! [`build`] writes the tiles, but for the partial sums of `tile_conv`; the passes decide which nodes, and where to cut.
 
-pub(crate) mod build;
+pub mod build;
 mod cost_model;
 pub mod fuse_tiles;
 mod grid;
