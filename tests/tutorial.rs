@@ -192,7 +192,7 @@ fn what_cannot_be_cut_says_why() {
     .unwrap();
     for (pipeline, why) in [
         ("tile-conv{axis=h parts=2}", "extent ? of its result"),
-        ("tile-conv{axis=w parts=9}", "3 elements make no 9 parts"),
+        ("tile-conv{axis=w parts=9}", "cannot cut 3 elements into 9 parts"),
         ("tile-conv{axis=d parts=2}", "no axis d"),
         ("tile-conv{axis=w sizes=[1,1]}", "do not add up to 3"),
         ("only(nothing)(tile-conv{axis=w parts=2})", "no node has such a name"),

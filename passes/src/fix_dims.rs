@@ -8,15 +8,16 @@ use graph_opt_ir::{Dim, Edit, EditError, Editor, Graph, Type, ValueId};
 
 /// Why extents cannot be written into a model, which is then as it was.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum FixDimsError {
     /// No input has such a dimension.
     #[error("no input has a dimension {name:?}{hint}; {known}")]
     Unknown {
-        /// What was asked for.
+        /// The name that was given.
         name: String,
-        /// What may have been meant.
+        /// The most similar name, as text; empty if none is similar.
         hint: String,
-        /// The dimensions that there are.
+        /// The symbolic dimensions of the inputs.
         known: Symbolic,
     },
     /// `?` stands for no dimension in particular.
@@ -27,15 +28,15 @@ pub enum FixDimsError {
     Contradiction {
         /// The dimension as it was given.
         name: String,
-        /// The input.
+        /// Name of the input that has the dimension.
         input: String,
         /// Axis of the input.
         axis: usize,
-        /// Its extent.
+        /// Extent that is declared, or was given before.
         old: u64,
-        /// The extent that was asked for, too.
+        /// Extent that was given.
         new: u64,
-        /// The dimensions that there are.
+        /// The symbolic dimensions of the inputs.
         known: Symbolic,
     },
     /// An extent of 0.
@@ -44,11 +45,11 @@ pub enum FixDimsError {
     /// The types of the model contradict these extents.
     #[error("{dims} contradicts the model: {source}; {known}")]
     Shapes {
-        /// The extents that were asked for.
+        /// The extents that were given, as text.
         dims: String,
-        /// Where.
+        /// The node whose types contradict each other.
         source: InferError,
-        /// The dimensions that there are.
+        /// The symbolic dimensions of the inputs.
         known: Symbolic,
     },
     /// A pool in a body may leave out a window that ONNX's shape inference counts.
@@ -57,9 +58,9 @@ pub enum FixDimsError {
          they are fixed, ONNX's shape inference may contradict what runs: write its padding out"
     )]
     Ceil {
-        /// The pool.
+        /// Label of the pool.
         node: String,
-        /// The node whose body it is in.
+        /// Label of the control flow node whose body holds the pool.
         of: String,
     },
     /// The edit was refused.
@@ -76,14 +77,14 @@ pub struct Symbolic(pub Vec<SymbolicDim>);
 pub struct SymbolicDim {
     /// Its name, if it has one.
     pub name: Option<String>,
-    /// The input.
+    /// Name of the input.
     pub input: String,
-    /// Axis of the input.
+    /// Axis of the input, from 0.
     pub axis: usize,
 }
 
 impl Symbolic {
-    /// Those of this graph.
+    /// The symbolic dimensions of a graph's inputs.
     pub fn of(graph: &Graph) -> Self {
         let dims = graph.inputs().iter().map(|&v| graph.value(v)).flat_map(|v| {
             let all = v.ty.dims().unwrap_or_default().iter().enumerate();
@@ -110,7 +111,7 @@ impl Symbolic {
 }
 
 impl Symbolic {
-    /// What remarks say of an extent that is not known: how to make it known, if that can help.
+    /// A hint for remarks about an unknown extent: the options that may fix it, or an empty text.
     pub(crate) fn hint(&self, extent: &Dim) -> String {
         let option = |n: &String| format!("--dim {n}=…");
         let names = self.names();
@@ -144,10 +145,10 @@ impl fmt::Display for Symbolic {
     }
 }
 
-/// Makes symbolic dimensions of inputs known, in the model itself, and with them whatever follows:
+/// Makes symbolic dimensions of inputs known, in the model itself, and with them all extents that follow:
 /// the written model declares them. `dims` are names with their extents, in elements; `INPUT:AXIS`
 /// names one dimension of one input, for those without a name and for files that use one name for
-/// several extents. Gives the number of dimensions that became known.
+/// several extents. Returns the number of dimensions that became known.
 ///
 /// # Errors
 /// If a name is not there, or the extents contradict each other or the model.
@@ -214,7 +215,7 @@ fn rounded_up(graph: &Graph, of: Option<&str>) -> Option<(String, String)> {
     })
 }
 
-/// Inputs, by their place, and axes that the name stands for.
+/// Positions of inputs, and their axes, that the name stands for.
 fn places(graph: &Graph, name: &str) -> Option<Vec<(usize, usize)>> {
     let dims = |i: usize| graph.value(graph.inputs()[i]).ty.dims().unwrap_or_default();
     let named = |d: &Dim| matches!(d, Dim::Param(p) if &**p == name);

@@ -14,40 +14,42 @@ use crate::pass::{Data, Evaluate, Exactness, NoEvaluator, Outcome, Pass, PassCtx
 use crate::pipeline::{Pipeline, Step};
 use crate::settle;
 
-/// Most rounds of one `fixpoint`.
+/// Maximum number of rounds of one `fixpoint`.
 const ROUNDS: usize = 50;
-/// Most rounds of all `fixpoint`s of a run together, however they stand in each other.
+/// Maximum number of rounds of all `fixpoint`s of a run together; they may be nested.
 const ALL_ROUNDS: usize = 1000;
 
-/// What a pipeline did.
+/// The result of running a pipeline.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Report {
-    /// What the passes had to say, in order.
+    /// Remarks of the passes, in the order in which they ran.
     pub remarks: Vec<Remark>,
-    /// Edits applied.
+    /// Number of edits that were applied.
     pub edits: usize,
     /// The least exact of the passes that changed something.
     pub exactness: Exactness,
 }
 
-/// A pipeline broke off.
+/// Why a pipeline stopped before its end. The graph may be half rewritten.
 #[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RunError {
     /// An edit was refused.
     #[error("{pass}: {source}")]
     Edit {
-        /// The pass.
+        /// Name of the pass.
         pass: String,
-        /// Why.
+        /// Why the edit was refused.
         source: EditError,
     },
     /// A node of the file contradicts its operator's definition, which shows once what it reads is
     /// computed: the model could not run.
     #[error("{source}; {pass} computed what this node reads, and the model contradicts itself")]
     Contradiction {
-        /// The pass.
+        /// Name of the pass.
         pass: String,
-        /// Where.
+        /// The node and the contradiction.
         source: InferError,
     },
     /// Runtimes and ONNX's shape inference disagree on the extents of a result, so what the file
@@ -57,43 +59,44 @@ pub enum RunError {
          cannot be trusted; write the padding of this pool out, without ceil_mode or auto_pad"
     )]
     Unsettled {
-        /// The node.
+        /// Label of the node.
         node: String,
-        /// What is read differently.
+        /// The attribute that is read differently.
         why: &'static str,
     },
     /// A pass left types that contradict each other, which is a bug in it.
     #[error("{pass}: {source}")]
     Types {
-        /// The pass.
+        /// Name of the pass.
         pass: String,
-        /// Where.
+        /// The node and the contradiction.
         source: InferError,
     },
     /// A pass broke an invariant of the IR, which is a bug in it.
     #[error("{pass} broke the graph: {}", .violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Broken {
-        /// The pass.
+        /// Name of the pass.
         pass: String,
-        /// The invariants.
+        /// The invariants that the graph breaks.
         violations: Vec<Violation>,
     },
 }
 
-/// One run of one pass.
+/// One run of one pass, as shown to [`AfterPass`].
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct PassRun<'a> {
     /// The pass with its options, as the pipeline has it.
     pub step: &'a Step,
-    /// To which nodes it was restricted.
+    /// The expression of `only` that restricts the pass to nodes with matching labels.
     pub only: Option<&'a Regex>,
-    /// Edits that it made.
+    /// Number of edits that the pass made.
     pub edits: usize,
-    /// What it had to say.
+    /// Remarks of this run.
     pub remarks: &'a [Remark],
 }
 
-/// Told of each run of a pass, with the main graph as the pass left it.
+/// Callback that is invoked after each pass with the resulting graph.
 pub type AfterPass<'a> = Box<dyn FnMut(&Graph, &PassRun<'_>) + 'a>;
 
 /// Runs pipelines over a graph.
@@ -126,28 +129,28 @@ impl<'a> Runner<'a> {
         self
     }
 
-    /// Shows every edit to this observer.
+    /// Adds an observer that every edit is shown to.
     #[must_use]
     pub fn observe(mut self, observer: Observer<'a>) -> Self {
         self.observers.push(observer);
         self
     }
 
-    /// Stops once the graph has had this many edits.
+    /// Stops the pipeline once the graph has had this many edits.
     #[must_use]
     pub fn stop_after(mut self, edits: usize) -> Self {
         self.limit = edits;
         self
     }
 
-    /// Tells this function the name of each pass as it starts.
+    /// Calls this function with the name of each pass before it runs.
     #[must_use]
     pub fn progress(mut self, progress: Box<dyn FnMut(&str) + 'a>) -> Self {
         self.progress = Some(progress);
         self
     }
 
-    /// Tells this function of each pass when it has run.
+    /// Calls this function after each pass.
     #[must_use]
     pub fn after_pass(mut self, after: AfterPass<'a>) -> Self {
         self.after_pass = Some(after);
@@ -205,7 +208,7 @@ struct State<'a, 'p> {
     progress: &'a mut Option<Box<dyn FnMut(&str) + 'p>>,
     after_pass: &'a mut Option<AfterPass<'p>>,
     symbolic: Symbolic,
-    /// Of all `fixpoint`s so far.
+    /// Rounds of all `fixpoint`s so far.
     rounds: usize,
 }
 
@@ -266,7 +269,7 @@ impl State<'_, '_> {
         Ok(())
     }
 
-    /// Runs one pass and verifies what it left, even if it was stopped on its way.
+    /// Runs one pass and verifies the graph, even if the pass was stopped by the edit limit.
     fn pass(
         &mut self,
         editor: &mut Editor<'_>,
@@ -300,7 +303,7 @@ impl State<'_, '_> {
         Ok(())
     }
 
-    /// Runs the pass over the bodies of the graph, the innermost first, and over the graph.
+    /// Runs the pass on the bodies of the graph, innermost first, and then on the graph.
     fn everywhere(
         &self,
         editor: &mut Editor<'_>,
@@ -334,11 +337,11 @@ impl State<'_, '_> {
     }
 }
 
-/// What a pass said in the graph and its bodies.
+/// Remarks of one pass about the graph and its bodies.
 #[derive(Default)]
 struct Said {
     remarks: Vec<Remark>,
-    /// Of a graph as a whole, that there was nothing to do in it.
+    /// Remarks that there was nothing to do in one graph.
     idle: Vec<Remark>,
 }
 
@@ -356,7 +359,7 @@ impl Said {
         }
     }
 
-    /// Nothing to do in one graph is worth telling only if nothing was done in any.
+    /// All remarks; those that there was nothing to do in one graph only if nothing was done in any.
     fn all(mut self) -> Vec<Remark> {
         if self.remarks.iter().any(|r| r.outcome == Outcome::Applied) {
             return self.remarks;
@@ -375,7 +378,8 @@ impl Said {
     }
 }
 
-/// Whose fault types are that contradict each other: the file's, if no edit made the node.
+/// The error for types that contradict each other: an error of the file if no edit made the node,
+/// otherwise a bug of the pass.
 fn contradiction(graph: &Graph, name: &str, source: InferError) -> RunError {
     let of_file =
         |g: &Graph, n: NodeId| g.label(n) == source.label && g.node(n).meta.origin.is_empty();

@@ -5,18 +5,18 @@ use std::fmt;
 
 use graph_opt_ir::text::unescape;
 
-/// A declared option.
+/// The description of an option, for help and parser.
 #[derive(Clone, Copy, Debug)]
 pub struct OptionInfo {
-    /// Name.
+    /// Name of the option.
     pub name: &'static str,
-    /// What its value looks like, for help.
+    /// An example of a value, for help.
     pub value: &'static str,
-    /// One line.
+    /// What the option does, in one line.
     pub help: &'static str,
 }
 
-/// An option is unknown or has a bad value.
+/// Why options are refused: one is missing, contradicts another one, or has a bad value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct OptionError(pub String);
@@ -26,8 +26,8 @@ pub struct OptionError(pub String);
 #[error("expected a size with its unit, such as 64KiB, not {0:?}")]
 pub struct SizeError(pub String);
 
-/// Options by name, their values without quotes. As text they are as in a pipeline, between the
-/// braces: values that would not be read back as they are stand in quotes.
+/// Options by name. They print as in a pipeline between the braces: values are quoted where the
+/// parser would not read them back otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options(pub BTreeMap<String, String>);
 
@@ -46,40 +46,41 @@ impl fmt::Display for Options {
 }
 
 impl Options {
-    /// With this option.
+    /// Adds an option, or replaces its value.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl ToString) -> Self {
         self.0.insert(name.to_owned(), value.to_string());
         self
     }
 
-    /// The value as written.
+    /// The value of an option as written, without quotes.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 
-    /// A whole number of at least 1.
+    /// The value of an option as a positive integer; `None` if it is not given.
     ///
     /// # Errors
-    /// If it is none.
+    /// If the value is not a positive integer.
     pub fn count(&self, name: &str) -> Result<Option<i64>, OptionError> {
         self.get(name).map(|v| count(name, v)).transpose()
     }
 
-    /// A size with its unit, such as `64KiB`, in bytes.
+    /// The value of an option in bytes, given as a size with its unit such as `64KiB`; `None` if it is
+    /// not given.
     ///
     /// # Errors
-    /// If it is none.
+    /// If the value is not a size.
     pub fn bytes(&self, name: &str) -> Result<Option<u64>, OptionError> {
         self.get(name)
             .map(|v| bytes(v).map_err(|e| OptionError(format!("{name}: {e}"))))
             .transpose()
     }
 
-    /// One of several, by its name.
+    /// The choice that the value of an option names; `None` if it is not given.
     ///
     /// # Errors
-    /// If it is none; with all of them.
+    /// If the value names no choice; the message lists all of them.
     pub fn choice<T: Copy>(
         &self,
         name: &str,
@@ -95,16 +96,17 @@ impl Options {
         }
     }
 
-    /// A list such as `[3,3,2]`, of whole numbers of at least 1.
+    /// The value of an option as a list of positive integers such as `[3,3,2]`; `None` if it is not
+    /// given.
     ///
     /// # Errors
-    /// If it is none.
+    /// If the value is not such a list.
     pub fn list(&self, name: &str) -> Result<Option<Vec<i64>>, OptionError> {
         self.get(name).map(|v| list(name, v)).transpose()
     }
 }
 
-/// The name that one of several choices has as an option.
+/// The name of a choice as an option's value.
 pub(crate) fn name_of<T: PartialEq>(value: T, names: &[(&'static str, T)]) -> &'static str {
     names.iter().find(|n| n.1 == value).map_or("", |n| n.0)
 }
@@ -117,9 +119,8 @@ fn or_list(names: &[&str]) -> String {
     }
 }
 
-/// Bytes of the value without quotes that the text starts with. It ends at a space, a comma or a
-/// brace outside of brackets; inside of brackets, quotes hide what is between them. `None` if it does
-/// not end.
+/// Length in bytes of the unquoted value at the start of the text. It ends at a space, a comma or a
+/// brace outside of brackets; inside of brackets, quoted text is skipped. `None` if it does not end.
 pub(crate) fn bare(text: &str) -> Option<usize> {
     let (mut depth, mut at) = (0usize, 0);
     while let Some(c) = text[at..].chars().next() {
@@ -138,8 +139,8 @@ pub(crate) fn bare(text: &str) -> Option<usize> {
     None
 }
 
-/// The string in quotes that the text starts with, as Rust writes it: the bytes that it takes, and
-/// what it says. `None` if it does not end, or has an escape that is not known.
+/// The quoted string at the start of the text, with the escapes of Rust: its length in bytes with
+/// quotes, and its content. `None` if it does not end, or has an unknown escape.
 pub(crate) fn quoted(text: &str) -> Option<(usize, String)> {
     let inner = text.strip_prefix('"')?;
     let mut escaped = false;
@@ -154,7 +155,7 @@ pub(crate) fn quoted(text: &str) -> Option<(usize, String)> {
     Some((end + 2, unescape(&inner[..end])?))
 }
 
-/// Whether a value is read back as it is when it stands without quotes.
+/// Whether a value is parsed back unchanged without quotes.
 fn is_bare(value: &str) -> bool {
     let plain = !value.starts_with('"') && !value.chars().any(char::is_control);
     plain
@@ -183,12 +184,12 @@ pub(crate) fn items(v: &str) -> Vec<&str> {
     all
 }
 
-/// As the option `sizes` has it: `[3,3,2]`.
+/// A list as text, as in the option `sizes`: `[3,3,2]`.
 pub(crate) fn list_text(list: &[i64]) -> String {
     format!("[{}]", list.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
 }
 
-/// A list such as `[3,3,2]`.
+/// The value of option `name`, a list of positive integers such as `[3,3,2]`.
 pub(crate) fn list(name: &str, v: &str) -> Result<Vec<i64>, OptionError> {
     let inner = v.strip_prefix('[').and_then(|v| v.strip_suffix(']'));
     let Some(inner) = inner else {
@@ -197,7 +198,7 @@ pub(crate) fn list(name: &str, v: &str) -> Result<Vec<i64>, OptionError> {
     inner.split(',').map(|n| count(name, n.trim())).collect()
 }
 
-/// A whole number of at least 1.
+/// The value of option `name`, a positive integer.
 pub(crate) fn count(name: &str, v: &str) -> Result<i64, OptionError> {
     match v.parse() {
         Ok(n) if n >= 1 => Ok(n),

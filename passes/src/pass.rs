@@ -1,4 +1,4 @@
-//! What a pass is.
+//! Passes: their interface, and what they return.
 
 use graph_opt_ir::{Edit, EditError, Editor, Graph, NodeId, Op, Tensor};
 use regex::Regex;
@@ -9,16 +9,16 @@ use crate::options::{OptionError, OptionInfo, Options};
 use crate::tile::Reuse;
 use crate::tile::fuse_tiles::Stretch;
 
-/// How safe a pass is.
+/// How results of a rewritten graph may differ from those of the original.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Exactness {
-    /// Moves indices only: the same multiplications and additions in the same order.
+    /// The same multiplications and additions in the same order; only indices change.
     BitExact,
     /// Equal in exact arithmetic; rounding may differ.
     Reassociates,
-    /// Weights are computed from others and rounded; equal but for that.
+    /// Weights are computed from other weights, and rounded.
     RoundsWeights,
-    /// Another function on purpose.
+    /// A different function, intentionally.
     Approximates,
 }
 
@@ -33,41 +33,40 @@ impl std::fmt::Display for Exactness {
     }
 }
 
-/// A registered pass: what help, parser and documentation are made from.
+/// The description of a pass, from which help, parser and documentation are made.
 #[derive(Clone, Copy, Debug)]
 pub struct PassInfo {
-    /// Name in pipelines.
+    /// Name of the pass in pipelines.
     pub name: &'static str,
-    /// One line.
+    /// What the pass does, in one line.
     pub summary: &'static str,
-    /// How safe it is; with some options less.
+    /// Exactness with the default options.
     pub exactness: Exactness,
-    /// Its options.
+    /// The options that the pass takes.
     pub options: &'static [OptionInfo],
-    /// Makes it from its options.
+    /// Makes the pass from its options.
     pub make: fn(&Options) -> Result<Box<dyn Pass>, OptionError>,
 }
 
 /// A pass with its options.
 pub trait Pass: std::fmt::Debug + Send + Sync {
-    /// Its name in pipelines.
+    /// Name of the pass in pipelines.
     fn name(&self) -> &'static str;
 
-    /// Its options, without those that are as by default: what [`PassInfo::make`] makes an equal pass
-    /// of.
+    /// The options from which [`PassInfo::make`] makes an equal pass; those with default values are
+    /// left out.
     fn options(&self) -> Options {
         Options::default()
     }
 
-    /// How safe it is with these options.
+    /// Exactness with these options.
     fn exactness(&self) -> Exactness;
 
-    /// Proposes its edits of one graph: it is run on every body of control flow and on the main
-    /// graph.
+    /// Rewrites one graph. A pass is run on every body of control flow, and on the main graph.
     ///
     /// # Errors
-    /// Only for faults of the pass itself or an observer that objects; what a pass cannot do it
-    /// says in a remark.
+    /// If an edit is refused, which is a bug of the pass, or an observer stops the run. What a pass
+    /// cannot do is a remark, not an error.
     fn run(&self, cx: &mut PassCtx<'_, '_>) -> Result<(), EditError>;
 }
 
@@ -78,8 +77,7 @@ pub struct EvaluateError(pub String);
 
 /// Computes one node on constant operands. Backends implement it.
 pub trait Evaluate {
-    /// Results of the operator, or the reason why there are none. `limit` is the most bytes that
-    /// the results may take.
+    /// Computes the results of the operator, which may take at most `limit` bytes.
     ///
     /// # Errors
     /// If the operator is not supported, fails on these operands, or would exceed the limit.
@@ -93,7 +91,7 @@ pub trait Evaluate {
     ) -> Result<Vec<Tensor>, EvaluateError>;
 }
 
-/// For hosts without an interpreter: nothing is folded.
+/// The evaluator of hosts without an interpreter: no constants are folded.
 #[derive(Clone, Copy, Debug)]
 pub struct NoEvaluator;
 
@@ -110,83 +108,83 @@ impl Evaluate for NoEvaluator {
     }
 }
 
-/// What became of a place where a pass could have done something.
+/// The outcome of a pass at one candidate site.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Outcome {
-    /// It did it.
+    /// The site was rewritten.
     Applied,
-    /// It would have changed nothing.
+    /// A rewrite would change nothing, or gain nothing.
     NoEffect,
-    /// It cannot be done exactly.
+    /// A rewrite is not possible, or would not be exact.
     Blocked,
-    /// There was no such place.
+    /// The graph has no candidate site.
     NoMatch,
 }
 
 /// A figure before and after.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Change {
-    /// Before the pass.
+    /// The figure before the pass.
     pub before: u64,
-    /// After it.
+    /// The figure after the pass.
     pub after: u64,
 }
 
-/// What a remark says in figures.
+/// The figures of a remark.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub enum Data {
-    /// Nothing beside its words.
+    /// No figures.
     #[default]
     None,
-    /// A node is in this many parts.
+    /// The number of parts that a node was cut into.
     Parts(usize),
-    /// A group of nodes is in tiles.
+    /// A group of nodes was tiled.
     Tiles {
-        /// Nodes of the group.
+        /// Number of nodes of the group.
         nodes: usize,
         /// Parts along each axis of the grid.
         grid: Vec<usize>,
-        /// What happens to what several tiles need.
+        /// Whether overlaps of tiles are recomputed or kept.
         reuse: Reuse,
     },
-    /// What a whole graph costs.
+    /// The cost of the whole graph.
     Cost {
         /// Peak of live activations, in bytes.
         peak: Change,
-        /// Multiply-accumulates.
+        /// Multiply-accumulates of the graph.
         macs: Change,
-        /// The passes that do the same by hand, in order; empty if there are none.
+        /// Passes without a planner that make the same graph, in order; empty if a group cannot be named.
         by_hand: Vec<Stretch>,
     },
-    /// Another order of the nodes.
+    /// The nodes were reordered.
     Order {
         /// Peak of live activations, in bytes.
         peak: Change,
-        /// Nodes in other places.
+        /// Number of nodes at other positions.
         moved: usize,
     },
-    /// The number of nodes.
+    /// The number of nodes changed.
     Nodes(Change),
-    /// A node needs this many bytes, and is left as it is.
+    /// A node exceeds the budget with this many bytes, and was left as it is.
     Left(u64),
-    /// No plan meets the goal: the least peak that was found, in bytes.
+    /// No plan meets the goal: the smallest peak that was found, in bytes.
     Unmet(u64),
 }
 
-/// What a pass has to say about a place.
+/// The report of a pass about one candidate site, or about a graph.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Remark {
-    /// The pass.
+    /// Name of the pass.
     pub pass: String,
-    /// Label of the node; empty for the graph as a whole, and for a body as a whole the way to it,
-    /// `NODE/ATTRIBUTE`.
+    /// Label of the node; empty for a remark about the main graph, `NODE/ATTRIBUTE` for one about a
+    /// body.
     pub node: String,
-    /// What became of it.
+    /// Whether the site was rewritten.
     pub outcome: Outcome,
-    /// What was done, or why not and what would help.
+    /// What was done, or why it was not and what would help.
     pub message: String,
-    /// The same in figures, where there are any.
+    /// The figures of the message.
     pub data: Data,
 }
 
@@ -206,15 +204,15 @@ impl std::fmt::Display for Remark {
     }
 }
 
-/// What a pass works with.
+/// The context of one run of a pass on one graph: the graph, edits and remarks.
 pub struct PassCtx<'a, 'g> {
-    /// The pass's name.
+    /// Name of the running pass, for remarks.
     pub pass: &'a str,
     pub(crate) editor: &'a mut Editor<'g>,
     pub(crate) remarks: &'a mut Vec<Remark>,
     pub(crate) only: Option<&'a Regex>,
     pub(crate) evaluator: &'a dyn Evaluate,
-    /// Dimensions of the main graph's inputs that are not known.
+    /// Symbolic dimensions of the main graph's inputs.
     pub(crate) symbolic: &'a Symbolic,
 }
 
@@ -225,7 +223,7 @@ impl PassCtx<'_, '_> {
         self.editor.graph()
     }
 
-    /// Whether the pipeline lets this pass touch the node.
+    /// Whether the pass may rewrite the node; `only` in the pipeline restricts it.
     pub fn selected(&self, node: NodeId) -> bool {
         self.only.is_none_or(|r| r.is_match(self.graph().label(node)))
     }
@@ -238,7 +236,7 @@ impl PassCtx<'_, '_> {
         self.editor.apply(edit).map(drop)
     }
 
-    /// Lets the nodes run in another order.
+    /// Reorders the schedule.
     ///
     /// # Errors
     /// As [`Editor::reorder`].
@@ -246,7 +244,7 @@ impl PassCtx<'_, '_> {
         self.editor.reorder(origin, order).map(drop)
     }
 
-    /// Whether no more edits are wanted.
+    /// Whether the edit limit is reached, so that the pass should return.
     pub fn is_done(&self) -> bool {
         self.editor.is_done()
     }
@@ -267,7 +265,7 @@ impl PassCtx<'_, '_> {
         self.remark_with(node, outcome, message, Data::None);
     }
 
-    /// The same, with figures.
+    /// As [`remark_on`](Self::remark_on), with figures.
     pub fn remark_with(
         &mut self,
         node: impl Into<String>,

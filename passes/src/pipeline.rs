@@ -5,7 +5,7 @@
 //! simplify,tile-conv{axis=h parts=4},only(^conv1)(tile-conv{axis=c-out parts=2}),fixpoint(simplify)
 //! ```
 //!
-//! Options stand in braces, separated by spaces or commas. A value ends at a space, a comma or a
+//! Options are in braces, separated by spaces or commas. A value ends at a space, a comma or a
 //! brace, but not inside of brackets. A value in quotes may hold anything, with the escapes of Rust's
 //! strings (`\"`, `\\`, `\n`, …); so may names inside of brackets, and the expression of `only`:
 //!
@@ -55,25 +55,26 @@ pub enum Step {
 #[derive(Clone, Debug, Default)]
 pub struct Pipeline(pub Vec<Step>);
 
-/// A text is no pipeline.
+/// Why a text is not a pipeline.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("pipeline, character {at}: {message}")]
+#[non_exhaustive]
 pub struct PipelineError {
-    /// Where, from 1.
+    /// Position of the error in characters, from 1.
     pub at: usize,
-    /// What is wrong.
+    /// What was expected or found.
     pub message: String,
 }
 
 impl Pipeline {
-    /// With this pass after all others.
+    /// Appends a pass.
     #[must_use]
     pub fn then(mut self, pass: impl Pass + 'static) -> Self {
         self.0.push(Step::Pass(Arc::new(pass)));
         self
     }
 
-    /// With the steps of another pipeline after its own.
+    /// Appends the steps of another pipeline.
     #[must_use]
     pub fn then_all(mut self, other: Self) -> Self {
         self.0.extend(other.0);
@@ -83,12 +84,12 @@ impl Pipeline {
     /// Parses a pipeline; the empty text is the empty pipeline.
     ///
     /// # Errors
-    /// With the place, for unknown passes and options, bad values and bad syntax.
+    /// For unknown passes and options, bad values and bad syntax, with the position.
     pub fn parse(text: &str) -> Result<Self, PipelineError> {
         Self::parse_with(text, &[])
     }
 
-    /// Parses a pipeline that may name these passes besides those of the registry.
+    /// Parses a pipeline with passes of the host besides those of the registry.
     ///
     /// # Errors
     /// As [`parse`](Self::parse).
@@ -129,13 +130,13 @@ impl fmt::Display for Step {
     }
 }
 
-/// Whether an expression of `only` is read back as it is when it stands without quotes.
+/// Whether an expression of `only` is parsed back unchanged without quotes.
 fn is_balanced(regex: &str) -> bool {
     let plain = !regex.starts_with('"') && !regex.chars().any(char::is_control);
     plain && closing(&format!("{regex})")) == Some(regex.len())
 }
 
-/// Bytes before the parenthesis that closes what the text starts inside of; escaped ones do not count.
+/// Length in bytes of the text before the closing parenthesis; escaped ones do not count.
 fn closing(text: &str) -> Option<usize> {
     let (mut depth, mut escaped) = (1, false);
     for (i, c) in text.char_indices() {
@@ -153,7 +154,7 @@ fn closing(text: &str) -> Option<usize> {
     None
 }
 
-/// How deep `only` and `fixpoint` may stand in each other.
+/// Maximum depth of nested `only` and `fixpoint`.
 const DEPTH: usize = 16;
 
 struct Parser<'a> {

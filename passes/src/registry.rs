@@ -1,4 +1,4 @@
-//! All passes, by name.
+//! The registry of passes.
 
 use crate::devices::split_devices;
 #[cfg(feature = "eqsat")]
@@ -23,11 +23,12 @@ pub const PASSES: &[PassInfo] = &[
     eqsat::pass::INFO,
 ];
 
-/// What `-O` stands for, as text.
+/// The pipeline of `-O` as text.
 pub const OPTIMISE: &str =
     "fixpoint(simplify,fuse-pad,drop-zero-add,fold-batch-norm,fuse-matmul-add)";
 
-/// What `-O` stands for: all that peers remove while they stay in standard operators.
+/// The pipeline of `-O`: the cleanups of onnxsim, OnnxSlim and onnxoptimizer that produce only
+/// standard ONNX operators.
 pub fn optimise() -> Pipeline {
     let passes = Pipeline::default()
         .then(simplify::Simplify)
@@ -38,12 +39,12 @@ pub fn optimise() -> Pipeline {
     Pipeline(vec![Step::Fixpoint(passes)])
 }
 
-/// The pass of this name.
+/// The description of the pass of this name; `None` if there is none.
 pub fn find(name: &str) -> Option<&'static PassInfo> {
     PASSES.iter().find(|p| p.name == name)
 }
 
-/// Help for one pass.
+/// The help text of a pass and its options.
 pub fn help(info: &PassInfo) -> String {
     let mut s = format!("{} ({})\n  {}\n", info.name, info.exactness, info.summary);
     for o in info.options {

@@ -8,7 +8,7 @@ use graph_opt_ir::infer::infer_graph;
 use graph_opt_ir::rule::axis_of;
 use graph_opt_ir::{Def, Graph, Node, NodeId, Op, Tensor, ValueId};
 use graph_opt_passes::analysis::memory::access;
-use graph_opt_passes::analysis::{Place, Plan, plan};
+use graph_opt_passes::analysis::{MemoryPlan, Place, plan};
 
 use super::array::{Array, Element};
 use super::cx::{Cx, Env};
@@ -19,7 +19,7 @@ use crate::schedule::{locate, missing};
 
 /// A graph whose plan is known.
 pub(super) struct Planned {
-    pub plan: Plan,
+    pub plan: MemoryPlan,
     /// By value, results of `Constant` nodes included.
     constants: Vec<Option<Array>>,
     /// By step, the buffers that end with it.

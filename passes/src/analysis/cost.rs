@@ -7,23 +7,24 @@ use graph_opt_ir::{DType, Def, Graph, NodeId};
 
 /// Totals of a graph and of the bodies of its control flow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Cost {
-    /// Nodes.
+    /// Number of nodes.
     pub nodes: usize,
-    /// Nodes by operator.
+    /// Number of nodes of each operator.
     pub operators: BTreeMap<String, usize>,
-    /// Multiply-accumulates of the nodes whose shapes are known; of an If, those of the branch that
-    /// has more.
+    /// Multiply-accumulates of nodes of known shape; for an If, those of the more expensive branch.
     pub macs: u64,
-    /// Nodes that multiply and whose shapes are not known, or how often they run in a loop.
+    /// Number of nodes with multiplications whose shapes, or whose number of loop iterations, are
+    /// unknown.
     pub unknown_macs: usize,
-    /// Elements of constants, those of shapes and indices (`i64`) left out.
+    /// Elements of constants, without those of type `i64` (shapes and indices).
     pub parameters: u64,
     /// Bytes of all constants.
     pub constant_bytes: u64,
 }
 
-/// Totals of the graph.
+/// The totals of a graph, with the bodies of its control flow.
 pub fn cost(graph: &Graph) -> Cost {
     let mut c = Cost { nodes: graph.len(), ..Cost::default() };
     for id in graph.schedule() {
@@ -90,7 +91,7 @@ pub fn node_macs(graph: &Graph, id: NodeId) -> Option<u64> {
     macs_of(&node.op, &extents, graph.value(node.outputs.first().copied()??).ty.elements()?)
 }
 
-/// The same of an operator over operands of these extents, with a result of `out` elements.
+/// As [`node_macs`], of an operator over operands of these extents with a result of `out` elements.
 pub(crate) fn macs_of(
     op: &Op,
     extents: &dyn Fn(usize) -> Option<Vec<u64>>,

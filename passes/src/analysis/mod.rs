@@ -1,4 +1,4 @@
-//! What a graph costs: multiplications, parameters, bytes.
+//! The cost of a graph: multiply-accumulates, parameters, memory.
 
 mod cost;
 pub mod memory;
@@ -8,7 +8,7 @@ mod tileable;
 pub(crate) use cost::macs_of;
 pub use cost::{Cost, cost, node_macs};
 pub use memory::{
-    Buffer, Interpreter, Memory, MemoryModel, OnnxRuntime, Place, Plan, UnknownRuntime,
+    Buffer, Interpreter, Memory, MemoryModel, MemoryPlan, OnnxRuntime, Place, UnknownRuntime,
     UnknownSize, View, model_named, needed, peak, plan, plan_for,
 };
 pub use tileable::{Untileable, untileable};

@@ -1,4 +1,4 @@
-//! What cannot be cut, and why.
+//! Nodes that cannot be tiled, and why.
 
 use graph_opt_ir::op::Class;
 use graph_opt_ir::rule::Ctx;
@@ -7,15 +7,14 @@ use graph_opt_ir::{Graph, NodeId, Span, region};
 /// A node none of whose spatial axes (or rows) can be cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Untileable {
-    /// The node.
+    /// The node that cannot be cut.
     pub node: NodeId,
-    /// Why.
+    /// Why none of its axes can be cut.
     pub reason: String,
 }
 
-/// Nodes that stand in the way of running the graph in tiles: those of which no axis but the first
-/// two, batch and channels, can be cut in halves. Nodes that only make shapes and constants do not
-/// count.
+/// Nodes that prevent tiling: none of their axes but batch and channels can be cut in halves. Nodes that
+/// compute shapes or constants are not listed.
 pub fn untileable(graph: &Graph) -> Vec<Untileable> {
     let mut all = Vec::new();
     for id in graph.schedule() {
@@ -56,6 +55,6 @@ fn halves(graph: &Graph, id: NodeId, ty: &graph_opt_ir::Type) -> Result<(), Stri
             Err(b) => why = Some(b.0),
         }
     }
-    // With nothing to cut there is nothing in the way.
+    // A node whose axes all have extent 1 does not prevent tiling.
     why.map_or(Ok(()), Err)
 }

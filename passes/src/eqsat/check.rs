@@ -1,6 +1,6 @@
-//! Checks a certificate against two models. There is no search here and no e-graph: the certificate
-//! says which rule is used on which term, the rule makes the other side, and a congruence closure draws
-//! the conclusions (Downey, Sethi and Tarjan, "Variations on the common subexpression problem", JACM
+//! Checks a certificate against two models, without search and without an e-graph: the certificate
+//! names the rule and the term of each step, the rule computes the other side, and a congruence closure
+//! derives the equalities (Downey, Sethi and Tarjan, "Variations on the common subexpression problem", JACM
 //! 1980).
 //!
 //! A certificate is a text; `#` begins a comment. A term is a value of a model, `original:"conv1"` or
@@ -33,6 +33,7 @@ pub(crate) const CLAIMS: &str = "claims";
 
 /// What a certificate proves.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Checked {
     /// Whether rounding may differ, as sums were taken in another order.
     pub reassociates: bool,

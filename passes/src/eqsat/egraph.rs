@@ -39,11 +39,11 @@ impl Language for Node {
     }
 }
 
-/// What all terms of a class have in common, and those of them that rules look for.
+/// The data of a class.
 #[derive(Clone, Debug, Default)]
 pub struct Data {
     ty: Type,
-    /// The class's terms.
+    /// All terms of the class.
     pub terms: Vec<TermId>,
     /// Terms of the original that read this class, with the operand that they read it as.
     pub readers: Vec<(TermId, usize)>,
@@ -88,14 +88,14 @@ fn agree(a: &Type, b: &Type) -> bool {
     p.len() == q.len() && p.iter().zip(q).all(same)
 }
 
-/// One use of a rule.
+/// One application of a rule.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Step {
-    /// The rule.
+    /// The rule that was applied.
     pub rule: Rule,
-    /// Its left side.
+    /// The term that the rule was applied to.
     pub left: TermId,
-    /// Its right side.
+    /// The term that it is equal to.
     pub right: TermId,
 }
 
@@ -104,9 +104,9 @@ pub struct Step {
 pub(crate) struct Classes {
     egraph: EGraph<Node, Types>,
     heads: HashMap<String, usize>,
-    /// By term.
+    /// Class of each term, if it was added.
     ids: Vec<Option<Id>>,
-    /// By term, the number of its head.
+    /// Number of each term's head.
     head_of: Vec<usize>,
     /// What rules gave: a rule is a function of its left side.
     tried: HashMap<(Rule, TermId), Option<TermId>>,

@@ -1,4 +1,4 @@
-//! One term for each class: the choice that costs least.
+//! Extraction: the cheapest choice of one term for each class.
 //!
 //! Costs add up over the terms that are used, each counted once however often it is read, or are
 //! the largest of them. The choice is greedy, class by class from the leaves on, and carries the set
@@ -13,12 +13,12 @@ use super::egraph::{Class, Classes};
 use super::terms::{Head, TermId, Terms};
 use crate::analysis::macs_of;
 
-/// What is to be small, first of all.
+/// The primary cost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Order {
     /// The largest working set of a node.
     WorkingSet,
-    /// Multiply-accumulates, then launches.
+    /// Multiply-accumulates, then the number of launches.
     Macs,
     /// Bytes that nodes write, then multiply-accumulates.
     Bytes,
@@ -30,10 +30,10 @@ impl Order {
     const SUMS: [Self; 3] = [Self::Macs, Self::Bytes, Self::Launches];
 }
 
-/// One term for each class that is used.
+/// The chosen term of each class that is used.
 pub(crate) type Choice = HashMap<Class, TermId>;
 
-/// Choices of terms for roots.
+/// Chooses terms for the classes of some roots.
 pub(crate) struct Extractor<'a> {
     terms: &'a Terms,
     classes: &'a Classes,
@@ -42,7 +42,7 @@ pub(crate) struct Extractor<'a> {
 }
 
 impl<'a> Extractor<'a> {
-    /// For these roots.
+    /// Extracts terms for the classes of these roots.
     pub fn new(terms: &'a Terms, classes: &'a Classes, roots: &'a [TermId]) -> Self {
         let own = terms.ids().map(|t| own(terms, t)).collect();
         Self { terms, classes, roots, own }

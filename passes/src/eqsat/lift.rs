@@ -1,5 +1,5 @@
-//! Guesses of what a term of the candidate is a part of. A guess needs no proof: the rule that is
-//! then tried says whether it was right.
+//! Guesses which part of the original a term of the candidate is. A guess may be wrong: a rule has to
+//! show it.
 
 use graph_opt_ir::op::Op;
 use graph_opt_ir::region::{self, Region, Relation};

@@ -59,17 +59,17 @@ fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
     Ok(Box::new(Eqsat::for_least(objective).nodes(nodes)))
 }
 
-/// What is to be small.
+/// The objective of [`Eqsat`].
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Objective {
     /// The peak of live activations, in bytes.
     #[default]
     Memory,
-    /// Multiply-accumulates.
+    /// The number of multiply-accumulates.
     Macs,
-    /// Bytes written.
+    /// Bytes that the nodes write.
     Bytes,
-    /// Nodes that are no views.
+    /// The number of nodes that are not views of their operand.
     Launches,
 }
 
@@ -83,7 +83,7 @@ const OBJECTIVES: [(&str, Objective); 4] = [
 /// E-nodes that are explored by default.
 const NODES: usize = 20_000;
 
-/// The pass `eqsat`.
+/// The pass `eqsat`, which replaces the graph by the cheapest equal graph that is found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Eqsat {
     objective: Objective,
@@ -91,22 +91,22 @@ pub struct Eqsat {
 }
 
 impl Eqsat {
-    /// Finds the equal graph with least of this.
+    /// Minimizes this objective.
     pub fn for_least(objective: Objective) -> Self {
         Self { objective, nodes: NODES }
     }
 
-    /// Explores this many e-nodes at most, at least one.
+    /// Explores at most `n` e-nodes; 0 counts as 1.
     #[must_use]
     pub fn nodes(self, n: usize) -> Self {
         Self { nodes: n.max(1), ..self }
     }
 }
 
-/// Most whole values that the pass tries to do without.
+/// Maximum number of joined values that the pass tries to avoid.
 const JOINTS: usize = 16;
 
-/// Rounds of all rules over all terms at most.
+/// Maximum number of rounds of all rules over all terms.
 const ROUNDS: usize = 10;
 
 impl Pass for Eqsat {
@@ -158,7 +158,7 @@ impl Pass for Eqsat {
             }
         }
         let extractor = Extractor::new(&p.terms, &p.classes, &roots);
-        // What one class costs does not say what a graph does, so the graphs themselves are judged.
+        // Costs of classes do not determine the peak of a graph, so that graphs are compared.
         let now = judge(graph, self.objective);
         let mut best: Option<(Edit, Judged)> = None;
         let mut better = |choices: Vec<Choice>, cx: &mut PassCtx<'_, '_>| -> bool {
@@ -208,7 +208,7 @@ impl Pass for Eqsat {
     }
 }
 
-/// What a graph costs, the objective first.
+/// The cost of a graph in lexicographic order, the objective first.
 type Judged = (u64, u64, u64);
 
 fn judge(graph: &Graph, objective: Objective) -> Judged {
@@ -225,7 +225,7 @@ fn judge(graph: &Graph, objective: Objective) -> Judged {
     }
 }
 
-/// Tries all rules on all terms until nothing is new; returns whether it came to that.
+/// Applies all rules to all terms; returns whether the e-graph is saturated.
 fn saturate(p: &mut Prover, most: usize) -> bool {
     for _ in 0..ROUNDS {
         let before = (p.classes.nodes(), p.classes.steps.len());
@@ -249,7 +249,7 @@ fn saturate(p: &mut Prover, most: usize) -> bool {
     false
 }
 
-/// The edit that computes the outputs by what costs least; `None` if that is how they are computed.
+/// The edit that computes the outputs by the chosen terms; `None` if that changes nothing.
 fn rewritten(
     graph: &Graph,
     p: &Prover,
@@ -309,7 +309,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Whether the output is a copy of just this value as it is.
+    /// Whether the output is the Identity of this value in the graph.
     fn is_copy(&self, v: ValueId, of: Ref) -> bool {
         let node = self.graph.producer(v).map(|n| self.graph.node(n));
         let copies = |n: &graph_opt_ir::Node| {
@@ -344,7 +344,8 @@ impl Writer<'_> {
         self.made.get(&root).copied()
     }
 
-    /// The term over these operands: a value of the graph, if it is computed from just them.
+    /// The value of a term over these operands: one of the graph, if it is computed from them, or a new
+    /// node's.
     fn node(&mut self, t: TermId, inputs: &[Ref]) -> Option<Ref> {
         let terms = &self.p.terms;
         let term = terms.get(t);

@@ -1,10 +1,10 @@
 //! Whether two graphs are equal for all inputs and weights.
 //!
-//! Both graphs are read as terms of one e-graph. Saturating it would make parts of everything;
-//! instead the candidate's values are taken in their order, and for each the rules are tried that
-//! can say what part of the original it is: where its operands begin says where it would begin
-//! (`lift`). So each value costs a few e-nodes, however many tiles there are. What was joined is kept
-//! as steps, written down as a certificate, and that is checked without the e-graph (`check`).
+//! Both graphs are read as terms of one e-graph. Saturation would add parts of every value; instead the
+//! candidate's values are visited in order, and for each the part of the original that it may be is
+//! guessed from the parts that its operands are (`lift`), and the rules that could show this are applied.
+//! So each value adds a few e-nodes, independent of the number of tiles. The steps are written as a
+//! certificate, which is checked without the e-graph (`check`).
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -21,8 +21,9 @@ use super::lift::guesses;
 use super::rules::Rule;
 use super::terms::{Apply, Head, Reading, TermId, Terms};
 
-/// A proof.
+/// A proof that two graphs are equal.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Proof {
     /// The rules that were applied, each with the number of its uses.
     pub rules: Vec<(&'static str, usize)>,

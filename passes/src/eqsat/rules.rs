@@ -1,5 +1,5 @@
-//! The rules, each a function from the left side to the right one. They are few, as what an
-//! operator does to a part is not said here: rule `part-of-result` asks the operator's region rule.
+//! The rewrite rules, each a function from a left side to a right side. They are few because rule
+//! `part-of-result` asks the operator's region rule how a part of a result is computed.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use graph_opt_ir::{Span, Tensor, Type, op};
 use super::terms::{Apply, Head, TermId, Terms};
 use crate::tile::slices::join_tensors;
 
-/// A rule.
+/// A rewrite rule on terms.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Rule {
     /// A part of a part is a part.
@@ -29,19 +29,19 @@ pub enum Rule {
     SumOfParts,
 }
 
-/// One row of the table.
+/// The description of a rule.
 pub struct Row {
-    /// The rule.
+    /// The rule that is described.
     pub rule: Rule,
-    /// Its name.
+    /// Name of the rule in certificates and documentation.
     pub name: &'static str,
-    /// What it says.
+    /// The equation, left side = right side.
     pub says: &'static str,
     /// Whether rounding may differ between the sides.
     pub reassociates: bool,
 }
 
-/// All rules.
+/// Descriptions of all rules.
 pub const TABLE: &[Row] = &[
     row(Rule::PartOfPart),
     row(Rule::PartOfResult),
@@ -68,12 +68,12 @@ const fn row(rule: Rule) -> Row {
 }
 
 impl Rule {
-    /// Its row.
+    /// The rule's description.
     pub const fn row(self) -> Row {
         row(self)
     }
 
-    /// The right side, for this left side; `None` if the rule does not apply.
+    /// The right side that is equal to this left side; `None` if the rule does not apply.
     pub fn apply(self, terms: &mut Terms, left: TermId) -> Option<TermId> {
         match self {
             Self::PartOfPart => part_of_part(terms, left),
@@ -94,7 +94,7 @@ fn sliced(terms: &Terms, t: TermId) -> Option<(TermId, &Region)> {
     }
 }
 
-/// The term as a part of another one: of itself, if it is no Slice.
+/// The term as a part of another one, or as the whole of itself if it is not a Slice.
 pub(crate) fn as_part(terms: &Terms, t: TermId) -> Option<(TermId, Region)> {
     match sliced(terms, t) {
         Some((x, r)) => Some((x, r.clone())),

@@ -51,7 +51,7 @@ fn make(_: &Options) -> Result<Box<dyn Pass>, OptionError> {
     Ok(Box::new(FoldBatchNorm))
 }
 
-/// The pass `fold-batch-norm`.
+/// The pass `fold-batch-norm`, which folds BatchNormalization into the weights before it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FoldBatchNorm;
 

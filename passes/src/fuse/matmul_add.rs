@@ -40,7 +40,7 @@ fn make(_: &Options) -> Result<Box<dyn Pass>, OptionError> {
     Ok(Box::new(FuseMatMulAdd))
 }
 
-/// The pass `fuse-matmul-add`.
+/// The pass `fuse-matmul-add`, which makes a Gemm of MatMul and Add.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FuseMatMulAdd;
 

@@ -1,4 +1,4 @@
-//! Fusions that peers do beside simplifying, each a pass of its own that says how safe it is.
+//! Fusions, each a pass of its own with its own exactness.
 
 pub mod batch_norm;
 pub mod matmul_add;
@@ -10,15 +10,15 @@ use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, ValueId};
 use crate::pass::{Outcome, PassCtx};
 use crate::simplify::attempt;
 
-/// What became of one place.
+/// A candidate site of a fusion.
 enum Candidate {
-    /// The edit, and what it does.
+    /// The edit, and what it does, for the remark.
     Edit(Edit, &'static str),
-    /// Why it cannot be done.
+    /// Why the nodes cannot be fused.
     Blocked(String),
 }
 
-/// Tries every node once, in the order in which they run, and says what became of each.
+/// Tries every node once, in the order of the schedule, and adds a remark for each candidate.
 fn sweep(
     cx: &mut PassCtx<'_, '_>,
     none: &str,
@@ -51,7 +51,7 @@ fn sweep(
     Ok(())
 }
 
-/// The node that makes the value for one reader alone.
+/// The node that computes the value, if the value has one reader and is not an output.
 pub(crate) fn only_producer(graph: &Graph, v: ValueId) -> Option<NodeId> {
     let value = graph.value(v);
     graph.producer(v).filter(|_| value.uses().len() == 1 && !value.is_output())
@@ -65,7 +65,7 @@ fn result(graph: &Graph, id: NodeId) -> Option<ValueId> {
     }
 }
 
-/// Operands as they are.
+/// The node's operands, unchanged.
 fn operands(graph: &Graph, id: NodeId) -> Vec<Option<Ref>> {
     graph.node(id).inputs.iter().map(|v| v.map(Ref::Value)).collect()
 }

@@ -38,7 +38,7 @@ fn make(_: &Options) -> Result<Box<dyn Pass>, OptionError> {
     Ok(Box::new(DropZeroAdd))
 }
 
-/// The pass `drop-zero-add`.
+/// The pass `drop-zero-add`, which removes additions of zeros.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DropZeroAdd;
 

@@ -1,25 +1,25 @@
-//! Orders that are made at once, node by node.
+//! Greedy orders, node by node.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::region::{Region, Run};
 
-/// In which order the operands of a node are made, each with all that it needs.
+/// The order in which the operands of a node are computed, each with all that it needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Operands {
-    /// As they stand.
+    /// In the order of the operands.
     First,
-    /// Those first whose making takes most memory that their results do not keep, which is best for
-    /// trees (J. W. H. Liu, On the Storage Requirement in the Out-of-Core Multifrontal Method for
+    /// First the operands whose computation takes the most memory beyond their results, which is optimal
+    /// for trees (J. W. H. Liu, On the Storage Requirement in the Out-of-Core Multifrontal Method for
     /// Sparse Factorization, 1986; for registers R. Sethi and J. D. Ullman, 1970).
     Largest,
-    /// The other way round.
+    /// The reverse of [`Largest`](Self::Largest).
     Last,
 }
 
-/// Depth first from the nodes that nothing waits for. Whatever can run without a new peak and
-/// leaves no more live than before it runs at once.
+/// Depth first from the nodes without readers. A node that can run without a new peak and without
+/// growing the live bytes runs at once.
 pub(super) fn depth_first(region: &Region, operands: Operands) -> Vec<usize> {
     let n = region.len();
     let mut needs = region.needs.clone();

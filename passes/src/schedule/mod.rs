@@ -1,4 +1,4 @@
-//! `schedule`: the nodes in another order, to need less memory.
+//! `schedule`: reorders the nodes to lower the peak of live activations.
 //!
 //! Before:
 //! ```text
@@ -30,11 +30,11 @@
 //! ```
 //!
 //! # Design
-//! `stores` says who shares storage whatever the order, `region` what an order costs by that. The
-//! graph is divided at nodes that all others lead to or come from (`Region::cuts`). Small pieces are
-//! searched to the end (`search`), larger ones ordered depth first, by least growth and by a beam,
-//! and then searched around their peaks (`improve`). Of what comes out, the order with the least
-//! peak by the memory plan is taken, and only if that is under the peak as it was.
+//! `stores` has the aliasing classes that hold for every order, `region` the cost of an order given
+//! those. The graph is divided at articulation points (`Region::cuts`). Small pieces are searched
+//! exhaustively (`search`); larger ones are ordered depth first, by least growth and by a beam, and then
+//! searched around their peaks (`improve`). The memory plan judges all orders that were found; the one of
+//! the smallest peak replaces the schedule if it lowers the peak.
 
 mod greedy;
 mod improve;
@@ -55,20 +55,20 @@ use crate::units::{ByteSize, count};
 /// Its entry in the registry.
 pub(crate) const INFO: PassInfo = PassInfo {
     name: "schedule",
-    summary: "the nodes in another order, to need less memory",
+    summary: "reorders the nodes to need less memory",
     exactness: Exactness::BitExact,
     options: &[OptionInfo {
         name: "states",
         value: "50000",
-        help: "how far to search: sets of nodes that are looked at (default 50000)",
+        help: "limit of the search: sets of nodes that are visited (default 50000)",
     }],
     make,
 };
 
-/// Sets of nodes that are looked at by default.
+/// Default limit of visited sets of nodes.
 const STATES: usize = 50_000;
 
-/// How often an order that was found is improved.
+/// Maximum number of improvements of an order.
 const ROUNDS: usize = 3;
 
 fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
@@ -76,7 +76,7 @@ fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
     Ok(Box::new(Schedule::default().states(states)))
 }
 
-/// The pass `schedule`.
+/// The pass `schedule`, which reorders the nodes if that lowers the peak of live activations.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Schedule {
     states: usize,
@@ -89,7 +89,7 @@ impl Default for Schedule {
 }
 
 impl Schedule {
-    /// Looks at this many sets of nodes, at least one.
+    /// Visits at most `n` sets of nodes; 0 counts as 1.
     #[must_use]
     pub fn states(self, n: usize) -> Self {
         Self { states: n.max(1) }
@@ -134,11 +134,11 @@ impl Pass for Schedule {
     }
 }
 
-/// The peak of the graph, and an order of less, with its peak. Nodes of which `keep` says so stay in
-/// order among themselves.
+/// The peak of the graph in bytes, and an order of a smaller peak with that peak, if one was found. Nodes
+/// for which `keep` is true stay in order among themselves.
 ///
 /// # Errors
-/// If the size of a value is not known.
+/// If the size of a value is unknown.
 fn best(
     graph: &Graph,
     keep: &dyn Fn(NodeId) -> bool,

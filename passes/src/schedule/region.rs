@@ -28,22 +28,24 @@ pub(super) struct Store {
 /// Some nodes of a graph, numbered in an order that they can run in.
 #[derive(Clone, Default, Debug)]
 pub(super) struct Region {
-    /// What the nodes are in the region that this one is a part of.
+    /// Number of each node in the region that this one is a part of.
     pub ids: Vec<usize>,
-    /// By node, those that must run before it.
+    /// For each node, the nodes that must run before it.
     pub needs: Vec<Vec<usize>>,
-    /// By node, those that it must run before.
+    /// For each node, the nodes that must run after it.
     pub readers: Vec<Vec<usize>>,
     pub stores: Vec<Store>,
-    /// By node, the storage that it reads or writes.
+    /// For each node, the stores that it reads or writes.
     pub touched: Vec<Vec<usize>>,
-    /// By node, storage that it may overwrite if it is the last to touch it, and what it then is.
+    /// For each node, the stores that it may overwrite if no later node touches them, and the stores that
+    /// they become.
     pub overwrites: Vec<Vec<(usize, usize)>>,
     /// Bytes that are live before the first node.
     pub live: u64,
 }
 
-/// The constants' nodes take no part: they go where they are read first.
+/// Whether all results of the node are constants. Such nodes are not scheduled: they are put right
+/// before their first readers.
 pub(super) fn is_constant(graph: &Graph, id: NodeId) -> bool {
     let known = |v: &ValueId| graph.constant(*v).is_some();
     let node = graph.node(id);
@@ -51,8 +53,8 @@ pub(super) fn is_constant(graph: &Graph, id: NodeId) -> bool {
 }
 
 impl Region {
-    /// All nodes but constants, in an order in which they can run. `keep` says of a node that it
-    /// stays in order with the others of which it says so.
+    /// All nodes but constants, in an order in which they can run. Nodes for which `keep` is true stay in
+    /// order among themselves.
     pub fn whole(
         graph: &Graph,
         nodes: &[NodeId],
@@ -242,7 +244,7 @@ impl<'r> Run<'r> {
         cost(self.region, n, self.live, |s| self.begun[s], last)
     }
 
-    /// Runs the node.
+    /// Appends the node to the order.
     pub fn step(&mut self, n: usize) {
         let (during, after) = self.cost(n);
         self.peak = self.peak.max(during);
@@ -256,8 +258,8 @@ impl<'r> Run<'r> {
     }
 }
 
-/// Bytes that are live while node `n` runs, and after it. `last` says of a store that no other node
-/// is to touch it.
+/// Bytes that are live while node `n` runs, and after it. `last` is true of a store that no later node
+/// touches.
 pub(super) fn cost(
     region: &Region,
     n: usize,

@@ -1,13 +1,13 @@
-//! Search over sets of nodes that ran: what is live after them, and what may come next, depends on
-//! the set alone, so that of all orders of a set only the best is followed (B. H. Ahn et al.,
+//! Search over sets of nodes that ran. The live bytes after them and the nodes that may run next depend
+//! on the set alone, so that only the best order of each set is kept (B. H. Ahn et al.,
 //! Ordering Chaos: Memory-Aware Scheduling of Irregularly Wired Neural Networks for Edge Devices,
 //! MLSys 2020).
 //!
-//! [`exact`] follows the set of the least peak first, the larger one where peaks are equal, so that
-//! the first order to be complete is a best one. [`beam`] follows some sets of each size.
+//! [`exact`] expands the set of the smallest peak first, the larger one where peaks are equal, so that
+//! the first complete order is an optimal one. [`beam`] expands some sets of each size.
 //!
-//! Where a node can run without a new peak, and leaves no more live than before it, nothing else
-//! need be tried: in any order it may as well come now.
+//! If a node can run without a new peak and without growing the live bytes, no other node is tried:
+//! running it now is dominated by no other order.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
@@ -27,7 +27,7 @@ fn with(set: &[u64], n: usize) -> Set {
     set
 }
 
-/// A set with the best way to it that is known.
+/// A set of nodes that ran, with the best order that is known for it.
 #[derive(Clone)]
 struct State {
     set: Set,
@@ -105,12 +105,12 @@ pub(super) enum Found {
     Best(Vec<usize>),
     /// No order stays under the bound.
     None,
-    /// Too many sets.
+    /// The search stopped at its limit of sets.
     Unknown,
 }
 
-/// An order of the least peak, if that is under `below`; a peak of `enough` need not be improved.
-/// Looks at no more than `states` sets, and takes away as many as it did.
+/// An order of the smallest peak, if that is below `below` bytes; a peak of `enough` need not be
+/// improved. Visits at most `states` sets of nodes, and subtracts the visited ones.
 pub(super) fn exact(region: &Region, below: u64, enough: u64, states: &mut usize) -> Found {
     let mut all = vec![start(region, enough.max(least(region)))];
     let mut known: HashMap<Set, usize> = HashMap::new();

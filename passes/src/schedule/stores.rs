@@ -1,10 +1,10 @@
-//! Who shares storage with whom, whatever the order: the memory plan's rules without the schedule.
+//! Aliasing classes that hold for every schedule: the memory plan's rules that do not depend on the order.
 //!
-//! - A view stands in what it is a view of. A part that only waits to be joined to others, and is
-//!   no more than half of what it is cut from, counts as a copy, and so does an output.
-//! - A result stands where its operand stood if the operator works in place and nothing else reads
-//!   the operand. If others do, too, it depends on the order: the last one of them may.
-//! - Operands of a `Concat` stand in its result, or all are copied.
+//! - A view aliases its operand. A part that is only joined to others, and is at most half of its
+//!   operand, counts as a copy, and so does an output.
+//! - A result overwrites its operand if the operator works in place and nothing else reads the operand.
+//!   If other nodes read it, too, the order decides: the last reader may overwrite it.
+//! - The operands of a `Concat` alias its result, or all of them are copied.
 
 use std::collections::HashMap;
 

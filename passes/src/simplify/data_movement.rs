@@ -1,5 +1,5 @@
-//! Normal form of data movements: a Slice reads a value that is no Slice or Concat, a Concat holds
-//! no Concat of its own axis and no neighbouring Slices, two Transposes or Reshapes are one.
+//! Normal form of data movements: a Slice does not read a Slice or Concat, a Concat has no operands that
+//! are Concats along its axis or neighbouring Slices, adjacent Transposes or Reshapes are merged.
 
 use graph_opt_ir::op::{self, Op};
 use graph_opt_ir::rule::{Ctx, axis_of};
@@ -42,7 +42,7 @@ pub(super) fn output(graph: &Graph, id: NodeId) -> Option<ValueId> {
     }
 }
 
-/// What a Slice with step 1 takes along the axes that it cuts, and of what.
+/// The operand of a Slice with step 1, and the spans along the axes that it cuts.
 fn cuts(graph: &Graph, id: NodeId) -> Option<(ValueId, Vec<(usize, Span)>)> {
     let ctx = Ctx::of(graph, id);
     let dims = ctx.dims(0)?;

@@ -54,7 +54,7 @@ fn make(_: &Options) -> Result<Box<dyn Pass>, OptionError> {
 /// Most rounds until nothing changes; each removes at least one node.
 const ROUNDS: usize = 30;
 
-/// The pass `simplify`.
+/// The pass `simplify`, which removes and merges nodes until nothing changes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Simplify;
 

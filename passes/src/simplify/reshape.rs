@@ -111,8 +111,8 @@ fn chosen(graph: &Graph, known: &Extents, id: NodeId) -> Option<Edit> {
     replace(edit, graph, id, Ref::Value(x))
 }
 
-/// A Squeeze or Unsqueeze beside its like: two of a kind are one, and one of each with the same axes
-/// is none.
+/// Merges two adjacent Squeezes or Unsqueezes, and removes a Squeeze next to an Unsqueeze of the same
+/// axes.
 fn undone(graph: &Graph, id: NodeId) -> Option<Edit> {
     let x = graph.node(id).inputs.first().copied()??;
     let inner = graph.producer(x)?;

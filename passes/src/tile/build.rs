@@ -1,10 +1,11 @@
-//! Regions → Slice, tiles, Concat. Writes all tiles but partial sums.
+//! Writes tiles as nodes: Slice, the operators over parts, Concat. Only partial sums are written
+//! elsewhere.
 //!
-//! A group of nodes is computed part by part: each part of its outputs asks the region rules back
-//! through the group what it needs (`grid`), and the nodes are repeated with just that. A value
-//! with several readers is computed over the hull of their needs, and each reader crops. What a
-//! tile takes over from another one is sliced off there as soon as it exists, and joined to what
-//! the tile computes itself.
+//! A group of nodes is computed part by part: the region rules of its nodes determine what each part of
+//! the outputs needs (`grid`), and the nodes are repeated over these regions. A value with several
+//! readers is computed over the hull of their needs, and each reader crops. Strips that a tile takes over
+//! are sliced in the tile that computes them, as soon as they exist, and joined to what the tile
+//! computes.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use super::grid::{self, Grid, Reuse, Strip, TileLayout};
 use super::group::{Group, GroupValue};
 use super::slices::{part, slice};
 
-/// The tile's operands with the values that they are parts of.
+/// What a tile needs of its operands, with the values that they are parts of.
 pub(super) fn operands<'t>(
     graph: &Graph,
     id: NodeId,
@@ -29,14 +30,14 @@ pub(super) fn operands<'t>(
     which.into_iter().map(value).zip(&tile.needs).collect()
 }
 
-/// One node of one tile.
+/// The computation of one value of one tile.
 pub(super) struct Job<'l> {
     pub tile: usize,
     pub node: NodeId,
     pub made: &'l GroupValue,
-    /// What the tile needs of the result.
+    /// The region of the result that the tile needs.
     pub need: Region,
-    /// How it computes what it does not take over, if that is anything.
+    /// The region that the tile computes, and how; `None` if it takes over everything.
     pub computed: Option<(Region, Tile)>,
 }
 
@@ -125,8 +126,8 @@ fn refuse_early_readers(
     Ok(())
 }
 
-/// What is to be done, tile by tile; and the nodes that stay as they are because every part
-/// needs all of their result.
+/// The computations of all tiles, in order; and the nodes that stay as they are because every tile needs
+/// their whole result.
 pub(super) fn jobs<'l>(
     graph: &Graph,
     layout: &'l TileLayout,
@@ -157,8 +158,7 @@ pub(super) fn jobs<'l>(
     Ok((jobs, kept))
 }
 
-/// Nodes of the group, but for the shared ones, that nothing outside of it reads once the outputs
-/// are defined anew.
+/// Nodes of the group that can be removed once tiles define its outputs: neither shared nor read outside.
 pub(super) fn removable(
     graph: &Graph,
     nodes: &[NodeId],
@@ -179,8 +179,8 @@ pub(super) fn removable(
     nodes.iter().copied().filter(|id| gone.contains(id)).collect()
 }
 
-/// Constants that can be cut into initializers without growing the file: nothing outside of the
-/// group reads them, and the distinct parts of each are together no larger than the whole.
+/// Constants that can be cut into initializers without growing the file: only the group reads them, and
+/// the distinct parts together are no larger than the whole.
 fn pieces(
     graph: &Graph,
     jobs: &[Job<'_>],
@@ -217,18 +217,19 @@ struct Build<'a> {
     layout: &'a TileLayout,
     made: HashMap<ValueId, &'a GroupValue>,
     edit: Edit,
-    /// Regions of the group's values that exist by now.
+    /// Regions of the group's values that have been computed.
     have: HashMap<(ValueId, Region), Ref>,
-    /// Slices of values from outside of the group, which parts share.
+    /// Slices of values from outside of the group, which tiles share.
     slices: HashMap<(ValueId, Region), Ref>,
     pieces: HashSet<ValueId>,
-    /// Regions that a tile hands over.
+    /// Regions of a value that a tile keeps for other tiles.
     handed: HashMap<(ValueId, Vec<usize>), Vec<Region>>,
     of: usize,
 }
 
 impl Build<'_> {
-    /// Computes what a tile needs of a value; gives its part of the whole, if it hands in one.
+    /// Computes what a tile needs of a value; returns the tile's part of the whole output, if it
+    /// contributes one.
     fn run(
         &mut self,
         job: &Job<'_>,
@@ -315,7 +316,7 @@ impl Build<'_> {
         Ok(r)
     }
 
-    /// A region of a value that the group makes.
+    /// A region of a value that the group computes.
     fn inner(
         &mut self,
         made: &GroupValue,
@@ -336,8 +337,8 @@ impl Build<'_> {
         Ok(self.crop(from, &need, r, &format!("{name}/crop"), like))
     }
 
-    /// All tiles of one value: each computes its share, and takes what it needs besides from its
-    /// neighbours, along one axis of the grid after another, so that corners come by way of two.
+    /// One value in all tiles: each computes its share, and takes the rest from its neighbours, along one
+    /// axis of the grid after the other, so that corners come from diagonal neighbours in two steps.
     fn exchange(&mut self, jobs: &[Job<'_>], order: &[Vec<usize>]) -> Result<(), Barrier> {
         let mut held: HashMap<&[usize], (Region, Ref)> = HashMap::new();
         let mut strips = Vec::new();
@@ -390,7 +391,7 @@ impl Build<'_> {
         Ok(())
     }
 
-    /// What a tile takes over joined to what it computes.
+    /// Joins what a tile takes over to what it computes.
     fn join(
         &mut self,
         job: &Job<'_>,
@@ -406,7 +407,7 @@ impl Build<'_> {
         whole.ok_or_else(|| Barrier("a tile takes over nothing and computes nothing".into()))
     }
 
-    /// The strips of one axis of the grid around what is there by then.
+    /// Joins the strips along one axis of the grid to what the tile has so far.
     fn join_along(
         &mut self,
         job: &Job<'_>,
@@ -440,7 +441,7 @@ impl Build<'_> {
         }))
     }
 
-    /// `want` of a tensor that holds the region `have`.
+    /// The region `want` of a value, sliced from its region `have`.
     fn crop(&mut self, from: Ref, have: &Region, want: &Region, name: &str, like: NodeId) -> Ref {
         let mut cuts = Vec::new();
         for (axis, (h, w)) in have.iter().zip(want).enumerate() {

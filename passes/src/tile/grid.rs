@@ -1,5 +1,5 @@
-//! How a grid divides a group: which part of every value each tile needs, computes, and hands on.
-//! Building tiles and counting their cost both read this.
+//! Grids, and how they divide a group: the part of every value that each tile needs, computes, and
+//! hands on. Tiles are built, and their cost is estimated, from the same layout.
 
 use std::sync::Arc;
 
@@ -10,15 +10,16 @@ use super::group::{Group, GroupValue, Table};
 use super::parts;
 use super::spans::{self, Axis, Overlap, Parts, Strips};
 
-/// Cuts of a value along some of its axes; the parts are their product, row by row.
+/// Cuts of a value along some of its axes. The tiles are the products of the parts along each axis, in
+/// row-major order.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Grid {
-    /// Axis and its parts, which cover it in order.
+    /// The cut axes, each with its parts in ascending order, which cover it without overlap.
     pub axes: Vec<(usize, Vec<Span>)>,
 }
 
 impl Grid {
-    /// Number of parts.
+    /// Number of tiles.
     pub fn len(&self) -> usize {
         self.axes.iter().map(|a| a.1.len()).product()
     }
@@ -28,12 +29,12 @@ impl Grid {
         self.axes.iter().map(|a| a.1.len()).collect()
     }
 
-    /// Whether there are no parts.
+    /// Whether the grid has no tiles.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Positions of the parts, row by row.
+    /// Positions of the tiles in row-major order, an index for each axis of the grid.
     pub fn tiles(&self) -> Vec<Vec<usize>> {
         let mut all = vec![vec![]];
         for (_, spans) in &self.axes {
@@ -46,10 +47,10 @@ impl Grid {
     }
 }
 
-/// What happens to what several tiles need.
+/// What happens where the regions that tiles need overlap.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Reuse {
-    /// Every tile computes it anew.
+    /// Every tile computes the overlap again.
     Recompute,
     /// Along the first axis of the grid a tile keeps the last rows of every value for the next
     /// one, as line buffers do; nothing is computed twice along that axis.
@@ -66,11 +67,11 @@ pub enum Reuse {
 }
 
 impl Reuse {
-    /// All of them.
+    /// Every kind of reuse.
     pub const ALL: [Self; 5] =
         [Self::Recompute, Self::Rows, Self::All, Self::Checkerboard, Self::Exchange];
 
-    /// Its name in options.
+    /// Name of the kind in options.
     pub fn name(self) -> &'static str {
         match self {
             Self::Recompute => "recompute",
@@ -211,12 +212,12 @@ impl TileLayout {
         self.spans(tile).all(|a| a.values[made.id] == Parts::Whole)
     }
 
-    /// The region of a value that a tile needs; none if it does not need it.
+    /// The region of a value that a tile needs; `None` if it needs none.
     pub fn need(&self, made: &GroupValue, tile: &[usize]) -> Result<Option<Region>, Barrier> {
         self.product(made, tile, |k, s| s.need[tile[k]])
     }
 
-    /// The region of a value that a tile computes itself; none if nothing.
+    /// The region of a value that a tile computes rather than takes over; `None` if it computes none.
     pub(crate) fn computed_here(
         &self,
         made: &GroupValue,
@@ -225,7 +226,7 @@ impl TileLayout {
         self.product(made, tile, |k, s| s.computed[tile[k]])
     }
 
-    /// The region of an output that a tile hands in.
+    /// The region of a group's output that a tile contributes; `None` if it contributes none.
     pub(crate) fn output_share(
         &self,
         made: &GroupValue,

@@ -1,4 +1,4 @@
-//! A stretch of the graph that runs tile by tile, and what its nodes need of each other.
+//! Groups of nodes that run tile by tile, and what their nodes need of each other.
 
 use std::collections::{HashMap, HashSet};
 
@@ -32,15 +32,15 @@ pub enum GroupError {
 /// Nodes that run together, and the values that are read of them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Group {
-    /// In the order of the schedule.
+    /// The nodes, in the order of the schedule.
     pub nodes: Vec<NodeId>,
-    /// Values that the group's tiles are put together to; the last one is what a grid divides.
-    /// What else is read of the group's nodes keeps those nodes as they are.
+    /// Values that are joined from tiles; a grid divides the last one. Nodes whose other results are
+    /// read outside of the group stay as they are.
     pub outputs: Vec<ValueId>,
 }
 
 impl Group {
-    /// All of these nodes, with whatever is read of them from outside.
+    /// A group of these nodes, whose outputs are all their values that are read outside.
     pub fn of(graph: &Graph, mut nodes: Vec<NodeId>) -> Self {
         nodes.sort_by_key(|&n| graph.position(n));
         nodes.dedup();
@@ -56,10 +56,10 @@ impl Group {
         Self { nodes, outputs }
     }
 
-    /// The nodes on the ways from one node (or from the start) to another, both included.
+    /// The nodes on paths from one node (or from the start) to another, both included.
     ///
     /// # Errors
-    /// If there is no such way.
+    /// If there is no path.
     pub fn between(graph: &Graph, from: Option<NodeId>, to: NodeId) -> Result<Self, GroupError> {
         let first = from.map_or(0, |n| graph.position(n));
         let last = graph.position(to);
@@ -93,7 +93,7 @@ impl Group {
     /// The nodes that run from one node (or from the start) to another, both included.
     ///
     /// # Errors
-    /// If the one runs after the other.
+    /// If the first node runs after the last.
     pub fn run(graph: &Graph, from: Option<NodeId>, to: NodeId) -> Result<Self, GroupError> {
         let range = from.map_or(0, |n| graph.position(n))..=graph.position(to);
         if range.is_empty() {
@@ -121,7 +121,7 @@ impl Group {
     }
 }
 
-/// What a result of a node needs of one operand.
+/// How one operand of a node relates to a result of it.
 #[derive(Clone, Debug)]
 pub(super) struct Reads {
     /// Number of the operand among the results of the table.
@@ -130,7 +130,7 @@ pub(super) struct Reads {
     pub extents: Vec<Option<i64>>,
 }
 
-/// A node of a group: its results that anybody reads, with what each of them needs.
+/// A node of a group with its results that are read.
 #[derive(Clone, Debug)]
 pub(super) struct Step {
     pub node: NodeId,
@@ -145,7 +145,7 @@ pub(super) struct GroupValue {
     pub index: usize,
     pub value: ValueId,
     pub extents: Vec<Option<i64>>,
-    /// Operands that the group makes; or why there is no rule.
+    /// The operands that the group computes; or why the operator has no region rule.
     pub reads: Result<Vec<Reads>, Barrier>,
     /// Axes that cannot be cut.
     pub barriers: Vec<(usize, String)>,
@@ -155,7 +155,7 @@ pub(super) struct GroupValue {
 #[derive(Clone, Debug)]
 pub(super) struct Table {
     pub steps: Vec<Step>,
-    /// Number of results.
+    /// Number of results of all nodes.
     pub count: usize,
 }
 
@@ -175,7 +175,7 @@ impl Table {
         Self { steps, count: ids.len() }
     }
 
-    /// All results.
+    /// The results of all nodes, in the order of the schedule.
     pub fn made(&self) -> impl Iterator<Item = &GroupValue> {
         self.steps.iter().flat_map(|s| &s.results)
     }

@@ -1,4 +1,4 @@
-//! Where to cut an axis.
+//! Where an axis is cut.
 
 use graph_opt_ir::Span;
 use graph_opt_ir::region::Barrier;
@@ -8,7 +8,7 @@ use graph_opt_ir::region::Barrier;
 #[non_exhaustive]
 pub enum PartsError {
     /// The axis has fewer elements than parts.
-    #[error("{extent} elements make no {parts} parts")]
+    #[error("cannot cut {extent} elements into {parts} parts")]
     TooMany {
         /// Elements of the axis.
         extent: i64,
@@ -16,7 +16,7 @@ pub enum PartsError {
         parts: i64,
     },
     /// The axis can be cut only between units of several elements, and has fewer units than parts.
-    #[error("{extent} elements in units of {align} make no {parts} parts")]
+    #[error("cannot cut {extent} elements into {parts} parts: cuts must be multiples of {align}")]
     TooManyUnits {
         /// Elements of the axis.
         extent: i64,
@@ -26,7 +26,9 @@ pub enum PartsError {
         parts: i64,
     },
     /// With parts of equal size, rounded up, nothing is left for the last one.
-    #[error("{extent} elements make no {parts} parts of {size}")]
+    #[error(
+        "cannot cut {extent} elements into {parts} parts of {size}: nothing is left for the last"
+    )]
     NothingLeft {
         /// Elements of the axis.
         extent: i64,
@@ -51,12 +53,11 @@ impl From<PartsError> for Barrier {
     }
 }
 
-/// `n` elements in `parts` parts whose sizes differ by at most one unit of `align` elements; the
-/// first ones are the longer ones. With `inside`, units may be cut where there are more parts than
-/// units.
+/// Cuts `n` elements into `parts` parts whose sizes differ by at most one unit of `align` elements,
+/// longer ones first. With `inside`, units are cut if there are more parts than units.
 ///
 /// # Errors
-/// If there are more parts than units.
+/// If there are more parts than units, or than elements with `inside`.
 pub fn even(n: i64, parts: i64, align: i64, inside: bool) -> Result<Vec<Span>, PartsError> {
     let units = n / align;
     if parts <= units && n % align == 0 {
@@ -75,7 +76,7 @@ pub fn even(n: i64, parts: i64, align: i64, inside: bool) -> Result<Vec<Span>, P
     })
 }
 
-/// `n` in `parts` summands: the first `n % parts` one larger.
+/// `n` as a sum of `parts` numbers, of which the first `n % parts` are larger by one.
 fn spread(n: i64, parts: i64) -> Vec<i64> {
     (0..parts).map(|i| n / parts + i64::from(i < n % parts)).collect()
 }
@@ -92,7 +93,7 @@ fn spans(sizes: &[i64], unit: i64) -> Vec<Span> {
         .collect()
 }
 
-/// `n` elements in `parts` parts of `n / parts` rounded up, but for a shorter last one.
+/// Cuts `n` elements into `parts` parts of `n / parts` elements rounded up; the last one may be shorter.
 ///
 /// # Errors
 /// If nothing would be left for the last part.
@@ -104,8 +105,7 @@ pub fn ceil(n: i64, parts: i64) -> Result<Vec<Span>, PartsError> {
     Ok((0..parts).map(|i| Span::new(i * size, n.min((i + 1) * size))).collect())
 }
 
-/// `n` elements in parts that are to each other as the weights are, as nearly as whole numbers
-/// allow; each has at least one.
+/// Cuts `n` elements into parts proportional to the weights, rounded; each has at least one element.
 ///
 /// # Errors
 /// If there are more parts than elements.
@@ -127,7 +127,7 @@ pub fn weighted(n: i64, weights: &[i64]) -> Result<Vec<Span>, PartsError> {
     Ok(all)
 }
 
-/// Parts of these sizes.
+/// Cuts `n` elements into parts of these sizes.
 ///
 /// # Errors
 /// If they do not add up to `n`.

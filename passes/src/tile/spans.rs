@@ -1,4 +1,4 @@
-//! Which part of every value each part of a grid needs, along one axis of the grid.
+//! The spans of a group's values that each part of a grid needs, along one axis of the grid.
 //!
 //! Windows, pads and the rest of the region algebra keep axes apart, so a grid is the product of
 //! its axes: what tile `(i, j)` needs of a value is the span of part `i` along one axis times the
@@ -11,18 +11,17 @@ use graph_opt_ir::{NodeId, Span, ValueId};
 
 use super::group::{GroupValue, Reads, Table};
 
-/// What happens where tiles overlap, along one axis.
+/// What happens to overlaps of tiles along one axis.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Overlap<'a> {
     /// Every part computes all that it needs.
     Recompute,
-    /// Every part keeps what the next one needs as well.
+    /// Every part keeps what the next one needs, too.
     Keep,
-    /// Both neighbours, which are parts of the given axis, have run before and handed over what
-    /// they computed.
+    /// Both neighbours, which are parts of the given axis, ran before and handed over what they
+    /// computed.
     Between(&'a Axis),
-    /// Every part computes its own share of every value, and hands both neighbours what they need of
-    /// it.
+    /// Every part computes its share of every value, and hands both neighbours what they need of it.
     Exchange,
 }
 
@@ -31,11 +30,11 @@ pub(super) enum Overlap<'a> {
 pub(super) struct Strips {
     /// Axis of the value that the parts lie along.
     pub axis: usize,
-    /// What each part needs, all its readers together; empty if nothing.
+    /// The span that each part needs, the hull over its readers; empty if none.
     pub need: Vec<Span>,
-    /// What of it the part computes itself; the rest is handed over.
+    /// The part of `need` that is computed; the rest is taken over from neighbours.
     pub computed: Vec<Span>,
-    /// For an output of the group, the parts that make up the whole.
+    /// For an output of the group, the spans that parts contribute; together they cover the whole.
     pub share: Vec<Span>,
 }
 
@@ -45,17 +44,17 @@ pub(super) struct Axis {
     pub parts: usize,
     pub values: Vec<Parts>,
     pub lengths: Vec<Lengths>,
-    /// The part that needs most elements along the axis, all values together.
+    /// Index of the part that needs the most elements along the axis, over all values.
     pub largest: usize,
 }
 
-/// Elements of a value along the axis, over all parts at even positions and over all at odd ones.
-/// What every part needs whole counts once.
+/// Elements of a value along the axis, summed over the parts at even and at odd positions. A value that
+/// every part needs whole counts once.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Lengths {
     pub need: [u64; 2],
     pub computed: [u64; 2],
-    /// Most that one part takes over.
+    /// Maximum number of elements that one part takes over.
     pub taken: u64,
 }
 
@@ -110,10 +109,10 @@ enum Need {
 
 const EMPTY: Span = Span { lo: 0, hi: 0 };
 
-/// Where outputs of a group other than the divided one are divided, when nothing else says so.
+/// Where further outputs of a group are cut if no reader in the group determines it.
 pub(super) type DefaultSplit<'a> = &'a dyn Fn(&GroupValue, usize) -> Result<Vec<Span>, Barrier>;
 
-/// The spans of a group's values when its last output is divided along `axis` into `parts`.
+/// The spans of a group's values if its last output is cut along `axis` into `parts`.
 ///
 /// # Errors
 /// With the node and the reason, if a part cannot be computed exactly.
@@ -171,7 +170,7 @@ pub(super) fn along(
     Ok(out)
 }
 
-/// A want together with what a region of a reader's result needs.
+/// The hull of a need and what a region of a reader's result needs.
 fn join(have: Need, read: &Reads, region: &Region) -> Result<Need, Barrier> {
     let mut part = None;
     for (a, (relation, &n)) in read.axes.iter().zip(&read.extents).enumerate() {
@@ -189,7 +188,7 @@ fn join(have: Need, read: &Reads, region: &Region) -> Result<Need, Barrier> {
     })
 }
 
-/// The parts of an output of the group that each tile hands in.
+/// The spans of a further output of the group that parts contribute, and their axis.
 fn shares(
     made: &GroupValue,
     axis: usize,
@@ -216,7 +215,7 @@ fn shares(
     let mut cuts = vec![0];
     for w in parts.windows(2) {
         let (s, t) = (w[0].1, w[1].1);
-        // With kept rows a part hands in all that is new in it; else the overlap is shared.
+        // With kept rows a part contributes all new rows; otherwise overlaps are split in the middle.
         let cut = match overlap {
             Overlap::Keep => s.hi,
             _ if t.lo < s.hi => (t.lo + s.hi).div_euclid(2),
@@ -231,7 +230,7 @@ fn shares(
     Ok(Some((a, cuts.windows(2).map(|c| Span::new(c[0], c[1])).collect())))
 }
 
-/// What each part needs and computes of a value; `None` if all need all of it.
+/// What each part needs and computes of a value; `None` if every part needs all of it.
 fn strips(
     want: &[Need],
     own: Option<(usize, Vec<Span>)>,
@@ -308,8 +307,8 @@ fn strips(
     Ok(Some(Strips { axis, need, computed, share }))
 }
 
-/// Shares of a value that together are all that is needed: the output's own, or up to the middle of
-/// what two neighbours need.
+/// Shares of a value that together cover all needs: those of an output, or up to the middle of what two
+/// neighbours need.
 fn exchanged(need: &[Span], own: Option<&[Span]>) -> Result<Vec<Span>, Barrier> {
     let mut computed = own.map_or_else(|| need.to_vec(), <[Span]>::to_vec);
     if own.is_none() {

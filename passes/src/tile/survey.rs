@@ -1,4 +1,4 @@
-//! What each tile of a group would read, compute and hand on, without building it.
+//! The regions that each tile of a group reads, computes and hands on, without building it.
 
 use graph_opt_ir::region::{self, Barrier, Need, Region};
 use graph_opt_ir::{Graph, NodeId, ValueId};
@@ -8,18 +8,18 @@ use super::grid::layout;
 use super::{Grid, Group, Reuse};
 use crate::analysis::node_macs;
 
-/// One tile.
+/// What one tile of a group reads, computes and takes over.
 #[derive(Clone, Debug, Default)]
 pub struct TileNeeds {
-    /// Position in the grid.
+    /// Position in the grid, an index for each of its axes.
     pub position: Vec<usize>,
-    /// Regions of values from outside, constants left out: the hull of what its nodes read.
+    /// Regions of values from outside, without constants: the hull of what the tile's nodes read.
     pub inputs: Vec<(ValueId, Region)>,
     /// Regions of the group's values that the tile needs, in the order of the schedule.
     pub values: Vec<(ValueId, Region)>,
     /// Regions that it takes over from other tiles.
     pub taken: Vec<(ValueId, Region)>,
-    /// Multiply-accumulates.
+    /// Multiply-accumulates of what the tile computes.
     pub macs: u64,
 }
 
@@ -30,7 +30,7 @@ impl TileNeeds {
     }
 }
 
-/// Bytes of a region of a value; none if its type or an extent is unknown.
+/// Bytes of a region of a value; `None` if its type or an extent is unknown.
 pub fn region_bytes(graph: &Graph, v: ValueId, region: &Region) -> Option<u64> {
     let ty = &graph.value(v).ty;
     let extents = region::extents(region, ty.dims()?);
@@ -38,8 +38,8 @@ pub fn region_bytes(graph: &Graph, v: ValueId, region: &Region) -> Option<u64> {
     ty.dtype()?.bytes_of(n)
 }
 
-/// The tiles of a group in the order in which they run. What every tile needs whole is none of
-/// them.
+/// The tiles of a group in the order in which they run, without the values that all tiles need whole,
+/// which are computed once.
 ///
 /// # Errors
 /// With the node and the reason, if a part cannot be computed exactly.

@@ -67,17 +67,17 @@ pub(crate) const INFO: PassInfo = PassInfo {
 /// An axis of the result of a convolution, pool or matrix product.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Axis {
-    /// The first axis.
+    /// Axis 0.
     Batch,
-    /// The third axis from the end, of volumes.
+    /// The third axis from the end: planes of a volume.
     Depth,
-    /// The second axis from the end.
+    /// The second axis from the end: rows of an image.
     Height,
-    /// The last axis.
+    /// The last axis: columns of an image.
     Width,
-    /// Channels; of matrix products, columns.
+    /// Output channels of a convolution or pool; columns of a matrix product.
     ChannelsOut,
-    /// What is summed over: its parts are partial sums, added up.
+    /// The axis that the operator sums over: the parts are partial sums, which are added up.
     ChannelsIn,
 }
 
@@ -93,14 +93,14 @@ const AXES: [(&str, Axis); 6] = [
 /// Which operators are tiled.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Ops {
-    /// All of them.
+    /// Convolutions, pools and matrix products.
     #[default]
     All,
-    /// Convolutions.
+    /// Only convolutions, transposed and quantized ones included.
     Conv,
-    /// Pools.
+    /// Only pools.
     Pool,
-    /// Matrix products.
+    /// Only matrix products: MatMul, Gemm and the quantized ones.
     Matmul,
 }
 
@@ -114,7 +114,7 @@ enum How {
     MaxBytes(u64),
 }
 
-/// The pass `tile-conv`.
+/// The pass `tile-conv`, which cuts single convolutions, pools and matrix products into parts.
 ///
 /// ```
 /// use graph_opt_passes::Pipeline;
@@ -133,25 +133,25 @@ pub struct TileConv {
 }
 
 impl TileConv {
-    /// So many parts along the axis; remainders are spread.
+    /// Cuts the axis into `parts` parts; remainders are spread.
     ///
     /// # Errors
-    /// If it is no part at all.
+    /// If `parts` is less than 1.
     pub fn parts(axis: Axis, parts: i64) -> Result<Self, OptionError> {
         Self::grid(&[(axis, parts)])
     }
 
-    /// So many parts along one axis or two.
+    /// Cuts one axis or two, each into a number of parts.
     ///
     /// # Errors
-    /// If there are none or more than two axes, or one twice; if one of two is
-    /// [`Axis::ChannelsIn`]; or if there are no parts.
+    /// If there are no axes, more than two, or one axis twice; if one of two is [`Axis::ChannelsIn`]; or
+    /// if a number of parts is less than 1.
     pub fn grid(axes: &[(Axis, i64)]) -> Result<Self, OptionError> {
         let (axes, parts) = axes.iter().copied().unzip();
         Self::checked(axes, How::Parts(parts))
     }
 
-    /// Parts of these sizes along the axis.
+    /// Cuts the axis into parts of these sizes, in elements.
     ///
     /// # Errors
     /// If a size is less than 1.
@@ -159,8 +159,8 @@ impl TileConv {
         Self::checked(vec![axis], How::Sizes(sizes))
     }
 
-    /// As many parts along the axis as it takes for a part's inputs and result together to fit into so
-    /// many bytes.
+    /// Cuts the axis into the smallest number of parts whose inputs and result take at most `bytes`
+    /// bytes.
     ///
     /// # Errors
     /// For [`Axis::ChannelsIn`].
@@ -447,7 +447,7 @@ fn aligned(rel: &Relations, axis: usize, n: i64, parts: i64) -> Result<Vec<Span>
     parts::even(n, parts, region::alignment(rel, axis), inside)
 }
 
-/// Bytes of the largest part: its slices of the inputs that are no constants, and its result.
+/// Bytes of the largest part: its result, and its slices of the operands that are not constants.
 fn largest(
     graph: &Graph,
     id: NodeId,
@@ -473,7 +473,7 @@ fn largest(
     Ok(most)
 }
 
-/// The axis of the result that the name means for this operator.
+/// The index of this axis in the result of the operator, of this rank.
 fn index(op: &Op, axis: Axis, rank: usize) -> Result<usize, String> {
     let spatial = if op.class() == Class::Matmul { rank } else { rank.saturating_sub(2) };
     let from_end = |k: usize, name: &str| {

@@ -5,18 +5,17 @@
 use graph_opt_ir::op::{Class, Op};
 use graph_opt_ir::{DType, Type};
 
-/// Axes that a value in a strided place may have.
+/// Maximum rank of a strided value.
 const MAX_RANK: usize = 5;
 
-/// Whether values of this type may stand in strided places: with neighbours along the last axis
-/// side by side, and any distances along the others. Only types that nobody converts on the way
-/// qualify.
+/// Whether values of this type may be strided parts of larger buffers: contiguous along the last axis,
+/// with any distances along the others. Only floating-point types that kernels do not convert qualify.
 pub fn strided(ty: &Type) -> bool {
     matches!(ty.dtype(), Some(DType::F32 | DType::F64))
         && ty.rank().is_some_and(|r| (1..=MAX_RANK).contains(&r))
 }
 
-/// Operators of one operand, element by element, and those that scale channels.
+/// Elementwise operators of one operand, and those that scale channels.
 fn maps(op: &Op) -> bool {
     match op {
         Op::BatchNormalization(b) => b.training_mode == 0,
@@ -51,25 +50,25 @@ fn makes_anew(op: &Op) -> bool {
     )
 }
 
-/// Operators of several operands, element by element.
+/// Elementwise operators of several operands.
 fn combines(op: &Op) -> bool {
     matches!(op, Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Div(_) | Op::Mod(_))
         || matches!(op, Op::Sum(_) | Op::Max(_) | Op::Min(_) | Op::Mean(_) | Op::PRelu(_))
 }
 
-/// Operands whose storage the result may take over, for a node of this many operands. They must
-/// have the type of the result.
+/// Positions of the operands that the result may overwrite, of `operands` ones. They must have the type
+/// and the extents of the result.
 pub fn in_place(op: &Op, operands: usize) -> std::ops::Range<usize> {
     match op {
         Op::PRelu(_) => 0..1,
-        // With more operands the first one is changed before the last one is read.
+        // With more operands the kernel changes the first one before it reads the last one.
         op if combines(op) => 0..if operands == 2 { 2 } else { 1 },
         op if maps(op) => 0..1,
         _ => 0..0,
     }
 }
 
-/// Whether the operator reads this operand from a strided place.
+/// Whether the operator's kernel reads this operand where it is a strided part of a larger buffer.
 pub fn reads_strided(op: &Op, operand: usize) -> bool {
     match op {
         Op::Concat(_) => true,
@@ -82,7 +81,7 @@ pub fn reads_strided(op: &Op, operand: usize) -> bool {
     }
 }
 
-/// Whether the operator writes its only result into a part of a larger buffer.
+/// Whether the operator's kernel writes its only result into a strided part of a larger buffer.
 pub fn writes_strided(op: &Op) -> bool {
     let windows = op.windowed().is_some() && !makes_anew(op);
     maps(op) || combines(op) || windows || matches!(op, Op::Concat(_) | Op::Slice(_))

@@ -1,11 +1,11 @@
-//! The memory plan: which activations share storage, and how long each piece of storage lives.
+//! The memory plan: which activations share buffers, and how long each buffer lives.
 //!
 //! # Design
-//! A [`Plan`] is made for one schedule. `place` decides who shares storage with whom: a slice is a
-//! view of what it is cut from, an elementwise result takes over an operand that nobody reads any
-//! more, and the operands of a `Concat` are written right where they belong in its result. What an
-//! operator must be able to do for that is in one table, [`access`]; backends that execute by the
-//! plan read the same table. `offsets` then packs the buffers into one arena.
+//! A [`MemoryPlan`] is made for one schedule. `place` assigns buffers by the rules of a [`MemoryModel`]: in
+//! the interpreter a slice is a view of its operand, an elementwise result overwrites an operand that is
+//! not read later, and the operands of a `Concat` are written right into its result. [`access`] is the
+//! table of what the interpreter's kernels can do; the backend that executes the plan reads it, too.
+//! `offsets` packs the buffers into one arena.
 //!
 //! Constants are not activations and do not count, nor do inputs with a default.
 
@@ -18,17 +18,17 @@ pub(crate) mod tests;
 
 use graph_opt_ir::{Def, Graph, NodeId, Op, Value, ValueId};
 pub use model::{Interpreter, MemoryModel, OnnxRuntime, UnknownRuntime, model_named};
-use place::Tried;
+use place::Candidate;
 pub(crate) use place::{Alias, alias};
 
-/// Offsets in the arena are multiples of so many bytes.
+/// Alignment of buffers in the arena, in bytes.
 pub(crate) const ALIGNMENT: u64 = 64;
 
-/// Where the elements of a value stand in its buffer: element `i` of the value is element
+/// The position of a value's elements in its buffer: element `i` of the value is element
 /// `offset + sum(i[a] * strides[a])` of the buffer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct View {
-    /// The first element, in elements.
+    /// Position of the first element, in elements.
     pub offset: u64,
     /// Distances of neighbours along each axis of the value, in elements.
     pub strides: Vec<u64>,
@@ -51,7 +51,7 @@ impl View {
         Self { offset, strides: self.strides.clone() }
     }
 
-    /// Whether a value of these extents has its elements side by side in row-major order.
+    /// Whether a value of these extents is contiguous in row-major order.
     pub fn is_contiguous(&self, dims: &[u64]) -> bool {
         let mut next = 1;
         for (&n, &s) in dims.iter().zip(&self.strides).rev() {
@@ -67,9 +67,9 @@ impl View {
 /// The storage of a value.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Place {
-    /// Index into [`Plan::buffers`].
+    /// Index into [`MemoryPlan::buffers`].
     pub buffer: usize,
-    /// Which elements of it.
+    /// The value's elements in the buffer.
     pub view: View,
 }
 
@@ -78,41 +78,41 @@ pub struct Place {
 pub struct Buffer {
     /// Size in bytes.
     pub bytes: u64,
-    /// Where it begins in the arena, in bytes.
+    /// Offset in the arena, in bytes.
     pub offset: u64,
-    /// Index into [`Plan::steps`] of the step that it is first needed at.
+    /// Index into [`MemoryPlan::steps`] of the step that it is first needed at.
     pub from: usize,
-    /// The last step that needs it.
+    /// Index of the last step that it is needed at.
     pub to: usize,
 }
 
 /// Storage of all activations of a schedule.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Plan {
-    /// Nodes that run, in their order: those that an output of the graph depends on.
+pub struct MemoryPlan {
+    /// The nodes that an output depends on, in the order of the schedule.
     pub steps: Vec<NodeId>,
-    /// All storage.
+    /// All buffers.
     pub buffers: Vec<Buffer>,
     /// Bytes of the buffers that are alive at each step.
     pub timeline: Vec<u64>,
-    /// Most bytes of buffers that are alive at once.
+    /// Maximum of the timeline, in bytes.
     pub peak: u64,
-    /// The first step at which so many are.
+    /// Index of the first step at the peak.
     pub at: usize,
-    /// Bytes of the arena that all buffers fit into at their offsets.
+    /// Size of the arena that holds all buffers at their offsets, in bytes.
     pub arena: u64,
     places: Vec<Option<Place>>,
     views: Vec<bool>,
 }
 
-impl Plan {
-    /// Storage of the value; `None` for constants and for what nothing needs.
+impl MemoryPlan {
+    /// The place of a value; `None` for constants and values that no output depends on.
     pub fn place(&self, v: ValueId) -> Option<&Place> {
         self.places.get(v.index())?.as_ref()
     }
 
-    /// Whether the value is nothing but its maker's first operand, or a part of it, where that
-    /// stands: its maker has nothing to do for it.
+    /// Whether the value aliases its node's first operand or a part of it, so that the node has nothing
+    /// to do.
     pub fn is_view(&self, v: ValueId) -> bool {
         self.views.get(v.index()) == Some(&true)
     }
@@ -144,7 +144,7 @@ pub(crate) fn counts(graph: &Graph, v: ValueId) -> bool {
     }
 }
 
-/// By index, the nodes that these values depend on.
+/// Whether each node, by its index, is one that these values depend on.
 pub fn needed(graph: &Graph, wanted: &[ValueId]) -> Vec<bool> {
     let mut needed = vec![false; graph.node_bound()];
     let mut todo: Vec<NodeId> = wanted.iter().filter_map(|&w| graph.producer(w)).collect();
@@ -165,16 +165,16 @@ pub fn needed(graph: &Graph, wanted: &[ValueId]) -> Vec<bool> {
 ///
 /// # Errors
 /// If the size of a value is not known.
-pub fn plan(graph: &Graph) -> Result<Plan, UnknownSize> {
+pub fn plan(graph: &Graph) -> Result<MemoryPlan, UnknownSize> {
     plan_for(graph, &Interpreter)
 }
 
-/// The same by the rules of another model. What kernels take for themselves is in the timeline
-/// and the peak, and in no buffer.
+/// As [`plan`], by the rules of another memory model. The workspace of kernels is in the timeline and
+/// the peak, but in no buffer.
 ///
 /// # Errors
 /// If the size of a value is not known.
-pub fn plan_for(graph: &Graph, model: &dyn MemoryModel) -> Result<Plan, UnknownSize> {
+pub fn plan_for(graph: &Graph, model: &dyn MemoryModel) -> Result<MemoryPlan, UnknownSize> {
     let order: Vec<NodeId> = graph.schedule().collect();
     let mut best = plan_in(graph, &order, model)?;
     best.arena = offsets::assign(&mut best.buffers);
@@ -190,18 +190,18 @@ pub(crate) fn plan_in(
     graph: &Graph,
     order: &[NodeId],
     model: &dyn MemoryModel,
-) -> Result<Plan, UnknownSize> {
+) -> Result<MemoryPlan, UnknownSize> {
     let run = needed(graph, graph.outputs());
     let steps: Vec<NodeId> = order.iter().copied().filter(|n| run[n.index()]).collect();
-    let mut tried = Tried::default();
-    let mut best = lay_out(graph, &steps, &tried, model)?;
+    let mut candidate = Candidate::default();
+    let mut best = lay_out(graph, &steps, &candidate, model)?;
     let is_slice =
         |v: &ValueId| graph.producer(*v).is_some_and(|n| matches!(graph.node(n).op, Op::Slice(_)));
     if model.shares_parts() && graph.outputs().iter().any(is_slice) {
-        let lent = Tried { lent: true, ..Tried::default() };
+        let lent = Candidate { lent: true, ..Candidate::default() };
         let plan = lay_out(graph, &steps, &lent, model)?;
         if plan.peak < best.peak {
-            (best, tried) = (plan, lent);
+            (best, candidate) = (plan, lent);
         }
     }
     // A `Concat` in place lives from its first part on. Where that sets the peak, it may be better
@@ -211,7 +211,9 @@ pub(crate) fn plan_in(
         let open: Vec<NodeId> = later
             .iter()
             .copied()
-            .filter(|n| matches!(graph.node(*n).op, Op::Concat(_)) && !tried.copying.contains(n))
+            .filter(|n| {
+                matches!(graph.node(*n).op, Op::Concat(_)) && !candidate.copying.contains(n)
+            })
             .filter(|n| {
                 let place =
                     graph.node(*n).outputs.first().copied().flatten().and_then(|v| best.place(v));
@@ -221,7 +223,7 @@ pub(crate) fn plan_in(
         let tries = [open.iter().take(1), open.iter().take(usize::MAX)];
         let mut found = None;
         for more in tries.into_iter().take(open.len().min(2)) {
-            let mut with = tried.clone();
+            let mut with = candidate.clone();
             with.copying.extend(more);
             let plan = lay_out(graph, &steps, &with, model)?;
             if plan.peak < best.peak {
@@ -230,24 +232,24 @@ pub(crate) fn plan_in(
             }
         }
         match found {
-            Some(with) => tried = with,
+            Some(with) => candidate = with,
             None => break,
         }
     }
     Ok(best)
 }
 
-/// How often a plan is improved.
+/// Maximum number of improvements of a plan.
 const ROUNDS: usize = 8;
 
 /// A plan without offsets.
 fn lay_out(
     graph: &Graph,
     steps: &[NodeId],
-    tried: &Tried,
+    candidate: &Candidate,
     model: &dyn MemoryModel,
-) -> Result<Plan, UnknownSize> {
-    let placed = place::assign(graph, steps, tried, model)?;
+) -> Result<MemoryPlan, UnknownSize> {
+    let placed = place::assign(graph, steps, candidate, model)?;
     let mut buffers: Vec<Buffer> = placed
         .bytes
         .into_iter()
@@ -288,15 +290,15 @@ fn lay_out(
     let at = timeline.iter().position(|&b| b == peak).unwrap_or(0);
     let (places, views) = (placed.places, placed.views);
     let steps = steps.to_vec();
-    Ok(Plan { steps, buffers, timeline, peak, at, arena: 0, places, views })
+    Ok(MemoryPlan { steps, buffers, timeline, peak, at, arena: 0, places, views })
 }
 
-/// The most bytes of activations that are live at once.
+/// The peak of live activations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// Bytes.
+    /// Live activations at the peak, in bytes.
     pub peak: u64,
-    /// The node that runs then.
+    /// The first node at the peak; `None` if no node runs.
     pub at: Option<NodeId>,
 }
 

@@ -1,10 +1,10 @@
-//! Who shares storage with whom.
+//! Buffer assignment: which values alias which buffer.
 //!
-//! Nodes are visited from the last to the first, so that where a result is to stand is known
-//! before the operands that want to stand there too: a `Concat` *claims* places for its operands, an
-//! elementwise operator claims its own place for the operand that it overwrites. A value takes the
-//! place claimed for it if its maker can write there and all its readers can read there. Views of
-//! earlier values are resolved at the end, from the first node to the last.
+//! Nodes are visited from the last to the first, so that the place of a result is known before those of
+//! its operands: a `Concat` *claims* parts of its place for its operands, an elementwise operator claims
+//! its place for the operand that it overwrites. A value takes the place claimed for it if its producer
+//! can write there and all its readers can read there. Views of earlier values are resolved at the end,
+//! from the first node to the last.
 
 use std::collections::HashSet;
 
@@ -14,22 +14,22 @@ use graph_opt_ir::{Graph, NodeId, Op, ValueId, spec};
 use super::{MemoryModel, Place, UnknownSize, View, counts};
 
 pub(super) struct Placed {
-    /// By value.
+    /// Place of each value, by its index.
     pub places: Vec<Option<Place>>,
-    /// By value, whether it is a view of an earlier one.
+    /// Whether each value is a view of an earlier one.
     pub views: Vec<bool>,
-    /// Sizes of the buffers.
+    /// Size of each buffer in bytes.
     pub bytes: Vec<u64>,
 }
 
-/// How a result may be its first operand under another name.
+/// How a result may alias the first operand of its node.
 #[derive(Clone, Debug)]
 pub(crate) enum Alias {
-    /// The same elements in the same order, which must lie side by side.
+    /// The same elements in the same order, which must be contiguous.
     Reshaped,
-    /// The same tensor.
+    /// The same tensor under another name.
     Same,
-    /// The part from here on.
+    /// A part of the operand, from these indices on.
     Part(Vec<u64>),
 }
 
@@ -58,10 +58,10 @@ pub(crate) fn alias(graph: &Graph, id: NodeId, output: usize) -> Option<Alias> {
     Some(alias)
 }
 
-/// A place that a later node wants a value to stand in.
+/// A place that a later node reserves for a value.
 struct Claim {
     place: Place,
-    /// The step that changes what stands there, and that must be the last one to see the value.
+    /// The step that overwrites the place, after which nothing may read the value.
     until: usize,
     by_concat: bool,
 }
@@ -71,7 +71,7 @@ const NEVER: usize = usize::MAX;
 /// Bytes from which on a value is too large for any machine, and for sums of sizes.
 const MOST: u64 = 1 << 44;
 
-/// What is read through a value and all that may be views of it.
+/// The readers of a value and of all views of it.
 #[derive(Clone, Copy, Default)]
 struct Readers {
     /// The last step that reads it.
@@ -84,14 +84,14 @@ struct Readers {
 struct Assign<'g> {
     graph: &'g Graph,
     model: &'g dyn MemoryModel,
-    tried: &'g Tried,
+    candidate: &'g Candidate,
     /// Positions in the schedule, by node.
     steps: Vec<usize>,
     counts: Vec<bool>,
     dims: Vec<Vec<u64>>,
     /// The value that a value may be a view of, at the end of the chain; itself if of none.
     root: Vec<ValueId>,
-    /// By root.
+    /// The readers of each root and its views.
     readers: Vec<Readers>,
     /// Whether all readers seen so far can read the value in a strided place.
     tolerant: Vec<bool>,
@@ -109,9 +109,9 @@ struct Assign<'g> {
     out: Placed,
 }
 
-/// What may be better one way or the other.
+/// Alternatives that are compared by the peaks of their plans.
 #[derive(Clone, Default)]
-pub(super) struct Tried {
+pub(super) struct Candidate {
     /// `Concat`s that do not work in place.
     pub copying: HashSet<NodeId>,
     /// Whether slices that are outputs of the graph are views, for which all of what they are cut from is
@@ -123,16 +123,16 @@ pub(super) struct Tried {
 pub(super) fn assign(
     graph: &Graph,
     steps: &[NodeId],
-    tried: &Tried,
+    candidate: &Candidate,
     model: &dyn MemoryModel,
 ) -> Result<Placed, UnknownSize> {
-    let mut a = Assign::new(graph, steps, tried, model)?;
+    let mut a = Assign::new(graph, steps, candidate, model)?;
     for (step, &id) in steps.iter().enumerate().rev() {
         for (i, v) in graph.node(id).outputs.iter().enumerate() {
             if let Some(v) = *v
                 && a.counts[v.index()]
             {
-                a.settle(v, Some((id, i)));
+                a.assign_buffer(v, Some((id, i)));
             }
         }
         a.operands(step, id);
@@ -140,7 +140,7 @@ pub(super) fn assign(
     for &v in graph.inputs() {
         let read = a.readers[a.root[v.index()].index()];
         if a.counts[v.index()] && (read.there > 0 || read.is_output) {
-            a.settle(v, None);
+            a.assign_buffer(v, None);
         }
     }
     a.resolve(steps);
@@ -151,7 +151,7 @@ impl<'g> Assign<'g> {
     fn new(
         graph: &'g Graph,
         steps: &[NodeId],
-        tried: &'g Tried,
+        candidate: &'g Candidate,
         model: &'g dyn MemoryModel,
     ) -> Result<Self, UnknownSize> {
         let n = graph.value_bound();
@@ -160,7 +160,7 @@ impl<'g> Assign<'g> {
         let mut a = Self {
             graph,
             model,
-            tried,
+            candidate,
             steps: positions,
             counts: vec![false; n],
             dims: vec![Vec::new(); n],
@@ -222,7 +222,7 @@ impl<'g> Assign<'g> {
         })
     }
 
-    /// A buffer of its own.
+    /// A new buffer for the value.
     fn own(&mut self, v: ValueId) -> Place {
         self.out.bytes.push(self.graph.value(v).ty.bytes().unwrap_or(0));
         Place { buffer: self.out.bytes.len() - 1, view: View::whole(&self.dims[v.index()]) }
@@ -251,8 +251,8 @@ impl<'g> Assign<'g> {
             && first.is_some_and(|x| self.model.strides(&self.graph.value(x).ty))
     }
 
-    /// Decides where the value stands, all its readers having been seen.
-    fn settle(&mut self, v: ValueId, maker: Option<(NodeId, usize)>) {
+    /// Assigns a buffer to the value; all its readers have been visited.
+    fn assign_buffer(&mut self, v: ValueId, maker: Option<(NodeId, usize)>) {
         let i = v.index();
         if let Some(c) = self.claims[i].take() {
             let read = self.readers[self.root[i].index()];
@@ -282,7 +282,8 @@ impl<'g> Assign<'g> {
                 Alias::Part(_) => {
                     let view = View::whole(&self.dims[x.index()]);
                     let slice = matches!(self.graph.node(id).op, Op::Slice(_));
-                    (tolerant || view.is_contiguous(&self.dims[i])) && !(slice && self.holds(v, x))
+                    (tolerant || view.is_contiguous(&self.dims[i]))
+                        && !(slice && self.copies_to_free(v, x))
                 }
             };
             if fits {
@@ -300,10 +301,10 @@ impl<'g> Assign<'g> {
     /// Whether a part of `x` had better be a copy, so as not to hold a large buffer: a small output
     /// of the graph, or what only waits to be joined to something else, as the last rows of a tile
     /// do for the next one, when nothing else needs `x` for so long.
-    fn holds(&self, v: ValueId, x: ValueId) -> bool {
+    fn copies_to_free(&self, v: ValueId, x: ValueId) -> bool {
         let value = self.graph.value(v);
         if value.is_output() {
-            return !self.tried.lent;
+            return !self.candidate.lent;
         }
         let bytes = |v: ValueId| self.graph.value(v).ty.bytes().unwrap_or(0);
         let joined = value.uses().all(|u| matches!(self.graph.node(u.node).op, Op::Concat(_)));
@@ -332,7 +333,7 @@ impl<'g> Assign<'g> {
         last
     }
 
-    /// What the node asks of its operands.
+    /// Records the requirements and claims of a node on its operands.
     fn operands(&mut self, step: usize, id: NodeId) {
         let node = self.graph.node(id);
         for (i, x) in node.inputs.iter().enumerate() {
@@ -349,7 +350,7 @@ impl<'g> Assign<'g> {
         let [Some(result)] = node.outputs[..] else { return };
         let Some(place) = self.out.places[result.index()].clone() else { return };
         let joins = matches!(node.op, Op::Concat(_));
-        if self.tried.copying.contains(&id) || joins && !self.model.shares_parts() {
+        if self.candidate.copying.contains(&id) || joins && !self.model.shares_parts() {
             node.inputs.iter().flatten().for_each(|x| self.apart[x.index()] = true);
             return;
         }

@@ -4,14 +4,14 @@ use graph_opt_ir::{Builder, DType, Graph, Op, Tensor, Type, ValueId, op, rule::C
 
 use super::*;
 
-fn of(text: &str) -> (Graph, Plan) {
+fn of(text: &str) -> (Graph, MemoryPlan) {
     let graph = parse(text).unwrap();
     let plan = plan(&graph).unwrap();
     check(&graph, &plan);
     (graph, plan)
 }
 
-fn place<'a>(graph: &Graph, plan: &'a Plan, name: &str) -> &'a Place {
+fn place<'a>(graph: &Graph, plan: &'a MemoryPlan, name: &str) -> &'a Place {
     plan.place(graph.find_value(name).unwrap()).unwrap()
 }
 
@@ -76,7 +76,7 @@ fn contents(graph: &Graph, id: NodeId, known: &[Option<Vec<u64>>]) -> Vec<Option
 }
 
 /// Runs the plan over identities of elements: whatever a node reads must still be there.
-fn check(graph: &Graph, plan: &Plan) {
+fn check(graph: &Graph, plan: &MemoryPlan) {
     let mut known: Vec<Option<Vec<u64>>> = vec![None; graph.value_bound()];
     let size = |v: ValueId| graph.value(v).ty.dtype().unwrap().bits() as u64 / 8;
     let mut memory: Vec<Vec<u64>> =

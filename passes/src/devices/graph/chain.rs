@@ -143,7 +143,10 @@ impl Network {
 /// Reorders the memory plan so that views of parts of one value (Slices) follow each other. Behind
 /// them only the parts still to be read cross a cut, instead of the whole value. Keeps the old
 /// order if the peak would grow.
-fn group_views(graph: &Graph, memory: memory::Plan) -> Result<memory::Plan, UnknownSize> {
+fn group_views(
+    graph: &Graph,
+    memory: memory::MemoryPlan,
+) -> Result<memory::MemoryPlan, UnknownSize> {
     let part_of = |n: NodeId| {
         let node = graph.node(n);
         let (Op::Slice(_), [whole, rest @ ..]) = (&node.op, &node.inputs[..]) else { return None };
@@ -181,7 +184,7 @@ fn group_views(graph: &Graph, memory: memory::Plan) -> Result<memory::Plan, Unkn
 /// Bytes that a stage saves for buffers of which it receives, or makes, only some parts.
 fn buffer_credits(
     graph: &Graph,
-    memory: &memory::Plan,
+    memory: &memory::MemoryPlan,
     crossing: &[Vec<ValueId>],
 ) -> BufferCredits {
     let cuts = crossing.len();

@@ -90,9 +90,9 @@ impl Apply {
 /// An expression: a function and the terms that it is applied to.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Term {
-    /// The function.
+    /// The function that is applied.
     pub head: Head,
-    /// Its arguments.
+    /// The arguments of the function.
     pub children: Vec<TermId>,
 }
 

@@ -49,9 +49,9 @@ impl Cut {
 /// An axis of a group's last result, by role or by number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Axis {
-    /// Axis 0.
+    /// Axis 0 of the result.
     Batch,
-    /// Axis 1.
+    /// Axis 1 of the result.
     Channels,
     /// The third axis from the end: planes of a volume.
     Depth,

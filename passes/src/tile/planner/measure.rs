@@ -120,7 +120,7 @@ pub enum TilingError {
 struct MeasuredCandidate {
     plan: TilingPlan,
     graph: Graph,
-    memory: memory::Plan,
+    memory: memory::MemoryPlan,
     /// The nodes of each group's tiles.
     nodes: Vec<Vec<NodeId>>,
 }

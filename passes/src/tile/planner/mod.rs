@@ -76,14 +76,15 @@ pub struct TiledGroup {
 pub struct TilingPlan {
     /// Estimated peak of live activations, in bytes.
     pub peak: u64,
-    /// Estimated multiply-accumulates.
+    /// Estimated multiply-accumulates of the graph.
     pub macs: u64,
-    /// The groups, disjoint.
+    /// The groups that run in tiles; they share no nodes.
     pub groups: Vec<TiledGroup>,
 }
 
 /// The Pareto front of a graph's plans.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Front {
     /// Plans that no other one dominates in peak and work, the largest peak first.
     pub plans: Vec<TilingPlan>,
