@@ -99,7 +99,7 @@ pub fn main(args: Args) -> Result {
                 let why = why.map_or_else(String::new, |r| format!(": {}", r.message));
                 return Err(check(format!(
                     "the model does not fit into {} (it takes {least}){why}",
-                    ByteSize(budget).to_string()
+                    ByteSize(budget)
                 )));
             }
             Err(_) => {

@@ -63,8 +63,8 @@ pub fn main(args: &Args) -> Result {
             "{name}: {} on {}, receives {} over links, holds {}\n",
             count(part.len(), "node"),
             row.device,
-            ByteSize(crossing).to_string(),
-            ByteSize(row.memory_bytes).to_string()
+            ByteSize(crossing),
+            ByteSize(row.memory_bytes)
         ));
         stages.push(PartFile::of(name, &part));
         graphs.push(part);
