@@ -21,6 +21,7 @@ mod filetests;
 mod found_files;
 mod found_identity;
 mod found_verdicts;
+mod found_windows;
 mod fused;
 mod golden;
 mod hostile;
