@@ -11,14 +11,14 @@ use graph_opt_ir::text::parse;
 use crate::support::{load, optimise, shared};
 
 /// As `verify` compares.
-fn verified(a: &Graph, b: &Graph, dims: &[(&str, u64)], seed: u64) -> Report {
+pub fn verified(a: &Graph, b: &Graph, dims: &[(&str, u64)], seed: u64) -> Report {
     let cpu = Cpu::default();
     let extents = Extents(dims.iter().map(|(n, e)| ((*n).to_owned(), *e)).collect());
     let c = Compare { prove: true, backends: vec![&cpu], seed, extents, ..Compare::default() };
     c.run(&Arc::new(a.clone()), &Arc::new(b.clone())).unwrap()
 }
 
-fn text(r: &Report) -> String {
+pub fn text(r: &Report) -> String {
     let one = |o: &graph_opt_backends::compare::Output| {
         let rungs: Vec<String> = o.verdicts.iter().map(ToString::to_string).collect();
         format!("{}: {} <= {}", o.name, o.summary, rungs.join(", "))

@@ -30,6 +30,7 @@ mod models;
 mod msf;
 mod mutants;
 mod operators;
+mod outcomes;
 mod peers_faults;
 mod proofs;
 mod properties;

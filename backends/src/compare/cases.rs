@@ -34,6 +34,8 @@ pub(super) struct Cases {
     free: Vec<(Symbol, bool)>,
     extents: Extents,
     seed: u64,
+    /// Magnitudes about which numbers are drawn, too, ascending.
+    marks: Vec<f64>,
 }
 
 /// One run.
@@ -118,7 +120,20 @@ impl Cases {
                 }
             }
         }
-        Ok(Self { inputs, free, extents: extents.clone(), seed })
+        Ok(Self { inputs, free, extents: extents.clone(), seed, marks: Vec::new() })
+    }
+
+    /// With numbers about these magnitudes, too.
+    pub fn marked(self, marks: impl Iterator<Item = f64>) -> Self {
+        let mut marks: Vec<f64> = marks.collect();
+        marks.sort_by(f64::total_cmp);
+        marks.dedup();
+        Self { marks, ..self }
+    }
+
+    /// Draws one run.
+    pub fn drawing(&self, run: usize) -> Key<'_> {
+        Key::new(self.seed.wrapping_add(run as u64)).marked(&self.marks)
     }
 
     /// Number of ways to choose extents. They are tried in order until enough of them ran.
@@ -221,8 +236,8 @@ impl Cases {
         input.given.is_none() && input.default.is_none() && input.dtype == DType::Bool
     }
 
-    fn key(&self, case: &Case, i: usize) -> Key {
-        Key(self.seed.wrapping_add(case.run as u64)).named("inputs").with(i as u64)
+    fn key(&self, case: &Case, i: usize) -> Key<'_> {
+        self.drawing(case.run).named("inputs").with(i as u64)
     }
 
     /// Whether this run leaves the input to its default.
@@ -231,7 +246,7 @@ impl Cases {
         let left = match case.run {
             0 => true,
             1 => false,
-            run => Key(run as u64).named("default").0 & 1 == 0,
+            run => Key::new(run as u64).named("default").bits & 1 == 0,
         };
         self.inputs[i].default.is_some() && left
     }

@@ -356,7 +356,7 @@ impl Array {
     }
 
     /// In the field, if it is of a floating-point type.
-    pub fn embedded(self, k: Key) -> Self {
+    pub fn embedded(self, k: Key<'_>) -> Self {
         if !matches!(self.data, Buf::F32(_) | Buf::F64(_) | Buf::F16(_) | Buf::BF16(_)) {
             return self;
         }

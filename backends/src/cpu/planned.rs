@@ -206,7 +206,7 @@ impl Store<'_> {
             target = Some(self.target(node, result, &inputs)?);
         }
         if let Some(w) = env.watch {
-            w.reads(graph, id, &inputs);
+            w.reads(graph, id, &inputs, env.key);
         }
         let opset = graph.opsets.get(node.op.domain()).copied().unwrap_or(1);
         let outputs = node.outputs.len();

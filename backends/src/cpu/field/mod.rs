@@ -135,8 +135,8 @@ mod tests {
 
     #[test]
     fn field_laws() {
-        let key = Key(7);
-        let draw = |i: u64| Fp::new(key.with(i).0);
+        let key = Key::new(7);
+        let draw = |i: u64| Fp::new(key.with(i).bits);
         for i in 0..500 {
             let (a, b, c) = (draw(3 * i), draw(3 * i + 1), draw(3 * i + 2));
             assert_eq!(a.add(b), b.add(a));
