@@ -2,6 +2,7 @@
 //! that have several; and how much work they were.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use graph_opt_ir::{Graph, NodeId, Op};
@@ -17,6 +18,8 @@ pub struct Watch {
     seen: Mutex<Seen>,
     /// Nodes that are watched.
     wanted: BTreeMap<String, Wanted>,
+    /// Whether rows that are read do not count for now.
+    ignores_rows: AtomicBool,
 }
 
 /// What is watched of a node.
@@ -37,7 +40,7 @@ pub struct Seen {
     pub branches: BTreeMap<String, BTreeSet<bool>>,
     /// Numbers of trips of each Loop.
     pub trips: BTreeMap<String, BTreeSet<i64>>,
-    /// Rows that each Gather took, less than the number of rows.
+    /// Rows that each Gather or OneHot took, less than the number of rows.
     pub rows: BTreeMap<String, BTreeSet<i64>>,
     /// Outcomes of each operator that is watched, as bits.
     pub(crate) outcomes: BTreeMap<String, u32>,
@@ -57,6 +60,12 @@ impl Watch {
     /// That also watches these outcomes.
     pub(crate) fn of(wanted: BTreeMap<String, Wanted>) -> Self {
         Self { wanted, ..Self::default() }
+    }
+
+    /// From now on, whether rows that are read do not count: tables may have other elements than
+    /// their defaults.
+    pub(crate) fn ignore_rows(&self, ignore: bool) {
+        self.ignores_rows.store(ignore, Ordering::Relaxed);
     }
 
     /// What was reached so far.
@@ -123,11 +132,21 @@ impl Watch {
             }
         }
         seen.work = seen.work.saturating_add(all).saturating_add(products);
-        if let (Op::Gather(o), Some(table), Some(i)) = (op, at(0), at(1))
-            && let (Ok(axis), Ok(rows)) =
-                (graph_opt_ir::rule::axis_of(o.axis, table.rank()), i.to_i64s())
+        // Rows of what, if anything, and the indices.
+        let read = match (op, at(0), at(1)) {
+            (Op::Gather(o), Some(table), Some(i)) => {
+                let axis = graph_opt_ir::rule::axis_of(o.axis, table.rank()).ok();
+                axis.map(|axis| (table.dims[axis] as i64, i.to_i64s()))
+            }
+            (Op::OneHot(_), Some(i), Some(depth)) => {
+                let depth = depth.to_i64s().ok().and_then(|d| d.first().copied());
+                depth.map(|n| (n, i.to_i64s()))
+            }
+            _ => None,
+        };
+        if let Some((n, Ok(rows))) = read
+            && !self.ignores_rows.load(Ordering::Relaxed)
         {
-            let n = table.dims[axis] as i64;
             let rows = rows.into_iter().map(|r| if r < 0 { r.saturating_add(n) } else { r });
             seen.rows.entry(label.to_owned()).or_default().extend(rows);
         }

@@ -1,13 +1,14 @@
 //! What of the part in which two graphs differ runs have to reach, and what they did not.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use graph_opt_ir::op::Class;
 use graph_opt_ir::rule::Ctx;
 use graph_opt_ir::same::Structure;
-use graph_opt_ir::{Def, Dim, Graph, NodeId, Op, ValueId};
+use graph_opt_ir::{Def, Dim, Graph, NodeId, Op, Tensor, ValueId};
 
-use super::range::{impossible, numbers, range};
+use super::range::{Ranges, impossible, numbers};
 use crate::inputs::uses::uses;
 use crate::outcomes::{Kind, kind};
 use crate::watch::{Seen, Wanted};
@@ -21,6 +22,8 @@ enum Goal {
     Trips(&'static [i64]),
     /// These rows of a table, by its name.
     Rows(BTreeSet<i64>, String),
+    /// All of a table that is read in another way, by its name.
+    Parts(String),
     /// Outcomes of an operator, by its name: bits, and what the operands of each are.
     Outcomes(String, Vec<(u32, String)>),
     /// Different numbers of these operands, by their places and names, of an operator.
@@ -72,7 +75,7 @@ impl Cover {
         let unknown = |id: &NodeId| !graph.node(*id).outputs.iter().flatten().all(|&v| known(v));
         let differing: HashSet<NodeId> = graph.schedule().filter(unknown).collect();
         let needed = needed(graph);
-        let mut fixed = Fixed::default();
+        let (mut fixed, mut ranges) = (Fixed::default(), Ranges::new(graph));
         let mut marks = Vec::new();
         for id in graph.schedule() {
             let node = graph.node(id);
@@ -83,13 +86,14 @@ impl Cover {
                 readers.any(|u| differing.contains(&u.node))
             };
             let differs = differing.contains(&id);
-            if !differs && !(outcomes && (kind(&node.op).is_some() || computes(&node.op)) && read())
-            {
+            let counts =
+                kind(&node.op).is_some() || computes(&node.op) || matches!(node.op, Op::OneHot(_));
+            if !differs && !(outcomes && counts && read()) {
                 continue;
             }
-            let mut goals = Vec::new();
+            let mut goals: Vec<_> =
+                table(graph, id, other, &known, &mut fixed).into_iter().collect();
             if differs {
-                goals.extend(table(graph, id, other, &known));
                 let common = |(i, v): (usize, &Option<ValueId>)| {
                     let v = v.filter(|&v| known(v) && !fixed.is(graph, v, 0))?;
                     Some((i, graph.value(v).name.to_string()))
@@ -101,7 +105,7 @@ impl Cover {
                     goals.push((graph.label(id).to_owned(), goal));
                 }
             }
-            control(graph, id, &mut fixed, &drawn, &mut goals, 0);
+            control((graph, id), (&mut fixed, &mut ranges), &drawn, &mut goals, 0);
             bounds(graph, id, &mut marks, 0);
             let outputs: Vec<bool> = needed.iter().map(|n| n.contains(&id)).collect();
             let goals = goals.into_iter().filter(|(_, g)| outcomes || !g.is_outcome());
@@ -160,6 +164,9 @@ impl Cover {
                 let missed = rows.iter().find(|r| !had.is_some_and(|h| h.contains(r)))?;
                 Some(format!("no run read row {missed} of {table:?}"))
             }
+            Goal::Parts(table) => {
+                Some(format!("runs read parts of {table:?}, in which the models differ"))
+            }
             Goal::Outcomes(op, bits) => {
                 let had = seen.outcomes.get(label).copied().unwrap_or(0);
                 let (_, missed) = bits.iter().find(|(b, _)| had & b == 0)?;
@@ -197,51 +204,81 @@ fn needed(graph: &Graph) -> Vec<HashSet<NodeId>> {
     graph.outputs().iter().map(one).collect()
 }
 
-/// Rows in which the table differs from the one that the other graph has under its name, or all.
+/// What of a table, or of any other value that differs, runs have to read, if the node reads it by
+/// an index that differs from run to run.
 fn table(
     graph: &Graph,
     id: NodeId,
     other: &Graph,
     known: &dyn Fn(ValueId) -> bool,
+    fixed: &mut Fixed,
 ) -> Option<(String, Goal)> {
     let node = graph.node(id);
-    let Op::Gather(o) = &node.op else { return None };
-    let data = node.inputs.first().copied().flatten()?;
-    let t = graph.constant(data)?;
-    let rank = t.dims().len();
-    let axis = graph_opt_ir::rule::axis_of(o.axis, rank).ok()?;
-    let rows = t.dims()[axis] as usize;
-    // Few elements are read whole as a rule, and are bounds and shapes.
-    if known(data)
-        || node.inputs.get(1).copied().flatten().is_none_or(|v| graph.constant(v).is_some())
-    {
+    let operand = |i: usize| node.inputs.get(i).copied().flatten();
+    let data = operand(0)?;
+    let label = || graph.label(id).to_owned();
+    let name = graph.value(data).name.to_string();
+    let mut indexed = (1..node.inputs.len()).filter_map(operand);
+    let mut indexed = |f: &mut Fixed| indexed.any(|v| !f.is(graph, v, 0));
+    match &node.op {
+        // As many as there are rows of what it is multiplied by.
+        Op::OneHot(_) if !fixed.is(graph, data, 0) => {
+            let depth = graph.constant(operand(1)?)?.to_i64s()?.first().copied()?;
+            Some((label(), Goal::Rows((0..depth.min(1 << 20)).collect(), name)))
+        }
+        Op::Gather(o) if !known(data) && indexed(fixed) => {
+            let dims = graph.value(data).ty.dims()?;
+            let axis = graph_opt_ir::rule::axis_of(o.axis, dims.len()).ok()?;
+            let rows = dims[axis].known()? as usize;
+            let wanted = differing_rows((graph, data), other, axis);
+            let wanted = wanted.unwrap_or_else(|| (0..rows as i64).collect());
+            Some((label(), Goal::Rows(wanted, name)))
+        }
+        Op::GatherElements(_) | Op::GatherND(_) | Op::Slice(_) => {
+            let table = fixed.is(graph, data, 0) || held(graph, data).is_some();
+            let differs = !known(data) && table && indexed(fixed);
+            differs.then(|| (label(), Goal::Parts(name)))
+        }
+        _ => None,
+    }
+}
+
+/// The elements of a constant, or of an input's default.
+fn held(graph: &Graph, v: ValueId) -> Option<Arc<Tensor>> {
+    match &graph.value(v).def {
+        Def::Input(default) => default.clone(),
+        _ => graph.constant(v),
+    }
+}
+
+/// Rows in which the table differs from the one that the other graph has under its name.
+fn differing_rows(
+    (graph, data): (&Graph, ValueId),
+    other: &Graph,
+    axis: usize,
+) -> Option<BTreeSet<i64>> {
+    let t = held(graph, data)?;
+    let u = other.find_value(&graph.value(data).name).and_then(|v| held(other, v))?;
+    if u.dims() != t.dims() || u.dtype() != t.dtype() {
         return None;
     }
-    let name = graph.value(data).name.to_string();
-    let twin = other.find_value(&name).and_then(|v| other.constant(v));
-    let same =
-        |u: &&std::sync::Arc<graph_opt_ir::Tensor>| u.dims() == t.dims() && u.dtype() == t.dtype();
-    let differing = twin.as_ref().filter(same).and_then(|u| {
-        let (p, q) = (t.bytes().ok()?, u.bytes().ok()?);
-        let outer = t.dims()[..axis].iter().product::<u64>() as usize;
-        let size = p.len().checked_div(outer * rows)?;
-        let differs = |r: &usize| {
-            (0..outer).any(|o| {
-                let at = (o * rows + r) * size..(o * rows + r + 1) * size;
-                p.get(at.clone()) != q.get(at)
-            })
-        };
-        Some((0..rows).filter(differs).map(|r| r as i64).collect())
-    });
-    let wanted = differing.unwrap_or_else(|| (0..rows as i64).collect());
-    Some((graph.label(id).to_owned(), Goal::Rows(wanted, name)))
+    let (p, q) = (t.bytes().ok()?, u.bytes().ok()?);
+    let rows = t.dims()[axis] as usize;
+    let outer = t.dims()[..axis].iter().product::<u64>() as usize;
+    let size = p.len().checked_div(outer * rows)?;
+    let differs = |r: &usize| {
+        (0..outer).any(|o| {
+            let at = (o * rows + r) * size..(o * rows + r + 1) * size;
+            p.get(at.clone()) != q.get(at)
+        })
+    };
+    Some((0..rows).filter(differs).map(|r| r as i64).collect())
 }
 
 /// What control flow in the node has to show.
-fn control(
-    graph: &Graph,
-    id: NodeId,
-    fixed: &mut Fixed,
+fn control<'g>(
+    (graph, id): (&'g Graph, NodeId),
+    (fixed, ranges): (&mut Fixed, &mut Ranges<'g>),
     drawn: &HashSet<ValueId>,
     goals: &mut Vec<(String, Goal)>,
     depth: usize,
@@ -266,12 +303,12 @@ fn control(
                 _ => {}
             }
         }
-        op => goals.extend(outcomes(graph, id, op, fixed).map(|g| (label(), g))),
+        op => goals.extend(outcomes(graph, id, op, (fixed, ranges)).map(|g| (label(), g))),
     }
     let mut inner = |g: &Graph| {
-        let mut fixed = Fixed::default();
+        let (mut fixed, mut ranges) = (Fixed::default(), Ranges::new(g));
         for id in g.schedule() {
-            control(g, id, &mut fixed, drawn, goals, depth + 1);
+            control((g, id), (&mut fixed, &mut ranges), drawn, goals, depth + 1);
         }
     };
     if let Op::Other(_) = &node.op {
@@ -293,7 +330,12 @@ fn runs_by_itself(graph: &Graph, id: NodeId) -> bool {
 }
 
 /// The outcomes that runs can miss, of the operator of a node.
-fn outcomes(graph: &Graph, id: NodeId, op: &Op, fixed: &mut Fixed) -> Option<Goal> {
+fn outcomes(
+    graph: &Graph,
+    id: NodeId,
+    op: &Op,
+    (fixed, ranges): (&mut Fixed, &mut Ranges<'_>),
+) -> Option<Goal> {
     let kind = kind(op)?;
     let node = graph.node(id);
     let mut varies = |i: usize| match node.inputs.get(i) {
@@ -303,7 +345,7 @@ fn outcomes(graph: &Graph, id: NodeId, op: &Op, fixed: &mut Fixed) -> Option<Goa
     // The same in all runs, it has no outcomes.
     let own: Vec<bool> = (0..node.inputs.len()).map(&mut varies).collect();
     let of = |i: usize| own.get(i) == Some(&true);
-    let ranges: Vec<_> = node.inputs.iter().map(|v| v.map(|v| range(graph, v))).collect();
+    let ranges: Vec<_> = node.inputs.iter().map(|v| v.map(|v| ranges.of(v))).collect();
     let open = |bit: usize| match kind {
         Kind::Truths(_) => of(bit / 2),
         Kind::Order(_) | Kind::Best(_) => own.contains(&true),

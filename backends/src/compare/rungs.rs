@@ -52,8 +52,6 @@ enum Trial {
 const WORK: u64 = 4_000_000;
 /// Most runs that are made only to reach what was not reached yet.
 const FURTHER: usize = 8;
-/// How many times as many runs outcomes of operators may take as there are without them.
-const OUTCOMES: usize = 2;
 
 /// Whether the error says nothing about whether the graph is right.
 fn undecided(e: &RunError) -> bool {
@@ -190,6 +188,7 @@ impl Shared<'_> {
         let mut at_edges: Vec<Option<Place>> = vec![None; self.a.outputs().len()];
         let mut trial = |case: &Case| {
             let style = match case.run % 4 {
+                _ if case.further && edges => Style::Large,
                 2 => Style::Unit,
                 3 if edges && case.run % 8 == 3 => Style::Edges,
                 3 if edges => Style::FewEdges,
@@ -201,7 +200,7 @@ impl Shared<'_> {
                     found.iter_mut().zip(&mut close).zip(&mut at_edges)
                 {
                     *close |= matches!(f, Found::Close(_));
-                    if matches!(style, Style::Edges | Style::FewEdges)
+                    if matches!(style, Style::Edges | Style::FewEdges | Style::Large)
                         && let Found::Differs(place) = f
                     {
                         // Where rounding differs, infinities and NaN do not begin at the same
@@ -271,10 +270,13 @@ impl Shared<'_> {
             // Where all is NaN, inputs of another style may do.
             let told = compared.iter().all(|&n| n > 0) || done >= 3 || given;
             if done >= target && enough && told {
-                let further = !given && done < target.max(FURTHER) && run < 4 * FURTHER;
+                let further = !given && run < done + 4 * FURTHER;
                 let seen = seen();
                 // Operators have many outcomes, and runs of large models take long.
-                let counts = |m: &Missing<'_>| !m.is_outcome || done < OUTCOMES * target;
+                let counts = |m: &Missing<'_>| match m.is_outcome {
+                    true => done < target + target.min(FURTHER),
+                    false => done < target.max(FURTHER),
+                };
                 if !further || !self.missing(&seen, watched).iter().any(counts) {
                     break;
                 }
@@ -294,7 +296,10 @@ impl Shared<'_> {
             };
             let mut result = None;
             for l in levels {
-                match trial(&Case { assignment, run, level: l }) {
+                let further = done >= target;
+                let case = Case { assignment, run, level: l, further };
+                watch.iter().for_each(|w| w.ignore_rows(self.cases.overrides(&case)));
+                match trial(&case) {
                     Trial::Original(e) => {
                         let stop =
                             undecided(&e) && !matches!(innermost(&e), RunError::TooLarge { .. });

@@ -16,6 +16,8 @@ pub(crate) enum Style {
     Edges,
     /// With few of those: one NaN in a window hides all else in it.
     FewEdges,
+    /// Large numbers, of another magnitude for each run, to get past bounds.
+    Large,
 }
 
 /// A tensor of floats, or `None` for another type.
@@ -55,6 +57,7 @@ fn float(bits: u64, style: Style, key: Key<'_>) -> f64 {
     }
     match (style, class) {
         (Style::Unit, _) => unit,
+        (Style::Large, _) => even * 2f64.powi(4 + (key.bits % 20) as i32),
         (Style::Edges, 0) => f64::NAN,
         (Style::Edges, 1) => sign * f64::INFINITY,
         (Style::Edges, 2) => sign * 0.0,
