@@ -455,7 +455,8 @@ fn bound(m: &mut ModelProto, r: &mut Rng) -> Option<String> {
     if !floats_only(m) {
         return None;
     }
-    let (way, at) = ([0, 0, 1, 1, 2, 2, 3][r.below(7)], [0.37f32, 20.0, 1000.0, 1e5][r.below(4)]);
+    let (way, at) =
+        ([0, 0, 0, 1, 1, 1, 2, 2, 2, 3][r.below(10)], [0.37f32, 20.0, 1000.0, 1e5][r.below(4)]);
     let what = format!("{} {at}", ["below", "above -", "negated above", "negated at"][way]);
     between(m, r, &what, |x, y| {
         let (b, c, n) = (format!("{y}/bound"), format!("{y}/past"), format!("{y}/negative"));
