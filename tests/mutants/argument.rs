@@ -73,16 +73,16 @@ fn cut_off(mutant: &ModelProto) -> bool {
         Some(f) if f.node.len() == 1 => f.node[0].op_type.clone(),
         _ => r.op_type.clone(),
     };
-    if never_past(mutant, &n.input[0], at, &does) {
-        return true;
-    }
-    // Where the planted Max, Min or Where ends.
-    let y = n.input[1].trim_end_matches("/bound").to_owned();
     let floats = |name: &str| {
         let t = mutant.graph.initializer.iter().find(|t| t.name == name)?;
         let raw = t.raw_data.get(..4).and_then(|b| b.try_into().ok()).map(f32::from_le_bytes);
         t.float_data.first().copied().or(raw)
     };
+    if never_past(mutant, (&n.input[0], at), &does, &floats) {
+        return true;
+    }
+    // Where the planted Max, Min or Where ends.
+    let y = n.input[1].trim_end_matches("/bound").to_owned();
     let (mut open, mut readers) = (vec![y], Vec::new());
     while let Some(v) = open.pop() {
         if mutant.graph.output.iter().any(|o| o.name == v) {
@@ -108,7 +108,12 @@ fn cut_off(mutant: &ModelProto) -> bool {
 }
 
 /// Whether the value, followed back through what only moves numbers, is never past the bound.
-fn never_past(mutant: &ModelProto, v: &str, at: f32, does: &dyn Fn(&NodeProto) -> String) -> bool {
+fn never_past(
+    mutant: &ModelProto,
+    (v, at): (&str, f32),
+    does: &dyn Fn(&NodeProto) -> String,
+    floats: &dyn Fn(&str) -> Option<f32>,
+) -> bool {
     let (mut open, mut seen) = (vec![v.to_owned()], HashSet::new());
     while let Some(v) = open.pop() {
         let Some(n) = mutant.graph.node.iter().find(|n| n.output.first() == Some(&v)) else {
@@ -121,6 +126,7 @@ fn never_past(mutant: &ModelProto, v: &str, at: f32, does: &dyn Fn(&NodeProto) -
             ),
             // From 0 on.
             "Relu" | "Softplus" | "Sigmoid" if at < 0.0 => {}
+            "Clip" if at < 0.0 && n.input.get(1).is_some_and(|lo| floats(lo) == Some(0.0)) => {}
             // 256 steps of at most 0.1.
             "DequantizeLinear" if at.abs() > 15.0 => {}
             _ => return false,
