@@ -9,9 +9,10 @@
 //! magnitudes, whole numbers to the ends of their types, or of the axes that they index, both truth
 //! values, counts 0, 1 and more, two extents above 1 of each symbolic dimension, and inputs with a
 //! default both ways. Small graphs get up to 32 runs over the field and 16 on each backend, some of
-//! them with infinities, NaN and signed zeros; large ones one run. What lies in the part in which
-//! the graphs differ and was not reached by any run (a branch, a trip count, a row of a table,
-//! elements at all) makes the rung `unknown`, by name.
+//! them with infinities, NaN and signed zeros; large ones one or two. What lies in the part in which
+//! the graphs differ and was not reached by any run (a branch, a trip count, a row of a table, an
+//! outcome of an operator that compares, elements at all) makes the rung `unknown`, by name. On
+//! backends, outcomes count only where the field does not say that the output is equal.
 //!
 //! [`Summary`] is the one verdict on an output.
 
