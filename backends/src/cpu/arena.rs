@@ -6,8 +6,7 @@
 //! only, so that parts of it can be read while others are written. Shared references exist only to
 //! the elements of one [`Elements`], or to single runs of them; mutable ones only to runs of one
 //! that may be written: either nobody else holds the block, or it was made by
-//! [`Elements::target`], which checks that it overlaps nothing that its node reads. No reference
-//! outlives the node.
+//! [`Elements::target`], whose caller promises that nothing else reads it while it is written.
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
@@ -147,8 +146,13 @@ impl<T> Elements<T> {
 
     /// These elements of these extents, to be written by a node that reads `operands`: any of
     /// them that `may_stand_here`, and is not to be read then, may stand in the same place; all
-    /// else must lie elsewhere.
-    pub fn target<'a>(
+    /// else must lie elsewhere, or the result is `None`.
+    ///
+    /// # Safety
+    /// While the result is written through, these elements are read through nothing else but
+    /// itself: `operands` are all that is read meanwhile, and no other target of the block that
+    /// overlaps it is in use.
+    pub unsafe fn target<'a>(
         self,
         dims: &[usize],
         operands: impl Iterator<Item = (&'a Self, &'a [usize], bool)>,
@@ -636,5 +640,89 @@ mod tests {
         // SAFETY: of one block.
         let at = |i, j| unsafe { m.element(i, j).offset_from(base) };
         assert_eq!([at(0, 1), at(0, 2), at(0, 5), at(1, 0), at(1, 3)], [1, 5, 11, 15, 21]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows of a matrix of 4 by 6, column 1 to 4 of rows 1 and 2.
+    fn part(of: &Elements<u32>) -> Elements<u32> {
+        of.part(&[2, 3], 7, &[6, 1])
+    }
+
+    fn counting() -> Elements<u32> {
+        (0..24).collect()
+    }
+
+    fn read(e: &Elements<u32>, dims: &[usize]) -> Vec<u32> {
+        let mut out = Elements::from(vec![0; dims.iter().product()]);
+        let steps: Vec<isize> = e.strides(dims).into_iter().map(|s| s as isize).collect();
+        out.gather(dims, e, &steps, 0);
+        out.to_vec()
+    }
+
+    #[test]
+    fn parts_are_where_they_are() {
+        let whole = counting();
+        let p = part(&whole);
+        assert!(!p.is_contiguous() && p.stands_at(&part(&whole)));
+        assert_eq!(read(&p, &[2, 3]), [7, 8, 9, 13, 14, 15]);
+        let row = whole.part(&[6], 12, &[1]);
+        assert_eq!(&*row, [12, 13, 14, 15, 16, 17]);
+        let lines = p.lines(&[2, 3]);
+        assert_eq!((lines.line(0, 0), lines.line(0, 1)), (&[7, 8, 9][..], &[13, 14, 15][..]));
+    }
+
+    /// Parts are written while others of the same block are read.
+    #[test]
+    fn targets_are_written_beside_what_is_read() {
+        let whole = counting();
+        let (from, to) = (whole.part(&[2, 3], 9, &[6, 1]), whole.part(&[2, 3], 6, &[6, 1]));
+        // SAFETY: the one target, and what is read is named.
+        let made = unsafe { to.clone().target(&[2, 3], [(&from, &[2, 3][..], false)].into_iter()) };
+        let mut target = made.unwrap();
+        target.combine(&[2, 3], &from, &[6, 1], |x, y| {
+            x.iter_mut().zip(y).for_each(|(x, y)| *x = 100 + y);
+        });
+        assert_eq!(read(&to, &[2, 3]), [109, 110, 111, 115, 116, 117]);
+        assert_eq!(read(&from, &[2, 3]), [9, 10, 11, 15, 16, 17]);
+        // SAFETY: as above; nothing is written.
+        let overlapping = unsafe {
+            to.clone().target(&[2, 3], [(&part(&whole), &[2, 3][..], false)].into_iter())
+        };
+        assert!(overlapping.is_none());
+        // SAFETY: in place, and nothing else is read.
+        let mut same =
+            unsafe { to.clone().target(&[2, 3], [(&to, &[2, 3][..], true)].into_iter()) }.unwrap();
+        same.each(&[2, 3], |run| run.fill(1));
+        assert_eq!(read(&to, &[2, 3]), [1; 6]);
+        let mut lines = same.lines_mut(&[2, 3]);
+        lines.line(0, 1).fill(2);
+        assert_eq!(read(&to, &[2, 3]), [1, 1, 1, 2, 2, 2]);
+    }
+
+    #[test]
+    fn what_others_see_is_not_written() {
+        let mut whole = counting();
+        assert!(whole.unshared().is_some());
+        let other = whole.clone();
+        assert!(whole.unshared().is_none());
+        let write = std::panic::AssertUnwindSafe(|| whole.clone().each(&[24], |run| run.fill(0)));
+        assert!(std::panic::catch_unwind(write).is_err());
+        assert_eq!(other[23], 23);
+    }
+
+    #[test]
+    fn elements_are_gathered_and_scattered() {
+        let from = counting();
+        let mut out = Elements::from(vec![0; 6]);
+        // Backwards, every second one.
+        out.gather(&[6], &from, &[-2], 11);
+        assert_eq!(&*out, [11, 9, 7, 5, 3, 1]);
+        let mut back = Elements::from(vec![0; 24]);
+        back.scatter(&[6], (&[4], 2), &out, &[1]);
+        assert_eq!((back[2], back[6], back[22], back[3]), (11, 9, 1, 0));
     }
 }

@@ -270,7 +270,11 @@ impl Array {
 
     /// The array to be written by a node that reads these operands, of which those that are
     /// marked may stand in the same place; `None` if others do.
-    pub fn target(self, operands: &[(&Self, bool)]) -> Option<Self> {
+    ///
+    /// # Safety
+    /// As [`Elements::target`].
+    #[allow(unsafe_code)]
+    pub unsafe fn target(self, operands: &[(&Self, bool)]) -> Option<Self> {
         fn check<T: Element>(
             v: Elements<T>,
             dims: &[usize],
@@ -279,7 +283,8 @@ impl Array {
             let same = operands
                 .iter()
                 .filter_map(|(a, may)| Some((T::elements(&a.data)?, &*a.dims, *may)));
-            v.target(dims, same).map(T::buf)
+            // SAFETY: as promised by the caller.
+            unsafe { v.target(dims, same) }.map(T::buf)
         }
         let data = on_any!(self.data, v => check(v, &self.dims, operands))?;
         Some(Self { data, ..self })

@@ -255,6 +255,7 @@ impl Store<'_> {
     }
 
     /// Where the node writes its result, having checked that it overwrites nothing that it reads.
+    #[allow(unsafe_code)] // A node writes where other values stand.
     fn target(
         &self,
         node: &Node,
@@ -279,7 +280,10 @@ impl Store<'_> {
             read.push((a, in_place.contains(&i)));
         }
         let overlaps = || RunError::Invalid("it would overwrite what it reads".into());
-        at.target(&read).ok_or_else(overlaps)
+        // SAFETY: nodes run one after another, and this one reads nothing but its operands, which are
+        // all here (those of a Concat that stand in their place already are not read). The result is
+        // the only target, until its node has ended.
+        unsafe { at.target(&read) }.ok_or_else(overlaps)
     }
 
     /// Copies of the results, made one by one as their buffers end.
