@@ -88,7 +88,7 @@ impl Cover {
             let differs = differing.contains(&id);
             let counts =
                 kind(&node.op).is_some() || computes(&node.op) || matches!(node.op, Op::OneHot(_));
-            if !differs && !(outcomes && counts && read()) {
+            if !(differs || outcomes && counts && read()) {
                 continue;
             }
             let mut goals: Vec<_> =
