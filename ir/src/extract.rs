@@ -14,7 +14,7 @@ use crate::{NodeId, ValueId};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExtractError {
     /// A handle does not exist.
-    #[error("names a node or value that does not exist")]
+    #[error("refers to a node or value that is not in the graph")]
     Dangling,
     /// A value is listed as an input twice.
     #[error("{0:?} is listed twice")]

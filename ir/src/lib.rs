@@ -32,7 +32,7 @@ pub mod window;
 
 pub use build::Builder;
 pub use digest::{Digest, Hasher};
-pub use edit::{Edit, EditError, Editor, Ref};
+pub use edit::{Edit, EditError, EditFault, Editor, Ref};
 pub use entity::{NodeId, ValueId};
 pub use extract::{ExtractError, extract, keep};
 pub use graph::{Def, Graph, Meta, Node, Use, Value};

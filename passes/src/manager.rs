@@ -5,7 +5,7 @@ use graph_opt_ir::infer::InferError;
 use graph_opt_ir::region;
 use graph_opt_ir::rule::Ctx;
 use graph_opt_ir::verify::{Violation, verify};
-use graph_opt_ir::{EditError, Editor, Graph, NodeId};
+use graph_opt_ir::{EditError, EditFault, Editor, Graph, NodeId};
 use regex::Regex;
 use std::sync::Arc;
 
@@ -283,7 +283,7 @@ impl State<'_, '_> {
         let run = self.everywhere(editor, pass, only, &mut said);
         self.report.remarks.extend(said.all());
         match run {
-            Err(EditError::Refused { .. }) if editor.is_done() => {}
+            Err(EditError { fault: EditFault::Refused(_), .. }) if editor.is_done() => {}
             run => run.map_err(|source| RunError::Edit { pass: name.into(), source })?,
         }
         let edits = editor.edits() - edits;
