@@ -99,7 +99,7 @@ fn differences_name_the_edit_in_the_body() {
     let cpu = Cpu::default();
     let inputs = vec![
         Tensor::from_bytes(graph_opt_ir::DType::Bool, vec![], vec![1]).unwrap(),
-        graph_opt_ir::text::random_tensor(graph_opt_ir::DType::F32, &[1, 1, 6, 4], 1).unwrap(),
+        graph_opt_ir::Tensor::random(graph_opt_ir::DType::F32, &[1, 1, 6, 4], 1).unwrap(),
     ];
     let c = Compare { backends: vec![&cpu], inputs: Some(inputs), ..Compare::default() };
     let r = c.run(&Arc::new(g), &Arc::new(wrong)).unwrap();
@@ -186,7 +186,7 @@ fn convolutions_in_branches_of_a_real_model() {
         assert!(tiled >= 3, "{tiled} tiled");
         assert_eq!(verify(&t), Ok(()));
         let input = |dims: &[u64], seed| {
-            graph_opt_ir::text::random_tensor(graph_opt_ir::DType::F32, dims, seed).unwrap()
+            graph_opt_ir::Tensor::random(graph_opt_ir::DType::F32, dims, seed).unwrap()
         };
         let sr = Tensor::i64s(&[rate]).reshaped(vec![]).unwrap();
         let inputs = vec![input(&[1, samples], 1), input(&[2, 1, 128], 2), sr];

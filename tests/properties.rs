@@ -175,7 +175,7 @@ fn build(c: &Case) -> Option<Graph> {
         let mut w = if c.kind == Kind::Conv { vec![outs, c.cin] } else { vec![channels, c.cout] };
         w.extend(c.axes.iter().map(|a| a.1 as u64));
         let random = |dims: &[u64], s: i64| -> Tensor {
-            text::random_tensor(DType::F32, dims, s as u64).unwrap()
+            Tensor::random(DType::F32, dims, s as u64).unwrap()
         };
         inputs.push(b.constant("w", random(&w, c.seed)));
         if c.bias {
