@@ -191,6 +191,18 @@ pub fn permutation(ctx: &Ctx<'_>, rank: usize) -> Result<Vec<usize>, RuleError> 
     Ok(p)
 }
 
+/// The axis of a `Softmax`, `LogSoftmax` or `Hardmax`, as it is spelled; `None` for other operators.
+/// Before version 13 it is the first of the axes that the operator flattens to one.
+pub(crate) fn softmax_axis(ctx: &Ctx<'_>) -> Option<i64> {
+    let axis = match ctx.op {
+        Op::Softmax(s) => s.axis,
+        Op::LogSoftmax(s) => s.axis,
+        Op::Hardmax(s) => s.axis,
+        _ => return None,
+    };
+    Some(axis.unwrap_or(if ctx.opset < 13 { 1 } else { -1 }))
+}
+
 /// Sizes of the outputs of a `Split`; `None` where an extent is unknown.
 ///
 /// # Errors

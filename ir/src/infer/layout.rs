@@ -27,43 +27,20 @@ pub(super) fn layout(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
     Ok(vec![same_type(ctx, dims)])
 }
 
+/// Extents of the result of an operator over an input of known rank.
 fn of_ranked(ctx: &Ctx<'_>, x: &[Dim]) -> Result<Option<Vec<Dim>>, RuleError> {
     let rank = x.len();
-    let product = |d: &[Dim]| {
-        if let [d] = d {
-            return d.clone();
-        }
-        dim(d.iter().try_fold(1i64, |a, d| a.checked_mul(known(d)?)))
-    };
     Ok(match ctx.op {
         Op::Flatten(f) => {
             let a = if f.axis == rank as i64 { rank } else { axis_of(f.axis, rank.max(1))? };
             Some(vec![product(&x[..a]), product(&x[a..])])
         }
-        Op::Squeeze(_) => match spec::squeeze_axes(ctx, rank)? {
-            Some(axes) => {
-                if let Some(&a) = axes.iter().find(|&&a| known(&x[a]).is_some_and(|n| n != 1)) {
-                    fail!("Squeeze of axis {a} of {}", shape_text(x));
-                }
-                Some(kept(x, |i| !axes.contains(&i)))
-            }
-            None if ctx.input(1).is_some() || x.iter().any(|d| d.known().is_none()) => None,
-            None => Some(kept(x, |i| known(&x[i]) != Some(1))),
-        },
+        Op::Squeeze(_) => squeeze(ctx, x)?,
         Op::Unsqueeze(u) => {
             let count = u.axes.as_ref().map(Vec::len);
-            let count = count.or_else(|| ctx.ints(1).map(|a| a.len()));
-            match count {
+            match count.or_else(|| ctx.ints(1).map(|a| a.len())) {
                 None => None,
-                Some(n) => {
-                    let axes = spec::squeeze_axes(ctx, rank + n)?.unwrap_or_default();
-                    let mut rest = x.iter().cloned();
-                    let pick = |i| match axes.contains(&i) {
-                        true => Some(Dim::Known(1)),
-                        false => rest.next(),
-                    };
-                    Some((0..rank + n).filter_map(pick).collect())
-                }
+                Some(n) => Some(unsqueeze(ctx, x, n)?),
             }
         }
         Op::Transpose(_) => {
@@ -87,42 +64,76 @@ fn of_ranked(ctx: &Ctx<'_>, x: &[Dim]) -> Result<Option<Vec<Dim>>, RuleError> {
         }
         Op::Pad(_) => match spec::pads(ctx)? {
             None => Some(vec![Dim::Unknown; rank]),
-            Some(pads) => {
-                let mut out = Vec::with_capacity(rank);
-                for (d, (b, e)) in x.iter().zip(pads) {
-                    out.push(match known(d) {
-                        _ if b == 0 && e == 0 => d.clone(),
-                        None => Dim::Unknown,
-                        Some(n) if n + b + e < 0 => fail!("Pad of {n} elements by {b} and {e}"),
-                        Some(n) => dim(Some(n + b + e)),
-                    });
-                }
-                Some(out)
-            }
+            Some(pads) => Some(padded(x, &pads)?),
         },
-        Op::Crop(c) => {
-            let Some(&[left, top, right, bottom]) = c.border.as_deref() else {
-                fail!("border of Crop must have 4 entries");
-            };
-            if rank != 4 {
-                fail!("Crop of {}", shape_text(x));
-            }
-            let scale = c.scale.as_deref();
-            let cut = |i: usize, b: i64, e: i64| match scale.and_then(|s| s.get(i).copied()) {
-                Some(n) => Some(n),
-                None => known(&x[2 + i]).and_then(|n| n.checked_sub(b)?.checked_sub(e)),
-            };
-            Some(vec![
-                x[0].clone(),
-                x[1].clone(),
-                dim(cut(0, top, bottom)),
-                dim(cut(1, left, right)),
-            ])
-        }
+        Op::Crop(c) => Some(cropped(c, x)?),
         Op::DepthToSpace(d) => Some(blocks(x, d.blocksize, true)?),
         Op::SpaceToDepth(d) => Some(blocks(x, d.blocksize, false)?),
         _ => None,
     })
+}
+
+fn product(d: &[Dim]) -> Dim {
+    if let [d] = d {
+        return d.clone();
+    }
+    dim(d.iter().try_fold(1i64, |a, d| a.checked_mul(known(d)?)))
+}
+
+fn squeeze(ctx: &Ctx<'_>, x: &[Dim]) -> Result<Option<Vec<Dim>>, RuleError> {
+    Ok(match spec::squeeze_axes(ctx, x.len())? {
+        Some(axes) => {
+            if let Some(&a) = axes.iter().find(|&&a| known(&x[a]).is_some_and(|n| n != 1)) {
+                fail!("expected extent 1 on axis {a} of Squeeze, found {}", shape_text(x));
+            }
+            Some(kept(x, |i| !axes.contains(&i)))
+        }
+        None if ctx.input(1).is_some() || x.iter().any(|d| d.known().is_none()) => None,
+        None => Some(kept(x, |i| known(&x[i]) != Some(1))),
+    })
+}
+
+/// `x` with `n` axes of extent 1 more.
+fn unsqueeze(ctx: &Ctx<'_>, x: &[Dim], n: usize) -> Result<Vec<Dim>, RuleError> {
+    let axes = spec::squeeze_axes(ctx, x.len() + n)?.unwrap_or_default();
+    let mut rest = x.iter().cloned();
+    let pick = |i| if axes.contains(&i) { Some(Dim::Known(1)) } else { rest.next() };
+    Ok((0..x.len() + n).filter_map(pick).collect())
+}
+
+fn padded(x: &[Dim], pads: &[(i64, i64)]) -> Result<Vec<Dim>, RuleError> {
+    let mut out = Vec::with_capacity(x.len());
+    for (d, &(b, e)) in x.iter().zip(pads) {
+        out.push(match known(d) {
+            _ if b == 0 && e == 0 => d.clone(),
+            None => Dim::Unknown,
+            Some(n) if n + b + e < 0 => {
+                fail!("Pad by {b} and {e} cuts off more than the {n} elements of an axis")
+            }
+            Some(n) => dim(Some(n + b + e)),
+        });
+    }
+    Ok(out)
+}
+
+fn cropped(c: &crate::op::Crop, x: &[Dim]) -> Result<Vec<Dim>, RuleError> {
+    let Some(&[left, top, right, bottom]) = c.border.as_deref() else {
+        fail!("expected 4 entries in the border of Crop");
+    };
+    let [batch, channels, height, width] = x else {
+        fail!("expected an input of rank 4 for Crop, found {}", shape_text(x));
+    };
+    let scale = c.scale.as_deref();
+    let cut = |i: usize, d: &Dim, b: i64, e: i64| match scale.and_then(|s| s.get(i).copied()) {
+        Some(n) => Some(n),
+        None => known(d).and_then(|n| n.checked_sub(b)?.checked_sub(e)),
+    };
+    Ok(vec![
+        batch.clone(),
+        channels.clone(),
+        dim(cut(0, height, top, bottom)),
+        dim(cut(1, width, left, right)),
+    ])
 }
 
 fn kept(x: &[Dim], keep: impl Fn(usize) -> bool) -> Vec<Dim> {

@@ -4,67 +4,42 @@ use super::broadcast::vector_of;
 use super::{branches, dim, dtype_attr, known, same_dtype, same_type, shape_text, typed};
 use crate::op::Op;
 use crate::rule::{Ctx, RuleError, axis_of, fail};
+use crate::spec;
 use crate::{DType, Dim, Type};
 
 pub(super) fn misc(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
     let x = ctx.dims(0);
+    let like = |dtype: Option<DType>| vec![typed(dtype, x.map(<[Dim]>::to_vec))];
     Ok(match ctx.op {
         Op::BatchNormalization(_) => batch_norm(ctx)?,
-        Op::InstanceNormalization(_) => {
-            let c = x.and_then(|x| x.get(1)).and_then(known);
-            vector_of(ctx, 1, c, "scale")?;
-            vector_of(ctx, 2, c, "bias")?;
-            vec![ctx.ty(0).clone()]
+        Op::InstanceNormalization(_) => instance_norm(ctx)?,
+        Op::LayerNormalization(l) => layer_norm(ctx, l.axis)?,
+        Op::Softmax(_) | Op::LogSoftmax(_) | Op::Hardmax(_) => {
+            axis_checked(ctx, spec::softmax_axis(ctx).unwrap_or_default())?
         }
-        Op::LayerNormalization(l) => {
-            let axis = match x {
-                Some(x) => Some(axis_of(l.axis, x.len())?),
-                None => None,
-            };
-            let stats = x.zip(axis).map(|(x, a)| {
-                let one = |(i, d): (usize, &Dim)| if i < a { d.clone() } else { Dim::Known(1) };
-                x.iter().enumerate().map(one).collect::<Vec<_>>()
-            });
-            let stat = typed(Some(DType::F32), stats);
-            vec![ctx.ty(0).clone(), stat.clone(), stat]
-        }
-        Op::Softmax(s) => axis_checked(ctx, s.axis.unwrap_or(if ctx.opset < 13 { 1 } else { -1 }))?,
-        Op::LogSoftmax(s) => {
-            axis_checked(ctx, s.axis.unwrap_or(if ctx.opset < 13 { 1 } else { -1 }))?
-        }
-        Op::Hardmax(s) => axis_checked(ctx, s.axis.unwrap_or(if ctx.opset < 13 { 1 } else { -1 }))?,
         Op::LpNormalization(l) => axis_checked(ctx, l.axis)?,
         Op::Trilu(_) | Op::LRN(_) | Op::CumSum(_) | Op::ImageScaler(_) => vec![ctx.ty(0).clone()],
         Op::ScatterElements(_) | Op::ScatterND(_) => vec![ctx.ty(0).clone()],
-        Op::QuantizeLinear(q) => {
-            let dtype = match (ctx.dtype(2), q.output_dtype) {
-                (Some(d), _) => Some(d),
-                (None, 0) => Some(DType::U8),
-                (None, d) => Some(dtype_attr(d)?),
-            };
-            vec![typed(dtype, x.map(<[Dim]>::to_vec))]
-        }
+        Op::QuantizeLinear(q) => like(match (ctx.dtype(2), q.output_dtype) {
+            (Some(d), _) => Some(d),
+            (None, 0) => Some(DType::U8),
+            (None, d) => Some(dtype_attr(d)?),
+        }),
         Op::DequantizeLinear(q) => {
             same_dtype(ctx, [0, 2])?;
-            let dtype = match q.output_dtype {
+            like(match q.output_dtype {
                 0 => ctx.dtype(1),
                 d => Some(dtype_attr(d)?),
-            };
-            vec![typed(dtype, x.map(<[Dim]>::to_vec))]
+            })
         }
-        Op::DynamicQuantizeLinear(_) => vec![
-            typed(Some(DType::U8), x.map(<[Dim]>::to_vec)),
-            Type::tensor(DType::F32, &[]),
-            Type::tensor(DType::U8, &[]),
-        ],
+        Op::DynamicQuantizeLinear(_) => {
+            let mut types = like(Some(DType::U8));
+            types.extend([Type::tensor(DType::F32, &[]), Type::tensor(DType::U8, &[])]);
+            types
+        }
+        // Values of other kinds are among the node's extra attributes, and not read.
         Op::Constant(c) => {
-            let t = crate::graph::constant_value(c);
-            if t.is_none() && *c == NO_VALUE {
-                // Kinds that are only carried stand among the node's extra attributes.
-                vec![Type::Unknown]
-            } else {
-                vec![t.map_or(Type::Unknown, |t| t.ty())]
-            }
+            vec![crate::graph::constant_value(c).map_or(Type::Unknown, |t| t.ty())]
         }
         Op::ConstantOfShape(c) => {
             let dtype = c.value.as_ref().map_or(DType::F32, |t| t.dtype());
@@ -79,47 +54,16 @@ pub(super) fn misc(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
             same_dtype(ctx, 0..3)?;
             vec![typed(ctx.dtype(0), Some(vec![dim(range_len(ctx)?)]))]
         }
-        Op::EyeLike(e) => {
-            let dtype = match e.dtype {
-                Some(d) => Some(dtype_attr(d)?),
-                None => ctx.dtype(0),
-            };
-            vec![typed(dtype, x.map(<[Dim]>::to_vec))]
-        }
+        Op::EyeLike(e) => like(match e.dtype {
+            Some(d) => Some(dtype_attr(d)?),
+            None => ctx.dtype(0),
+        }),
         Op::NonZero(_) => {
             let rank = x.map_or(Dim::Unknown, |x| Dim::Known(x.len() as u64));
             vec![Type::with_dims(DType::I64, vec![rank, Dim::Unknown])]
         }
-        Op::OneHot(o) => {
-            let depth = ctx.ints(1).and_then(|d| d.first().copied());
-            let dims = match x {
-                None => None,
-                Some(x) => {
-                    let mut out = x.to_vec();
-                    out.insert(axis_of(o.axis, x.len() + 1)?, dim(depth));
-                    Some(out)
-                }
-            };
-            vec![typed(ctx.dtype(2), dims)]
-        }
-        Op::TopK(t) => {
-            let k = t.k.or_else(|| ctx.ints(1).and_then(|k| k.first().copied()));
-            let dims = match x {
-                None => None,
-                Some(x) => {
-                    let mut out = x.to_vec();
-                    let a = axis_of(t.axis, x.len())?;
-                    if let (Some(k), Some(n)) = (k, known(&x[a]))
-                        && !(0..=n).contains(&k)
-                    {
-                        fail!("the {k} largest of {n} elements");
-                    }
-                    out[a] = dim(k);
-                    Some(out)
-                }
-            };
-            vec![same_type(ctx, dims.clone()), typed(Some(DType::I64), dims)]
-        }
+        Op::OneHot(o) => one_hot(ctx, o.axis)?,
+        Op::TopK(t) => top_k(ctx, t)?,
         Op::Gather(g) => gather(ctx, g.axis)?,
         Op::GatherElements(_) => vec![same_type(ctx, ctx.dims(1).map(<[Dim]>::to_vec))],
         Op::GatherND(g) => gather_nd(ctx, g.batch_dims)?,
@@ -134,14 +78,7 @@ pub(super) fn misc(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
     })
 }
 
-const NO_VALUE: crate::op::Constant = crate::op::Constant {
-    value: None,
-    value_float: None,
-    value_floats: None,
-    value_int: None,
-    value_ints: None,
-};
-
+/// Type of an operator that normalises along an axis: that of its input.
 fn axis_checked(ctx: &Ctx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
     if let Some(rank) = ctx.ty(0).rank().filter(|&r| r > 0) {
         // Before version 13 the axis could stand one past the last.
@@ -163,6 +100,60 @@ fn batch_norm(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
     }
     let stat = ctx.ty(3).clone();
     Ok(vec![ctx.ty(0).clone(), stat.clone(), stat.clone(), stat.clone(), stat])
+}
+
+fn instance_norm(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
+    let c = ctx.dims(0).and_then(|x| x.get(1)).and_then(known);
+    vector_of(ctx, 1, c, "scale")?;
+    vector_of(ctx, 2, c, "bias")?;
+    Ok(vec![ctx.ty(0).clone()])
+}
+
+/// The normalised input, mean and inverse standard deviation.
+fn layer_norm(ctx: &Ctx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
+    let stats = match ctx.dims(0) {
+        Some(x) => {
+            let a = axis_of(axis, x.len())?;
+            let one = |(i, d): (usize, &Dim)| if i < a { d.clone() } else { Dim::Known(1) };
+            Some(x.iter().enumerate().map(one).collect())
+        }
+        None => None,
+    };
+    let stat = typed(Some(DType::F32), stats);
+    Ok(vec![ctx.ty(0).clone(), stat.clone(), stat])
+}
+
+fn one_hot(ctx: &Ctx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
+    let depth = ctx.ints(1).and_then(|d| d.first().copied());
+    let dims = match ctx.dims(0) {
+        None => None,
+        Some(x) => {
+            let mut out = x.to_vec();
+            out.insert(axis_of(axis, x.len() + 1)?, dim(depth));
+            Some(out)
+        }
+    };
+    Ok(vec![typed(ctx.dtype(2), dims)])
+}
+
+/// Values and indices.
+fn top_k(ctx: &Ctx<'_>, t: &crate::op::TopK) -> Result<Vec<Type>, RuleError> {
+    let k = t.k.or_else(|| ctx.ints(1).and_then(|k| k.first().copied()));
+    let dims = match ctx.dims(0) {
+        None => None,
+        Some(x) => {
+            let mut out = x.to_vec();
+            let a = axis_of(t.axis, x.len())?;
+            if let (Some(k), Some(n)) = (k, known(&x[a]))
+                && !(0..=n).contains(&k)
+            {
+                fail!("expected k of 0 to {n}, the extent of axis {a}, found {k}");
+            }
+            out[a] = dim(k);
+            Some(out)
+        }
+    };
+    Ok(vec![same_type(ctx, dims.clone()), typed(Some(DType::I64), dims)])
 }
 
 /// Indices that `Shape` gives for its start and end.
