@@ -17,6 +17,7 @@ mod names;
 mod node;
 mod origin;
 mod parts;
+mod proto;
 mod rope;
 mod save;
 mod scan;
