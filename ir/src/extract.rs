@@ -12,6 +12,7 @@ use crate::{NodeId, ValueId};
 
 /// Why a part cannot be cut out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ExtractError {
     /// A handle does not exist.
     #[error("refers to a node or value that is not in the graph")]

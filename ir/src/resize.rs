@@ -91,7 +91,7 @@ pub fn extents(ctx: &Ctx<'_>) -> Result<Option<Vec<Dim>>, RuleError> {
 ///
 /// # Errors
 /// As [`target`]; and, as the reason, what stands in the way.
-pub fn aligned(ctx: &Ctx<'_>) -> Result<Vec<(i64, i64)>, RuleError> {
+pub(crate) fn aligned(ctx: &Ctx<'_>) -> Result<Vec<(i64, i64)>, RuleError> {
     let Some(x) = ctx.dims(0) else { fail!("the rank is unknown") };
     let extents = extents(ctx)?.unwrap_or_default();
     let (mode, coordinates, nearest, ok) = match ctx.op {

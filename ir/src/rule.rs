@@ -49,7 +49,7 @@ impl<'a> Ctx<'a> {
     }
 
     /// The node as it stands in the graph, where values have these types.
-    pub fn with(graph: &'a Graph, node: NodeId, ty: &dyn Fn(ValueId) -> &'a Type) -> Self {
+    pub(crate) fn with(graph: &'a Graph, node: NodeId, ty: &dyn Fn(ValueId) -> &'a Type) -> Self {
         let n = graph.node(node);
         let operand = |v: &Option<ValueId>| {
             v.map(|v| Operand { ty: ty(v), value: graph.constant(v), dims: None })
@@ -93,7 +93,7 @@ impl<'a> Ctx<'a> {
     }
 
     /// Elements of a whole-number operand, some perhaps symbolic.
-    pub fn symbolic(&self, i: usize) -> Option<Vec<Dim>> {
+    pub(crate) fn symbolic(&self, i: usize) -> Option<Vec<Dim>> {
         let o = self.input(i)?;
         if let Some(d) = &o.dims {
             return Some(d.clone());

@@ -40,7 +40,7 @@ pub fn slices(ctx: &Ctx<'_>) -> Result<Option<Vec<Option<Taken>>>, RuleError> {
 ///
 /// # Errors
 /// If the operands contradict the operator's definition.
-pub fn slice_bounds(ctx: &Ctx<'_>) -> Result<Option<Vec<(i64, i64, i64, i64)>>, RuleError> {
+pub(crate) fn slice_bounds(ctx: &Ctx<'_>) -> Result<Option<Vec<(i64, i64, i64, i64)>>, RuleError> {
     let Op::Slice(s) = ctx.op else { return Ok(None) };
     let Some(dims) = ctx.dims(0) else { return Ok(None) };
     let (starts, ends, axes, steps) = if let (Some(a), Some(b)) = (&s.starts, &s.ends) {
@@ -240,7 +240,11 @@ pub fn split_sizes(ctx: &Ctx<'_>) -> Result<Option<(usize, Vec<i64>)>, RuleError
 ///
 /// # Errors
 /// If the numbers of elements cannot agree.
-pub fn reshaped(input: &Type, target: &[Dim], zero_copies: bool) -> Result<Vec<Dim>, RuleError> {
+pub(crate) fn reshaped(
+    input: &Type,
+    target: &[Dim],
+    zero_copies: bool,
+) -> Result<Vec<Dim>, RuleError> {
     let mut out = Vec::with_capacity(target.len());
     for (i, d) in target.iter().enumerate() {
         out.push(match d {
@@ -266,7 +270,7 @@ pub fn reshaped(input: &Type, target: &[Dim], zero_copies: bool) -> Result<Vec<D
 ///
 /// # Errors
 /// If it contradicts the operator's definition.
-pub fn reshape_target(ctx: &Ctx<'_>) -> Result<Option<Vec<Dim>>, RuleError> {
+pub(crate) fn reshape_target(ctx: &Ctx<'_>) -> Result<Option<Vec<Dim>>, RuleError> {
     let Op::Reshape(r) = ctx.op else { return Ok(None) };
     let zero_copies = r.allowzero == 0;
     let ints = ctx.ints(1);

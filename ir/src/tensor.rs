@@ -89,6 +89,7 @@ pub enum Data {
 
 /// Why a tensor's elements cannot be had.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TensorError {
     /// The data do not fill the shape.
     #[error("{dtype} tensor of shape {dims:?} needs {need} bytes of data but has {have}")]

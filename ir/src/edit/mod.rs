@@ -146,6 +146,7 @@ impl Edit {
 
 /// An edit that was applied, as [observers](Observer) see it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Applied {
     /// Number of the edit, from 1. Edits in bodies count as well.
     pub number: usize,

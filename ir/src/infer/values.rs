@@ -13,6 +13,7 @@ const LIMIT: usize = 64;
 /// A node contradicts its operator's definition, or what the file declares of its result.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("node {label:?} ({op}): {reason}")]
+#[non_exhaustive]
 pub struct InferError {
     /// Name of the node.
     pub label: String,

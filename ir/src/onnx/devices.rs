@@ -52,7 +52,7 @@ pub struct Stages {
 ///
 /// # Errors
 /// If a configuration has no name, another one's name, or not as many devices as it says.
-pub fn configurations(graph: &Graph) -> Result<Vec<Configuration>> {
+pub(crate) fn configurations(graph: &Graph) -> Result<Vec<Configuration>> {
     let mut all: Vec<Configuration> = Vec::new();
     each(graph, &mut |buf, f| {
         let c = configuration(buf, f)?;

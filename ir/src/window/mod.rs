@@ -73,13 +73,13 @@ impl Window {
     /// Whether over `n` inputs a last window is left out because it would start in the padding at
     /// the end. The standard says so since version 22 only; runtimes compute so in all versions,
     /// but their shape inference may count that window.
-    pub fn leaves_out(&self, n: i64) -> bool {
+    pub(crate) fn leaves_out(&self, n: i64) -> bool {
         let room = n + self.begin + self.end - self.extent();
         self.ceil && self.outputs(n).is_some_and(|o| o < -(-room).div_euclid(self.stride) + 1)
     }
 
     /// The window without `ceil_mode` that sees just the same of `n` inputs, if there is one.
-    pub fn without_ceil(&self, n: i64) -> Option<Self> {
+    pub(crate) fn without_ceil(&self, n: i64) -> Option<Self> {
         let out = self.outputs(n)?;
         let reach = (out - 1) * self.stride - self.begin + self.extent();
         let tight = Self { end: (reach - n).max(0), ceil: false, ..*self };
@@ -116,7 +116,7 @@ impl Window {
     /// What the outputs `out` of a transposed convolution need of an axis of `n` inputs, and the
     /// window that gives exactly these outputs from exactly those inputs: all contributing inputs,
     /// with the surplus at both ends cut off by the padding.
-    pub fn transposed_need(&self, out: Span, n: i64) -> (Span, Self) {
+    pub(crate) fn transposed_need(&self, out: Span, n: i64) -> (Span, Self) {
         // In coordinates without padding, input i writes [i*s, i*s + extent).
         let (a, b) = (out.lo + self.begin, out.hi + self.begin);
         let first = (a - self.extent() + 1).div_euclid(self.stride)

@@ -28,7 +28,7 @@ impl<'o> Body<'o> {
     }
 
     /// The value of this name, in the graph or around it.
-    pub fn lookup(&mut self, name: &str, line: usize) -> Result<ValueId> {
+    pub(crate) fn lookup(&mut self, name: &str, line: usize) -> Result<ValueId> {
         if let Some(&v) = self.names.get(name) {
             return Ok(v);
         }
