@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use graph_opt_backends::cpu::{Cpu, Prepared};
 use graph_opt_backends::{Executable, Folder};
-use graph_opt_ir::rule::Ctx;
+use graph_opt_ir::op_context::OpCtx;
 use graph_opt_ir::text::parse;
 use graph_opt_ir::{Graph, Op, Tensor, onnx, region};
 use graph_opt_passes::devices::cluster::Cluster;
@@ -272,7 +272,7 @@ fn same_padding_is_what_onnx_runtime_computes() {
 
 /// Whether all runtimes read all windows alike.
 fn all_settled(g: &Graph) -> bool {
-    g.schedule().all(|n| region::settled(&Ctx::of(g, n)).is_none())
+    g.schedule().all(|n| region::settled(&OpCtx::of(g, n)).is_none())
 }
 
 #[test]
@@ -836,5 +836,5 @@ fn constants_of_old_bodies_are_nodes() {
     let ops: Vec<&str> = body.g.node.iter().map(|n| n.op_type.as_str()).collect();
     assert!(body.g.initializer.is_empty() && ops == ["Constant", "Conv", "Relu"], "{ops:?}");
     let back = onnx::import(bytes, None).unwrap().graph;
-    assert!(graph_opt_ir::same::identical(&folded, &back));
+    assert!(graph_opt_ir::structural_eq::identical(&folded, &back));
 }

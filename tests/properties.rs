@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 
 use graph_opt_ir::op::{self, Op};
-use graph_opt_ir::{Builder, DType, Graph, Tensor, Type, same, text};
+use graph_opt_ir::{Builder, DType, Graph, Tensor, Type, structural_eq, text};
 use graph_opt_passes::Outcome;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -245,7 +245,7 @@ fn check(c: &Case, counts: &mut Counts) -> Result<(), TestCaseError> {
         return Ok(());
     }
     let (back, _) = optimise(&t, "untile");
-    if !same::identical(&g, &back) && c.kind == Kind::Transpose {
+    if !structural_eq::identical(&g, &back) && c.kind == Kind::Transpose {
         // Inputs of which every output is cut off are in no tile, so that another whole may come
         // back: equal, but not the one that went in.
         counts.another_whole += 1;
@@ -254,7 +254,7 @@ fn check(c: &Case, counts: &mut Counts) -> Result<(), TestCaseError> {
         return Ok(());
     }
     prop_assert!(
-        same::identical(&g, &back),
+        structural_eq::identical(&g, &back),
         "{pipeline}: untile gave\n{}\nfrom\n{}\nof\n{}",
         text::print(&back),
         text::print(&t),

@@ -75,7 +75,7 @@ impl Watch {
         seen.work = seen.work.saturating_add(all).saturating_add(products);
         if let (Op::Gather(o), Some(table), Some(i)) = (op, at(0), at(1))
             && let (Ok(axis), Ok(rows)) =
-                (graph_opt_ir::rule::axis_of(o.axis, table.rank()), i.to_i64s())
+                (graph_opt_ir::op_context::axis_of(o.axis, table.rank()), i.to_i64s())
         {
             let n = table.dims[axis] as i64;
             let rows = rows.into_iter().map(|r| if r < 0 { r.saturating_add(n) } else { r });

@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(verify(&two), Ok(()));
         assert_eq!((two.len(), two.inputs().len(), two.outputs().len()), (2, 4, 2));
         assert_eq!(keep(&g, &[]).err(), Some(ExtractError::Empty));
-        assert!(crate::same::identical(&g, &keep(&g, &nodes).unwrap()));
+        assert!(crate::structural_eq::identical(&g, &keep(&g, &nodes).unwrap()));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::graph::{Def, Graph, Use};
-use crate::rule::Ctx;
+use crate::op_context::OpCtx;
 use crate::{NodeId, ValueId, infer};
 
 /// An invariant that does not hold.
@@ -253,7 +253,7 @@ impl<'a> Verifier<'a> {
     fn types(&mut self) {
         let graph = self.graph;
         for id in graph.schedule() {
-            let types = match infer::infer(&Ctx::of(graph, id)) {
+            let types = match infer::infer(&OpCtx::of(graph, id)) {
                 Ok(types) => types,
                 Err(_) if self.inner => continue,
                 Err(e) => {

@@ -2,8 +2,8 @@
 
 use graph_opt_ir::edit::Observer;
 use graph_opt_ir::infer::InferError;
+use graph_opt_ir::op_context::OpCtx;
 use graph_opt_ir::region;
-use graph_opt_ir::rule::Ctx;
 use graph_opt_ir::verify::{Violation, verify};
 use graph_opt_ir::{EditError, EditFault, Editor, Graph, NodeId};
 use regex::Regex;
@@ -178,12 +178,12 @@ impl<'a> Runner<'a> {
         };
         state.steps(&mut editor, pipeline, None)?;
         // What runtimes read differently stays only in graphs that nobody touched.
-        let open = |g: &Graph, n| region::settled(&Ctx::of(g, n)).is_some();
+        let open = |g: &Graph, n| region::settled(&OpCtx::of(g, n)).is_some();
         let edited = editor.graph().edits() > 0 && !editor.is_done();
         if edited {
             let mut found = None;
             editor.graph().any_node(&mut |g, n| {
-                found = region::unsettled(&Ctx::of(g, n)).map(|why| (g.label(n).to_owned(), why));
+                found = region::unsettled(&OpCtx::of(g, n)).map(|why| (g.label(n).to_owned(), why));
                 found.is_some()
             });
             if let Some((node, why)) = found {

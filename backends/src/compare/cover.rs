@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use graph_opt_ir::rule::Ctx;
-use graph_opt_ir::same::Structure;
+use graph_opt_ir::op_context::OpCtx;
+use graph_opt_ir::structural_eq::Structure;
 use graph_opt_ir::{Def, Graph, NodeId, Op, ValueId};
 
 use crate::inputs::uses::uses;
@@ -115,7 +115,7 @@ fn table(
     let data = node.inputs.first().copied().flatten()?;
     let t = graph.constant(data)?;
     let rank = t.dims().len();
-    let axis = graph_opt_ir::rule::axis_of(o.axis, rank).ok()?;
+    let axis = graph_opt_ir::op_context::axis_of(o.axis, rank).ok()?;
     let rows = t.dims()[axis] as usize;
     // Few elements are read whole as a rule, and are bounds and shapes.
     if known(data)
@@ -225,7 +225,7 @@ impl Fixed {
                 let shape = matches!(node.op, Op::Shape(_) | Op::Size(_));
                 let known = |v: &ValueId| graph.value(*v).ty.extents().is_some();
                 let mut all = node.inputs.iter().flatten().chain(&node.captures);
-                !Ctx::of(graph, *n).is_random()
+                !OpCtx::of(graph, *n).is_random()
                     && !matches!(node.op, Op::Other(_))
                     && (shape && node.inputs.iter().flatten().all(known)
                         || all.all(|&v| self.is(graph, v, depth + 1)))

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::{Edit, EditError, EditFault, NewNode, Ref};
 use crate::graph::{Def, Graph, Value};
 use crate::op::Attr;
-use crate::rule::{Ctx, Operand};
+use crate::op_context::{OpCtx, Operand};
 use crate::{NodeId, Type, ValueId, infer};
 
 /// An edit that can be applied.
@@ -109,7 +109,7 @@ impl Checker<'_> {
             }
         }
         let opset = self.graph.opsets.get(n.op.domain()).copied().unwrap_or(1);
-        let ctx = Ctx { op: &n.op, opset, inputs, outputs: n.outputs };
+        let ctx = OpCtx { op: &n.op, opset, inputs, outputs: n.outputs };
         infer::infer(&ctx).map_err(|reason| EditFault::Rule { node: n.name.clone(), reason })
     }
 

@@ -1,7 +1,7 @@
 //! Why edits are refused.
 
 use crate::Type;
-use crate::rule::RuleError;
+use crate::op_context::RuleError;
 
 /// An edit that was not applied. The graph is unchanged, unless an observer refused the edit after it
 /// was applied ([`EditFault::Refused`]).

@@ -1,5 +1,5 @@
 use super::*;
-use crate::rule::Ctx;
+use crate::op_context::OpCtx;
 use crate::text::parse;
 use crate::verify::verify;
 use crate::{Span, op};
@@ -145,7 +145,7 @@ fn slices_keep_what_they_take_of_axes_of_unknown_extent() {
          }",
     )
     .unwrap();
-    let ctx = Ctx::of(&g, node(&g, 0));
+    let ctx = OpCtx::of(&g, node(&g, 0));
     let part = vec![None, Some(Span::new(0, 4)), None];
     let tile = crate::region::tile(&ctx, 0, &part).unwrap();
     assert!(matches!(tile.op, Op::Slice(_)));

@@ -1,16 +1,16 @@
 //! Operators that move elements.
 
 use super::{dim, known, same_dtype, same_type, shape_text, typed};
+use crate::layout_params;
 use crate::op::Op;
-use crate::rule::{Ctx, RuleError, axis_of, fail};
-use crate::spec;
+use crate::op_context::{OpCtx, RuleError, axis_of, fail};
 use crate::{Dim, Type};
 
-pub(super) fn layout(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
+pub(super) fn layout(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
     let dims = match ctx.op {
         Op::Concat(c) => return concat(ctx, c.axis),
         Op::Split(s) => return split(ctx, s.axis),
-        Op::Reshape(_) => match spec::reshape_target(ctx)? {
+        Op::Reshape(_) => match layout_params::reshape_target(ctx)? {
             Some(d) => Some(d),
             // The number of elements of the shape is the rank.
             None => match ctx.dims(1) {
@@ -28,7 +28,7 @@ pub(super) fn layout(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
 }
 
 /// Extents of the result of an operator over an input of known rank.
-fn of_ranked(ctx: &Ctx<'_>, x: &[Dim]) -> Result<Option<Vec<Dim>>, RuleError> {
+fn of_ranked(ctx: &OpCtx<'_>, x: &[Dim]) -> Result<Option<Vec<Dim>>, RuleError> {
     let rank = x.len();
     Ok(match ctx.op {
         Op::Flatten(f) => {
@@ -44,7 +44,7 @@ fn of_ranked(ctx: &Ctx<'_>, x: &[Dim]) -> Result<Option<Vec<Dim>>, RuleError> {
             }
         }
         Op::Transpose(_) => {
-            let perm = spec::permutation(ctx, rank)?;
+            let perm = layout_params::permutation(ctx, rank)?;
             Some(perm.iter().map(|&p| x[p].clone()).collect())
         }
         Op::Tile(_) => match ctx.ints(1) {
@@ -55,14 +55,14 @@ fn of_ranked(ctx: &Ctx<'_>, x: &[Dim]) -> Result<Option<Vec<Dim>>, RuleError> {
             Some(r) => Some(scaled(x, &r)),
         },
         Op::Slice(_) => {
-            let axes = spec::slice_axes(ctx)?.unwrap_or_else(|| (0..rank).collect());
-            let taken = spec::slices(ctx)?;
+            let axes = layout_params::slice_axes(ctx)?.unwrap_or_else(|| (0..rank).collect());
+            let taken = layout_params::slices(ctx)?;
             let count = |i: usize| dim(taken.as_ref().and_then(|t| t[i]).map(|t| t.count));
             let all = x.iter().enumerate();
             // Axes that are not sliced keep their names.
             Some(all.map(|(i, d)| if axes.contains(&i) { count(i) } else { d.clone() }).collect())
         }
-        Op::Pad(_) => match spec::pads(ctx)? {
+        Op::Pad(_) => match layout_params::pads(ctx)? {
             None => Some(vec![Dim::Unknown; rank]),
             Some(pads) => Some(padded(x, &pads)?),
         },
@@ -80,8 +80,8 @@ fn product(d: &[Dim]) -> Dim {
     dim(d.iter().try_fold(1i64, |a, d| a.checked_mul(known(d)?)))
 }
 
-fn squeeze(ctx: &Ctx<'_>, x: &[Dim]) -> Result<Option<Vec<Dim>>, RuleError> {
-    Ok(match spec::squeeze_axes(ctx, x.len())? {
+fn squeeze(ctx: &OpCtx<'_>, x: &[Dim]) -> Result<Option<Vec<Dim>>, RuleError> {
+    Ok(match layout_params::squeeze_axes(ctx, x.len())? {
         Some(axes) => {
             if let Some(&a) = axes.iter().find(|&&a| known(&x[a]).is_some_and(|n| n != 1)) {
                 fail!("expected extent 1 on axis {a} of Squeeze, found {}", shape_text(x));
@@ -94,8 +94,8 @@ fn squeeze(ctx: &Ctx<'_>, x: &[Dim]) -> Result<Option<Vec<Dim>>, RuleError> {
 }
 
 /// `x` with `n` axes of extent 1 more.
-fn unsqueeze(ctx: &Ctx<'_>, x: &[Dim], n: usize) -> Result<Vec<Dim>, RuleError> {
-    let axes = spec::squeeze_axes(ctx, x.len() + n)?.unwrap_or_default();
+fn unsqueeze(ctx: &OpCtx<'_>, x: &[Dim], n: usize) -> Result<Vec<Dim>, RuleError> {
+    let axes = layout_params::squeeze_axes(ctx, x.len() + n)?.unwrap_or_default();
     let mut rest = x.iter().cloned();
     let pick = |i| if axes.contains(&i) { Some(Dim::Known(1)) } else { rest.next() };
     Ok((0..x.len() + n).filter_map(pick).collect())
@@ -169,7 +169,7 @@ fn blocks(x: &[Dim], block: i64, to_space: bool) -> Result<Vec<Dim>, RuleError> 
     Ok(out)
 }
 
-fn expand(ctx: &Ctx<'_>) -> Result<Option<Vec<Dim>>, RuleError> {
+fn expand(ctx: &OpCtx<'_>) -> Result<Option<Vec<Dim>>, RuleError> {
     let Some(x) = ctx.dims(0) else { return Ok(None) };
     match ctx.symbolic(1) {
         Some(target) => Ok(Some(super::broadcast(&[x, &target])?)),
@@ -180,7 +180,7 @@ fn expand(ctx: &Ctx<'_>) -> Result<Option<Vec<Dim>>, RuleError> {
     }
 }
 
-fn concat(ctx: &Ctx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
+fn concat(ctx: &OpCtx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
     let n = ctx.inputs.len();
     if n == 0 {
         fail!("Concat without inputs");
@@ -217,10 +217,10 @@ fn concat(ctx: &Ctx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
     Ok(vec![typed(dtype, Some(out))])
 }
 
-fn split(ctx: &Ctx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
+fn split(ctx: &OpCtx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
     let Some(x) = ctx.dims(0) else { return Ok(vec![same_type(ctx, None); ctx.outputs]) };
     let axis = axis_of(axis, x.len())?;
-    let sizes = spec::split_sizes(ctx)?;
+    let sizes = layout_params::split_sizes(ctx)?;
     Ok((0..ctx.outputs)
         .map(|i| {
             let mut dims = x.to_vec();

@@ -2,12 +2,12 @@
 
 use super::broadcast::vector_of;
 use super::{branches, dim, dtype_attr, known, same_dtype, same_type, shape_text, typed};
+use crate::layout_params;
 use crate::op::Op;
-use crate::rule::{Ctx, RuleError, axis_of, fail};
-use crate::spec;
+use crate::op_context::{OpCtx, RuleError, axis_of, fail};
 use crate::{DType, Dim, Type};
 
-pub(super) fn misc(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
+pub(super) fn misc(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
     let x = ctx.dims(0);
     let like = |dtype: Option<DType>| vec![typed(dtype, x.map(<[Dim]>::to_vec))];
     Ok(match ctx.op {
@@ -15,7 +15,7 @@ pub(super) fn misc(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
         Op::InstanceNormalization(_) => instance_norm(ctx)?,
         Op::LayerNormalization(l) => layer_norm(ctx, l.axis)?,
         Op::Softmax(_) | Op::LogSoftmax(_) | Op::Hardmax(_) => {
-            axis_checked(ctx, spec::softmax_axis(ctx).unwrap_or_default())?
+            axis_checked(ctx, layout_params::softmax_axis(ctx).unwrap_or_default())?
         }
         Op::LpNormalization(l) => axis_checked(ctx, l.axis)?,
         Op::Trilu(_) | Op::LRN(_) | Op::CumSum(_) | Op::ImageScaler(_) => vec![ctx.ty(0).clone()],
@@ -79,7 +79,7 @@ pub(super) fn misc(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
 }
 
 /// Type of an operator that normalises along an axis: that of its input.
-fn axis_checked(ctx: &Ctx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
+fn axis_checked(ctx: &OpCtx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
     if let Some(rank) = ctx.ty(0).rank().filter(|&r| r > 0) {
         // Before version 13 the axis could stand one past the last.
         if !(ctx.opset < 13 && axis == rank as i64) {
@@ -89,7 +89,7 @@ fn axis_checked(ctx: &Ctx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
     Ok(vec![ctx.ty(0).clone()])
 }
 
-fn batch_norm(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
+fn batch_norm(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
     let c = match ctx.dims(0) {
         Some(x) if x.len() >= 2 => known(&x[1]),
         Some(_) => Some(1),
@@ -102,7 +102,7 @@ fn batch_norm(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
     Ok(vec![ctx.ty(0).clone(), stat.clone(), stat.clone(), stat.clone(), stat])
 }
 
-fn instance_norm(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
+fn instance_norm(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
     let c = ctx.dims(0).and_then(|x| x.get(1)).and_then(known);
     vector_of(ctx, 1, c, "scale")?;
     vector_of(ctx, 2, c, "bias")?;
@@ -110,7 +110,7 @@ fn instance_norm(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
 }
 
 /// The normalised input, mean and inverse standard deviation.
-fn layer_norm(ctx: &Ctx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
+fn layer_norm(ctx: &OpCtx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
     let stats = match ctx.dims(0) {
         Some(x) => {
             let a = axis_of(axis, x.len())?;
@@ -123,7 +123,7 @@ fn layer_norm(ctx: &Ctx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
     Ok(vec![ctx.ty(0).clone(), stat.clone(), stat])
 }
 
-fn one_hot(ctx: &Ctx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
+fn one_hot(ctx: &OpCtx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
     let depth = ctx.ints(1).and_then(|d| d.first().copied());
     let dims = match ctx.dims(0) {
         None => None,
@@ -137,7 +137,7 @@ fn one_hot(ctx: &Ctx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
 }
 
 /// Values and indices.
-fn top_k(ctx: &Ctx<'_>, t: &crate::op::TopK) -> Result<Vec<Type>, RuleError> {
+fn top_k(ctx: &OpCtx<'_>, t: &crate::op::TopK) -> Result<Vec<Type>, RuleError> {
     let k = t.k.or_else(|| ctx.ints(1).and_then(|k| k.first().copied()));
     let dims = match ctx.dims(0) {
         None => None,
@@ -164,7 +164,7 @@ pub(crate) fn shape_range(rank: usize, start: i64, end: Option<i64>) -> std::ops
     s..e.max(s)
 }
 
-fn shape_operand(ctx: &Ctx<'_>, i: usize) -> Result<Option<Vec<Dim>>, RuleError> {
+fn shape_operand(ctx: &OpCtx<'_>, i: usize) -> Result<Option<Vec<Dim>>, RuleError> {
     if let Some(v) = ctx.ints(i)
         && v.iter().any(|&n| n < 0)
     {
@@ -176,7 +176,7 @@ fn shape_operand(ctx: &Ctx<'_>, i: usize) -> Result<Option<Vec<Dim>>, RuleError>
     }))
 }
 
-fn range_len(ctx: &Ctx<'_>) -> Result<Option<i64>, RuleError> {
+fn range_len(ctx: &OpCtx<'_>) -> Result<Option<i64>, RuleError> {
     let one = |i: usize| -> Option<f64> {
         let v = ctx.ints(i).and_then(|v| v.first().map(|&x| x as f64));
         v.or_else(|| ctx.floats(i).and_then(|v| v.first().map(|&x| f64::from(x))))
@@ -192,7 +192,7 @@ fn range_len(ctx: &Ctx<'_>) -> Result<Option<i64>, RuleError> {
     Ok(Some(n as i64))
 }
 
-fn gather(ctx: &Ctx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
+fn gather(ctx: &OpCtx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
     let (Some(x), Some(i)) = (ctx.dims(0), ctx.dims(1)) else {
         return Ok(vec![same_type(ctx, None)]);
     };
@@ -206,7 +206,7 @@ fn gather(ctx: &Ctx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
     Ok(vec![same_type(ctx, Some(out))])
 }
 
-fn gather_nd(ctx: &Ctx<'_>, batch: i64) -> Result<Vec<Type>, RuleError> {
+fn gather_nd(ctx: &OpCtx<'_>, batch: i64) -> Result<Vec<Type>, RuleError> {
     let (Some(x), Some(i)) = (ctx.dims(0), ctx.dims(1)) else {
         return Ok(vec![same_type(ctx, None)]);
     };
@@ -223,7 +223,13 @@ fn gather_nd(ctx: &Ctx<'_>, batch: i64) -> Result<Vec<Type>, RuleError> {
     Ok(vec![same_type(ctx, Some(out))])
 }
 
-fn rnn(ctx: &Ctx<'_>, gates: i64, hidden: Option<i64>, direction: &str, layout: i64) -> Vec<Type> {
+fn rnn(
+    ctx: &OpCtx<'_>,
+    gates: i64,
+    hidden: Option<i64>,
+    direction: &str,
+    layout: i64,
+) -> Vec<Type> {
     let directions = Dim::Known(if direction == "bidirectional" { 2 } else { 1 });
     let from_r = ctx.dims(2).and_then(|r| r.get(1)).and_then(known).map(|n| n / gates);
     let h = dim(hidden.or(from_r));
@@ -238,7 +244,7 @@ fn rnn(ctx: &Ctx<'_>, gates: i64, hidden: Option<i64>, direction: &str, layout: 
 }
 
 /// Extents of an Einsum result; `None` with an ellipsis.
-fn einsum(ctx: &Ctx<'_>, equation: &str) -> Result<Option<Vec<Dim>>, RuleError> {
+fn einsum(ctx: &OpCtx<'_>, equation: &str) -> Result<Option<Vec<Dim>>, RuleError> {
     let eq: String = equation.chars().filter(|c| !c.is_whitespace()).collect();
     for t in eq.split("->").flat_map(|side| side.split(',')) {
         let letters = t.replacen("...", "", 1);
@@ -288,7 +294,7 @@ fn einsum(ctx: &Ctx<'_>, equation: &str) -> Result<Option<Vec<Dim>>, RuleError> 
 }
 
 /// State variables keep what the body says of them, unless their shape changes from turn to turn.
-fn loop_types(ctx: &Ctx<'_>, body: &crate::Graph) -> Vec<Type> {
+fn loop_types(ctx: &OpCtx<'_>, body: &crate::Graph) -> Vec<Type> {
     let states = ctx.inputs.len().saturating_sub(2);
     let outs = body.outputs().iter().skip(1).enumerate();
     outs.map(|(i, &v)| {

@@ -3,10 +3,10 @@
 use super::broadcast::vector_of;
 use super::{dim, known, same_dtype, typed};
 use crate::op::Op;
-use crate::rule::{Ctx, RuleError, fail};
+use crate::op_context::{OpCtx, RuleError, fail};
 use crate::{DType, Dim, Type, region, window};
 
-pub(super) fn window(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
+pub(super) fn window(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
     let (x, w) = window::operands(ctx.op);
     let dtype = match ctx.op {
         Op::ConvInteger(_) => Some(DType::I32),
@@ -77,7 +77,7 @@ pub(super) fn window(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
 }
 
 /// Output channels, after checking groups, weights and bias against each other.
-fn conv_channels(ctx: &Ctx<'_>, input: &Dim, w: usize) -> Result<Dim, RuleError> {
+fn conv_channels(ctx: &OpCtx<'_>, input: &Dim, w: usize) -> Result<Dim, RuleError> {
     let Some(windowed) = ctx.op.windowed() else { fail!("{} has no windows", ctx.op.name()) };
     let group = windowed.groups();
     if group < 1 {

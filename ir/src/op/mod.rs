@@ -407,7 +407,7 @@ ops! {
 }
 
 impl Op {
-    /// Whether it draws random numbers on any operands. [`Ctx::is_random`](crate::rule::Ctx::is_random)
+    /// Whether it draws random numbers on any operands. [`OpCtx::is_random`](crate::op_context::OpCtx::is_random)
     /// knows of the rest: Dropout draws in training.
     pub fn is_random(&self) -> bool {
         matches!(

@@ -4,13 +4,13 @@ use super::adjust::set_windows;
 use crate::Dim;
 use crate::infer::known;
 use crate::op::Op;
-use crate::rule::Ctx;
+use crate::op_context::OpCtx;
 use crate::window::{self, Window};
 
 /// The node's operator with its windows written out: no `auto_pad`, no `output_shape`, no zero
 /// pads, no strides or dilations of 1, the kernel only where there are no weights. Two windowed
 /// operators over the same operands compute the same if these are equal.
-pub fn normal_form(ctx: &Ctx<'_>) -> Op {
+pub fn normal_form(ctx: &OpCtx<'_>) -> Op {
     let mut op = ctx.op.clone();
     let Ok(Some(mut windows)) = window::resolved(ctx) else { return op };
     // What auto_pad crops, no attribute can say.
@@ -64,7 +64,7 @@ pub(crate) fn disputed(op: &Op, w: &Window, n: i64) -> Option<&'static str> {
 
 /// What runtimes read differently in a node's windows, and the node's operator in a spelling that all
 /// of them read alike, if there is one.
-fn dispute(ctx: &Ctx<'_>) -> Option<(&'static str, Option<Op>)> {
+fn dispute(ctx: &OpCtx<'_>) -> Option<(&'static str, Option<Op>)> {
     let image = ctx.op.windowed()?.image;
     let windows = window::resolved(ctx).ok()??;
     let dims = ctx.dims(image)?.get(2..)?;
@@ -86,7 +86,7 @@ struct Axis {
 }
 
 /// The operator with windows in which nothing is disputed.
-fn spelled_out(ctx: &Ctx<'_>, axes: &[Axis]) -> Option<Op> {
+fn spelled_out(ctx: &OpCtx<'_>, axes: &[Axis]) -> Option<Op> {
     // What auto_pad crops, no attribute can say.
     if axes.iter().any(|a| a.extent.is_none() || a.window.crops()) {
         return None;
@@ -125,14 +125,14 @@ fn spelled_out(ctx: &Ctx<'_>, axes: &[Axis]) -> Option<Op> {
 
 /// The node's operator in a spelling that all runtimes read alike, with what they read differently now;
 /// `None` if they read it alike as it is, or there is no such spelling.
-pub fn settled(ctx: &Ctx<'_>) -> Option<(Op, &'static str)> {
+pub fn settled(ctx: &OpCtx<'_>) -> Option<(Op, &'static str)> {
     let (why, op) = dispute(ctx)?;
     Some((op?, why))
 }
 
 /// What runtimes, or ONNX's own shape inference, read differently in the node's windows where no
 /// spelling settles it.
-pub fn unsettled(ctx: &Ctx<'_>) -> Option<&'static str> {
+pub fn unsettled(ctx: &OpCtx<'_>) -> Option<&'static str> {
     let (why, op) = dispute(ctx)?;
     op.is_none().then_some(why)
 }

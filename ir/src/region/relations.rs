@@ -4,8 +4,8 @@ use super::reshape::aligned;
 use super::{Barrier, Relation, Relations, barrier};
 use crate::infer::known;
 use crate::op::{Class, Op};
-use crate::rule::{Ctx, axis_of};
-use crate::{Dim, resize, spec, window};
+use crate::op_context::{OpCtx, axis_of};
+use crate::{Dim, layout_params, resize, window};
 
 use Relation::{Affine, Block, Broadcast, Contract, Same, Scaled, Transposed, Whole};
 
@@ -13,7 +13,7 @@ use Relation::{Affine, Block, Broadcast, Contract, Same, Scaled, Transposed, Who
 ///
 /// # Errors
 /// With the reason, if the operator is opaque, or its shapes say too little.
-pub fn relations(ctx: &Ctx<'_>, output: usize) -> Result<Relations, Barrier> {
+pub fn relations(ctx: &OpCtx<'_>, output: usize) -> Result<Relations, Barrier> {
     // A node that lacks operands that its operator must have, as one in a body may, gets relations
     // of those that it has.
     let room = ctx.inputs.len().max(OPERANDS);
@@ -52,7 +52,7 @@ pub fn relations(ctx: &Ctx<'_>, output: usize) -> Result<Relations, Barrier> {
 /// Most operands that any operator must have.
 const OPERANDS: usize = 9;
 
-fn dims<'a>(ctx: &'a Ctx<'_>, i: usize) -> Result<&'a [Dim], Barrier> {
+fn dims<'a>(ctx: &'a OpCtx<'_>, i: usize) -> Result<&'a [Dim], Barrier> {
     ctx.dims(i).ok_or_else(|| Barrier(format!("the rank of operand {i} is unknown")))
 }
 
@@ -60,7 +60,7 @@ fn same(rank: usize) -> Vec<Relation> {
     (0..rank).map(Same).collect()
 }
 
-fn whole(ctx: &Ctx<'_>, i: usize) -> Vec<Relation> {
+fn whole(ctx: &OpCtx<'_>, i: usize) -> Vec<Relation> {
     vec![Whole; ctx.ty(i).rank().unwrap_or(0)]
 }
 
@@ -83,7 +83,7 @@ fn broadcast(operand: &[Dim], out: &[Dim], rel: &mut Relations) -> Vec<Relation>
     operand.iter().enumerate().map(axis).collect()
 }
 
-fn pointwise(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
+fn pointwise(ctx: &OpCtx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
     if matches!(ctx.op, Op::Clip(_) | Op::Dropout(_)) {
         rel.operands[0] = same(dims(ctx, 0)?.len());
         for i in 1..ctx.inputs.len() {
@@ -100,7 +100,7 @@ fn pointwise(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
     Ok(())
 }
 
-fn windowed(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
+fn windowed(ctx: &OpCtx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
     let Some(windowed) = ctx.op.windowed() else { barrier!("{} has no windows", ctx.op.name()) };
     let (x, transposed) = (windowed.image, windowed.is_transposed());
     let Some(windows) = window::resolved(ctx)? else {
@@ -164,7 +164,7 @@ fn windowed(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
     Ok(())
 }
 
-fn matmul(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
+fn matmul(ctx: &OpCtx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
     for i in 0..ctx.inputs.len() {
         rel.operands[i] = whole(ctx, i);
     }
@@ -212,7 +212,7 @@ fn matmul(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
     Ok(())
 }
 
-fn reduce(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
+fn reduce(ctx: &OpCtx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
     let rank = dims(ctx, 0)?.len();
     let r = crate::infer::reduction(ctx, rank)?;
     let Some(axes) = r.axes else { barrier!("the reduced axes are computed at run time") };
@@ -228,11 +228,11 @@ fn reduce(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
     Ok(())
 }
 
-fn layout(ctx: &Ctx<'_>, output: usize, rel: &mut Relations) -> Result<(), Barrier> {
+fn layout(ctx: &OpCtx<'_>, output: usize, rel: &mut Relations) -> Result<(), Barrier> {
     let x = dims(ctx, 0)?;
     rel.operands[0] = match ctx.op {
         Op::Transpose(_) => {
-            let perm = spec::permutation(ctx, x.len())?;
+            let perm = layout_params::permutation(ctx, x.len())?;
             let mut r = vec![Whole; x.len()];
             for (o, &a) in perm.iter().enumerate() {
                 r[a] = Same(o);
@@ -251,7 +251,7 @@ fn layout(ctx: &Ctx<'_>, output: usize, rel: &mut Relations) -> Result<(), Barri
             ]
         }
         Op::Split(_) => {
-            let Some((axis, sizes)) = spec::split_sizes(ctx)? else {
+            let Some((axis, sizes)) = layout_params::split_sizes(ctx)? else {
                 barrier!("the sizes of Split are computed at run time")
             };
             let start = sizes[..output].iter().sum();
@@ -285,14 +285,16 @@ fn layout(ctx: &Ctx<'_>, output: usize, rel: &mut Relations) -> Result<(), Barri
     Ok(())
 }
 
-fn slice(ctx: &Ctx<'_>, x: &[Dim], rel: &mut Relations) -> Result<Vec<Relation>, Barrier> {
-    let Some(taken) = spec::slices(ctx)? else { barrier!("the slice is computed at run time") };
-    let axis = |(o, t): (usize, &Option<spec::Taken>)| match t {
+fn slice(ctx: &OpCtx<'_>, x: &[Dim], rel: &mut Relations) -> Result<Vec<Relation>, Barrier> {
+    let Some(taken) = layout_params::slices(ctx)? else {
+        barrier!("the slice is computed at run time")
+    };
+    let axis = |(o, t): (usize, &Option<layout_params::Taken>)| match t {
         Some(t) if t.start == 0 && t.step == 1 && Some(t.count) == known(&x[o]) => Same(o),
         Some(t) => Affine { out: o, start: t.start, step: t.step },
         None => Same(o),
     };
-    let named = spec::slice_axes(ctx)?;
+    let named = layout_params::slice_axes(ctx)?;
     for a in (0..taken.len()).filter(|&a| taken[a].is_none()) {
         if named.as_ref().is_none_or(|n| n.contains(&a)) {
             rel.barriers.push((a, format!("extent {a} of the sliced input is unknown")));
@@ -302,12 +304,14 @@ fn slice(ctx: &Ctx<'_>, x: &[Dim], rel: &mut Relations) -> Result<Vec<Relation>,
 }
 
 fn pad(
-    ctx: &Ctx<'_>,
+    ctx: &OpCtx<'_>,
     mode: &str,
     rank: usize,
     rel: &mut Relations,
 ) -> Result<Vec<Relation>, Barrier> {
-    let Some(pads) = spec::pads(ctx)? else { barrier!("the pads are computed at run time") };
+    let Some(pads) = layout_params::pads(ctx)? else {
+        barrier!("the pads are computed at run time")
+    };
     let mut r = same(rank);
     for (a, &(b, e)) in pads.iter().enumerate() {
         if (b, e) == (0, 0) {
@@ -321,7 +325,7 @@ fn pad(
     Ok(r)
 }
 
-fn concat(ctx: &Ctx<'_>, axis: usize, rel: &mut Relations) -> Result<(), Barrier> {
+fn concat(ctx: &OpCtx<'_>, axis: usize, rel: &mut Relations) -> Result<(), Barrier> {
     let mut start = 0;
     for i in 0..ctx.inputs.len() {
         let d = dims(ctx, i)?;
@@ -342,7 +346,7 @@ fn block_axes(rel: &mut Relations, outer: i64, inner: i64) -> Vec<Relation> {
     vec![Same(0), Whole, block(2), block(3)]
 }
 
-fn special(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
+fn special(ctx: &OpCtx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
     for i in 1..ctx.inputs.len() {
         rel.operands[i] = whole(ctx, i);
     }
@@ -405,8 +409,8 @@ fn special(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
 }
 
 /// The axes over which a softmax normalises.
-fn softmax_axes(ctx: &Ctx<'_>, rank: usize) -> Result<std::ops::Range<usize>, Barrier> {
-    let axis = spec::softmax_axis(ctx).unwrap_or_default();
+fn softmax_axes(ctx: &OpCtx<'_>, rank: usize) -> Result<std::ops::Range<usize>, Barrier> {
+    let axis = layout_params::softmax_axis(ctx).unwrap_or_default();
     if ctx.opset < 13 {
         return Ok((if axis == rank as i64 { rank } else { axis_of(axis, rank)? })..rank);
     }
@@ -416,7 +420,7 @@ fn softmax_axes(ctx: &Ctx<'_>, rank: usize) -> Result<std::ops::Range<usize>, Ba
 
 /// Scales and zero points: one for all elements, or one for each index along an axis.
 fn quantized(
-    ctx: &Ctx<'_>,
+    ctx: &OpCtx<'_>,
     x: &[Dim],
     axis: i64,
     block_size: i64,
@@ -436,7 +440,7 @@ fn quantized(
     Ok(())
 }
 
-fn resized(ctx: &Ctx<'_>, x: &[Dim], rel: &mut Relations) -> Result<(), Barrier> {
+fn resized(ctx: &OpCtx<'_>, x: &[Dim], rel: &mut Relations) -> Result<(), Barrier> {
     match resize::aligned(ctx) {
         Ok(axes) => {
             for (a, (factor, halo)) in axes.into_iter().enumerate() {

@@ -82,7 +82,7 @@ mod tests {
         let g = b.finish();
         let text = print_whole(&g).unwrap();
         let again = parse(&text).unwrap();
-        assert!(crate::same::identical(&g, &again), "{text}");
+        assert!(crate::structural_eq::identical(&g, &again), "{text}");
         assert_eq!(print_whole(&again).unwrap(), text);
     }
 

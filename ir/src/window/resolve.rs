@@ -4,7 +4,7 @@
 use super::Window;
 use crate::infer::known;
 use crate::op::{ConvTranspose, Op, Windowed};
-use crate::rule::{Ctx, RuleError, fail};
+use crate::op_context::{OpCtx, RuleError, fail};
 
 /// Operand indices of the image and, if there are any, the weights of a windowed operator.
 pub fn operands(op: &Op) -> (usize, Option<usize>) {
@@ -16,7 +16,7 @@ pub fn operands(op: &Op) -> (usize, Option<usize>) {
 ///
 /// # Errors
 /// If attributes contradict each other or the operator's definition.
-pub fn resolved(ctx: &Ctx<'_>) -> Result<Option<Vec<Window>>, RuleError> {
+pub fn resolved(ctx: &OpCtx<'_>) -> Result<Option<Vec<Window>>, RuleError> {
     let (x, w) = operands(ctx.op);
     let extents = |dims: &[crate::Dim]| -> Vec<Option<i64>> { dims.iter().map(known).collect() };
     let Some(x) = ctx.dims(x) else { return Ok(None) };

@@ -8,7 +8,7 @@ use super::{ParseError, Parser, Result, Scope};
 use crate::build::Builder;
 use crate::graph::{Def, Meta, Node};
 use crate::op::{Attr, Attrs, GRAPH_OPT, ONNX, Op};
-use crate::rule::Ctx;
+use crate::op_context::OpCtx;
 use crate::tensor::Tensor;
 use crate::{Type, ValueId, infer};
 
@@ -237,7 +237,7 @@ fn add(b: &mut Builder, node: Node, declared: Vec<Type>, line: usize) -> Result<
     let outputs = node.outputs.clone();
     let g = b.graph_mut();
     let id = g.insert_node(node, None);
-    let inferred = infer::infer(&Ctx::of(g, id)).map_err(|e| ParseError::new(line, e))?;
+    let inferred = infer::infer(&OpCtx::of(g, id)).map_err(|e| ParseError::new(line, e))?;
     for ((v, declared), ty) in outputs.iter().zip(declared).zip(inferred) {
         let Some(v) = v else { continue };
         let Some(meet) = ty.meet(&declared) else {

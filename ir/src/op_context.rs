@@ -20,7 +20,7 @@ pub struct Operand<'a> {
 
 /// One node, as its rules see it.
 #[derive(Clone, Debug)]
-pub struct Ctx<'a> {
+pub struct OpCtx<'a> {
     /// Operator with its attributes.
     pub op: &'a Op,
     /// Version of the operator set of the operator's domain.
@@ -38,11 +38,11 @@ pub struct RuleError(pub String);
 
 /// Shorthand for an error with a formatted message.
 macro_rules! fail {
-    ($($arg:tt)*) => { return Err($crate::rule::RuleError(format!($($arg)*))) };
+    ($($arg:tt)*) => { return Err($crate::op_context::RuleError(format!($($arg)*))) };
 }
 pub(crate) use fail;
 
-impl<'a> Ctx<'a> {
+impl<'a> OpCtx<'a> {
     /// The node as it stands in the graph.
     pub fn of(graph: &'a Graph, node: NodeId) -> Self {
         Self::with(graph, node, &|v| &graph.value(v).ty)
