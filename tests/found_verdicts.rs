@@ -102,7 +102,7 @@ fn rounding_of_folded_constants_is_close() {
     let wrong = graph_opt_ir::text::print(&b).replacen("Mul", "Add", 1);
     let wrong =
         graph_opt_ir::text::parse_with(&wrong, &graph_opt_ir::text::Constants::of(&b)).unwrap();
-    assert!(!graph_opt_ir::same::identical(&b, &wrong));
+    assert!(!graph_opt_ir::structural_eq::identical(&b, &wrong));
     let r = verified(&a, &wrong, &[], 0);
     assert!(r.differs(), "{}", text(&r));
 }

@@ -2,7 +2,7 @@
 //! (SAME padding, ceil_mode, kernels that do not fit), on which an earlier version was wrong.
 
 use graph_opt_backends::Folder;
-use graph_opt_ir::rule::Ctx;
+use graph_opt_ir::op_context::OpCtx;
 use graph_opt_ir::text::parse;
 use graph_opt_ir::{Graph, onnx, region};
 use graph_opt_passes::fix_dims::fix_dims;
@@ -75,7 +75,7 @@ fn same_padding_is_what_onnx_runtime_computes() {
 }
 /// Whether all runtimes read all windows alike.
 fn all_settled(g: &Graph) -> bool {
-    g.schedule().all(|n| region::settled(&Ctx::of(g, n)).is_none())
+    g.schedule().all(|n| region::settled(&OpCtx::of(g, n)).is_none())
 }
 #[test]
 fn windows_that_ceil_mode_leaves_out_are_spelled_out() {

@@ -134,8 +134,8 @@ pub enum RunError {
     Tensor(#[from] TensorError),
 }
 
-impl From<graph_opt_ir::rule::RuleError> for RunError {
-    fn from(e: graph_opt_ir::rule::RuleError) -> Self {
+impl From<graph_opt_ir::op_context::RuleError> for RunError {
+    fn from(e: graph_opt_ir::op_context::RuleError) -> Self {
         Self::Invalid(e.0)
     }
 }

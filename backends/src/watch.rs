@@ -135,7 +135,7 @@ impl Watch {
         // Rows of what, if anything, and the indices.
         let read = match (op, at(0), at(1)) {
             (Op::Gather(o), Some(table), Some(i)) => {
-                let axis = graph_opt_ir::rule::axis_of(o.axis, table.rank()).ok();
+                let axis = graph_opt_ir::op_context::axis_of(o.axis, table.rank()).ok();
                 axis.map(|axis| (table.dims[axis] as i64, i.to_i64s()))
             }
             (Op::OneHot(_), Some(i), Some(depth)) => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::graph::{Def, Graph, Meta, Node};
 use crate::op::{ONNX, Op};
-use crate::rule::{Ctx, RuleError};
+use crate::op_context::{OpCtx, RuleError};
 use crate::tensor::Tensor;
 use crate::{Type, ValueId, infer};
 
@@ -19,7 +19,7 @@ use crate::{Type, ValueId, infer};
 /// b.output(y);
 /// let graph = b.finish();
 /// assert_eq!(graph.value(y).ty.to_string(), "f32[1,3,8,8]");
-/// # Ok::<(), graph_opt_ir::rule::RuleError>(())
+/// # Ok::<(), graph_opt_ir::op_context::RuleError>(())
 /// ```
 #[derive(Debug)]
 pub struct Builder {
@@ -121,7 +121,7 @@ impl Builder {
             },
             None,
         );
-        let types = infer::infer(&Ctx::of(&self.graph, id))?;
+        let types = infer::infer(&OpCtx::of(&self.graph, id))?;
         for (&v, ty) in results.iter().zip(types) {
             self.graph.value_mut(v).ty = ty;
         }

@@ -9,7 +9,7 @@ pub struct Digest([u8; 32]);
 
 impl Digest {
     /// Its first half as a number, for names.
-    pub fn short(self) -> u128 {
+    pub(crate) fn short(self) -> u128 {
         let (half, _) = self.0.split_at(16);
         half.iter().fold(0, |n, &b| n << 8 | u128::from(b))
     }
@@ -47,13 +47,13 @@ impl Hasher {
     }
 
     /// Adds a number.
-    pub fn int(&mut self, n: u64) -> &mut Self {
+    pub(crate) fn int(&mut self, n: u64) -> &mut Self {
         self.0.update(&n.to_le_bytes());
         self
     }
 
     /// Adds numbers.
-    pub fn ints(&mut self, all: &[i64]) -> &mut Self {
+    pub(crate) fn ints(&mut self, all: &[i64]) -> &mut Self {
         self.int(all.len() as u64);
         all.iter().fold(self, |h, &n| h.int(n as u64))
     }
@@ -64,7 +64,7 @@ impl Hasher {
     }
 
     /// Adds what has a digest of its own.
-    pub fn part(&mut self, d: Digest) -> &mut Self {
+    pub(crate) fn part(&mut self, d: Digest) -> &mut Self {
         self.0.update(&d.0);
         self
     }

@@ -12,9 +12,10 @@ use crate::{NodeId, ValueId};
 
 /// Why a part cannot be cut out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ExtractError {
     /// A handle does not exist.
-    #[error("names a node or value that does not exist")]
+    #[error("refers to a node or value that is not in the graph")]
     Dangling,
     /// A value is listed as an input twice.
     #[error("{0:?} is listed twice")]
@@ -199,7 +200,7 @@ mod tests {
         assert_eq!(verify(&two), Ok(()));
         assert_eq!((two.len(), two.inputs().len(), two.outputs().len()), (2, 4, 2));
         assert_eq!(keep(&g, &[]).err(), Some(ExtractError::Empty));
-        assert!(crate::same::identical(&g, &keep(&g, &nodes).unwrap()));
+        assert!(crate::structural_eq::identical(&g, &keep(&g, &nodes).unwrap()));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::Dim;
 use crate::infer::{dim, known};
 use crate::op::Op;
-use crate::rule::{Ctx, RuleError, axis_of, fail};
+use crate::op_context::{OpCtx, RuleError, axis_of, fail};
 
 /// How many times larger the result is along each axis, or its extents.
 #[derive(Clone, PartialEq, Debug)]
@@ -18,7 +18,7 @@ pub enum Target {
 ///
 /// # Errors
 /// If factors are not positive numbers, or the lists do not fit the rank.
-pub fn target(ctx: &Ctx<'_>) -> Result<Option<Target>, RuleError> {
+pub fn target(ctx: &OpCtx<'_>) -> Result<Option<Target>, RuleError> {
     let Some(x) = ctx.dims(0) else { return Ok(None) };
     let rank = x.len();
     let axes: Vec<usize> = match ctx.op {
@@ -68,7 +68,7 @@ pub fn target(ctx: &Ctx<'_>) -> Result<Option<Target>, RuleError> {
 ///
 /// # Errors
 /// As [`target`].
-pub fn extents(ctx: &Ctx<'_>) -> Result<Option<Vec<Dim>>, RuleError> {
+pub fn extents(ctx: &OpCtx<'_>) -> Result<Option<Vec<Dim>>, RuleError> {
     let Some(x) = ctx.dims(0) else { return Ok(None) };
     Ok(Some(match target(ctx)? {
         None => vec![Dim::Unknown; x.len()],
@@ -91,7 +91,7 @@ pub fn extents(ctx: &Ctx<'_>) -> Result<Option<Vec<Dim>>, RuleError> {
 ///
 /// # Errors
 /// As [`target`]; and, as the reason, what stands in the way.
-pub fn aligned(ctx: &Ctx<'_>) -> Result<Vec<(i64, i64)>, RuleError> {
+pub(crate) fn aligned(ctx: &OpCtx<'_>) -> Result<Vec<(i64, i64)>, RuleError> {
     let Some(x) = ctx.dims(0) else { fail!("the rank is unknown") };
     let extents = extents(ctx)?.unwrap_or_default();
     let (mode, coordinates, nearest, ok) = match ctx.op {

@@ -38,7 +38,7 @@ impl Sparse {
     }
 
     /// Digest of the shape and of all that is not zero.
-    pub fn digest(&self) -> Digest {
+    pub(crate) fn digest(&self) -> Digest {
         let mut h = Hasher::new("sparse");
         h.int(self.dims.len() as u64);
         self.dims.iter().chain(&self.at).for_each(|&n| _ = h.int(n));

@@ -89,6 +89,7 @@ pub enum Data {
 
 /// Why a tensor's elements cannot be had.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TensorError {
     /// The data do not fill the shape.
     #[error("{dtype} tensor of shape {dims:?} needs {need} bytes of data but has {have}")]
@@ -114,7 +115,7 @@ pub enum TensorError {
         source: std::io::Error,
     },
     /// Asked for the bytes of strings, or for another type than it has.
-    #[error("a {0} tensor where {1} was expected")]
+    #[error("expected a tensor of {1}, found one of {0}")]
     Type(DType, &'static str),
 }
 
@@ -181,6 +182,46 @@ impl Tensor {
     pub fn f32s(dims: &[u64], values: &[f32]) -> Result<Self, TensorError> {
         let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         Self::from_bytes(DType::F32, dims.to_vec(), bytes)
+    }
+
+    /// A tensor of pseudo-random elements: floats in [-1, 1), whole numbers in 0..8. The same arguments
+    /// give the same elements on every machine (splitmix64; Steele, Lea and Flood, OOPSLA 2014).
+    ///
+    /// # Errors
+    /// If the type is not a float, an integer of 8, 32 or 64 bits or bool, or there are 2^28 elements
+    /// or more.
+    pub fn random(dtype: DType, dims: &[u64], seed: u64) -> Result<Self, TensorError> {
+        let n = dims.iter().try_fold(1u64, |a, &b| a.checked_mul(b)).filter(|&n| n < 1 << 28);
+        let n = n.ok_or_else(|| TensorError::Overflow(dims.to_vec()))?;
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let mut z = state;
+            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            z ^ (z >> 31)
+        };
+        let mut unit = || (next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
+        let mut bytes = Vec::new();
+        for _ in 0..n {
+            let x = unit();
+            let i = ((x + 1.0) * 4.0) as u8;
+            match dtype {
+                DType::F32 => bytes.extend(x.to_le_bytes()),
+                DType::F64 => bytes.extend(f64::from(x).to_le_bytes()),
+                DType::F16 => bytes.extend(half::f16::from_f32(x).to_le_bytes()),
+                DType::BF16 => bytes.extend(half::bf16::from_f32(x).to_le_bytes()),
+                DType::I8 | DType::U8 => bytes.push(i),
+                DType::Bool => bytes.push(i & 1),
+                DType::I32 => bytes.extend(i32::from(i).to_le_bytes()),
+                DType::I64 => bytes.extend(i64::from(i).to_le_bytes()),
+                other => {
+                    let want = "f16, bf16, f32, f64, i8, u8, i32, i64 or bool";
+                    return Err(TensorError::Type(other, want));
+                }
+            }
+        }
+        Self::from_bytes(dtype, dims.to_vec(), bytes)
     }
 
     /// Element type.

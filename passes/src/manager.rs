@@ -2,10 +2,10 @@
 
 use graph_opt_ir::edit::Observer;
 use graph_opt_ir::infer::InferError;
+use graph_opt_ir::op_context::OpCtx;
 use graph_opt_ir::region;
-use graph_opt_ir::rule::Ctx;
 use graph_opt_ir::verify::{Violation, verify};
-use graph_opt_ir::{EditError, Editor, Graph, NodeId};
+use graph_opt_ir::{EditError, EditFault, Editor, Graph, NodeId};
 use regex::Regex;
 use std::sync::Arc;
 
@@ -178,12 +178,12 @@ impl<'a> Runner<'a> {
         };
         state.steps(&mut editor, pipeline, None)?;
         // What runtimes read differently stays only in graphs that nobody touched.
-        let open = |g: &Graph, n| region::settled(&Ctx::of(g, n)).is_some();
+        let open = |g: &Graph, n| region::settled(&OpCtx::of(g, n)).is_some();
         let edited = editor.graph().edits() > 0 && !editor.is_done();
         if edited {
             let mut found = None;
             editor.graph().any_node(&mut |g, n| {
-                found = region::unsettled(&Ctx::of(g, n)).map(|why| (g.label(n).to_owned(), why));
+                found = region::unsettled(&OpCtx::of(g, n)).map(|why| (g.label(n).to_owned(), why));
                 found.is_some()
             });
             if let Some((node, why)) = found {
@@ -283,7 +283,7 @@ impl State<'_, '_> {
         let run = self.everywhere(editor, pass, only, &mut said);
         self.report.remarks.extend(said.all());
         match run {
-            Err(EditError::Refused { .. }) if editor.is_done() => {}
+            Err(EditError { fault: EditFault::Refused(_), .. }) if editor.is_done() => {}
             run => run.map_err(|source| RunError::Edit { pass: name.into(), source })?,
         }
         let edits = editor.edits() - edits;

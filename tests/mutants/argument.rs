@@ -259,8 +259,8 @@ fn form(m: &ModelProto) -> (GraphProto, Vec<FunctionProto>) {
     // Bounds as they are resolved against the extents of what is cut.
     if let Some(g) = g {
         for id in g.schedule() {
-            let (node, ctx) = (g.node(id), graph_opt_ir::rule::Ctx::of(&g, id));
-            let Ok(Some(taken)) = graph_opt_ir::spec::slices(&ctx) else { continue };
+            let (node, ctx) = (g.node(id), graph_opt_ir::op_context::OpCtx::of(&g, id));
+            let Ok(Some(taken)) = graph_opt_ir::layout_params::slices(&ctx) else { continue };
             let out = node.outputs[0].map(|v| g.value(v).name.to_string());
             if let Some(n) = main.node.iter_mut().find(|n| n.output.first() == out.as_ref()) {
                 n.input.truncate(1);

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use graph_opt_ir::op::Class;
-use graph_opt_ir::rule::Ctx;
-use graph_opt_ir::same::Structure;
+use graph_opt_ir::op_context::OpCtx;
+use graph_opt_ir::structural_eq::Structure;
 use graph_opt_ir::{Def, Dim, Graph, NodeId, Op, Tensor, ValueId};
 
 use super::range::{Ranges, impossible, numbers};
@@ -228,7 +228,7 @@ fn table(
         }
         Op::Gather(o) if !known(data) && indexed(fixed) => {
             let dims = graph.value(data).ty.dims()?;
-            let axis = graph_opt_ir::rule::axis_of(o.axis, dims.len()).ok()?;
+            let axis = graph_opt_ir::op_context::axis_of(o.axis, dims.len()).ok()?;
             let rows = dims[axis].known()? as usize;
             let wanted = differing_rows((graph, data), other, axis);
             let wanted = wanted.unwrap_or_else(|| (0..rows as i64).collect());
@@ -326,7 +326,7 @@ fn control<'g>(
 fn runs_by_itself(graph: &Graph, id: NodeId) -> bool {
     let op = &graph.node(id).op;
     let is_graph = matches!(op, Op::Other(_)) || !op.bodies().is_empty();
-    !is_graph && op.class() != Class::Layout && !Ctx::of(graph, id).is_identity(0)
+    !is_graph && op.class() != Class::Layout && !OpCtx::of(graph, id).is_identity(0)
 }
 
 /// The outcomes that runs can miss, of the operator of a node.
@@ -437,7 +437,7 @@ impl Fixed {
                 let shape = matches!(node.op, Op::Shape(_) | Op::Size(_));
                 let known = |v: &ValueId| graph.value(*v).ty.extents().is_some();
                 let mut all = node.inputs.iter().flatten().chain(&node.captures);
-                !Ctx::of(graph, *n).is_random()
+                !OpCtx::of(graph, *n).is_random()
                     && !matches!(node.op, Op::Other(_))
                     && (shape && node.inputs.iter().flatten().all(known)
                         || all.all(|&v| self.is(graph, v, depth + 1)))

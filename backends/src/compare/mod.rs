@@ -28,7 +28,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
-use graph_opt_ir::same::{Structure, identical};
+use graph_opt_ir::structural_eq::{Structure, identical};
 use graph_opt_ir::{Graph, Tensor, Type, ValueId};
 use graph_opt_passes::Runner;
 use graph_opt_passes::eqsat::prove::prove;

@@ -1,6 +1,6 @@
 //! Where results differ, and what made it so.
 
-use graph_opt_ir::same::Structure;
+use graph_opt_ir::structural_eq::Structure;
 use graph_opt_ir::tensor::Data;
 use graph_opt_ir::{DType, Graph, NodeId, Tensor, ValueId};
 

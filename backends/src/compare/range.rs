@@ -177,7 +177,7 @@ impl<'g> Ranges<'g> {
     /// The largest of n numbers with mean 0 and variance 1 is the root of n - 1.
     fn normalized(&self, node: &Node, axis: i64, all: &[Option<Interval>]) -> Option<Interval> {
         let dims = self.graph.value(node.inputs[0]?).ty.dims()?;
-        let axis = graph_opt_ir::rule::axis_of(axis, dims.len()).ok()?;
+        let axis = graph_opt_ir::op_context::axis_of(axis, dims.len()).ok()?;
         let n = dims[axis..].iter().try_fold(1, |n, d| Some(n * d.known()?))?;
         let most = (n as f64).sqrt();
         let y = Interval::new(-most, most).times(all.get(1).copied().flatten()?);

@@ -181,7 +181,7 @@ fn room(left: u64, dims: &[usize], size: usize) -> Result<usize, RunError> {
 
 /// The axis as an index below `rank`.
 pub(crate) fn axis_of(axis: i64, rank: usize) -> Result<usize, RunError> {
-    Ok(graph_opt_ir::rule::axis_of(axis, rank)?)
+    Ok(graph_opt_ir::op_context::axis_of(axis, rank)?)
 }
 
 /// An extent from a file.

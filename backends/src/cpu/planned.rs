@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use graph_opt_ir::infer::infer_graph;
-use graph_opt_ir::rule::axis_of;
+use graph_opt_ir::op_context::axis_of;
 use graph_opt_ir::{Def, Graph, Node, NodeId, Op, Tensor, ValueId};
 use graph_opt_passes::analysis::memory::access;
 use graph_opt_passes::analysis::{Place, Plan, plan};

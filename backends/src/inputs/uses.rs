@@ -56,7 +56,7 @@ fn follow(
         };
         let axis = |axis: i64| {
             let d = dims(0)?;
-            let at = graph_opt_ir::rule::axis_of(axis, d.len()).ok()?;
+            let at = graph_opt_ir::op_context::axis_of(axis, d.len()).ok()?;
             d.get(at).cloned()
         };
         use Op::*;

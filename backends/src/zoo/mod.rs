@@ -23,7 +23,7 @@ mod weights;
 mod yolo;
 
 use graph_opt_ir::Graph;
-use graph_opt_ir::rule::RuleError;
+use graph_opt_ir::op_context::RuleError;
 use graph_opt_ir::tensor::TensorError;
 
 /// Names and one-line descriptions of all networks.

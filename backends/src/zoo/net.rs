@@ -1,6 +1,8 @@
 //! What the networks are written in: layers that bring their own weights.
 
-use graph_opt_ir::{Builder, DType, Dim, Graph, Op, Tensor, Type, ValueId, op, rule::RuleError};
+use graph_opt_ir::{
+    Builder, DType, Dim, Graph, Op, Tensor, Type, ValueId, op, op_context::RuleError,
+};
 
 use super::{Size, ZooError, weights};
 

@@ -2,7 +2,7 @@
 
 use super::{dtype_attr, known, same_dtype, shape_text, typed};
 use crate::op::Op;
-use crate::rule::{Ctx, RuleError, fail};
+use crate::op_context::{OpCtx, RuleError, fail};
 use crate::{DType, Dim, Type};
 
 /// Extents of the broadcast of these shapes (ONNX, `Broadcasting.md`, multidirectional).
@@ -34,7 +34,7 @@ pub fn broadcast(shapes: &[&[Dim]]) -> Result<Vec<Dim>, RuleError> {
     Ok(out)
 }
 
-pub(super) fn pointwise(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
+pub(super) fn pointwise(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
     use Op::*;
     if ctx.inputs.is_empty() {
         fail!("{} without inputs", ctx.op.name());
@@ -99,7 +99,7 @@ pub(super) fn pointwise(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
 
 /// Refuses a vector operand whose extent is known and not `n`.
 pub(super) fn vector_of(
-    ctx: &Ctx<'_>,
+    ctx: &OpCtx<'_>,
     i: usize,
     n: Option<i64>,
     what: &str,

@@ -2,10 +2,10 @@
 
 use super::{broadcast, known, same_dtype, shape_text, typed};
 use crate::op::Op;
-use crate::rule::{Ctx, RuleError, fail};
+use crate::op_context::{OpCtx, RuleError, fail};
 use crate::{DType, Dim, Type};
 
-pub(super) fn matmul(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
+pub(super) fn matmul(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
     let (b, dtype) = match ctx.op {
         Op::Gemm(g) => return gemm(ctx, g),
         Op::MatMulInteger(_) => (1, Some(DType::I32)),
@@ -38,7 +38,7 @@ pub(super) fn matmul(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
     Ok(vec![typed(dtype, Some(out))])
 }
 
-fn gemm(ctx: &Ctx<'_>, g: &crate::op::Gemm) -> Result<Vec<Type>, RuleError> {
+fn gemm(ctx: &OpCtx<'_>, g: &crate::op::Gemm) -> Result<Vec<Type>, RuleError> {
     same_dtype(ctx, 0..3)?;
     let dtype = ctx.dtype(0).or(ctx.dtype(1));
     let (Some(a), Some(b)) = (ctx.dims(0), ctx.dims(1)) else {

@@ -14,7 +14,7 @@ mod values;
 mod windows;
 
 use crate::op::Class;
-use crate::rule::{Ctx, RuleError, fail};
+use crate::op_context::{OpCtx, RuleError, fail};
 use crate::{DType, Dim, Graph, Type};
 
 pub use broadcast::broadcast;
@@ -28,7 +28,7 @@ pub use values::{InferError, follow, follow_with, infer_graph, symbolic_values};
 ///
 /// # Errors
 /// If the operands contradict the operator's definition.
-pub fn infer(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
+pub fn infer(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
     let mut types = match (ctx.op.host(), ctx.op.class()) {
         (Some(host), _) => host.0.infer(ctx)?,
         (None, Class::Pointwise) => broadcast::pointwise(ctx)?,
@@ -55,7 +55,7 @@ pub(crate) fn dim(n: Option<i64>) -> Dim {
 }
 
 /// The first operand's element type with these extents.
-fn same_type(ctx: &Ctx<'_>, dims: Option<Vec<Dim>>) -> Type {
+fn same_type(ctx: &OpCtx<'_>, dims: Option<Vec<Dim>>) -> Type {
     typed(ctx.dtype(0), dims)
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn typed(dtype: Option<DType>, dims: Option<Vec<Dim>>) -> Type {
 }
 
 /// Refuses operands of different element types.
-fn same_dtype(ctx: &Ctx<'_>, operands: impl IntoIterator<Item = usize>) -> Result<(), RuleError> {
+fn same_dtype(ctx: &OpCtx<'_>, operands: impl IntoIterator<Item = usize>) -> Result<(), RuleError> {
     let mut first: Option<DType> = None;
     for i in operands {
         if let Some(d) = ctx.dtype(i) {

@@ -2,7 +2,7 @@
 
 use super::typed;
 use crate::op::Op;
-use crate::rule::{Ctx, RuleError, axis_of};
+use crate::op_context::{OpCtx, RuleError, axis_of};
 use crate::{DType, Dim, Type};
 
 /// What a reduction does to its axes.
@@ -14,7 +14,7 @@ pub(crate) struct Reduction {
 }
 
 /// The axes that the node reduces, for an input of this rank.
-pub(crate) fn reduction(ctx: &Ctx<'_>, rank: usize) -> Result<Reduction, RuleError> {
+pub(crate) fn reduction(ctx: &OpCtx<'_>, rank: usize) -> Result<Reduction, RuleError> {
     macro_rules! axes {
         ($r:expr) => {
             ($r.axes.clone(), $r.keepdims != 0, $r.noop_with_empty_axes != 0)
@@ -59,7 +59,7 @@ pub(crate) fn reduction(ctx: &Ctx<'_>, rank: usize) -> Result<Reduction, RuleErr
     Ok(Reduction { axes: Some(axes), keepdims })
 }
 
-pub(super) fn reduce(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
+pub(super) fn reduce(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
     let dtype = match ctx.op {
         Op::ArgMax(_) | Op::ArgMin(_) => Some(DType::I64),
         _ => ctx.dtype(0),

@@ -2,9 +2,9 @@
 
 use super::{dim, known, misc::shape_range};
 use crate::graph::{Def, Graph, Node};
+use crate::layout_params;
 use crate::op::{Class, Op};
-use crate::rule::{Ctx, Operand, RuleError};
-use crate::spec;
+use crate::op_context::{OpCtx, Operand, RuleError};
 use crate::{DType, Dim, NodeId, Type, ValueId};
 
 /// Longest tensor that is followed.
@@ -13,6 +13,7 @@ const LIMIT: usize = 64;
 /// A node contradicts its operator's definition, or what the file declares of its result.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("node {label:?} ({op}): {reason}")]
+#[non_exhaustive]
 pub struct InferError {
     /// Name of the node.
     pub label: String,
@@ -128,7 +129,7 @@ pub fn follow_with(
             continue;
         }
         let found = {
-            let mut ctx = Ctx::with(graph, id, &|v| &types[v.index()]);
+            let mut ctx = OpCtx::with(graph, id, &|v| &types[v.index()]);
             add_values(&mut ctx, node, &values);
             let Ok(found) = super::infer(&ctx) else { continue };
             if let Some(Some(v)) = node.outputs.first() {
@@ -145,13 +146,13 @@ pub fn follow_with(
     types
 }
 
-fn context<'a>(graph: &'a Graph, id: NodeId, values: &[Option<Vec<Dim>>]) -> Ctx<'a> {
-    let mut ctx = Ctx::of(graph, id);
+fn context<'a>(graph: &'a Graph, id: NodeId, values: &[Option<Vec<Dim>>]) -> OpCtx<'a> {
+    let mut ctx = OpCtx::of(graph, id);
     add_values(&mut ctx, graph.node(id), values);
     ctx
 }
 
-fn add_values(ctx: &mut Ctx<'_>, node: &Node, values: &[Option<Vec<Dim>>]) {
+fn add_values(ctx: &mut OpCtx<'_>, node: &Node, values: &[Option<Vec<Dim>>]) {
     for (o, v) in ctx.inputs.iter_mut().zip(&node.inputs) {
         if let (Some(Operand { dims, .. }), Some(v)) = (o, v) {
             dims.clone_from(&values[v.index()]);
@@ -172,7 +173,7 @@ pub fn symbolic_values(graph: &Graph) -> Vec<Option<Vec<Dim>>> {
 }
 
 /// Elements of the node's first result as dimensions, if it computes with shapes.
-fn symbolic(ctx: &Ctx<'_>, types: &[Type]) -> Option<Vec<Dim>> {
+fn symbolic(ctx: &OpCtx<'_>, types: &[Type]) -> Option<Vec<Dim>> {
     let out = match ctx.op {
         Op::Shape(s) => {
             let x = ctx.dims(0)?;
@@ -202,7 +203,7 @@ fn symbolic(ctx: &Ctx<'_>, types: &[Type]) -> Option<Vec<Dim>> {
         }
         Op::Slice(_) => {
             let x = ctx.symbolic(0)?;
-            let taken = spec::slices(ctx).ok()??;
+            let taken = layout_params::slices(ctx).ok()??;
             let [Some(t)] = taken[..] else { return None };
             let at = |i: i64| x.get(usize::try_from(t.start + i * t.step).ok()?).cloned();
             (0..t.count).map(at).collect::<Option<_>>()?
@@ -213,7 +214,7 @@ fn symbolic(ctx: &Ctx<'_>, types: &[Type]) -> Option<Vec<Dim>> {
     (result.len() <= LIMIT).then_some(result)
 }
 
-fn arithmetic(ctx: &Ctx<'_>) -> Option<Vec<Dim>> {
+fn arithmetic(ctx: &OpCtx<'_>) -> Option<Vec<Dim>> {
     let (a, b) = (ctx.symbolic(0)?, ctx.symbolic(1)?);
     let n = a.len().max(b.len());
     if (a.len() != n && a.len() != 1) || (b.len() != n && b.len() != 1) {

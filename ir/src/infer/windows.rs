@@ -3,10 +3,10 @@
 use super::broadcast::vector_of;
 use super::{dim, known, same_dtype, typed};
 use crate::op::Op;
-use crate::rule::{Ctx, RuleError, fail};
+use crate::op_context::{OpCtx, RuleError, fail};
 use crate::{DType, Dim, Type, region, window};
 
-pub(super) fn window(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
+pub(super) fn window(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
     let (x, w) = window::operands(ctx.op);
     let dtype = match ctx.op {
         Op::ConvInteger(_) => Some(DType::I32),
@@ -29,11 +29,9 @@ pub(super) fn window(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
         Some(windows) => {
             let windowed = ctx.op.windowed();
             let transposed = windowed.is_some_and(|w| w.is_transposed());
-            // What ONNX's own inference reads otherwise is known only where it can be spelled out.
-            let settled = region::settled(ctx).is_some();
             for (w, d) in windows.iter().zip(&dims[2..]) {
                 out.push(match known(d) {
-                    // The identity on an extent that is not known, such as 3 taps with padding 1.
+                    // An unknown extent stays the same, as with 3 taps and padding 1.
                     None if !transposed
                         && w.stride == 1
                         && w.begin + w.end + 1 == w.extent() =>
@@ -41,10 +39,16 @@ pub(super) fn window(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
                         d.clone()
                     }
                     None => Dim::Unknown,
-                    Some(n) if !settled && region::disputed(ctx.op, w, n).is_some() => Dim::Unknown,
+                    // Runtimes disagree about this extent, and no other attributes settle it.
+                    Some(n)
+                        if region::disputed(ctx.op, w, n).is_some()
+                            && region::settled(ctx).is_none() =>
+                    {
+                        Dim::Unknown
+                    }
                     Some(n) => {
                         let o = if transposed { w.transposed_outputs(n) } else { w.outputs(n) };
-                        // ONNX Runtime gives pools whose kernel does not fit some extent, no convolution.
+                        // ONNX Runtime accepts pools whose kernel does not fit, but not convolutions.
                         if o.is_none() && windowed.is_some_and(|w| !w.is_pool()) {
                             fail!(
                                 "kernel of extent {} does not fit {n} elements with padding {} and {}",
@@ -73,7 +77,7 @@ pub(super) fn window(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
 }
 
 /// Output channels, after checking groups, weights and bias against each other.
-fn conv_channels(ctx: &Ctx<'_>, input: &Dim, w: usize) -> Result<Dim, RuleError> {
+fn conv_channels(ctx: &OpCtx<'_>, input: &Dim, w: usize) -> Result<Dim, RuleError> {
     let Some(windowed) = ctx.op.windowed() else { fail!("{} has no windows", ctx.op.name()) };
     let group = windowed.groups();
     if group < 1 {

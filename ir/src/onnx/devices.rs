@@ -8,16 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::{OnnxError, Result};
 use super::origin::Origin;
+use super::proto::{configuration as fields, model, node, node_devices};
 use super::rope::Rope;
 use super::wire::{Field, fields_in};
 use crate::graph::Graph;
 use crate::tensor::Bytes;
 use crate::{NodeId, ValueId};
 
-/// The field of a ModelProto that holds configurations.
-pub(super) const CONFIGURATIONS: u32 = 26;
-/// The field of a NodeProto that holds what it says of configurations.
-const OF_NODE: u32 = 10;
 /// The version of the format that has them.
 const IR_VERSION: i64 = 11;
 
@@ -55,7 +52,7 @@ pub struct Stages {
 ///
 /// # Errors
 /// If a configuration has no name, another one's name, or not as many devices as it says.
-pub fn configurations(graph: &Graph) -> Result<Vec<Configuration>> {
+pub(crate) fn configurations(graph: &Graph) -> Result<Vec<Configuration>> {
     let mut all: Vec<Configuration> = Vec::new();
     each(graph, &mut |buf, f| {
         let c = configuration(buf, f)?;
@@ -183,10 +180,10 @@ pub fn annotate(
         Ok(())
     })?;
     let mut ours = Rope::default();
-    ours.text(1, configuration.name.as_bytes());
-    ours.int(2, configuration.count);
-    configuration.devices.iter().for_each(|d| ours.text(3, d.as_bytes()));
-    models.message(CONFIGURATIONS, ours);
+    ours.text(fields::NAME, configuration.name.as_bytes());
+    ours.int(fields::NUM_DEVICES, configuration.count);
+    configuration.devices.iter().for_each(|d| ours.text(fields::DEVICE, d.as_bytes()));
+    models.message(model::CONFIGURATION, ours);
     out.configurations = Some(bytes(&models)?);
     let ids: Vec<NodeId> = graph.schedule().collect();
     for id in ids {
@@ -194,7 +191,9 @@ pub fn annotate(
         let mut foreign = Rope::default();
         for f in fields_in(old, &(0..old.len())) {
             let f = f?;
-            if f.number != OF_NODE || said(old, &f)?.configuration != configuration.name {
+            if f.number != node::DEVICE_CONFIGURATIONS
+                || said(old, &f)?.configuration != configuration.name
+            {
                 foreign.copy(&old[f.span]);
             }
         }
@@ -206,9 +205,9 @@ pub fn annotate(
                 return Err(OnnxError::Model(what));
             }
             let mut ours = Rope::default();
-            ours.text(1, configuration.name.as_bytes());
-            ours.int(3, s as i64);
-            added.message(OF_NODE, ours);
+            ours.text(node_devices::CONFIGURATION_ID, configuration.name.as_bytes());
+            ours.int(node_devices::PIPELINE_STAGE, s as i64);
+            added.message(node::DEVICE_CONFIGURATIONS, ours);
         }
         let meta = &mut out.node_mut(id).meta;
         meta.verbatim = match &meta.verbatim {
@@ -245,7 +244,7 @@ fn each(graph: &Graph, f: &mut dyn FnMut(&[u8], &Field) -> Result<()>) -> Result
     };
     for field in fields_in(buf, &(0..buf.len())) {
         let field = field?;
-        if field.number == CONFIGURATIONS {
+        if field.number == model::CONFIGURATION {
             f(buf, &field)?;
         }
     }
@@ -264,9 +263,9 @@ fn configuration(buf: &[u8], field: &Field) -> Result<Configuration> {
     for f in fields_in(buf, &field.bytes().unwrap_or(0..0)) {
         let f = f?;
         match f.number {
-            1 => c.name = text(buf, &f)?,
-            2 => c.count = f.int().unwrap_or(0),
-            3 => c.devices.push(text(buf, &f)?),
+            fields::NAME => c.name = text(buf, &f)?,
+            fields::NUM_DEVICES => c.count = f.int().unwrap_or(0),
+            fields::DEVICE => c.devices.push(text(buf, &f)?),
             _ => {}
         }
     }
@@ -278,7 +277,7 @@ fn of_node(foreign: &[u8]) -> Result<Vec<OfNode>> {
     let mut all = Vec::new();
     for f in fields_in(foreign, &(0..foreign.len())) {
         let f = f?;
-        if f.number == OF_NODE {
+        if f.number == node::DEVICE_CONFIGURATIONS {
             all.push(said(foreign, &f)?);
         }
     }
@@ -290,9 +289,9 @@ fn said(buf: &[u8], field: &Field) -> Result<OfNode> {
     for f in fields_in(buf, &field.bytes().unwrap_or(0..0)) {
         let f = f?;
         match f.number {
-            1 => n.configuration = text(buf, &f)?,
-            2 => n.sharded = true,
-            3 => n.stage = f.int(),
+            node_devices::CONFIGURATION_ID => n.configuration = text(buf, &f)?,
+            node_devices::SHARDING_SPEC => n.sharded = true,
+            node_devices::PIPELINE_STAGE => n.stage = f.int(),
             _ => {}
         }
     }

@@ -5,6 +5,7 @@ use std::path::{Component, Path};
 
 use super::encode_graph;
 use super::error::Result;
+use super::proto::{attribute, attribute_type as kind, tensor};
 use super::rope::Rope;
 use super::wire::fields_in;
 use crate::graph::{Graph, Node};
@@ -81,7 +82,7 @@ impl Place<'_> {
         match data {
             Data::Strings(s) => {
                 for v in s.iter() {
-                    out.text(6, v);
+                    out.text(tensor::STRING_DATA, v);
                 }
             }
             Data::Bytes(b) => match &self.spill {
@@ -91,7 +92,7 @@ impl Place<'_> {
                     s.data.share(b);
                     refer(out, &s.name, at, b.len() as u64);
                 }
-                _ => out.bytes(9, b),
+                _ => out.bytes(tensor::RAW_DATA, b),
             },
             Data::External { path, offset, len } => {
                 if let Some(location) = self.location(path) {
@@ -102,7 +103,7 @@ impl Place<'_> {
                     s.data.file(path.clone(), *offset, *len);
                     refer(out, &s.name, at, *len);
                 } else {
-                    out.head(9, *len);
+                    out.head(tensor::RAW_DATA, *len);
                     out.file(path.clone(), *offset, *len);
                 }
             }
@@ -113,11 +114,11 @@ impl Place<'_> {
     pub fn tensor(&self, name: &str, t: &Tensor) -> Rope {
         let mut out = Rope::default();
         for &d in t.dims() {
-            out.int(1, d as i64);
+            out.int(tensor::DIMS, d as i64);
         }
-        out.int(2, t.dtype().to_onnx().into());
+        out.int(tensor::DATA_TYPE, t.dtype().to_onnx().into());
         if !name.is_empty() {
-            out.text(8, name.as_bytes());
+            out.text(tensor::NAME, name.as_bytes());
         }
         self.elements(&mut out, t.data());
         out
@@ -128,7 +129,19 @@ impl Place<'_> {
         let mut out = Rope::default();
         for f in fields_in(proto, &(0..proto.len())) {
             let f = f?;
-            if !matches!(f.number, 4..=7 | 9..=11 | 13 | 14) {
+            let elements = matches!(
+                f.number,
+                tensor::FLOAT_DATA
+                    | tensor::INT32_DATA
+                    | tensor::STRING_DATA
+                    | tensor::INT64_DATA
+                    | tensor::RAW_DATA
+                    | tensor::DOUBLE_DATA
+                    | tensor::UINT64_DATA
+                    | tensor::EXTERNAL_DATA
+                    | tensor::DATA_LOCATION
+            );
+            if !elements {
                 out.copy(&proto[f.span]);
             }
         }
@@ -143,43 +156,43 @@ impl Place<'_> {
             out.share(b);
             return Ok(out);
         }
-        out.text(1, name.as_bytes());
+        out.text(attribute::NAME, name.as_bytes());
         let kind = match a {
             Attr::Float(v) => {
-                out.float(2, *v);
-                1
+                out.float(attribute::F, *v);
+                kind::FLOAT
             }
             Attr::Int(v) => {
-                out.int(3, *v);
-                2
+                out.int(attribute::I, *v);
+                kind::INT
             }
             Attr::Str(s) => {
-                out.text(4, s);
-                3
+                out.text(attribute::S, s);
+                kind::STRING
             }
             Attr::Tensor(t) => {
-                out.message(5, self.tensor("", t));
-                4
+                out.message(attribute::T, self.tensor("", t));
+                kind::TENSOR
             }
             Attr::Graph(g) => {
-                out.message(6, encode_graph::subgraph(&g.0, self)?);
-                5
+                out.message(attribute::G, encode_graph::subgraph(&g.0, self)?);
+                kind::GRAPH
             }
             Attr::Floats(v) => {
-                v.iter().for_each(|&v| out.float(7, v));
-                6
+                v.iter().for_each(|&v| out.float(attribute::FLOATS, v));
+                kind::FLOATS
             }
             Attr::Ints(v) => {
-                v.iter().for_each(|&v| out.int(8, v));
-                7
+                v.iter().for_each(|&v| out.int(attribute::INTS, v));
+                kind::INTS
             }
             Attr::Strs(v) => {
-                v.iter().for_each(|v| out.text(9, v));
-                8
+                v.iter().for_each(|v| out.text(attribute::STRINGS, v));
+                kind::STRINGS
             }
-            Attr::Raw(_) => 0,
+            Attr::Raw(_) => kind::UNDEFINED,
         };
-        out.int(20, kind);
+        out.int(attribute::TYPE, kind);
         Ok(out)
     }
 }
@@ -195,8 +208,8 @@ impl Spill {
 
 /// Reference to another file, in a TensorProto.
 fn refer(out: &mut Rope, location: &str, offset: u64, len: u64) {
-    out.entry(13, "location", location);
-    out.entry(13, "offset", &offset.to_string());
-    out.entry(13, "length", &len.to_string());
-    out.int(14, 1);
+    out.entry(tensor::EXTERNAL_DATA, "location", location);
+    out.entry(tensor::EXTERNAL_DATA, "offset", &offset.to_string());
+    out.entry(tensor::EXTERNAL_DATA, "length", &len.to_string());
+    out.int(tensor::DATA_LOCATION, tensor::EXTERNAL);
 }

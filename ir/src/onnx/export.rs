@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::devices;
 use super::encode::Place;
 use super::encode_graph::graph;
 use super::error::{OnnxError, Result};
 use super::file::string_in;
 use super::origin::Origin;
+use super::proto::{model as proto, opset_id};
 use super::rope::Rope;
 use super::wire::fields_in;
 use crate::graph::Graph;
@@ -36,10 +36,10 @@ pub(super) fn model(g: &Graph, place: &Place<'_>) -> Result<Rope> {
             let what = "functions can be written only as they were in a file";
             return Err(OnnxError::Model(what.into()));
         }
-        out.int(1, g.ir_version);
-        out.text(2, b"graph-opt");
-        out.text(3, env!("CARGO_PKG_VERSION").as_bytes());
-        out.message(7, graph(g, place)?);
+        out.int(proto::IR_VERSION, g.ir_version);
+        out.text(proto::PRODUCER_NAME, b"graph-opt");
+        out.text(proto::PRODUCER_VERSION, env!("CARGO_PKG_VERSION").as_bytes());
+        out.message(proto::GRAPH, graph(g, place)?);
         for (domain, version) in opsets(g) {
             opset(&mut out, spelled(&domain), version);
         }
@@ -61,14 +61,16 @@ pub(super) fn model(g: &Graph, place: &Place<'_>) -> Result<Rope> {
     for f in fields_in(&origin.buf, &(0..origin.buf.len())) {
         let f = f?;
         match (f.number, f.bytes()) {
-            (1, None) if g.ir_version != origin.ir_version => out.int(1, g.ir_version),
-            (7, Some(_)) => {
+            (proto::IR_VERSION, None) if g.ir_version != origin.ir_version => {
+                out.int(proto::IR_VERSION, g.ir_version)
+            }
+            (proto::GRAPH, Some(_)) => {
                 if let Some(graph) = graph.take() {
-                    out.message(7, graph);
+                    out.message(proto::GRAPH, graph);
                 }
             }
-            (8, Some(r)) => {
-                let old = string_in(&origin.buf, &r, 1)?;
+            (proto::OPSET_IMPORT, Some(r)) => {
+                let old = string_in(&origin.buf, &r, opset_id::DOMAIN)?;
                 let domain = if old.is_empty() { ONNX } else { old };
                 match wanted.remove(domain) {
                     Some(v) if origin.opsets.get(domain) != Some(&v) => {
@@ -79,7 +81,7 @@ pub(super) fn model(g: &Graph, place: &Place<'_>) -> Result<Rope> {
                     _ => {}
                 }
             }
-            (devices::CONFIGURATIONS, _) if g.configurations.is_some() => {}
+            (proto::CONFIGURATION, _) if g.configurations.is_some() => {}
             _ => out.share(&origin.slice(f.span)),
         }
     }
@@ -102,9 +104,9 @@ fn opsets(g: &Graph) -> BTreeMap<Arc<str>, i64> {
 /// An OperatorSetIdProto.
 fn opset(out: &mut Rope, domain: &str, version: i64) {
     let mut o = Rope::default();
-    o.text(1, domain.as_bytes());
-    o.int(2, version);
-    out.message(8, o);
+    o.text(opset_id::DOMAIN, domain.as_bytes());
+    o.int(opset_id::VERSION, version);
+    out.message(proto::OPSET_IMPORT, o);
 }
 
 /// How the domain is called in files.

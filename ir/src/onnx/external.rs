@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use super::file::File;
+use super::proto::entry as proto;
 use super::wire::fields_in;
 use crate::tensor::Data;
 
@@ -50,8 +51,8 @@ fn entry<'a>(file: &'a File, range: &Range<usize>) -> Result<(&'a str, &'a str),
     for f in fields_in(&file.buf, range) {
         let f = f.map_err(|e| e.what)?;
         let slot = match f.number {
-            1 => &mut key,
-            2 => &mut value,
+            proto::KEY => &mut key,
+            proto::VALUE => &mut value,
             _ => continue,
         };
         if let Some(r) = f.bytes() {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::error::{OnnxError, Result};
+use super::proto::{annotation, entry};
 use super::wire::fields_in;
 use crate::tensor::Bytes;
 
@@ -51,11 +52,11 @@ impl File {
 
 /// Names of tensors in the TensorAnnotation at `r`: of what is quantized, and of its parameters.
 pub(super) fn annotated(buf: &[u8], r: &Range<usize>) -> Result<Vec<String>> {
-    let mut names = vec![string_in(buf, r, 1)?.to_owned()];
+    let mut names = vec![string_in(buf, r, annotation::TENSOR_NAME)?.to_owned()];
     for f in fields_in(buf, r) {
         let f = f?;
-        if let (2, Some(entry)) = (f.number, f.bytes()) {
-            names.push(string_in(buf, &entry, 2)?.to_owned());
+        if let (annotation::QUANT_PARAMETER_TENSOR_NAMES, Some(r)) = (f.number, f.bytes()) {
+            names.push(string_in(buf, &r, entry::VALUE)?.to_owned());
         }
     }
     Ok(names)

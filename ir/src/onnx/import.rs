@@ -10,6 +10,7 @@ use super::error::{OnnxError, Result};
 use super::file::File;
 use super::node::{NoSubgraphs, read_attr};
 use super::parts::{self, Parts};
+use super::proto::{function, model, opset_id};
 use super::scope::{Importer, Key, Opsets};
 use super::types::{self, Info};
 use super::wire::fields_in;
@@ -77,10 +78,10 @@ fn header(file: &File) -> Result<Header> {
     for f in fields_in(&file.buf, &(0..file.buf.len())) {
         let f = f?;
         match (f.number, f.bytes()) {
-            (1, None) => ir_version = f.int(),
-            (7, Some(r)) => graph.push(r),
-            (8, Some(r)) => imports.push(r),
-            (25, Some(r)) => functions.push(r),
+            (model::IR_VERSION, None) => ir_version = f.int(),
+            (model::GRAPH, Some(r)) => graph.push(r),
+            (model::OPSET_IMPORT, Some(r)) => imports.push(r),
+            (model::FUNCTIONS, Some(r)) => functions.push(r),
             _ => {}
         }
     }
@@ -126,8 +127,8 @@ fn opsets(file: &File, imports: &[Range<usize>]) -> Result<BTreeMap<Arc<str>, i6
         for f in fields_in(&file.buf, r) {
             let f = f?;
             match (f.number, f.bytes()) {
-                (1, Some(r)) => domain = file.str(r)?,
-                (2, None) => version = f.int().unwrap_or(0),
+                (opset_id::DOMAIN, Some(r)) => domain = file.str(r)?,
+                (opset_id::VERSION, None) => version = f.int().unwrap_or(0),
                 _ => {}
             }
         }
@@ -145,7 +146,8 @@ fn opsets(file: &File, imports: &[Range<usize>]) -> Result<BTreeMap<Arc<str>, i6
     Ok(opsets)
 }
 
-/// A FunctionProto, sorted into its parts.
+/// The fields of a FunctionProto.
+#[derive(Default)]
 struct Head {
     key: Key,
     attrs: Vec<Arc<str>>,
@@ -163,30 +165,21 @@ fn function_heads(file: &File, ranges: &[Range<usize>]) -> Result<Heads> {
     let (mut calls, mut heads) = (BTreeMap::new(), Vec::new());
     for range in ranges {
         let (mut name, mut domain, mut overload) = ("", "", "");
-        let mut h = Head {
-            key: Key::default(),
-            attrs: Vec::new(),
-            defaults: Vec::new(),
-            imports: Vec::new(),
-            inputs: Vec::new(),
-            outputs: Vec::new(),
-            nodes: Vec::new(),
-            infos: Vec::new(),
-        };
+        let mut h = Head::default();
         for f in fields_in(&file.buf, range) {
             let f = f?;
             let Some(r) = f.bytes() else { continue };
             match f.number {
-                1 => name = file.str(r)?,
-                4 => h.inputs.push(file.str(r)?.into()),
-                5 => h.outputs.push(file.str(r)?.into()),
-                6 => h.attrs.push(file.str(r)?.into()),
-                7 => h.nodes.push(r),
-                9 => h.imports.push(r),
-                10 => domain = file.str(r)?,
-                11 => h.defaults.push(r),
-                12 => h.infos.push(types::read(&file.buf[r.clone()], r.start)?),
-                13 => overload = file.str(r)?,
+                function::NAME => name = file.str(r)?,
+                function::INPUT => h.inputs.push(file.str(r)?.into()),
+                function::OUTPUT => h.outputs.push(file.str(r)?.into()),
+                function::ATTRIBUTE => h.attrs.push(file.str(r)?.into()),
+                function::NODE => h.nodes.push(r),
+                function::OPSET_IMPORT => h.imports.push(r),
+                function::DOMAIN => domain = file.str(r)?,
+                function::ATTRIBUTE_PROTO => h.defaults.push(r),
+                function::VALUE_INFO => h.infos.push(types::read(&file.buf[r.clone()], r.start)?),
+                function::OVERLOAD => overload = file.str(r)?,
                 _ => {}
             }
         }

@@ -17,6 +17,7 @@ mod names;
 mod node;
 mod origin;
 mod parts;
+mod proto;
 mod rope;
 mod save;
 mod scan;
@@ -120,7 +121,7 @@ pub fn save(graph: &Graph, path: impl AsRef<Path>) -> Result<(), OnnxError> {
 }
 
 /// Types that the file claims for values of this graph or subgraph, other than its inputs.
-pub fn declared(graph: &Graph) -> &[(ValueId, Type)] {
+pub(crate) fn declared(graph: &Graph) -> &[(ValueId, Type)] {
     origin::Origin::of(graph).map_or(&[], |o| &o.declared)
 }
 

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::error::Result;
 use super::file::{File, annotated};
+use super::proto::graph as proto;
 use super::scope::Opsets;
 use super::types::{self, Info};
 use super::wire::fields;
@@ -39,14 +40,14 @@ pub(super) fn of_graph(file: &File, graph: Vec<Range<usize>>, what: &str) -> Res
         let Some(r) = f.bytes() else { continue };
         let info = |r: Range<usize>| types::read(&file.buf[r.clone()], r.start);
         match f.number {
-            1 => p.nodes.push(r),
-            2 => p.name = file.str(r)?.into(),
-            5 => p.initializers.push(r),
-            11 => p.inputs.push(info(r)?),
-            12 => p.outputs.push(info(r)?),
-            13 => p.infos.push(info(r)?),
-            14 => p.annotated.extend(annotated(&file.buf, &r)?),
-            15 => p.sparse.push(r),
+            proto::NODE => p.nodes.push(r),
+            proto::NAME => p.name = file.str(r)?.into(),
+            proto::INITIALIZER => p.initializers.push(r),
+            proto::INPUT => p.inputs.push(info(r)?),
+            proto::OUTPUT => p.outputs.push(info(r)?),
+            proto::VALUE_INFO => p.infos.push(info(r)?),
+            proto::QUANTIZATION_ANNOTATION => p.annotated.extend(annotated(&file.buf, &r)?),
+            proto::SPARSE_INITIALIZER => p.sparse.push(r),
             _ => {}
         }
     }

@@ -4,6 +4,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::proto::entry;
 use crate::tensor::Bytes;
 
 /// A piece.
@@ -128,8 +129,8 @@ impl Rope {
     /// A StringStringEntryProto.
     pub fn entry(&mut self, number: u32, key: &str, value: &str) {
         let mut e = Rope::default();
-        e.text(1, key.as_bytes());
-        e.text(2, value.as_bytes());
+        e.text(entry::KEY, key.as_bytes());
+        e.text(entry::VALUE, value.as_bytes());
         self.message(number, e);
     }
 

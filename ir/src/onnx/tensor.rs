@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::error::{OnnxError, Result};
 use super::external;
 use super::file::File;
+use super::proto::{sparse as sparse_field, tensor as proto};
 use super::wire::{Field, Payload, WireError, fields, fields_in, varint};
 use crate::tensor::{Bytes, Data, Tensor};
 use crate::{DType, Sparse, Type};
@@ -17,7 +18,7 @@ struct Raw {
     dtype: i64,
     dims: Vec<i64>,
     raw: Option<Range<usize>>,
-    /// Fields 4 to 7, 10 and 11: lists of numbers.
+    /// The lists of numbers: `float_data`, `int32_data` and others.
     typed: Vec<Field>,
     strings: Vec<Range<usize>>,
     external: Vec<Range<usize>>,
@@ -30,7 +31,7 @@ pub(super) fn name_in<'a>(buf: &'a [u8], ranges: &[Range<usize>]) -> Result<&'a 
     let mut name = 0..0;
     for f in fields(buf, ranges) {
         let f = f?;
-        if f.number == 8 {
+        if f.number == proto::NAME {
             name = f.bytes().unwrap_or(name);
         }
     }
@@ -56,15 +57,24 @@ fn raw(file: &File, ranges: &[Range<usize>]) -> Result<Raw> {
     for f in fields(&file.buf, ranges) {
         let f = f?;
         match (f.number, &f.payload) {
-            (1, _) => numbers(&file.buf, &f, |v| t.dims.push(v as i64))?,
-            (2, Payload::Varint(v)) => t.dtype = *v as i64,
-            (3, Payload::Bytes(_)) => t.segment = true,
-            (4 | 5 | 7 | 10 | 11, _) => t.typed.push(f),
-            (6, Payload::Bytes(r)) => t.strings.push(r.clone()),
-            (8, Payload::Bytes(r)) => t.name = Some(r.clone()),
-            (9, Payload::Bytes(r)) => t.raw = Some(r.clone()),
-            (13, Payload::Bytes(r)) => t.external.push(r.clone()),
-            (14, Payload::Varint(v)) => t.is_external = *v == 1,
+            (proto::DIMS, _) => numbers(&file.buf, &f, |v| t.dims.push(v as i64))?,
+            (proto::DATA_TYPE, Payload::Varint(v)) => t.dtype = *v as i64,
+            (proto::SEGMENT, Payload::Bytes(_)) => t.segment = true,
+            (
+                proto::FLOAT_DATA
+                | proto::INT32_DATA
+                | proto::INT64_DATA
+                | proto::DOUBLE_DATA
+                | proto::UINT64_DATA,
+                _,
+            ) => t.typed.push(f),
+            (proto::STRING_DATA, Payload::Bytes(r)) => t.strings.push(r.clone()),
+            (proto::NAME, Payload::Bytes(r)) => t.name = Some(r.clone()),
+            (proto::RAW_DATA, Payload::Bytes(r)) => t.raw = Some(r.clone()),
+            (proto::EXTERNAL_DATA, Payload::Bytes(r)) => t.external.push(r.clone()),
+            (proto::DATA_LOCATION, Payload::Varint(v)) => {
+                t.is_external = *v as i64 == proto::EXTERNAL;
+            }
             _ => {}
         }
     }
@@ -108,11 +118,11 @@ fn build(file: &File, t: &Raw) -> std::result::Result<Tensor, String> {
 /// Which list of numbers holds elements of this type.
 fn list_of(dtype: DType) -> u32 {
     match dtype {
-        DType::F32 | DType::C64 => 4,
-        DType::I64 => 7,
-        DType::F64 | DType::C128 => 10,
-        DType::U32 | DType::U64 => 11,
-        _ => 5,
+        DType::F32 | DType::C64 => proto::FLOAT_DATA,
+        DType::I64 => proto::INT64_DATA,
+        DType::F64 | DType::C128 => proto::DOUBLE_DATA,
+        DType::U32 | DType::U64 => proto::UINT64_DATA,
+        _ => proto::INT32_DATA,
     }
 }
 
@@ -121,7 +131,7 @@ fn typed(file: &File, t: &Raw, dtype: DType) -> std::result::Result<Bytes, Strin
     let mut fields = t.typed.iter().filter(|f| f.number == list).peekable();
     let wide = |v: u64, n: usize, out: &mut Vec<u8>| out.extend_from_slice(&v.to_le_bytes()[..n]);
     // Packed floats are little-endian bytes already.
-    if matches!(list, 4 | 10) {
+    if matches!(list, proto::FLOAT_DATA | proto::DOUBLE_DATA) {
         let first = fields.next();
         if fields.peek().is_none()
             && let Some(r) = first.and_then(Field::bytes)
@@ -133,10 +143,12 @@ fn typed(file: &File, t: &Raw, dtype: DType) -> std::result::Result<Bytes, Strin
     let mut wrong = None;
     for f in t.typed.iter().filter(|f| f.number == list) {
         match (&f.payload, list) {
-            (Payload::Bytes(r), 4 | 10) => out.extend_from_slice(&file.buf[r.clone()]),
-            (Payload::Fixed32(v), 4) => wide(u64::from(*v), 4, &mut out),
-            (Payload::Fixed64(v), 10) => wide(*v, 8, &mut out),
-            (_, 4 | 10) => {}
+            (Payload::Bytes(r), proto::FLOAT_DATA | proto::DOUBLE_DATA) => {
+                out.extend_from_slice(&file.buf[r.clone()])
+            }
+            (Payload::Fixed32(v), proto::FLOAT_DATA) => wide(u64::from(*v), 4, &mut out),
+            (Payload::Fixed64(v), proto::DOUBLE_DATA) => wide(*v, 8, &mut out),
+            (_, proto::FLOAT_DATA | proto::DOUBLE_DATA) => {}
             _ => {
                 // Types of less than a byte stand packed, as the bytes of raw data.
                 let n = dtype.bits().div_ceil(8);
@@ -184,9 +196,9 @@ pub(super) fn read_sparse(file: &File, range: &Range<usize>) -> Result<(Arc<str>
     for f in fields_in(&file.buf, range) {
         let f = f?;
         match (f.number, f.bytes()) {
-            (1, Some(r)) => values.push(r),
-            (2, Some(r)) => indices.push(r),
-            (3, _) => numbers(&file.buf, &f, |v| dims.push(v as i64))?,
+            (sparse_field::VALUES, Some(r)) => values.push(r),
+            (sparse_field::INDICES, Some(r)) => indices.push(r),
+            (sparse_field::DIMS, _) => numbers(&file.buf, &f, |v| dims.push(v as i64))?,
             _ => {}
         }
     }
@@ -236,7 +248,7 @@ fn sparse(dims: &[i64], values: Tensor, indices: &Tensor) -> std::result::Result
 pub(super) fn is_sparse_external(file: &File, range: &Range<usize>) -> bool {
     let parts = fields_in(&file.buf, range).flatten();
     parts
-        .filter(|f| matches!(f.number, 1 | 2))
+        .filter(|f| matches!(f.number, sparse_field::VALUES | sparse_field::INDICES))
         .filter_map(|f| f.bytes())
         .any(|r| read(file, &[r], "").is_ok_and(|t| matches!(t.data(), Data::External { .. })))
 }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use super::{Attrs, ONNX, Op};
 use crate::infer::{InferError, infer_graph};
+use crate::op_context::{OpCtx, RuleError};
 use crate::region::{Barrier, Region, Relation, Relations, barrier};
-use crate::rule::{Ctx, RuleError};
 use crate::{Graph, Tensor, Type, ValueId};
 
 /// What graph-opt asks of an operator. Every default is conservative: slow or refused, never wrong.
 ///
-/// In a [`Ctx`], `op.attrs()` are the node's attributes.
+/// In a [`OpCtx`], `op.attrs()` are the node's attributes.
 pub trait Operator: fmt::Debug + Send + Sync {
     /// Domain; `ai.onnx` for ONNX's own.
     fn domain(&self) -> &str;
@@ -24,13 +24,13 @@ pub trait Operator: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// If operands or attributes contradict the operator's definition.
-    fn infer(&self, ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError>;
+    fn infer(&self, ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError>;
 
     /// How each axis of each operand relates to the axes of result `output`.
     ///
     /// # Errors
     /// With the reason why the result cannot be cut.
-    fn relations(&self, _ctx: &Ctx<'_>, _output: usize) -> Result<Relations, Barrier> {
+    fn relations(&self, _ctx: &OpCtx<'_>, _output: usize) -> Result<Relations, Barrier> {
         barrier!("{} states no relations", self.name())
     }
 
@@ -42,7 +42,7 @@ pub trait Operator: fmt::Debug + Send + Sync {
     /// With the reason, if it cannot compute the region exactly.
     fn on_region(
         &self,
-        _ctx: &Ctx<'_>,
+        _ctx: &OpCtx<'_>,
         _output: usize,
         _region: &Region,
     ) -> Result<Option<Attrs>, Barrier> {
@@ -116,7 +116,7 @@ fn mark(graph: &mut Graph, hosts: &[Arc<dyn Operator>]) -> usize {
 
 impl Host {
     /// The host's relations, once they are found to fit the node.
-    pub(crate) fn relations(&self, ctx: &Ctx<'_>, output: usize) -> Result<Relations, Barrier> {
+    pub(crate) fn relations(&self, ctx: &OpCtx<'_>, output: usize) -> Result<Relations, Barrier> {
         let rel = self.0.relations(ctx, output)?;
         let name = self.0.name();
         let types = crate::infer::infer(ctx)?;
@@ -143,7 +143,7 @@ impl Host {
     /// The operator of a tile.
     pub(crate) fn on_region(
         &self,
-        ctx: &Ctx<'_>,
+        ctx: &OpCtx<'_>,
         output: usize,
         region: &Region,
         rel: &Relations,

@@ -25,9 +25,9 @@ pub use windowed::{Kind, Windowed, WindowedMut};
 /// The domain of the operators of ONNX itself, which files also write as "".
 pub const ONNX: &str = "ai.onnx";
 /// The domain of ONNX Runtime's own operators.
-pub const MICROSOFT: &str = "com.microsoft";
+pub(crate) const MICROSOFT: &str = "com.microsoft";
 /// The domain of graph-opt's own operators.
-pub const GRAPH_OPT: &str = "graph_opt";
+pub(crate) const GRAPH_OPT: &str = "graph_opt";
 
 /// What operators have in common, as far as rules are shared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,6 +82,7 @@ impl Other {
 
 /// An attribute is missing or not what the operator allows.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum AttrError {
     /// Of the wrong kind.
     #[error("attribute {name} of {op} must be {want}, not {have}")]
@@ -406,7 +407,7 @@ ops! {
 }
 
 impl Op {
-    /// Whether it draws random numbers on any operands. [`Ctx::is_random`](crate::rule::Ctx::is_random)
+    /// Whether it draws random numbers on any operands. [`OpCtx::is_random`](crate::op_context::OpCtx::is_random)
     /// knows of the rest: Dropout draws in training.
     pub fn is_random(&self) -> bool {
         matches!(
@@ -421,7 +422,7 @@ impl Op {
     }
 
     /// What a host says of it, if it is a host's.
-    pub fn host(&self) -> Option<&Host> {
+    pub(crate) fn host(&self) -> Option<&Host> {
         match self {
             Self::Other(o) => o.host.as_ref(),
             _ => None,

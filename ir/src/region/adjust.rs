@@ -3,14 +3,14 @@
 use super::{Barrier, Need, Part, Region, Relation, Relations, Tile, barrier, extents, result};
 use crate::infer::known;
 use crate::op::{self, Op};
-use crate::rule::{Ctx, axis_of};
+use crate::op_context::{OpCtx, axis_of};
 use crate::tensor::Tensor;
 use crate::window::{self, Span, Window};
-use crate::{infer, spec};
+use crate::{infer, layout_params};
 
 /// The tile, given what the relations say of each operand.
 pub(super) fn adjust(
-    ctx: &Ctx<'_>,
+    ctx: &OpCtx<'_>,
     output: usize,
     region: &Region,
     rel: &Relations,
@@ -94,7 +94,7 @@ fn shape_of(region: &Region, dims: &[crate::Dim]) -> Result<Tensor, Barrier> {
 }
 
 fn windowed(
-    ctx: &Ctx<'_>,
+    ctx: &OpCtx<'_>,
     region: &Region,
     rel: &Relations,
     parts: &[Part],
@@ -155,15 +155,17 @@ pub(super) fn set_windows(op: &mut Op, windows: &[Window], groups: i64) {
     }
 }
 
-fn slice(ctx: &Ctx<'_>, region: &Region, parts: &[Part], tile: &mut Tile) -> Result<(), Barrier> {
-    let taken = spec::slices(ctx)?.unwrap_or_default();
+fn slice(ctx: &OpCtx<'_>, region: &Region, parts: &[Part], tile: &mut Tile) -> Result<(), Barrier> {
+    let taken = layout_params::slices(ctx)?.unwrap_or_default();
     let steps: Vec<i64> = taken.iter().map(|t| t.map_or(1, |t| t.step)).collect();
     // Axes that are not cut are sliced as before; so are the steps of those that are.
     let mut new: Vec<(i64, i64, i64, i64)> = Vec::new();
     for (a, t) in taken.iter().enumerate() {
         let Some(t) = t else {
             // Of an axis of unknown extent, which stays whole, it takes what it took.
-            new.extend(spec::slice_bounds(ctx)?.into_iter().flatten().filter(|b| b.0 == a as i64));
+            new.extend(
+                layout_params::slice_bounds(ctx)?.into_iter().flatten().filter(|b| b.0 == a as i64),
+            );
             continue;
         };
         let cut = parts[0].spans[a];
@@ -208,11 +210,11 @@ fn slice(ctx: &Ctx<'_>, region: &Region, parts: &[Part], tile: &mut Tile) -> Res
     Ok(())
 }
 
-fn pad(ctx: &Ctx<'_>, region: &Region, parts: &[Part], tile: &mut Tile) -> Result<(), Barrier> {
+fn pad(ctx: &OpCtx<'_>, region: &Region, parts: &[Part], tile: &mut Tile) -> Result<(), Barrier> {
     if parts[0].nothing {
         barrier!("the tile lies entirely in the padding");
     }
-    let old = spec::pads(ctx)?.unwrap_or_default();
+    let old = layout_params::pads(ctx)?.unwrap_or_default();
     let dims = ctx.dims(0).unwrap_or_default();
     let mut new = old.clone();
     for (a, r) in region.iter().enumerate() {
@@ -239,13 +241,18 @@ fn pad(ctx: &Ctx<'_>, region: &Region, parts: &[Part], tile: &mut Tile) -> Resul
     Ok(())
 }
 
-fn reshape(ctx: &Ctx<'_>, output: usize, region: &Region, tile: &mut Tile) -> Result<(), Barrier> {
+fn reshape(
+    ctx: &OpCtx<'_>,
+    output: usize,
+    region: &Region,
+    tile: &mut Tile,
+) -> Result<(), Barrier> {
     tile.needs[1] = Need::Instead(shape_of(region, &result(ctx, output)?)?);
     Ok(())
 }
 
 fn resize(
-    ctx: &Ctx<'_>,
+    ctx: &OpCtx<'_>,
     region: &Region,
     rel: &Relations,
     parts: &[Part],

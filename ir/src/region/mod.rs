@@ -12,7 +12,7 @@ mod reshape;
 
 use crate::infer::known;
 use crate::op::Op;
-use crate::rule::{Ctx, RuleError};
+use crate::op_context::{OpCtx, RuleError};
 use crate::tensor::Tensor;
 use crate::window::{Span, Window};
 
@@ -185,7 +185,7 @@ pub struct Tile {
 ///
 /// # Errors
 /// With the reason, if it cannot be computed exactly from a part of the operands.
-pub fn tile(ctx: &Ctx<'_>, output: usize, region: &Region) -> Result<Tile, Barrier> {
+pub fn tile(ctx: &OpCtx<'_>, output: usize, region: &Region) -> Result<Tile, Barrier> {
     let rel = relations(ctx, output)?;
     let mut region = region.clone();
     for (axis, why) in &rel.barriers {
@@ -235,7 +235,7 @@ fn crops(r: &Relation) -> bool {
 /// For each entry of a tile's `needs`, the operand that it is a need of; `None` for one that the
 /// node does not have. A tile may have fewer operands than its node: a `Concat` of which only some
 /// operands are needed keeps those in order; any other keeps the first ones.
-pub fn operands_of(ctx: &Ctx<'_>, tile: &Tile) -> Vec<Option<usize>> {
+pub fn operands_of(ctx: &OpCtx<'_>, tile: &Tile) -> Vec<Option<usize>> {
     let all = |n: usize| (0..n).map(|i| (i < ctx.inputs.len()).then_some(i)).collect();
     let Op::Concat(c) = ctx.op else { return all(tile.needs.len()) };
     if tile.needs.len() == ctx.inputs.len() {
@@ -245,7 +245,7 @@ pub fn operands_of(ctx: &Ctx<'_>, tile: &Tile) -> Vec<Option<usize>> {
     let Ok(rel) = relations(ctx, 0) else { return Vec::new() };
     let mut out = Vec::new();
     for (i, axes) in rel.operands.iter().enumerate() {
-        let Ok(axis) = crate::rule::axis_of(c.axis, axes.len()) else { continue };
+        let Ok(axis) = crate::op_context::axis_of(c.axis, axes.len()) else { continue };
         let n = ctx.dims(i).and_then(|d| d.get(axis)).and_then(known);
         let left = axes[axis].need(&tile.computes, n);
         if matches!(left, Ok(s) if s.is_none_or(|s| !s.is_empty())) {
@@ -256,7 +256,7 @@ pub fn operands_of(ctx: &Ctx<'_>, tile: &Tile) -> Vec<Option<usize>> {
 }
 
 /// Extents of a result.
-fn result(ctx: &Ctx<'_>, output: usize) -> Result<Vec<crate::Dim>, Barrier> {
+fn result(ctx: &OpCtx<'_>, output: usize) -> Result<Vec<crate::Dim>, Barrier> {
     let types = crate::infer::infer(ctx)?;
     match types.get(output).and_then(|t| t.dims()) {
         Some(d) => Ok(d.to_vec()),
@@ -292,7 +292,7 @@ struct Part {
 }
 
 fn operand(
-    ctx: &Ctx<'_>,
+    ctx: &OpCtx<'_>,
     index: usize,
     axes: &[Relation],
     region: &Region,

@@ -18,7 +18,7 @@ mod parse;
 mod print;
 
 pub use lex::unescape;
-pub use parse::{Constants, ParseError, parse, parse_with, random_tensor};
+pub use parse::{Constants, ParseError, parse, parse_with};
 pub use print::{node_text, print, print_whole};
 
 /// Most elements of a constant that stands inline.
@@ -65,8 +65,8 @@ mod tests {
         let raw = |dtype, dims: &[u64], bytes: Vec<u8>| {
             Tensor::from_bytes(dtype, dims.to_vec(), bytes).unwrap()
         };
-        add("large", random_tensor(crate::DType::F32, &[3, 70], 1).unwrap());
-        add("ints", random_tensor(crate::DType::I64, &[20], 2).unwrap());
+        add("large", Tensor::random(crate::DType::F32, &[3, 70], 1).unwrap());
+        add("ints", Tensor::random(crate::DType::I64, &[20], 2).unwrap());
         // Elements without a spelling: a payload, a negative zero, narrow types.
         add("nan", raw(crate::DType::F32, &[2], f32s([0x7fc0_1234, 0x8000_0000])));
         add("half", raw(crate::DType::F16, &[2], vec![1, 2, 3, 4]));
@@ -82,7 +82,7 @@ mod tests {
         let g = b.finish();
         let text = print_whole(&g).unwrap();
         let again = parse(&text).unwrap();
-        assert!(crate::same::identical(&g, &again), "{text}");
+        assert!(crate::structural_eq::identical(&g, &again), "{text}");
         assert_eq!(print_whole(&again).unwrap(), text);
     }
 

@@ -6,9 +6,9 @@ use std::fmt::Write as _;
 
 use super::INLINE;
 use crate::graph::{Def, Graph};
+use crate::layout_params;
 use crate::op::{Attr, GRAPH_OPT, ONNX, Op};
-use crate::rule::Ctx;
-use crate::spec;
+use crate::op_context::OpCtx;
 use crate::tensor::{Data, Tensor, TensorError};
 use crate::{DType, NodeId, ValueId};
 
@@ -192,13 +192,13 @@ fn slice_sugar(graph: &Graph, id: NodeId) -> Option<String> {
     if !n.extra.is_empty() || (s.starts.is_some()) != (graph.opset() < 10) {
         return None;
     }
-    let ctx = Ctx::of(graph, id);
+    let ctx = OpCtx::of(graph, id);
     // Constants that a node makes are printed as that node.
     let initializer = |v: &ValueId| graph.value(*v).constant().is_some();
     if !n.inputs.iter().skip(1).flatten().all(initializer) {
         return None;
     }
-    let taken = spec::slices(&ctx).ok()??;
+    let taken = layout_params::slices(&ctx).ok()??;
     let dims = ctx.dims(0)?;
     let mut parts = Vec::new();
     let mut named = s.axes.clone().or_else(|| ctx.ints(3));
@@ -207,7 +207,7 @@ fn slice_sugar(graph: &Graph, id: NodeId) -> Option<String> {
         named = Some((0..count as i64).collect());
     }
     for axis in named? {
-        let a = crate::rule::axis_of(axis, dims.len()).ok()?;
+        let a = crate::op_context::axis_of(axis, dims.len()).ok()?;
         let t = taken[a]?;
         let end = t.start + t.step * t.count;
         // The text cannot say "before the first element".

@@ -11,10 +11,12 @@ use std::sync::Arc;
 
 use graph_opt_ir::infer::{follow, follow_with};
 use graph_opt_ir::op::{Attrs, Op, Other};
+use graph_opt_ir::op_context::{OpCtx, Operand};
 use graph_opt_ir::region::{self, Region};
-use graph_opt_ir::rule::{Ctx, Operand};
-use graph_opt_ir::same::{self, Meaning, Meanings};
-use graph_opt_ir::{Def, Digest, Graph, NodeId, Span, Tensor, Type, ValueId, infer, op, spec};
+use graph_opt_ir::structural_eq::{self, Meaning, Meanings};
+use graph_opt_ir::{
+    Def, Digest, Graph, NodeId, Span, Tensor, Type, ValueId, infer, layout_params, op,
+};
 
 use crate::tile::slices::slice_tensor;
 
@@ -233,11 +235,11 @@ impl Terms {
         opset: i64,
         inputs: &[Option<TermId>],
         outputs: usize,
-    ) -> Ctx<'a> {
+    ) -> OpCtx<'a> {
         let operand = |t: &Option<TermId>| {
             t.map(|t| Operand { ty: self.ty(t), value: self.value(t).cloned(), dims: None })
         };
-        Ctx { op, opset, inputs: inputs.iter().map(operand).collect(), outputs }
+        OpCtx { op, opset, inputs: inputs.iter().map(operand).collect(), outputs }
     }
 
     /// The operands of an application.
@@ -249,7 +251,7 @@ impl Terms {
     }
 
     /// The context of an application.
-    pub fn ctx_of(&self, t: TermId) -> Option<Ctx<'_>> {
+    pub fn ctx_of(&self, t: TermId) -> Option<OpCtx<'_>> {
         let Head::Apply(a) = &self.get(t).head else { return None };
         let ctx = || self.ctx(&a.op, a.opset, &self.operands(t), a.outputs);
         a.modelled.then(ctx)
@@ -279,7 +281,7 @@ impl Terms {
         }
         let ctx = self.ctx(op, opset, inputs, outputs);
         let apply = Apply {
-            meaning: same::modelled(&ctx, &Attrs::new()),
+            meaning: structural_eq::modelled(&ctx, &Attrs::new()),
             op: Arc::new(region::normal_form(&ctx)),
             modelled: true,
             opset,
@@ -326,8 +328,8 @@ impl Terms {
         match op {
             _ if ctx.is_identity(output) => Some(x),
             Op::Slice(_) => {
-                let taken = spec::slices(&ctx).ok()??;
-                let span = |t: &Option<spec::Taken>| {
+                let taken = layout_params::slices(&ctx).ok()??;
+                let span = |t: &Option<layout_params::Taken>| {
                     let t = (*t)?;
                     (t.step == 1).then(|| Span::new(t.start, t.start + t.count))
                 };
@@ -336,7 +338,7 @@ impl Terms {
                 self.slice(x, region)
             }
             Op::Split(_) => {
-                let (axis, sizes) = spec::split_sizes(&ctx).ok()??;
+                let (axis, sizes) = layout_params::split_sizes(&ctx).ok()??;
                 let lo: i64 = sizes[..output].iter().sum();
                 let mut region = vec![None; self.ty(x).rank()?];
                 region[axis] = Some(Span::new(lo, lo + sizes[output]));
@@ -358,21 +360,21 @@ impl Terms {
             }
             Op::Transpose(_) => {
                 let rank = self.ty(x).rank()?;
-                let mut perm = spec::permutation(&ctx, rank).ok()?;
+                let mut perm = layout_params::permutation(&ctx, rank).ok()?;
                 if perm.iter().enumerate().all(|(i, &p)| i == p) {
                     return Some(x);
                 }
                 let Head::Apply(Apply { op: inner, .. }) = &self.get(x).head else { return None };
                 let Op::Transpose(_) = &**inner else { return None };
                 let below = self.ctx_of(x)?;
-                let first = spec::permutation(&below, rank).ok()?;
+                let first = layout_params::permutation(&below, rank).ok()?;
                 perm.iter_mut().for_each(|p| *p = first[*p]);
                 let base = self.get(x).children[0];
                 let perm = Some(perm.iter().map(|&p| p as i64).collect());
                 self.apply(&op::Transpose { perm }.into(), opset, &[Some(base)], (0, 1), ty)
             }
             Op::Pad(_) => {
-                let pads = spec::pads(&ctx).ok()??;
+                let pads = layout_params::pads(&ctx).ok()??;
                 pads.iter().all(|p| *p == (0, 0)).then_some(x)
             }
             Op::Cast(_) => {
@@ -401,7 +403,7 @@ impl Terms {
         let opset = opset.max(7);
         let ctx = self.ctx(&op, opset, &[Some(base), Some(shape)], 1);
         let apply = Apply {
-            meaning: same::modelled(&ctx, &Attrs::new()),
+            meaning: structural_eq::modelled(&ctx, &Attrs::new()),
             op: Arc::new(op),
             modelled: true,
             opset,
@@ -467,12 +469,12 @@ impl Reading {
             _ => Type::Unknown,
         };
         let types = follow_with(graph, None, &claimed);
-        let structure = same::Structure::with(&meanings, graph, &plain);
+        let structure = structural_eq::Structure::with(&meanings, graph, &plain);
         let mut r =
             Self { terms: vec![None; graph.value_bound()], made: Vec::new(), opaque: Vec::new() };
         let mut position = 0;
         for &v in graph.inputs() {
-            let leaf = same::input(graph, v, position);
+            let leaf = structural_eq::input(graph, v, position);
             position += u64::from(matches!(graph.value(v).def, Def::Input(None)));
             r.terms[v.index()] = Some(terms.leaf(leaf, graph.value(v).ty.clone()));
         }
@@ -520,7 +522,7 @@ impl Reading {
         &mut self,
         graph: &Graph,
         terms: &mut Terms,
-        structure: &same::Structure,
+        structure: &structural_eq::Structure,
         v: ValueId,
     ) -> TermId {
         let (terms, at) = (terms, &mut self.terms[v.index()]);

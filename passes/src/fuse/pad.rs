@@ -21,8 +21,8 @@
 //! AveragePool that then counts padding, and whose windows all lie within; -inf into a MaxPool.
 
 use graph_opt_ir::op::Op;
-use graph_opt_ir::rule::Ctx;
-use graph_opt_ir::{DType, Edit, EditError, Graph, NodeId, Ref, spec};
+use graph_opt_ir::op_context::OpCtx;
+use graph_opt_ir::{DType, Edit, EditError, Graph, NodeId, Ref, layout_params};
 
 use super::{Found, only_producer, operands, result, sweep};
 use crate::options::{OptionError, Options};
@@ -92,8 +92,10 @@ fn fused(graph: &Graph, id: NodeId, pad: NodeId, op: &mut Op) -> Result<(), &'st
     if result(graph, id).is_none() {
         return Err("indices of the maxima count the padding");
     }
-    let ctx = Ctx::of(graph, pad);
-    let Ok(Some(pads)) = spec::pads(&ctx) else { return Err("the padding is not constant") };
+    let ctx = OpCtx::of(graph, pad);
+    let Ok(Some(pads)) = layout_params::pads(&ctx) else {
+        return Err("the padding is not constant");
+    };
     let Op::Pad(p) = ctx.op else { return Err("it is no Pad") };
     if p.mode != "constant" {
         return Err("the padding repeats elements");

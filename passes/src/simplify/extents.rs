@@ -3,8 +3,8 @@
 //! were first seen at, never by the name of a dimension, which files give wrongly.
 
 use graph_opt_ir::op::{Class, Op};
-use graph_opt_ir::rule::{Ctx, axis_of};
-use graph_opt_ir::{DType, Dim, Graph, NodeId, ValueId, spec};
+use graph_opt_ir::op_context::{OpCtx, axis_of};
+use graph_opt_ir::{DType, Dim, Graph, NodeId, ValueId, layout_params};
 
 /// One element of a whole-number value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,7 +66,7 @@ impl Extents {
     }
 
     fn elements(&self, graph: &Graph, id: NodeId, y: ValueId) -> Option<Vec<Entry>> {
-        let ctx = Ctx::of(graph, id);
+        let ctx = OpCtx::of(graph, id);
         let inputs = &graph.node(id).inputs;
         let ty = &graph.value(y).ty;
         let whole = matches!(ty.dtype(), Some(DType::I64 | DType::I32 | DType::Bool));
@@ -106,7 +106,7 @@ impl Extents {
                 ctx.ints(1)?.into_iter().map(pick).collect::<Option<_>>()?
             }
             Op::Slice(_) => {
-                let (x, taken) = (of(0)?, spec::slices(&ctx).ok()??);
+                let (x, taken) = (of(0)?, layout_params::slices(&ctx).ok()??);
                 let [Some(t)] = taken[..] else { return None };
                 let pick = |i: i64| x.get(usize::try_from(t.start + i * t.step).ok()?).copied();
                 (0..t.count).map(pick).collect::<Option<_>>()?
@@ -139,7 +139,7 @@ impl Extents {
     fn axes(&self, graph: &Graph, id: NodeId, y: ValueId) -> Option<Vec<(ValueId, usize)>> {
         let rank = graph.value(y).ty.rank()?;
         let node = graph.node(id);
-        let ctx = Ctx::of(graph, id);
+        let ctx = OpCtx::of(graph, id);
         let x = node.inputs.first().copied().flatten()?;
         let x_rank = graph.value(x).ty.rank()?;
         let own = (y, 0);
@@ -154,7 +154,7 @@ impl Extents {
         let same = |a: usize| (x_rank == rank).then_some((x, a));
         Some(match &node.op {
             Op::Transpose(_) => {
-                let perm = spec::permutation(&ctx, rank).ok()?;
+                let perm = layout_params::permutation(&ctx, rank).ok()?;
                 from(&|a| Some((x, perm[a])))
             }
             Op::Conv(_) | Op::ConvTranspose(_) => from(&|a| same(a).filter(|_| a == 0)),
@@ -172,16 +172,16 @@ impl Extents {
                 from(&|a| same(a).filter(|_| a != axis))
             }
             Op::Slice(_) => {
-                let cut = spec::slice_axes(&ctx).ok()??;
+                let cut = layout_params::slice_axes(&ctx).ok()??;
                 from(&|a| same(a).filter(|_| !cut.contains(&a)))
             }
             Op::Unsqueeze(_) => {
-                let axes = spec::squeeze_axes(&ctx, rank).ok()??;
+                let axes = layout_params::squeeze_axes(&ctx, rank).ok()??;
                 let kept: Vec<usize> = (0..rank).filter(|a| !axes.contains(a)).collect();
                 from(&|a| kept.iter().position(|k| *k == a).map(|i| (x, i)))
             }
             Op::Squeeze(_) => {
-                let axes = spec::squeeze_axes(&ctx, x_rank).ok()??;
+                let axes = layout_params::squeeze_axes(&ctx, x_rank).ok()??;
                 let kept: Vec<usize> = (0..x_rank).filter(|a| !axes.contains(a)).collect();
                 from(&|a| kept.get(a).map(|&k| (x, k)))
             }

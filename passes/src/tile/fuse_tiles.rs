@@ -33,7 +33,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use graph_opt_ir::names::{NameError, NodeNames};
-use graph_opt_ir::{EditError, Graph, Span};
+use graph_opt_ir::{EditError, EditFault, Graph, Span};
 
 use super::planner::{self, Goal, Limits};
 use super::{Grid, Group, Reuse, build, parts};
@@ -603,7 +603,7 @@ impl Stretch {
                     cx.tell(to, Outcome::Applied, what, data);
                 }
                 // Strips of channels that a Concat of channels is made of, so far.
-                Err(EditError::Rule { node, reason, .. }) => {
+                Err(EditError { fault: EditFault::Rule { node, reason }, .. }) => {
                     let why =
                         format!("its tiles cannot be joined so: {reason}; another reuse may do");
                     cx.say(node, Outcome::Blocked, why);

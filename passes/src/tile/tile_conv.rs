@@ -22,8 +22,8 @@
 //! Along `c-in` (the axis that the operator sums over) the parts are partial sums, added up.
 
 use graph_opt_ir::op::{Class, Op};
+use graph_opt_ir::op_context::OpCtx;
 use graph_opt_ir::region::{self, Barrier, Need, Relation};
-use graph_opt_ir::rule::Ctx;
 use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, Span, Tensor, ValueId, op};
 
 use super::{Grid, Group, Reuse, build, parts, region_bytes, slices};
@@ -348,7 +348,7 @@ impl TileConv {
             return Err(blocked("the rank of its result is unknown"));
         };
         let extents: Vec<Option<i64>> = region::extents(&vec![None; dims.len()], dims);
-        let rel = region::relations(&Ctx::of(graph, id), 0).map_err(blocked)?;
+        let rel = region::relations(&OpCtx::of(graph, id), 0).map_err(blocked)?;
         let axes: Vec<usize> = self
             .axes
             .iter()
@@ -429,7 +429,7 @@ fn largest(
     for s in spans {
         let mut r = vec![None; graph.value(result).ty.rank().unwrap_or(0)];
         r[axis] = Some(*s);
-        let tile = region::tile(&Ctx::of(graph, id), 0, &r)?;
+        let tile = region::tile(&OpCtx::of(graph, id), 0, &r)?;
         let mut total = region_bytes(graph, result, &r);
         for (v, need) in graph.node(id).inputs.iter().zip(&tile.needs) {
             if let (Some(v), Need::Region(r)) = (v, need)
@@ -501,7 +501,7 @@ fn contraction(graph: &Graph, id: NodeId, how: &How, origin: &str) -> Result<(Ed
             "{name} does not reduce over input channels, so partial sums do not apply"
         )));
     };
-    let rel = region::relations(&Ctx::of(graph, id), 0).map_err(blocked)?;
+    let rel = region::relations(&OpCtx::of(graph, id), 0).map_err(blocked)?;
     let contracted: Vec<Option<usize>> = rel
         .operands
         .iter()

@@ -26,11 +26,11 @@
 use std::collections::{HashMap, HashSet};
 
 use graph_opt_ir::op::{Class, Op};
+use graph_opt_ir::op_context::{OpCtx, axis_of};
 use graph_opt_ir::region::whole_of;
-use graph_opt_ir::rule::{Ctx, axis_of};
-use graph_opt_ir::same::modelled;
+use graph_opt_ir::structural_eq::modelled;
 use graph_opt_ir::{
-    Builder, Edit, EditError, Editor, Graph, NodeId, Ref, Span, Tensor, ValueId, spec,
+    Builder, Edit, EditError, Editor, Graph, NodeId, Ref, Span, Tensor, ValueId, layout_params,
 };
 
 use super::{Grid, Group, Reuse, build, slices};
@@ -249,11 +249,11 @@ impl Guess<'_> {
         if !nodes.iter().all(same) || !first.op.subgraphs().is_empty() {
             return None;
         }
-        let rel = graph_opt_ir::region::relations(&Ctx::of(graph, nodes[0]), 0).ok()?;
+        let rel = graph_opt_ir::region::relations(&OpCtx::of(graph, nodes[0]), 0).ok()?;
         let grouped = first.op.windowed().is_some_and(|w| w.is_transposed())
             && first.inputs.first().copied().flatten().and_then(|x| graph.producer(x)).is_some_and(
                 |p| {
-                    let taken = spec::slices(&Ctx::of(graph, p)).ok().flatten();
+                    let taken = layout_params::slices(&OpCtx::of(graph, p)).ok().flatten();
                     let channels = graph.node(p).inputs.first().copied().flatten();
                     let whole = channels.and_then(|v| graph.value(v).ty.dims()?.get(1)?.known());
                     let taken = taken.and_then(|t| t.get(1).copied().flatten());
@@ -343,7 +343,8 @@ impl Guess<'_> {
             .copied()
             .flatten()
             .and_then(|v| self.graph.producer(v));
-        let taken = slice.and_then(|s| spec::slices(&Ctx::of(self.graph, s)).ok().flatten());
+        let taken =
+            slice.and_then(|s| layout_params::slices(&OpCtx::of(self.graph, s)).ok().flatten());
         for i in (0..rank).filter(|i| axes.contains(&Some(2 + i))) {
             let lo = taken.as_ref().and_then(|t| *t.get(2 + i)?).map_or(0, |t| t.start);
             let (stride, dilation) = (at(&c.strides, i, 1), at(&c.dilations, i, 1));
@@ -447,7 +448,7 @@ impl Compare<'_> {
     fn sliced_constant(&self, a: ValueId) -> Option<Tensor> {
         let p = self.actual.producer(a)?;
         let source = self.actual.constant(self.actual.node(p).inputs.first().copied()??)?;
-        let taken = spec::slices(&Ctx::of(self.actual, p)).ok()??;
+        let taken = layout_params::slices(&OpCtx::of(self.actual, p)).ok()??;
         let cuts: Vec<(usize, Span)> = taken
             .iter()
             .enumerate()
@@ -463,10 +464,10 @@ impl Compare<'_> {
             return false;
         };
         let (m, n) = (self.actual.node(p), self.tiled.node(q));
-        let (c, d) = (Ctx::of(self.actual, p), Ctx::of(self.tiled, q));
+        let (c, d) = (OpCtx::of(self.actual, p), OpCtx::of(self.tiled, q));
         let operands = match (&m.op, &n.op) {
             (Op::Slice(_), Op::Slice(_)) => {
-                if spec::slices(&c) != spec::slices(&d) {
+                if layout_params::slices(&c) != layout_params::slices(&d) {
                     return false;
                 }
                 1

@@ -6,8 +6,8 @@ pub use meaning::{Meaning, Meanings, modelled};
 
 use crate::graph::{Def, Graph};
 use crate::op::Op;
-use crate::rule::Ctx;
-use crate::{Digest, Hasher, NodeId, Tensor, Type, ValueId, infer, spec};
+use crate::op_context::OpCtx;
+use crate::{Digest, Hasher, NodeId, Tensor, Type, ValueId, infer, layout_params};
 
 /// A digest for every value that depends on what computes it, not on names: required inputs count by
 /// their position, constants by their content, nodes by their [`Meaning`] and operands.
@@ -113,9 +113,9 @@ fn constant(t: &Tensor) -> Digest {
 
 /// What a Slice takes, as text, if it is known along all axes.
 fn taken(graph: &Graph, id: NodeId, types: &[Type]) -> Option<String> {
-    let ctx = Ctx::with(graph, id, &|v| &types[v.index()]);
-    let taken = spec::slices(&ctx).ok()??;
-    let all: Vec<spec::Taken> = taken.into_iter().collect::<Option<_>>()?;
+    let ctx = OpCtx::with(graph, id, &|v| &types[v.index()]);
+    let taken = layout_params::slices(&ctx).ok()??;
+    let all: Vec<layout_params::Taken> = taken.into_iter().collect::<Option<_>>()?;
     Some(format!("slice {all:?}"))
 }
 

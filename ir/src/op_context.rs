@@ -20,7 +20,7 @@ pub struct Operand<'a> {
 
 /// One node, as its rules see it.
 #[derive(Clone, Debug)]
-pub struct Ctx<'a> {
+pub struct OpCtx<'a> {
     /// Operator with its attributes.
     pub op: &'a Op,
     /// Version of the operator set of the operator's domain.
@@ -38,18 +38,18 @@ pub struct RuleError(pub String);
 
 /// Shorthand for an error with a formatted message.
 macro_rules! fail {
-    ($($arg:tt)*) => { return Err($crate::rule::RuleError(format!($($arg)*))) };
+    ($($arg:tt)*) => { return Err($crate::op_context::RuleError(format!($($arg)*))) };
 }
 pub(crate) use fail;
 
-impl<'a> Ctx<'a> {
+impl<'a> OpCtx<'a> {
     /// The node as it stands in the graph.
     pub fn of(graph: &'a Graph, node: NodeId) -> Self {
         Self::with(graph, node, &|v| &graph.value(v).ty)
     }
 
     /// The node as it stands in the graph, where values have these types.
-    pub fn with(graph: &'a Graph, node: NodeId, ty: &dyn Fn(ValueId) -> &'a Type) -> Self {
+    pub(crate) fn with(graph: &'a Graph, node: NodeId, ty: &dyn Fn(ValueId) -> &'a Type) -> Self {
         let n = graph.node(node);
         let operand = |v: &Option<ValueId>| {
             v.map(|v| Operand { ty: ty(v), value: graph.constant(v), dims: None })
@@ -93,7 +93,7 @@ impl<'a> Ctx<'a> {
     }
 
     /// Elements of a whole-number operand, some perhaps symbolic.
-    pub fn symbolic(&self, i: usize) -> Option<Vec<Dim>> {
+    pub(crate) fn symbolic(&self, i: usize) -> Option<Vec<Dim>> {
         let o = self.input(i)?;
         if let Some(d) = &o.dims {
             return Some(d.clone());

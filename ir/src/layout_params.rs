@@ -3,7 +3,7 @@
 
 use crate::infer::known;
 use crate::op::Op;
-use crate::rule::{Ctx, RuleError, axis_of, fail};
+use crate::op_context::{OpCtx, RuleError, axis_of, fail};
 use crate::{Dim, Type};
 
 /// What `Slice` takes along one axis: elements `start, start + step, …`, `count` of them.
@@ -23,7 +23,7 @@ pub struct Taken {
 ///
 /// # Errors
 /// If the operands contradict the operator's definition.
-pub fn slices(ctx: &Ctx<'_>) -> Result<Option<Vec<Option<Taken>>>, RuleError> {
+pub fn slices(ctx: &OpCtx<'_>) -> Result<Option<Vec<Option<Taken>>>, RuleError> {
     let Some(bounds) = slice_bounds(ctx)? else { return Ok(None) };
     let Some(dims) = ctx.dims(0) else { return Ok(None) };
     let whole = |d: &Dim| known(d).map(|count| Taken { start: 0, step: 1, count });
@@ -40,7 +40,9 @@ pub fn slices(ctx: &Ctx<'_>) -> Result<Option<Vec<Option<Taken>>>, RuleError> {
 ///
 /// # Errors
 /// If the operands contradict the operator's definition.
-pub fn slice_bounds(ctx: &Ctx<'_>) -> Result<Option<Vec<(i64, i64, i64, i64)>>, RuleError> {
+pub(crate) fn slice_bounds(
+    ctx: &OpCtx<'_>,
+) -> Result<Option<Vec<(i64, i64, i64, i64)>>, RuleError> {
     let Op::Slice(s) = ctx.op else { return Ok(None) };
     let Some(dims) = ctx.dims(0) else { return Ok(None) };
     let (starts, ends, axes, steps) = if let (Some(a), Some(b)) = (&s.starts, &s.ends) {
@@ -81,7 +83,7 @@ pub fn slice_bounds(ctx: &Ctx<'_>) -> Result<Option<Vec<(i64, i64, i64, i64)>>, 
 ///
 /// # Errors
 /// If an axis is out of range.
-pub fn slice_axes(ctx: &Ctx<'_>) -> Result<Option<Vec<usize>>, RuleError> {
+pub fn slice_axes(ctx: &OpCtx<'_>) -> Result<Option<Vec<usize>>, RuleError> {
     let (Op::Slice(s), Some(rank)) = (ctx.op, ctx.ty(0).rank()) else { return Ok(None) };
     let given = if s.starts.is_some() {
         s.axes.clone()
@@ -125,7 +127,7 @@ fn take(n: i64, start: i64, end: i64, step: i64) -> Taken {
 ///
 /// # Errors
 /// If the operands contradict the operator's definition.
-pub fn pads(ctx: &Ctx<'_>) -> Result<Option<Vec<(i64, i64)>>, RuleError> {
+pub fn pads(ctx: &OpCtx<'_>) -> Result<Option<Vec<(i64, i64)>>, RuleError> {
     let Op::Pad(p) = ctx.op else { return Ok(None) };
     let Some(rank) = ctx.ty(0).rank() else { return Ok(None) };
     let given = match &p.pads {
@@ -160,7 +162,7 @@ pub fn pads(ctx: &Ctx<'_>) -> Result<Option<Vec<(i64, i64)>>, RuleError> {
 ///
 /// # Errors
 /// If an axis is out of range or stands twice.
-pub fn squeeze_axes(ctx: &Ctx<'_>, rank: usize) -> Result<Option<Vec<usize>>, RuleError> {
+pub fn squeeze_axes(ctx: &OpCtx<'_>, rank: usize) -> Result<Option<Vec<usize>>, RuleError> {
     let attr = match ctx.op {
         Op::Squeeze(s) => s.axes.clone(),
         Op::Unsqueeze(s) => s.axes.clone(),
@@ -179,7 +181,7 @@ pub fn squeeze_axes(ctx: &Ctx<'_>, rank: usize) -> Result<Option<Vec<usize>>, Ru
 ///
 /// # Errors
 /// If it is not a permutation.
-pub fn permutation(ctx: &Ctx<'_>, rank: usize) -> Result<Vec<usize>, RuleError> {
+pub fn permutation(ctx: &OpCtx<'_>, rank: usize) -> Result<Vec<usize>, RuleError> {
     let Op::Transpose(t) = ctx.op else { fail!("{} permutes nothing", ctx.op.name()) };
     let Some(perm) = &t.perm else { return Ok((0..rank).rev().collect()) };
     let p: Vec<usize> = perm.iter().filter_map(|&a| usize::try_from(a).ok()).collect();
@@ -191,11 +193,23 @@ pub fn permutation(ctx: &Ctx<'_>, rank: usize) -> Result<Vec<usize>, RuleError> 
     Ok(p)
 }
 
+/// The axis of a `Softmax`, `LogSoftmax` or `Hardmax`, as it is spelled; `None` for other operators.
+/// Before version 13 it is the first of the axes that the operator flattens to one.
+pub(crate) fn softmax_axis(ctx: &OpCtx<'_>) -> Option<i64> {
+    let axis = match ctx.op {
+        Op::Softmax(s) => s.axis,
+        Op::LogSoftmax(s) => s.axis,
+        Op::Hardmax(s) => s.axis,
+        _ => return None,
+    };
+    Some(axis.unwrap_or(if ctx.opset < 13 { 1 } else { -1 }))
+}
+
 /// Sizes of the outputs of a `Split`; `None` where an extent is unknown.
 ///
 /// # Errors
 /// If they do not add up to the extent of the axis.
-pub fn split_sizes(ctx: &Ctx<'_>) -> Result<Option<(usize, Vec<i64>)>, RuleError> {
+pub fn split_sizes(ctx: &OpCtx<'_>) -> Result<Option<(usize, Vec<i64>)>, RuleError> {
     let Op::Split(s) = ctx.op else { return Ok(None) };
     let Some(dims) = ctx.dims(0) else { return Ok(None) };
     let axis = axis_of(s.axis, dims.len())?;
@@ -228,7 +242,11 @@ pub fn split_sizes(ctx: &Ctx<'_>) -> Result<Option<(usize, Vec<i64>)>, RuleError
 ///
 /// # Errors
 /// If the numbers of elements cannot agree.
-pub fn reshaped(input: &Type, target: &[Dim], zero_copies: bool) -> Result<Vec<Dim>, RuleError> {
+pub(crate) fn reshaped(
+    input: &Type,
+    target: &[Dim],
+    zero_copies: bool,
+) -> Result<Vec<Dim>, RuleError> {
     let mut out = Vec::with_capacity(target.len());
     for (i, d) in target.iter().enumerate() {
         out.push(match d {
@@ -254,7 +272,7 @@ pub fn reshaped(input: &Type, target: &[Dim], zero_copies: bool) -> Result<Vec<D
 ///
 /// # Errors
 /// If it contradicts the operator's definition.
-pub fn reshape_target(ctx: &Ctx<'_>) -> Result<Option<Vec<Dim>>, RuleError> {
+pub(crate) fn reshape_target(ctx: &OpCtx<'_>) -> Result<Option<Vec<Dim>>, RuleError> {
     let Op::Reshape(r) = ctx.op else { return Ok(None) };
     let zero_copies = r.allowzero == 0;
     let ints = ctx.ints(1);

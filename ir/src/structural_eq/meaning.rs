@@ -23,8 +23,8 @@ use std::sync::Arc;
 use super::Structure;
 use crate::graph::{Def, Function, Functions, Graph};
 use crate::op::{Attr, Attrs, Class, ONNX, Op, schema};
+use crate::op_context::OpCtx;
 use crate::region::normal_form;
-use crate::rule::Ctx;
 use crate::{Digest, Hasher, NodeId, Type, ValueId, infer};
 
 /// What a node computes.
@@ -59,7 +59,7 @@ impl<'g> Meanings<'g> {
     /// What the node computes, where the graph's values have these types ([`infer::follow`]).
     pub fn node(&self, graph: &Graph, id: NodeId, types: &[Type]) -> Meaning {
         let n = graph.node(id);
-        let ctx = Ctx::with(graph, id, &|v| &types[v.index()]);
+        let ctx = OpCtx::with(graph, id, &|v| &types[v.index()]);
         let mut random = ctx.is_random();
         let attrs = n.op.attrs();
         let all = || attrs.iter().chain(&n.extra);
@@ -135,7 +135,7 @@ impl<'g> Meanings<'g> {
 }
 
 /// The meaning of an operator of the table, which needs no graph.
-pub fn modelled(ctx: &Ctx<'_>, extra: &Attrs) -> Digest {
+pub fn modelled(ctx: &OpCtx<'_>, extra: &Attrs) -> Digest {
     let mut h = Hasher::new("operator");
     let op = normal_form(ctx);
     operator(&mut h, &op, Some(ctx.opset));
