@@ -10,7 +10,7 @@ use graph_opt_backends::zoo;
 use graph_opt_ir::{Graph, Tensor};
 use graph_opt_passes::analysis::{cost, peak, plan};
 use graph_opt_passes::eqsat::prove::{Proof, prove};
-use graph_opt_passes::tile::planner::{self, Best, Goal, Limits};
+use graph_opt_passes::tile::planner::{self, ChosenPlan, Goal, Limits};
 
 use crate::models::{at_least, convolutional, extents, is_quick, settled};
 
@@ -50,7 +50,7 @@ fn row(name: &str, g: &Graph, x: &Extents, (share, part): (&str, u64), depth: De
     let why = met.as_ref().err().map(ToString::to_string).unwrap_or_default();
     let best =
         met.or_else(|_| planner::best(g, Goal::ExtraMacs(f64::INFINITY), &Limits::default()));
-    let Ok(Best { plan: chosen, peak: after, macs: work, .. }) = best else {
+    let Ok(ChosenPlan { plan: chosen, peak: after, macs: work, .. }) = best else {
         println!("| {name} | {share} | {:.1} | no plan: {why}", before as f64 / 1024.0);
         return Row { fits, planned: false, verdict: false };
     };

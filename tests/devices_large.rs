@@ -112,7 +112,7 @@ fn planned(g: &Graph, devices: usize, memory: &str, what: &str) {
         file.rewrite,
         start.elapsed()
     );
-    assert!(file.rewrite.contains("partly=yes") && file.stages.len() > 2);
+    assert!(file.rewrite.contains("best-effort=yes") && file.stages.len() > 2);
     assert!(file.stages.iter().all(|s| s.memory_bytes <= room));
     let (rewritten, _) = optimise(g, &file.rewrite);
     check_parts(g, &rewritten, file, what);
@@ -160,7 +160,7 @@ fn budgets_are_kept_to_in_part() {
     let (same, told) = run("fuse-tiles{memory=210KiB}");
     assert_eq!(same.edits(), g.edits());
     assert!(told.contains("the least peak that was found is"), "{told}");
-    let (tiled, told) = run("fuse-tiles{memory=210KiB partly=yes}");
+    let (tiled, told) = run("fuse-tiles{memory=210KiB best-effort=yes}");
     let memory = plan(&tiled).unwrap();
     let over = |(n, bytes): (_, &u64)| (*bytes > budget).then(|| tiled.label(n).to_owned());
     let over: Vec<String> =

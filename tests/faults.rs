@@ -15,7 +15,7 @@ use graph_opt_ir::edit::NewNode;
 use graph_opt_ir::text::{parse, print};
 use graph_opt_ir::verify::verify;
 use graph_opt_ir::{Edit, EditError, Editor, Graph, NodeId, Ref, ValueId, keep, onnx, op};
-use graph_opt_passes::{Cx, Exactness, OptionInfo, Options, Pass, PassInfo, Pipeline};
+use graph_opt_passes::{Exactness, OptionInfo, Options, Pass, PassCtx, PassInfo, Pipeline};
 
 use crate::support::load;
 
@@ -37,7 +37,7 @@ impl Pass for Renew {
         Exactness::BitExact
     }
 
-    fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError> {
+    fn run(&self, cx: &mut PassCtx<'_, '_>) -> Result<(), EditError> {
         let nodes: Vec<NodeId> = cx.graph().schedule().collect();
         for (i, n) in nodes.into_iter().enumerate() {
             let edit = renewed(cx.graph(), n, i + 1 == self.0);
@@ -85,7 +85,7 @@ impl Pass for Faulty {
         Exactness::BitExact
     }
 
-    fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError> {
+    fn run(&self, cx: &mut PassCtx<'_, '_>) -> Result<(), EditError> {
         let last = cx.graph().schedule().last().unwrap();
         let weight = || {
             let mut all = cx.graph().values().filter_map(|(_, v)| v.constant());

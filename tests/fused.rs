@@ -119,8 +119,8 @@ fn plans_by_hand_write_the_same_file() {
     for (name, g) in &models {
         let before = peak(g).unwrap().peak;
         for pass in [
-            format!("memory={}B partly=yes", before / 4 * 3),
-            format!("memory={}B partly=yes", before / 2),
+            format!("memory={}B best-effort=yes", before / 4 * 3),
+            format!("memory={}B best-effort=yes", before / 2),
             "extra-macs=5% reuse=rows".to_owned(),
             "extra-macs=50% max-tiles=16 reuse=recompute runtime=onnxruntime".to_owned(),
         ] {

@@ -1,11 +1,12 @@
 //! `graph-opt explain`
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use graph_opt_backends::Folder;
 use graph_opt_backends::faults::repro::Case;
 use graph_opt_ir::Graph;
-use graph_opt_passes::analysis::{Runtime, cost, plan_for};
+use graph_opt_passes::analysis::{MemoryModel, cost, model_named, plan_for};
 use graph_opt_passes::tile::fuse_tiles::FuseTiles;
 use graph_opt_passes::{Change, Data, Outcome, Pipeline, Remark, Runner};
 
@@ -22,9 +23,9 @@ pub struct Args {
     /// Extent of a symbolic dimension, such as height=480
     #[arg(long = "dim", value_name = "NAME=N", value_parser = tensors::parse_dim, requires = "fix_dims")]
     dims: Vec<(String, u64)>,
-    /// By whose rules memory is counted: interpreter or onnxruntime
-    #[arg(long, value_name = "RUNTIME", default_value = "interpreter")]
-    runtime: Runtime,
+    /// Memory model to count by: interpreter or onnxruntime
+    #[arg(long, value_name = "RUNTIME", default_value = "interpreter", value_parser = model_named)]
+    runtime: Arc<dyn MemoryModel>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -57,9 +58,9 @@ struct Figures {
 }
 
 impl Figures {
-    fn of(graph: &Graph, runtime: Runtime) -> Self {
+    fn of(graph: &Graph, model: &dyn MemoryModel) -> Self {
         let c = cost(graph);
-        let peak = plan_for(graph, runtime).ok().map(|m| m.peak);
+        let peak = plan_for(graph, model).ok().map(|m| m.peak);
         Self { nodes: c.nodes, macs: c.macs, unknown_macs: c.unknown_macs, peak }
     }
 
@@ -82,7 +83,7 @@ impl Figures {
 
 pub fn main(args: &Args) -> Result {
     let (pipeline, _, mut graph) = args.source.read(&args.dims)?;
-    let before = Figures::of(&graph, args.runtime);
+    let before = Figures::of(&graph, &*args.runtime);
     let (made, entries) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
     let progress = Progress::new();
     let runner = Runner::default()
@@ -104,7 +105,7 @@ pub fn main(args: &Args) -> Result {
                 only: run.only.map(ToString::to_string),
                 edits: made.take(),
                 remarks: run.remarks.to_vec(),
-                after: Figures::of(g, args.runtime),
+                after: Figures::of(g, &*args.runtime),
             });
         }));
     let case = Case { pipeline, seed: 0, verify_each: false, stop_after: None, verify: false };

@@ -1,6 +1,8 @@
 //! `graph-opt inspect`
 
-use graph_opt_passes::analysis::{Runtime, cost, node_macs, plan_for, untileable};
+use std::sync::Arc;
+
+use graph_opt_passes::analysis::{MemoryModel, cost, model_named, node_macs, plan_for, untileable};
 
 use crate::failure::{Result, out};
 use crate::model;
@@ -17,15 +19,15 @@ pub struct Args {
     /// while each runs
     #[arg(long)]
     nodes: bool,
-    /// By whose rules memory is counted: interpreter or onnxruntime
-    #[arg(long, value_name = "RUNTIME", default_value = "interpreter")]
-    runtime: Runtime,
+    /// Memory model to count by: interpreter or onnxruntime
+    #[arg(long, value_name = "RUNTIME", default_value = "interpreter", value_parser = model_named)]
+    runtime: Arc<dyn MemoryModel>,
 }
 
 pub fn main(args: &Args) -> Result {
     let graph = model::load(&args.model)?;
     let c = cost(&graph);
-    let memory = plan_for(&graph, args.runtime).ok();
+    let memory = plan_for(&graph, &*args.runtime).ok();
     let at = memory.as_ref().and_then(|m| m.steps.get(m.at).copied());
     let blocked = untileable(&graph);
     let label = |n| graph.label(n).to_owned();

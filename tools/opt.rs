@@ -6,7 +6,7 @@ use comfy_table::{Table, presets};
 use graph_opt_backends::Folder;
 use graph_opt_backends::faults::repro::Case;
 use graph_opt_ir::{Graph, text};
-use graph_opt_passes::analysis::{Runtime, cost, plan_for};
+use graph_opt_passes::analysis::{MemoryModel, cost, model_named, plan_for};
 use graph_opt_passes::fix_dims::Symbolic;
 use graph_opt_passes::registry::optimise;
 use graph_opt_passes::schedule::Schedule;
@@ -34,9 +34,9 @@ pub struct Args {
     /// work that fit are found and used, after the passes (by default, simplify and schedule)
     #[arg(long, value_name = "BYTES")]
     memory: Option<String>,
-    /// By whose rules memory is counted: interpreter, or onnxruntime, which copies parts and wholes
-    #[arg(long, value_name = "RUNTIME", default_value = "interpreter")]
-    runtime: Runtime,
+    /// Memory model to count by: interpreter, or onnxruntime, which copies parts and wholes
+    #[arg(long, value_name = "RUNTIME", default_value = "interpreter", value_parser = model_named)]
+    runtime: Arc<dyn MemoryModel>,
     /// Where to write the result: .onnx, .gir, or "-"; without it nothing is written
     #[arg(short, long, value_name = "FILE")]
     output: Option<String>,
@@ -90,7 +90,7 @@ pub fn main(args: Args) -> Result {
     drop(progress);
     remarks(&report.remarks, args.verbose);
     if let Some(budget) = budget {
-        match plan_for(&graph, args.runtime) {
+        match plan_for(&graph, &*args.runtime) {
             Ok(m) if m.peak <= budget => {}
             Ok(m) => {
                 let least = size(m.peak);
@@ -119,7 +119,7 @@ pub fn main(args: Args) -> Result {
         verdict = verify::text(&found);
         failed = judge(&found).err();
     }
-    eprint!("{}", shown(&table(&original, &graph, args.runtime, report.edits, &verdict)));
+    eprint!("{}", shown(&table(&original, &graph, &*args.runtime, report.edits, &verdict)));
     if let Some(f) = failed {
         let hint = if args.output.is_some() { "; nothing was written" } else { "" };
         return Err(Failure { message: format!("{}{hint}", f.message), ..f });
@@ -142,7 +142,7 @@ fn pipeline(args: &Args) -> std::result::Result<(Pipeline, Option<u64>), String>
         return Ok((passes.unwrap_or_default(), None));
     };
     let budget = graph_opt_passes::bytes(memory).map_err(|e| format!("--memory: {e}"))?;
-    let tiles = FuseTiles::from(Planned::within(budget).runtime(args.runtime));
+    let tiles = FuseTiles::from(Planned::within(budget).memory_model(Arc::clone(&args.runtime)));
     let before =
         passes.unwrap_or_else(|| Pipeline::default().then(Simplify).then(Schedule::default()));
     Ok((before.then(tiles), Some(budget)))
@@ -177,7 +177,7 @@ pub fn rows(header: &[&str]) -> Table {
 }
 
 /// Before and after.
-fn table(a: &Graph, b: &Graph, runtime: Runtime, edits: usize, verdict: &str) -> String {
+fn table(a: &Graph, b: &Graph, model: &dyn MemoryModel, edits: usize, verdict: &str) -> String {
     let (c, d) = (cost(a), cost(b));
     let mut t = rows(&["", "before", "after"]);
     let mut row = |what: &str, p: String, q: String| {
@@ -194,8 +194,7 @@ fn table(a: &Graph, b: &Graph, runtime: Runtime, edits: usize, verdict: &str) ->
     }
     row("MACs", macs(&c), macs(&d));
     row("parameters", c.parameters.to_string(), d.parameters.to_string());
-    let memory =
-        |g: &Graph| plan_for(g, runtime).map_or_else(|_| "unknown".into(), |m| size(m.peak));
+    let memory = |g: &Graph| plan_for(g, model).map_or_else(|_| "unknown".into(), |m| size(m.peak));
     row("peak activations", memory(a), memory(b));
     let mut s = format!("{t}\n{edits} edits\n");
     if !verdict.is_empty() {

@@ -49,7 +49,7 @@ impl<'a> OpCtx<'a> {
     }
 
     /// The node as it stands in the graph, where values have these types.
-    pub(crate) fn with(graph: &'a Graph, node: NodeId, ty: &dyn Fn(ValueId) -> &'a Type) -> Self {
+    pub fn with(graph: &'a Graph, node: NodeId, ty: &dyn Fn(ValueId) -> &'a Type) -> Self {
         let n = graph.node(node);
         let operand = |v: &Option<ValueId>| {
             v.map(|v| Operand { ty: ty(v), value: graph.constant(v), dims: None })

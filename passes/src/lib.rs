@@ -44,6 +44,6 @@ pub use graph_opt_ir::names::nearest;
 pub use manager::{AfterPass, PassRun, Report, RunError, Runner};
 pub use options::{OptionError, OptionInfo, Options, bytes};
 pub use pass::{
-    Change, Cx, Data, Evaluate, Exactness, NoEvaluator, Outcome, Pass, PassInfo, Remark,
+    Change, Data, Evaluate, Exactness, NoEvaluator, Outcome, Pass, PassCtx, PassInfo, Remark,
 };
 pub use pipeline::{Pipeline, PipelineError, Step};

@@ -10,7 +10,7 @@ use regex::Regex;
 use std::sync::Arc;
 
 use crate::fix_dims::Symbolic;
-use crate::pass::{Cx, Data, Evaluate, Exactness, NoEvaluator, Outcome, Pass, Remark};
+use crate::pass::{Data, Evaluate, Exactness, NoEvaluator, Outcome, Pass, PassCtx, Remark};
 use crate::pipeline::{Pipeline, Step};
 use crate::settle;
 
@@ -321,7 +321,7 @@ impl State<'_, '_> {
             }
         }
         let mut remarks = Vec::new();
-        let result = pass.run(&mut Cx {
+        let result = pass.run(&mut PassCtx {
             pass: pass.name(),
             editor,
             remarks: &mut remarks,

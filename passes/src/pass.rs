@@ -68,7 +68,7 @@ pub trait Pass: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// Only for faults of the pass itself or an observer that objects; what a pass cannot do it
     /// says in a remark.
-    fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError>;
+    fn run(&self, cx: &mut PassCtx<'_, '_>) -> Result<(), EditError>;
 }
 
 /// Computes one node on constant operands; a backend serves as one.
@@ -202,7 +202,7 @@ impl std::fmt::Display for Remark {
 }
 
 /// What a pass works with.
-pub struct Cx<'a, 'g> {
+pub struct PassCtx<'a, 'g> {
     /// The pass's name.
     pub pass: &'a str,
     pub(crate) editor: &'a mut Editor<'g>,
@@ -213,7 +213,7 @@ pub struct Cx<'a, 'g> {
     pub(crate) symbolic: &'a Symbolic,
 }
 
-impl Cx<'_, '_> {
+impl PassCtx<'_, '_> {
     /// The graph as it is now: the main one, or a body of control flow, each of which a pass runs on
     /// by itself.
     pub fn graph(&self) -> &Graph {
@@ -249,16 +249,21 @@ impl Cx<'_, '_> {
     /// Adds a remark on a node.
     pub fn remark(&mut self, node: NodeId, outcome: Outcome, message: impl Into<String>) {
         let node = self.graph().label(node).to_owned();
-        self.say(node, outcome, message);
+        self.remark_on(node, outcome, message);
     }
 
     /// Adds a remark on a node that may be gone, by its label.
-    pub fn say(&mut self, node: impl Into<String>, outcome: Outcome, message: impl Into<String>) {
-        self.tell(node, outcome, message, Data::None);
+    pub fn remark_on(
+        &mut self,
+        node: impl Into<String>,
+        outcome: Outcome,
+        message: impl Into<String>,
+    ) {
+        self.remark_with(node, outcome, message, Data::None);
     }
 
     /// The same, with figures.
-    pub fn tell(
+    pub fn remark_with(
         &mut self,
         node: impl Into<String>,
         outcome: Outcome,

@@ -120,21 +120,27 @@ mod tests {
     }
 
     fn planned() -> impl Strategy<Value = FuseTiles> {
-        use crate::analysis::Runtime;
-        let runtimes = [Runtime::Interpreter, Runtime::OnnxRuntime];
         let reuse = proptest::option::of(pick(&Reuse::ALL));
-        (0..4, any::<u64>(), 0.0..1e300f64, 1..99usize, reuse, pick(&runtimes)).prop_map(
-            |(kind, bytes, share, tiles, reuse, runtime)| {
+        (
+            0..4,
+            any::<u64>(),
+            0.0..1e300f64,
+            1..99usize,
+            reuse,
+            pick(&["interpreter", "onnxruntime"]),
+        )
+            .prop_map(|(kind, bytes, share, tiles, reuse, runtime)| {
                 let pass = match kind {
                     0 => Planned::within(bytes),
-                    1 => Planned::partly_within(bytes >> 44 << 20),
+                    1 => Planned::best_effort(bytes >> 44 << 20),
                     2 => Planned::extra_macs(share).unwrap(),
                     _ => Planned::front(),
                 };
-                let pass = pass.max_tiles(tiles).runtime(runtime);
+                let pass = pass
+                    .max_tiles(tiles)
+                    .memory_model(crate::analysis::model_named(runtime).unwrap());
                 reuse.and_then(|r| pass.clone().reuse(r).ok()).unwrap_or(pass).into()
-            },
-        )
+            })
     }
 
     /// Text, pass, text, pass: the passes are equal, and so are the texts.
@@ -170,6 +176,13 @@ mod tests {
             let same = matches!(&again.0[..], [Step::Only(r, _)] if r.as_str() == regex.as_str());
             prop_assert!(same);
         }
+    }
+
+    #[test]
+    fn the_deprecated_spelling_of_best_effort_is_accepted() {
+        let old = Pipeline::parse("fuse-tiles{memory=8MiB partly=yes}").unwrap();
+        assert_eq!(old.to_string(), "fuse-tiles{best-effort=yes memory=8MiB}");
+        assert!(Pipeline::parse("fuse-tiles{best-effort=yes grid=2 to=a}").is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use graph_opt_ir::edit::NewNode;
 use graph_opt_ir::op_context::OpCtx;
 use graph_opt_ir::{Edit, EditError, NodeId, Ref, region};
 
-use crate::pass::{Cx, Exactness, Outcome, Pass};
+use crate::pass::{Exactness, Outcome, Pass, PassCtx};
 
 /// It is part of every pipeline, so the registry has no entry of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,7 +20,7 @@ impl Pass for Settle {
         Exactness::BitExact
     }
 
-    fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError> {
+    fn run(&self, cx: &mut PassCtx<'_, '_>) -> Result<(), EditError> {
         let nodes: Vec<NodeId> = cx.graph().schedule().collect();
         for id in nodes {
             let graph = cx.graph();
@@ -41,7 +41,7 @@ impl Pass for Settle {
             edit.removes.push(id);
             cx.apply(&edit)?;
             let what = format!("padding spelled out, as runtimes differ in {why}");
-            cx.say(&label, Outcome::Applied, what);
+            cx.remark_on(&label, Outcome::Applied, what);
             if cx.is_done() {
                 break;
             }

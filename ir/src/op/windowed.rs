@@ -123,7 +123,7 @@ macro_rules! family {
             }
 
             /// The same, to be set.
-            pub(crate) fn windowed_mut(&mut self) -> Option<WindowedMut<'_>> {
+            pub fn windowed_mut(&mut self) -> Option<WindowedMut<'_>> {
                 Some(match self {
                     $(Self::$conv(c) => WindowedMut {
                         auto_pad: &mut c.auto_pad,

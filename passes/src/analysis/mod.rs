@@ -8,6 +8,7 @@ mod tileable;
 pub(crate) use cost::macs_of;
 pub use cost::{Cost, cost, node_macs};
 pub use memory::{
-    Buffer, Memory, Place, Plan, Runtime, Unplanned, View, needed, peak, plan, plan_for,
+    Buffer, Interpreter, Memory, MemoryModel, OnnxRuntime, Place, Plan, UnknownRuntime,
+    UnknownSize, View, model_named, needed, peak, plan, plan_for,
 };
 pub use tileable::{Untileable, untileable};

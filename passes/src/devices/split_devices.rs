@@ -27,7 +27,7 @@ use graph_opt_ir::op::{self, Op};
 use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, ValueId};
 
 use crate::options::{OptionError, OptionInfo, Options, items, quoted};
-use crate::pass::{Cx, Exactness, Outcome, Pass, PassInfo};
+use crate::pass::{Exactness, Outcome, Pass, PassCtx, PassInfo};
 
 /// Entry in the registry of passes.
 pub const INFO: PassInfo = PassInfo {
@@ -107,14 +107,14 @@ impl Pass for SplitDevices {
         Exactness::BitExact
     }
 
-    fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError> {
+    fn run(&self, cx: &mut PassCtx<'_, '_>) -> Result<(), EditError> {
         let graph = cx.graph();
         let found = firsts(graph, &self.stages);
         let found = found.and_then(|f| captured_across(graph, &f).map(|()| f));
         let firsts: Vec<ValueId> = match found {
             Ok(f) => f.iter().filter_map(|&n| first_result(graph, n)).collect(),
             Err(why) => {
-                cx.say("", Outcome::Blocked, why);
+                cx.remark_on("", Outcome::Blocked, why);
                 return Ok(());
             }
         };
@@ -134,7 +134,7 @@ impl Pass for SplitDevices {
             }
         }
         let n = self.stages.len();
-        cx.say("", Outcome::Applied, format!("{n} stages, {crossed} readers across"));
+        cx.remark_on("", Outcome::Applied, format!("{n} stages, {crossed} readers across"));
         Ok(())
     }
 }

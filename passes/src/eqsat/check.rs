@@ -23,7 +23,7 @@ use std::collections::HashMap;
 use graph_opt_ir::{Def, Graph, Span, Type, ValueId};
 
 use super::rules::{Rule, TABLE};
-use super::terms::{Head, How, Reading, TermId, Terms};
+use super::terms::{Head, ReadOptions, Reading, TermId, Terms};
 
 /// First line of every certificate.
 pub const HEADER: &str = "graph-opt proof 1";
@@ -62,13 +62,13 @@ impl<'g> Pair<'g> {
         same_inputs(original, other)?;
         let mut terms = Terms::default();
         let believe = |_, _, ty: &Type| if claims { ty.clone() } else { Type::Unknown };
-        let how = How { apply: true, claims: &believe };
+        let how = ReadOptions { apply: true, claims: &believe };
         let a = Reading::with(original, &mut terms, &how);
         let known = |digest, output, ty: &Type| {
             let same = a.opaque.iter().any(|(_, d, o, t)| (*d, *o) == (digest, output) && t == ty);
             if claims && same { ty.clone() } else { Type::Unknown }
         };
-        let b = Reading::with(other, &mut terms, &How { apply: true, claims: &known });
+        let b = Reading::with(other, &mut terms, &ReadOptions { apply: true, claims: &known });
         let shaped = |v: &ValueId, r: &Reading| {
             r.term(*v).filter(|t| claims && terms.ty(*t).extents().is_some())
         };

@@ -29,7 +29,7 @@ use super::prove::Prover;
 use super::terms::{Head, Reading, TermId};
 use crate::analysis::{cost, plan};
 use crate::options::{OptionError, OptionInfo, Options, name_of};
-use crate::pass::{Change, Cx, Data, Exactness, Outcome, Pass, PassInfo};
+use crate::pass::{Change, Data, Exactness, Outcome, Pass, PassCtx, PassInfo};
 
 /// Its entry in the registry.
 pub const INFO: PassInfo = PassInfo {
@@ -128,7 +128,7 @@ impl Pass for Eqsat {
         Exactness::BitExact
     }
 
-    fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError> {
+    fn run(&self, cx: &mut PassCtx<'_, '_>) -> Result<(), EditError> {
         let graph = cx.graph().clone();
         let graph = &graph;
         let mut p = Prover { explore: true, ..Prover::default() };
@@ -141,12 +141,12 @@ impl Pass for Eqsat {
         let complete = saturate(&mut p, self.nodes);
         if let Some(why) = p.classes.conflict() {
             let why = format!("a rule is wrong: {why}");
-            cx.say("", Outcome::Blocked, why);
+            cx.remark_on("", Outcome::Blocked, why);
             return Ok(());
         }
         let roots: Option<Vec<TermId>> = graph.outputs().iter().map(|&v| reading.term(v)).collect();
         let Some(roots) = roots else {
-            cx.say("", Outcome::Blocked, "an output has no term");
+            cx.remark_on("", Outcome::Blocked, "an output has no term");
             return Ok(());
         };
         // Values of the graph, by their terms.
@@ -160,7 +160,7 @@ impl Pass for Eqsat {
         // What one class costs does not say what a graph does, so the graphs themselves are judged.
         let now = judge(graph, self.objective);
         let mut best: Option<(Edit, Judged)> = None;
-        let mut better = |choices: Vec<Choice>, cx: &mut Cx<'_, '_>| -> bool {
+        let mut better = |choices: Vec<Choice>, cx: &mut PassCtx<'_, '_>| -> bool {
             let before = best.as_ref().map_or(now, |b| b.1);
             for choice in choices {
                 let edit = rewritten(graph, &p, (&reading, &roots), &values, choice);
@@ -168,7 +168,7 @@ impl Pass for Eqsat {
                 let mut copy = graph.clone();
                 if let Err(e) = Editor::new(&mut copy).apply(&edit) {
                     let why = format!("a candidate cannot be written: {e}");
-                    cx.say("", Outcome::NoEffect, why);
+                    cx.remark_on("", Outcome::NoEffect, why);
                     continue;
                 }
                 let found = judge(&copy, self.objective);
@@ -196,11 +196,11 @@ impl Pass for Eqsat {
                 cx.apply(&edit)?;
                 let after = cx.graph().len() as u64;
                 let what = format!("{how} at {nodes} e-nodes; {after} nodes");
-                cx.tell("", Outcome::Applied, what, Data::Nodes(Change { before, after }));
+                cx.remark_with("", Outcome::Applied, what, Data::Nodes(Change { before, after }));
             }
             None => {
                 let why = format!("{how} at {nodes} e-nodes; nothing equal costs less");
-                cx.say("", Outcome::NoEffect, why);
+                cx.remark_on("", Outcome::NoEffect, why);
             }
         }
         Ok(())

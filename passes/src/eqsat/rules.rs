@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use graph_opt_ir::op::Op;
 use graph_opt_ir::op_context::axis_of;
-use graph_opt_ir::region::{self, Need, Region};
+use graph_opt_ir::region::{self, Need, Region, Relation};
 use graph_opt_ir::{Span, Tensor, Type, op};
 
 use super::terms::{Apply, Head, TermId, Terms};
+use crate::tile::slices::join_tensors;
 
 /// A rule.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -214,41 +215,10 @@ fn joined_tiles(terms: &mut Terms, left: TermId, axis: usize, entire: bool) -> O
             inputs.push(None);
             continue;
         };
-        let constants: Option<Vec<Arc<Tensor>>> =
-            all.iter().map(|&t| terms.value(t).cloned()).collect();
-        // Constants that go along with the tiles are joined, even if they happen to be equal.
-        let along = |r: &region::Relation| *r == region::Relation::Same(axis);
-        let cut = rel.operands.get(i)?.iter().position(along);
-        let own = |p: &Arc<Tensor>, n: u64| cut.is_some_and(|c| p.dims().get(c) == Some(&n));
-        match constants {
-            Some(parts) if parts.iter().zip(&lengths).all(|(p, n)| own(p, *n)) => {
-                let whole = joined_tensor(&parts, cut?)?;
-                inputs.push(Some(terms.constant(&Arc::new(whole))));
-                continue;
-            }
-            _ if all.iter().all(|t| *t == all[0]) => {
-                inputs.push(Some(all[0]));
-                continue;
-            }
-            Some(_) => return None,
-            None => {}
-        }
-        let (base, mut hull) = as_part(terms, all[0])?;
-        for &t in &all[1..] {
-            let (x, r) = as_part(terms, t)?;
-            if x != base {
-                return None;
-            }
-            grouped |= r.get(1) != hull.get(1);
-            hull = region::hull(&hull, &r);
-        }
-        let windowed = |r: &region::Relation| matches!(r, region::Relation::Window(..));
-        for (h, r) in hull.iter_mut().zip(rel.operands.get(i)?) {
-            if entire && windowed(r) {
-                *h = None;
-            }
-        }
-        inputs.push(Some(terms.slice(base, hull)?));
+        let (whole, along_channels) =
+            joined_operand(terms, &all, rel.operands.get(i)?, axis, &lengths, entire)?;
+        grouped |= along_channels;
+        inputs.push(Some(whole));
     }
     let group = |a: &Apply| a.op.windowed().map_or(1, |w| w.groups());
     let groups = if grouped { heads.iter().map(group).sum() } else { group(first) };
@@ -271,6 +241,46 @@ fn joined_tiles(terms: &mut Terms, left: TermId, axis: usize, entire: bool) -> O
         }
     }
     Some(whole)
+}
+
+/// The operand of the whole, given one operand of every tile: constants joined, the common operand, or
+/// what all of them are parts of. Also whether the tiles read different channels of it.
+fn joined_operand(
+    terms: &mut Terms,
+    all: &[TermId],
+    relations: &[Relation],
+    axis: usize,
+    lengths: &[u64],
+    entire: bool,
+) -> Option<(TermId, bool)> {
+    let constants: Option<Vec<Arc<Tensor>>> =
+        all.iter().map(|&t| terms.value(t).cloned()).collect();
+    if let Some(parts) = constants {
+        // Constants that are cut along with the tiles are joined, even if they happen to be equal.
+        let cut = relations.iter().position(|r| *r == Relation::Same(axis));
+        let own = |p: &Arc<Tensor>, n: u64| cut.is_some_and(|c| p.dims().get(c) == Some(&n));
+        if parts.iter().zip(lengths).all(|(p, n)| own(p, *n)) {
+            let whole = join_tensors(&parts, cut?).ok()?;
+            return Some((terms.constant(&Arc::new(whole)), false));
+        }
+        return all.iter().all(|t| *t == all[0]).then_some((all[0], false));
+    }
+    let (base, mut hull) = as_part(terms, all[0])?;
+    let mut along_channels = false;
+    for &t in &all[1..] {
+        let (x, r) = as_part(terms, t)?;
+        if x != base {
+            return None;
+        }
+        along_channels |= r.get(1) != hull.get(1);
+        hull = region::hull(&hull, &r);
+    }
+    for (h, r) in hull.iter_mut().zip(relations) {
+        if entire && matches!(r, Relation::Window(..)) {
+            *h = None;
+        }
+    }
+    Some((terms.slice(base, hull)?, along_channels))
 }
 
 fn flat_concat(terms: &mut Terms, left: TermId) -> Option<TermId> {
@@ -298,31 +308,6 @@ fn summands(terms: &Terms, t: TermId, out: &mut Vec<TermId>) {
         return;
     }
     out.push(t);
-}
-
-/// Constants joined along an axis.
-fn joined_tensor(parts: &[Arc<Tensor>], axis: usize) -> Option<Tensor> {
-    let first = parts.first()?;
-    let mut dims = first.dims().to_vec();
-    let rows: u64 = dims.get(..axis)?.iter().product();
-    dims[axis] = parts.iter().map(|p| p.dims().get(axis)).sum::<Option<u64>>()?;
-    let alike = |p: &Arc<Tensor>| {
-        p.dtype() == first.dtype()
-            && p.dims().len() == dims.len()
-            && (0..dims.len()).all(|a| a == axis || p.dims()[a] == dims[a])
-    };
-    if !parts.iter().all(alike) || !first.dtype().bits().is_multiple_of(8) {
-        return None;
-    }
-    let bytes: Vec<_> = parts.iter().map(|p| p.bytes().ok()).collect::<Option<_>>()?;
-    let mut out = Vec::new();
-    for r in 0..rows as usize {
-        for b in &bytes {
-            let run = b.len() / rows as usize;
-            out.extend_from_slice(&b[r * run..(r + 1) * run]);
-        }
-    }
-    Tensor::from_bytes(first.dtype(), dims, out).ok()
 }
 
 fn sum_of_parts(terms: &mut Terms, left: TermId) -> Option<TermId> {
@@ -355,12 +340,12 @@ fn sum_of_parts(terms: &mut Terms, left: TermId) -> Option<TermId> {
         return None;
     }
     for i in 0..2 {
-        let contracted = |r: &region::Relation| matches!(r, region::Relation::Contract(_));
+        let contracted = |r: &Relation| matches!(r, Relation::Contract(_));
         let axis = rel.operands.get(i)?.iter().position(contracted)?;
         let constants: Option<Vec<Arc<Tensor>>> =
             all.iter().map(|o| terms.value(o.get(i).copied().flatten()?).cloned()).collect();
         if let Some(parts) = constants {
-            let whole = joined_tensor(&parts, axis)?;
+            let whole = join_tensors(&parts, axis).ok()?;
             inputs[i] = Some(terms.constant(&Arc::new(whole)));
             continue;
         }

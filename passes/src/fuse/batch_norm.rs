@@ -32,9 +32,9 @@ use std::sync::Arc;
 use graph_opt_ir::op::Op;
 use graph_opt_ir::{DType, Edit, EditError, Graph, NodeId, Ref, Tensor, ValueId};
 
-use super::{Found, only_producer, operands, result, sweep};
+use super::{Candidate, only_producer, operands, result, sweep};
 use crate::options::{OptionError, Options};
-use crate::pass::{Cx, Exactness, Pass, PassInfo};
+use crate::pass::{Exactness, Pass, PassCtx, PassInfo};
 use crate::simplify::fold::freed;
 
 /// Its entry in the registry.
@@ -64,7 +64,7 @@ impl Pass for FoldBatchNorm {
         Exactness::RoundsWeights
     }
 
-    fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError> {
+    fn run(&self, cx: &mut PassCtx<'_, '_>) -> Result<(), EditError> {
         sweep(cx, "no scale or shift by channel follows a Conv, ConvTranspose or Gemm", find)
     }
 }
@@ -75,7 +75,7 @@ struct Affine {
     shift: Vec<f64>,
 }
 
-fn find(graph: &Graph, id: NodeId) -> Option<Found> {
+fn find(graph: &Graph, id: NodeId) -> Option<Candidate> {
     // Before opset 7 BatchNormalization trains unless told otherwise, and operators broadcast by
     // attributes.
     if graph.opset() < 7 {
@@ -87,7 +87,7 @@ fn find(graph: &Graph, id: NodeId) -> Option<Found> {
     if !matches!(first.op, Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm(_)) {
         return None;
     }
-    let blocked = |why: &str| Some(Found::Blocked(why.into()));
+    let blocked = |why: &str| Some(Candidate::Blocked(why.into()));
     let w = first.inputs.get(1).copied().flatten()?;
     let Some(weights) = graph.constant(w) else {
         return blocked("the weights before it are not constant");
@@ -95,7 +95,7 @@ fn find(graph: &Graph, id: NodeId) -> Option<Found> {
     let (channels, layout) = channels(&first.op, weights.dims())?;
     let affine = match affine(graph, id, x, other, channels) {
         Ok(a) => a?,
-        Err(why) => return Some(Found::Blocked(why)),
+        Err(why) => return Some(Candidate::Blocked(why)),
     };
     if only_producer(graph, x).is_none() {
         return blocked("what it normalises is read elsewhere too, or is an output");
@@ -144,7 +144,7 @@ fn find(graph: &Graph, id: NodeId) -> Option<Found> {
     edit.nodes[0].extra.clone_from(&first.extra);
     edit.replaces.push((result(graph, id)?, r));
     edit.removes = vec![before, id];
-    Some(Found::Edit(edit, "folded into the weights before it"))
+    Some(Candidate::Edit(edit, "folded into the weights before it"))
 }
 
 /// The operand that the node scales or shifts, and the constant beside it.

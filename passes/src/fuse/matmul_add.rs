@@ -23,9 +23,9 @@
 use graph_opt_ir::op::{self, Op};
 use graph_opt_ir::{DType, Dim, Edit, EditError, Graph, NodeId, Ref};
 
-use super::{Found, only_producer, result, sweep};
+use super::{Candidate, only_producer, result, sweep};
 use crate::options::{OptionError, Options};
-use crate::pass::{Cx, Exactness, Pass, PassInfo};
+use crate::pass::{Exactness, Pass, PassCtx, PassInfo};
 
 /// Its entry in the registry.
 pub const INFO: PassInfo = PassInfo {
@@ -53,12 +53,12 @@ impl Pass for FuseMatMulAdd {
         Exactness::Reassociates
     }
 
-    fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError> {
+    fn run(&self, cx: &mut PassCtx<'_, '_>) -> Result<(), EditError> {
         sweep(cx, "no Add of a bias follows a MatMul of two matrices", find)
     }
 }
 
-fn find(graph: &Graph, id: NodeId) -> Option<Found> {
+fn find(graph: &Graph, id: NodeId) -> Option<Candidate> {
     let node = graph.node(id);
     // Before opset 7 Gemm broadcasts by an attribute.
     let (Op::Add(_), [Some(a), Some(b)], 7..) = (&node.op, &node.inputs[..], graph.opset()) else {
@@ -81,7 +81,9 @@ fn find(graph: &Graph, id: NodeId) -> Option<Found> {
         return None;
     }
     if only_producer(graph, x).is_none() {
-        return Some(Found::Blocked("the product is read elsewhere too, or is an output".into()));
+        return Some(Candidate::Blocked(
+            "the product is read elsewhere too, or is an output".into(),
+        ));
     }
     // The bias may be stretched to the product, never the product to the bias.
     let n = graph.value(x).ty.dims()?.get(1)?.known();
@@ -101,5 +103,5 @@ fn find(graph: &Graph, id: NodeId) -> Option<Found> {
     edit.before = Some(id);
     edit.replaces.push((result(graph, id)?, r));
     edit.removes = vec![p, id];
-    Some(Found::Edit(edit, "one Gemm with the MatMul before it"))
+    Some(Candidate::Edit(edit, "one Gemm with the MatMul before it"))
 }

@@ -7,11 +7,11 @@ pub mod zero_add;
 
 use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, ValueId};
 
-use crate::pass::{Cx, Outcome};
+use crate::pass::{Outcome, PassCtx};
 use crate::simplify::attempt;
 
 /// What became of one place.
-enum Found {
+enum Candidate {
     /// The edit, and what it does.
     Edit(Edit, &'static str),
     /// Why it cannot be done.
@@ -20,9 +20,9 @@ enum Found {
 
 /// Tries every node once, in the order in which they run, and says what became of each.
 fn sweep(
-    cx: &mut Cx<'_, '_>,
+    cx: &mut PassCtx<'_, '_>,
     none: &str,
-    find: fn(&Graph, NodeId) -> Option<Found>,
+    find: fn(&Graph, NodeId) -> Option<Candidate>,
 ) -> Result<(), EditError> {
     let order: Vec<NodeId> = cx.graph().schedule().collect();
     let mut matched = false;
@@ -36,17 +36,17 @@ fn sweep(
         let label = cx.graph().label(id).to_owned();
         match find(cx.graph(), id) {
             None => continue,
-            Some(Found::Blocked(why)) => cx.say(label, Outcome::Blocked, why),
-            Some(Found::Edit(edit, what)) => {
+            Some(Candidate::Blocked(why)) => cx.remark_on(label, Outcome::Blocked, why),
+            Some(Candidate::Edit(edit, what)) => {
                 if attempt(cx, &edit)? > 0 {
-                    cx.say(label, Outcome::Applied, what);
+                    cx.remark_on(label, Outcome::Applied, what);
                 }
             }
         }
         matched = true;
     }
     if !matched {
-        cx.say("", Outcome::NoMatch, none);
+        cx.remark_on("", Outcome::NoMatch, none);
     }
     Ok(())
 }

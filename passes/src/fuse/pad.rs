@@ -24,9 +24,9 @@ use graph_opt_ir::op::Op;
 use graph_opt_ir::op_context::OpCtx;
 use graph_opt_ir::{DType, Edit, EditError, Graph, NodeId, Ref, layout_params};
 
-use super::{Found, only_producer, operands, result, sweep};
+use super::{Candidate, only_producer, operands, result, sweep};
 use crate::options::{OptionError, Options};
-use crate::pass::{Cx, Exactness, Pass, PassInfo};
+use crate::pass::{Exactness, Pass, PassCtx, PassInfo};
 
 /// Its entry in the registry.
 pub const INFO: PassInfo = PassInfo {
@@ -41,7 +41,7 @@ fn make(_: &Options) -> Result<Box<dyn Pass>, OptionError> {
     Ok(Box::new(FusePad))
 }
 
-/// The pass `fuse-pad`.
+/// The pass `fuse-pad`, which merges a Pad into the windowed operator that reads it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FusePad;
 
@@ -54,36 +54,45 @@ impl Pass for FusePad {
         Exactness::BitExact
     }
 
-    fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError> {
+    fn run(&self, cx: &mut PassCtx<'_, '_>) -> Result<(), EditError> {
         sweep(cx, "no Conv or pool follows a Pad", find)
     }
 }
 
-fn find(graph: &Graph, id: NodeId) -> Option<Found> {
+fn find(graph: &Graph, id: NodeId) -> Option<Candidate> {
     let x = graph.node(id).inputs.first().copied()??;
-    let inner = graph.producer(x)?;
+    let pad = graph.producer(x)?;
     let mut op = graph.node(id).op.clone();
-    let known = matches!(op, Op::Conv(_) | Op::AveragePool(_) | Op::MaxPool(_));
-    if !known || !matches!(graph.node(inner).op, Op::Pad(_)) {
+    neutral(&op)?;
+    if !matches!(graph.node(pad).op, Op::Pad(_)) {
         return None;
     }
-    match fused(graph, id, inner, &mut op) {
-        Err(why) => Some(Found::Blocked(why.into())),
+    match fused(graph, id, pad, &mut op) {
+        Err(why) => Some(Candidate::Blocked(why.into())),
         Ok(()) => {
             let mut edit = Edit::new(format!("fuse-pad {}", graph.label(id)));
             let mut inputs = operands(graph, id);
-            inputs[0] = Some(Ref::Value(graph.node(inner).inputs.first().copied()??));
-            let r = edit.node(graph.node(id).name.to_string(), op, inputs, &[id, inner]);
+            inputs[0] = Some(Ref::Value(graph.node(pad).inputs.first().copied()??));
+            let r = edit.node(graph.node(id).name.to_string(), op, inputs, &[id, pad]);
             edit.nodes[0].extra.clone_from(&graph.node(id).extra);
             edit.before = Some(id);
             edit.replaces.push((result(graph, id)?, r));
-            edit.removes = vec![inner, id];
-            Some(Found::Edit(edit, "pads by itself what was padded before it"))
+            edit.removes = vec![pad, id];
+            Some(Candidate::Edit(edit, "pads by itself what was padded before it"))
         }
     }
 }
 
-/// Puts the padding into the operator, or says why it would mean something else there.
+/// The value that the operator pads with; `None` for operators that this pass leaves alone.
+fn neutral(op: &Op) -> Option<f32> {
+    match op {
+        Op::Conv(_) | Op::AveragePool(_) => Some(0.0),
+        Op::MaxPool(_) => Some(f32::NEG_INFINITY),
+        _ => None,
+    }
+}
+
+/// Puts the padding into the operator, or returns why it would mean something else there.
 fn fused(graph: &Graph, id: NodeId, pad: NodeId, op: &mut Op) -> Result<(), &'static str> {
     let x = graph.node(id).inputs.first().copied().flatten();
     if x.and_then(|x| only_producer(graph, x)) != Some(pad) {
@@ -92,11 +101,63 @@ fn fused(graph: &Graph, id: NodeId, pad: NodeId, op: &mut Op) -> Result<(), &'st
     if result(graph, id).is_none() {
         return Err("indices of the maxima count the padding");
     }
+    let (spatial, value) = padding(graph, pad)?;
+    let windowed = op.windowed().ok_or("the operator has no windows")?;
+    if Some(value) != neutral(op) {
+        return Err("the operator pads with another value");
+    }
+    if windowed.ceil() {
+        return Err("windows may reach beyond the padding");
+    }
+    if let Some(w) = windowed.weights {
+        let w = graph.node(id).inputs.get(w).copied().flatten();
+        let weights = w.and_then(|w| graph.constant(w)).and_then(|t| t.to_f32s());
+        // A zero times inf is NaN, while padding is skipped.
+        if !weights.is_some_and(|w| w.iter().all(|w| w.is_finite())) {
+            return Err("the weights are not constant and finite");
+        }
+    }
+    let own = windowed.pads.unwrap_or_default();
+    if let Op::AveragePool(a) = &*op
+        && a.count_include_pad == 0
+        && own.iter().any(|p| *p != 0)
+    {
+        return Err("the pool's own padding is not counted");
+    }
+    if !matches!(windowed.auto_pad, "NOTSET" | "VALID" | "") {
+        return Err("the operator chooses its own padding by the padded extents");
+    }
+    let n = spatial.len();
+    let given = own.len() == 2 * n && windowed.auto_pad != "VALID";
+    let mut pads = if given { own.to_vec() } else { vec![0; 2 * n] };
+    for (i, (begin, end)) in spatial.iter().enumerate() {
+        pads[i] += begin;
+        pads[n + i] += end;
+    }
+    // Runtimes refuse pools whose padding holds a whole window.
+    if let (true, Some(kernel)) = (windowed.is_pool(), windowed.kernel_shape) {
+        let narrow = |(i, p): (usize, &i64)| *p < kernel[i % kernel.len().max(1)];
+        if !pads.iter().enumerate().all(narrow) {
+            return Err("the padding holds a whole window");
+        }
+    }
+    if let Some(w) = op.windowed_mut() {
+        *w.pads = Some(pads);
+        *w.auto_pad = "NOTSET".into();
+    }
+    if let Op::AveragePool(a) = op {
+        a.count_include_pad = 1;
+    }
+    Ok(())
+}
+
+/// What a Pad adds along each spatial axis, at the begin and at the end, and with which value.
+fn padding(graph: &Graph, pad: NodeId) -> Result<(Vec<(i64, i64)>, f32), &'static str> {
     let ctx = OpCtx::of(graph, pad);
     let Ok(Some(pads)) = layout_params::pads(&ctx) else {
         return Err("the padding is not constant");
     };
-    let Op::Pad(p) = ctx.op else { return Err("it is no Pad") };
+    let Op::Pad(p) = ctx.op else { return Err("the operand is not padded") };
     if p.mode != "constant" {
         return Err("the padding repeats elements");
     }
@@ -109,69 +170,11 @@ fn fused(graph: &Graph, id: NodeId, pad: NodeId, op: &mut Op) -> Result<(), &'st
         },
     };
     if !ctx.dtype(0).is_some_and(DType::is_float) {
-        return Err("only floating-point values are padded so");
+        return Err("only the padding of floating-point values is fused");
     }
     let (outer, spatial) = pads.split_at(pads.len().min(2));
     if outer.iter().any(|p| *p != (0, 0)) || spatial.iter().any(|p| p.0 < 0 || p.1 < 0) {
         return Err("the padding cuts off elements, or adds to the batch or the channels");
     }
-    let add = |old: &mut Option<Vec<i64>>, auto: &mut String| {
-        if !matches!(&**auto, "NOTSET" | "VALID" | "") {
-            return Err("the operator chooses its own padding by the padded extents");
-        }
-        let n = spatial.len();
-        let given = |o: &Vec<i64>| o.len() == 2 * n && *auto != "VALID";
-        let mut all = old.take().filter(given).unwrap_or_else(|| vec![0; 2 * n]);
-        for (i, (begin, end)) in spatial.iter().enumerate() {
-            all[i] += begin;
-            all[n + i] += end;
-        }
-        *old = Some(all);
-        *auto = "NOTSET".into();
-        Ok(())
-    };
-    // Runtimes refuse pools whose padding holds a whole window.
-    let narrow = |pads: &Option<Vec<i64>>, kernel: &[i64]| {
-        let n = kernel.len();
-        let fits = |p: &Vec<i64>| p.iter().enumerate().all(|(i, p)| *p < kernel[i % n.max(1)]);
-        if pads.as_ref().is_some_and(fits) {
-            Ok(())
-        } else {
-            Err("the padding holds a whole window")
-        }
-    };
-    let none = |p: &Option<Vec<i64>>| p.as_ref().is_none_or(|p| p.iter().all(|p| *p == 0));
-    match op {
-        Op::Conv(c) => {
-            let w = graph.node(id).inputs.get(1).copied().flatten();
-            let weights = w.and_then(|w| graph.constant(w)).and_then(|t| t.to_f32s());
-            // A zero times inf is NaN, while padding is skipped.
-            if !weights.is_some_and(|w| w.iter().all(|w| w.is_finite())) {
-                return Err("the weights are not constant and finite");
-            }
-            if value != 0.0 {
-                return Err("the padding is not 0");
-            }
-            add(&mut c.pads, &mut c.auto_pad)
-        }
-        Op::AveragePool(a) => {
-            if value != 0.0 || a.ceil_mode != 0 {
-                return Err("the padding is not 0, or windows may reach beyond it");
-            }
-            if a.count_include_pad == 0 && !none(&a.pads) {
-                return Err("the pool's own padding is not counted");
-            }
-            add(&mut a.pads, &mut a.auto_pad)?;
-            a.count_include_pad = 1;
-            narrow(&a.pads, &a.kernel_shape)
-        }
-        Op::MaxPool(m) => {
-            if value != f32::NEG_INFINITY || m.ceil_mode != 0 {
-                return Err("the padding is not -inf, or windows may reach beyond it");
-            }
-            add(&mut m.pads, &mut m.auto_pad)?;
-            narrow(&m.pads, &m.kernel_shape)
-        }
-        _ => Err("it does not pad"),
-    }
+    Ok((spatial.to_vec(), value))
 }

@@ -20,9 +20,9 @@
 use graph_opt_ir::op::Op;
 use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref};
 
-use super::{Found, result, sweep};
+use super::{Candidate, result, sweep};
 use crate::options::{OptionError, Options};
-use crate::pass::{Cx, Exactness, Pass, PassInfo};
+use crate::pass::{Exactness, Pass, PassCtx, PassInfo};
 use crate::simplify::identity::neutral;
 
 /// Its entry in the registry.
@@ -51,12 +51,12 @@ impl Pass for DropZeroAdd {
         Exactness::Reassociates
     }
 
-    fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError> {
+    fn run(&self, cx: &mut PassCtx<'_, '_>) -> Result<(), EditError> {
         sweep(cx, "nothing adds 0", find)
     }
 }
 
-fn find(graph: &Graph, id: NodeId) -> Option<Found> {
+fn find(graph: &Graph, id: NodeId) -> Option<Candidate> {
     let node = graph.node(id);
     let (Op::Add(_), 7..) = (&node.op, graph.opset()) else { return None };
     let x = neutral(graph, &node.inputs, 0.0, true)
@@ -64,5 +64,5 @@ fn find(graph: &Graph, id: NodeId) -> Option<Found> {
     let mut edit = Edit::new(format!("drop-zero-add {}", graph.label(id)));
     edit.replaces.push((result(graph, id)?, Ref::Value(x)));
     edit.removes.push(id);
-    Some(Found::Edit(edit, "adds nothing"))
+    Some(Candidate::Edit(edit, "adds nothing"))
 }

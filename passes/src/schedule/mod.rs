@@ -47,9 +47,9 @@ mod tests;
 use graph_opt_ir::{EditError, Graph, NodeId};
 
 use self::region::{Region, is_constant};
-use crate::analysis::memory::{Runtime, Unplanned, plan_in};
+use crate::analysis::memory::{Interpreter, UnknownSize, plan_in};
 use crate::options::{OptionError, OptionInfo, Options, readable};
-use crate::pass::{Change, Cx, Data, Exactness, Outcome, Pass, PassInfo};
+use crate::pass::{Change, Data, Exactness, Outcome, Pass, PassCtx, PassInfo};
 
 /// Its entry in the registry.
 pub const INFO: PassInfo = PassInfo {
@@ -109,19 +109,18 @@ impl Pass for Schedule {
         Exactness::BitExact
     }
 
-    fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError> {
+    fn run(&self, cx: &mut PassCtx<'_, '_>) -> Result<(), EditError> {
         let found = best(cx.graph(), &|n| !cx.selected(n), self.states);
         let (before, better) = match found {
             Ok(f) => f,
             Err(e) => {
-                let hint = "fix its extents (opt --dim NAME=N --fix-dims)";
-                cx.say("", Outcome::Blocked, format!("{e}; {hint}"));
+                cx.remark_on("", Outcome::Blocked, e.to_string());
                 return Ok(());
             }
         };
         let Some((order, after)) = better else {
             let why = format!("no order was found with a peak under {}", readable(before));
-            cx.say("", Outcome::NoEffect, why);
+            cx.remark_on("", Outcome::NoEffect, why);
             return Ok(());
         };
         let moved = cx.graph().schedule().zip(&order).filter(|(a, b)| a != *b).count();
@@ -129,7 +128,7 @@ impl Pass for Schedule {
         let (a, b) = (readable(before), readable(after));
         let what = format!("peak {a} to {b}, {moved} nodes in other places");
         let data = Data::Order { peak: Change { before, after }, moved };
-        cx.tell("", Outcome::Applied, what, data);
+        cx.remark_with("", Outcome::Applied, what, data);
         Ok(())
     }
 }
@@ -143,16 +142,16 @@ fn best(
     graph: &Graph,
     keep: &dyn Fn(NodeId) -> bool,
     states: usize,
-) -> Result<(u64, Option<(Vec<NodeId>, u64)>), Unplanned> {
+) -> Result<(u64, Option<(Vec<NodeId>, u64)>), UnknownSize> {
     let start: Vec<NodeId> = graph.schedule().collect();
-    let before = plan_in(graph, &start, Runtime::Interpreter)?.peak;
+    let before = plan_in(graph, &start, &Interpreter)?.peak;
     let mut best: Option<(Vec<NodeId>, u64)> = None;
     for _ in 0..ROUNDS {
         let from = best.as_ref().map_or(&start, |b| &b.0);
         let peak = best.as_ref().map_or(before, |b| b.1);
         let mut better: Option<(Vec<NodeId>, u64)> = None;
         for order in candidates(graph, from, keep, states) {
-            let found = plan_in(graph, &order, Runtime::Interpreter)?.peak;
+            let found = plan_in(graph, &order, &Interpreter)?.peak;
             if found < better.as_ref().map_or(peak, |b| b.1) {
                 better = Some((order, found));
             }

@@ -3,12 +3,12 @@
 use graph_opt_ir::op::Op;
 use graph_opt_ir::{Edit, EditError, NodeId, Ref};
 
-use crate::pass::Cx;
+use crate::pass::PassCtx;
 
 /// Most nodes of one edit, which looks through its own lists.
 const BATCH: usize = 64;
 
-pub(super) fn sweep(cx: &mut Cx<'_, '_>) -> Result<usize, EditError> {
+pub(super) fn sweep(cx: &mut PassCtx<'_, '_>) -> Result<usize, EditError> {
     let graph = cx.graph();
     let lifted = |id: NodeId| match graph.node(id).outputs[..] {
         // An output stays the result of a node: runtimes know no other.

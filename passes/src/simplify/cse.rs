@@ -9,9 +9,9 @@ use graph_opt_ir::structural_eq::Meanings;
 use graph_opt_ir::{Def, Digest, Edit, EditError, Graph, NodeId, Ref, Type, ValueId};
 
 use super::attempt;
-use crate::pass::Cx;
+use crate::pass::PassCtx;
 
-pub(super) fn sweep(cx: &mut Cx<'_, '_>) -> Result<usize, EditError> {
+pub(super) fn sweep(cx: &mut PassCtx<'_, '_>) -> Result<usize, EditError> {
     let mut done = constants(cx)?;
     let mut seen: HashMap<(Digest, Vec<Option<ValueId>>, usize), NodeId> = HashMap::new();
     for (id, meaning) in meanings(cx.graph()) {
@@ -50,7 +50,7 @@ fn meanings(graph: &Graph) -> Vec<(NodeId, Digest)> {
     found.filter(|(_, m)| !m.random).map(|(id, m)| (id, m.digest)).collect()
 }
 
-fn constants(cx: &mut Cx<'_, '_>) -> Result<usize, EditError> {
+fn constants(cx: &mut PassCtx<'_, '_>) -> Result<usize, EditError> {
     let mut seen: HashMap<Digest, ValueId> = HashMap::new();
     let mut edit = Edit::new("simplify equal constants");
     for (id, v) in cx.graph().values() {

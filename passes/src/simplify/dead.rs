@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use graph_opt_ir::{Edit, EditError, Graph, NodeId};
 
-use crate::pass::Cx;
+use crate::pass::PassCtx;
 
 /// Whether running the node can be noticed other than by its results.
 pub(super) fn has_effects(graph: &Graph, id: NodeId) -> bool {
@@ -18,7 +18,7 @@ pub(super) fn has_effects(graph: &Graph, id: NodeId) -> bool {
     op.is_random() || op.subgraphs().iter().any(|s| random(s))
 }
 
-pub(super) fn sweep(cx: &mut Cx<'_, '_>) -> Result<usize, EditError> {
+pub(super) fn sweep(cx: &mut PassCtx<'_, '_>) -> Result<usize, EditError> {
     let graph = cx.graph();
     let order: Vec<NodeId> = graph.schedule().collect();
     let mut dead: HashSet<NodeId> = HashSet::new();

@@ -1,26 +1,29 @@
-//! Where the elements of small whole-number values come from: numbers, or extents of values, followed
-//! through the arithmetic that exporters write. Extents are told apart by the value and axis that they
-//! were first seen at, never by the name of a dimension, which files give wrongly.
+//! Where the elements of small integer values come from: numbers, or extents of values, followed
+//! through the arithmetic that exporters write. Extents are identified by the value and axis where they
+//! first occur, never by the name of a dimension, as files use one name for several extents.
 
-use graph_opt_ir::op::{Class, Op};
-use graph_opt_ir::op_context::{OpCtx, axis_of};
-use graph_opt_ir::{DType, Dim, Graph, NodeId, ValueId, layout_params};
+use std::collections::HashMap;
 
-/// One element of a whole-number value.
+use graph_opt_ir::infer::infer;
+use graph_opt_ir::op::{self, Op};
+use graph_opt_ir::op_context::OpCtx;
+use graph_opt_ir::{DType, Dim, Graph, NodeId, TensorType, Type, ValueId, layout_params};
+
+/// One element of an integer value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Entry {
-    /// This number.
+    /// A number that is known.
     Known(i64),
     /// The extent of this axis of this value.
     Extent(ValueId, usize),
-    /// Something else.
+    /// Neither is known.
     Other,
 }
 
-/// Longest value that is followed.
+/// Values of more elements are not followed.
 const LIMIT: u64 = 64;
 
-/// What is known of all values of a graph.
+/// Elements of the integer values of a graph, and the extents that are equal.
 pub(super) struct Extents {
     entries: Vec<Option<Vec<Entry>>>,
     /// For each axis the value and axis whose extent it has; absent where it is its own.
@@ -38,8 +41,18 @@ impl Extents {
             if let Some(Some(y)) = node.outputs.first() {
                 all.entries[y.index()] = all.elements(graph, id, *y);
             }
-            for &y in node.outputs.iter().flatten() {
-                all.roots[y.index()] = all.axes(graph, id, y);
+            let open = |v: &ValueId| graph.value(*v).ty.extents().is_none();
+            if !node.outputs.iter().flatten().any(open) {
+                continue;
+            }
+            let origins = match node.op {
+                Op::Reshape(_) => all.target(graph, id).map(|axes| vec![axes]),
+                _ => all.axes(graph, id),
+            };
+            for (y, axes) in node.outputs.iter().zip(origins.unwrap_or_default()) {
+                let Some(y) = *y else { continue };
+                let of = |(a, o): (usize, Option<(ValueId, usize)>)| o.unwrap_or((y, a));
+                all.roots[y.index()] = Some(axes.into_iter().enumerate().map(of).collect());
             }
         }
         all
@@ -135,119 +148,55 @@ impl Extents {
         (found.len() as u64 == count).then_some(found)
     }
 
-    /// Which extents of the result are those of operands.
-    fn axes(&self, graph: &Graph, id: NodeId, y: ValueId) -> Option<Vec<(ValueId, usize)>> {
-        let rank = graph.value(y).ty.rank()?;
+    /// For each result of the node and each of its axes, the value and axis whose extent it has.
+    ///
+    /// Shape inference says so: every unknown extent of an operand gets a name of its own, and an extent
+    /// of a result that has such a name is the same one.
+    fn axes(&self, graph: &Graph, id: NodeId) -> Option<Vec<Vec<Option<(ValueId, usize)>>>> {
         let node = graph.node(id);
-        let ctx = OpCtx::of(graph, id);
-        let x = node.inputs.first().copied().flatten()?;
-        let x_rank = graph.value(x).ty.rank()?;
-        let own = (y, 0);
-        let root = |v: ValueId, a: usize| match self.extent(graph, v, a) {
-            Entry::Extent(v, a) => Some((v, a)),
+        let mut named: Vec<(ValueId, usize)> = Vec::new();
+        let mut types: HashMap<ValueId, Type> = HashMap::new();
+        for &v in node.inputs.iter().flatten() {
+            let mut ty = graph.value(v).ty.clone();
+            let Type::Tensor(TensorType { shape: Some(dims), .. }) = &mut ty else { continue };
+            for (a, d) in dims.iter_mut().enumerate().filter(|(_, d)| d.known().is_none()) {
+                let Entry::Extent(w, b) = self.extent(graph, v, a) else { continue };
+                let name = named.iter().position(|n| *n == (w, b)).unwrap_or_else(|| {
+                    named.push((w, b));
+                    named.len() - 1
+                });
+                *d = Dim::Param(name.to_string().into());
+            }
+            types.insert(v, ty);
+        }
+        if named.is_empty() {
+            return None;
+        }
+        let ctx = OpCtx::with(graph, id, &|v| types.get(&v).unwrap_or(&graph.value(v).ty));
+        let found = infer(&ctx).ok()?;
+        let origin = |d: &Dim| match d {
+            Dim::Param(name) => named.get(name.parse::<usize>().ok()?).copied(),
             _ => None,
         };
-        let from = |map: &dyn Fn(usize) -> Option<(ValueId, usize)>| -> Vec<(ValueId, usize)> {
-            let of = |a| map(a).and_then(|(v, b)| root(v, b)).unwrap_or((own.0, a));
-            (0..rank).map(of).collect()
-        };
-        let same = |a: usize| (x_rank == rank).then_some((x, a));
-        Some(match &node.op {
-            Op::Transpose(_) => {
-                let perm = layout_params::permutation(&ctx, rank).ok()?;
-                from(&|a| Some((x, perm[a])))
-            }
-            Op::Conv(_) | Op::ConvTranspose(_) => from(&|a| same(a).filter(|_| a == 0)),
-            Op::MaxPool(_)
-            | Op::AveragePool(_)
-            | Op::GlobalAveragePool(_)
-            | Op::GlobalMaxPool(_) => from(&|a| same(a).filter(|_| a < 2)),
-            Op::BatchNormalization(_) | Op::Dropout(_) => from(&same),
-            Op::Concat(c) => {
-                let axis = axis_of(c.axis, rank).ok()?;
-                from(&|a| same(a).filter(|_| a != axis))
-            }
-            Op::Split(s) => {
-                let axis = axis_of(s.axis, rank).ok()?;
-                from(&|a| same(a).filter(|_| a != axis))
-            }
-            Op::Slice(_) => {
-                let cut = layout_params::slice_axes(&ctx).ok()??;
-                from(&|a| same(a).filter(|_| !cut.contains(&a)))
-            }
-            Op::Unsqueeze(_) => {
-                let axes = layout_params::squeeze_axes(&ctx, rank).ok()??;
-                let kept: Vec<usize> = (0..rank).filter(|a| !axes.contains(a)).collect();
-                from(&|a| kept.iter().position(|k| *k == a).map(|i| (x, i)))
-            }
-            Op::Squeeze(_) => {
-                let axes = layout_params::squeeze_axes(&ctx, x_rank).ok()??;
-                let kept: Vec<usize> = (0..x_rank).filter(|a| !axes.contains(a)).collect();
-                from(&|a| kept.get(a).map(|&k| (x, k)))
-            }
-            Op::Gather(g) => {
-                let axis = axis_of(g.axis, x_rank).ok()?;
-                let indices = (rank + 1).checked_sub(x_rank)?;
-                from(&|a| match a {
-                    a if a < axis => Some((x, a)),
-                    a if a >= axis + indices => Some((x, a + 1 - indices)),
-                    a => Some(((*node.inputs.get(1)?)?, a - axis)),
-                })
-            }
-            Op::MatMul(_) => {
-                let w = (*node.inputs.get(1)?)?;
-                let plain = graph.value(w).ty.rank()? == 2 && x_rank >= 2;
-                let at = |a| if a + 1 == rank { (w, 1) } else { (x, a) };
-                from(&|a| plain.then_some(at(a)))
-            }
-            Op::Gemm(g) => {
-                let w = (*node.inputs.get(1)?)?;
-                from(&|a| match a {
-                    0 => Some((x, usize::from(g.transA != 0))),
-                    _ => Some((w, usize::from(g.transB == 0))),
-                })
-            }
-            Op::Reshape(r) if r.allowzero == 0 => {
-                let target = self.entries(graph, (*node.inputs.get(1)?)?)?;
-                let of = |a: usize| match target.get(a) {
-                    Some(&Entry::Extent(v, b)) => Some((v, b)),
-                    Some(Entry::Known(0)) if a < x_rank => Some((x, a)),
-                    _ => None,
-                };
-                from(&of)
-            }
-            op if op.class() == Class::Coupled => from(&same),
-            op if op.class() == Class::Pointwise && ctx.opset >= 7 => {
-                from(&|a| self.broadcast(graph, &node.inputs, rank, a))
-            }
-            _ => return None,
-        })
+        let dims = |ty: &Type| ty.dims().unwrap_or_default().iter().map(origin).collect();
+        Some(found.iter().map(dims).collect())
     }
 
-    /// The operand's axis that alone decides the extent of an axis of an elementwise result.
-    fn broadcast(
-        &self,
-        graph: &Graph,
-        inputs: &[Option<ValueId>],
-        rank: usize,
-        axis: usize,
-    ) -> Option<(ValueId, usize)> {
-        let mut found: Option<(Entry, ValueId, usize)> = None;
-        for &v in inputs.iter().flatten() {
-            let lacks = rank - graph.value(v).ty.rank()?.min(rank);
-            if axis < lacks {
-                continue;
-            }
-            let e = self.extent(graph, v, axis - lacks);
-            match &found {
-                _ if e == Entry::Known(1) => {}
-                Some((f, ..)) if *f == e => {}
-                // One of two may be 1 when it runs.
-                Some(_) => return None,
-                None => found = Some((e, v, axis - lacks)),
-            }
-        }
-        found.map(|(_, v, a)| (v, a))
+    /// The same of a Reshape, whose target names the extents.
+    fn target(&self, graph: &Graph, id: NodeId) -> Option<Vec<Option<(ValueId, usize)>>> {
+        let node = graph.node(id);
+        let [Some(x), Some(shape)] = node.inputs[..] else { return None };
+        let Op::Reshape(op::Reshape { allowzero: 0 }) = node.op else { return None };
+        let rank = graph.value(x).ty.rank()?;
+        let origin = |(a, e): (usize, &Entry)| match *e {
+            Entry::Extent(v, b) => Some((v, b)),
+            Entry::Known(0) if a < rank => match self.extent(graph, x, a) {
+                Entry::Extent(v, b) => Some((v, b)),
+                _ => None,
+            },
+            _ => None,
+        };
+        Some(self.entries(graph, shape)?.iter().enumerate().map(origin).collect())
     }
 }
 

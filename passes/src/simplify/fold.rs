@@ -13,9 +13,9 @@ use graph_opt_ir::{
 
 use super::attempt;
 use super::dead::has_effects;
-use crate::pass::Cx;
+use crate::pass::PassCtx;
 
-pub(super) fn sweep(cx: &mut Cx<'_, '_>) -> Result<usize, EditError> {
+pub(super) fn sweep(cx: &mut PassCtx<'_, '_>) -> Result<usize, EditError> {
     Ok(shapes(cx)? + constants(cx)?)
 }
 
@@ -30,7 +30,7 @@ fn foldable(graph: &Graph, id: NodeId) -> bool {
         && !OpCtx::of(graph, id).is_random()
 }
 
-fn constants(cx: &mut Cx<'_, '_>) -> Result<usize, EditError> {
+fn constants(cx: &mut PassCtx<'_, '_>) -> Result<usize, EditError> {
     let mut done = 0;
     let order: Vec<NodeId> = cx.graph().schedule().collect();
     for id in order {
@@ -73,7 +73,7 @@ fn constants(cx: &mut Cx<'_, '_>) -> Result<usize, EditError> {
 }
 
 /// Whole-number values that are known because they are computed from known extents.
-fn shapes(cx: &mut Cx<'_, '_>) -> Result<usize, EditError> {
+fn shapes(cx: &mut PassCtx<'_, '_>) -> Result<usize, EditError> {
     let values = infer::symbolic_values(cx.graph());
     let graph = cx.graph();
     let known = |v: ValueId| -> Option<Vec<i64>> {

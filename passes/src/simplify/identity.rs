@@ -7,9 +7,9 @@ use graph_opt_ir::{
 };
 
 use super::attempt;
-use crate::pass::Cx;
+use crate::pass::PassCtx;
 
-pub(super) fn sweep(cx: &mut Cx<'_, '_>) -> Result<usize, EditError> {
+pub(super) fn sweep(cx: &mut PassCtx<'_, '_>) -> Result<usize, EditError> {
     let mut done = 0;
     let order: Vec<NodeId> = cx.graph().schedule().collect();
     for id in order {

@@ -23,18 +23,18 @@
 
 mod constants;
 mod cse;
+mod data_movement;
 mod dead;
 mod extents;
 pub(crate) mod fold;
 pub(crate) mod identity;
-mod layout;
 mod reshape;
 mod strides;
 
 use graph_opt_ir::{Edit, EditError, EditFault};
 
 use crate::options::{OptionError, Options};
-use crate::pass::{Change, Cx, Data, Exactness, Outcome, Pass, PassInfo};
+use crate::pass::{Change, Data, Exactness, Outcome, Pass, PassCtx, PassInfo};
 
 /// Its entry in the registry.
 pub const INFO: PassInfo = PassInfo {
@@ -66,7 +66,7 @@ impl Pass for Simplify {
         Exactness::BitExact
     }
 
-    fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError> {
+    fn run(&self, cx: &mut PassCtx<'_, '_>) -> Result<(), EditError> {
         let mut total = [0usize; 7];
         let before = cx.graph().len();
         for _ in 0..ROUNDS {
@@ -74,7 +74,7 @@ impl Pass for Simplify {
                 constants::sweep(cx)?,
                 fold::sweep(cx)?,
                 identity::sweep(cx)?,
-                layout::sweep(cx)?,
+                data_movement::sweep(cx)?,
                 reshape::sweep(cx)?,
                 cse::sweep(cx)?,
                 dead::sweep(cx)?,
@@ -87,7 +87,7 @@ impl Pass for Simplify {
             }
         }
         if total == [0; 7] {
-            cx.say("", Outcome::NoEffect, "nothing to simplify");
+            cx.remark_on("", Outcome::NoEffect, "nothing to simplify");
             return Ok(());
         }
         let [lifted, folded, identities, layouts, targets, merged, dead] = total;
@@ -99,13 +99,13 @@ impl Pass for Simplify {
             layouts + targets
         );
         let data = Data::Nodes(Change { before: before as u64, after: after as u64 });
-        cx.tell("", Outcome::Applied, message, data);
+        cx.remark_with("", Outcome::Applied, message, data);
         Ok(())
     }
 }
 
 /// Applies an edit that may turn out to be impossible because two names must both stay.
-pub(crate) fn attempt(cx: &mut Cx<'_, '_>, edit: &Edit) -> Result<usize, EditError> {
+pub(crate) fn attempt(cx: &mut PassCtx<'_, '_>, edit: &Edit) -> Result<usize, EditError> {
     match cx.apply(edit) {
         Ok(()) => Ok(1),
         Err(EditError { fault: EditFault::Names { .. }, .. }) => Ok(0),

@@ -7,12 +7,12 @@ use graph_opt_ir::op_context::OpCtx;
 use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, Tensor, ValueId, layout_params};
 
 use super::attempt;
+use super::data_movement::{output, replace};
 use super::extents::{Entry, Extents};
 use super::fold::{constant_cost, freed};
-use super::layout::{output, replace};
-use crate::pass::Cx;
+use crate::pass::PassCtx;
 
-pub(super) fn sweep(cx: &mut Cx<'_, '_>) -> Result<usize, EditError> {
+pub(super) fn sweep(cx: &mut PassCtx<'_, '_>) -> Result<usize, EditError> {
     let graph = cx.graph();
     let rank_changes = |n: NodeId| {
         matches!(

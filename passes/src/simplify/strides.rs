@@ -6,7 +6,7 @@ use graph_opt_ir::op::{self, Op};
 use graph_opt_ir::op_context::{OpCtx, axis_of};
 use graph_opt_ir::{Edit, Graph, NodeId, Ref, Tensor, ValueId, layout_params};
 
-use super::layout::{output, replace};
+use super::data_movement::{output, replace};
 
 /// A Slice of a Slice of known extents, whose steps may be larger than 1.
 pub(super) fn slice(graph: &Graph, id: NodeId) -> Option<Edit> {

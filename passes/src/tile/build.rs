@@ -1,7 +1,7 @@
 //! Regions → Slice, tiles, Concat. Writes all tiles but partial sums.
 //!
 //! A group of nodes is computed part by part: each part of its outputs asks the region rules back
-//! through the group what it needs (`layout`), and the nodes are repeated with just that. A value
+//! through the group what it needs (`grid`), and the nodes are repeated with just that. A value
 //! with several readers is computed over the hull of their needs, and each reader crops. What a
 //! tile takes over from another one is sliced off there as soon as it exists, and joined to what
 //! the tile computes itself.
@@ -13,9 +13,9 @@ use graph_opt_ir::op_context::OpCtx;
 use graph_opt_ir::region::{self, Barrier, Need, Region, Tile};
 use graph_opt_ir::{Def, Edit, Graph, NodeId, Op, Ref, Span, Tensor, ValueId, op};
 
-use super::group::{Group, Made};
-use super::layout::{self, Grid, Layout, Reuse, Strip};
-use super::slices::{slice, slice_tensor};
+use super::grid::{self, Grid, Reuse, Strip, TileLayout};
+use super::group::{Group, GroupValue};
+use super::slices::{part, slice};
 
 /// The tile's operands with the values that they are parts of.
 pub(super) fn operands<'t>(
@@ -33,11 +33,11 @@ pub(super) fn operands<'t>(
 pub(super) struct Job<'l> {
     pub tile: usize,
     pub node: NodeId,
-    pub made: &'l Made,
+    pub made: &'l GroupValue,
     /// What the tile needs of the result.
     pub need: Region,
     /// How it computes what it does not take over, if that is anything.
-    pub fresh: Option<(Region, Tile)>,
+    pub computed: Option<(Region, Tile)>,
 }
 
 /// The edit that computes the outputs of a group part by part.
@@ -52,18 +52,8 @@ pub fn tile_group(
     origin: &str,
 ) -> Result<Edit, (NodeId, Barrier)> {
     let last = group.nodes[group.nodes.len() - 1];
-    for &v in &group.outputs {
-        // The whole is put together where the group ends.
-        let early = |n: &NodeId| graph.runs_before(*n, last) && !group.nodes.contains(n);
-        if let Some(n) = graph.value(v).uses().map(|u| u.node).find(early) {
-            let why = format!(
-                "it reads {} before the group ends; end the group before it, or take it in",
-                graph.value(v).name
-            );
-            return Err((n, Barrier(why)));
-        }
-    }
-    let layout = layout::layout(graph, group, grid, reuse)?;
+    refuse_early_readers(graph, group, last)?;
+    let layout = grid::layout(graph, group, grid, reuse)?;
     let order = layout.order();
     let (mut jobs, kept) = jobs(graph, &layout, &order)?;
     if reuse == Reuse::Exchange {
@@ -84,14 +74,6 @@ pub fn tile_group(
         of: order.len(),
     };
     b.edit.before = Some(last);
-    // Who takes over what of whom.
-    for job in jobs.iter().filter(|_| reuse != Reuse::Exchange) {
-        let strips = layout.strips(job.made, &order[job.tile]).map_err(|e| (job.node, e))?;
-        for s in strips {
-            b.handed.entry((job.made.value, s.from)).or_default().push(s.region);
-        }
-    }
-    let mut parts: HashMap<(ValueId, Vec<usize>), Ref> = HashMap::new();
     if reuse == Reuse::Exchange {
         let mut rest = &jobs[..];
         while let Some(first) = rest.first() {
@@ -99,50 +81,55 @@ pub fn tile_group(
             b.exchange(&rest[..n], &order).map_err(|e| (first.node, e))?;
             rest = &rest[n..];
         }
+    } else {
+        for job in &jobs {
+            let strips = layout.strips(job.made, &order[job.tile]).map_err(|e| (job.node, e))?;
+            for s in strips {
+                b.handed.entry((job.made.value, s.from)).or_default().push(s.region);
+            }
+        }
     }
+    let mut parts = HashMap::new();
     for job in &jobs {
         let tile = &order[job.tile];
         let fail = |e: Barrier| (job.node, e);
         let own = match group.outputs.contains(&job.made.value) {
-            true => layout.own(job.made, tile).map_err(fail)?,
+            true => layout.output_share(job.made, tile).map_err(fail)?,
             false => None,
         };
         if let Some(part) = b.run(job, tile, own.as_ref()).map_err(fail)? {
             parts.insert((job.made.value, tile.clone()), part);
         }
     }
+    b.join_outputs(group, &parts, &kept)?;
+    Ok(b.edit)
+}
+
+/// The outputs of a group are complete where its last node stood, so that no other node may read one
+/// before that.
+fn refuse_early_readers(
+    graph: &Graph,
+    group: &Group,
+    last: NodeId,
+) -> Result<(), (NodeId, Barrier)> {
     for &v in &group.outputs {
-        let Some(maker) = graph.producer(v).filter(|p| !kept.contains(p)) else { continue };
-        // Only the first results of a node are made in parts.
-        let made = b.made.get(&v).copied();
-        let made = made.ok_or_else(|| (maker, Barrier("another result than its first".into())))?;
-        let cuts = layout.cuts(made);
-        // Parts are the same along an axis of the grid that does not cut the value.
-        let own = |t: &&Vec<usize>| t.iter().zip(&cuts).all(|(&i, c)| i == 0 || c.is_some());
-        let all: Option<Vec<Ref>> =
-            grid.tiles().iter().filter(own).map(|t| parts.get(&(v, t.clone())).copied()).collect();
-        let all = all.ok_or_else(|| (maker, Barrier("a tile has no part of it".into())))?;
-        let axes: Vec<(usize, usize)> = cuts.into_iter().flatten().collect();
-        let whole = b.concat(&all, &axes, maker);
-        b.edit.define(graph, v, whole);
-    }
-    b.edit.removes = removable(graph, &group.nodes, &kept, &group.outputs);
-    for &(v, _) in &b.edit.replaces {
-        match graph.producer(v) {
-            Some(p) if !b.edit.removes.contains(&p) => {
-                return Err((p, Barrier("its other results are read, too".into())));
-            }
-            _ => {}
+        let early = |n: &NodeId| graph.runs_before(*n, last) && !group.nodes.contains(n);
+        if let Some(n) = graph.value(v).uses().map(|u| u.node).find(early) {
+            let why = format!(
+                "it reads {} before the group ends; end the group before it, or take it in",
+                graph.value(v).name
+            );
+            return Err((n, Barrier(why)));
         }
     }
-    Ok(b.edit)
+    Ok(())
 }
 
 /// What is to be done, tile by tile; and the nodes that stay as they are because every part
 /// needs all of their result.
 pub(super) fn jobs<'l>(
     graph: &Graph,
-    layout: &'l Layout,
+    layout: &'l TileLayout,
     order: &[Vec<usize>],
 ) -> Result<(Vec<Job<'l>>, HashSet<NodeId>), (NodeId, Barrier)> {
     let (mut jobs, mut kept) = (Vec::new(), HashSet::new());
@@ -155,7 +142,7 @@ pub(super) fn jobs<'l>(
                     kept.insert(step.node);
                     continue;
                 }
-                let fresh = match layout.fresh(made, tile).map_err(fail)? {
+                let computed = match layout.computed_here(made, tile).map_err(fail)? {
                     None => None,
                     Some(r) => {
                         let ctx = OpCtx::of(graph, step.node);
@@ -163,7 +150,7 @@ pub(super) fn jobs<'l>(
                         Some((r, t))
                     }
                 };
-                jobs.push(Job { tile: i, node: step.node, made, need, fresh });
+                jobs.push(Job { tile: i, node: step.node, made, need, computed });
             }
         }
     }
@@ -204,7 +191,7 @@ fn pieces(
     let members: HashSet<NodeId> =
         group.nodes.iter().copied().filter(|n| !kept.contains(n)).collect();
     for job in jobs {
-        let Some((_, tile)) = &job.fresh else { continue };
+        let Some((_, tile)) = &job.computed else { continue };
         for (v, need) in operands(graph, job.node, tile) {
             if let (Some(v), Need::Region(r)) = (v, need)
                 && matches!(graph.value(v).def, Def::Const(_))
@@ -227,8 +214,8 @@ fn pieces(
 
 struct Build<'a> {
     graph: &'a Graph,
-    layout: &'a Layout,
-    made: HashMap<ValueId, &'a Made>,
+    layout: &'a TileLayout,
+    made: HashMap<ValueId, &'a GroupValue>,
     edit: Edit,
     /// Regions of the group's values that exist by now.
     have: HashMap<(ValueId, Region), Ref>,
@@ -251,7 +238,7 @@ impl Build<'_> {
         let v = job.made.value;
         let name = self.name(job, tile);
         if !self.have.contains_key(&(v, job.need.clone())) {
-            let fresh = match &job.fresh {
+            let computed = match &job.computed {
                 None => None,
                 Some((region, t)) => {
                     let x = self.compute(job, tile, t, &name)?;
@@ -260,7 +247,7 @@ impl Build<'_> {
                     Some(x)
                 }
             };
-            let whole = self.join(job, tile, fresh, &name)?;
+            let whole = self.join(job, tile, computed, &name)?;
             self.have.insert((v, job.need.clone()), whole);
         }
         let whole = self.have[&(v, job.need.clone())];
@@ -279,9 +266,9 @@ impl Build<'_> {
         let within = |outer: &Region| {
             outer.iter().zip(own).all(|(o, i)| o.is_none_or(|o| i.is_some_and(|i| o.contains(i))))
         };
-        let fresh = job.fresh.as_ref().map(|f| &f.0).filter(|r| within(r));
-        let fresh = fresh.and_then(|r| Some((*self.have.get(&(v, r.clone()))?, r)));
-        let (from, region) = fresh.unwrap_or((whole, &job.need));
+        let computed = job.computed.as_ref().map(|f| &f.0).filter(|r| within(r));
+        let computed = computed.and_then(|r| Some((*self.have.get(&(v, r.clone()))?, r)));
+        let (from, region) = computed.unwrap_or((whole, &job.need));
         Ok(Some(self.crop(from, region, own, &format!("{name}/part"), job.node)))
     }
 
@@ -331,7 +318,7 @@ impl Build<'_> {
     /// A region of a value that the group makes.
     fn inner(
         &mut self,
-        made: &Made,
+        made: &GroupValue,
         tile: &[usize],
         r: &Region,
         name: &str,
@@ -357,7 +344,7 @@ impl Build<'_> {
         for job in jobs {
             let tile = &order[job.tile][..];
             strips.push(self.layout.strips(job.made, tile)?);
-            let Some((region, t)) = &job.fresh else {
+            let Some((region, t)) = &job.computed else {
                 return Err(Barrier("a tile computes nothing of its own".into()));
             };
             // Along an axis that all parts need whole, the first has computed it.
@@ -408,11 +395,11 @@ impl Build<'_> {
         &mut self,
         job: &Job<'_>,
         tile: &[usize],
-        fresh: Option<Ref>,
+        computed: Option<Ref>,
         name: &str,
     ) -> Result<Ref, Barrier> {
         let strips = self.layout.strips(job.made, tile)?;
-        let mut whole = fresh;
+        let mut whole = computed;
         for level in 0..tile.len() {
             whole = self.join_along(job, &strips, level, whole, name)?;
         }
@@ -477,22 +464,8 @@ impl Build<'_> {
         if let Some(&s) = self.slices.get(&(v, r.clone())) {
             return Ok(s);
         }
-        let base = &self.graph.value(v).name;
-        let suffix = name.rsplit('/').next().unwrap_or(name);
-        let result = match self.graph.value(v).constant() {
-            Some(t) if self.pieces.contains(&v) => {
-                let piece = slice_tensor(t, &cuts).map_err(Barrier)?;
-                self.edit.part(format!("{base}/{suffix}"), piece, v)
-            }
-            _ => slice(
-                &mut self.edit,
-                self.graph,
-                Ref::Value(v),
-                &cuts,
-                &format!("{name}/slice"),
-                like,
-            ),
-        };
+        let cut = self.pieces.contains(&v);
+        let result = part(&mut self.edit, self.graph, v, &cuts, cut, name, like)?;
         self.slices.insert((v, r.clone()), result);
         Ok(result)
     }
@@ -525,7 +498,44 @@ impl Build<'_> {
         Ok(self.edit.constant(&format!("{name}/padding"), t))
     }
 
-    /// Joins parts that stand row by row, the last axis first.
+    /// Joins the parts of the group's outputs, and removes the nodes that the tiles replace.
+    fn join_outputs(
+        &mut self,
+        group: &Group,
+        parts: &HashMap<(ValueId, Vec<usize>), Ref>,
+        kept: &HashSet<NodeId>,
+    ) -> Result<(), (NodeId, Barrier)> {
+        let graph = self.graph;
+        for &v in &group.outputs {
+            let Some(maker) = graph.producer(v).filter(|p| !kept.contains(p)) else { continue };
+            let fail = |why: &str| (maker, Barrier(why.into()));
+            let made = self.made.get(&v).copied();
+            let made =
+                made.ok_or_else(|| fail("another result than its first is read, and only the first is computed in parts"))?;
+            let cuts = self.layout.cuts(made);
+            // Parts are the same along an axis of the grid that does not cut the value.
+            let own = |t: &&Vec<usize>| t.iter().zip(&cuts).all(|(&i, c)| i == 0 || c.is_some());
+            let tiles = self.layout.grid.tiles();
+            let all: Option<Vec<Ref>> =
+                tiles.iter().filter(own).map(|t| parts.get(&(v, t.clone())).copied()).collect();
+            let all = all.ok_or_else(|| fail("a tile has no part of it"))?;
+            let axes: Vec<(usize, usize)> = cuts.into_iter().flatten().collect();
+            let whole = self.concat(&all, &axes, maker);
+            self.edit.define(graph, v, whole);
+        }
+        self.edit.removes = removable(graph, &group.nodes, kept, &group.outputs);
+        for &(v, _) in &self.edit.replaces {
+            match graph.producer(v) {
+                Some(p) if !self.edit.removes.contains(&p) => {
+                    return Err((p, Barrier("its other results are read, too".into())));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Joins parts that are in row-major order, the last axis first.
     fn concat(&mut self, parts: &[Ref], axes: &[(usize, usize)], like: NodeId) -> Ref {
         let base = self.graph.label(like).to_owned();
         let mut parts = parts.to_vec();

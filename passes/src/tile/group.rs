@@ -112,11 +112,11 @@ pub(super) struct Reads {
 #[derive(Clone, Debug)]
 pub(super) struct Step {
     pub node: NodeId,
-    pub results: Vec<Made>,
+    pub results: Vec<GroupValue>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Made {
+pub(super) struct GroupValue {
     /// Its number among all results of the table.
     pub id: usize,
     /// Which result of the node.
@@ -154,7 +154,7 @@ impl Table {
     }
 
     /// All results.
-    pub fn made(&self) -> impl Iterator<Item = &Made> {
+    pub fn made(&self) -> impl Iterator<Item = &GroupValue> {
         self.steps.iter().flat_map(|s| &s.results)
     }
 
@@ -175,7 +175,7 @@ impl Table {
 }
 
 /// The results of a node; `ids` numbers all results so far.
-fn results(graph: &Graph, id: NodeId, ids: &mut HashMap<ValueId, usize>) -> Vec<Made> {
+fn results(graph: &Graph, id: NodeId, ids: &mut HashMap<ValueId, usize>) -> Vec<GroupValue> {
     let node = graph.node(id);
     let ctx = OpCtx::of(graph, id);
     let mut all = Vec::new();
@@ -203,7 +203,7 @@ fn results(graph: &Graph, id: NodeId, ids: &mut HashMap<ValueId, usize>) -> Vec<
         };
         let extents = extents(graph, value).unwrap_or_default();
         let id = ids.len() + all.len();
-        all.push(Made { id, index, value, extents, reads, barriers });
+        all.push(GroupValue { id, index, value, extents, reads, barriers });
     }
     ids.extend(all.iter().map(|m| (m.value, m.id)));
     all

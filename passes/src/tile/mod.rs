@@ -3,10 +3,11 @@
 //! [`build`] writes the tiles, but for the partial sums of `tile_conv`; the passes decide which nodes, and where to cut.
 
 pub mod build;
+mod cost_model;
 pub mod fuse_tiles;
+mod grid;
 mod group;
-mod layout;
-mod model;
+mod partial_sums;
 pub mod parts;
 pub mod planner;
 pub(crate) mod slices;
@@ -15,6 +16,6 @@ mod survey;
 pub mod tile_conv;
 pub mod untile;
 
+pub use grid::{Grid, Reuse};
 pub use group::Group;
-pub use layout::{Grid, Reuse};
 pub use survey::{TileNeeds, region_bytes, survey};

@@ -1,6 +1,10 @@
-//! Parts of values: `Slice` nodes, and constants that are cut into initializers.
+//! Parts of values: `Slice` nodes, and constants that are cut and joined.
 
-use graph_opt_ir::{Edit, Graph, NodeId, Ref, Span, Tensor, op};
+use std::sync::Arc;
+
+use graph_opt_ir::region::Barrier;
+use graph_opt_ir::tensor::{Bytes, TensorError};
+use graph_opt_ir::{Edit, Graph, NodeId, Ref, Span, Tensor, ValueId, op};
 
 /// A `Slice` in the form of the graph's opset; the operand itself where nothing is cut.
 pub fn slice(
@@ -28,22 +32,59 @@ pub fn slice(
     edit.node(name, op::Slice { starts: None, ends: None, axes: None }, inputs, &[like])
 }
 
-/// The elements of a constant within these spans.
+/// A part of a value of the graph. With `cut`, a constant is cut into an initializer; anything else
+/// is read by a `Slice`. `tile` is the name of the tile that reads it.
 ///
 /// # Errors
-/// If its elements cannot be had or are no whole bytes.
-pub fn slice_tensor(t: &Tensor, cuts: &[(usize, Span)]) -> Result<Tensor, String> {
-    let bits = t.dtype().bits();
-    if !bits.is_multiple_of(8) || bits == 0 {
-        return Err(format!("a constant of {} cannot be cut", t.dtype()));
+/// If the constant cannot be cut: see [`slice_tensor`].
+pub fn part(
+    edit: &mut Edit,
+    graph: &Graph,
+    v: ValueId,
+    cuts: &[(usize, Span)],
+    cut: bool,
+    tile: &str,
+    like: NodeId,
+) -> Result<Ref, Barrier> {
+    let value = graph.value(v);
+    Ok(match value.constant() {
+        Some(t) if cut => {
+            let piece = slice_tensor(t, cuts)?;
+            let suffix = tile.rsplit('/').next().unwrap_or(tile);
+            edit.part(format!("{}/{suffix}", value.name), piece, v)
+        }
+        _ => slice(edit, graph, Ref::Value(v), cuts, &format!("{tile}/slice"), like),
+    })
+}
+
+/// Bytes of one element of a constant.
+///
+/// # Errors
+/// If elements are not whole bytes: strings, and types of 4 bits.
+fn element_bytes(t: &Tensor) -> Result<usize, Barrier> {
+    match t.dtype().bits() {
+        bits if bits > 0 && bits.is_multiple_of(8) => Ok(bits / 8),
+        _ => Err(Barrier(format!("a constant of {} cannot be cut or joined", t.dtype()))),
     }
-    let (size, dims) = (bits / 8, t.dims());
-    let src = t.bytes().map_err(|e| e.to_string())?;
+}
+
+fn barrier(e: TensorError) -> Barrier {
+    Barrier(e.to_string())
+}
+
+/// The elements of a constant within these spans, an axis each.
+///
+/// # Errors
+/// If a span lies outside of its axis, if elements are not whole bytes, or if they cannot be read.
+pub fn slice_tensor(t: &Tensor, cuts: &[(usize, Span)]) -> Result<Tensor, Barrier> {
+    let (size, dims) = (element_bytes(t)?, t.dims());
+    let src = t.bytes().map_err(barrier)?;
     let mut out_dims = dims.to_vec();
     let mut starts = vec![0u64; dims.len()];
     for (a, s) in cuts {
         if !Span::whole(dims[*a] as i64).contains(*s) {
-            return Err(format!("{s} lies outside of axis {a}"));
+            let why = format!("{s} lies outside of axis {a}, of extent {}", dims[*a]);
+            return Err(Barrier(why));
         }
         starts[*a] = s.lo as u64;
         out_dims[*a] = s.len() as u64;
@@ -66,7 +107,43 @@ pub fn slice_tensor(t: &Tensor, cuts: &[(usize, Span)]) -> Result<Tensor, String
         let from = (at + starts[split] * stride) as usize * size;
         out.extend_from_slice(&src[from..from + run]);
     }
-    Tensor::from_bytes(t.dtype(), out_dims, out).map_err(|e| e.to_string())
+    Tensor::from_bytes(t.dtype(), out_dims, out).map_err(barrier)
+}
+
+/// Constants joined along an axis, in order.
+///
+/// # Errors
+/// If types or the extents of other axes differ, if elements are not whole bytes, or if they cannot be
+/// read.
+pub fn join_tensors(parts: &[Arc<Tensor>], axis: usize) -> Result<Tensor, Barrier> {
+    let Some(first) = parts.first().filter(|p| axis < p.dims().len()) else {
+        return Err(Barrier(format!("no constants to join along axis {axis}")));
+    };
+    let size = element_bytes(first)?;
+    let mut dims = first.dims().to_vec();
+    dims[axis] = 0;
+    for p in parts {
+        let alike = p.dtype() == first.dtype()
+            && p.dims().len() == dims.len()
+            && (0..dims.len()).all(|a| a == axis || p.dims()[a] == dims[a]);
+        if !alike {
+            let (a, b) = (first.ty(), p.ty());
+            return Err(Barrier(format!("cannot join {a} and {b} along axis {axis}")));
+        }
+        dims[axis] += p.dims()[axis];
+    }
+    let rows: u64 = dims[..axis].iter().product();
+    let inner: u64 = dims[axis + 1..].iter().product();
+    let bytes: Vec<Bytes> =
+        parts.iter().map(|p| p.bytes()).collect::<Result<_, _>>().map_err(barrier)?;
+    let mut out = Vec::new();
+    for row in 0..rows as usize {
+        for (p, b) in parts.iter().zip(&bytes) {
+            let run = (p.dims()[axis] * inner) as usize * size;
+            out.extend_from_slice(&b[row * run..(row + 1) * run]);
+        }
+    }
+    Tensor::from_bytes(first.dtype(), dims, out).map_err(barrier)
 }
 
 #[cfg(test)]
@@ -80,5 +157,19 @@ mod tests {
         assert_eq!(cut(&[(0, Span::new(1, 2))]), (12..24).collect::<Vec<_>>());
         assert_eq!(cut(&[(1, Span::new(1, 2))]), [4, 5, 6, 7, 16, 17, 18, 19]);
         assert_eq!(cut(&[(0, Span::new(0, 1)), (2, Span::new(3, 4))]), [3, 7, 11]);
+        assert!(slice_tensor(&t, &[(1, Span::new(2, 4))]).is_err());
+    }
+
+    #[test]
+    fn joined_parts_are_the_whole() {
+        let t = Tensor::i64s(&(0..24).collect::<Vec<_>>()).reshaped(vec![2, 3, 4]).unwrap();
+        for axis in 0..3 {
+            let part = |lo, hi| Arc::new(slice_tensor(&t, &[(axis, Span::new(lo, hi))]).unwrap());
+            let parts = [part(0, 1), part(1, t.dims()[axis] as i64)];
+            assert_eq!(join_tensors(&parts, axis).unwrap(), t);
+        }
+        let other = Arc::new(Tensor::i64s(&[1]));
+        assert!(join_tensors(&[Arc::new(t), other], 0).is_err());
+        assert!(join_tensors(&[], 0).is_err());
     }
 }

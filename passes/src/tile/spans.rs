@@ -9,7 +9,7 @@
 use graph_opt_ir::region::{Barrier, Region};
 use graph_opt_ir::{NodeId, Span, ValueId};
 
-use super::group::{Made, Reads, Table};
+use super::group::{GroupValue, Reads, Table};
 
 /// What happens where tiles overlap, along one axis.
 #[derive(Clone, Copy, Debug)]
@@ -34,9 +34,9 @@ pub(super) struct Strips {
     /// What each part needs, all its readers together; empty if nothing.
     pub need: Vec<Span>,
     /// What of it the part computes itself; the rest is handed over.
-    pub fresh: Vec<Span>,
+    pub computed: Vec<Span>,
     /// For an output of the group, the parts that make up the whole.
-    pub own: Vec<Span>,
+    pub share: Vec<Span>,
 }
 
 /// The parts of all values of a group along one axis of a grid, by their number in the table.
@@ -54,7 +54,7 @@ pub(super) struct Axis {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Lengths {
     pub need: [u64; 2],
-    pub fresh: [u64; 2],
+    pub computed: [u64; 2],
     /// Most that one part takes over.
     pub taken: u64,
 }
@@ -77,12 +77,12 @@ impl Axis {
         for (parts, l) in self.values.iter().zip(&mut self.lengths) {
             match parts {
                 Parts::Unread => {}
-                Parts::Whole => (l.need, l.fresh) = ([1, 0], [1, 0]),
+                Parts::Whole => (l.need, l.computed) = ([1, 0], [1, 0]),
                 Parts::Strips(s) => {
-                    for (i, (need, fresh)) in s.need.iter().zip(&s.fresh).enumerate() {
-                        let (n, f) = (need.len().max(0) as u64, fresh.len().max(0) as u64);
+                    for (i, (need, computed)) in s.need.iter().zip(&s.computed).enumerate() {
+                        let (n, f) = (need.len().max(0) as u64, computed.len().max(0) as u64);
                         l.need[i % 2] += n;
-                        l.fresh[i % 2] += f;
+                        l.computed[i % 2] += f;
                         l.taken = l.taken.max(n.saturating_sub(f));
                         sums[i] += n;
                     }
@@ -102,7 +102,7 @@ impl Axis {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Want {
+enum Need {
     Nothing,
     Part(usize, Span),
     Whole,
@@ -111,7 +111,7 @@ enum Want {
 const EMPTY: Span = Span { lo: 0, hi: 0 };
 
 /// Where outputs of a group other than the divided one are divided, when nothing else says so.
-pub(super) type Even<'a> = &'a dyn Fn(&Made, usize) -> Result<Vec<Span>, Barrier>;
+pub(super) type DefaultSplit<'a> = &'a dyn Fn(&GroupValue, usize) -> Result<Vec<Span>, Barrier>;
 
 /// The spans of a group's values when its last output is divided along `axis` into `parts`.
 ///
@@ -123,17 +123,17 @@ pub(super) fn along(
     axis: usize,
     parts: &[Span],
     overlap: Overlap<'_>,
-    even: Even<'_>,
+    even: DefaultSplit<'_>,
 ) -> Result<Axis, (NodeId, Barrier)> {
     let count = parts.len();
-    let mut wants: Vec<Option<Vec<Want>>> = vec![None; table.count];
+    let mut wants: Vec<Option<Vec<Need>>> = vec![None; table.count];
     let values = vec![Parts::Unread; table.count];
     let mut out = Axis { parts: count, values, ..Axis::default() };
     let divided = outputs.last().copied();
     for step in table.steps.iter().rev() {
         for made in step.results.iter().rev() {
             let fail = |b: Barrier| (step.node, b);
-            let want = wants[made.id].take().unwrap_or_else(|| vec![Want::Nothing; count]);
+            let want = wants[made.id].take().unwrap_or_else(|| vec![Need::Nothing; count]);
             let own = if Some(made.value) == divided {
                 Some((axis, parts.to_vec()))
             } else if outputs.contains(&made.value) {
@@ -142,25 +142,25 @@ pub(super) fn along(
                 None
             };
             let strips = match own {
-                None if want.iter().all(|w| *w == Want::Nothing) => continue,
+                None if want.iter().all(|w| *w == Need::Nothing) => continue,
                 own => strips(&want, own, overlap, made).map_err(fail)?,
             };
             let reads = made.reads.as_ref().map_err(|b| fail(b.clone()))?;
             let mut region: Region = vec![None; made.extents.len()];
             for i in 0..count {
                 if let Some(s) = &strips {
-                    if s.fresh[i].is_empty() {
+                    if s.computed[i].is_empty() {
                         continue;
                     }
-                    region[s.axis] = Some(s.fresh[i]);
-                    let cut = made.extents[s.axis] != Some(s.fresh[i].len());
+                    region[s.axis] = Some(s.computed[i]);
+                    let cut = made.extents[s.axis] != Some(s.computed[i].len());
                     let barrier = made.barriers.iter().find(|b| cut && b.0 == s.axis);
                     if let Some((_, why)) = barrier {
                         return Err(fail(Barrier(why.clone())));
                     }
                 }
                 for r in reads {
-                    let slot = wants[r.id].get_or_insert_with(|| vec![Want::Nothing; count]);
+                    let slot = wants[r.id].get_or_insert_with(|| vec![Need::Nothing; count]);
                     slot[i] = join(slot[i], r, &region).map_err(fail)?;
                 }
             }
@@ -172,7 +172,7 @@ pub(super) fn along(
 }
 
 /// A want together with what a region of a reader's result needs.
-fn join(have: Want, read: &Reads, region: &Region) -> Result<Want, Barrier> {
+fn join(have: Need, read: &Reads, region: &Region) -> Result<Need, Barrier> {
     let mut part = None;
     for (a, (relation, &n)) in read.axes.iter().zip(&read.extents).enumerate() {
         let Some(span) = relation.need(region, n)? else { continue };
@@ -180,32 +180,32 @@ fn join(have: Want, read: &Reads, region: &Region) -> Result<Want, Barrier> {
             return Err(Barrier("one axis of the grid becomes two axes here".into()));
         }
     }
-    let Some((axis, span)) = part else { return Ok(Want::Whole) };
+    let Some((axis, span)) = part else { return Ok(Need::Whole) };
     Ok(match have {
         _ if span.is_empty() => have,
-        Want::Nothing => Want::Part(axis, span),
-        Want::Part(a, s) if a == axis => Want::Part(a, s.hull(span)),
-        _ => Want::Whole,
+        Need::Nothing => Need::Part(axis, span),
+        Need::Part(a, s) if a == axis => Need::Part(a, s.hull(span)),
+        _ => Need::Whole,
     })
 }
 
 /// The parts of an output of the group that each tile hands in.
 fn shares(
-    made: &Made,
+    made: &GroupValue,
     axis: usize,
-    want: &[Want],
+    want: &[Need],
     overlap: Overlap<'_>,
-    even: Even<'_>,
+    even: DefaultSplit<'_>,
 ) -> Result<Option<(usize, Vec<Span>)>, Barrier> {
     if let Overlap::Between(other) = overlap {
-        return Ok(other.get(made.id).map(|s| (s.axis, s.own.clone())));
+        return Ok(other.get(made.id).map(|s| (s.axis, s.share.clone())));
     }
-    if want.contains(&Want::Whole) {
+    if want.contains(&Need::Whole) {
         return Ok(None);
     }
     let parts: Vec<(usize, Span)> = want
         .iter()
-        .filter_map(|w| if let Want::Part(a, s) = w { Some((*a, *s)) } else { None })
+        .filter_map(|w| if let Need::Part(a, s) = w { Some((*a, *s)) } else { None })
         .collect();
     let one_axis = parts.windows(2).all(|w| w[0].0 == w[1].0);
     if parts.len() < want.len() || !one_axis {
@@ -233,14 +233,14 @@ fn shares(
 
 /// What each part needs and computes of a value; `None` if all need all of it.
 fn strips(
-    want: &[Want],
+    want: &[Need],
     own: Option<(usize, Vec<Span>)>,
     overlap: Overlap<'_>,
-    made: &Made,
+    made: &GroupValue,
 ) -> Result<Option<Strips>, Barrier> {
-    let part = want.iter().find_map(|w| if let Want::Part(a, _) = w { Some(*a) } else { None });
+    let part = want.iter().find_map(|w| if let Need::Part(a, _) = w { Some(*a) } else { None });
     let axis = match (&own, part) {
-        _ if want.contains(&Want::Whole) => return Ok(None),
+        _ if want.contains(&Need::Whole) => return Ok(None),
         (Some((a, _)), Some(b)) if *a != b => return Ok(None),
         (Some((a, _)), _) => *a,
         (None, Some(a)) => a,
@@ -249,8 +249,8 @@ fn strips(
     let mut need = Vec::with_capacity(want.len());
     for (i, w) in want.iter().enumerate() {
         let mut s = match *w {
-            Want::Part(a, _) if a != axis => return Ok(None),
-            Want::Part(_, s) => s,
+            Need::Part(a, _) if a != axis => return Ok(None),
+            Need::Part(_, s) => s,
             _ => EMPTY,
         };
         if let Some((_, own)) = &own {
@@ -262,14 +262,14 @@ fn strips(
     if own.is_none() && need.iter().all(|s| Some(s.len()) == made.extents[axis]) {
         return Ok(None);
     }
-    let fresh = match overlap {
+    let computed = match overlap {
         Overlap::Recompute => need.clone(),
         Overlap::Keep => {
             let mut covered = i64::MIN;
-            let mut fresh = Vec::with_capacity(need.len());
+            let mut computed = Vec::with_capacity(need.len());
             for (i, s) in need.iter().enumerate() {
                 if s.is_empty() {
-                    fresh.push(EMPTY);
+                    computed.push(EMPTY);
                     continue;
                 }
                 let before = i.checked_sub(1).map(|p| need[p]);
@@ -278,10 +278,10 @@ fn strips(
                 if lo > s.lo && before.is_none_or(|b| b.lo > s.lo || b.hi < lo) {
                     return Err(Barrier("a part would need more than the one before kept".into()));
                 }
-                fresh.push(Span::new(lo, s.hi));
+                computed.push(Span::new(lo, s.hi));
                 covered = covered.max(s.hi);
             }
-            fresh
+            computed
         }
         Overlap::Exchange => exchanged(&need, own.as_ref().map(|o| &o.1[..]))?,
         Overlap::Between(other) => {
@@ -304,14 +304,14 @@ fn strips(
                 .collect()
         }
     };
-    let own = own.map_or_else(Vec::new, |o| o.1);
-    Ok(Some(Strips { axis, need, fresh, own }))
+    let share = own.map_or_else(Vec::new, |o| o.1);
+    Ok(Some(Strips { axis, need, computed, share }))
 }
 
 /// Shares of a value that together are all that is needed: the output's own, or up to the middle of
 /// what two neighbours need.
 fn exchanged(need: &[Span], own: Option<&[Span]>) -> Result<Vec<Span>, Barrier> {
-    let mut fresh = own.map_or_else(|| need.to_vec(), <[Span]>::to_vec);
+    let mut computed = own.map_or_else(|| need.to_vec(), <[Span]>::to_vec);
     if own.is_none() {
         for i in 1..need.len() {
             let (a, b) = (need[i - 1], need[i]);
@@ -319,19 +319,19 @@ fn exchanged(need: &[Span], own: Option<&[Span]>) -> Result<Vec<Span>, Barrier> 
                 continue;
             }
             let cut = (b.lo + a.hi).div_euclid(2);
-            if cut < fresh[i - 1].lo || cut > b.hi {
+            if cut < computed[i - 1].lo || cut > b.hi {
                 return Err(Barrier("parts need the same elements in another order".into()));
             }
-            (fresh[i - 1].hi, fresh[i].lo) = (cut, cut);
+            (computed[i - 1].hi, computed[i].lo) = (cut, cut);
         }
     }
     for (i, n) in need.iter().enumerate().filter(|(_, n)| !n.is_empty()) {
-        let near = |j: Option<usize>| j.and_then(|j| fresh.get(j)).filter(|s| !s.is_empty());
-        let before = near(i.checked_sub(1)).map_or(fresh[i].lo, |s| s.lo);
-        let after = near(Some(i + 1)).map_or(fresh[i].hi, |s| s.hi);
-        if n.lo < before || n.hi > after || fresh[i].is_empty() {
+        let near = |j: Option<usize>| j.and_then(|j| computed.get(j)).filter(|s| !s.is_empty());
+        let before = near(i.checked_sub(1)).map_or(computed[i].lo, |s| s.lo);
+        let after = near(Some(i + 1)).map_or(computed[i].hi, |s| s.hi);
+        if n.lo < before || n.hi > after || computed[i].is_empty() {
             return Err(Barrier("a part would need more than its neighbours have".into()));
         }
     }
-    Ok(fresh)
+    Ok(computed)
 }

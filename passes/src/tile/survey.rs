@@ -4,7 +4,7 @@ use graph_opt_ir::region::{self, Barrier, Need, Region};
 use graph_opt_ir::{Graph, NodeId, ValueId};
 
 use super::build::{jobs, operands};
-use super::layout::layout;
+use super::grid::layout;
 use super::{Grid, Group, Reuse};
 use crate::analysis::node_macs;
 
@@ -62,7 +62,7 @@ pub fn survey(
         tile.values.push((v, job.need.clone()));
         let strips = layout.strips(job.made, &order[job.tile]).map_err(fail)?;
         tile.taken.extend(strips.into_iter().map(|s| (v, s.region)));
-        let Some((region, t)) = &job.fresh else { continue };
+        let Some((region, t)) = &job.computed else { continue };
         if let Some(macs) = node_macs(graph, job.node) {
             let size = |r: &Region| region_bytes(graph, v, r).unwrap_or(0);
             let whole = size(&vec![None; region.len()]).max(1);

@@ -23,13 +23,13 @@
 
 use graph_opt_ir::op::{Class, Op};
 use graph_opt_ir::op_context::OpCtx;
-use graph_opt_ir::region::{self, Barrier, Need, Relation};
-use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, Span, Tensor, ValueId, op};
+use graph_opt_ir::region::{self, Barrier, Need, Relation, Relations};
+use graph_opt_ir::{Edit, EditError, Graph, NodeId, Span, ValueId};
 
-use super::{Grid, Group, Reuse, build, parts, region_bytes, slices};
+use super::{Grid, Group, Reuse, build, partial_sums, parts, region_bytes};
 use crate::fix_dims::Symbolic;
 use crate::options::{OptionError, OptionInfo, Options, bytes_text, list_text, name_of};
-use crate::pass::{Cx, Data, Exactness, Outcome, Pass, PassInfo};
+use crate::pass::{Data, Exactness, Outcome, Pass, PassCtx, PassInfo};
 
 /// Its entry in the registry.
 pub const INFO: PassInfo = PassInfo {
@@ -258,7 +258,7 @@ impl Pass for TileConv {
         }
     }
 
-    fn run(&self, cx: &mut Cx<'_, '_>) -> Result<(), EditError> {
+    fn run(&self, cx: &mut PassCtx<'_, '_>) -> Result<(), EditError> {
         let all: Vec<NodeId> = cx.graph().schedule().collect();
         let (mut seen, mut done) = (0, 0);
         for id in all {
@@ -291,15 +291,15 @@ impl Pass for TileConv {
                         [Axis::ChannelsIn] => format!("{parts} partial sums"),
                         _ => format!("{parts} parts"),
                     };
-                    cx.tell(label, Outcome::Applied, what, Data::Parts(parts));
+                    cx.remark_with(label, Outcome::Applied, what, Data::Parts(parts));
                 }
-                Err((outcome, why)) => cx.say(label, outcome, why),
+                Err((outcome, why)) => cx.remark_on(label, outcome, why),
             }
         }
         if seen == 0 {
-            cx.say("", Outcome::NoMatch, "no convolution, pool or matrix product to tile");
+            cx.remark_on("", Outcome::NoMatch, "no convolution, pool or matrix product to tile");
         } else if done == 0 {
-            cx.say("", Outcome::NoEffect, format!("none of {seen} nodes was tiled"));
+            cx.remark_on("", Outcome::NoEffect, format!("none of {seen} nodes was tiled"));
         }
         Ok(())
     }
@@ -315,10 +315,10 @@ fn count(graph: &Graph, pass: &TileConv) -> usize {
         .sum()
 }
 
-/// No, and how.
-type No = (Outcome, String);
+/// Why a node is not tiled, as the outcome and the message of a remark.
+type Refusal = (Outcome, String);
 
-fn blocked(b: impl ToString) -> No {
+fn blocked(b: impl ToString) -> Refusal {
     (Outcome::Blocked, b.to_string())
 }
 
@@ -334,72 +334,31 @@ impl TileConv {
         }
     }
 
-    fn plan(&self, graph: &Graph, id: NodeId, symbolic: &Symbolic) -> Result<(Edit, usize), No> {
+    fn plan(
+        &self,
+        graph: &Graph,
+        id: NodeId,
+        symbolic: &Symbolic,
+    ) -> Result<(Edit, usize), Refusal> {
         let origin = format!("tile-conv {}", graph.label(id));
         if self.axes == [Axis::ChannelsIn] {
-            return contraction(graph, id, &self.how, &origin);
+            let spans = |n| match &self.how {
+                How::Parts(p) => parts::even(n, p[0], 1, false),
+                How::Sizes(s) => parts::of_sizes(n, s),
+                How::MaxBytes(_) => Err("max-bytes cannot choose the parts of c-in".into()),
+            };
+            return match partial_sums::partial_sums(graph, id, &spans, &origin).map_err(blocked)? {
+                (_, 1) => Err((Outcome::NoEffect, "one part is the whole".into())),
+                sums => Ok(sums),
+            };
         }
-        let group = unit(graph, id);
         let value = graph.node(id).outputs.first().copied().flatten();
         let Some(value) = value else {
             return Err(blocked("its first result is not used"));
         };
-        let Some(dims) = graph.value(value).ty.dims() else {
-            return Err(blocked("the rank of its result is unknown"));
-        };
-        let extents: Vec<Option<i64>> = region::extents(&vec![None; dims.len()], dims);
-        let rel = region::relations(&OpCtx::of(graph, id), 0).map_err(blocked)?;
-        let axes: Vec<usize> = self
-            .axes
-            .iter()
-            .map(|a| index(&graph.node(id).op, *a, dims.len()))
-            .collect::<Result<_, _>>()
-            .map_err(blocked)?;
-        for &a in &axes {
-            if extents[a].is_none() {
-                let hint = symbolic.hint(&dims[a]);
-                return Err(blocked(format!("extent {a} of its result is {}{hint}", dims[a])));
-            }
-        }
-        let n = |a: usize| extents[a].unwrap_or(0);
-        let cut = |a: usize, parts: i64| {
-            let align = region::alignment(&rel, a);
-            let inside = rel
-                .operands
-                .iter()
-                .flatten()
-                .any(|r| matches!(r, Relation::Block { out, partial: true, .. } if *out == a));
-            parts::even(n(a), parts, align, inside).map_err(blocked)
-        };
-        let spans = match &self.how {
-            How::Parts(p) => {
-                axes.iter().zip(p).map(|(&a, &p)| cut(a, p)).collect::<Result<Vec<_>, _>>()?
-            }
-            How::Sizes(s) => vec![parts::of_sizes(n(axes[0]), s).map_err(blocked)?],
-            How::MaxBytes(limit) => {
-                let a = axes[0];
-                let mut best = None;
-                let mut least = u64::MAX;
-                for p in 1..=n(a) {
-                    let Ok(spans) = cut(a, p) else { continue };
-                    let bytes = largest(graph, id, value, a, &spans).map_err(blocked)?;
-                    least = least.min(bytes);
-                    if bytes <= *limit {
-                        best = Some(spans);
-                        break;
-                    }
-                }
-                match best {
-                    Some(s) => vec![s],
-                    None => {
-                        return Err(blocked(format!(
-                            "its smallest part along this axis takes {least} bytes"
-                        )));
-                    }
-                }
-            }
-        };
-        let grid = Grid { axes: axes.into_iter().zip(spans).collect() };
+        let spans = self.spans(graph, id, value, symbolic)?;
+        let group = unit(graph, id);
+        let grid = Grid { axes: spans };
         if grid.len() == 1 {
             return Err((Outcome::NoEffect, "one part is the whole".into()));
         }
@@ -415,6 +374,65 @@ impl TileConv {
         };
         Ok((edit, grid.len()))
     }
+
+    /// The axes of the result that are cut, and their parts.
+    fn spans(
+        &self,
+        graph: &Graph,
+        id: NodeId,
+        value: ValueId,
+        symbolic: &Symbolic,
+    ) -> Result<Vec<(usize, Vec<Span>)>, Refusal> {
+        let Some(dims) = graph.value(value).ty.dims() else {
+            return Err(blocked("the rank of its result is unknown"));
+        };
+        let rel = region::relations(&OpCtx::of(graph, id), 0).map_err(blocked)?;
+        let mut axes = Vec::new();
+        for axis in &self.axes {
+            let a = index(&graph.node(id).op, *axis, dims.len()).map_err(blocked)?;
+            let Some(n) = dims[a].known().and_then(|n| i64::try_from(n).ok()) else {
+                let hint = symbolic.hint(&dims[a]);
+                return Err(blocked(format!("extent {a} of its result is {}{hint}", dims[a])));
+            };
+            axes.push((a, n));
+        }
+        match &self.how {
+            How::Parts(p) => axes
+                .iter()
+                .zip(p)
+                .map(|(&(a, n), &p)| Ok((a, aligned(&rel, a, n, p)?)))
+                .collect::<Result<_, String>>()
+                .map_err(blocked),
+            How::Sizes(s) => {
+                let (a, n) = axes[0];
+                Ok(vec![(a, parts::of_sizes(n, s).map_err(blocked)?)])
+            }
+            How::MaxBytes(limit) => {
+                let (a, n) = axes[0];
+                let mut least = u64::MAX;
+                for p in 1..=n {
+                    let Ok(spans) = aligned(&rel, a, n, p) else { continue };
+                    let bytes = largest(graph, id, value, a, &spans).map_err(blocked)?;
+                    least = least.min(bytes);
+                    if bytes <= *limit {
+                        return Ok(vec![(a, spans)]);
+                    }
+                }
+                let why = format!("its smallest part along this axis takes {least} bytes");
+                Err(blocked(why))
+            }
+        }
+    }
+}
+
+/// Parts of an output axis of extent `n`, cut only where the operator can be cut along this axis.
+fn aligned(rel: &Relations, axis: usize, n: i64, parts: i64) -> Result<Vec<Span>, String> {
+    let inside = rel
+        .operands
+        .iter()
+        .flatten()
+        .any(|r| matches!(r, Relation::Block { out, partial: true, .. } if *out == axis));
+    parts::even(n, parts, region::alignment(rel, axis), inside)
 }
 
 /// Bytes of the largest part: its slices of the inputs that are no constants, and its result.
@@ -490,125 +508,4 @@ fn unit(graph: &Graph, id: NodeId) -> Group {
     nodes.sort_by_key(|&n| graph.position(n));
     nodes.dedup();
     Group { nodes, outputs: vec![output] }
-}
-
-/// The node as a sum of parts over the axis that it contracts.
-fn contraction(graph: &Graph, id: NodeId, how: &How, origin: &str) -> Result<(Edit, usize), No> {
-    let node = graph.node(id);
-    let Some(sums) = node.op.partial_sums() else {
-        let name = node.op.name();
-        return Err(blocked(format!(
-            "{name} does not reduce over input channels, so partial sums do not apply"
-        )));
-    };
-    let rel = region::relations(&OpCtx::of(graph, id), 0).map_err(blocked)?;
-    let contracted: Vec<Option<usize>> = rel
-        .operands
-        .iter()
-        .map(|axes| axes.iter().position(|r| matches!(r, Relation::Contract(_))))
-        .collect();
-    let extent = |i: usize| {
-        let (v, a) =
-            (node.inputs.get(i).copied().flatten()?, contracted.get(i).copied().flatten()?);
-        graph.value(v).ty.dims()?[a].known().map(|n| n as i64)
-    };
-    let Some(n) = (0..contracted.len()).find_map(extent) else {
-        return Err(blocked("it sums over groups of channels, or their number is unknown"));
-    };
-    // Runtimes take Slices of an axis of unknown extent to be as long as the axis.
-    let open = |k: usize| {
-        let summed = contracted.get(k).copied().flatten().is_some();
-        summed && node.inputs[k].is_some() && extent(k).is_none()
-    };
-    if let Some(k) = (0..node.inputs.len()).find(|&k| open(k)) {
-        return Err(blocked(format!("the extent of operand {k} that it sums over is unknown")));
-    }
-    let spans = match how {
-        How::Parts(p) => parts::even(n, p[0], 1, false),
-        How::Sizes(s) => parts::of_sizes(n, s),
-        How::MaxBytes(_) => Err("max-bytes cannot choose the parts of c-in".into()),
-    }
-    .map_err(blocked)?;
-    if spans.len() == 1 {
-        return Err((Outcome::NoEffect, "one part is the whole".into()));
-    }
-    let mut edit = Edit::new(origin);
-    let base = graph.label(id).to_owned();
-    let mut sum: Option<Ref> = None;
-    for (i, s) in spans.iter().enumerate() {
-        let name = format!("{base}/tile{i}of{}", spans.len());
-        let mut inputs = Vec::new();
-        for (k, v) in node.inputs.iter().enumerate() {
-            let Some(v) = *v else {
-                inputs.push(None);
-                continue;
-            };
-            if Some(k) == sums.addend && i > 0 {
-                // Gemm can do without C since version 11.
-                let zero = match node.op {
-                    Op::Gemm(_) if graph.opset() < 11 => {
-                        let zero = zero_like(graph, v).map_err(blocked)?;
-                        Some(edit.constant(&format!("{base}/zero"), zero))
-                    }
-                    _ => None,
-                };
-                inputs.push(zero);
-                continue;
-            }
-            let Some(axis) = contracted.get(k).copied().flatten() else {
-                inputs.push(Some(Ref::Value(v)));
-                continue;
-            };
-            let own = graph.value(v).uses().len() == 1 && !graph.value(v).is_output();
-            inputs.push(Some(match graph.value(v).constant() {
-                Some(t) if own => {
-                    let piece = slices::slice_tensor(t, &[(axis, *s)]).map_err(blocked)?;
-                    let label = format!("{}/tile{i}of{}", graph.value(v).name, spans.len());
-                    edit.part(label, piece, v)
-                }
-                _ => slices::slice(
-                    &mut edit,
-                    graph,
-                    Ref::Value(v),
-                    &[(axis, *s)],
-                    &format!("{name}/slice"),
-                    id,
-                ),
-            }));
-        }
-        while inputs.last() == Some(&None) {
-            inputs.pop();
-        }
-        let mut tile = node.op.clone();
-        if i > 0
-            && let Op::Gemm(g) = &mut tile
-        {
-            g.beta = 1.0;
-            // Before version 7 broadcasting is to be asked for.
-            g.broadcast = i64::from(graph.opset() < 7);
-        }
-        let part = edit.node(&name, tile, inputs, &[id]);
-        sum = Some(match sum {
-            None => part,
-            Some(s) => {
-                let add = op::Add { axis: None, broadcast: 0 };
-                edit.node(format!("{name}/sum"), add, vec![Some(s), Some(part)], &[id])
-            }
-        });
-    }
-    let (Some(sum), Some(Some(out))) = (sum, node.outputs.first()) else {
-        return Err(blocked("its result is not used"));
-    };
-    edit.replaces.push((*out, sum));
-    edit.removes.push(id);
-    Ok((edit, spans.len()))
-}
-
-/// A zero of the value's element type, to be broadcast.
-fn zero_like(graph: &Graph, v: ValueId) -> Result<Tensor, String> {
-    let name = &graph.value(v).name;
-    let dtype = graph.value(v).ty.dtype();
-    let dtype = dtype.ok_or_else(|| format!("the element type of {name} is unknown"))?;
-    let bytes = dtype.bytes_of(1).unwrap_or(0) as usize;
-    Tensor::from_bytes(dtype, vec![1], vec![0; bytes]).map_err(|e| e.to_string())
 }

@@ -10,13 +10,14 @@
 //! Constants are not activations and do not count, nor do inputs with a default.
 
 pub mod access;
+mod model;
 mod offsets;
 mod place;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use access::Runtime;
-use graph_opt_ir::{Def, Graph, NodeId, Op, ValueId};
+use graph_opt_ir::{Def, Graph, NodeId, Op, Value, ValueId};
+pub use model::{Interpreter, MemoryModel, OnnxRuntime, UnknownRuntime, model_named};
 use place::Tried;
 pub(crate) use place::{Alias, alias};
 
@@ -117,14 +118,21 @@ impl Plan {
     }
 }
 
-/// There is no plan as the size of this value is not known.
+/// There is no memory plan because the size of a value is unknown.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the size of {name} is not known: {ty}")]
-pub struct Unplanned {
+#[error("the size of {name} ({ty}) is unknown; fix its extents (opt --dim NAME=N --fix-dims)")]
+#[non_exhaustive]
+pub struct UnknownSize {
     /// Name of the value.
     pub name: String,
-    /// Its type.
+    /// Type of the value as text, such as `f32[N,4]`.
     pub ty: String,
+}
+
+impl UnknownSize {
+    pub(crate) fn of(value: &Value) -> Self {
+        Self { name: value.name.to_string(), ty: value.ty.to_string() }
+    }
 }
 
 /// Whether the value takes activation memory.
@@ -157,18 +165,18 @@ pub fn needed(graph: &Graph, wanted: &[ValueId]) -> Vec<bool> {
 ///
 /// # Errors
 /// If the size of a value is not known.
-pub fn plan(graph: &Graph) -> Result<Plan, Unplanned> {
-    plan_for(graph, Runtime::Interpreter)
+pub fn plan(graph: &Graph) -> Result<Plan, UnknownSize> {
+    plan_for(graph, &Interpreter)
 }
 
-/// The same by the rules of another runtime. What kernels take for themselves is in the timeline
+/// The same by the rules of another model. What kernels take for themselves is in the timeline
 /// and the peak, and in no buffer.
 ///
 /// # Errors
 /// If the size of a value is not known.
-pub fn plan_for(graph: &Graph, runtime: Runtime) -> Result<Plan, Unplanned> {
+pub fn plan_for(graph: &Graph, model: &dyn MemoryModel) -> Result<Plan, UnknownSize> {
     let order: Vec<NodeId> = graph.schedule().collect();
-    let mut best = plan_in(graph, &order, runtime)?;
+    let mut best = plan_in(graph, &order, model)?;
     best.arena = offsets::assign(&mut best.buffers);
     Ok(best)
 }
@@ -181,24 +189,24 @@ pub fn plan_for(graph: &Graph, runtime: Runtime) -> Result<Plan, Unplanned> {
 pub(crate) fn plan_in(
     graph: &Graph,
     order: &[NodeId],
-    runtime: Runtime,
-) -> Result<Plan, Unplanned> {
+    model: &dyn MemoryModel,
+) -> Result<Plan, UnknownSize> {
     let run = needed(graph, graph.outputs());
     let steps: Vec<NodeId> = order.iter().copied().filter(|n| run[n.index()]).collect();
     let mut tried = Tried::default();
-    let mut best = lay_out(graph, &steps, &tried, runtime)?;
+    let mut best = lay_out(graph, &steps, &tried, model)?;
     let is_slice =
         |v: &ValueId| graph.producer(*v).is_some_and(|n| matches!(graph.node(n).op, Op::Slice(_)));
-    if runtime.shares_parts() && graph.outputs().iter().any(is_slice) {
+    if model.shares_parts() && graph.outputs().iter().any(is_slice) {
         let lent = Tried { lent: true, ..Tried::default() };
-        let plan = lay_out(graph, &steps, &lent, runtime)?;
+        let plan = lay_out(graph, &steps, &lent, model)?;
         if plan.peak < best.peak {
             (best, tried) = (plan, lent);
         }
     }
     // A `Concat` in place lives from its first part on. Where that sets the peak, it may be better
     // if it copies.
-    for _ in 0..if runtime.shares_parts() { ROUNDS } else { 0 } {
+    for _ in 0..if model.shares_parts() { ROUNDS } else { 0 } {
         let later = steps.get(best.at + 1..).unwrap_or_default();
         let open: Vec<NodeId> = later
             .iter()
@@ -215,7 +223,7 @@ pub(crate) fn plan_in(
         for more in tries.into_iter().take(open.len().min(2)) {
             let mut with = tried.clone();
             with.copying.extend(more);
-            let plan = lay_out(graph, &steps, &with, runtime)?;
+            let plan = lay_out(graph, &steps, &with, model)?;
             if plan.peak < best.peak {
                 best = plan;
                 found = Some(with);
@@ -237,9 +245,9 @@ fn lay_out(
     graph: &Graph,
     steps: &[NodeId],
     tried: &Tried,
-    runtime: Runtime,
-) -> Result<Plan, Unplanned> {
-    let placed = place::assign(graph, steps, tried, runtime)?;
+    model: &dyn MemoryModel,
+) -> Result<Plan, UnknownSize> {
+    let placed = place::assign(graph, steps, tried, model)?;
     let mut buffers: Vec<Buffer> = placed
         .bytes
         .into_iter()
@@ -259,7 +267,7 @@ fn lay_out(
     }
     let end = steps.len().saturating_sub(1);
     graph.outputs().iter().for_each(|&v| touch(v, end));
-    if !runtime.owns_inputs() {
+    if !model.owns_inputs() {
         graph.inputs().iter().for_each(|&v| touch(v, end));
     }
     let mut change = vec![0i128; end + 2];
@@ -274,7 +282,7 @@ fn lay_out(
     };
     let mut timeline: Vec<u64> = change[..=end].iter().map(sum).collect();
     for (bytes, &id) in timeline.iter_mut().zip(steps) {
-        *bytes += runtime.workspace(graph, id);
+        *bytes += model.workspace(graph, id);
     }
     let peak = timeline.iter().copied().max().unwrap_or(0);
     let at = timeline.iter().position(|&b| b == peak).unwrap_or(0);

@@ -11,8 +11,7 @@ use std::collections::HashSet;
 use graph_opt_ir::op_context::{OpCtx, axis_of};
 use graph_opt_ir::{Graph, NodeId, Op, ValueId, layout_params};
 
-use super::access::Runtime;
-use super::{Place, Unplanned, View, access, counts};
+use super::{MemoryModel, Place, UnknownSize, View, counts};
 
 pub(super) struct Placed {
     /// By value.
@@ -84,7 +83,7 @@ struct Readers {
 
 struct Assign<'g> {
     graph: &'g Graph,
-    runtime: Runtime,
+    model: &'g dyn MemoryModel,
     tried: &'g Tried,
     /// Positions in the schedule, by node.
     steps: Vec<usize>,
@@ -125,9 +124,9 @@ pub(super) fn assign(
     graph: &Graph,
     steps: &[NodeId],
     tried: &Tried,
-    runtime: Runtime,
-) -> Result<Placed, Unplanned> {
-    let mut a = Assign::new(graph, steps, tried, runtime)?;
+    model: &dyn MemoryModel,
+) -> Result<Placed, UnknownSize> {
+    let mut a = Assign::new(graph, steps, tried, model)?;
     for (step, &id) in steps.iter().enumerate().rev() {
         for (i, v) in graph.node(id).outputs.iter().enumerate() {
             if let Some(v) = *v
@@ -153,14 +152,14 @@ impl<'g> Assign<'g> {
         graph: &'g Graph,
         steps: &[NodeId],
         tried: &'g Tried,
-        runtime: Runtime,
-    ) -> Result<Self, Unplanned> {
+        model: &'g dyn MemoryModel,
+    ) -> Result<Self, UnknownSize> {
         let n = graph.value_bound();
         let mut positions = vec![0; graph.node_bound()];
         steps.iter().enumerate().for_each(|(at, s)| positions[s.index()] = at);
         let mut a = Self {
             graph,
-            runtime,
+            model,
             tried,
             steps: positions,
             counts: vec![false; n],
@@ -185,10 +184,7 @@ impl<'g> Assign<'g> {
             let whole = value.ty.dtype().is_some_and(|t| t.bits() > 0);
             let sane = value.ty.bytes().is_some_and(|b| b < MOST);
             let dims = value.ty.extents().filter(|_| whole && sane);
-            a.dims[v.index()] = dims.ok_or_else(|| Unplanned {
-                name: value.name.to_string(),
-                ty: value.ty.to_string(),
-            })?;
+            a.dims[v.index()] = dims.ok_or_else(|| UnknownSize::of(value))?;
             a.counts[v.index()] = true;
             a.readers[v.index()].is_output = value.is_output();
         }
@@ -220,8 +216,10 @@ impl<'g> Assign<'g> {
         if !whole || !self.counts[x.index()] {
             return None;
         }
-        let part = |a: &Alias| matches!(a, Alias::Part(_));
-        alias(self.graph, id, output).filter(|a| self.runtime.shares_parts() || !part(a))
+        alias(self.graph, id, output).filter(|a| match a {
+            Alias::Part(_) => self.model.shares_parts(),
+            Alias::Reshaped | Alias::Same => self.model.shares_reshaped(),
+        })
     }
 
     /// A buffer of its own.
@@ -247,10 +245,10 @@ impl<'g> Assign<'g> {
         let Some(id) = maker else { return false };
         let n = self.graph.node(id);
         let first = n.inputs.first().copied().flatten();
-        access::writes_strided(&n.op)
+        self.model.writes_strided(&n.op)
             && n.outputs.iter().flatten().count() == 1
-            && access::strided(&self.graph.value(v).ty)
-            && first.is_some_and(|x| access::strided(&self.graph.value(x).ty))
+            && self.model.strides(&self.graph.value(v).ty)
+            && first.is_some_and(|x| self.model.strides(&self.graph.value(x).ty))
     }
 
     /// Decides where the value stands, all its readers having been seen.
@@ -274,7 +272,7 @@ impl<'g> Assign<'g> {
             && let Some(Some(x)) = self.graph.node(id).inputs.first().copied()
             && let Some(alias) = self.alias(id, output)
         {
-            let tolerant = self.tolerant[i] && access::strided(&self.graph.value(v).ty);
+            let tolerant = self.tolerant[i] && self.model.strides(&self.graph.value(v).ty);
             let fits = match &alias {
                 Alias::Reshaped => {
                     self.tolerant[x.index()] = false;
@@ -344,21 +342,21 @@ impl<'g> Assign<'g> {
                     self.views[v.index()].as_ref().is_some_and(|(of, _)| *of == x) && i == 0
                 });
             // Views have said what their readers can do.
-            let strided = view || access::reads_strided(&node.op, i);
-            self.tolerant[x.index()] &= strided && access::strided(&self.graph.value(x).ty);
+            let strided = view || self.model.reads_strided(&node.op, i);
+            self.tolerant[x.index()] &= strided && self.model.strides(&self.graph.value(x).ty);
         }
         node.captures.iter().for_each(|v| self.tolerant[v.index()] = false);
         let [Some(result)] = node.outputs[..] else { return };
         let Some(place) = self.out.places[result.index()].clone() else { return };
         let joins = matches!(node.op, Op::Concat(_));
-        if self.tried.copying.contains(&id) || joins && !self.runtime.shares_parts() {
+        if self.tried.copying.contains(&id) || joins && !self.model.shares_parts() {
             node.inputs.iter().flatten().for_each(|x| self.apart[x.index()] = true);
             return;
         }
         if let Op::Concat(c) = &node.op {
             return self.pieces(&node.inputs, c.axis, result, &place);
         }
-        for i in self.runtime.in_place(self.graph, id) {
+        for i in self.model.in_place(self.graph, id) {
             if let Some(Some(x)) = node.inputs.get(i).copied()
                 && self.take_over(x, step, result, &place)
             {
@@ -424,7 +422,7 @@ impl<'g> Assign<'g> {
             return false;
         }
         let maker = self.graph.producer(root);
-        let lent = maker.is_none() && !self.runtime.owns_inputs();
+        let lent = maker.is_none() && !self.model.owns_inputs();
         if lent || !self.writes(result, maker, place) {
             return false;
         }

@@ -376,6 +376,70 @@ fn random_graphs_never_overwrite_what_is_still_read() {
     assert!(views > 100 && shared > 1000, "{views} strided, {shared} shared");
 }
 
+/// A runtime between the two: parts are views for Slice and Concat alone, Reshape copies, the caller keeps
+/// the inputs, only Neg works in place, and every kernel takes this many bytes.
+#[derive(Debug)]
+struct Host(u64);
+
+impl MemoryModel for Host {
+    fn name(&self) -> &str {
+        "host"
+    }
+
+    fn shares_reshaped(&self) -> bool {
+        false
+    }
+
+    fn shares_parts(&self) -> bool {
+        true
+    }
+
+    fn in_place(&self, graph: &Graph, node: NodeId) -> std::ops::Range<usize> {
+        if matches!(graph.node(node).op, Op::Neg(_)) { 0..1 } else { 0..0 }
+    }
+
+    fn strides(&self, ty: &Type) -> bool {
+        access::strided(ty)
+    }
+
+    fn reads_strided(&self, op: &Op, _: usize) -> bool {
+        matches!(op, Op::Slice(_) | Op::Concat(_))
+    }
+
+    fn workspace(&self, _: &Graph, _: NodeId) -> u64 {
+        self.0
+    }
+}
+
+#[test]
+fn a_host_plans_by_the_rules_of_its_own_runtime() {
+    let g = parse(
+        "graph @g(%x: f32[4,4]) -> (%y) opset 17 {
+           %s = const [16] : i64[1]
+           %a = Neg %x        : f32[4,4]
+           %b = Neg %a        : f32[4,4]
+           %c = Reshape %b, %s : f32[16]
+           %d = Relu %c       : f32[16]
+           %y = Slice %d [0: 0..8] : f32[8]
+         }",
+    )
+    .unwrap();
+    let p = plan_for(&g, &Host(8)).unwrap();
+    let buffer = |n: &str| place(&g, &p, n).buffer;
+    // %x is kept, %b overwrites %a, the Reshape and the Relu are copies.
+    assert_ne!(buffer("x"), buffer("a"));
+    assert_eq!(buffer("a"), buffer("b"));
+    assert_ne!(buffer("b"), buffer("c"));
+    assert_ne!(buffer("c"), buffer("d"));
+    assert_eq!(p.timeline, [136, 136, 200, 200, 168]);
+    let peaks = |m: &dyn MemoryModel| plan_for(&g, m).unwrap().peak;
+    assert_eq!((peaks(&Interpreter), p.peak, peaks(&OnnxRuntime)), (64, 200, 192));
+    for seed in 0..100 {
+        let g = random(seed, 4 + (seed % 24) as usize, true);
+        check(&g, &plan_for(&g, &Host(0)).unwrap());
+    }
+}
+
 #[test]
 fn thousands_of_nodes_are_planned_at_once() {
     let g = random(7, 5000, false);

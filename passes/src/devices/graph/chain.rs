@@ -14,7 +14,7 @@ use graph_opt_ir::{Graph, NodeId, Op, ValueId};
 
 use super::articulation::articulation_points;
 use super::values::{is_sent, value_bytes};
-use crate::analysis::memory::{self, Runtime, Unplanned};
+use crate::analysis::memory::{self, Interpreter, UnknownSize};
 use crate::analysis::{node_macs, plan};
 use crate::devices::cluster::{Cluster, Mode, Speed};
 use crate::devices::problem::{Additive, BufferCredits};
@@ -44,7 +44,7 @@ impl Network {
     ///
     /// # Errors
     /// If the size of a value is unknown.
-    pub fn of(graph: &Graph) -> Result<Self, Unplanned> {
+    pub fn of(graph: &Graph) -> Result<Self, UnknownSize> {
         let memory = group_views(graph, plan(graph)?)?;
         let nodes = memory.steps.clone();
         let mut at = vec![usize::MAX; graph.node_bound()];
@@ -143,7 +143,7 @@ impl Network {
 /// Reorders the memory plan so that views of parts of one value (Slices) follow each other. Behind
 /// them only the parts still to be read cross a cut, instead of the whole value. Keeps the old
 /// order if the peak would grow.
-fn group_views(graph: &Graph, memory: memory::Plan) -> Result<memory::Plan, Unplanned> {
+fn group_views(graph: &Graph, memory: memory::Plan) -> Result<memory::Plan, UnknownSize> {
     let part_of = |n: NodeId| {
         let node = graph.node(n);
         let (Op::Slice(_), [whole, rest @ ..]) = (&node.op, &node.inputs[..]) else { return None };
@@ -174,7 +174,7 @@ fn group_views(graph: &Graph, memory: memory::Plan) -> Result<memory::Plan, Unpl
     if order == memory.steps {
         return Ok(memory);
     }
-    let ordered = memory::plan_in(graph, &order, Runtime::Interpreter)?;
+    let ordered = memory::plan_in(graph, &order, &Interpreter)?;
     Ok(if ordered.peak <= memory.peak { ordered } else { memory })
 }
 

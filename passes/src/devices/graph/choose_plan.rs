@@ -133,7 +133,7 @@ impl Rewriting<'_> {
             return Ok(Some(file));
         }
         for bytes in [most / 16 * 15, most / 4 * 3, most / 2, most / 4] {
-            let tiled = start.then(vec![Planned::partly_within(bytes).into()])?;
+            let tiled = start.then(vec![Planned::best_effort(bytes).into()])?;
             if let Some(tiled) = tiled
                 && let Some(file) = fitting(&tiled)?
             {

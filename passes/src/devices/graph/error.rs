@@ -2,7 +2,7 @@
 
 use graph_opt_ir::ExtractError;
 
-use crate::analysis::memory::Unplanned;
+use crate::analysis::memory::UnknownSize;
 use crate::devices::files::PlanFileError;
 use crate::devices::problem::NoPlan;
 use crate::{OptionError, RunError};
@@ -60,7 +60,7 @@ pub enum SplitError {
         /// Position of the part in the split.
         part: usize,
         /// Why its memory cannot be planned.
-        why: Unplanned,
+        why: UnknownSize,
     },
 }
 
@@ -124,7 +124,7 @@ pub enum TilingError {
     Refused(String),
     /// The tiled graph has values of unknown size.
     #[error(transparent)]
-    Memory(#[from] Unplanned),
+    Memory(#[from] UnknownSize),
 }
 
 /// Why [`choose_plan`](super::choose_plan()) or [`pipeline`](super::pipeline()) returned no plan.

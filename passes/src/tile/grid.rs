@@ -6,7 +6,7 @@ use std::sync::Arc;
 use graph_opt_ir::region::{Barrier, Region};
 use graph_opt_ir::{Graph, NodeId, Span, ValueId};
 
-use super::group::{Group, Made, Table};
+use super::group::{Group, GroupValue, Table};
 use super::parts;
 use super::spans::{self, Axis, Overlap, Parts, Strips};
 
@@ -139,14 +139,14 @@ impl Spread {
 
 /// The parts of a group's values under a grid.
 #[derive(Clone, Debug)]
-pub(super) struct Layout {
+pub(super) struct TileLayout {
     pub table: Arc<Table>,
     pub grid: Grid,
     /// Along each axis of the grid.
     axes: Vec<Spread>,
 }
 
-impl Layout {
+impl TileLayout {
     pub fn new(table: Arc<Table>, grid: Grid, axes: Vec<Spread>) -> Self {
         Self { table, grid, axes }
     }
@@ -181,7 +181,7 @@ impl Layout {
 
     fn product<'a>(
         &'a self,
-        made: &Made,
+        made: &GroupValue,
         tile: &[usize],
         of: impl Fn(usize, &'a Strips) -> Span,
     ) -> Result<Option<Region>, Barrier> {
@@ -207,42 +207,50 @@ impl Layout {
     }
 
     /// Whether every part needs all of a value along all axes, so that it is computed once.
-    pub fn is_shared(&self, made: &Made, tile: &[usize]) -> bool {
+    pub fn is_shared(&self, made: &GroupValue, tile: &[usize]) -> bool {
         self.spans(tile).all(|a| a.values[made.id] == Parts::Whole)
     }
 
     /// The region of a value that a tile needs; none if it does not need it.
-    pub fn need(&self, made: &Made, tile: &[usize]) -> Result<Option<Region>, Barrier> {
+    pub fn need(&self, made: &GroupValue, tile: &[usize]) -> Result<Option<Region>, Barrier> {
         self.product(made, tile, |k, s| s.need[tile[k]])
     }
 
     /// The region of a value that a tile computes itself; none if nothing.
-    pub fn fresh(&self, made: &Made, tile: &[usize]) -> Result<Option<Region>, Barrier> {
-        self.product(made, tile, |k, s| s.fresh[tile[k]])
+    pub fn computed_here(
+        &self,
+        made: &GroupValue,
+        tile: &[usize],
+    ) -> Result<Option<Region>, Barrier> {
+        self.product(made, tile, |k, s| s.computed[tile[k]])
     }
 
     /// The region of an output that a tile hands in.
-    pub fn own(&self, made: &Made, tile: &[usize]) -> Result<Option<Region>, Barrier> {
-        self.product(made, tile, |k, s| s.own[tile[k]])
+    pub fn output_share(
+        &self,
+        made: &GroupValue,
+        tile: &[usize],
+    ) -> Result<Option<Region>, Barrier> {
+        self.product(made, tile, |k, s| s.share[tile[k]])
     }
 
     /// The axes of an output that the grid cuts, with the numbers of their parts, by axis of the
     /// grid.
-    pub fn cuts(&self, made: &Made) -> Vec<Option<(usize, usize)>> {
+    pub fn cuts(&self, made: &GroupValue) -> Vec<Option<(usize, usize)>> {
         let cut = |a: &Spread| a.axis.get(made.id).map(|s| (s.axis, s.need.len()));
         self.axes.iter().map(cut).collect()
     }
 
     /// What a tile takes over of a value, the first axis of the grid first: strips along an axis
     /// span what the tile needs along the axes before it, and what it computes along those after.
-    pub fn strips(&self, made: &Made, tile: &[usize]) -> Result<Vec<Strip>, Barrier> {
+    pub fn strips(&self, made: &GroupValue, tile: &[usize]) -> Result<Vec<Strip>, Barrier> {
         let mut all = Vec::new();
         for (level, axis) in self.spans(tile).enumerate() {
             let Some(s) = axis.get(made.id) else { continue };
-            let (need, fresh) = (s.need[tile[level]], s.fresh[tile[level]]);
+            let (need, computed) = (s.need[tile[level]], s.computed[tile[level]]);
             let sides = [
-                (Span::new(need.lo, fresh.lo), tile[level].checked_sub(1), false),
-                (Span::new(fresh.hi, need.hi), Some(tile[level] + 1), true),
+                (Span::new(need.lo, computed.lo), tile[level].checked_sub(1), false),
+                (Span::new(computed.hi, need.hi), Some(tile[level] + 1), true),
             ];
             for (span, neighbour, after) in sides {
                 if need.is_empty() || span.is_empty() {
@@ -256,7 +264,7 @@ impl Layout {
                 let region = self.product(made, tile, |k, s| match k.cmp(&level) {
                     std::cmp::Ordering::Less => s.need[tile[k]],
                     std::cmp::Ordering::Equal => span,
-                    std::cmp::Ordering::Greater => s.fresh[tile[k]],
+                    std::cmp::Ordering::Greater => s.computed[tile[k]],
                 })?;
                 if let Some(region) = region {
                     all.push(Strip { level, axis: s.axis, from, region, after });
@@ -268,7 +276,7 @@ impl Layout {
 }
 
 /// Outputs that nothing else divides are cut evenly along the same axis.
-fn even(axis: usize) -> impl Fn(&Made, usize) -> Result<Vec<Span>, Barrier> {
+fn even(axis: usize) -> impl Fn(&GroupValue, usize) -> Result<Vec<Span>, Barrier> {
     move |made, count| {
         let Some(Some(n)) = made.extents.get(axis) else {
             return Err(Barrier("another output of the group has no such axis".into()));
@@ -286,11 +294,11 @@ pub(super) fn layout(
     group: &Group,
     grid: &Grid,
     reuse: Reuse,
-) -> Result<Layout, (NodeId, Barrier)> {
+) -> Result<TileLayout, (NodeId, Barrier)> {
     let table = Table::new(graph, &group.nodes);
     let mut axes = Vec::new();
     for (level, (axis, parts)) in grid.axes.iter().enumerate() {
         axes.push(Spread::new(&table, &group.outputs, (*axis, parts), level, reuse)?);
     }
-    Ok(Layout::new(Arc::new(table), grid.clone(), axes))
+    Ok(TileLayout::new(Arc::new(table), grid.clone(), axes))
 }

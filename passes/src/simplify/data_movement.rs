@@ -6,10 +6,10 @@ use graph_opt_ir::op_context::{OpCtx, axis_of};
 use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, Span, Tensor, ValueId, layout_params};
 
 use super::{attempt, strides};
-use crate::pass::Cx;
+use crate::pass::PassCtx;
 use crate::tile::slices;
 
-pub(super) fn sweep(cx: &mut Cx<'_, '_>) -> Result<usize, EditError> {
+pub(super) fn sweep(cx: &mut PassCtx<'_, '_>) -> Result<usize, EditError> {
     let mut done = 0;
     let order: Vec<NodeId> = cx.graph().schedule().collect();
     for id in order {
@@ -123,78 +123,22 @@ fn concat(graph: &Graph, id: NodeId) -> Option<Edit> {
     let rank = graph.value(output(graph, id)?).ty.rank()?;
     let axis = axis_of(c.axis, rank).ok()?;
     let mut edit = Edit::new(format!("simplify concat {}", graph.label(id)));
-    let mut changed = false;
-    // Flatten Concats that nothing else reads.
-    let mut parts: Vec<ValueId> = Vec::new();
-    for v in &node.inputs {
-        let v = (*v)?;
-        let inner = graph.producer(v).filter(|&p| {
-            let value = graph.value(v);
-            let same =
-                matches!(&graph.node(p).op, Op::Concat(d) if axis_of(d.axis, rank) == Ok(axis));
-            same && value.uses().len() == 1 && !value.is_output()
-        });
-        match inner {
-            Some(p) => {
-                parts.extend(graph.node(p).inputs.iter().copied().collect::<Option<Vec<_>>>()?);
-                edit.removes.push(p);
-                changed = true;
-            }
-            None => parts.push(v),
-        }
-    }
-    // Join neighbouring Slices of one value.
-    let mut joined: Vec<(ValueId, Option<Vec<(usize, Span)>>)> = Vec::new();
-    for v in parts {
-        let own = graph.producer(v).and_then(|p| match graph.node(p).op {
-            Op::Slice(_) => cuts(graph, p),
-            _ => None,
-        });
-        let Some((x, now)) = own else {
-            joined.push((v, None));
-            continue;
-        };
-        if let Some((y, Some(before))) = joined.last_mut() {
-            let along = |c: &[(usize, Span)]| c.iter().find(|(a, _)| *a == axis).map(|c| c.1);
-            let rest = |c: &[(usize, Span)]| {
-                c.iter().filter(|(a, _)| *a != axis).copied().collect::<Vec<_>>()
-            };
-            let source = graph.producer(*y).and_then(|p| cuts(graph, p)).map(|c| c.0);
-            if let (Some(p), Some(q)) = (along(before), along(&now))
-                && source == Some(x)
-                && p.hi == q.lo
-                && rest(before) == rest(&now)
-            {
-                for (a, s) in before.iter_mut() {
-                    if *a == axis {
-                        s.hi = q.hi;
-                    }
-                }
-                changed = true;
-                continue;
-            }
-        }
-        joined.push((v, Some(now)));
-    }
-    if !changed {
+    let (parts, inner) = flattened(graph, id, axis, rank)?;
+    let joined = joined(graph, &parts, axis);
+    if inner.is_empty() && joined.len() == parts.len() {
         return None;
     }
+    edit.removes = inner;
     let mut inputs = Vec::new();
-    for (i, (v, c)) in joined.iter().enumerate() {
-        let slice = graph.producer(*v).filter(|_| c.is_some());
-        let own = slice.and_then(|p| cuts(graph, p));
-        inputs.push(match (own, c) {
-            (Some((x, was)), Some(now)) if was != *now => {
+    for (i, part) in joined.into_iter().enumerate() {
+        inputs.push(match part {
+            Part::Joined(x, mut cuts) => {
                 let n = graph.value(x).ty.dims()?[axis].known()? as i64;
-                let now: Vec<_> = now
-                    .iter()
-                    .copied()
-                    .filter(|(a, s)| *a != axis || *s != Span::whole(n))
-                    .collect();
+                cuts.retain(|(a, s)| *a != axis || *s != Span::whole(n));
                 let name = format!("{}/slice{i}", graph.label(id));
-                slices::slice(&mut edit, graph, Ref::Value(x), &now, &name, id)
+                slices::slice(&mut edit, graph, Ref::Value(x), &cuts, &name, id)
             }
-            _ => Ref::Value(*v),
+            Part::Slice(v, ..) | Part::Other(v) => Ref::Value(v),
         });
     }
     let result = match inputs[..] {
@@ -206,6 +150,86 @@ fn concat(graph: &Graph, id: NodeId) -> Option<Edit> {
     };
     edit.before = Some(id);
     replace(edit, graph, id, result)
+}
+
+/// The operands of a Concat, with those of Concats along the same axis that nothing else reads in
+/// place of their results; and these Concats.
+fn flattened(
+    graph: &Graph,
+    id: NodeId,
+    axis: usize,
+    rank: usize,
+) -> Option<(Vec<ValueId>, Vec<NodeId>)> {
+    let (mut parts, mut removed) = (Vec::new(), Vec::new());
+    for v in &graph.node(id).inputs {
+        let v = (*v)?;
+        let inner = graph.producer(v).filter(|&p| {
+            let value = graph.value(v);
+            let same =
+                matches!(&graph.node(p).op, Op::Concat(d) if axis_of(d.axis, rank) == Ok(axis));
+            same && value.uses().len() == 1 && !value.is_output()
+        });
+        match inner {
+            Some(p) => {
+                parts.extend(graph.node(p).inputs.iter().copied().collect::<Option<Vec<_>>>()?);
+                removed.push(p);
+            }
+            None => parts.push(v),
+        }
+    }
+    Some((parts, removed))
+}
+
+/// Spans along the axes that a Slice cuts.
+type Cuts = Vec<(usize, Span)>;
+
+/// An operand of a Concat.
+enum Part {
+    Other(ValueId),
+    /// A Slice: its result, what it is cut from, and the spans.
+    Slice(ValueId, ValueId, Cuts),
+    /// Several neighbouring Slices of one value: this value, and the spans that they cover together.
+    Joined(ValueId, Cuts),
+}
+
+/// The operands of a Concat along this axis, with neighbouring Slices of one value joined.
+fn joined(graph: &Graph, parts: &[ValueId], axis: usize) -> Vec<Part> {
+    let mut joined: Vec<Part> = Vec::new();
+    for &v in parts {
+        let slice = graph.producer(v).and_then(|p| match graph.node(p).op {
+            Op::Slice(_) => cuts(graph, p),
+            _ => None,
+        });
+        let Some((x, now)) = slice else {
+            joined.push(Part::Other(v));
+            continue;
+        };
+        let both = match joined.last() {
+            Some(Part::Slice(_, y, before) | Part::Joined(y, before)) if *y == x => {
+                neighbours(before, &now, axis)
+            }
+            _ => None,
+        };
+        match (both, joined.last_mut()) {
+            (Some(both), Some(last)) => *last = Part::Joined(x, both),
+            _ => joined.push(Part::Slice(v, x, now)),
+        }
+    }
+    joined
+}
+
+/// The spans that two parts of one value cover together, if the second one follows the first along
+/// this axis.
+fn neighbours(first: &Cuts, second: &Cuts, axis: usize) -> Option<Cuts> {
+    let along = |c: &Cuts| c.iter().find(|(a, _)| *a == axis).map(|c| c.1);
+    let rest = |c: &Cuts| c.iter().filter(|(a, _)| *a != axis).copied().collect::<Cuts>();
+    let (p, q) = (along(first)?, along(second)?);
+    if p.hi != q.lo || rest(first) != rest(second) {
+        return None;
+    }
+    let mut both = first.clone();
+    both.iter_mut().filter(|(a, _)| *a == axis).for_each(|(_, s)| s.hi = q.hi);
+    Some(both)
 }
 
 fn transpose(graph: &Graph, id: NodeId) -> Option<Edit> {

@@ -1,8 +1,8 @@
-//! What a group costs under a grid: bytes at its peak, and multiply-accumulates.
+//! The planner's cost model: estimated peak and work of a group under a grid.
 //!
-//! A group needs its inputs and outputs whole (a tile reads a view of the one and writes into the
-//! other) and what its largest tile holds at once, run depth first. This is the planner's guess,
-//! made without building anything; the plan of the rewritten graph has the last word.
+//! A group needs its inputs and outputs whole (a tile reads views of the inputs and writes into the
+//! outputs) and what its largest tile holds at once, run depth first. Nothing is built for the
+//! estimate; the memory plan of the rewritten graph decides.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -11,52 +11,56 @@ use std::sync::Arc;
 use graph_opt_ir::op::Op;
 use graph_opt_ir::{Graph, NodeId, ValueId};
 
-use super::group::{Made, Table};
-use super::layout::Layout;
+use super::grid::TileLayout;
+use super::group::{GroupValue, Table};
 use super::spans::{Axis, Lengths, Parts};
-use crate::analysis::memory::{self, Runtime};
+use crate::analysis::memory::{self, MemoryModel, UnknownSize};
 use crate::analysis::node_macs;
 
-/// What the planner knows of a value.
+/// Size and lifetime of a value, in positions of nodes.
 #[derive(Clone, Debug)]
 struct Value {
     bytes: u64,
-    /// Position of the node that makes it; none for an input of the graph.
+    /// Position of the node that computes it; `None` for an input of the graph.
     def: Option<usize>,
     /// Positions of the first and the last reader; an output of the graph is read at the end.
     first: usize,
     last: usize,
 }
 
-/// A graph as the planner sees it: nodes by position, and live values.
-pub(super) struct Net {
-    runtime: Runtime,
+/// A graph as the cost model sees it: nodes by position, and live values.
+pub(super) struct Net<'m> {
+    model: &'m dyn MemoryModel,
+    /// The nodes in the order of the schedule, without Constants; positions index them.
     pub nodes: Vec<NodeId>,
+    /// The results of the nodes and what each needs of its operands.
     pub table: Table,
+    /// Multiply-accumulates of each node.
     pub macs: Vec<u64>,
     values: Vec<Value>,
-    /// Value of each result of the table.
+    /// Index into `values` of each result of the table.
     of_result: Vec<usize>,
-    /// Values that are live before each position, and at the end.
+    /// Indices into `values` of those that are live before each position, and at the end.
     crossing: Vec<Vec<usize>>,
     /// Whether the node can write its result over an operand.
     pub in_place: Vec<bool>,
-    /// Whether the node makes little of much: it wants all of what is made before it at once.
-    pub sums_up: Vec<bool>,
+    /// Whether the node reduces its operand to a much smaller result, as GlobalAveragePool does, so
+    /// that tiling cannot continue through it.
+    pub is_global_reduction: Vec<bool>,
     /// Bytes that are live while each node runs, with nothing tiled.
     pub live: Vec<u64>,
 }
 
-impl Net {
+impl<'m> Net<'m> {
     /// # Errors
-    /// With the value whose size is unknown.
-    pub fn new(graph: &Graph, runtime: Runtime) -> Result<Self, String> {
+    /// If the size of a value is unknown.
+    pub fn new(graph: &Graph, model: &'m dyn MemoryModel) -> Result<Self, UnknownSize> {
         let nodes: Vec<NodeId> =
             graph.schedule().filter(|&n| !matches!(graph.node(n).op, Op::Constant(_))).collect();
         let at: HashMap<NodeId, usize> = nodes.iter().enumerate().map(|(i, &n)| (n, i)).collect();
         let table = Table::new(graph, &nodes);
         let end = nodes.len();
-        // The first one stands for all that takes no memory.
+        // The first one stands for all values that take no memory.
         let mut values = vec![Value { bytes: 0, def: None, first: 0, last: 0 }];
         let mut ids: HashMap<ValueId, usize> = HashMap::new();
         let made = nodes.iter().flat_map(|&n| graph.node(n).outputs.iter().flatten());
@@ -66,15 +70,12 @@ impl Net {
             }
             let value = graph.value(v);
             let Some(bytes) = value.ty.bytes() else {
-                return Err(format!(
-                    "the size of {} ({}) is unknown; fix its extents (opt --dim NAME=N --fix-dims)",
-                    value.name, value.ty
-                ));
+                return Err(UnknownSize::of(value));
             };
             let def = graph.producer(v).and_then(|p| at.get(&p).copied());
             let readers = || value.uses().filter_map(|u| at.get(&u.node).copied());
             let start = def.unwrap_or(0);
-            let lent = def.is_none() && !runtime.owns_inputs();
+            let lent = def.is_none() && !model.owns_inputs();
             let last =
                 if value.is_output() || lent { end } else { readers().max().unwrap_or(start) };
             ids.insert(v, values.len());
@@ -82,11 +83,11 @@ impl Net {
         }
         let of_result = table.made().map(|m| ids.get(&m.value).copied().unwrap_or(0)).collect();
         let macs = nodes.iter().map(|&n| node_macs(graph, n).unwrap_or(0)).collect();
-        let over = |&n: &NodeId| !runtime.in_place(graph, n).is_empty();
+        let over = |&n: &NodeId| !model.in_place(graph, n).is_empty();
         let in_place = nodes.iter().map(over).collect();
-        let sums_up = nodes.iter().map(|&n| sums_up(graph, n)).collect();
+        let is_global_reduction = nodes.iter().map(|&n| is_global_reduction(graph, n)).collect();
         // Nodes that no output depends on are in no plan.
-        let plan = memory::plan_for(graph, runtime).map_err(|e| e.to_string())?;
+        let plan = memory::plan_for(graph, model)?;
         let mut live = vec![0; nodes.len()];
         for (n, bytes) in plan.steps.iter().zip(&plan.timeline) {
             if let Some(&p) = at.get(n) {
@@ -100,7 +101,7 @@ impl Net {
             crossing[past..last.max(past)].iter_mut().for_each(|c| c.push(i));
         }
         Ok(Self {
-            runtime,
+            model,
             nodes,
             table,
             macs,
@@ -108,7 +109,7 @@ impl Net {
             of_result,
             crossing,
             in_place,
-            sums_up,
+            is_global_reduction,
             live,
         })
     }
@@ -118,8 +119,8 @@ impl Net {
         self.crossing[p].len()
     }
 
-    /// Bytes that live while a group runs, besides what its tiles hold: values that pass by, its
-    /// inputs, and its outputs.
+    /// Bytes that are live while a group runs, besides what its tiles hold: its inputs, its outputs,
+    /// and values that only nodes after it read.
     pub fn around(&self, range: &Range<usize>) -> u64 {
         let passing = self.crossing[range.start].iter().map(|&v| &self.values[v]);
         let lives = |v: &&Value| v.last >= range.end || v.first < range.end;
@@ -129,17 +130,16 @@ impl Net {
         passing.filter(lives).chain(kept).map(|v| v.bytes).sum()
     }
 
-    /// Values that are made in the range and read after it, in the order in which they are made.
+    /// Values that are computed in the range and read after it, in the order of the schedule.
     pub fn outputs(&self, range: &Range<usize>) -> Vec<ValueId> {
         let made = self.table.steps[range.clone()].iter().flat_map(|s| &s.results);
-        let read = |m: &&Made| self.values[self.of_result[m.id]].last >= range.end;
+        let read = |m: &&GroupValue| self.values[self.of_result[m.id]].last >= range.end;
         made.filter(read).map(|m| m.value).collect()
     }
 }
 
-/// Whether the largest of what a node reads is at least 16 times as large as all that it makes, as with a
-/// GlobalAveragePool.
-fn sums_up(graph: &Graph, n: NodeId) -> bool {
+/// Whether the largest operand of a node has at least 16 times the bytes of all its results.
+fn is_global_reduction(graph: &Graph, n: NodeId) -> bool {
     let bytes = |&v: &ValueId| graph.value(v).ty.bytes().unwrap_or(0);
     let counts = |v: &&ValueId| memory::counts(graph, **v);
     let node = graph.node(n);
@@ -147,19 +147,20 @@ fn sums_up(graph: &Graph, n: NodeId) -> bool {
     read > 0 && node.outputs.iter().flatten().map(bytes).sum::<u64>().saturating_mul(16) <= read
 }
 
-/// What a group costs.
+/// The cost of a group: estimated, or measured once a plan with it was built.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct GroupCost {
-    /// Most bytes live at once.
+    /// Peak of live activations while the group runs, in bytes.
     pub peak: u64,
+    /// Multiply-accumulates of all tiles.
     pub macs: u64,
-    /// What tiles cost besides, in bytes that could be copied in that time.
+    /// Time to start nodes and to copy strips, in bytes that could be copied in that time.
     pub overhead: u64,
 }
 
 impl GroupCost {
-    /// Whether it is no worse in both memory and work.
-    pub fn beats(&self, other: &Self) -> bool {
+    /// Whether it is no worse in both peak and work.
+    pub fn dominates(&self, other: &Self) -> bool {
         let work = |c: &Self| (c.macs, c.overhead);
         self.peak <= other.peak && work(self) <= work(other)
     }
@@ -170,7 +171,7 @@ const START: u64 = 8192;
 
 /// A group to be costed: a range of positions.
 pub(super) struct Candidate<'a> {
-    net: &'a Net,
+    net: &'a Net<'a>,
     range: Range<usize>,
     pub table: Arc<Table>,
     pub outputs: Vec<ValueId>,
@@ -185,7 +186,7 @@ pub(super) struct Candidate<'a> {
 }
 
 impl<'a> Candidate<'a> {
-    pub fn new(net: &'a Net, range: Range<usize>, around: u64) -> Self {
+    pub fn new(net: &'a Net<'a>, range: Range<usize>, around: u64) -> Self {
         let table = net.table.range(range.clone());
         let outputs = net.outputs(&range);
         let (mut last, mut readers) = (vec![0; table.count], vec![0; table.count]);
@@ -211,11 +212,11 @@ impl<'a> Candidate<'a> {
     }
 
     /// The group's cost under a grid.
-    pub fn cost(&self, layout: &Layout) -> GroupCost {
+    pub fn cost(&self, layout: &TileLayout) -> GroupCost {
         let sizes = Sizes::new(self, layout);
         let tile = self.tile(&sizes);
         let mut peak = self.around + self.shared(layout) + self.held(&sizes) + tile;
-        if !self.net.runtime.shares_parts() {
+        if !self.net.model.shares_parts() {
             peak = self.copying(&sizes, peak);
         }
         let starts = (layout.grid.len() * self.table.steps.len()) as u64 * START;
@@ -235,8 +236,8 @@ impl<'a> Candidate<'a> {
     fn copied(&self, sizes: &Sizes<'_>) -> u64 {
         let taken = |id: usize| {
             let need = sizes.sum(id, |_, l| l.need);
-            let fresh = sizes.sum(id, |_, l| l.fresh);
-            need.saturating_sub(fresh) * sizes.rest[id] * self.bits[id] / 8
+            let computed = sizes.sum(id, |_, l| l.computed);
+            need.saturating_sub(computed) * sizes.rest[id] * self.bits[id] / 8
         };
         2 * (0..self.table.count).map(taken).sum::<u64>()
     }
@@ -247,16 +248,16 @@ impl<'a> Candidate<'a> {
             let macs = self.net.macs[self.range.start + i];
             let Some(made) = step.results.first().filter(|_| macs > 0) else { continue };
             let whole = self.elements[made.id].max(1);
-            let elements = sizes.rest[made.id] * sizes.sum(made.id, |_, l| l.fresh);
+            let elements = sizes.rest[made.id] * sizes.sum(made.id, |_, l| l.computed);
             total += (u128::from(macs) * u128::from(elements) / u128::from(whole)) as u64;
         }
         total
     }
 
     /// Bytes of what all tiles share.
-    fn shared(&self, layout: &Layout) -> u64 {
+    fn shared(&self, layout: &TileLayout) -> u64 {
         let origin = vec![0; layout.grid.axes.len()];
-        let whole = |m: &&Made| {
+        let whole = |m: &&GroupValue| {
             let mut parts = layout.spans(&origin).map(|a| &a.values[m.id]);
             !self.wanted[m.id] && parts.all(|p| *p == Parts::Whole)
         };
@@ -266,7 +267,7 @@ impl<'a> Candidate<'a> {
 
     /// Bytes of strips that wait for their reader while other tiles run.
     fn held(&self, sizes: &Sizes<'_>) -> u64 {
-        let taken = |l: &Lengths| [0, 1].map(|p| l.need[p].saturating_sub(l.fresh[p]));
+        let taken = |l: &Lengths| [0, 1].map(|p| l.need[p].saturating_sub(l.computed[p]));
         let mut bits = 0;
         for id in 0..self.table.count {
             let n: u64 = if sizes.between.is_some() {
@@ -274,14 +275,14 @@ impl<'a> Candidate<'a> {
                     sizes.odd(id, |k, l| match k.cmp(&level) {
                         std::cmp::Ordering::Less => l.need,
                         std::cmp::Ordering::Equal => taken(l),
-                        std::cmp::Ordering::Greater => l.fresh,
+                        std::cmp::Ordering::Greater => l.computed,
                     })
                 };
                 (0..sizes.axes.len()).map(level).sum()
             } else if let [h, w] = &sizes.axes[..] {
                 // A row of tiles hands over to the next one; along the last axis strips are taken
                 // over at once.
-                h.lengths[id].taken * w.lengths[id].fresh.iter().sum::<u64>()
+                h.lengths[id].taken * w.lengths[id].computed.iter().sum::<u64>()
             } else {
                 0
             };
@@ -290,59 +291,10 @@ impl<'a> Candidate<'a> {
         bits / 8
     }
 
-    /// Most bytes that one tile holds at once.
+    /// Peak of the bytes that the largest tile holds, run node by node.
     fn tile(&self, sizes: &Sizes<'_>) -> u64 {
-        let tile: Vec<usize> = sizes.axes.iter().map(|a| a.largest).collect();
-        let n = self.table.count;
-        // Bytes of what is needed; of what comes from and goes to the tile's neighbours.
-        let mut size = vec![0u64; n];
-        let (mut taken, mut handed) = (vec![0u64; n], vec![0u64; n]);
-        let (mut alone, mut placed) = (vec![true; n], vec![false; n]);
-        let between = sizes.between.is_some() && tile.iter().sum::<usize>() % 2 == 1;
-        let last = tile.len() - 1;
-        for id in 0..n {
-            let (mut need, mut before, mut cut, mut own) = (sizes.rest[id], 1u64, false, true);
-            for (k, &i) in tile.iter().enumerate() {
-                match sizes.parts(id, k, between) {
-                    Parts::Unread => need = 0,
-                    Parts::Whole => {}
-                    Parts::Strips(s) => {
-                        cut = true;
-                        need *= s.need[i].len() as u64;
-                        alone[id] &= s.need[i] == s.fresh[i];
-                        own &= s.own.get(i) == Some(&s.need[i]);
-                        if k < last {
-                            before *= s.need[i].len() as u64;
-                        } else if !between {
-                            let unit = sizes.rest[id] * before * self.bits[id] / 8;
-                            taken[id] = unit * (s.need[i].len() - s.fresh[i].len()) as u64;
-                            if let (Some(n), Some(f)) = (s.need.get(i + 1), s.fresh.get(i + 1)) {
-                                handed[id] = unit * (n.len() - f.len()) as u64;
-                            }
-                        }
-                    }
-                }
-            }
-            if cut {
-                size[id] = need * self.bits[id] / 8;
-                placed[id] = self.wanted[id] && own && self.net.runtime.shares_parts();
-            }
-        }
-        // Results that lie where the whole output will be, from the last step back.
-        for (i, step) in self.table.steps.iter().enumerate().rev() {
-            for m in &step.results {
-                if !placed[m.id] || !self.net.in_place[self.range.start + i] {
-                    continue;
-                }
-                let over = m.reads.iter().flatten().find(|r| {
-                    let only = self.last[r.id] == i && self.readers[r.id] == 1;
-                    only && alone[r.id] && !self.wanted[r.id] && size[r.id] == size[m.id]
-                });
-                if let Some(r) = over {
-                    placed[r.id] = true;
-                }
-            }
-        }
+        let tile = self.tile_bytes(sizes);
+        let TileBytes { size, taken, handed, alone, placed } = &tile;
         let mut live: u64 = taken.iter().sum();
         let mut most = live;
         for (i, step) in self.table.steps.iter().enumerate() {
@@ -375,7 +327,7 @@ impl<'a> Candidate<'a> {
                         freed.push(r.id);
                     }
                 }
-                // Read by nobody in the group.
+                // Not read in the group.
                 if !placed[m.id] && self.readers[m.id] == 0 {
                     live -= size[m.id];
                 }
@@ -383,9 +335,88 @@ impl<'a> Candidate<'a> {
         }
         most
     }
+
+    /// The bytes of each value in the largest tile.
+    fn tile_bytes(&self, sizes: &Sizes<'_>) -> TileBytes {
+        let tile: Vec<usize> = sizes.axes.iter().map(|a| a.largest).collect();
+        let n = self.table.count;
+        let mut bytes = TileBytes {
+            size: vec![0; n],
+            taken: vec![0; n],
+            handed: vec![0; n],
+            alone: vec![true; n],
+            placed: vec![false; n],
+        };
+        let between = sizes.between.is_some() && tile.iter().sum::<usize>() % 2 == 1;
+        let last = tile.len() - 1;
+        for id in 0..n {
+            let (mut need, mut before, mut cut, mut own) = (sizes.rest[id], 1u64, false, true);
+            for (k, &i) in tile.iter().enumerate() {
+                match sizes.parts(id, k, between) {
+                    Parts::Unread => need = 0,
+                    Parts::Whole => {}
+                    Parts::Strips(s) => {
+                        cut = true;
+                        need *= s.need[i].len() as u64;
+                        bytes.alone[id] &= s.need[i] == s.computed[i];
+                        own &= s.share.get(i) == Some(&s.need[i]);
+                        if k < last {
+                            before *= s.need[i].len() as u64;
+                        } else if !between {
+                            let unit = sizes.rest[id] * before * self.bits[id] / 8;
+                            bytes.taken[id] = unit * (s.need[i].len() - s.computed[i].len()) as u64;
+                            if let (Some(n), Some(f)) = (s.need.get(i + 1), s.computed.get(i + 1)) {
+                                bytes.handed[id] = unit * (n.len() - f.len()) as u64;
+                            }
+                        }
+                    }
+                }
+            }
+            if cut {
+                bytes.size[id] = need * self.bits[id] / 8;
+                bytes.placed[id] = self.wanted[id] && own && self.net.model.shares_parts();
+            }
+        }
+        self.place_operands(&mut bytes);
+        bytes
+    }
+
+    /// Where an operator in place writes into the group's whole output, its operand is computed there,
+    /// too; found from the last node back.
+    fn place_operands(&self, bytes: &mut TileBytes) {
+        let TileBytes { size, alone, placed, .. } = bytes;
+        for (i, step) in self.table.steps.iter().enumerate().rev() {
+            for m in &step.results {
+                if !placed[m.id] || !self.net.in_place[self.range.start + i] {
+                    continue;
+                }
+                let over = m.reads.iter().flatten().find(|r| {
+                    let only = self.last[r.id] == i && self.readers[r.id] == 1;
+                    only && alone[r.id] && !self.wanted[r.id] && size[r.id] == size[m.id]
+                });
+                if let Some(r) = over {
+                    placed[r.id] = true;
+                }
+            }
+        }
+    }
 }
 
-/// A layout by numbers of elements.
+/// What one tile holds of each value of a group, in bytes.
+struct TileBytes {
+    /// The part that the tile needs.
+    size: Vec<u64>,
+    /// What it takes over from the tile before it along the last axis.
+    taken: Vec<u64>,
+    /// What it keeps for the tile after it along the last axis.
+    handed: Vec<u64>,
+    /// Whether the tile computes all that it needs.
+    alone: Vec<bool>,
+    /// Whether the part is computed where it belongs in the whole output, and takes no other memory.
+    placed: Vec<bool>,
+}
+
+/// A tile layout by numbers of elements.
 struct Sizes<'l> {
     axes: Vec<&'l Axis>,
     between: Option<Vec<&'l Axis>>,
@@ -394,7 +425,7 @@ struct Sizes<'l> {
 }
 
 impl<'l> Sizes<'l> {
-    fn new(c: &Candidate<'_>, layout: &'l Layout) -> Self {
+    fn new(c: &Candidate<'_>, layout: &'l TileLayout) -> Self {
         let (axes, between) = layout.axes();
         let mut rest = c.elements.clone();
         for m in c.table.made() {

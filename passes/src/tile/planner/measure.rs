@@ -1,0 +1,252 @@
+//! Builds plans, and corrects the search by the memory plans of the rewritten graphs.
+
+use std::collections::HashMap;
+
+use graph_opt_ir::region::Barrier;
+use graph_opt_ir::{Edit, EditError, Editor, Graph, NodeId};
+
+use super::search::{Choice, Search};
+use super::{Goal, Limits, TiledGroup, TilingPlan};
+use crate::analysis::cost;
+use crate::analysis::memory::{self, MemoryModel, UnknownSize};
+use crate::options::readable;
+use crate::tile::build;
+use crate::tile::cost_model::Net;
+use crate::tile::fuse_tiles::Stretch;
+
+/// The edits of a plan applied to a copy of the graph.
+///
+/// # Errors
+/// If a group cannot be built, or its edit is refused.
+pub fn realise(graph: &Graph, plan: &TilingPlan) -> Result<Graph, BuildError> {
+    built(graph, plan).map(|b| b.graph)
+}
+
+/// Why the graph of a plan cannot be built.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A part of a node's result cannot be computed exactly.
+    #[error("{node}: {reason}")]
+    Group {
+        /// Label of the node.
+        node: String,
+        /// Why it cannot be tiled.
+        reason: Barrier,
+    },
+    /// The edit that writes a group's tiles was refused.
+    #[error(transparent)]
+    Edit(#[from] EditError),
+}
+
+/// The graph of a plan.
+pub(super) struct Built {
+    pub graph: Graph,
+    /// The nodes of each group's tiles.
+    nodes: Vec<Vec<NodeId>>,
+    /// Passes without a planner that make the same graph; fewer than groups if a group cannot be named.
+    pub by_hand: Vec<Stretch>,
+}
+
+pub(super) fn built(graph: &Graph, plan: &TilingPlan) -> Result<Built, BuildError> {
+    let mut built = Built { graph: graph.clone(), nodes: Vec::new(), by_hand: Vec::new() };
+    for group in &plan.groups {
+        let copy = &mut built.graph;
+        built.by_hand.extend(group.by_hand(copy));
+        let edit = group.edit(copy).map_err(|(n, reason)| {
+            let node = copy.label(n).to_owned();
+            BuildError::Group { node, reason }
+        })?;
+        let applied = Editor::new(copy).apply(&edit)?;
+        built.nodes.push(applied.nodes);
+    }
+    Ok(built)
+}
+
+impl TiledGroup {
+    pub(super) fn edit(&self, graph: &Graph) -> Result<Edit, (NodeId, Barrier)> {
+        let label = self.group.nodes.last().map_or("", |&n| graph.label(n));
+        let origin = format!("fuse-tiles {label}");
+        build::tile_group(graph, &self.group, &self.grid, self.reuse, &origin)
+    }
+
+    /// The pass without a planner that tiles this group; `None` if its nodes cannot be named.
+    pub(super) fn by_hand(&self, graph: &Graph) -> Option<Stretch> {
+        Stretch::of(graph, &self.group, &self.grid, self.reuse)
+    }
+}
+
+/// The best plan for a goal, with the measured cost of its graph.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ChosenPlan {
+    /// The groups that run in tiles.
+    pub plan: TilingPlan,
+    /// Peak of live activations by the memory plan of the rewritten graph, in bytes.
+    pub peak: u64,
+    /// Multiply-accumulates of the rewritten graph.
+    pub macs: u64,
+    /// Nodes that no group can contain, with the reason.
+    pub barriers: Vec<(NodeId, Barrier)>,
+    /// Nodes that exceed the budget, with the bytes that are live while they run; empty unless
+    /// [`Limits::best_effort`] is set.
+    pub left: Vec<(NodeId, u64)>,
+}
+
+/// Why there is no plan for a goal.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TilingError {
+    /// The size of a value is unknown.
+    #[error(transparent)]
+    Size(#[from] UnknownSize),
+    /// A group of a plan cannot be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The graph cannot be tiled within the share of extra multiply-accumulates.
+    #[error("no plan stays within the extra multiply-accumulates")]
+    NoPlan,
+    /// No plan meets the budget.
+    #[error("the least peak that was found is {}, {why}", readable(*.least))]
+    Peak {
+        /// The smallest peak of the plans that were measured, in bytes.
+        least: u64,
+        /// The node that sets this peak, and why no group contains it.
+        why: String,
+    },
+}
+
+/// A plan with its graph and the memory plan of that graph.
+struct MeasuredCandidate {
+    plan: TilingPlan,
+    graph: Graph,
+    memory: memory::Plan,
+    /// The nodes of each group's tiles.
+    nodes: Vec<Vec<NodeId>>,
+}
+
+impl MeasuredCandidate {
+    fn new(graph: &Graph, plan: TilingPlan, model: &dyn MemoryModel) -> Result<Self, TilingError> {
+        let Built { graph, nodes, .. } = built(graph, &plan)?;
+        let memory = memory::plan_for(&graph, model)?;
+        Ok(Self { plan, graph, memory, nodes })
+    }
+
+    /// The peak of live bytes while each group runs. If the peak of the graph is at a node outside of
+    /// groups, it counts for the last group before that node, too.
+    fn peaks(&self) -> Vec<u64> {
+        let groups = self.nodes.iter().enumerate();
+        let of: HashMap<NodeId, usize> =
+            groups.flat_map(|(g, n)| n.iter().map(move |&n| (n, g))).collect();
+        let mut peaks = vec![0; self.nodes.len()];
+        let mut before = None;
+        for (i, (n, &bytes)) in self.memory.steps.iter().zip(&self.memory.timeline).enumerate() {
+            let group = of.get(n).copied();
+            before = group.or(before);
+            if let Some(g) = group.or(before.filter(|_| i == self.memory.at)) {
+                peaks[g] = bytes.max(peaks[g]);
+            }
+        }
+        peaks
+    }
+
+    /// The peak of live bytes over all nodes but those that are left, and the first node at the peak.
+    fn peak_without(&self, left: &[(NodeId, u64)]) -> (u64, Option<NodeId>) {
+        let all = self.memory.steps.iter().zip(&self.memory.timeline);
+        let counted = all.filter(|(n, _)| !left.iter().any(|l| l.0 == **n));
+        let most = counted.rev().max_by_key(|s| s.1);
+        most.map_or((0, None), |(&n, &bytes)| (bytes, Some(n)))
+    }
+
+    fn chosen(self, barriers: Vec<(NodeId, Barrier)>) -> ChosenPlan {
+        let macs = cost(&self.graph).macs;
+        let (plan, peak) = (self.plan, self.memory.peak);
+        ChosenPlan { plan, peak, macs, barriers, left: Vec::new() }
+    }
+}
+
+/// Maximum number of plans that are built and measured for one goal.
+const ROUNDS: usize = 24;
+
+/// Maximum number of those whose estimated peak exceeds the budget already.
+const OVER_BUDGET: usize = 6;
+
+/// The best plan for a goal.
+///
+/// The search knows estimated costs only. Each plan that it chooses is built, the measured peaks of
+/// its groups replace the estimates, and the search chooses again, until a plan meets the goal.
+///
+/// # Errors
+/// If the size of a value is unknown, or no plan meets the goal: with the smallest peak that was
+/// found, and the node that sets it.
+pub fn best(graph: &Graph, goal: Goal, limits: &Limits) -> Result<ChosenPlan, TilingError> {
+    let mut net = Net::new(graph, &*limits.model)?;
+    let mut left: Vec<(NodeId, u64)> = Vec::new();
+    loop {
+        let (error, hopeless) = match best_without(graph, &net, goal, limits, &left) {
+            Ok(found) => return Ok(ChosenPlan { left, ..found }),
+            Err(e) => e,
+        };
+        if hopeless.is_empty() {
+            return Err(error);
+        }
+        left.extend(hopeless.iter().map(|&p| (net.nodes[p], net.live[p])));
+        hopeless.into_iter().for_each(|p| net.live[p] = 0);
+    }
+}
+
+/// The best plan if the nodes that are left may exceed the budget; or why there is none, and the
+/// positions of further nodes that would have to be left.
+fn best_without(
+    graph: &Graph,
+    net: &Net<'_>,
+    goal: Goal,
+    limits: &Limits,
+    left: &[(NodeId, u64)],
+) -> Result<ChosenPlan, (TilingError, Vec<usize>)> {
+    let failed = |e: TilingError| (e, Vec::new());
+    let mut search = Search::new(graph, net, limits);
+    let macs = cost(graph).macs;
+    let mut least: Option<MeasuredCandidate> = None;
+    let mut tried: Vec<Vec<Choice>> = Vec::new();
+    let mut over_budget = 0;
+    while tried.len() < ROUNDS && over_budget < OVER_BUDGET {
+        let Some((plan, choices)) = search.choose(goal, macs) else { break };
+        if tried.contains(&choices) {
+            break;
+        }
+        if let Goal::Memory(budget) = goal {
+            over_budget += usize::from(plan.peak > budget);
+        }
+        let one = MeasuredCandidate::new(graph, plan, &*limits.model).map_err(failed)?;
+        let too_low = search.learn_from_measurements(&choices, &one.peaks());
+        let fits = match goal {
+            Goal::Memory(budget) => one.peak_without(left).0 <= budget,
+            Goal::ExtraMacs(_) => !too_low && !choices.is_empty(),
+        };
+        if fits {
+            return Ok(one.chosen(search.barriers));
+        }
+        tried.push(choices);
+        let peak = |m: &MeasuredCandidate| m.peak_without(left).0;
+        if least.as_ref().is_none_or(|m| peak(&one) < peak(m)) {
+            least = Some(one);
+        }
+    }
+    let Some(m) = least else { return Err(failed(TilingError::NoPlan)) };
+    let before = memory::plan_for(graph, &*limits.model).map_err(|e| failed(e.into()))?.peak;
+    if matches!(goal, Goal::ExtraMacs(_)) && m.memory.peak < before {
+        return Ok(m.chosen(search.barriers));
+    }
+    let (least, at) = m.peak_without(left);
+    let at = at.map_or("the inputs".into(), |n| format!("{:?}", m.graph.label(n)));
+    let mut why = format!("set by {at}");
+    if let Some((node, reason)) = search.barriers.first() {
+        why.push_str(&format!("; no group runs over {:?}: {reason}", graph.label(*node)));
+    }
+    let hopeless = match goal {
+        Goal::Memory(budget) if limits.best_effort => search.hopeless(budget),
+        _ => Vec::new(),
+    };
+    Err((TilingError::Peak { least, why }, hopeless))
+}

@@ -1,0 +1,149 @@
+//! The planner as a pass: plans, applies what meets the goal, and adds remarks.
+
+use graph_opt_ir::{EditError, NodeId};
+
+use super::measure::{ChosenPlan, TilingError, best, built};
+use super::{Goal, Limits, TiledGroup, front};
+use crate::analysis::cost;
+use crate::analysis::memory;
+use crate::options::readable;
+use crate::pass::{Change, Data, Outcome, PassCtx};
+use crate::pipeline::Pipeline;
+use crate::tile::Grid;
+use crate::tile::fuse_tiles::{FuseTiles, Stretch};
+
+/// Adds a remark for every plan of the Pareto front, with its measured peak; changes nothing.
+pub(in crate::tile) fn list(cx: &mut PassCtx<'_, '_>, limits: &Limits) {
+    let found = match front(cx.graph(), limits) {
+        Ok(f) => f,
+        Err(why) => return cx.remark_on("", Outcome::Blocked, why.to_string()),
+    };
+    let macs = cost(cx.graph()).macs;
+    let before = memory::plan_for(cx.graph(), &*limits.model).map_or(0, |p| p.peak);
+    for plan in &found.plans {
+        let Ok(built) = built(cx.graph(), plan) else { continue };
+        let Ok(exact) = memory::plan_for(&built.graph, &*limits.model) else { continue };
+        let groups: Vec<String> =
+            plan.groups.iter().map(|g| format!("{} {}", shape(&g.grid), g.reuse)).collect();
+        let (peak, more) = (readable(exact.peak), extra(plan.macs, macs));
+        let what = format!("peak {peak}, {more}: {}", groups.join("; "));
+        let data = Data::Cost {
+            peak: Change { before, after: exact.peak },
+            macs: Change { before: macs, after: plan.macs },
+            by_hand: built.by_hand,
+        };
+        cx.remark_with("", Outcome::NoEffect, what, data);
+    }
+}
+
+/// The change in work as text, in percent of the untiled graph's multiply-accumulates.
+fn extra(macs: u64, before: u64) -> String {
+    format!("{:+.2} % MACs", (macs as f64 / before.max(1) as f64 - 1.0) * 100.0)
+}
+
+/// Applies the best plan for the goal, or adds a remark why there is none.
+pub(in crate::tile) fn run(
+    cx: &mut PassCtx<'_, '_>,
+    goal: Goal,
+    limits: &Limits,
+) -> Result<(), EditError> {
+    let graph = cx.graph();
+    let before = match memory::plan_for(graph, &*limits.model) {
+        Ok(plan) => plan.peak,
+        Err(why) => {
+            cx.remark_on("", Outcome::Blocked, why.to_string());
+            return Ok(());
+        }
+    };
+    if let Goal::Memory(budget) = goal
+        && before <= budget
+    {
+        let why = format!("{} fit as they are", readable(before));
+        cx.remark_on("", Outcome::NoEffect, why);
+        return Ok(());
+    }
+    let macs = cost(graph).macs;
+    match best(graph, goal, limits) {
+        Ok(chosen) => apply(cx, chosen, before, macs)?,
+        Err(e) => {
+            let data = match e {
+                TilingError::Peak { least, .. } => Data::Unmet(least),
+                _ => Data::None,
+            };
+            cx.remark_with("", Outcome::Blocked, e.to_string(), data);
+        }
+    }
+    Ok(())
+}
+
+/// Applies a plan; `before` and `macs` are the peak and the work of the untiled graph.
+fn apply(
+    cx: &mut PassCtx<'_, '_>,
+    chosen: ChosenPlan,
+    before: u64,
+    macs: u64,
+) -> Result<(), EditError> {
+    let ChosenPlan { plan, peak, macs: after, barriers, left } = chosen;
+    for (node, bytes) in left {
+        let why = format!("nothing tiles it, and it needs {}", readable(bytes));
+        let label = cx.graph().label(node).to_owned();
+        cx.remark_with(label, Outcome::Blocked, why, Data::Left(bytes));
+    }
+    for (node, why) in barriers {
+        cx.remark(node, Outcome::NoEffect, format!("no group runs over it: {why}"));
+    }
+    let mut by_hand: Vec<Stretch> = Vec::new();
+    for group in &plan.groups {
+        by_hand.extend(group.by_hand(cx.graph()));
+        if let [first, .., last] | [first @ last] = group.group.nodes[..] {
+            apply_group(cx, group, first, last)?;
+        }
+    }
+    // A name that several nodes share may hide a group.
+    if by_hand.len() < plan.groups.len() {
+        by_hand.clear();
+    }
+    let (a, b, more) = (readable(before), readable(peak), extra(after, macs));
+    let mut what = format!("peak {a} to {b}, {more}");
+    if !by_hand.is_empty() {
+        let passes = by_hand.iter().cloned().map(FuseTiles::from);
+        let passes = passes.fold(Pipeline::default(), Pipeline::then);
+        what.push_str(&format!("; by hand: {passes}"));
+    }
+    let data = Data::Cost {
+        peak: Change { before, after: peak },
+        macs: Change { before: macs, after },
+        by_hand,
+    };
+    cx.remark_with("", Outcome::Applied, what, data);
+    Ok(())
+}
+
+fn apply_group(
+    cx: &mut PassCtx<'_, '_>,
+    tiled: &TiledGroup,
+    first: NodeId,
+    last: NodeId,
+) -> Result<(), EditError> {
+    let (graph, nodes) = (cx.graph(), tiled.group.nodes.len());
+    let (label, first) = (graph.label(last).to_owned(), graph.label(first));
+    let grid = shape(&tiled.grid);
+    let what = format!("{nodes} nodes from {first:?} in {grid}, {}", tiled.reuse);
+    match tiled.edit(graph) {
+        Ok(edit) => {
+            cx.apply(&edit)?;
+            let data = Data::Tiles { nodes, grid: tiled.grid.counts(), reuse: tiled.reuse };
+            cx.remark_with(label, Outcome::Applied, what, data);
+        }
+        Err((n, b)) => cx.remark(n, Outcome::Blocked, b.0),
+    }
+    Ok(())
+}
+
+fn shape(grid: &Grid) -> String {
+    let counts: Vec<String> = grid.counts().iter().map(ToString::to_string).collect();
+    match &counts[..] {
+        [one] => format!("{one} rows"),
+        all => all.join("x"),
+    }
+}
