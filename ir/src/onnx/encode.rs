@@ -5,7 +5,7 @@ use std::path::{Component, Path};
 
 use super::encode_graph;
 use super::error::Result;
-use super::proto::{attribute, attribute_type as kind, tensor};
+use super::proto::{attribute, attribute_type as kind, data_location, tensor};
 use super::rope::Rope;
 use super::wire::fields_in;
 use crate::graph::{Graph, Node};
@@ -211,5 +211,5 @@ fn refer(out: &mut Rope, location: &str, offset: u64, len: u64) {
     out.entry(tensor::EXTERNAL_DATA, "location", location);
     out.entry(tensor::EXTERNAL_DATA, "offset", &offset.to_string());
     out.entry(tensor::EXTERNAL_DATA, "length", &len.to_string());
-    out.int(tensor::DATA_LOCATION, tensor::EXTERNAL);
+    out.int(tensor::DATA_LOCATION, data_location::EXTERNAL);
 }

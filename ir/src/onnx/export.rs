@@ -71,7 +71,7 @@ pub(super) fn model(g: &Graph, place: &Place<'_>) -> Result<Rope> {
                 }
             }
             (proto::OPSET_IMPORT, Some(r)) => {
-                let old = string_in(&origin.buf, &r, opset_id::DOMAIN)?;
+                let old = string_in(&origin.buf, &[r], opset_id::DOMAIN)?;
                 let domain = if old.is_empty() { ONNX } else { old };
                 match wanted.remove(domain) {
                     Some(v) if origin.opsets.get(domain) != Some(&v) => {

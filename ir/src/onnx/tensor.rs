@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::error::{OnnxError, Result};
 use super::external;
-use super::file::File;
-use super::proto::{sparse as sparse_field, tensor as proto};
+use super::file::{File, string_in};
+use super::proto::{data_location, sparse as sparse_field, tensor as proto};
 use super::wire::{Field, Payload, WireError, fields, fields_in, varint};
 use crate::tensor::{Bytes, Data, Tensor};
 use crate::{DType, Sparse, Type};
@@ -28,16 +28,7 @@ struct Raw {
 
 /// Name of the TensorProto in these ranges.
 pub(super) fn name_in<'a>(buf: &'a [u8], ranges: &[Range<usize>]) -> Result<&'a str> {
-    let mut name = 0..0;
-    for f in fields(buf, ranges) {
-        let f = f?;
-        if f.number == proto::NAME {
-            name = f.bytes().unwrap_or(name);
-        }
-    }
-    let offset = name.start;
-    std::str::from_utf8(&buf[name])
-        .map_err(|_| OnnxError::Wire { offset, what: "a string is not UTF-8" })
+    string_in(buf, ranges, proto::NAME)
 }
 
 /// Reads the TensorProto in these ranges; `what` describes it in messages if it has no name.
@@ -73,7 +64,7 @@ fn raw(file: &File, ranges: &[Range<usize>]) -> Result<Raw> {
             (proto::RAW_DATA, Payload::Bytes(r)) => t.raw = Some(r.clone()),
             (proto::EXTERNAL_DATA, Payload::Bytes(r)) => t.external.push(r.clone()),
             (proto::DATA_LOCATION, Payload::Varint(v)) => {
-                t.is_external = *v as i64 == proto::EXTERNAL;
+                t.is_external = *v as i64 == data_location::EXTERNAL;
             }
             _ => {}
         }

@@ -193,7 +193,7 @@ fn what_cannot_be_is_told_when_it_is_asked_for() {
             "\"a\" (Relu): there is no configuration \"d\"; there are: \"c\"",
         ),
         ([none, &[of("c", 2)], none], "\"b\" (Relu): expected a stage of 0 to 1 of \"c\", found 2"),
-        ([none, &[of("c", -1)], none], "stage -1 is not one of"),
+        ([none, &[of("c", -1)], none], "expected a stage of 0 to 1"),
         ([&[of("c", 0), of("c", 0)][..], none, none], "names the configuration \"c\" twice"),
         ([&[of("c", 1)][..], none, &[of("c", 0)]], "\"c\": stage 1 (a) comes before stage 0 (c)"),
     ] {
