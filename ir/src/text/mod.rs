@@ -1,4 +1,4 @@
-//! The text form of graphs (`.gir`), with one node on each line: [`print`] writes it, [`parse`] reads it.
+//! The text form of graphs (`.gir`), with one node on each line: [`print()`] writes it, [`parse`] reads it.
 //!
 //! ```text
 //! graph @main(%x: f32[1,3,16,16]) -> (%y) opset 13 {
