@@ -352,7 +352,7 @@ fn repro_says_whether_the_error_is_gone() {
         (&good.replace("seed: 0", "seed: x"), "seed is no number"),
         (&format!("{good}\n// model: ../secret.onnx"), "not the name of a file beside it"),
         (&format!("{good}\n// model: none.onnx"), "none.onnx"),
-        (&format!("{good}\ngraph"), "line 7: expected @"),
+        (&format!("{good}\ngraph"), "line 7: expected '@'"),
     ] {
         let o = repro(header);
         assert_eq!(code(&o), 2, "{header}: {}", err(&o));

@@ -189,10 +189,15 @@ fn what_a_host_states_wrong_or_leaves_out_is_a_barrier() {
     assert_eq!((equal, edits), (true, 1));
     for (relations, random, tiles, why) in [
         (window(), true, true, "other results"),
-        (window(), false, false, "does not say how it computes a region"),
-        (Vec::new(), false, true, "relates 0 operands of 1"),
-        (vec![vec![Relation::Same(0)]], false, true, "relates 1 axes of operand 0"),
-        (vec![vec![Relation::Same(9); 4]], false, true, "to axis 9"),
+        (window(), false, false, "does not define attributes for a region"),
+        (Vec::new(), false, true, "expected relations of 1 operands"),
+        (
+            vec![vec![Relation::Same(0)]],
+            false,
+            true,
+            "expected a relation for each axis of operand 0",
+        ),
+        (vec![vec![Relation::Same(9); 4]], false, true, "found 9"),
     ] {
         let (_, edits, said) = pairs(relations, random, tiles);
         assert_eq!(edits, 0, "{why}");

@@ -1,9 +1,10 @@
 //! The typed graph IR of graph-opt.
 //!
 //! # Design
-//! Every operator states two functions, once: its shape rule ([`infer`]) and its region rule
-//! ([`region`]: which part of each input a part of the output needs). Tiling, fusing, splitting
-//! over devices, costs and proofs all read these two, so passes seldom name an operator.
+//! Each operator has two rules, each written once: the shape rule ([`infer`]: from types of operands to
+//! types of results) and the region rule ([`region`]: from a region of a result to the region of each
+//! operand that it needs). Tiling, fusing, splitting over devices, costs and proofs are derived from the
+//! two, so most passes do not name operators.
 #![forbid(unsafe_code)]
 
 mod body;

@@ -47,7 +47,7 @@ pub enum Place {
     Graph,
     /// One node, or the operands and results that it lists.
     Node(NodeId),
-    /// One value.
+    /// One value, or its definition.
     Value(ValueId),
 }
 
@@ -114,7 +114,7 @@ impl<'a> Verifier<'a> {
         (0..graph.node_bound()).map(NodeId::new).filter(|&n| graph.get_node(n).is_some())
     }
 
-    /// V01.
+    /// V01: handles are those of the graph.
     fn handles(&mut self) {
         let graph = self.graph;
         let exists = |v: ValueId| graph.get_value(v).is_some();
@@ -138,7 +138,7 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// V02 and V03.
+    /// V02 and V03: definitions and readers of values.
     fn links(&mut self) {
         let graph = self.graph;
         let mut uses: Vec<BTreeSet<Use>> = vec![BTreeSet::new(); graph.value_bound()];
@@ -174,7 +174,7 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// V04 and V06.
+    /// V04 and V06: the schedule.
     fn order(&mut self) {
         let graph = self.graph;
         let mut seen = HashSet::new();
@@ -212,7 +212,7 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// V05 and V07 to V09.
+    /// V05 and V07 to V09: values by themselves.
     fn values(&mut self) {
         let graph = self.graph;
         let mut names: HashSet<&str> = HashSet::new();
@@ -249,7 +249,7 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// V10.
+    /// V10: types of results.
     fn types(&mut self) {
         let graph = self.graph;
         for id in graph.schedule() {
@@ -272,7 +272,7 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// V11.
+    /// V11: captures of subgraphs.
     fn captures(&mut self) {
         let graph = self.graph;
         for id in graph.schedule() {
@@ -290,7 +290,7 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// V12.
+    /// V12: names of nodes over all bodies.
     fn names(&mut self) {
         let mut all: Vec<(Arc<str>, bool)> = Vec::new();
         self.graph.any_node(&mut |g, id| {

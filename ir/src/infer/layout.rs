@@ -12,7 +12,7 @@ pub(super) fn layout(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
         Op::Split(s) => return split(ctx, s.axis),
         Op::Reshape(_) => match layout_params::reshape_target(ctx)? {
             Some(d) => Some(d),
-            // The number of elements of the shape is the rank.
+            // The rank is the number of elements of the shape.
             None => match ctx.dims(1) {
                 Some([n]) => known(n).filter(|&n| n < 64).map(|n| vec![Dim::Unknown; n as usize]),
                 _ => None,
@@ -50,7 +50,10 @@ fn of_ranked(ctx: &OpCtx<'_>, x: &[Dim]) -> Result<Option<Vec<Dim>>, RuleError> 
         Op::Tile(_) => match ctx.ints(1) {
             None => Some(vec![Dim::Unknown; rank]),
             Some(r) if r.len() != rank || r.iter().any(|&r| r < 0) => {
-                fail!("Tile of {} by {r:?}", shape_text(x))
+                fail!(
+                    "expected a repeat of at least 0 for each axis of {}, found {r:?}",
+                    shape_text(x)
+                )
             }
             Some(r) => Some(scaled(x, &r)),
         },
@@ -150,7 +153,10 @@ fn scaled(x: &[Dim], by: &[i64]) -> Vec<Dim> {
 
 fn blocks(x: &[Dim], block: i64, to_space: bool) -> Result<Vec<Dim>, RuleError> {
     if x.len() != 4 || !(1..=1 << 16).contains(&block) {
-        fail!("blocks of {block} in {}", shape_text(x));
+        fail!(
+            "expected an input of rank 4 and blocks of 1 to 65536, found {} and {block}",
+            shape_text(x)
+        );
     }
     let square = block * block;
     let (mul, div): (&[usize], &[usize]) = if to_space { (&[2, 3], &[1]) } else { (&[1], &[2, 3]) };
@@ -162,7 +168,7 @@ fn blocks(x: &[Dim], block: i64, to_space: bool) -> Result<Vec<Dim>, RuleError> 
     for &i in div {
         let f = if to_space { square } else { block };
         if known(&x[i]).is_some_and(|n| n % f != 0) {
-            fail!("extent {} is no multiple of {f}", x[i]);
+            fail!("expected a multiple of {f} on axis {i}, found {}", x[i]);
         }
         out[i] = dim(known(&x[i]).map(|n| n / f));
     }
@@ -174,7 +180,7 @@ fn expand(ctx: &OpCtx<'_>) -> Result<Option<Vec<Dim>>, RuleError> {
     match ctx.symbolic(1) {
         Some(target) => Ok(Some(super::broadcast(&[x, &target])?)),
         None if ctx.ints(1).is_some_and(|t| t.iter().any(|&n| n < 0)) => {
-            fail!("Expand to a negative extent")
+            fail!("expected extents of at least 0 for Expand, found a negative one")
         }
         None => Ok(None),
     }
@@ -183,26 +189,34 @@ fn expand(ctx: &OpCtx<'_>) -> Result<Option<Vec<Dim>>, RuleError> {
 fn concat(ctx: &OpCtx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
     let n = ctx.inputs.len();
     if n == 0 {
-        fail!("Concat without inputs");
+        fail!("expected at least one input for Concat, found none");
     }
     same_dtype(ctx, 0..n)?;
     let dtype = (0..n).find_map(|i| ctx.dtype(i));
     let shapes: Vec<&[Dim]> = (0..n).filter_map(|i| ctx.dims(i)).collect();
     let Some(first) = shapes.first() else { return Ok(vec![typed(dtype, None)]) };
     if first.is_empty() {
-        fail!("Concat of scalars");
+        fail!("expected inputs with axes for Concat, found scalars");
     }
     let axis = axis_of(axis, first.len())?;
     let mut out = first.to_vec();
     let mut total = Some(0i64);
     for s in &shapes {
         if s.len() != out.len() {
-            fail!("Concat of {} and {}", shape_text(first), shape_text(s));
+            fail!(
+                "expected inputs of one rank for Concat, found {} and {}",
+                shape_text(first),
+                shape_text(s)
+            );
         }
         for (i, d) in s.iter().enumerate().filter(|(i, _)| *i != axis) {
             match (known(&out[i]), known(d)) {
                 (Some(a), Some(b)) if a != b => {
-                    fail!("Concat of {} and {} along axis {axis}", shape_text(first), shape_text(s))
+                    fail!(
+                        "expected equal extents off axis {axis} for Concat, found {} and {}",
+                        shape_text(first),
+                        shape_text(s)
+                    )
                 }
                 (None, Some(_)) => out[i] = d.clone(),
                 _ => {}

@@ -81,7 +81,7 @@ pub(super) fn misc(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
 /// Type of an operator that normalises along an axis: that of its input.
 fn axis_checked(ctx: &OpCtx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
     if let Some(rank) = ctx.ty(0).rank().filter(|&r| r > 0) {
-        // Before version 13 the axis could stand one past the last.
+        // Before version 13 the axis may be one past the last.
         if !(ctx.opset < 13 && axis == rank as i64) {
             axis_of(axis, rank)?;
         }
@@ -136,7 +136,7 @@ fn one_hot(ctx: &OpCtx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
     Ok(vec![typed(ctx.dtype(2), dims)])
 }
 
-/// Values and indices.
+/// Types of the values and of the indices.
 fn top_k(ctx: &OpCtx<'_>, t: &crate::op::TopK) -> Result<Vec<Type>, RuleError> {
     let k = t.k.or_else(|| ctx.ints(1).and_then(|k| k.first().copied()));
     let dims = match ctx.dims(0) {
@@ -156,7 +156,7 @@ fn top_k(ctx: &OpCtx<'_>, t: &crate::op::TopK) -> Result<Vec<Type>, RuleError> {
     Ok(vec![same_type(ctx, dims.clone()), typed(Some(DType::I64), dims)])
 }
 
-/// Indices that `Shape` gives for its start and end.
+/// The axes whose extents `Shape` returns, for its start and end.
 pub(crate) fn shape_range(rank: usize, start: i64, end: Option<i64>) -> std::ops::Range<usize> {
     let r = rank as i64;
     let clamp = |x: i64| (if x < 0 { x.saturating_add(r) } else { x }).clamp(0, r) as usize;
@@ -168,7 +168,7 @@ fn shape_operand(ctx: &OpCtx<'_>, i: usize) -> Result<Option<Vec<Dim>>, RuleErro
     if let Some(v) = ctx.ints(i)
         && v.iter().any(|&n| n < 0)
     {
-        fail!("a shape of {v:?}");
+        fail!("expected extents of at least 0, found {v:?}");
     }
     Ok(ctx.symbolic(i).or_else(|| match ctx.dims(i) {
         Some([n]) => known(n).filter(|&n| n < 64).map(|n| vec![Dim::Unknown; n as usize]),
@@ -183,11 +183,11 @@ fn range_len(ctx: &OpCtx<'_>) -> Result<Option<i64>, RuleError> {
     };
     let (Some(a), Some(b), Some(d)) = (one(0), one(1), one(2)) else { return Ok(None) };
     if d == 0.0 {
-        fail!("Range with a step of 0");
+        fail!("expected a step other than 0 for Range, found 0");
     }
     let n = ((b - a) / d).ceil().max(0.0);
     if !n.is_finite() || n >= 9.0e18 {
-        fail!("Range of {n} elements");
+        fail!("expected a Range of fewer than 9e18 elements, found {n}");
     }
     Ok(Some(n as i64))
 }
@@ -197,7 +197,7 @@ fn gather(ctx: &OpCtx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
         return Ok(vec![same_type(ctx, None)]);
     };
     if x.is_empty() {
-        fail!("Gather from a scalar");
+        fail!("expected an input with axes for Gather, found a scalar");
     }
     let a = axis_of(axis, x.len())?;
     let mut out = x[..a].to_vec();
@@ -216,7 +216,7 @@ fn gather_nd(ctx: &OpCtx<'_>, batch: i64) -> Result<Vec<Type>, RuleError> {
     };
     let skip = usize::try_from(n).ok().and_then(|n| n.checked_add(b)).unwrap_or(usize::MAX);
     if skip > x.len() || i.is_empty() {
-        fail!("GatherND of {} by {}", shape_text(x), shape_text(i));
+        fail!("expected indices of at most rank {} for GatherND, found {}", x.len(), shape_text(i));
     }
     let mut out = i[..i.len() - 1].to_vec();
     out.extend_from_slice(&x[skip..]);
@@ -261,18 +261,21 @@ fn einsum(ctx: &OpCtx<'_>, equation: &str) -> Result<Option<Vec<Dim>>, RuleError
     };
     let terms: Vec<&str> = terms.split(',').collect();
     if terms.len() != ctx.inputs.len() {
-        fail!("Einsum {equation:?} of {} operands", ctx.inputs.len());
+        fail!("Einsum {equation:?}: expected {} operands, found {}", terms.len(), ctx.inputs.len());
     }
     let mut extent: std::collections::BTreeMap<char, Dim> = std::collections::BTreeMap::new();
     for (i, t) in terms.iter().enumerate() {
         let Some(x) = ctx.dims(i) else { return Ok(None) };
         if t.chars().count() != x.len() {
-            fail!("Einsum {equation:?} of an operand of shape {}", shape_text(x));
+            fail!(
+                "Einsum {equation:?}: expected one axis for each of {t:?}, found {}",
+                shape_text(x)
+            );
         }
         for (c, d) in t.chars().zip(x) {
             match extent.get(&c).and_then(known).zip(known(d)) {
                 Some((a, b)) if a != b && a != 1 && b != 1 => {
-                    fail!("Einsum {equation:?}: {c} is {a} and {b}")
+                    fail!("Einsum {equation:?}: expected equal extents for {c}, found {a} and {b}")
                 }
                 Some((1, _)) | None => drop(extent.insert(c, d.clone())),
                 Some(_) => {}
@@ -293,7 +296,8 @@ fn einsum(ctx: &OpCtx<'_>, equation: &str) -> Result<Option<Vec<Dim>>, RuleError
     }
 }
 
-/// State variables keep what the body says of them, unless their shape changes from turn to turn.
+/// Types of the results of a Loop. A state has the type that the body gives it, without its extents if
+/// they differ from the initial value's.
 fn loop_types(ctx: &OpCtx<'_>, body: &crate::Graph) -> Vec<Type> {
     let states = ctx.inputs.len().saturating_sub(2);
     let outs = body.outputs().iter().skip(1).enumerate();

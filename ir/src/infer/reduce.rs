@@ -5,11 +5,12 @@ use crate::op::Op;
 use crate::op_context::{OpCtx, RuleError, axis_of};
 use crate::{DType, Dim, Type};
 
-/// What a reduction does to its axes.
+/// The axes of a reduction.
 pub(crate) struct Reduction {
-    /// Reduced axes, ascending; `None` if they are computed at run time, or it is no reduction.
+    /// Reduced axes, ascending; `None` if they are computed at run time, or the operator is not a
+    /// reduction.
     pub axes: Option<Vec<usize>>,
-    /// Whether reduced axes stay with extent 1.
+    /// Whether reduced axes are kept with extent 1.
     pub keepdims: bool,
 }
 

@@ -69,26 +69,26 @@ pub(super) fn window(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
             .zip(&out)
             .any(|(a, b)| matches!((known(a), known(b)), (Some(a), Some(b)) if a != b));
         if clash || z.len() != out.len() {
-            fail!("the sum of FusedConv has another shape than its result");
+            fail!("expected the summand of FusedConv to have the shape of its result");
         }
     }
     let y = typed(dtype, Some(out.clone()));
     Ok(vec![y, typed(Some(DType::I64), Some(out))])
 }
 
-/// Output channels, after checking groups, weights and bias against each other.
+/// The number of output channels. Checks that groups, weights and bias agree.
 fn conv_channels(ctx: &OpCtx<'_>, input: &Dim, w: usize) -> Result<Dim, RuleError> {
     let Some(windowed) = ctx.op.windowed() else { fail!("{} has no windows", ctx.op.name()) };
     let group = windowed.groups();
     if group < 1 {
-        fail!("group is {group}");
+        fail!("expected a group of at least 1, found {group}");
     }
     let Some(wd) = ctx.dims(w) else { return Ok(Dim::Unknown) };
     let c = known(input);
     if let Some(c) = c
         && c % group != 0
     {
-        fail!("{c} input channels in {group} groups");
+        fail!("expected a multiple of {group} groups as input channels, found {c}");
     }
     let bias = match ctx.op {
         Op::Conv(_) | Op::FusedConv(_) | Op::ConvTranspose(_) => Some(2),
@@ -99,19 +99,19 @@ fn conv_channels(ctx: &OpCtx<'_>, input: &Dim, w: usize) -> Result<Dim, RuleErro
         if let (Some(a), Some(b)) = (c, known(&wd[0]))
             && a != b
         {
-            fail!("weights for {b} input channels, the input has {a}");
+            fail!("expected weights for {a} input channels, found {b}");
         }
         known(&wd[1]).and_then(|m| m.checked_mul(group))
     } else {
         if let (Some(a), Some(b)) = (c, known(&wd[1]))
             && b.checked_mul(group) != Some(a)
         {
-            fail!("weights for {b} input channels a group in {group} groups, the input has {a}");
+            fail!("expected weights for {a} input channels in {group} groups, found {b} a group");
         }
         if let Some(m) = known(&wd[0])
             && m % group != 0
         {
-            fail!("{m} output channels in {group} groups");
+            fail!("expected a multiple of {group} groups as output channels, found {m}");
         }
         known(&wd[0])
     };

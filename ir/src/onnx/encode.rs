@@ -5,37 +5,37 @@ use std::path::{Component, Path};
 
 use super::encode_graph;
 use super::error::Result;
-use super::proto::{attribute, attribute_type as kind, tensor};
+use super::proto::{attribute, attribute_type as kind, data_location, tensor};
 use super::rope::Rope;
 use super::wire::fields_in;
 use crate::graph::{Graph, Node};
 use crate::op::{Attr, Attrs};
 use crate::tensor::{Bytes, Data, Tensor};
 
-/// Where the model goes, and so what becomes of external data.
+/// The output of the writer, which determines how external data is written.
 #[derive(Default)]
 pub(super) struct Place<'a> {
-    /// Folder of the output, resolved.
+    /// The folder of the output, as a canonical path.
     pub dir: Option<&'a Path>,
-    /// Whether references in the input's bytes lead to the same files from there.
+    /// Whether references in the bytes of the input are valid from that folder.
     pub same: bool,
-    /// A data file to be written beside the model, for all that is large.
+    /// The data file beside the model for large tensors, if there is one.
     pub spill: Option<RefCell<Spill>>,
 }
 
-/// A data file in the making.
+/// A data file that is being written.
 pub(super) struct Spill {
     pub name: String,
     pub data: Rope,
 }
 
-/// Tensors smaller than this stay in the model.
+/// Size in bytes from which tensors go into the data file.
 const SPILL_FROM: u64 = 1024;
-/// Runtimes map data files into memory by pages.
+/// Alignment of tensors in the data file, in bytes: runtimes map it into memory by pages.
 const ALIGN: u64 = 4096;
 
 impl Place<'_> {
-    /// How the file is called from the output's folder.
+    /// The path of a file relative to the output's folder; `None` if it is not below it.
     fn location(&self, path: &Path) -> Option<String> {
         let rest = path.strip_prefix(self.dir?).ok()?;
         let name = |c: Component<'_>| match c {
@@ -46,7 +46,7 @@ impl Place<'_> {
         parts.filter(|p| !p.is_empty()).map(|p| p.join("/"))
     }
 
-    /// Whether this tensor can stay as it is in the input's bytes.
+    /// Whether the bytes of this tensor in the input can be written unchanged.
     pub fn keeps(&self, t: &Tensor) -> bool {
         match t.data() {
             Data::External { .. } => self.same,
@@ -55,7 +55,7 @@ impl Place<'_> {
         }
     }
 
-    /// Whether a node with these attributes can stay as it is.
+    /// Whether the bytes of a node with these attributes can be written unchanged.
     fn keeps_attrs(&self, attrs: &Attrs) -> bool {
         attrs.iter().all(|(_, a)| match a {
             Attr::Tensor(t) => self.keeps(t),
@@ -64,14 +64,14 @@ impl Place<'_> {
         })
     }
 
-    /// Whether a subgraph can stay as it is.
+    /// Whether the bytes of a subgraph can be written unchanged.
     pub fn keeps_graph(&self, g: &Graph) -> bool {
         (self.same && self.spill.is_none())
             || (g.values().all(|(_, v)| v.constant().is_none_or(|t| self.keeps(t)))
                 && g.schedule().all(|n| self.keeps_node(g.node(n))))
     }
 
-    /// Whether a node that did not change can stay as it is.
+    /// Whether the bytes of a node that did not change can be written unchanged.
     pub fn keeps_node(&self, n: &Node) -> bool {
         (self.same && self.spill.is_none())
             || (self.keeps_attrs(&n.op.attrs()) && self.keeps_attrs(&n.extra))
@@ -110,7 +110,7 @@ impl Place<'_> {
         }
     }
 
-    /// A TensorProto.
+    /// The TensorProto of a tensor.
     pub fn tensor(&self, name: &str, t: &Tensor) -> Rope {
         let mut out = Rope::default();
         for &d in t.dims() {
@@ -124,7 +124,7 @@ impl Place<'_> {
         out
     }
 
-    /// The TensorProto with its elements put elsewhere; all else stays.
+    /// The TensorProto `proto` with its elements in another place. Other fields stay.
     pub fn moved(&self, proto: &Bytes, t: &Tensor) -> Result<Rope> {
         let mut out = Rope::default();
         for f in fields_in(proto, &(0..proto.len())) {
@@ -149,7 +149,7 @@ impl Place<'_> {
         Ok(out)
     }
 
-    /// An AttributeProto.
+    /// The AttributeProto of an attribute.
     pub fn attr(&self, name: &str, a: &Attr) -> Result<Rope> {
         let mut out = Rope::default();
         if let Attr::Raw(b) = a {
@@ -198,7 +198,7 @@ impl Place<'_> {
 }
 
 impl Spill {
-    /// Fills up to where the next tensor may start.
+    /// Adds zeros up to the next aligned offset, and returns it.
     fn place(&mut self) -> u64 {
         let gap = self.data.len().next_multiple_of(ALIGN) - self.data.len();
         self.data.copy(&vec![0; gap as usize]);
@@ -206,10 +206,10 @@ impl Spill {
     }
 }
 
-/// Reference to another file, in a TensorProto.
+/// Adds a reference to another file to a TensorProto.
 fn refer(out: &mut Rope, location: &str, offset: u64, len: u64) {
     out.entry(tensor::EXTERNAL_DATA, "location", location);
     out.entry(tensor::EXTERNAL_DATA, "offset", &offset.to_string());
     out.entry(tensor::EXTERNAL_DATA, "length", &len.to_string());
-    out.int(tensor::DATA_LOCATION, tensor::EXTERNAL);
+    out.int(tensor::DATA_LOCATION, data_location::EXTERNAL);
 }

@@ -1,4 +1,4 @@
-//! Writing graphs: field by field as the input has them, with what changed in its place.
+//! Writing graphs: fields in the order of the input, with changed ones in the same places.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -79,7 +79,7 @@ impl Old {
 
 struct GraphWriter<'a> {
     g: &'a Graph,
-    /// Whether it stands in an attribute.
+    /// Whether the graph is in an attribute.
     inner: bool,
     place: &'a Place<'a>,
     origin: Option<&'a Origin>,
@@ -96,7 +96,7 @@ impl GraphWriter<'_> {
             match f.number {
                 proto::NAME if done.insert(f.number) => self.name(true),
                 proto::NAME => {}
-                // What may have been reordered stands at the place of the first.
+                // Lists that may have been reordered are written at the place of the first item.
                 proto::NODE | proto::INPUT | proto::OUTPUT => {
                     if done.insert(f.number) {
                         self.list(f.number, old)?;
@@ -131,8 +131,8 @@ impl GraphWriter<'_> {
         }
     }
 
-    /// Before IR version 4, initializers have to be inputs, which branches have not and bodies of loops
-    /// have others for: new constants are nodes there.
+    /// Before IR version 4, initializers must be inputs as well. Branches have no inputs, and bodies of loops
+    /// have only those of the loop, so new constants become nodes in them.
     fn constants_as_nodes(&mut self) {
         let kept = |name: &str| self.origin.is_some_and(|o| o.tensors.contains_key(name));
         let new = |(_, v): &(ValueId, &crate::Value)| v.constant().is_some() && !kept(&v.name);
@@ -170,7 +170,7 @@ impl GraphWriter<'_> {
         Ok(())
     }
 
-    /// A field of the input other than nodes, inputs and outputs.
+    /// Writes a field of the input other than nodes, inputs and outputs, unless it is obsolete.
     fn keep(&mut self, f: &Field) -> Result<()> {
         let Some(origin) = self.origin else { return Ok(()) };
         let Some(r) = f.bytes() else {
@@ -212,7 +212,7 @@ impl GraphWriter<'_> {
         Ok(())
     }
 
-    /// What is declared of a value, with the extents that are known by now.
+    /// Writes the declaration of a value, with the extents that became known.
     fn declaration(&mut self, origin: &Origin, f: &Field, r: &Range<usize>) -> Result<()> {
         let info = types::read(&origin.buf[r.clone()], r.start)?;
         let now = self.by_name.get(&*info.name).map(|&v| &self.g.value(v).ty);
@@ -274,8 +274,8 @@ impl GraphWriter<'_> {
             let info = types::read(&origin.buf[r.clone()], r.start)?;
             let v = self.by_name.get(&*info.name).copied();
             match v.map(|v| (v, &self.g.value(v).def)) {
-                // Before IR version 4, constants stand among the inputs; since then, what stands
-                // there is no constant.
+                // Before IR version 4, constants are listed as inputs. Since then, listed values are not
+                // constants.
                 Some((v, Def::Const(_))) if self.g.ir_version < 4 => {
                     slots.push(Some((v, r.clone())));
                 }
@@ -314,7 +314,7 @@ impl GraphWriter<'_> {
         let value = self.g.value(v);
         match protos.get(&*value.name) {
             None => self.declare(proto::INPUT, v),
-            // In subgraphs, types of inputs are often left out, and what is known of them is inferred.
+            // In subgraphs, types of inputs are often absent, and known types are inferred.
             Some((r, ty)) if value.ty == *ty || *ty == Type::Unknown || self.inner => {
                 self.out.bytes(proto::INPUT, &origin.slice(r.clone()));
                 Ok(())
@@ -326,12 +326,12 @@ impl GraphWriter<'_> {
         }
     }
 
-    /// Before IR version 4, every constant of the main graph has to be an input, too.
+    /// Before IR version 4, every constant of the main graph must be listed as an input as well.
     fn constants_as_inputs(&mut self, listed: &BTreeSet<ValueId>) -> Result<()> {
         if self.g.ir_version >= 4 || self.inner {
             return Ok(());
         }
-        // Files of that age whose constants are not among the inputs exist: they are left so.
+        // Files of these versions exist whose constants are not listed. Those constants stay so.
         let known = |name: &str| self.origin.is_some_and(|o| o.tensors.contains_key(name));
         let new: Vec<ValueId> = self
             .g
@@ -353,7 +353,7 @@ impl GraphWriter<'_> {
         for &v in self.g.outputs() {
             let value = self.g.value(v);
             match protos.get(&*value.name) {
-                // Names of dimensions stay even where more is known of them.
+                // Symbolic extents are kept even if they are known.
                 Some((b, ty))
                     if value.ty == *ty || (!self.g.narrowed && value.ty.meet(ty).is_some()) =>
                 {
@@ -373,7 +373,7 @@ impl GraphWriter<'_> {
     }
 }
 
-/// Adds what the file says of an initializer besides its elements: doc string and metadata.
+/// Adds the doc string and the metadata of an initializer in the file.
 fn inherit(out: &mut Rope, origin: &Origin, name: &str) -> Result<()> {
     for f in fields(&origin.buf, &origin.graph) {
         let f = f?;

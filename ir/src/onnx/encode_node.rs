@@ -17,7 +17,7 @@ use crate::graph::{Graph, Node};
 use crate::op::{Attr, Attrs, ONNX, Op};
 use crate::tensor::Bytes;
 
-/// Key of the metadata that tells where a node came from.
+/// Key of the metadata with the origin of a node.
 const ORIGIN: &str = "graph_opt.origin";
 
 /// Fields of a NodeProto that are written from the node, in the order in which new ones are written.
@@ -33,7 +33,7 @@ const FIELDS: [u32; 8] = [
     proto::METADATA_PROPS,
 ];
 
-/// A NodeProto. What did not change keeps the spelling of the node's NodeProto in the input.
+/// The NodeProto of a node. Fields that did not change keep the spelling of the input.
 pub(super) fn node(g: &Graph, n: &Node, place: &Place<'_>) -> Result<Rope> {
     let old = n.meta.model.clone().unwrap_or_default();
     let mut old_fields = Vec::new();
@@ -44,7 +44,7 @@ pub(super) fn node(g: &Graph, n: &Node, place: &Place<'_>) -> Result<Rope> {
     let mut out = Rope::default();
     let mut done = HashSet::new();
     for f in &old_fields {
-        // Attributes stand together, at the first one's place, so that new ones follow them.
+        // All attributes are written at the place of the first one, so that new ones follow them.
         if done.insert(f.number) {
             w.part(&mut out, f.number)?;
         }
@@ -67,7 +67,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// All fields of this number.
+    /// Writes all fields with this number.
     fn part(&self, out: &mut Rope, number: u32) -> Result<()> {
         let n = self.n;
         match number {
@@ -105,7 +105,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Whether nodes have metadata in this version of the format.
+    /// Whether this version of the format has metadata of nodes.
     fn has_props(&self) -> bool {
         self.g.ir_version >= 10
     }
@@ -132,7 +132,7 @@ impl Writer<'_> {
     fn attrs(&self, out: &mut Rope) -> Result<()> {
         let n = self.n;
         let mut now = n.op.attrs();
-        // The axis has a default in ONNX's first versions only; since the fourth it is required.
+        // The axis has a default only before version 4. Since then it is required.
         if let Op::Concat(c) = &n.op
             && self.g.opset() >= 4
             && now.is_empty()
@@ -172,7 +172,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Whether the attribute is what the input has, and can stay as it is there.
+    /// Whether the attribute equals the one in the input, and its bytes can be written unchanged.
     fn unchanged(&self, file: &File, old: &RawAttr<'_>, now: &Attr) -> bool {
         match now {
             Attr::Graph(g) => {
@@ -186,7 +186,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Whether the input spells out a value that the attribute has anyhow.
+    /// Whether the attribute in the input has its default value.
     fn is_default(&self, file: &File, old: &RawAttr<'_>, now: &Attrs) -> bool {
         let n = self.n;
         let Some(value) = self.value(file, old) else { return false };

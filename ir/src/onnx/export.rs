@@ -1,4 +1,4 @@
-//! Writing models: the header as the input has it, around the graph.
+//! Writing models: the header of the input, with the graph in it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use super::wire::fields_in;
 use crate::graph::Graph;
 use crate::op::{GRAPH_OPT, ONNX};
 
-/// Files of 2 GiB and more cannot be read by anybody.
+/// Size of a file in bytes, 2 GiB, from which protocol buffers cannot read it.
 pub(super) const LIMIT: u64 = 1 << 31;
 
-/// See [`super::export`].
+/// The implementation of [`super::export`].
 pub(super) fn export(g: &Graph, out: &mut dyn std::io::Write) -> Result<()> {
     let place =
         Place { dir: Origin::of(g).and_then(|o| o.dir.as_deref()), same: true, ..Place::default() };
@@ -28,12 +28,13 @@ pub(super) fn export(g: &Graph, out: &mut dyn std::io::Write) -> Result<()> {
     Ok(rope.write(out)?)
 }
 
-/// A ModelProto.
+/// The ModelProto of a graph.
 pub(super) fn model(g: &Graph, place: &Place<'_>) -> Result<Rope> {
     let mut out = Rope::default();
     let Some(origin) = Origin::of(g).filter(|o| o.main) else {
         if !g.functions.is_empty() {
-            let what = "functions can be written only as they were in a file";
+            let what =
+                "functions can only be written back into the model from which they were read";
             return Err(OnnxError::Model(what.into()));
         }
         out.int(proto::IR_VERSION, g.ir_version);
@@ -70,13 +71,13 @@ pub(super) fn model(g: &Graph, place: &Place<'_>) -> Result<Rope> {
                 }
             }
             (proto::OPSET_IMPORT, Some(r)) => {
-                let old = string_in(&origin.buf, &r, opset_id::DOMAIN)?;
+                let old = string_in(&origin.buf, &[r], opset_id::DOMAIN)?;
                 let domain = if old.is_empty() { ONNX } else { old };
                 match wanted.remove(domain) {
                     Some(v) if origin.opsets.get(domain) != Some(&v) => {
                         opset(&mut out, old, v);
                     }
-                    // A domain that stands here twice has one version.
+                    // A domain may be listed twice, with one version.
                     _ if g.opsets.contains_key(domain) => out.share(&origin.slice(f.span)),
                     _ => {}
                 }
@@ -92,7 +93,7 @@ pub(super) fn model(g: &Graph, place: &Place<'_>) -> Result<Rope> {
     Ok(out)
 }
 
-/// Versions of all domains, graph-opt's own among them if it is used.
+/// Versions of all operator sets, including graph-opt's own if the graph uses it.
 fn opsets(g: &Graph) -> BTreeMap<Arc<str>, i64> {
     let mut all = (*g.opsets).clone();
     if g.schedule().any(|n| g.node(n).op.domain() == GRAPH_OPT) {
@@ -101,7 +102,7 @@ fn opsets(g: &Graph) -> BTreeMap<Arc<str>, i64> {
     all
 }
 
-/// An OperatorSetIdProto.
+/// Adds an OperatorSetIdProto to the model.
 fn opset(out: &mut Rope, domain: &str, version: i64) {
     let mut o = Rope::default();
     o.text(opset_id::DOMAIN, domain.as_bytes());
@@ -109,7 +110,7 @@ fn opset(out: &mut Rope, domain: &str, version: i64) {
     out.message(proto::OPSET_IMPORT, o);
 }
 
-/// How the domain is called in files.
+/// The name of the domain in files.
 fn spelled(domain: &str) -> &str {
     if domain == ONNX { "" } else { domain }
 }

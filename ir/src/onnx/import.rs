@@ -19,10 +19,10 @@ use crate::Type;
 use crate::graph::{Function, Functions};
 use crate::op::{Attr, ONNX, schema};
 
-/// The newest version of the format that is known.
+/// The newest supported version of the format.
 const NEWEST_IR: i64 = 14;
 
-/// See [`super::import`].
+/// The implementation of [`super::import`].
 pub(super) fn import(bytes: Vec<u8>, dir: Option<&Path>) -> Result<Imported> {
     scan::scan(&bytes)?;
     let dir = match dir {
@@ -53,7 +53,7 @@ pub(super) fn import(bytes: Vec<u8>, dir: Option<&Path>) -> Result<Imported> {
     let mut graph = importer.build(parts)?;
     let functions = Arc::clone(&graph.functions);
     for f in functions.values() {
-        // Which names are taken does not depend on their order.
+        // A set of names does not depend on the order of insertion.
         #[allow(clippy::iter_over_hash_type)]
         for name in &f.body.names {
             graph.names.insert(name.clone());
@@ -87,8 +87,10 @@ fn header(file: &File) -> Result<Header> {
     }
     let mut remarks = Vec::new();
     let ir_version = match ir_version {
-        None => return fail("the model has no ir_version".into()),
-        Some(v) if v < 1 => return fail(format!("ir_version {v} does not exist")),
+        None => return fail("expected an ir_version, found none".into()),
+        Some(v) if v < 1 => {
+            return fail(format!("expected an ir_version of at least 1, found {v}"));
+        }
         Some(v) => v,
     };
     if ir_version > NEWEST_IR {
@@ -97,12 +99,12 @@ fn header(file: &File) -> Result<Header> {
         ));
     }
     if graph.is_empty() {
-        return fail("the model has no graph".into());
+        return fail("expected a graph in the model, found none".into());
     }
     let mut opsets = opsets(file, &imports)?;
     if opsets.is_empty() {
         if ir_version >= 3 {
-            return fail("the model imports no operators (opset_import)".into());
+            return fail("expected an import of operators (opset_import), found none".into());
         }
         opsets.insert(ONNX.into(), 1);
     }
@@ -134,7 +136,9 @@ fn opsets(file: &File, imports: &[Range<usize>]) -> Result<BTreeMap<Arc<str>, i6
         }
         let domain = if domain.is_empty() { ONNX } else { domain };
         if version < 1 {
-            return Err(OnnxError::Model(format!("version {version} of {domain} does not exist")));
+            return Err(OnnxError::Model(format!(
+                "expected a version of at least 1 of {domain}, found {version}"
+            )));
         }
         if let Some(other) = opsets.insert(domain.into(), version)
             && other != version
@@ -185,7 +189,9 @@ fn function_heads(file: &File, ranges: &[Range<usize>]) -> Result<Heads> {
         }
         let domain = if domain.is_empty() { ONNX } else { domain };
         if name.is_empty() {
-            return Err(OnnxError::Model("a function of the model has no name".into()));
+            return Err(OnnxError::Model(
+                "expected a name for each function of the model, found none".into(),
+            ));
         }
         h.key = (domain.to_owned(), name.to_owned(), overload.to_owned());
         if calls.insert(h.key.clone(), (h.inputs.len(), h.outputs.len())).is_some() {
@@ -197,14 +203,14 @@ fn function_heads(file: &File, ranges: &[Range<usize>]) -> Result<Heads> {
     Ok((calls, heads))
 }
 
-/// Reads the functions' bodies.
+/// Reads the bodies of the functions, and refuses recursive calls.
 fn bodies(importer: &mut Importer<'_>, heads: Vec<Head>, main: &Opsets) -> Result<Functions> {
     let mut functions = Functions::new();
     let (mut keys, mut called) = (Vec::new(), Vec::new());
     for h in heads {
         let what = format!("function {}.{}", h.key.0, h.key.1);
         let mut own = opsets(importer.file, &h.imports)?;
-        // Functions import for themselves; some writers leave it to the model.
+        // Functions have their own imports; some writers rely on those of the model.
         for (domain, version) in main.iter() {
             own.entry(domain.clone()).or_insert(*version);
         }

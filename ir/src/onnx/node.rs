@@ -30,7 +30,7 @@ pub(super) struct RawNode<'a> {
 }
 
 impl RawNode<'_> {
-    /// Name and operator, for messages.
+    /// Name, or first output, and operator, for messages.
     pub fn label(&self) -> String {
         label(self.name, self.op_type, self.outputs.first().copied())
     }
@@ -40,7 +40,7 @@ impl RawNode<'_> {
     }
 }
 
-/// A node in messages: its name, or its first output, and its operator.
+/// The label of a node in messages: its name, or its first output, and its operator.
 pub(super) fn label(name: &str, op_type: &str, output: Option<&str>) -> String {
     match (name, output) {
         ("", Some(o)) => format!("{op_type} of {:?}", short(o)),
@@ -49,7 +49,7 @@ pub(super) fn label(name: &str, op_type: &str, output: Option<&str>) -> String {
     }
 }
 
-/// Names in files may be of any length.
+/// A name for messages: names in files may be of any length.
 pub(super) fn short(name: &str) -> String {
     match name.char_indices().nth(80) {
         Some((i, _)) => format!("{}…", &name[..i]),
@@ -77,7 +77,7 @@ pub(super) struct RawAttr<'a> {
     sparse: Vec<Range<usize>>,
 }
 
-/// Reads a NodeProto.
+/// Reads a NodeProto, without the tensors and graphs in its attributes.
 pub(super) fn read<'a>(file: &'a File, range: &Range<usize>) -> Result<RawNode<'a>> {
     let mut n = RawNode { range: range.clone(), ..RawNode::default() };
     for f in fields_in(&file.buf, range) {
@@ -175,31 +175,32 @@ pub(super) fn read_attr<'a>(file: &'a File, range: &Range<usize>) -> Result<RawA
     Ok(a)
 }
 
-/// Graphs in attributes, for whoever reads them.
+/// The reader of the graphs in attributes.
 pub(super) trait Subgraphs {
     fn subgraph(&mut self, attr: &str, ranges: &[Range<usize>]) -> Result<Attr>;
-    /// Tells that the attribute refers to external data and is not looked into later.
+    /// Notes that the attribute refers to external data and is not read any further.
     fn pin(&mut self);
 }
 
-/// For attributes that cannot be graphs.
+/// A reader for attributes that must not be graphs.
 pub(super) struct NoSubgraphs;
 
 impl Subgraphs for NoSubgraphs {
     fn subgraph(&mut self, attr: &str, _: &[Range<usize>]) -> Result<Attr> {
-        Err(OnnxError::Model(format!("attribute {attr} cannot be a graph here")))
+        Err(OnnxError::Model(format!("attribute {attr} must not be a graph here")))
     }
 
     fn pin(&mut self) {}
 }
 
 impl RawAttr<'_> {
-    /// Where its graph lies.
+    /// The place of its graph in the file.
     pub fn graph_ranges(&self) -> &[Range<usize>] {
         &self.graph
     }
 
-    /// The value; subgraphs are read by `subgraphs`.
+    /// The value of the attribute. Graphs are read by `subgraphs`. The inner error is a message about the
+    /// attribute itself.
     pub fn value(
         &self,
         file: &File,
@@ -252,7 +253,7 @@ impl RawAttr<'_> {
     }
 }
 
-/// The name of an attribute that is given twice.
+/// The name of an attribute that occurs twice, if there is one.
 pub(super) fn repeated(attrs: &Attrs) -> Option<&str> {
     let again =
         |(i, (name, _)): &(usize, &(Arc<str>, Attr))| attrs[..*i].iter().any(|a| a.0 == *name);

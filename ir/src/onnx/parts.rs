@@ -1,4 +1,4 @@
-//! A scope of names, sorted into its parts but not yet understood.
+//! The fields of a graph or function body, by kind, before they are read.
 
 use std::ops::Range;
 
@@ -9,10 +9,10 @@ use super::scope::Opsets;
 use super::types::{self, Info};
 use super::wire::fields;
 
-/// What defines a scope, in pieces.
+/// The fields of a graph or function body; most as byte ranges of the file.
 #[derive(Default)]
 pub(super) struct Parts {
-    /// For messages.
+    /// A description of the graph for messages, such as `the graph`.
     pub what: String,
     pub name: String,
     pub opsets: Opsets,
@@ -22,17 +22,17 @@ pub(super) struct Parts {
     pub inputs: Vec<Info>,
     pub outputs: Vec<Info>,
     pub infos: Vec<Info>,
-    /// Names of values with quantization annotations.
+    /// Names in quantization annotations.
     pub annotated: Vec<String>,
     /// The GraphProto; empty for functions.
     pub graph: Vec<Range<usize>>,
-    /// Whether names may refer to a scope around this one.
+    /// Whether names may refer to values of enclosing graphs.
     pub inner: bool,
     /// Whether it is the main graph.
     pub main: bool,
 }
 
-/// Sorts the fields of a GraphProto.
+/// The fields of the GraphProto in these ranges.
 pub(super) fn of_graph(file: &File, graph: Vec<Range<usize>>, what: &str) -> Result<Parts> {
     let mut p = Parts { what: what.into(), ..Parts::default() };
     for f in fields(&file.buf, &graph) {

@@ -1,193 +1,207 @@
-//! Numbers of the fields of ONNX's messages, a module a message, and of the kinds of attributes
-//! (`onnx.proto` of ONNX 1.19). Only those that graph-opt reads or writes are listed.
+//! Numbers of the fields of ONNX's messages, a module for each message, and of the kinds of attributes
+//! (`onnx.proto` of the standard). Only those that graph-opt reads or writes are listed.
 
-/// ModelProto.
-pub(super) mod model {
-    pub const IR_VERSION: u32 = 1;
-    pub const PRODUCER_NAME: u32 = 2;
-    pub const PRODUCER_VERSION: u32 = 3;
-    pub const GRAPH: u32 = 7;
-    pub const OPSET_IMPORT: u32 = 8;
-    pub const METADATA_PROPS: u32 = 14;
-    pub const TRAINING_INFO: u32 = 20;
-    pub const FUNCTIONS: u32 = 25;
-    pub const CONFIGURATION: u32 = 26;
+/// Defines a module of numbers for each message.
+macro_rules! numbers {
+    ($($message:ident: $ty:ty { $($name:ident = $number:literal,)* })*) => {
+        $(pub(super) mod $message {
+            $(pub const $name: $ty = $number;)*
+        })*
+    };
 }
 
-/// OperatorSetIdProto.
-pub(super) mod opset_id {
-    pub const DOMAIN: u32 = 1;
-    pub const VERSION: u32 = 2;
-}
+numbers! {
+    // ModelProto.
+    model: u32 {
+        IR_VERSION = 1,
+        PRODUCER_NAME = 2,
+        PRODUCER_VERSION = 3,
+        GRAPH = 7,
+        OPSET_IMPORT = 8,
+        METADATA_PROPS = 14,
+        TRAINING_INFO = 20,
+        FUNCTIONS = 25,
+        CONFIGURATION = 26,
+    }
 
-/// GraphProto.
-pub(super) mod graph {
-    pub const NODE: u32 = 1;
-    pub const NAME: u32 = 2;
-    pub const INITIALIZER: u32 = 5;
-    pub const INPUT: u32 = 11;
-    pub const OUTPUT: u32 = 12;
-    pub const VALUE_INFO: u32 = 13;
-    pub const QUANTIZATION_ANNOTATION: u32 = 14;
-    pub const SPARSE_INITIALIZER: u32 = 15;
-    pub const METADATA_PROPS: u32 = 16;
-}
+    // OperatorSetIdProto.
+    opset_id: u32 {
+        DOMAIN = 1,
+        VERSION = 2,
+    }
 
-/// NodeProto.
-pub(super) mod node {
-    pub const INPUT: u32 = 1;
-    pub const OUTPUT: u32 = 2;
-    pub const NAME: u32 = 3;
-    pub const OP_TYPE: u32 = 4;
-    pub const ATTRIBUTE: u32 = 5;
-    pub const DOC_STRING: u32 = 6;
-    pub const DOMAIN: u32 = 7;
-    pub const OVERLOAD: u32 = 8;
-    pub const METADATA_PROPS: u32 = 9;
-    pub const DEVICE_CONFIGURATIONS: u32 = 10;
-}
+    // GraphProto.
+    graph: u32 {
+        NODE = 1,
+        NAME = 2,
+        INITIALIZER = 5,
+        INPUT = 11,
+        OUTPUT = 12,
+        VALUE_INFO = 13,
+        QUANTIZATION_ANNOTATION = 14,
+        SPARSE_INITIALIZER = 15,
+        METADATA_PROPS = 16,
+    }
 
-/// AttributeProto.
-pub(super) mod attribute {
-    pub const NAME: u32 = 1;
-    pub const F: u32 = 2;
-    pub const I: u32 = 3;
-    pub const S: u32 = 4;
-    pub const T: u32 = 5;
-    pub const G: u32 = 6;
-    pub const FLOATS: u32 = 7;
-    pub const INTS: u32 = 8;
-    pub const STRINGS: u32 = 9;
-    pub const TENSORS: u32 = 10;
-    pub const GRAPHS: u32 = 11;
-    pub const TP: u32 = 14;
-    pub const TYPE_PROTOS: u32 = 15;
-    pub const TYPE: u32 = 20;
-    pub const REF_ATTR_NAME: u32 = 21;
-    pub const SPARSE_TENSOR: u32 = 22;
-    pub const SPARSE_TENSORS: u32 = 23;
-}
+    // NodeProto.
+    node: u32 {
+        INPUT = 1,
+        OUTPUT = 2,
+        NAME = 3,
+        OP_TYPE = 4,
+        ATTRIBUTE = 5,
+        DOC_STRING = 6,
+        DOMAIN = 7,
+        OVERLOAD = 8,
+        METADATA_PROPS = 9,
+        DEVICE_CONFIGURATIONS = 10,
+    }
 
-/// AttributeProto.AttributeType.
-pub(super) mod attribute_type {
-    pub const UNDEFINED: i64 = 0;
-    pub const FLOAT: i64 = 1;
-    pub const INT: i64 = 2;
-    pub const STRING: i64 = 3;
-    pub const TENSOR: i64 = 4;
-    pub const GRAPH: i64 = 5;
-    pub const FLOATS: i64 = 6;
-    pub const INTS: i64 = 7;
-    pub const STRINGS: i64 = 8;
-    pub const TENSORS: i64 = 9;
-    pub const GRAPHS: i64 = 10;
-    pub const TYPE_PROTOS: i64 = 14;
-}
+    // AttributeProto.
+    attribute: u32 {
+        NAME = 1,
+        F = 2,
+        I = 3,
+        S = 4,
+        T = 5,
+        G = 6,
+        FLOATS = 7,
+        INTS = 8,
+        STRINGS = 9,
+        TENSORS = 10,
+        GRAPHS = 11,
+        TP = 14,
+        TYPE_PROTOS = 15,
+        TYPE = 20,
+        REF_ATTR_NAME = 21,
+        SPARSE_TENSOR = 22,
+        SPARSE_TENSORS = 23,
+    }
 
-/// FunctionProto.
-pub(super) mod function {
-    pub const NAME: u32 = 1;
-    pub const INPUT: u32 = 4;
-    pub const OUTPUT: u32 = 5;
-    pub const ATTRIBUTE: u32 = 6;
-    pub const NODE: u32 = 7;
-    pub const OPSET_IMPORT: u32 = 9;
-    pub const DOMAIN: u32 = 10;
-    pub const ATTRIBUTE_PROTO: u32 = 11;
-    pub const VALUE_INFO: u32 = 12;
-    pub const OVERLOAD: u32 = 13;
-    pub const METADATA_PROPS: u32 = 14;
-}
+    // AttributeProto.AttributeType.
+    attribute_type: i64 {
+        UNDEFINED = 0,
+        FLOAT = 1,
+        INT = 2,
+        STRING = 3,
+        TENSOR = 4,
+        GRAPH = 5,
+        FLOATS = 6,
+        INTS = 7,
+        STRINGS = 8,
+        TENSORS = 9,
+        GRAPHS = 10,
+        TYPE_PROTOS = 14,
+    }
 
-/// TrainingInfoProto.
-pub(super) mod training {
-    pub const INITIALIZATION: u32 = 1;
-    pub const ALGORITHM: u32 = 2;
-    pub const INITIALIZATION_BINDING: u32 = 3;
-    pub const UPDATE_BINDING: u32 = 4;
-}
+    // FunctionProto.
+    function: u32 {
+        NAME = 1,
+        INPUT = 4,
+        OUTPUT = 5,
+        ATTRIBUTE = 6,
+        NODE = 7,
+        OPSET_IMPORT = 9,
+        DOMAIN = 10,
+        ATTRIBUTE_PROTO = 11,
+        VALUE_INFO = 12,
+        OVERLOAD = 13,
+        METADATA_PROPS = 14,
+    }
 
-/// TensorProto.
-pub(super) mod tensor {
-    pub const DIMS: u32 = 1;
-    pub const DATA_TYPE: u32 = 2;
-    pub const SEGMENT: u32 = 3;
-    pub const FLOAT_DATA: u32 = 4;
-    pub const INT32_DATA: u32 = 5;
-    pub const STRING_DATA: u32 = 6;
-    pub const INT64_DATA: u32 = 7;
-    pub const NAME: u32 = 8;
-    pub const RAW_DATA: u32 = 9;
-    pub const DOUBLE_DATA: u32 = 10;
-    pub const UINT64_DATA: u32 = 11;
-    pub const DOC_STRING: u32 = 12;
-    pub const EXTERNAL_DATA: u32 = 13;
-    pub const DATA_LOCATION: u32 = 14;
-    pub const METADATA_PROPS: u32 = 16;
-    /// TensorProto.DataLocation.EXTERNAL.
-    pub const EXTERNAL: i64 = 1;
-}
+    // TrainingInfoProto.
+    training: u32 {
+        INITIALIZATION = 1,
+        ALGORITHM = 2,
+        INITIALIZATION_BINDING = 3,
+        UPDATE_BINDING = 4,
+    }
 
-/// SparseTensorProto.
-pub(super) mod sparse {
-    pub const VALUES: u32 = 1;
-    pub const INDICES: u32 = 2;
-    pub const DIMS: u32 = 3;
-}
+    // TensorProto.
+    tensor: u32 {
+        DIMS = 1,
+        DATA_TYPE = 2,
+        SEGMENT = 3,
+        FLOAT_DATA = 4,
+        INT32_DATA = 5,
+        STRING_DATA = 6,
+        INT64_DATA = 7,
+        NAME = 8,
+        RAW_DATA = 9,
+        DOUBLE_DATA = 10,
+        UINT64_DATA = 11,
+        DOC_STRING = 12,
+        EXTERNAL_DATA = 13,
+        DATA_LOCATION = 14,
+        METADATA_PROPS = 16,
+    }
 
-/// TensorAnnotation.
-pub(super) mod annotation {
-    pub const TENSOR_NAME: u32 = 1;
-    pub const QUANT_PARAMETER_TENSOR_NAMES: u32 = 2;
-}
+    // SparseTensorProto.
+    sparse: u32 {
+        VALUES = 1,
+        INDICES = 2,
+        DIMS = 3,
+    }
 
-/// StringStringEntryProto.
-pub(super) mod entry {
-    pub const KEY: u32 = 1;
-    pub const VALUE: u32 = 2;
-}
+    // TensorAnnotation.
+    annotation: u32 {
+        TENSOR_NAME = 1,
+        QUANT_PARAMETER_TENSOR_NAMES = 2,
+    }
 
-/// ValueInfoProto.
-pub(super) mod value_info {
-    pub const TYPE: u32 = 2;
-    pub const METADATA_PROPS: u32 = 4;
-}
+    // StringStringEntryProto.
+    entry: u32 {
+        KEY = 1,
+        VALUE = 2,
+    }
 
-/// TypeProto.
-pub(super) mod ty {
-    pub const TENSOR_TYPE: u32 = 1;
-    pub const SEQUENCE_TYPE: u32 = 4;
-    pub const MAP_TYPE: u32 = 5;
-    pub const OPAQUE_TYPE: u32 = 7;
-    pub const SPARSE_TENSOR_TYPE: u32 = 8;
-    pub const OPTIONAL_TYPE: u32 = 9;
-    /// Of TypeProto.Tensor and TypeProto.SparseTensor.
-    pub const SHAPE: u32 = 2;
-    /// Of TypeProto.Sequence and TypeProto.Optional.
-    pub const ELEM_TYPE: u32 = 1;
-    /// Of TypeProto.Map.
-    pub const VALUE_TYPE: u32 = 2;
-    /// Of TensorShapeProto.
-    pub const DIM: u32 = 1;
-}
+    // ValueInfoProto.
+    value_info: u32 {
+        TYPE = 2,
+        METADATA_PROPS = 4,
+    }
 
-/// DeviceConfigurationProto.
-pub(super) mod configuration {
-    pub const NAME: u32 = 1;
-    pub const NUM_DEVICES: u32 = 2;
-    pub const DEVICE: u32 = 3;
-}
+    // TypeProto.
+    ty: u32 {
+        TENSOR_TYPE = 1,
+        SEQUENCE_TYPE = 4,
+        MAP_TYPE = 5,
+        OPAQUE_TYPE = 7,
+        SPARSE_TENSOR_TYPE = 8,
+        OPTIONAL_TYPE = 9,
+        // Of TypeProto.Tensor and TypeProto.SparseTensor.
+        SHAPE = 2,
+        // Of TypeProto.Sequence and TypeProto.Optional.
+        ELEM_TYPE = 1,
+        // Of TypeProto.Map.
+        VALUE_TYPE = 2,
+        // Of TensorShapeProto.
+        DIM = 1,
+    }
 
-/// NodeDeviceConfigurationProto.
-pub(super) mod node_devices {
-    pub const CONFIGURATION_ID: u32 = 1;
-    pub const SHARDING_SPEC: u32 = 2;
-    pub const PIPELINE_STAGE: u32 = 3;
-}
+    // DeviceConfigurationProto.
+    configuration: u32 {
+        NAME = 1,
+        NUM_DEVICES = 2,
+        DEVICE = 3,
+    }
 
-/// ShardingSpecProto, and the ShardedDimProto in it.
-pub(super) mod sharding {
-    pub const INDEX_TO_DEVICE_GROUP_MAP: u32 = 3;
-    pub const SHARDED_DIM: u32 = 4;
-    pub const SIMPLE_SHARDING: u32 = 2;
+    // NodeDeviceConfigurationProto.
+    node_devices: u32 {
+        CONFIGURATION_ID = 1,
+        SHARDING_SPEC = 2,
+        PIPELINE_STAGE = 3,
+    }
+
+    // ShardingSpecProto, and the ShardedDimProto in it.
+    sharding: u32 {
+        INDEX_TO_DEVICE_GROUP_MAP = 3,
+        SHARDED_DIM = 4,
+        SIMPLE_SHARDING = 2,
+    }
+
+    // TensorProto.DataLocation.
+    data_location: i64 {
+        EXTERNAL = 1,
+    }
 }

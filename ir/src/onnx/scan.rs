@@ -1,10 +1,10 @@
-//! A first walk over the file, before anything is read from it: every message that ONNX defines is
-//! checked to be well-formed and not too deeply nested. What follows can then recurse safely.
+//! A first pass over the file, before anything is read: it checks that every message that ONNX defines is
+//! well-formed and not nested too deeply. Later passes can then recurse safely.
 
 use super::error::{OnnxError, Result};
 use super::wire::{WireError, field};
 
-/// Messages in messages, as protobuf's own readers limit them.
+/// Largest depth of nested messages, as in protobuf's own readers.
 const MAX_DEPTH: usize = 100;
 
 /// A message of ONNX's schema that contains others.
@@ -28,11 +28,11 @@ pub(super) enum Kind {
     NodeDevices,
     Sharding,
     ShardedDim,
-    /// Contains no message.
+    /// A message without messages in it.
     Leaf,
 }
 
-/// The message in this field, if there is one.
+/// The kind of message in field `number` of a message, if it holds one.
 fn child(kind: Kind, number: u32) -> Option<Kind> {
     use super::proto::*;
     use Kind::*;
@@ -112,7 +112,7 @@ fn walk(buf: &[u8]) -> std::result::Result<(), WireError> {
     Ok(())
 }
 
-/// Files that people mistake for models.
+/// A description of the file if it is of a kind that is often mistaken for a model.
 fn recognise(buf: &[u8]) -> Option<&'static str> {
     let text = buf.strip_prefix(b"\xef\xbb\xbf").unwrap_or(buf).trim_ascii_start();
     let is = |p: &[u8]| text.get(..p.len()).is_some_and(|t| t.eq_ignore_ascii_case(p));

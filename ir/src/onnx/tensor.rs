@@ -1,17 +1,17 @@
-//! TensorProto: elements stay in the file's buffer where they are stored as raw bytes.
+//! Reads TensorProtos. Elements that are stored as raw bytes stay in the file's buffer.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::error::{OnnxError, Result};
 use super::external;
-use super::file::File;
-use super::proto::{sparse as sparse_field, tensor as proto};
+use super::file::{File, string_in};
+use super::proto::{data_location, sparse as sparse_field, tensor as proto};
 use super::wire::{Field, Payload, WireError, fields, fields_in, varint};
 use crate::tensor::{Bytes, Data, Tensor};
 use crate::{DType, Sparse, Type};
 
-/// Fields of a TensorProto, as they lie in the file.
+/// Fields of a TensorProto; most as byte ranges of the file.
 #[derive(Default)]
 struct Raw {
     name: Option<Range<usize>>,
@@ -28,19 +28,10 @@ struct Raw {
 
 /// Name of the TensorProto in these ranges.
 pub(super) fn name_in<'a>(buf: &'a [u8], ranges: &[Range<usize>]) -> Result<&'a str> {
-    let mut name = 0..0;
-    for f in fields(buf, ranges) {
-        let f = f?;
-        if f.number == proto::NAME {
-            name = f.bytes().unwrap_or(name);
-        }
-    }
-    let offset = name.start;
-    std::str::from_utf8(&buf[name])
-        .map_err(|_| OnnxError::Wire { offset, what: "a string is not UTF-8" })
+    string_in(buf, ranges, proto::NAME)
 }
 
-/// Reads a TensorProto.
+/// Reads the TensorProto in these ranges; `what` describes it in messages if it has no name.
 pub(super) fn read(file: &File, ranges: &[Range<usize>], what: &str) -> Result<Tensor> {
     let offset = ranges.first().map_or(0, |r| r.start);
     let raw = raw(file, ranges)?;
@@ -73,7 +64,7 @@ fn raw(file: &File, ranges: &[Range<usize>]) -> Result<Raw> {
             (proto::RAW_DATA, Payload::Bytes(r)) => t.raw = Some(r.clone()),
             (proto::EXTERNAL_DATA, Payload::Bytes(r)) => t.external.push(r.clone()),
             (proto::DATA_LOCATION, Payload::Varint(v)) => {
-                t.is_external = *v as i64 == proto::EXTERNAL;
+                t.is_external = *v as i64 == data_location::EXTERNAL;
             }
             _ => {}
         }
@@ -83,12 +74,14 @@ fn raw(file: &File, ranges: &[Range<usize>]) -> Result<Raw> {
 
 fn build(file: &File, t: &Raw) -> std::result::Result<Tensor, String> {
     if t.segment {
-        return Err("tensors in segments are not supported".into());
+        return Err("expected a whole tensor, found a segment, which is not supported".into());
     }
     let Some(dtype) = DType::from_onnx(t.dtype) else {
-        return Err(format!("element type {} does not exist", t.dtype));
+        return Err(format!("expected an element type of ONNX, found {}", t.dtype));
     };
-    let extent = |&d: &i64| u64::try_from(d).map_err(|_| format!("extent {d} is negative"));
+    let extent = |&d: &i64| {
+        u64::try_from(d).map_err(|_| format!("expected extents of at least 0, found {d}"))
+    };
     let dims = t.dims.iter().map(extent).collect::<std::result::Result<Vec<_>, _>>()?;
     let lists = !t.typed.is_empty() || !t.strings.is_empty();
     if [t.raw.is_some(), lists, t.is_external].iter().filter(|b| **b).count() > 1 {
@@ -115,7 +108,7 @@ fn build(file: &File, t: &Raw) -> std::result::Result<Tensor, String> {
     Tensor::new(dtype, dims, data).map_err(|e| e.to_string())
 }
 
-/// Which list of numbers holds elements of this type.
+/// The field with the list of elements of this type.
 fn list_of(dtype: DType) -> u32 {
     match dtype {
         DType::F32 | DType::C64 => proto::FLOAT_DATA,
@@ -150,7 +143,7 @@ fn typed(file: &File, t: &Raw, dtype: DType) -> std::result::Result<Bytes, Strin
             (Payload::Fixed64(v), proto::DOUBLE_DATA) => wide(*v, 8, &mut out),
             (_, proto::FLOAT_DATA | proto::DOUBLE_DATA) => {}
             _ => {
-                // Types of less than a byte stand packed, as the bytes of raw data.
+                // Elements of less than a byte are packed as in raw data.
                 let n = dtype.bits().div_ceil(8);
                 let (lo, hi) = (-1i64 << (8 * n - 1).min(62), 1i64 << (8 * n).min(62));
                 let push = |v: u64| {
@@ -164,7 +157,7 @@ fn typed(file: &File, t: &Raw, dtype: DType) -> std::result::Result<Bytes, Strin
         }
     }
     match wrong {
-        Some(v) => Err(format!("{v} is no value of type {dtype}")),
+        Some(v) => Err(format!("expected elements of type {dtype}, found {v}")),
         None => Ok(out.into()),
     }
 }
@@ -190,7 +183,7 @@ pub(super) fn numbers(
     Ok(())
 }
 
-/// Reads a SparseTensorProto, and gives its name.
+/// Reads a SparseTensorProto, with the name of its values.
 pub(super) fn read_sparse(file: &File, range: &Range<usize>) -> Result<(Arc<str>, Sparse)> {
     let (mut values, mut indices, mut dims) = (Vec::new(), Vec::new(), Vec::new());
     for f in fields_in(&file.buf, range) {
@@ -244,7 +237,7 @@ fn sparse(dims: &[i64], values: Tensor, indices: &Tensor) -> std::result::Result
     Sparse::new(shape, values, linear).map_err(|e| e.to_string())
 }
 
-/// Whether a SparseTensorProto keeps elements in another file.
+/// Whether a SparseTensorProto has elements in another file.
 pub(super) fn is_sparse_external(file: &File, range: &Range<usize>) -> bool {
     let parts = fields_in(&file.buf, range).flatten();
     parts

@@ -1,4 +1,4 @@
-//! One spelling for operators that say the same.
+//! Normal forms of operators: one spelling for all that compute the same.
 
 use super::adjust::set_windows;
 use crate::Dim;
@@ -7,13 +7,13 @@ use crate::op::Op;
 use crate::op_context::OpCtx;
 use crate::window::{self, Window};
 
-/// The node's operator with its windows written out: no `auto_pad`, no `output_shape`, no zero
-/// pads, no strides or dilations of 1, the kernel only where there are no weights. Two windowed
-/// operators over the same operands compute the same if these are equal.
+/// The normal form of the node's operator: explicit pads instead of `auto_pad` and `output_shape`; no pads of
+/// 0, strides or dilations of 1; a kernel only if there are no weights. Two windowed operators over the same
+/// operands compute the same if their normal forms are equal.
 pub fn normal_form(ctx: &OpCtx<'_>) -> Op {
     let mut op = ctx.op.clone();
     let Ok(Some(mut windows)) = window::resolved(ctx) else { return op };
-    // What auto_pad crops, no attribute can say.
+    // No attribute can express what auto_pad crops.
     if windows.iter().any(Window::crops) {
         return op;
     }
@@ -21,12 +21,12 @@ pub fn normal_form(ctx: &OpCtx<'_>) -> Op {
     let dims = ctx.dims(x).unwrap_or_default();
     for (w, d) in windows.iter_mut().zip(dims.iter().skip(2)) {
         if matches!(op, Op::ConvTranspose(_)) {
-            // Outputs added at the end and cut off again.
+            // Outputs that are appended at the end and cut off again.
             let both = w.output_padding.min(w.end);
             w.output_padding -= both;
             w.end -= both;
         } else if let Some(tight) = known(d).and_then(|n| w.without_ceil(n)) {
-            // Padding that no window reaches, and ceil_mode that keeps no window.
+            // Padding that no window covers, and ceil_mode that adds no window.
             *w = tight;
         }
     }
@@ -87,17 +87,17 @@ struct Axis {
 
 /// The operator with windows in which nothing is disputed.
 fn spelled_out(ctx: &OpCtx<'_>, axes: &[Axis]) -> Option<Op> {
-    // What auto_pad crops, no attribute can say.
+    // No attribute can express what auto_pad crops.
     if axes.iter().any(|a| a.extent.is_none() || a.window.crops()) {
         return None;
     }
     let mut windows: Vec<Window> = axes.iter().map(|a| a.window).collect();
     if ctx.op.windowed()?.is_pool() {
-        // Unless padding counts in an average, it can reach as far as the last window.
+        // Unless padding counts in an average, it can extend to the end of the last window.
         let counts = matches!(ctx.op, Op::AveragePool(a) if a.count_include_pad != 0);
         let longer = |w: &Window, n: i64| {
             let end = (w.outputs(n)? - 1) * w.stride - w.begin + w.extent() - n;
-            // ONNX Runtime loads no pool that pads as much as its kernel.
+            // ONNX Runtime refuses pools that pad as much as their kernel.
             (!counts && end < w.kernel).then_some(Window { end, ceil: false, ..*w })
         };
         let plain = |a: &Axis| {

@@ -1,4 +1,4 @@
-//! The table of relations: how each operator's operands relate to its result, axis by axis.
+//! The relations of each operator: how the axes of its operands relate to the axes of its result.
 
 use super::reshape::aligned;
 use super::{Barrier, Relation, Relations, barrier};
@@ -9,17 +9,17 @@ use crate::{Dim, layout_params, resize, window};
 
 use Relation::{Affine, Block, Broadcast, Contract, Same, Scaled, Transposed, Whole};
 
-/// How the operands relate to result `output`.
+/// How the axes of the node's operands relate to those of result `output`.
 ///
 /// # Errors
-/// With the reason, if the operator is opaque, or its shapes say too little.
+/// With the reason, if the operator has no region rule, or a shape is unknown that the rule needs.
 pub fn relations(ctx: &OpCtx<'_>, output: usize) -> Result<Relations, Barrier> {
-    // A node that lacks operands that its operator must have, as one in a body may, gets relations
-    // of those that it has.
+    // In a body, a node may lack operands that its operator requires. Relations of those are dropped at the
+    // end.
     let room = ctx.inputs.len().max(OPERANDS);
     let mut rel = Relations { operands: vec![Vec::new(); room], barriers: Vec::new() };
     if ctx.is_random() {
-        barrier!("{} gives other results when it runs in parts", ctx.op.name());
+        barrier!("{} draws random numbers, so parts of it give other results", ctx.op.name());
     }
     if let Some(host) = ctx.op.host() {
         return host.relations(ctx, output);
@@ -39,7 +39,7 @@ pub fn relations(ctx: &OpCtx<'_>, output: usize) -> Result<Relations, Barrier> {
         Class::Reduce => reduce(ctx, &mut rel)?,
         Class::Layout => layout(ctx, output, &mut rel)?,
         Class::Coupled | Class::Special => special(ctx, &mut rel)?,
-        // The same element everywhere.
+        // All its elements are equal.
         Class::Source if matches!(ctx.op, Op::ConstantOfShape(_)) => {}
         Class::Source | Class::Control => {
             barrier!("{} has no region rule", ctx.op.name())
@@ -49,7 +49,7 @@ pub fn relations(ctx: &OpCtx<'_>, output: usize) -> Result<Relations, Barrier> {
     Ok(rel)
 }
 
-/// Most operands that any operator must have.
+/// Largest number of operands that an operator requires.
 const OPERANDS: usize = 9;
 
 fn dims<'a>(ctx: &'a OpCtx<'_>, i: usize) -> Result<&'a [Dim], Barrier> {
@@ -64,7 +64,7 @@ fn whole(ctx: &OpCtx<'_>, i: usize) -> Vec<Relation> {
     vec![Whole; ctx.ty(i).rank().unwrap_or(0)]
 }
 
-/// Relations of an operand that broadcasts to the result.
+/// Relations of an operand that is broadcast to the result.
 fn broadcast(operand: &[Dim], out: &[Dim], rel: &mut Relations) -> Vec<Relation> {
     let pad = out.len() - operand.len();
     let axis = |(a, d): (usize, &Dim)| {
@@ -110,7 +110,7 @@ fn windowed(ctx: &OpCtx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
         )
     };
     if let Some(why) = super::unsettled(ctx) {
-        barrier!("runtimes differ in {why}, and no attributes say it otherwise");
+        barrier!("runtimes differ in {why}, and no other attributes express it");
     }
     let mut image = vec![Same(0), Same(1)];
     for (i, win) in windows.iter().enumerate() {
@@ -146,7 +146,7 @@ fn windowed(ctx: &OpCtx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
             rel.barriers.push((1, "the number of channels is unknown".to_owned()));
         }
         rel.operands[w] = weights;
-        // One element stands for all channels, unless there is but one.
+        // A single element applies to all channels, unless there is only one channel.
         let total = outs.map(|m| if transposed { m * group } else { m });
         for &i in windowed.per_channel {
             if let Some(d) = ctx.dims(i)
@@ -199,7 +199,7 @@ fn matmul(ctx: &OpCtx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
     rel.operands[x] = left;
     rel.operands[y] = right;
     if !matches!(ctx.op, Op::MatMul(_)) {
-        // Scales and zero points by row or column are not followed.
+        // Scales and zero points for rows or columns have no region rule.
         let rank = batch.len() + rows + usize::from(b.len() >= 2);
         for i in (0..ctx.inputs.len()).filter(|&i| i != x && i != y) {
             if ctx.ty(i).elements() != Some(1) && ctx.input(i).is_some() {

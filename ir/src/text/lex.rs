@@ -16,7 +16,7 @@ pub(super) enum Token {
     Str(String),
     /// The rest of a line after `;`.
     Label(String),
-    /// Any other character.
+    /// Any other character, such as a bracket.
     Sign(char),
     Arrow,
     DotDot,

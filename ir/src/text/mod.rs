@@ -1,4 +1,4 @@
-//! The readable text form (`.gir`): printed and parsed, one node a line.
+//! The text form of graphs (`.gir`), with one node on each line: [`print()`] writes it, [`parse`] reads it.
 //!
 //! ```text
 //! graph @main(%x: f32[1,3,16,16]) -> (%y) opset 13 {
@@ -8,10 +8,11 @@
 //! }
 //! ```
 //!
-//! Small constants stand inline; larger ones as `#` and their content hash, which the parser looks
-//! up in a [`Constants`], or in full ([`print_whole`]): as `hex"…"` with the bytes of their elements,
-//! little-endian and in row-major order; `random(SEED)` makes one up. After `;` stands the node's name, where it
-//! has one. A line that starts with `//` is a comment.
+//! Small constants are written out. Larger ones are written as `#` and their content hash, which the parser
+//! looks up in a [`Constants`], or in full ([`print_whole`]): as `hex"…"` with the bytes of their elements,
+//! little-endian and in row-major order. `random(SEED)` is a constant of pseudo-random elements
+//! ([`Tensor::random`](crate::Tensor::random)). The name of a node follows after `;`. A line that starts
+//! with `//` is a comment.
 
 mod lex;
 mod parse;
@@ -21,7 +22,7 @@ pub use lex::unescape;
 pub use parse::{Constants, ParseError, parse, parse_with};
 pub use print::{node_text, print, print_whole};
 
-/// Most elements of a constant that stands inline.
+/// Largest number of elements of a constant that is written out.
 const INLINE: usize = 8;
 
 #[cfg(test)]

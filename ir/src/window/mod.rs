@@ -13,32 +13,32 @@ pub use span::Span;
 /// `auto_pad` has been resolved against the full tensor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Window {
-    /// Number of taps.
+    /// Number of taps: the kernel's extent along this axis.
     pub kernel: i64,
-    /// Distance of neighbouring windows (of neighbouring inputs, if transposed).
+    /// Distance of consecutive windows (if transposed: of the outputs of consecutive inputs).
     pub stride: i64,
-    /// Distance of neighbouring taps.
+    /// Distance of consecutive taps.
     pub dilation: i64,
-    /// Padding before the first element (if transposed: outputs cut off there). Below 0, where
-    /// `auto_pad` crops, elements that no window sees.
+    /// Padding before the first element (if transposed: outputs cut off there). Negative where `auto_pad`
+    /// crops: elements that no window covers.
     pub begin: i64,
     /// Padding after the last element (if transposed: outputs cut off there); as above.
     pub end: i64,
-    /// Whether a last window that only starts inside is kept (pools).
+    /// Whether a last window that ends beyond the padding is kept (`ceil_mode` of pools).
     pub ceil: bool,
-    /// Outputs added at the end (transposed only).
+    /// Outputs appended at the end (transposed convolutions only).
     pub output_padding: i64,
 }
 
-/// What a span of outputs needs of an input axis: elements, and the padding that stands in for
-/// what lies outside.
+/// What a span of outputs needs along an input axis: elements, and padding for what is outside of the
+/// axis.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WindowNeed {
     /// Elements of the input; empty if the windows lie entirely in the padding.
     pub span: Span,
-    /// Padding before them.
+    /// Amount of padding before the elements.
     pub begin: i64,
-    /// Padding after them.
+    /// Amount of padding after the elements.
     pub end: i64,
     /// Whether the last window reaches beyond the padding (pools with `ceil_mode`).
     pub ceil: bool,
@@ -50,7 +50,7 @@ impl Window {
         self.dilation * (self.kernel - 1) + 1
     }
 
-    /// Whether `auto_pad` leaves out elements at an end.
+    /// Whether the windows leave out elements at an end, as `auto_pad` may.
     pub fn crops(&self) -> bool {
         self.begin < 0 || self.end < 0
     }
@@ -70,15 +70,15 @@ impl Window {
         Some(most.min(inside)).filter(|&o| o >= 1)
     }
 
-    /// Whether over `n` inputs a last window is left out because it would start in the padding at
-    /// the end. The standard says so since version 22 only; runtimes compute so in all versions,
-    /// but their shape inference may count that window.
+    /// Whether `ceil_mode` would add a last window over `n` inputs that is dropped, because it would start
+    /// in the padding at the end. ONNX defines this since version 22. Runtimes drop the window in all
+    /// versions, but their shape inference may count it.
     pub(crate) fn leaves_out(&self, n: i64) -> bool {
         let room = n + self.begin + self.end - self.extent();
         self.ceil && self.outputs(n).is_some_and(|o| o < -(-room).div_euclid(self.stride) + 1)
     }
 
-    /// The window without `ceil_mode` that sees just the same of `n` inputs, if there is one.
+    /// An equivalent window over `n` inputs without `ceil_mode`, if there is one.
     pub(crate) fn without_ceil(&self, n: i64) -> Option<Self> {
         let out = self.outputs(n)?;
         let reach = (out - 1) * self.stride - self.begin + self.extent();
@@ -93,15 +93,15 @@ impl Window {
         out.checked_sub(self.end).filter(|&o| n == 0 || o > 0)
     }
 
-    /// What the outputs `out` need of an axis of `n` inputs: section 1 of the design. Exact for
-    /// every kernel, stride, dilation and padding.
+    /// What the outputs `out` need of an axis of `n` inputs. Exact for every kernel, stride, dilation and
+    /// padding.
     pub fn need(&self, out: Span, n: i64) -> WindowNeed {
         let lo = out.lo * self.stride - self.begin;
         let reach = (out.hi - 1) * self.stride - self.begin + self.extent();
-        // A window that ceil_mode keeps may reach beyond the padding; what is there is not padding.
+        // A window that ceil_mode keeps may end beyond the padding. Elements there are ignored.
         let hi = reach.min(n + self.end);
         let mut end = (hi - n).max(0);
-        // Padding at the true border that no window reaches stays where it makes no difference.
+        // At the end of the axis the padding stays as it is if that adds no window.
         if !self.ceil && hi >= n && self.end - end < self.stride {
             end = self.end;
         }
@@ -113,9 +113,9 @@ impl Window {
         }
     }
 
-    /// What the outputs `out` of a transposed convolution need of an axis of `n` inputs, and the
-    /// window that gives exactly these outputs from exactly those inputs: all contributing inputs,
-    /// with the surplus at both ends cut off by the padding.
+    /// The inputs, of `n` along an axis, that contribute to the outputs `out` of a transposed convolution,
+    /// and the window that computes exactly these outputs from them: its padding cuts off the surplus at
+    /// both ends.
     pub(crate) fn transposed_need(&self, out: Span, n: i64) -> (Span, Self) {
         // In coordinates without padding, input i writes [i*s, i*s + extent).
         let (a, b) = (out.lo + self.begin, out.hi + self.begin);

@@ -21,12 +21,12 @@ pub fn resolved(ctx: &OpCtx<'_>) -> Result<Option<Vec<Window>>, RuleError> {
     let extents = |dims: &[crate::Dim]| -> Vec<Option<i64>> { dims.iter().map(known).collect() };
     let Some(x) = ctx.dims(x) else { return Ok(None) };
     if x.len() < 3 {
-        fail!("{} needs at least one spatial axis, its input has rank {}", ctx.op.name(), x.len());
+        fail!("expected an input of rank 3 or more for {}, found {}", ctx.op.name(), x.len());
     }
     let spatial = extents(&x[2..]);
     let kernel = match w.and_then(|w| ctx.dims(w)) {
         Some(w) if w.len() != x.len() => {
-            fail!("weights have rank {}, the input rank {}", w.len(), x.len())
+            fail!("expected weights of rank {}, as the input has, found {}", x.len(), w.len())
         }
         Some(w) => Some(extents(&w[2..])),
         None => None,
@@ -51,14 +51,14 @@ pub fn windows(
     if let Some(k) = kernel
         && k.len() != axes
     {
-        fail!("weights have {} spatial axes, the input {axes}", k.len());
+        fail!("expected weights with {axes} spatial axes, found {}", k.len());
     }
     (0..axes)
         .map(|i| {
             let weights = kernel.and_then(|k| k[i]);
             let k = match (a.kernel_shape.map(|k| k[i]), weights) {
                 (Some(k), Some(w)) if k != w => {
-                    fail!("kernel_shape says {k} on spatial axis {i}, the weights have {w}")
+                    fail!("kernel_shape is {k} on spatial axis {i}, but the weights have {w}")
                 }
                 (Some(k), _) | (None, Some(k)) => k,
                 (None, None) => return Ok(None),
@@ -73,7 +73,7 @@ pub fn windows(
                 output_padding: 0,
             };
             if k.checked_mul(w.dilation).is_none() || k < 1 {
-                fail!("kernel of {k} on spatial axis {i}");
+                fail!("expected a positive kernel on spatial axis {i}, found {k}");
             }
             match op {
                 Op::ConvTranspose(c) => transposed(w, c, i, axes, spatial[i]),
@@ -88,10 +88,13 @@ fn check(op: &Op, a: &Windowed<'_>, axes: usize) -> Result<(), RuleError> {
     let list = |name: &str, v: Option<&[i64]>, len: usize, least: i64| {
         if let Some(v) = v {
             if v.len() != len {
-                fail!("{name} has {} entries for {axes} spatial axes, expected {len}", v.len());
+                fail!(
+                    "expected {len} entries in {name} for {axes} spatial axes, found {}",
+                    v.len()
+                );
             }
             if let Some(bad) = v.iter().find(|&&x| x < least || x > i64::from(i32::MAX)) {
-                fail!("{name} contains {bad}, which is out of range");
+                fail!("expected {name} of {least} to 2^31-1, found {bad}");
             }
         }
         Ok(())
@@ -102,7 +105,7 @@ fn check(op: &Op, a: &Windowed<'_>, axes: usize) -> Result<(), RuleError> {
     list("pads", a.pads, 2 * axes, 0)?;
     if let Op::ConvTranspose(c) = op {
         list("output_padding", c.output_padding.as_deref(), axes, 0)?;
-        // It may have the batch and the channels, too.
+        // It may include the batch and the channels.
         let full = c.output_shape.as_ref().is_some_and(|s| s.len() == axes + 2);
         list("output_shape", c.output_shape.as_deref(), axes + if full { 2 } else { 0 }, 0)?;
     }

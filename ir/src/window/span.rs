@@ -3,19 +3,19 @@
 /// A half-open range of indices along one axis.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Span {
-    /// First index.
+    /// The first index.
     pub lo: i64,
     /// One past the last index.
     pub hi: i64,
 }
 
 impl Span {
-    /// `[lo, hi)`.
+    /// The span `[lo, hi)`.
     pub fn new(lo: i64, hi: i64) -> Self {
         Self { lo, hi }
     }
 
-    /// `[0, n)`.
+    /// The span `[0, n)` of a whole axis with extent `n`.
     pub fn whole(n: i64) -> Self {
         Self { lo: 0, hi: n }
     }
@@ -25,12 +25,12 @@ impl Span {
         (self.hi - self.lo).max(0)
     }
 
-    /// Whether it holds no index.
+    /// Whether it contains no index.
     pub fn is_empty(self) -> bool {
         self.hi <= self.lo
     }
 
-    /// The smallest span that contains both; an empty one counts for nothing.
+    /// The smallest span that contains both; empty spans are ignored.
     pub fn hull(self, other: Self) -> Self {
         match (self.is_empty(), other.is_empty()) {
             (true, _) => other,
@@ -39,7 +39,7 @@ impl Span {
         }
     }
 
-    /// Whether `other` lies within.
+    /// Whether every index of `other` is in this span.
     pub fn contains(self, other: Self) -> bool {
         other.is_empty() || (self.lo <= other.lo && other.hi <= self.hi)
     }

@@ -36,7 +36,7 @@ impl Parser<'_> {
         self.scalar()
     }
 
-    /// A list attribute.
+    /// The list attribute of these items, which must be of one kind.
     fn of_one_kind(&self, items: &[Attr]) -> Result<Attr> {
         macro_rules! all {
             ($variant:ident) => {
@@ -76,7 +76,7 @@ impl Parser<'_> {
         })
     }
 
-    /// Bytes in hexadecimal, after the word that says so.
+    /// Bytes in hexadecimal, after the word `hex` or `raw`.
     pub(super) fn hex(&mut self) -> Result<Vec<u8>> {
         let byte = |c: &[u8]| u8::from_str_radix(std::str::from_utf8(c).ok()?, 16).ok();
         self.token("hexadecimal digits in quotes", |t| match t {

@@ -10,19 +10,19 @@ use crate::op::Attr;
 use crate::tensor::{Data, Tensor};
 use crate::{DType, Type};
 
-/// Constants that a text names by their hash.
+/// Constants by their content hash, for texts that name them so.
 #[derive(Clone, Default, Debug)]
 pub struct Constants(HashMap<u128, Arc<Tensor>>);
 
 impl Constants {
-    /// Those of a graph and its subgraphs.
+    /// The constants of a graph and its subgraphs.
     pub fn of(graph: &Graph) -> Self {
         let mut all = Self::default();
         all.add(graph);
         all
     }
 
-    /// All of them, in the order of their hashes.
+    /// All constants, in the order of their hashes.
     pub fn tensors(&self) -> Vec<&Arc<Tensor>> {
         let mut all: Vec<(&u128, &Arc<Tensor>)> = self.0.iter().collect();
         all.sort_by_key(|(hash, _)| **hash);

@@ -19,7 +19,7 @@ use crate::{Type, infer};
 pub use constants::Constants;
 use statement::Body;
 
-/// The text is not a graph.
+/// A text that is not a graph.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("line {line}: {message}")]
 #[non_exhaustive]
@@ -56,12 +56,12 @@ pub fn parse_with(text: &str, constants: &Constants) -> Result<Graph, ParseError
     if *p.peek() != Token::End {
         return p.expected("the end of the text after the graph");
     }
-    // While parsing, each node was inferred by itself. Shapes are followed through the whole graph now.
+    // While parsing, nodes were inferred one at a time. Now values that are computed from shapes are known.
     infer::refine(&mut graph).map_err(|e| ParseError::new(p.line(), e))?;
     Ok(graph)
 }
 
-/// Most graphs in graphs. The parser recurses once for each.
+/// Deepest nesting of graphs. The parser recurses once for each level.
 const MAX_DEPTH: usize = 50;
 
 struct Parser<'a> {
@@ -94,7 +94,7 @@ impl Parser<'_> {
         Err(ParseError::new(self.line(), message))
     }
 
-    /// Fails at the next token.
+    /// Fails with the next token as what was found.
     fn expected<T>(&self, what: impl Display) -> Result<T> {
         self.fail(format!("expected {what}, found {}", self.peek()))
     }
@@ -128,7 +128,7 @@ impl Parser<'_> {
         self.expect(&Token::Sign(c))
     }
 
-    /// A token of which `f` takes the content.
+    /// Takes the next token if `f` accepts it, and returns what `f` makes of it.
     fn token<T>(&mut self, what: &str, f: impl FnOnce(Token) -> Option<T>) -> Result<T> {
         match f(self.peek().clone()) {
             Some(t) => {
@@ -147,7 +147,7 @@ impl Parser<'_> {
         })
     }
 
-    /// A `%name`.
+    /// The name after `%`.
     fn value_name(&mut self, what: &str) -> Result<String> {
         self.token(what, |t| if let Token::Value(v) = t { Some(v) } else { None })
     }
@@ -159,7 +159,7 @@ impl Parser<'_> {
         })
     }
 
-    /// Items between commas up to `close`, which is taken, too. The last item may have a comma.
+    /// Items separated by commas, up to and including `close`. A comma may follow the last item.
     fn list<T>(
         &mut self,
         close: char,
@@ -175,7 +175,7 @@ impl Parser<'_> {
         Ok(all)
     }
 
-    /// At least one item, with commas between them.
+    /// One or more items, separated by commas.
     fn items<T>(&mut self, mut item: impl FnMut(&mut Self) -> Result<T>) -> Result<Vec<T>> {
         let mut all = vec![item(self)?];
         while self.eat(',') {

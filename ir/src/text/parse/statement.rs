@@ -42,7 +42,7 @@ impl<'o> Body<'o> {
         }
     }
 
-    /// A value that a node will define, or one of a graph around this one.
+    /// Adds a value that a node will define, or one of an enclosing graph.
     fn define(&mut self, name: &str, ty: Type) -> ValueId {
         let id = self.builder.graph_mut().push_value(name.into(), ty, Def::Outer);
         self.names.insert(name.to_owned(), id);
@@ -156,7 +156,7 @@ impl Parser<'_> {
         add(&mut body.builder, node, types, line)
     }
 
-    /// `%name`, or `_` for one that is absent.
+    /// `%name`, or `_` for an absent operand or result.
     fn optional(&mut self, what: &str) -> Result<Option<String>> {
         if self.eat_word("_") { Ok(None) } else { self.value_name(what).map(Some) }
     }
