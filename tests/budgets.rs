@@ -9,6 +9,7 @@ use graph_opt_backends::inputs::{Extents, draw};
 use graph_opt_backends::zoo;
 use graph_opt_ir::{Graph, Tensor};
 use graph_opt_passes::analysis::{cost, peak, plan};
+use graph_opt_passes::eqsat::NoProof;
 use graph_opt_passes::eqsat::prove::{Proof, prove};
 use graph_opt_passes::tile::planner::{self, ChosenPlan, Goal, Limits};
 
@@ -97,7 +98,7 @@ fn row(name: &str, g: &Graph, x: &Extents, (share, part): (&str, u64), depth: De
 }
 
 /// Fails unless every output is proved or exact, and equal in bits; which.
-fn verdicts(name: &str, r: &Report, proof: Result<Proof, String>) -> String {
+fn verdicts(name: &str, r: &Report, proof: Result<Proof, NoProof>) -> String {
     let mut all = Vec::new();
     match proof {
         Ok(p) => {

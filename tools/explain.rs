@@ -8,10 +8,9 @@ use graph_opt_backends::faults::repro::Case;
 use graph_opt_ir::Graph;
 use graph_opt_passes::analysis::{MemoryModel, cost, model_named, plan_for};
 use graph_opt_passes::tile::fuse_tiles::FuseTiles;
-use graph_opt_passes::{Change, Data, Outcome, Pipeline, Remark, Runner};
+use graph_opt_passes::{ByteSize, Change, Data, Outcome, Pipeline, Remark, Runner, count};
 
 use crate::failure::{Result, out};
-use crate::opt::size;
 use crate::progress::Progress;
 use crate::rewrite::{self, Source};
 use crate::tensors;
@@ -65,12 +64,13 @@ impl Figures {
     }
 
     fn text(&self) -> String {
-        let peak = self.peak.map_or_else(|| "unknown".to_owned(), size);
+        let peak = self.peak.map_or_else(|| "unknown".to_owned(), |n| ByteSize(n).to_string());
         let unknown = match self.unknown_macs {
             0 => String::new(),
-            n => format!(" and {n} nodes of unknown shape"),
+            n => format!(" and {} of unknown shape", count(n, "node")),
         };
-        format!("{} nodes, {} MACs{unknown}, peak activations {peak}", self.nodes, self.macs)
+        let nodes = count(self.nodes, "node");
+        format!("{nodes}, {} MACs{unknown}, peak activations {peak}", self.macs)
     }
 
     fn json(&self) -> serde_json::Value {
@@ -125,8 +125,7 @@ fn text(before: &Figures, entries: &[Entry], others: &[&Remark]) -> String {
         let only = e.only.as_ref().map(|r| format!(" on nodes that match {r}")).unwrap_or_default();
         let edits = match e.edits.len() {
             0 => "no edits".to_owned(),
-            1 => "1 edit".to_owned(),
-            n => format!("{n} edits"),
+            n => count(n, "edit"),
         };
         s.push_str(&format!("\n{}. {}{only}: {edits}\n", i + 1, e.pass));
         for outcome in [Outcome::Applied, Outcome::NoMatch, Outcome::NoEffect, Outcome::Blocked] {
@@ -152,7 +151,7 @@ fn text(before: &Figures, entries: &[Entry], others: &[&Remark]) -> String {
 fn edit(m: &Made) -> String {
     let within = if m.scope.is_empty() { String::new() } else { format!(", in {}", m.scope) };
     let (removed, added) = (m.removed, m.added);
-    format!("    {}: {}{within}: {removed} nodes out, {added} in\n", m.number, m.origin)
+    format!("    {}: {}{within}: {} out, {added} in\n", m.number, m.origin, count(removed, "node"))
 }
 
 /// All remarks of this outcome, those of one message together.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use graph_opt_passes::ByteSize;
 use graph_opt_passes::analysis::{MemoryModel, cost, model_named, node_macs, plan_for, untileable};
 
 use crate::failure::{Result, out};
 use crate::model;
-use crate::opt::size;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -83,12 +83,12 @@ pub fn main(args: &Args) -> Result {
     if c.unknown_macs > 0 {
         line("", format!("and {} nodes of unknown shape", c.unknown_macs));
     }
-    line("parameters", format!("{} ({})", c.parameters, size(c.constant_bytes)));
+    line("parameters", format!("{} ({})", c.parameters, ByteSize(c.constant_bytes).to_string()));
     match &memory {
         Some(m) => {
             let at = at.map(|n| format!(" at {}", label(n))).unwrap_or_default();
-            line("peak activations", format!("{}{at}", size(m.peak)));
-            line("arena", size(m.arena));
+            line("peak activations", format!("{}{at}", ByteSize(m.peak).to_string()));
+            line("arena", ByteSize(m.arena).to_string());
         }
         None => line("peak activations", "unknown: some extents are symbolic".into()),
     }
@@ -100,7 +100,10 @@ pub fn main(args: &Args) -> Result {
         for (&n, &bytes) in m.steps.iter().zip(&m.timeline) {
             let macs = node_macs(&graph, n).unwrap_or(0);
             let op = graph.node(n).op.name();
-            line(&size(bytes), format!("{:<40} {op:<20} {macs:>14} MACs", label(n)));
+            line(
+                &ByteSize(bytes).to_string(),
+                format!("{:<40} {op:<20} {macs:>14} MACs", label(n)),
+            );
         }
     }
     out(s)

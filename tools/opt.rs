@@ -12,7 +12,7 @@ use graph_opt_passes::registry::optimise;
 use graph_opt_passes::schedule::Schedule;
 use graph_opt_passes::simplify::Simplify;
 use graph_opt_passes::tile::fuse_tiles::{FuseTiles, Planned};
-use graph_opt_passes::{Data, Outcome, Pipeline, Remark, Runner};
+use graph_opt_passes::{ByteSize, Data, Outcome, Pipeline, Remark, Runner, count};
 
 use crate::failure::{Failure, Result, check, say, shown, usage};
 use crate::progress::Progress;
@@ -93,13 +93,13 @@ pub fn main(args: Args) -> Result {
         match plan_for(&graph, &*args.runtime) {
             Ok(m) if m.peak <= budget => {}
             Ok(m) => {
-                let least = size(m.peak);
+                let least = ByteSize(m.peak).to_string();
                 let unmet = |r: &&Remark| matches!(r.data, Data::Unmet(_));
                 let why = report.remarks.iter().rev().find(unmet);
                 let why = why.map_or_else(String::new, |r| format!(": {}", r.message));
                 return Err(check(format!(
                     "the model does not fit into {} (it takes {least}){why}",
-                    size(budget)
+                    ByteSize(budget).to_string()
                 )));
             }
             Err(_) => {
@@ -194,9 +194,11 @@ fn table(a: &Graph, b: &Graph, model: &dyn MemoryModel, edits: usize, verdict: &
     }
     row("MACs", macs(&c), macs(&d));
     row("parameters", c.parameters.to_string(), d.parameters.to_string());
-    let memory = |g: &Graph| plan_for(g, model).map_or_else(|_| "unknown".into(), |m| size(m.peak));
+    let memory = |g: &Graph| {
+        plan_for(g, model).map_or_else(|_| "unknown".into(), |m| ByteSize(m.peak).to_string())
+    };
     row("peak activations", memory(a), memory(b));
-    let mut s = format!("{t}\n{edits} edits\n");
+    let mut s = format!("{t}\n{}\n", count(edits, "edit"));
     if !verdict.is_empty() {
         s.push_str(verdict);
     }
@@ -211,15 +213,6 @@ fn macs(c: &graph_opt_passes::analysis::Cost) -> String {
     };
     match c.unknown_macs {
         0 => known,
-        n => format!("{known} and {n} nodes of unknown shape"),
-    }
-}
-
-/// Bytes with a unit.
-pub fn size(bytes: u64) -> String {
-    match bytes {
-        b if b >= 1 << 20 => format!("{:.2} MiB", b as f64 / f64::from(1 << 20)),
-        b if b >= 1 << 10 => format!("{:.2} KiB", b as f64 / f64::from(1 << 10)),
-        b => format!("{b} B"),
+        n => format!("{known} and {} of unknown shape", count(n, "node")),
     }
 }

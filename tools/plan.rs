@@ -12,11 +12,11 @@ use graph_opt_passes::devices::graph::{
     Network, PlanRequest, PlanningError, ProfiledCosts, choose_plan,
 };
 use graph_opt_passes::devices::{Effort, Limits, NoPlan, Objective, front};
-use graph_opt_passes::{Pipeline, Runner};
+use graph_opt_passes::{ByteSize, Pipeline, Runner};
 
 use crate::failure::{Result, check, out, say, usage};
 use crate::model;
-use crate::opt::{rows, size};
+use crate::opt::rows;
 use crate::progress::Progress;
 
 #[derive(clap::Args)]
@@ -282,10 +282,10 @@ fn shown(p: &PlanFile) -> String {
             name(s.nodes.first()),
             name(s.nodes.last()),
             s.nodes.len().to_string(),
-            size(bytes),
+            ByteSize(bytes).to_string(),
             format!("{:.3}", seconds * 1e3),
             format!("{:.3}", s.compute_s * 1e3),
-            size(s.memory_bytes),
+            ByteSize(s.memory_bytes).to_string(),
         ]);
     }
     let proof = if p.proved && p.rewrite.is_empty() {
@@ -297,7 +297,7 @@ fn shown(p: &PlanFile) -> String {
     };
     let value = |x: f64| match p.objective.as_str() {
         "energy" => format!("{x:.4} J"),
-        "memory" => size(x as u64),
+        "memory" => ByteSize(x as u64).to_string(),
         _ => format!("{:.3} ms", x * 1e3),
     };
     let rewrite = match &*p.rewrite {

@@ -10,6 +10,7 @@ use graph_opt_ir::{Graph, onnx};
 use crate::failure::{Result, check, out, say, unsupported, usage};
 use crate::model;
 use crate::progress::Progress;
+use graph_opt_passes::count;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -77,15 +78,15 @@ pub fn main(args: &Args) -> Result {
     })?;
     model::save(&found.smallest, &args.output)?;
     out(format!(
-        "{}: it fails on {} of {} nodes\n",
+        "{}: it fails on {} of {}\n",
         args.output,
         found.smallest.len(),
-        graph.len()
+        count(graph.len(), "node")
     ))?;
     match (&args.works, &found.works) {
         (Some(name), Some(works)) => {
             model::save(works, name)?;
-            out(format!("{name}: it works on {} nodes\n", works.len()))?;
+            out(format!("{name}: it works on {}\n", count(works.len(), "node")))?;
         }
         (Some(_), None) => say("no model was found on which it works"),
         (None, _) => {}

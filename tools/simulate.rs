@@ -9,11 +9,12 @@ use graph_opt_backends::inputs::{Extents, draw, required};
 use graph_opt_backends::stages::{Stages, StagesError, Values, take};
 use graph_opt_backends::tolerance::change;
 use graph_opt_ir::Graph;
+use graph_opt_passes::ByteSize;
 use graph_opt_passes::devices::files::{Manifest, PartFile, Timeline};
 
 use crate::failure::{Failure, Result, check, out, usage};
 use crate::model;
-use crate::opt::{rows, size};
+use crate::opt::rows;
 use crate::plan::share;
 use crate::run::{prepare_failure, run_failure};
 use crate::split::json;
@@ -130,7 +131,12 @@ fn report(stages: &Stages, frames: u16, compared: &Compared) -> Result {
     for (i, row) in plan.stages.iter().enumerate() {
         let received = stages.received()[i] / u64::from(frames);
         let held = stages.held()[i];
-        t.add_row([i.to_string(), row.device.clone(), size(received), size(held)]);
+        t.add_row([
+            i.to_string(),
+            row.device.clone(),
+            ByteSize(received).to_string(),
+            ByteSize(held).to_string(),
+        ]);
         let planned: u64 = row.receives.iter().map(|r| r.sent()).sum();
         let compressed = row.receives.iter().any(|r| r.codecs.values().any(|c| c.is_lossless()));
         let most = row.receives.iter().map(|r| r.bytes).sum();

@@ -9,10 +9,10 @@ use graph_opt_passes::analysis::plan;
 use graph_opt_passes::devices::files::dataflow::{self, Options};
 use graph_opt_passes::devices::files::{Manifest, PartFile, PlanFile};
 use graph_opt_passes::devices::graph::{Split, is_sent};
+use graph_opt_passes::{ByteSize, count};
 
 use crate::failure::{Result, check, out, say, unsupported, usage};
 use crate::folder::{Folder, failed};
-use crate::opt::size;
 use crate::plan::rewritten;
 use crate::{model, triton};
 
@@ -60,11 +60,11 @@ pub fn main(args: &Args) -> Result {
         onnx::save(&part, folder.path().join(&name)).map_err(unsupported)?;
         let crossing: u64 = row.receives.iter().map(|r| r.sent()).sum();
         lines.push_str(&format!(
-            "{name}: {} nodes on {}, receives {} over links, holds {}\n",
-            part.len(),
+            "{name}: {} on {}, receives {} over links, holds {}\n",
+            count(part.len(), "node"),
             row.device,
-            size(crossing),
-            size(row.memory_bytes)
+            ByteSize(crossing).to_string(),
+            ByteSize(row.memory_bytes).to_string()
         ));
         stages.push(PartFile::of(name, &part));
         graphs.push(part);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use graph_opt_ir::{Op, Tensor};
-use graph_opt_passes::Evaluate;
+use graph_opt_passes::{Evaluate, EvaluateError};
 
 /// Folds with the reference interpreter.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,8 +17,9 @@ impl Evaluate for Folder {
         inputs: &[Option<Arc<Tensor>>],
         outputs: usize,
         limit: u64,
-    ) -> Result<Vec<Tensor>, String> {
+    ) -> Result<Vec<Tensor>, EvaluateError> {
         let inputs: Vec<Option<Tensor>> = inputs.iter().map(|t| t.as_deref().cloned()).collect();
-        crate::cpu::evaluate(op, opset, &inputs, outputs, limit).map_err(|e| e.to_string())
+        crate::cpu::evaluate(op, opset, &inputs, outputs, limit)
+            .map_err(|e| EvaluateError(e.to_string()))
     }
 }

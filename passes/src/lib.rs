@@ -38,12 +38,15 @@ pub mod schedule;
 mod settle;
 pub mod simplify;
 pub mod tile;
+mod units;
 
 pub use fix_dims::fix_dims;
 pub use graph_opt_ir::names::nearest;
 pub use manager::{AfterPass, PassRun, Report, RunError, Runner};
-pub use options::{OptionError, OptionInfo, Options, bytes};
+pub use options::{OptionError, OptionInfo, Options, SizeError, bytes};
 pub use pass::{
-    Change, Data, Evaluate, Exactness, NoEvaluator, Outcome, Pass, PassCtx, PassInfo, Remark,
+    Change, Data, Evaluate, EvaluateError, Exactness, NoEvaluator, Outcome, Pass, PassCtx,
+    PassInfo, Remark,
 };
 pub use pipeline::{Pipeline, PipelineError, Step};
+pub use units::{ByteSize, count};

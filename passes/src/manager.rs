@@ -177,22 +177,22 @@ impl<'a> Runner<'a> {
             rounds: 0,
         };
         state.steps(&mut editor, pipeline, None)?;
-        // What runtimes read differently stays only in graphs that nobody touched.
-        let open = |g: &Graph, n| region::settled(&OpCtx::of(g, n)).is_some();
-        let edited = editor.graph().edits() > 0 && !editor.is_done();
-        if edited {
-            let mut found = None;
+        // Windows that runtimes read differently are left only in graphs without edits.
+        if editor.graph().edits() > 0 && !editor.is_done() {
+            let (mut open, mut unsettled) = (false, None);
             editor.graph().any_node(&mut |g, n| {
-                found = region::unsettled(&OpCtx::of(g, n)).map(|why| (g.label(n).to_owned(), why));
-                found.is_some()
+                let ctx = OpCtx::of(g, n);
+                open |= region::settled(&ctx).is_some();
+                unsettled = region::unsettled(&ctx).map(|why| (g.label(n).to_owned(), why));
+                unsettled.is_some()
             });
-            if let Some((node, why)) = found {
+            if let Some((node, why)) = unsettled {
                 return Err(RunError::Unsettled { node, why });
             }
-        }
-        if edited && editor.graph().any_node(&mut |g, n| open(g, n)) {
-            let settle: Arc<dyn Pass> = Arc::new(settle::Settle);
-            state.pass(&mut editor, &Step::Pass(Arc::clone(&settle)), &*settle, None)?;
+            if open {
+                let settle: Arc<dyn Pass> = Arc::new(settle::Settle);
+                state.pass(&mut editor, &Step::Pass(Arc::clone(&settle)), &*settle, None)?;
+            }
         }
         report.edits = editor.graph().edits() - before;
         Ok(report)

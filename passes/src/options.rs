@@ -21,6 +21,11 @@ pub struct OptionInfo {
 #[error("{0}")]
 pub struct OptionError(pub String);
 
+/// A text is not a size.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected a size with its unit, such as 64KiB, not {0:?}")]
+pub struct SizeError(pub String);
+
 /// Options by name, their values without quotes. As text they are as in a pipeline, between the
 /// braces: values that would not be read back as they are stand in quotes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -204,8 +209,8 @@ pub(crate) fn count(name: &str, v: &str) -> Result<i64, OptionError> {
 /// a size.
 ///
 /// # Errors
-/// With what was expected.
-pub fn bytes(v: &str) -> Result<u64, String> {
+/// If the text is not a number with one of these units.
+pub fn bytes(v: &str) -> Result<u64, SizeError> {
     let split = v.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(v.len());
     let (number, unit) = v.split_at(split);
     let factor = match unit.trim() {
@@ -216,7 +221,7 @@ pub fn bytes(v: &str) -> Result<u64, String> {
         "MiB" => 1024.0 * 1024.0,
         "GB" => 1e9,
         "GiB" => 1024.0 * 1024.0 * 1024.0,
-        _ => return Err(format!("expected a size with its unit, such as 64KiB, not {v:?}")),
+        _ => return Err(SizeError(v.to_owned())),
     };
     // Whole numbers of bytes may have more digits than a float.
     if let (Ok(n), 1.0) = (number.parse::<u64>(), factor) {
@@ -224,7 +229,7 @@ pub fn bytes(v: &str) -> Result<u64, String> {
     }
     match number.parse::<f64>() {
         Ok(n) if n.is_finite() && n * factor < 1e18 => Ok((n * factor).round() as u64),
-        _ => Err(format!("expected a size with its unit, such as 64KiB, not {v:?}")),
+        _ => Err(SizeError(v.to_owned())),
     }
 }
 
@@ -235,15 +240,6 @@ pub(crate) fn bytes_text(n: u64) -> String {
     match units.iter().find(|u| fits(&u.0)) {
         Some((shift, unit)) => format!("{}{unit}", n >> shift),
         None => format!("{n}B"),
-    }
-}
-
-/// Bytes in a readable unit.
-pub(crate) fn readable(n: u64) -> String {
-    match n {
-        n if n >= 1 << 20 => format!("{:.2} MiB", n as f64 / f64::from(1 << 20)),
-        n if n >= 1 << 10 => format!("{:.1} KiB", n as f64 / 1024.0),
-        n => format!("{n} B"),
     }
 }
 

@@ -71,7 +71,12 @@ pub trait Pass: std::fmt::Debug + Send + Sync {
     fn run(&self, cx: &mut PassCtx<'_, '_>) -> Result<(), EditError>;
 }
 
-/// Computes one node on constant operands; a backend serves as one.
+/// Why a node could not be computed on constant operands.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct EvaluateError(pub String);
+
+/// Computes one node on constant operands. Backends implement it.
 pub trait Evaluate {
     /// Results of the operator, or the reason why there are none. `limit` is the most bytes that
     /// the results may take.
@@ -85,7 +90,7 @@ pub trait Evaluate {
         inputs: &[Option<Arc<Tensor>>],
         outputs: usize,
         limit: u64,
-    ) -> Result<Vec<Tensor>, String>;
+    ) -> Result<Vec<Tensor>, EvaluateError>;
 }
 
 /// For hosts without an interpreter: nothing is folded.
@@ -100,8 +105,8 @@ impl Evaluate for NoEvaluator {
         _: &[Option<Arc<Tensor>>],
         _: usize,
         _: u64,
-    ) -> Result<Vec<Tensor>, String> {
-        Err(format!("no evaluator for {}", op.name()))
+    ) -> Result<Vec<Tensor>, EvaluateError> {
+        Err(EvaluateError(format!("no evaluator for {}", op.name())))
     }
 }
 

@@ -285,7 +285,7 @@ impl Compare<'_> {
                     report.certificate = Some(proof.certificate);
                     Verdict::Proved { reassociates: proof.reassociates, assumes: proof.assumes }
                 }
-                Err(why) => Verdict::Unknown("proof".into(), why),
+                Err(why) => Verdict::Unknown("proof".into(), why.to_string()),
             };
             let all = vec![verdict; report.outputs.len()];
             self.add(&mut report, all);

@@ -22,22 +22,23 @@ use std::collections::HashMap;
 
 use graph_opt_ir::{Def, Graph, Span, Type, ValueId};
 
+use super::error::{CertificateError, EqualityError};
 use super::rules::{Rule, TABLE};
 use super::terms::{Head, ReadOptions, Reading, TermId, Terms};
 
 /// First line of every certificate.
 pub const HEADER: &str = "graph-opt proof 1";
-/// Line by which shapes are believed that the original declares.
-pub const CLAIMS: &str = "claims";
+/// Line of certificates that assume the shapes that the original declares.
+pub(crate) const CLAIMS: &str = "claims";
 
-/// What a certificate shows.
+/// What a certificate proves.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Checked {
     /// Whether rounding may differ, as sums were taken in another order.
     pub reassociates: bool,
-    /// Values of the original of which the declared shapes were believed.
+    /// Names of values of the original whose declared shapes the proof assumes.
     pub assumes: Vec<String>,
-    /// Number of uses of rules.
+    /// How many rules were applied.
     pub steps: usize,
 }
 
@@ -58,7 +59,11 @@ impl<'g> Pair<'g> {
     ///
     /// # Errors
     /// If they have not the same inputs and as many outputs.
-    pub fn read(original: &'g Graph, other: &'g Graph, claims: bool) -> Result<Self, String> {
+    pub fn read(
+        original: &'g Graph,
+        other: &'g Graph,
+        claims: bool,
+    ) -> Result<Self, EqualityError> {
         same_inputs(original, other)?;
         let mut terms = Terms::default();
         let believe = |_, _, ty: &Type| if claims { ty.clone() } else { Type::Unknown };
@@ -81,19 +86,22 @@ impl<'g> Pair<'g> {
     }
 
     /// The terms of each output of both.
-    pub fn goals(&self) -> Result<Vec<(TermId, TermId)>, String> {
+    pub fn goals(&self) -> Result<Vec<(TermId, TermId)>, EqualityError> {
         let [a, b] = &self.readings;
         let pairs = self.graphs[0].outputs().iter().zip(self.graphs[1].outputs());
-        let term = |r: &Reading, v: ValueId| r.term(v).ok_or("an output has no term".to_owned());
+        let term = |r: &Reading, v: ValueId| r.term(v).ok_or(EqualityError::NoTerm);
         pairs.map(|(&p, &q)| Ok((term(a, p)?, term(b, q)?))).collect()
     }
 
     /// Whether the conclusions hold: outputs are equal, and declared shapes are those of the original.
-    pub fn concludes(&self, mut equal: impl FnMut(TermId, TermId) -> bool) -> Result<(), String> {
+    pub(crate) fn concludes(
+        &self,
+        mut equal: impl FnMut(TermId, TermId) -> bool,
+    ) -> Result<(), EqualityError> {
         for (i, (p, q)) in self.goals()?.into_iter().enumerate() {
             if !equal(p, q) {
                 let name = &self.graphs[0].value(self.graphs[0].outputs()[i]).name;
-                return Err(format!("output {name} is not shown to be equal to its counterpart"));
+                return Err(EqualityError::Output(name.to_string()));
             }
         }
         let [a, _] = &self.readings;
@@ -101,7 +109,7 @@ impl<'g> Pair<'g> {
             let ty = self.terms.ty(t);
             let own = a.opaque.iter().filter_map(|o| a.term(o.0));
             if !own.into_iter().any(|s| self.terms.ty(s) == ty && equal(s, t)) {
-                return Err(format!("the shape {ty} is declared by the other model only"));
+                return Err(EqualityError::Shape(ty.clone()));
             }
         }
         Ok(())
@@ -109,14 +117,14 @@ impl<'g> Pair<'g> {
 }
 
 /// Whether the models take the same inputs and have as many outputs.
-fn same_inputs(a: &Graph, b: &Graph) -> Result<(), String> {
+fn same_inputs(a: &Graph, b: &Graph) -> Result<(), EqualityError> {
     let required = |g: &Graph| -> Vec<ValueId> {
         let inputs = g.inputs().iter().copied();
         inputs.filter(|&v| matches!(g.value(v).def, Def::Input(None))).collect()
     };
     let (p, q) = (required(a), required(b));
     if p.len() != q.len() || a.outputs().len() != b.outputs().len() {
-        return Err("the graphs have different numbers of inputs or outputs".into());
+        return Err(EqualityError::Counts);
     }
     let optional = |g: &Graph, name: &str| {
         let found = g.inputs().iter().copied().find(|&v| &*g.value(v).name == name);
@@ -129,7 +137,8 @@ fn same_inputs(a: &Graph, b: &Graph) -> Result<(), String> {
     for (v, w) in pairs {
         let (v, w) = (a.value(v), b.value(w));
         if v.ty != w.ty {
-            return Err(format!("input {} is {} in one and {} in the other", v.name, v.ty, w.ty));
+            let (original, other) = (v.ty.clone(), w.ty.clone());
+            return Err(EqualityError::Input { name: v.name.to_string(), original, other });
         }
     }
     Ok(())
@@ -139,18 +148,23 @@ fn same_inputs(a: &Graph, b: &Graph) -> Result<(), String> {
 ///
 /// # Errors
 /// With the line that is no step of a proof, or the output that does not follow.
-pub fn check(certificate: &str, original: &Graph, other: &Graph) -> Result<Checked, String> {
+pub fn check(
+    certificate: &str,
+    original: &Graph,
+    other: &Graph,
+) -> Result<Checked, CertificateError> {
     let text = |l: &'_ str| l.split(" #").next().unwrap_or("").trim().to_owned();
     let lines = certificate.lines().map(text).enumerate();
     let mut lines = lines.filter(|(_, l)| !l.is_empty() && !l.starts_with('#')).peekable();
     if lines.next().is_none_or(|(_, l)| l != HEADER) {
-        return Err(format!("expected the line {HEADER:?} first"));
+        return Err(CertificateError::Header);
     }
     let claims = lines.next_if(|(_, l)| l == CLAIMS).is_some();
     let pair = Pair::read(original, other, claims)?;
     let mut reader = Reader::new(pair);
-    for (number, line) in lines {
-        reader.line(&line).map_err(|e| format!("line {}: {e}", number + 1))?;
+    for (index, line) in lines {
+        let number = index + 1;
+        reader.line(&line).map_err(|reason| CertificateError::Step { number, reason })?;
     }
     let Reader { pair, steps, reassociates, .. } = reader;
     let mut closure = Closure::new(&pair.terms);

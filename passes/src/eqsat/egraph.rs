@@ -101,7 +101,7 @@ pub struct Step {
 
 /// Terms in classes, and the steps that joined them.
 #[derive(Default)]
-pub struct Classes {
+pub(crate) struct Classes {
     egraph: EGraph<Node, Types>,
     heads: HashMap<String, usize>,
     /// By term.
@@ -153,7 +153,11 @@ impl Classes {
     }
 
     /// Of terms that do the same to equal terms, the first one.
-    pub fn distinct(&self, terms: &Terms, all: impl IntoIterator<Item = TermId>) -> Vec<TermId> {
+    pub(crate) fn distinct(
+        &self,
+        terms: &Terms,
+        all: impl IntoIterator<Item = TermId>,
+    ) -> Vec<TermId> {
         let mut seen = HashSet::new();
         let mut kept = Vec::new();
         for t in all {
@@ -185,7 +189,7 @@ impl Classes {
     }
 
     /// Notes that a term of the original reads its operands.
-    pub fn note_reader(&mut self, terms: &Terms, t: TermId) {
+    pub(crate) fn note_reader(&mut self, terms: &Terms, t: TermId) {
         for (i, x) in terms.operands(t).into_iter().enumerate() {
             if let Some(x) = x {
                 let id = self.id(x);
@@ -231,7 +235,7 @@ impl Classes {
     }
 
     /// Whether the terms are in one class.
-    pub fn are_equal(&self, a: TermId, b: TermId) -> bool {
+    pub(crate) fn are_equal(&self, a: TermId, b: TermId) -> bool {
         self.id(a) == self.id(b)
     }
 
@@ -243,7 +247,7 @@ impl Classes {
     }
 
     /// Why a rule must be wrong: it joined values of different types.
-    pub fn conflict(&self) -> Option<&str> {
+    pub(crate) fn conflict(&self) -> Option<&str> {
         self.egraph.analysis.conflict.as_deref()
     }
 

@@ -31,10 +31,10 @@ impl Order {
 }
 
 /// One term for each class that is used.
-pub type Choice = HashMap<Class, TermId>;
+pub(crate) type Choice = HashMap<Class, TermId>;
 
 /// Choices of terms for roots.
-pub struct Extractor<'a> {
+pub(crate) struct Extractor<'a> {
     terms: &'a Terms,
     classes: &'a Classes,
     roots: &'a [TermId],
@@ -100,7 +100,7 @@ impl<'a> Extractor<'a> {
 
     /// Whole values that only parts are read of, perhaps: other Concats than the roots, the largest
     /// first.
-    pub fn joints(&self) -> Vec<Class> {
+    pub(crate) fn joints(&self) -> Vec<Class> {
         let mut found: Vec<(u64, Class)> = Vec::new();
         let roots: HashSet<Class> = self.roots.iter().map(|&r| self.classes.class(r)).collect();
         for c in self.classes.all() {

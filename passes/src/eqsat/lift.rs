@@ -10,7 +10,7 @@ use super::rules::as_part;
 use super::terms::{Apply, Head, TermId, Terms, compose};
 
 /// Values of the original that the term may be a part of, with the part.
-pub fn guesses(terms: &Terms, classes: &Classes, t: TermId) -> Vec<(TermId, Region)> {
+pub(crate) fn guesses(terms: &Terms, classes: &Classes, t: TermId) -> Vec<(TermId, Region)> {
     if let Head::Slice(crop) = &terms.get(t).head {
         // More was computed than is used.
         let inner = guesses_of(terms, classes, terms.get(t).children[0]);

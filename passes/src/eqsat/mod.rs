@@ -3,6 +3,7 @@
 mod certificate;
 pub mod check;
 mod egraph;
+mod error;
 mod extract;
 mod lift;
 pub mod pass;
@@ -12,3 +13,5 @@ pub mod terms;
 #[cfg(test)]
 mod tests;
 pub mod write;
+
+pub use error::{CertificateError, EqualityError, NoProof, WriteError};

@@ -30,9 +30,10 @@ use super::terms::{Head, Reading, TermId};
 use crate::analysis::{cost, plan};
 use crate::options::{OptionError, OptionInfo, Options, name_of};
 use crate::pass::{Change, Data, Exactness, Outcome, Pass, PassCtx, PassInfo};
+use crate::units::count;
 
 /// Its entry in the registry.
-pub const INFO: PassInfo = PassInfo {
+pub(crate) const INFO: PassInfo = PassInfo {
     name: "eqsat",
     summary: "equality saturation: the equal graph that costs least",
     exactness: Exactness::BitExact,
@@ -195,7 +196,7 @@ impl Pass for Eqsat {
                 let before = cx.graph().len() as u64;
                 cx.apply(&edit)?;
                 let after = cx.graph().len() as u64;
-                let what = format!("{how} at {nodes} e-nodes; {after} nodes");
+                let what = format!("{how} at {nodes} e-nodes; {}", count(after as usize, "node"));
                 cx.remark_with("", Outcome::Applied, what, Data::Nodes(Change { before, after }));
             }
             None => {

@@ -16,6 +16,7 @@ use graph_opt_ir::{Graph, Span, Type, op};
 use super::certificate;
 use super::check::{Pair, check};
 use super::egraph::Classes;
+use super::error::NoProof;
 use super::lift::guesses;
 use super::rules::Rule;
 use super::terms::{Apply, Head, Reading, TermId, Terms};
@@ -23,14 +24,14 @@ use super::terms::{Apply, Head, Reading, TermId, Terms};
 /// A proof.
 #[derive(Debug)]
 pub struct Proof {
-    /// Rules that were used, each with how often.
+    /// The rules that were applied, each with the number of its uses.
     pub rules: Vec<(&'static str, usize)>,
     /// Whether rounding may differ, as sums were taken in another order.
     pub reassociates: bool,
     /// Values of the original whose declared shapes the proof believes: results of operators that are
     /// not modelled.
     pub assumes: Vec<String>,
-    /// Number of e-nodes.
+    /// Size of the e-graph, in e-nodes.
     pub nodes: usize,
     /// The steps, which [`check`] can follow.
     pub certificate: String,
@@ -39,28 +40,28 @@ pub struct Proof {
 /// Proves that the graphs are equal.
 ///
 /// # Errors
-/// Why no proof was found. That is no proof of the contrary.
-pub fn prove(original: &Graph, other: &Graph) -> Result<Proof, String> {
-    let mut first = None;
-    // Without assumptions, if it can be done.
-    for claims in [false, true] {
-        let pair = || Pair::read(original, other, claims);
-        if claims && pair()?.assumes.is_empty() {
+/// If no proof was found, which does not show that the graphs differ.
+pub fn prove(original: &Graph, other: &Graph) -> Result<Proof, NoProof> {
+    let first = match directed(Pair::read(original, other, false)?, 0, false) {
+        Ok(proof) => return Ok(proof),
+        Err(why) => why,
+    };
+    // A part of a part is easier found from the side that has the whole. Declared shapes are assumed
+    // only if there is no proof without.
+    for (claims, from) in [(false, 1), (true, 0), (true, 1)] {
+        let pair = Pair::read(original, other, claims)?;
+        if claims && pair.assumes.is_empty() {
             break;
         }
-        // A part of a part is easier found from the side that has the whole.
-        for from in [0, 1] {
-            match directed(pair()?, from, claims) {
-                Ok(proof) => return Ok(proof),
-                Err(why) => _ = first.get_or_insert(why),
-            }
+        if let Ok(proof) = directed(pair, from, claims) {
+            return Ok(proof);
         }
     }
-    Err(first.unwrap_or_default())
+    Err(first)
 }
 
 /// Looks for the values of one graph among those of graph `from`.
-fn directed(mut pair: Pair<'_>, from: usize, claims: bool) -> Result<Proof, String> {
+fn directed(mut pair: Pair<'_>, from: usize, claims: bool) -> Result<Proof, NoProof> {
     let to = 1 - from;
     let mut p = Prover { terms: std::mem::take(&mut pair.terms), ..Prover::default() };
     p.read(&pair.readings[from]);
@@ -71,7 +72,7 @@ fn directed(mut pair: Pair<'_>, from: usize, claims: bool) -> Result<Proof, Stri
         }
     }
     if let Some(why) = p.classes.conflict() {
-        return Err(format!("a rule is wrong: {why}"));
+        return Err(NoProof::UnsoundRule(why.to_owned()));
     }
     for (s, t) in pair.goals()? {
         p.classes.add(&p.terms, s);
@@ -85,19 +86,12 @@ fn directed(mut pair: Pair<'_>, from: usize, claims: bool) -> Result<Proof, Stri
     pair.terms = p.terms;
     pair.concludes(|a, b| p.classes.are_equal(a, b)).map_err(|why| {
         let graph = pair.graphs[to];
-        let first = |n| {
-            format!(
-                "; {} {:?} is the first of no known part",
-                graph.node(n).op.name(),
-                graph.label(n)
-            )
-        };
-        why + &unmatched.map_or(String::new(), first)
+        let named = |n| format!("{} {:?}", graph.node(n).op.name(), graph.label(n));
+        NoProof::Equality { why, unmatched: unmatched.map(named) }
     })?;
-    let certificate = certificate::write(&pair, &steps, claims)?;
+    let certificate = certificate::write(&pair, &steps, claims).map_err(NoProof::Unwritable)?;
     let [original, other] = pair.graphs;
-    let checked = check(&certificate, original, other)
-        .map_err(|e| format!("the proof does not stand a second look: {e}"))?;
+    let checked = check(&certificate, original, other)?;
     let mut rules: Vec<(&str, usize)> = Vec::new();
     for s in &steps {
         let name = s.rule.row().name;
@@ -302,7 +296,7 @@ impl Prover {
     /// Joins operators over one operand and constants of their own, such as the convolutions of
     /// several branches, into one over all the constants. Each is then a part of it; returns those
     /// parts, which pay only together.
-    pub fn siblings(&mut self, all: &[TermId]) -> Vec<Vec<TermId>> {
+    pub(crate) fn siblings(&mut self, all: &[TermId]) -> Vec<Vec<TermId>> {
         let mut together = Vec::new();
         let mut groups: BTreeMap<_, Vec<TermId>> = BTreeMap::new();
         for &t in all {

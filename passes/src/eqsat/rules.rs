@@ -95,7 +95,7 @@ fn sliced(terms: &Terms, t: TermId) -> Option<(TermId, &Region)> {
 }
 
 /// The term as a part of another one: of itself, if it is no Slice.
-pub fn as_part(terms: &Terms, t: TermId) -> Option<(TermId, Region)> {
+pub(crate) fn as_part(terms: &Terms, t: TermId) -> Option<(TermId, Region)> {
     match sliced(terms, t) {
         Some((x, r)) => Some((x, r.clone())),
         None => Some((t, vec![None; terms.ty(t).rank()?])),

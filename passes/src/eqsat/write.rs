@@ -1,17 +1,18 @@
-//! Terms as a graph again.
+//! Terms written as a graph.
 
 use std::collections::HashMap;
 
 use graph_opt_ir::{Builder, Def, Graph, Tensor, ValueId, op, structural_eq};
 
+use super::error::WriteError;
 use super::terms::{Head, TermId, Terms};
 
-/// A graph that computes these terms, with the inputs of the original; nodes in the order in which
-/// they are needed.
+/// A graph that computes these terms, with the inputs of the original; each node right before
+/// its first reader.
 ///
 /// # Errors
-/// With what stands for no value that could be written.
-pub fn graph(original: &Graph, terms: &Terms, roots: &[TermId]) -> Result<Graph, String> {
+/// If a term is opaque, or its operator is not modelled.
+pub fn graph(original: &Graph, terms: &Terms, roots: &[TermId]) -> Result<Graph, WriteError> {
     let mut b = Builder::new(&original.name, original.opset());
     let mut made: HashMap<TermId, ValueId> = HashMap::new();
     let mut position = 0;
@@ -41,7 +42,7 @@ pub fn graph(original: &Graph, terms: &Terms, roots: &[TermId]) -> Result<Graph,
     // Results have the same names whatever computes them.
     for (i, t) in roots.iter().enumerate() {
         let same = b.node(&format!("result{i}"), op::Identity {}, &[made[t]]);
-        b.output(same.map_err(|e| e.to_string())?);
+        b.output(same.map_err(|e| WriteError(e.to_string()))?);
     }
     Ok(b.finish())
 }
@@ -51,14 +52,14 @@ fn node(
     terms: &Terms,
     t: TermId,
     made: &HashMap<TermId, ValueId>,
-) -> Result<ValueId, String> {
+) -> Result<ValueId, WriteError> {
     let name = format!("t{}", t.index());
     let term = terms.get(t);
     match &term.head {
-        Head::Leaf(_) => Err(format!("{name} stands for a value without a rule")),
+        Head::Leaf(_) => Err(WriteError(format!("{name} stands for an opaque value"))),
         Head::Const(_) => match terms.value(t) {
             Some(c) => Ok(b.constant(&name, c.clone())),
-            None => Err(format!("{name} has no elements")),
+            None => Err(WriteError(format!("the constant {name} has no elements"))),
         },
         Head::Slice(r) => {
             let cuts = r.iter().enumerate().filter_map(|(a, s)| s.map(|s| (a as i64, s)));
@@ -72,13 +73,15 @@ fn node(
                 inputs.push(b.constant(&format!("{name}_{what}"), Tensor::i64s(&v)));
             }
             let op = op::Slice { starts: None, ends: None, axes: None };
-            b.node(&name, op, &inputs).map_err(|e| e.to_string())
+            b.node(&name, op, &inputs).map_err(|e| WriteError(e.to_string()))
         }
-        Head::Apply(a) if !a.modelled => Err(format!("{name} is not modelled")),
+        Head::Apply(a) if !a.modelled => {
+            Err(WriteError(format!("the operator of {name} is not modelled")))
+        }
         Head::Apply(a) => {
             let inputs = terms.operands(t).iter().map(|x| x.map(|x| made[&x])).collect();
             let all = b.node_with(&name, (*a.op).clone(), inputs, a.outputs);
-            let all = all.map_err(|e| format!("{}: {e}", a.op.name()))?;
+            let all = all.map_err(|e| WriteError(format!("{}: {e}", a.op.name())))?;
             Ok(all[a.output])
         }
     }

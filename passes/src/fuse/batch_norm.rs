@@ -38,7 +38,7 @@ use crate::pass::{Exactness, Pass, PassCtx, PassInfo};
 use crate::simplify::fold::freed;
 
 /// Its entry in the registry.
-pub const INFO: PassInfo = PassInfo {
+pub(crate) const INFO: PassInfo = PassInfo {
     name: "fold-batch-norm",
     summary: "BatchNormalization, and Mul, Div, Add, Sub by channel, into the weights of the Conv, \
               ConvTranspose or Gemm before",

@@ -28,7 +28,7 @@ use crate::options::{OptionError, Options};
 use crate::pass::{Exactness, Pass, PassCtx, PassInfo};
 
 /// Its entry in the registry.
-pub const INFO: PassInfo = PassInfo {
+pub(crate) const INFO: PassInfo = PassInfo {
     name: "fuse-matmul-add",
     summary: "MatMul of two matrices and Add of a bias become Gemm",
     exactness: Exactness::Reassociates,

@@ -29,7 +29,7 @@ use crate::options::{OptionError, Options};
 use crate::pass::{Exactness, Pass, PassCtx, PassInfo};
 
 /// Its entry in the registry.
-pub const INFO: PassInfo = PassInfo {
+pub(crate) const INFO: PassInfo = PassInfo {
     name: "fuse-pad",
     summary: "a Pad becomes padding of the Conv, AveragePool or MaxPool after it",
     exactness: Exactness::BitExact,

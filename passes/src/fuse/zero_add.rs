@@ -26,7 +26,7 @@ use crate::pass::{Exactness, Pass, PassCtx, PassInfo};
 use crate::simplify::identity::neutral;
 
 /// Its entry in the registry.
-pub const INFO: PassInfo = PassInfo {
+pub(crate) const INFO: PassInfo = PassInfo {
     name: "drop-zero-add",
     summary: "additions of 0, which change at most the sign of a zero",
     exactness: Exactness::Reassociates,

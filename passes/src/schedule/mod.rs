@@ -48,11 +48,12 @@ use graph_opt_ir::{EditError, Graph, NodeId};
 
 use self::region::{Region, is_constant};
 use crate::analysis::memory::{Interpreter, UnknownSize, plan_in};
-use crate::options::{OptionError, OptionInfo, Options, readable};
+use crate::options::{OptionError, OptionInfo, Options};
 use crate::pass::{Change, Data, Exactness, Outcome, Pass, PassCtx, PassInfo};
+use crate::units::{ByteSize, count};
 
 /// Its entry in the registry.
-pub const INFO: PassInfo = PassInfo {
+pub(crate) const INFO: PassInfo = PassInfo {
     name: "schedule",
     summary: "the nodes in another order, to need less memory",
     exactness: Exactness::BitExact,
@@ -119,14 +120,14 @@ impl Pass for Schedule {
             }
         };
         let Some((order, after)) = better else {
-            let why = format!("no order was found with a peak under {}", readable(before));
+            let why = format!("no order was found with a peak under {}", ByteSize(before));
             cx.remark_on("", Outcome::NoEffect, why);
             return Ok(());
         };
         let moved = cx.graph().schedule().zip(&order).filter(|(a, b)| a != *b).count();
         cx.reorder("schedule", &order)?;
-        let (a, b) = (readable(before), readable(after));
-        let what = format!("peak {a} to {b}, {moved} nodes in other places");
+        let (a, b) = (ByteSize(before), ByteSize(after));
+        let what = format!("peak {a} to {b}, {} in other places", count(moved, "node"));
         let data = Data::Order { peak: Change { before, after }, moved };
         cx.remark_with("", Outcome::Applied, what, data);
         Ok(())

@@ -35,9 +35,10 @@ use graph_opt_ir::{Edit, EditError, EditFault};
 
 use crate::options::{OptionError, Options};
 use crate::pass::{Change, Data, Exactness, Outcome, Pass, PassCtx, PassInfo};
+use crate::units::count;
 
 /// Its entry in the registry.
-pub const INFO: PassInfo = PassInfo {
+pub(crate) const INFO: PassInfo = PassInfo {
     name: "simplify",
     summary: "constant folding that never grows the file, dead code, common subexpressions, \
               identities, shape arithmetic, normal form of data movements",
@@ -93,8 +94,9 @@ impl Pass for Simplify {
         let [lifted, folded, identities, layouts, targets, merged, dead] = total;
         let after = cx.graph().len();
         let message = format!(
-            "{before} nodes to {after}: {} folded, {identities} without effect, \
+            "{} to {after}: {} folded, {identities} without effect, \
              {} data movements joined, {merged} merged, {dead} dead",
+            count(before, "node"),
             lifted + folded,
             layouts + targets
         );

@@ -152,7 +152,7 @@ impl TileLayout {
     }
 
     /// Whether a tile takes over from all its neighbours.
-    pub fn is_between(&self, tile: &[usize]) -> bool {
+    pub(crate) fn is_between(&self, tile: &[usize]) -> bool {
         let between = self.axes.iter().any(|a| a.between.is_some());
         between && tile.iter().sum::<usize>() % 2 == 1
     }
@@ -207,7 +207,7 @@ impl TileLayout {
     }
 
     /// Whether every part needs all of a value along all axes, so that it is computed once.
-    pub fn is_shared(&self, made: &GroupValue, tile: &[usize]) -> bool {
+    pub(crate) fn is_shared(&self, made: &GroupValue, tile: &[usize]) -> bool {
         self.spans(tile).all(|a| a.values[made.id] == Parts::Whole)
     }
 
@@ -217,7 +217,7 @@ impl TileLayout {
     }
 
     /// The region of a value that a tile computes itself; none if nothing.
-    pub fn computed_here(
+    pub(crate) fn computed_here(
         &self,
         made: &GroupValue,
         tile: &[usize],
@@ -226,7 +226,7 @@ impl TileLayout {
     }
 
     /// The region of an output that a tile hands in.
-    pub fn output_share(
+    pub(crate) fn output_share(
         &self,
         made: &GroupValue,
         tile: &[usize],
@@ -281,7 +281,7 @@ fn even(axis: usize) -> impl Fn(&GroupValue, usize) -> Result<Vec<Span>, Barrier
         let Some(Some(n)) = made.extents.get(axis) else {
             return Err(Barrier("another output of the group has no such axis".into()));
         };
-        parts::even(*n, count as i64, 1, false).map_err(Barrier)
+        Ok(parts::even(*n, count as i64, 1, false)?)
     }
 }
 

@@ -7,7 +7,29 @@ use graph_opt_ir::op_context::OpCtx;
 use graph_opt_ir::region::{self, Barrier, Relation};
 use graph_opt_ir::{Graph, NodeId, ValueId};
 
-/// Nodes that run together, and the values that are wanted of them.
+/// Why two nodes are not the ends of a group.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GroupError {
+    /// There is no path from the first node to the last.
+    #[error("no value of {from:?} reaches {to:?}")]
+    NoPath {
+        /// Label of the first node; empty for the start of the graph.
+        from: String,
+        /// Label of the last node.
+        to: String,
+    },
+    /// The first node runs after the last.
+    #[error("{from:?} runs after {to:?}")]
+    Order {
+        /// Label of the first node.
+        from: String,
+        /// Label of the last node.
+        to: String,
+    },
+}
+
+/// Nodes that run together, and the values that are read of them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Group {
     /// In the order of the schedule.
@@ -38,7 +60,7 @@ impl Group {
     ///
     /// # Errors
     /// If there is no such way.
-    pub fn between(graph: &Graph, from: Option<NodeId>, to: NodeId) -> Result<Self, String> {
+    pub fn between(graph: &Graph, from: Option<NodeId>, to: NodeId) -> Result<Self, GroupError> {
         let first = from.map_or(0, |n| graph.position(n));
         let last = graph.position(to);
         let between = |n: &NodeId| (first..=last).contains(&graph.position(*n));
@@ -55,7 +77,7 @@ impl Group {
         }
         if !reached.contains(&to) {
             let (a, b) = (from.map_or("", |n| graph.label(n)), graph.label(to));
-            return Err(format!("no value of {a:?} reaches {b:?}"));
+            return Err(GroupError::NoPath { from: a.to_owned(), to: b.to_owned() });
         }
         let mut inside = HashSet::from([to]);
         for &n in stretch.iter().rev() {
@@ -72,11 +94,11 @@ impl Group {
     ///
     /// # Errors
     /// If the one runs after the other.
-    pub fn run(graph: &Graph, from: Option<NodeId>, to: NodeId) -> Result<Self, String> {
+    pub fn run(graph: &Graph, from: Option<NodeId>, to: NodeId) -> Result<Self, GroupError> {
         let range = from.map_or(0, |n| graph.position(n))..=graph.position(to);
         if range.is_empty() {
             let (a, b) = (from.map_or("", |n| graph.label(n)), graph.label(to));
-            return Err(format!("{a:?} runs after {b:?}"));
+            return Err(GroupError::Order { from: a.to_owned(), to: b.to_owned() });
         }
         let inside = |n: &NodeId| {
             range.contains(&graph.position(*n)) && !matches!(graph.node(*n).op, Op::Constant(_))

@@ -17,5 +17,5 @@ pub mod tile_conv;
 pub mod untile;
 
 pub use grid::{Grid, Reuse};
-pub use group::Group;
+pub use group::{Group, GroupError};
 pub use survey::{TileNeeds, region_bytes, survey};

@@ -7,6 +7,7 @@ use graph_opt_ir::op_context::OpCtx;
 use graph_opt_ir::region::{self, Barrier, Relation};
 use graph_opt_ir::{Edit, Graph, NodeId, Op, Ref, Span, Tensor, ValueId, op};
 
+use super::parts::PartsError;
 use super::slices;
 
 /// The edit that computes the node as a sum over parts of the axis that it contracts, and their
@@ -18,7 +19,7 @@ use super::slices;
 pub(super) fn partial_sums(
     graph: &Graph,
     id: NodeId,
-    spans: &dyn Fn(i64) -> Result<Vec<Span>, String>,
+    spans: &dyn Fn(i64) -> Result<Vec<Span>, PartsError>,
     origin: &str,
 ) -> Result<(Edit, usize), Barrier> {
     let node = graph.node(id);
@@ -31,7 +32,7 @@ pub(super) fn partial_sums(
         return Err(Barrier("its result is not used".into()));
     };
     let (contracted, extent) = contracted(graph, id)?;
-    let spans = spans(extent).map_err(Barrier)?;
+    let spans = spans(extent)?;
     let mut edit = Edit::new(origin);
     let base = graph.label(id).to_owned();
     let mut sum: Option<Ref> = None;

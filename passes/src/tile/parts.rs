@@ -1,6 +1,55 @@
 //! Where to cut an axis.
 
 use graph_opt_ir::Span;
+use graph_opt_ir::region::Barrier;
+
+/// Why an axis cannot be cut into these parts.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PartsError {
+    /// The axis has fewer elements than parts.
+    #[error("{extent} elements make no {parts} parts")]
+    TooMany {
+        /// Elements of the axis.
+        extent: i64,
+        /// The number of parts.
+        parts: i64,
+    },
+    /// The axis can be cut only between units of several elements, and has fewer units than parts.
+    #[error("{extent} elements in units of {align} make no {parts} parts")]
+    TooManyUnits {
+        /// Elements of the axis.
+        extent: i64,
+        /// Elements of a unit.
+        align: i64,
+        /// The number of parts.
+        parts: i64,
+    },
+    /// With parts of equal size, rounded up, nothing is left for the last one.
+    #[error("{extent} elements make no {parts} parts of {size}")]
+    NothingLeft {
+        /// Elements of the axis.
+        extent: i64,
+        /// The number of parts.
+        parts: i64,
+        /// Elements of each part but the last.
+        size: i64,
+    },
+    /// The sizes of the parts are not those of the axis together.
+    #[error("sizes {sizes:?} do not add up to {extent}")]
+    Sizes {
+        /// Elements of the axis.
+        extent: i64,
+        /// Elements of each part.
+        sizes: Vec<i64>,
+    },
+}
+
+impl From<PartsError> for Barrier {
+    fn from(e: PartsError) -> Self {
+        Self(e.to_string())
+    }
+}
 
 /// `n` elements in `parts` parts whose sizes differ by at most one unit of `align` elements; the
 /// first ones are the longer ones. With `inside`, units may be cut where there are more parts than
@@ -8,7 +57,7 @@ use graph_opt_ir::Span;
 ///
 /// # Errors
 /// If there are more parts than units.
-pub fn even(n: i64, parts: i64, align: i64, inside: bool) -> Result<Vec<Span>, String> {
+pub fn even(n: i64, parts: i64, align: i64, inside: bool) -> Result<Vec<Span>, PartsError> {
     let units = n / align;
     if parts <= units && n % align == 0 {
         return Ok(spans(&spread(units, parts), align));
@@ -21,8 +70,8 @@ pub fn even(n: i64, parts: i64, align: i64, inside: bool) -> Result<Vec<Span>, S
         }
     }
     Err(match align {
-        1 => format!("{n} elements make no {parts} parts"),
-        _ => format!("{n} elements in units of {align} make no {parts} parts"),
+        1 => PartsError::TooMany { extent: n, parts },
+        _ => PartsError::TooManyUnits { extent: n, align, parts },
     })
 }
 
@@ -47,10 +96,10 @@ fn spans(sizes: &[i64], unit: i64) -> Vec<Span> {
 ///
 /// # Errors
 /// If nothing would be left for the last part.
-pub fn ceil(n: i64, parts: i64) -> Result<Vec<Span>, String> {
+pub fn ceil(n: i64, parts: i64) -> Result<Vec<Span>, PartsError> {
     let size = (n + parts - 1) / parts;
     if n <= size * (parts - 1) {
-        return Err(format!("{n} elements make no {parts} parts of {size}"));
+        return Err(PartsError::NothingLeft { extent: n, parts, size });
     }
     Ok((0..parts).map(|i| Span::new(i * size, n.min((i + 1) * size))).collect())
 }
@@ -60,11 +109,11 @@ pub fn ceil(n: i64, parts: i64) -> Result<Vec<Span>, String> {
 ///
 /// # Errors
 /// If there are more parts than elements.
-pub fn weighted(n: i64, weights: &[i64]) -> Result<Vec<Span>, String> {
+pub fn weighted(n: i64, weights: &[i64]) -> Result<Vec<Span>, PartsError> {
     let total: i128 = weights.iter().map(|&w| i128::from(w)).sum();
     let parts = weights.len() as i64;
     if parts > n {
-        return Err(format!("{n} elements make no {parts} parts"));
+        return Err(PartsError::TooMany { extent: n, parts });
     }
     let (mut at, mut sum) = (0, 0i128);
     let mut all = Vec::new();
@@ -82,10 +131,10 @@ pub fn weighted(n: i64, weights: &[i64]) -> Result<Vec<Span>, String> {
 ///
 /// # Errors
 /// If they do not add up to `n`.
-pub fn of_sizes(n: i64, sizes: &[i64]) -> Result<Vec<Span>, String> {
+pub fn of_sizes(n: i64, sizes: &[i64]) -> Result<Vec<Span>, PartsError> {
     let total = sizes.iter().try_fold(0i64, |a, &b| a.checked_add(b));
     if total != Some(n) {
-        return Err(format!("sizes {sizes:?} do not add up to {n}"));
+        return Err(PartsError::Sizes { extent: n, sizes: sizes.to_vec() });
     }
     Ok(spans(sizes, 1))
 }

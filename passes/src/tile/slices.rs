@@ -76,7 +76,7 @@ fn barrier(e: TensorError) -> Barrier {
 ///
 /// # Errors
 /// If a span lies outside of its axis, if elements are not whole bytes, or if they cannot be read.
-pub fn slice_tensor(t: &Tensor, cuts: &[(usize, Span)]) -> Result<Tensor, Barrier> {
+pub(crate) fn slice_tensor(t: &Tensor, cuts: &[(usize, Span)]) -> Result<Tensor, Barrier> {
     let (size, dims) = (element_bytes(t)?, t.dims());
     let src = t.bytes().map_err(barrier)?;
     let mut out_dims = dims.to_vec();
@@ -115,7 +115,7 @@ pub fn slice_tensor(t: &Tensor, cuts: &[(usize, Span)]) -> Result<Tensor, Barrie
 /// # Errors
 /// If types or the extents of other axes differ, if elements are not whole bytes, or if they cannot be
 /// read.
-pub fn join_tensors(parts: &[Arc<Tensor>], axis: usize) -> Result<Tensor, Barrier> {
+pub(crate) fn join_tensors(parts: &[Arc<Tensor>], axis: usize) -> Result<Tensor, Barrier> {
     let Some(first) = parts.first().filter(|p| axis < p.dims().len()) else {
         return Err(Barrier(format!("no constants to join along axis {axis}")));
     };

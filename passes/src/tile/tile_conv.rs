@@ -26,13 +26,15 @@ use graph_opt_ir::op_context::OpCtx;
 use graph_opt_ir::region::{self, Barrier, Need, Relation, Relations};
 use graph_opt_ir::{Edit, EditError, Graph, NodeId, Span, ValueId};
 
+use super::parts::PartsError;
 use super::{Grid, Group, Reuse, build, partial_sums, parts, region_bytes};
 use crate::fix_dims::Symbolic;
 use crate::options::{OptionError, OptionInfo, Options, bytes_text, list_text, name_of};
 use crate::pass::{Data, Exactness, Outcome, Pass, PassCtx, PassInfo};
+use crate::units::{ByteSize, count};
 
 /// Its entry in the registry.
-pub const INFO: PassInfo = PassInfo {
+pub(crate) const INFO: PassInfo = PassInfo {
     name: "tile-conv",
     summary: "one convolution, pool or matrix product into Slice, n smaller ones, and Concat",
     exactness: Exactness::BitExact,
@@ -265,7 +267,7 @@ impl Pass for TileConv {
             let Some(node) = cx.graph().get_node(id) else { continue };
             // Bodies of control flow have their turn; other graphs in attributes are not touched.
             let hidden = match node.op.bodies()[..] {
-                [] => node.op.subgraphs().iter().map(|g| count(g, self)).sum::<usize>(),
+                [] => node.op.subgraphs().iter().map(|g| candidates(g, self)).sum::<usize>(),
                 _ => 0,
             };
             if hidden > 0 && cx.selected(id) {
@@ -288,8 +290,8 @@ impl Pass for TileConv {
                     cx.apply(&edit)?;
                     done += 1;
                     let what = match self.axes[..] {
-                        [Axis::ChannelsIn] => format!("{parts} partial sums"),
-                        _ => format!("{parts} parts"),
+                        [Axis::ChannelsIn] => count(parts, "partial sum"),
+                        _ => count(parts, "part"),
                     };
                     cx.remark_with(label, Outcome::Applied, what, Data::Parts(parts));
                 }
@@ -299,18 +301,23 @@ impl Pass for TileConv {
         if seen == 0 {
             cx.remark_on("", Outcome::NoMatch, "no convolution, pool or matrix product to tile");
         } else if done == 0 {
-            cx.remark_on("", Outcome::NoEffect, format!("none of {seen} nodes was tiled"));
+            cx.remark_on(
+                "",
+                Outcome::NoEffect,
+                format!("none of {} was tiled", count(seen, "node")),
+            );
         }
         Ok(())
     }
 }
 
-fn count(graph: &Graph, pass: &TileConv) -> usize {
+/// How many nodes of the graph and its subgraphs the pass would tile.
+fn candidates(graph: &Graph, pass: &TileConv) -> usize {
     let nodes = graph.schedule().map(|n| &graph.node(n).op);
     nodes
         .map(|op| {
             usize::from(pass.wants(op))
-                + op.subgraphs().iter().map(|g| count(g, pass)).sum::<usize>()
+                + op.subgraphs().iter().map(|g| candidates(g, pass)).sum::<usize>()
         })
         .sum()
 }
@@ -345,7 +352,8 @@ impl TileConv {
             let spans = |n| match &self.how {
                 How::Parts(p) => parts::even(n, p[0], 1, false),
                 How::Sizes(s) => parts::of_sizes(n, s),
-                How::MaxBytes(_) => Err("max-bytes cannot choose the parts of c-in".into()),
+                // Refused when the pass is made.
+                How::MaxBytes(_) => Ok(vec![Span::whole(n)]),
             };
             return match partial_sums::partial_sums(graph, id, &spans, &origin).map_err(blocked)? {
                 (_, 1) => Err((Outcome::NoEffect, "one part is the whole".into())),
@@ -401,7 +409,7 @@ impl TileConv {
                 .iter()
                 .zip(p)
                 .map(|(&(a, n), &p)| Ok((a, aligned(&rel, a, n, p)?)))
-                .collect::<Result<_, String>>()
+                .collect::<Result<_, PartsError>>()
                 .map_err(blocked),
             How::Sizes(s) => {
                 let (a, n) = axes[0];
@@ -418,7 +426,11 @@ impl TileConv {
                         return Ok(vec![(a, spans)]);
                     }
                 }
-                let why = format!("its smallest part along this axis takes {least} bytes");
+                let why = format!(
+                    "its smallest part along this axis takes {}, more than {}",
+                    ByteSize(least),
+                    ByteSize(*limit)
+                );
                 Err(blocked(why))
             }
         }
@@ -426,7 +438,7 @@ impl TileConv {
 }
 
 /// Parts of an output axis of extent `n`, cut only where the operator can be cut along this axis.
-fn aligned(rel: &Relations, axis: usize, n: i64, parts: i64) -> Result<Vec<Span>, String> {
+fn aligned(rel: &Relations, axis: usize, n: i64, parts: i64) -> Result<Vec<Span>, PartsError> {
     let inside = rel
         .operands
         .iter()

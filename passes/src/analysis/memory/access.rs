@@ -6,7 +6,7 @@ use graph_opt_ir::op::{Class, Op};
 use graph_opt_ir::{DType, Type};
 
 /// Axes that a value in a strided place may have.
-pub const MAX_RANK: usize = 5;
+const MAX_RANK: usize = 5;
 
 /// Whether values of this type may stand in strided places: with neighbours along the last axis
 /// side by side, and any distances along the others. Only types that nobody converts on the way

@@ -22,7 +22,7 @@ use place::Tried;
 pub(crate) use place::{Alias, alias};
 
 /// Offsets in the arena are multiples of so many bytes.
-pub const ALIGNMENT: u64 = 64;
+pub(crate) const ALIGNMENT: u64 = 64;
 
 /// Where the elements of a value stand in its buffer: element `i` of the value is element
 /// `offset + sum(i[a] * strides[a])` of the buffer.

@@ -230,7 +230,7 @@ fn device_spec(d: &DeviceRow) -> Result<DeviceSpec, QuantityError> {
     if let Some(m) = modes.iter().find(|m| !m.watts.is_finite() || m.watts < 0.0) {
         return Err(QuantityError::Watts(m.watts));
     }
-    let memory = bytes(&d.memory).map_err(QuantityError::Bytes)?;
+    let memory = bytes(&d.memory).map_err(|e| QuantityError::Bytes(e.to_string()))?;
     Ok(DeviceSpec { name: d.name.clone(), memory, speed, modes })
 }
 

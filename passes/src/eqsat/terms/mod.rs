@@ -16,7 +16,8 @@ use graph_opt_ir::region::Region;
 use graph_opt_ir::{Digest, Span, Tensor, Type};
 
 use crate::tile::slices::slice_tensor;
-pub use reading::{ReadOptions, Reading};
+pub(crate) use reading::ReadOptions;
+pub use reading::Reading;
 
 /// Identifies a term among those of one [`Terms`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -158,12 +159,12 @@ impl Terms {
     }
 
     /// The leaf of this digest, if it was made before.
-    pub fn find_leaf(&self, number: Digest) -> Option<TermId> {
+    pub(crate) fn find_leaf(&self, number: Digest) -> Option<TermId> {
         self.ids.get(&Key::Leaf(number)).copied()
     }
 
     /// The leaf of this digest, which is made if there is none.
-    pub fn leaf(&mut self, number: Digest, ty: Type) -> TermId {
+    pub(crate) fn leaf(&mut self, number: Digest, ty: Type) -> TermId {
         self.add(Head::Leaf(number), Vec::new(), ty)
     }
 
@@ -252,7 +253,7 @@ impl Terms {
 
     /// An application as the rules of its operator see it; `None` for other terms and operators that are
     /// not modelled.
-    pub fn ctx_of(&self, t: TermId) -> Option<OpCtx<'_>> {
+    pub(crate) fn ctx_of(&self, t: TermId) -> Option<OpCtx<'_>> {
         let Head::Apply(a) = &self.get(t).head else { return None };
         let ctx = || self.ctx(&a.op, a.opset, &self.operands(t), a.outputs);
         a.modelled.then(ctx)
@@ -292,7 +293,7 @@ impl Terms {
 }
 
 /// The region of a whole that the region `outer` of its part `inner` is.
-pub fn compose(inner: &Region, outer: &Region) -> Region {
+pub(crate) fn compose(inner: &Region, outer: &Region) -> Region {
     let one = |(i, o): (&Option<Span>, &Option<Span>)| match (i, o) {
         (Some(i), Some(o)) => Some(Span::new(i.lo + o.lo, i.lo + o.hi)),
         (i, o) => (*i).or(*o),

@@ -9,7 +9,7 @@ use graph_opt_ir::{Def, Digest, Graph, NodeId, Type, ValueId};
 use super::{TermId, Terms};
 
 /// How a graph is read.
-pub struct ReadOptions<'a> {
+pub(crate) struct ReadOptions<'a> {
     /// Whether an operator that is not modelled is an application, equal to another one over equal
     /// operands, or a leaf by its structure.
     pub apply: bool,
@@ -36,7 +36,7 @@ impl Reading {
     }
 
     /// Reads a graph. Inputs are leaves: those without a default by position.
-    pub fn with(graph: &Graph, terms: &mut Terms, how: &ReadOptions<'_>) -> Self {
+    pub(crate) fn with(graph: &Graph, terms: &mut Terms, how: &ReadOptions<'_>) -> Self {
         let meanings = Meanings::of(graph);
         let plain = follow(graph, None);
         let mut opaque: HashMap<NodeId, Meaning> = HashMap::new();

@@ -42,7 +42,7 @@ use crate::options::{OptionError, OptionInfo, Options};
 use crate::pass::{Exactness, Pass, PassCtx, PassInfo};
 
 /// Its entry in the registry.
-pub const INFO: PassInfo = PassInfo {
+pub(crate) const INFO: PassInfo = PassInfo {
     name: "fuse-tiles",
     summary: "a stretch of the graph runs tile by tile, to need less memory",
     exactness: Exactness::BitExact,

@@ -8,7 +8,10 @@ use graph_opt_ir::{EditError, EditFault, Graph, Span};
 
 use crate::options::{self, OptionError, Options, list_text, name_of};
 use crate::pass::{Data, Outcome, PassCtx};
+use crate::tile::group::GroupError;
+use crate::tile::parts::PartsError;
 use crate::tile::{Grid, Group, Reuse, build, parts};
+use crate::units::count;
 
 /// How an axis is cut into parts.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,7 +27,7 @@ pub enum Cut {
 }
 
 impl Cut {
-    fn spans(&self, n: i64) -> Result<Vec<Span>, String> {
+    fn spans(&self, n: i64) -> Result<Vec<Span>, PartsError> {
         match self {
             Self::Even(p) => parts::even(n, *p, 1, false),
             Self::Ceil(p) => parts::ceil(n, *p),
@@ -293,7 +296,7 @@ impl Stretch {
             Ok(edit) => match cx.apply(&edit) {
                 Ok(()) => {
                     let (nodes, t) = (group.nodes.len(), grid.len());
-                    let what = format!("{nodes} nodes in {t} tiles");
+                    let what = format!("{} in {}", count(nodes, "node"), count(t, "tile"));
                     let data = Data::Tiles { nodes, grid: grid.counts(), reuse: self.reuse };
                     cx.remark_with(to, Outcome::Applied, what, data);
                 }
@@ -347,6 +350,18 @@ enum Refusal {
 impl From<String> for Refusal {
     fn from(why: String) -> Self {
         Self::Blocked(why)
+    }
+}
+
+impl From<PartsError> for Refusal {
+    fn from(e: PartsError) -> Self {
+        Self::Blocked(e.to_string())
+    }
+}
+
+impl From<GroupError> for Refusal {
+    fn from(e: GroupError) -> Self {
+        Self::Blocked(e.to_string())
     }
 }
 

@@ -145,7 +145,7 @@ impl Spreads<'_> {
         let (c, n) = (self.c, self.extents[axis] as i64);
         let make = || {
             let last = c.table.steps[c.table.steps.len() - 1].node;
-            let spans = parts::even(n, count, 1, false).map_err(|e| (last, Barrier(e)))?;
+            let spans = parts::even(n, count, 1, false).map_err(|e| (last, e.into()))?;
             let spread = Spread::new(&c.table, &c.outputs, (axis, &spans), level, reuse)?;
             Ok(((axis, spans), spread))
         };

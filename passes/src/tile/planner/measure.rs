@@ -9,10 +9,10 @@ use super::search::{Choice, Search};
 use super::{Goal, Limits, TiledGroup, TilingPlan};
 use crate::analysis::cost;
 use crate::analysis::memory::{self, MemoryModel, UnknownSize};
-use crate::options::readable;
 use crate::tile::build;
 use crate::tile::cost_model::Net;
 use crate::tile::fuse_tiles::Stretch;
+use crate::units::ByteSize;
 
 /// The edits of a plan applied to a copy of the graph.
 ///
@@ -107,7 +107,7 @@ pub enum TilingError {
     #[error("no plan stays within the extra multiply-accumulates")]
     NoPlan,
     /// No plan meets the budget.
-    #[error("the least peak that was found is {}, {why}", readable(*.least))]
+    #[error("the least peak that was found is {}, {why}", ByteSize(*.least))]
     Peak {
         /// The smallest peak of the plans that were measured, in bytes.
         least: u64,

@@ -6,11 +6,11 @@ use super::measure::{ChosenPlan, TilingError, best, built};
 use super::{Goal, Limits, TiledGroup, front};
 use crate::analysis::cost;
 use crate::analysis::memory;
-use crate::options::readable;
 use crate::pass::{Change, Data, Outcome, PassCtx};
 use crate::pipeline::Pipeline;
 use crate::tile::Grid;
 use crate::tile::fuse_tiles::{FuseTiles, Stretch};
+use crate::units::{ByteSize, count};
 
 /// Adds a remark for every plan of the Pareto front, with its measured peak; changes nothing.
 pub(in crate::tile) fn list(cx: &mut PassCtx<'_, '_>, limits: &Limits) {
@@ -25,7 +25,7 @@ pub(in crate::tile) fn list(cx: &mut PassCtx<'_, '_>, limits: &Limits) {
         let Ok(exact) = memory::plan_for(&built.graph, &*limits.model) else { continue };
         let groups: Vec<String> =
             plan.groups.iter().map(|g| format!("{} {}", shape(&g.grid), g.reuse)).collect();
-        let (peak, more) = (readable(exact.peak), extra(plan.macs, macs));
+        let (peak, more) = (ByteSize(exact.peak), extra(plan.macs, macs));
         let what = format!("peak {peak}, {more}: {}", groups.join("; "));
         let data = Data::Cost {
             peak: Change { before, after: exact.peak },
@@ -58,7 +58,7 @@ pub(in crate::tile) fn run(
     if let Goal::Memory(budget) = goal
         && before <= budget
     {
-        let why = format!("{} fit as they are", readable(before));
+        let why = format!("{} fit as they are", ByteSize(before));
         cx.remark_on("", Outcome::NoEffect, why);
         return Ok(());
     }
@@ -85,7 +85,7 @@ fn apply(
 ) -> Result<(), EditError> {
     let ChosenPlan { plan, peak, macs: after, barriers, left } = chosen;
     for (node, bytes) in left {
-        let why = format!("nothing tiles it, and it needs {}", readable(bytes));
+        let why = format!("nothing tiles it, and it needs {}", ByteSize(bytes));
         let label = cx.graph().label(node).to_owned();
         cx.remark_with(label, Outcome::Blocked, why, Data::Left(bytes));
     }
@@ -103,7 +103,7 @@ fn apply(
     if by_hand.len() < plan.groups.len() {
         by_hand.clear();
     }
-    let (a, b, more) = (readable(before), readable(peak), extra(after, macs));
+    let (a, b, more) = (ByteSize(before), ByteSize(peak), extra(after, macs));
     let mut what = format!("peak {a} to {b}, {more}");
     if !by_hand.is_empty() {
         let passes = by_hand.iter().cloned().map(FuseTiles::from);
@@ -128,7 +128,7 @@ fn apply_group(
     let (graph, nodes) = (cx.graph(), tiled.group.nodes.len());
     let (label, first) = (graph.label(last).to_owned(), graph.label(first));
     let grid = shape(&tiled.grid);
-    let what = format!("{nodes} nodes from {first:?} in {grid}, {}", tiled.reuse);
+    let what = format!("{} from {first:?} in {grid}, {}", count(nodes, "node"), tiled.reuse);
     match tiled.edit(graph) {
         Ok(edit) => {
             cx.apply(&edit)?;

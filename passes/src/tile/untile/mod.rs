@@ -34,7 +34,7 @@ use crate::pass::{Exactness, Outcome, Pass, PassCtx, PassInfo};
 use guess::Guess;
 
 /// Its entry in the registry.
-pub const INFO: PassInfo = PassInfo {
+pub(crate) const INFO: PassInfo = PassInfo {
     name: "untile",
     summary: "recognises tiled convolutions, pools and matrix products and gives back the whole",
     exactness: Exactness::BitExact,
