@@ -83,11 +83,11 @@ pub fn main(args: &Args) -> Result {
     if c.unknown_macs > 0 {
         line("", format!("and {} nodes of unknown shape", c.unknown_macs));
     }
-    line("parameters", format!("{} ({})", c.parameters, ByteSize(c.constant_bytes).to_string()));
+    line("parameters", format!("{} ({})", c.parameters, ByteSize(c.constant_bytes)));
     match &memory {
         Some(m) => {
             let at = at.map(|n| format!(" at {}", label(n))).unwrap_or_default();
-            line("peak activations", format!("{}{at}", ByteSize(m.peak).to_string()));
+            line("peak activations", format!("{}{at}", ByteSize(m.peak)));
             line("arena", ByteSize(m.arena).to_string());
         }
         None => line("peak activations", "unknown: some extents are symbolic".into()),

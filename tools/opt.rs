@@ -99,7 +99,7 @@ pub fn main(args: Args) -> Result {
                 let why = why.map_or_else(String::new, |r| format!(": {}", r.message));
                 return Err(check(format!(
                     "the model does not fit into {} (it takes {least}){why}",
-                    ByteSize(budget).to_string()
+                    ByteSize(budget)
                 )));
             }
             Err(_) => {
@@ -176,7 +176,7 @@ pub fn rows(header: &[&str]) -> Table {
     t
 }
 
-/// Before and after.
+/// The table of figures before and after the passes.
 fn table(a: &Graph, b: &Graph, model: &dyn MemoryModel, edits: usize, verdict: &str) -> String {
     let (c, d) = (cost(a), cost(b));
     let mut t = rows(&["", "before", "after"]);

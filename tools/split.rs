@@ -33,7 +33,7 @@ pub struct Args {
     triton: Option<String>,
 }
 
-/// Reads JSON.
+/// Reads a JSON file into its type.
 pub fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     let text = std::fs::read_to_string(path);
     let text = text.map_err(|e| usage(format!("{}: {e}", path.display())))?;
@@ -63,8 +63,8 @@ pub fn main(args: &Args) -> Result {
             "{name}: {} on {}, receives {} over links, holds {}\n",
             count(part.len(), "node"),
             row.device,
-            ByteSize(crossing).to_string(),
-            ByteSize(row.memory_bytes).to_string()
+            ByteSize(crossing),
+            ByteSize(row.memory_bytes)
         ));
         stages.push(PartFile::of(name, &part));
         graphs.push(part);

@@ -73,7 +73,7 @@ impl Watch {
         self.lock().clone()
     }
 
-    /// Work so far.
+    /// Elements read and written, and multiplications, of all runs so far.
     pub fn work(&self) -> u64 {
         self.lock().work
     }

@@ -38,10 +38,10 @@ pub(super) struct Cases {
     marks: Vec<f64>,
 }
 
-/// One run.
+/// One run of both graphs: which extents and which inputs it takes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Case {
-    /// Which of [`Cases::assignments`].
+    /// Index of the extents of symbolic dimensions, below [`Cases::assignments`].
     pub assignment: usize,
     pub run: usize,
     /// How far whole numbers are narrowed, from 0 on.
@@ -133,7 +133,7 @@ impl Cases {
         Self { marks, ..self }
     }
 
-    /// Draws one run.
+    /// The key by which the inputs of this run are drawn.
     pub fn drawing(&self, run: usize) -> Key<'_> {
         Key::new(self.seed.wrapping_add(run as u64)).marked(&self.marks)
     }

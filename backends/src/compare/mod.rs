@@ -80,7 +80,7 @@ pub enum Verdict {
     /// Equal for all inputs and weights, by the rules of the prover; whether only in exact
     /// arithmetic, as sums were taken in another order.
     Proved {
-        /// See above.
+        /// Whether the proof holds in exact arithmetic only.
         reassociates: bool,
         /// Values whose declared shapes the proof assumes.
         assumes: Vec<String>,
@@ -94,7 +94,7 @@ pub enum Verdict {
     Finite(String, Place),
     /// Close on this backend, with the largest difference.
     Close(String, Difference),
-    /// They differ.
+    /// The outputs differ, by the rung or backend that is named.
     Differs(String, Place),
     /// Not decided, and why.
     Unknown(String, String),
@@ -153,7 +153,7 @@ impl fmt::Display for Verdict {
 /// Verdicts on one output.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Output {
-    /// Its name.
+    /// Name of the output in both graphs.
     pub name: String,
     /// All verdicts, in the order of the ladder.
     pub verdicts: Vec<Verdict>,
@@ -193,7 +193,7 @@ impl Report {
         self.outputs.iter().all(|o| o.summary.is_equal())
     }
 
-    /// All verdicts.
+    /// The verdicts of all rungs on all outputs.
     pub fn all(&self) -> impl Iterator<Item = &Verdict> {
         self.outputs.iter().flat_map(|o| &o.verdicts)
     }

@@ -217,7 +217,7 @@ impl Array {
         T::elements(&self.data).ok_or_else(wrong)
     }
 
-    /// As [`Self::typed`].
+    /// As [`Self::typed`], to be written.
     pub fn typed_mut<T: Element>(&mut self) -> Result<&mut Elements<T>, RunError> {
         let (is, wanted) = (self.dtype, T::DTYPE);
         let wrong = || RunError::Invalid(format!("{is} tensor where {wanted} was expected"));

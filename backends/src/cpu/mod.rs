@@ -40,7 +40,7 @@ use simd::Level;
 /// Bytes that a run may hold at once unless told otherwise: 4 GiB.
 pub const DEFAULT_MAX_BYTES: u64 = 4 << 30;
 
-/// The reference interpreter.
+/// The reference interpreter, with its number of threads and its limit of memory.
 #[derive(Clone, Debug)]
 pub struct Cpu {
     /// Threads of an operator. Results do not depend on it.
@@ -250,9 +250,9 @@ pub enum FieldData {
 pub struct FieldTensor {
     /// Element type in the graph.
     pub dtype: DType,
-    /// Extents.
+    /// Extents of the tensor, outermost axis first.
     pub dims: Vec<usize>,
-    /// Elements.
+    /// Elements in row-major order.
     pub data: FieldData,
 }
 

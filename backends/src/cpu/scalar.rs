@@ -11,7 +11,7 @@ use super::math;
 pub(crate) trait Scalar: Element + Copy + PartialEq {
     const ZERO: Self;
     const ONE: Self;
-    /// Whether arithmetic rounds.
+    /// Whether arithmetic rounds, so that the order of sums matters.
     const ROUNDS: bool = false;
     /// Stands for the number (rounded; in the field, see [`Key::embed`]).
     fn of(x: f64, k: Key<'_>) -> Self;
@@ -24,11 +24,11 @@ pub(crate) trait Scalar: Element + Copy + PartialEq {
     fn fold<const FUSED: bool>(self, a: Self, b: Self) -> Self;
     /// What a long sum of products is kept in.
     type Sum: Copy;
-    /// The empty sum.
+    /// The sum of no terms, from which sums start.
     const NOTHING: Self::Sum;
     /// One step of such a sum, as [`Scalar::fold`].
     fn step<const FUSED: bool>(s: Self::Sum, a: Self, b: Self) -> Self::Sum;
-    /// The sum.
+    /// The scalar that a sum in progress comes to.
     fn total(s: Self::Sum) -> Self;
     /// IEEE's `<` over floats; in the field, of the real numbers that stand for the elements.
     fn less(self, o: Self, k: Key<'_>) -> bool;
@@ -75,7 +75,7 @@ pub(crate) trait Scalar: Element + Copy + PartialEq {
         Self::ZERO.minus(self)
     }
 
-    /// The absolute value.
+    /// The absolute value, by the order of the key.
     #[inline(always)]
     fn magnitude(self, k: Key<'_>) -> Self {
         if self.negative(k) { self.opposite() } else { self }

@@ -185,7 +185,7 @@ pub(crate) struct Matrix<'a, T> {
     at: *mut T,
     pub rows: usize,
     pub columns: usize,
-    /// Distance of rows.
+    /// Distance in elements from one row to the next.
     pub row: usize,
     /// Columns side by side.
     run: usize,

@@ -5,7 +5,7 @@ use super::{Fp, P};
 /// What draws the functions and values of one run.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Key<'a> {
-    /// Its bits.
+    /// The 64 bits by which everything is drawn.
     pub bits: u64,
     /// Magnitudes about which real numbers are drawn, too, ascending: bounds of the models.
     marks: &'a [f64],

@@ -16,7 +16,7 @@ fn order(x: Fp, y: Fp, k: Key<'_>) -> Ordering {
     if x == y { Ordering::Equal } else { by_value().then(x.centred().cmp(&y.centred())) }
 }
 
-/// 1/x
+/// The inverse of x, or a drawn element where x stands for 0.
 fn inverse(x: Fp, k: Key<'_>) -> Fp {
     if k.real(x) == 0.0 { k.with(INVERSE).apply(x) } else { x.inverse() }
 }

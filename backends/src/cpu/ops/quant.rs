@@ -206,7 +206,7 @@ fn sums(dims: Vec<usize>, v: Vec<i64>) -> Array {
     Array::new(dims, v.into_iter().map(|x| x as i32).collect())
 }
 
-/// ConvInteger and QLinearConv.
+/// ConvInteger, and QLinearConv, which scales its sums.
 pub(super) fn conv(cx: &mut Cx<'_>) -> Outputs {
     let linear = matches!(cx.op, Op::QLinearConv(_));
     let (w_at, xz, wz) = if linear { (3, 2, 5) } else { (1, 2, 3) };
@@ -274,7 +274,7 @@ fn requantize(
     Ok(vec![of_type(dims, v.into_iter().enumerate().map(one), to)?])
 }
 
-/// MatMulInteger and QLinearMatMul.
+/// MatMulInteger, and QLinearMatMul, which scales its sums.
 pub(super) fn matmul(cx: &mut Cx<'_>) -> Outputs {
     let linear = matches!(cx.op, Op::QLinearMatMul(_));
     let (b_at, az, bz) = if linear { (3, 2, 5) } else { (1, 2, 3) };
