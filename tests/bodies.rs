@@ -6,7 +6,7 @@ use graph_opt_backends::compare::{Compare, Verdict};
 use graph_opt_backends::cpu::Cpu;
 use graph_opt_ir::text::{parse, print};
 use graph_opt_ir::verify::verify;
-use graph_opt_ir::{Graph, NodeId, Tensor, onnx, same};
+use graph_opt_ir::{Graph, NodeId, Tensor, onnx, structural_eq};
 use graph_opt_passes::{Outcome, Pipeline, Runner, fix_dims};
 
 use crate::support::{is_bit_exact, load, optimise, shared};
@@ -99,7 +99,7 @@ fn differences_name_the_edit_in_the_body() {
     let cpu = Cpu::default();
     let inputs = vec![
         Tensor::from_bytes(graph_opt_ir::DType::Bool, vec![], vec![1]).unwrap(),
-        graph_opt_ir::text::random_tensor(graph_opt_ir::DType::F32, &[1, 1, 6, 4], 1).unwrap(),
+        graph_opt_ir::Tensor::random(graph_opt_ir::DType::F32, &[1, 1, 6, 4], 1).unwrap(),
     ];
     let c = Compare { backends: vec![&cpu], inputs: Some(inputs), ..Compare::default() };
     let r = c.run(&Arc::new(g), &Arc::new(wrong)).unwrap();
@@ -136,10 +136,10 @@ fn bodies_are_written_and_read() {
     };
     assert_eq!(body(&written, "else_branch"), body(&first, "else_branch"));
     assert!(body(&written, "then_branch").contains("then/tile1of2"));
-    assert!(same::identical(&read(&written), &t));
+    assert!(structural_eq::identical(&read(&written), &t));
     assert_eq!(verify(&read(&written)), Ok(()));
     let (back, _) = optimise(&read(&written), "untile");
-    assert!(same::identical(&back, &g));
+    assert!(structural_eq::identical(&back, &g));
 }
 
 /// Types that loops keep from turn to turn are known in their bodies, and no others.
@@ -186,7 +186,7 @@ fn convolutions_in_branches_of_a_real_model() {
         assert!(tiled >= 3, "{tiled} tiled");
         assert_eq!(verify(&t), Ok(()));
         let input = |dims: &[u64], seed| {
-            graph_opt_ir::text::random_tensor(graph_opt_ir::DType::F32, dims, seed).unwrap()
+            graph_opt_ir::Tensor::random(graph_opt_ir::DType::F32, dims, seed).unwrap()
         };
         let sr = Tensor::i64s(&[rate]).reshaped(vec![]).unwrap();
         let inputs = vec![input(&[1, samples], 1), input(&[2, 1, 128], 2), sr];
@@ -195,6 +195,6 @@ fn convolutions_in_branches_of_a_real_model() {
         let r = c.run(&Arc::new(g.clone()), &Arc::new(t.clone())).unwrap();
         assert!(is_bit_exact(&r), "{rate}: {r:?}");
         let (back, _) = optimise(&t, "untile");
-        assert!(same::identical(&s, &back), "{rate}: {}", print(&back));
+        assert!(structural_eq::identical(&s, &back), "{rate}: {}", print(&back));
     }
 }

@@ -343,6 +343,8 @@ fn nodes_of_one_name_are_split() {
         ends(code, &["plan", &model, "--cluster", &file("cluster.toml"), "--pin", &pin])
     };
     let (_, err) = pinned("same", 2);
-    assert!(err.contains("2 nodes may be meant by \"same\"; name one by its result: \"a\", \"y\""));
+    assert!(
+        err.contains("2 nodes are named \"same\"; use the name of a result instead: \"a\", \"y\"")
+    );
     pinned("a", 0);
 }

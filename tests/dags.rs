@@ -75,7 +75,7 @@ struct Net {
 impl Net {
     fn weight(&mut self, dims: &[u64]) -> ValueId {
         self.weights += 1;
-        let t: Tensor = text::random_tensor(DType::F32, dims, self.weights).unwrap();
+        let t: Tensor = Tensor::random(DType::F32, dims, self.weights).unwrap();
         self.b.constant(&format!("w{}", self.weights), t)
     }
 

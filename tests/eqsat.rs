@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use graph_opt_backends::zoo;
 use graph_opt_ir::Graph;
-use graph_opt_ir::same::identical;
+use graph_opt_ir::structural_eq::identical;
 use graph_opt_passes::analysis::{cost, peak};
 use graph_opt_passes::eqsat::prove::prove;
 

@@ -369,7 +369,11 @@ fn reproducers_run_again() {
     let load = |p: &Path| Ok(load(p));
     for (fault, what, count) in [
         ("panic", "panic: planted at reshape", 1),
-        ("edit", "faulty: faulty: \"y\" would lose its definition", 1),
+        (
+            "edit",
+            "faulty: faulty: \"y\" would lose its definition; replace it, or keep the node that computes it",
+            1,
+        ),
         // Where the weights matter, the model lies beside.
         ("weight", "panic: planted, and a weight is 0.125", 2),
     ] {

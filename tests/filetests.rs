@@ -133,7 +133,7 @@ fn documentation_of_passes_is_true() {
         let pipeline = docs.split_once("After `").and_then(|(_, l)| l.split_once("`:"));
         let (got, _) = optimise(before, pipeline.map_or(name, |p| p.0));
         assert!(got.edits() > 0, "{file}: the pass changes nothing");
-        assert!(graph_opt_ir::same::identical(&got, after), "{file}: {}", print(&got));
+        assert!(graph_opt_ir::structural_eq::identical(&got, after), "{file}: {}", print(&got));
         let order = |g: &Graph| -> Vec<String> {
             g.schedule().map(|n| g.node(n).op.name().to_owned()).collect()
         };

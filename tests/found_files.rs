@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use graph_opt_backends::cpu::{Cpu, Prepared};
 use graph_opt_backends::{Executable, Folder};
-use graph_opt_ir::rule::Ctx;
 use graph_opt_ir::text::parse;
-use graph_opt_ir::{Graph, Op, Tensor, onnx, region};
+use graph_opt_ir::{Graph, Op, Tensor, onnx};
 use graph_opt_passes::devices::cluster::Cluster;
 use graph_opt_passes::devices::graph::{Network, PlanRequest, PlanningError, choose_plan};
 use graph_opt_passes::devices::{Effort, NoPlan, Reason};
@@ -21,37 +20,30 @@ fn file(name: &str) -> Option<Graph> {
     let path = shared("faults")?.join(name);
     Some(load(&path))
 }
-
 /// What the pipeline makes of the graph, which is to be the same bit for bit.
-fn exact(g: &Graph, pipeline: &str) -> Graph {
+pub(crate) fn exact(g: &Graph, pipeline: &str) -> Graph {
     let (out, remarks) = optimise(g, pipeline);
     assert!(out.edits() > 0, "{pipeline}: {remarks:?}");
     let report = compare(g, &out);
     assert!(is_bit_exact(&report), "{pipeline}: {report:?}");
     out
 }
-
 fn prepared(g: &Graph) -> Prepared {
     Cpu::default().prepared(Arc::new(g.clone())).unwrap()
 }
-
-fn run(g: &Graph, inputs: &[Tensor]) -> Vec<Tensor> {
+pub(crate) fn run(g: &Graph, inputs: &[Tensor]) -> Vec<Tensor> {
     prepared(g).run(inputs, g.outputs()).unwrap()
 }
-
 fn dims(all: &[Tensor]) -> Vec<Vec<u64>> {
     all.iter().map(|t| t.dims().to_vec()).collect()
 }
-
 /// 1, 2, 3, … in these extents.
-fn counting(dims: &[u64]) -> Tensor {
+pub(crate) fn counting(dims: &[u64]) -> Tensor {
     let n = dims.iter().product::<u64>();
     let v: Vec<f32> = (1..=n).map(|i| i as f32).collect();
     Tensor::f32s(dims, &v).unwrap()
 }
-
 const OBJECTIVES: [&str; 4] = ["memory", "macs", "bytes", "launches"];
-
 #[test]
 fn eqsat_writes_layouts_over_what_they_read() {
     for body in [
@@ -84,7 +76,6 @@ fn eqsat_writes_layouts_over_what_they_read() {
         }
     }
 }
-
 #[test]
 fn eqsat_gives_every_output_a_value_of_its_own() {
     let g = parse(
@@ -116,7 +107,6 @@ fn eqsat_gives_every_output_a_value_of_its_own() {
     .unwrap();
     exact(&captured, "eqsat");
 }
-
 #[test]
 fn stages_that_capture_across_a_cut_are_refused() {
     let g = parse(
@@ -140,7 +130,6 @@ fn stages_that_capture_across_a_cut_are_refused() {
     let out = exact(&g, "split-devices{stages=[n1:a,n2:b]}");
     assert_eq!(count(&out, "Transfer"), 3);
 }
-
 #[test]
 fn slices_of_unknown_extents_stay_in_tiles() {
     let g = parse(
@@ -163,7 +152,6 @@ fn slices_of_unknown_extents_stay_in_tiles() {
         assert!(is_bit_exact(&report), "N={n}: {report:?}");
     }
 }
-
 #[test]
 fn one_part_along_an_axis_that_is_shifted() {
     for body in [
@@ -185,7 +173,6 @@ fn one_part_along_an_axis_that_is_shifted() {
         }
     }
 }
-
 #[test]
 fn partial_sums_of_gemm_have_the_operands_of_their_version() {
     for (opset, attributes) in [(6, "{broadcast=1}"), (7, "{beta=2.0}"), (9, ""), (11, "")] {
@@ -206,220 +193,6 @@ fn partial_sums_of_gemm_have_the_operands_of_their_version() {
         assert!(is_close(&g, &out), "opset {opset}");
     }
 }
-
-#[test]
-fn same_padding_is_what_onnx_runtime_computes() {
-    let pool = |op: &str, n: u64, axes: usize, pad: &str, k: i64, s: i64| {
-        let all = |v: i64| vec![v.to_string(); axes].join(",");
-        let x = vec![n.to_string(); axes].join(",");
-        parse(&format!(
-            "graph @g(%x: f32[1,1,{x}]) -> (%y) opset 19 {{
-               %y = {op} %x {{auto_pad=\"{pad}\", kernel_shape=[{}], strides=[{}]}} : ?
-             }}",
-            all(k),
-            all(s)
-        ))
-        .unwrap()
-    };
-    for (op, n, axes, pad, k, s, want) in [
-        ("LpPool", 10, 1, "SAME_UPPER", 1, 5, vec![3.0, 8.0]),
-        ("LpPool", 10, 1, "SAME_LOWER", 1, 5, vec![2.0, 7.0]),
-        ("AveragePool", 8, 1, "SAME_UPPER", 2, 4, vec![2.5, 6.5]),
-        ("AveragePool", 8, 1, "SAME_LOWER", 2, 4, vec![1.5, 5.5]),
-        ("AveragePool", 8, 2, "SAME_UPPER", 2, 4, vec![14.5, 18.5, 46.5, 50.5]),
-        (
-            "AveragePool",
-            8,
-            3,
-            "SAME_LOWER",
-            2,
-            4,
-            vec![37.5, 41.5, 69.5, 73.5, 293.5, 297.5, 325.5, 329.5],
-        ),
-    ] {
-        let g = pool(op, n, axes, pad, k, s);
-        let extents: Vec<u64> = [1, 1].into_iter().chain(vec![n; axes]).collect();
-        let got = run(&g, &[counting(&extents)]);
-        assert_eq!(got[0].to_f32s().unwrap(), want, "{op} {pad}");
-        let axis = if axes == 1 { "w" } else { "h" };
-        let out = exact(&g, &format!("tile-conv{{axis={axis} parts=2}}"));
-        // The tiles' pads are written out, and a file may not have any below 0.
-        let mut bytes = Vec::new();
-        onnx::export(&out, &mut bytes).unwrap();
-    }
-    let g = parse(
-        "graph @g(%x: f32[1,1,4]) -> (%y, %z) opset 13 {
-           %w = const [1,2] : f32[1,1,2]
-           %y = ConvTranspose %x, %w {auto_pad=\"SAME_UPPER\", strides=[3]} : ?
-           %n = Neg %x : ?
-           %z = Identity %n : ?
-         }",
-    )
-    .unwrap();
-    let got = run(&g, &[counting(&[1, 1, 4])]);
-    assert_eq!(got[0].to_f32s().unwrap(), [1., 2., 0., 2., 4., 0., 3., 6., 0., 4., 8.]);
-    // Whatever is rewritten, the padding is spelled out, with a remark.
-    for pipeline in ["tile-conv{axis=w parts=2}", "simplify"] {
-        let out = exact(&g, pipeline);
-        assert!(all_settled(&out), "{pipeline}");
-    }
-    let (_, remarks) = optimise(&g, "simplify");
-    assert!(
-        remarks.iter().any(|r| r.pass == "settle" && r.message.contains("SAME")),
-        "{remarks:?}"
-    );
-}
-
-/// Whether all runtimes read all windows alike.
-fn all_settled(g: &Graph) -> bool {
-    g.schedule().all(|n| region::settled(&Ctx::of(g, n)).is_none())
-}
-
-#[test]
-fn windows_that_ceil_mode_leaves_out_are_spelled_out() {
-    for op in ["MaxPool", "AveragePool", "LpPool"] {
-        let g = parse(&format!(
-            "graph @g(%x: f32[2,3,10,10]) -> (%y, %z) opset 18 {{
-               %p = {op} %x {{ceil_mode=1, kernel_shape=[1,3], pads=[0,1,0,2], strides=[2,1]}} : ?
-               %c = Relu %p : ?
-               %y = Mul %p, %c : ?
-               %q = {op} %x {{ceil_mode=1, kernel_shape=[1,3], strides=[2,2]}} : ?
-               %z = Neg %q : ?
-             }}"
-        ))
-        .unwrap();
-        assert!(!all_settled(&g));
-        for pipeline in [
-            "fuse-tiles{grid=2x2 axes=wxh reuse=exchange from=c to=c}",
-            "tile-conv{axis=h parts=2}",
-        ] {
-            assert!(all_settled(&exact(&g, pipeline)), "{op} {pipeline}");
-        }
-    }
-}
-
-/// Where one axis needs ceil_mode, and another leaves a window out.
-#[test]
-fn ceil_mode_stays_where_another_axis_needs_it() {
-    let g = parse(
-        "graph @g(%x: f32[1,1,7,4]) -> (%y) opset 10 {
-           %n = Neg %x : ?
-           %p = MaxPool %n {ceil_mode=1, dilations=[1,2], kernel_shape=[2,2], pads=[1,1,1,1], strides=[2,2]} : ?
-           %y = Identity %p : ?
-         }",
-    )
-    .unwrap();
-    assert!(!all_settled(&g));
-    let out = exact(&g, "simplify");
-    assert!(all_settled(&out));
-    let pool = out.schedule().find(|&n| out.node(n).op.name() == "MaxPool").unwrap();
-    let v = out.node(pool).outputs[0].unwrap();
-    assert_eq!(out.value(v).ty.to_string(), "f32[1,1,4,3]");
-}
-
-/// Windows that runtimes and the standard read differently are never cut, and their extents are not
-/// known.
-#[test]
-fn windows_without_one_meaning_are_left_alone() {
-    for (node, ty) in [
-        // ONNX Runtime leaves dilations out of SAME padding.
-        ("MaxPool %n {auto_pad=\"SAME_UPPER\", dilations=[2,1], kernel_shape=[2,2]}", "[1,2,?,?]"),
-        // It refuses to crop here; the reference evaluator crops otherwise than elsewhere.
-        ("MaxPool %n {auto_pad=\"SAME_LOWER\", kernel_shape=[1,1], strides=[3,3]}", "[1,2,?,?]"),
-        // The kernel does not fit: ONNX Runtime divides towards zero.
-        ("AveragePool %n {kernel_shape=[9,1]}", "[1,2,?,8]"),
-        // ONNX's shape inference counts a window that is left out.
-        (
-            "AveragePool %n {ceil_mode=1, count_include_pad=1, kernel_shape=[1,3], pads=[0,1,0,1], strides=[2,2]}",
-            "[1,2,?,5]",
-        ),
-        // The same where the model declares its extents.
-        (
-            "AveragePool %n {ceil_mode=1, count_include_pad=1, kernel_shape=[3,1], strides=[2,2]} : f32[1,2,4,4]",
-            "[1,2,4,4]",
-        ),
-        // ONNX's shape inference rounds up what SAME crops.
-        (
-            "AveragePool %n {auto_pad=\"SAME_UPPER\", ceil_mode=1, kernel_shape=[1,1], strides=[3,3]}",
-            "[1,2,?,?]",
-        ),
-        ("PRelu %n, %k", "[..]"),
-    ] {
-        let declared = if node.contains(" : ") { "" } else { ": ?" };
-        let g = parse(&format!(
-            "graph @g(%x: f32[1,2,8,8]) -> (%y) opset 19 {{
-               %k = const [1] : f32[1,1,1,1,1]
-               %n = Neg %x : ?
-               %p = {node} {declared}
-               %y = Identity %p : ?
-             }}"
-        ))
-        .unwrap();
-        let p = g.schedule().find(|&n| g.label(n) == "p").unwrap();
-        assert_eq!(
-            g.value(g.node(p).outputs[0].unwrap()).ty.to_string(),
-            format!("f32{ty}"),
-            "{node}"
-        );
-        for pipeline in ["tile-conv{axis=h parts=2 ops=all}", "fuse-tiles{grid=2 axes=h to=p}"] {
-            let (out, _) = optimise(&g, pipeline);
-            assert_eq!(out.edits(), 0, "{node} {pipeline}");
-        }
-    }
-}
-
-/// The padding of SAME in ConvTranspose depends on the extents, also of axes that are not cut.
-#[test]
-fn transposed_convolutions_of_unknown_extents_keep_their_padding() {
-    let g = parse(
-        "graph @g(%x: f32[1,6,h,8]) -> (%y) opset 18 {
-           %w = const random(1) : f32[6,1,3,2]
-           %y = ConvTranspose %x, %w {auto_pad=\"SAME_LOWER\", group=6, dilations=[2,3], strides=[1,2]} : ?
-         }",
-    )
-    .unwrap();
-    let (out, remarks) = optimise(&g, "tile-conv{axis=c-out parts=3}");
-    assert_eq!(out.edits(), 0);
-    assert!(remarks.iter().any(|r| r.message.contains("auto_pad")), "{remarks:?}");
-}
-
-/// `--fix-dims` makes extents definite, which ONNX's shape inference may contradict.
-#[test]
-fn fixed_extents_are_settled() {
-    for body in [
-        "%y = MaxPool %x {ceil_mode=1, kernel_shape=[3,2], pads=[0,0,1,1], strides=[1,2]} : ?",
-        "%w = const random(1) : f32[8,1,3,2]
-         %y = ConvTranspose %x, %w {auto_pad=\"SAME_UPPER\", group=8, output_padding=[0,1], strides=[1,2]} : ?",
-    ] {
-        let mut g = parse(&format!("graph @g(%x: f32[N,8,h,w]) -> (%y) opset 17 {{\n{body}\n}}")).unwrap();
-        fix_dims(&mut g, &[("N".into(), 3), ("h".into(), 5), ("w".into(), 6)]).unwrap();
-        assert!(!all_settled(&g));
-        let (out, _) = optimise(&g, "schedule");
-        assert!(all_settled(&out), "{body}");
-    }
-}
-
-/// Where extents in a body follow from what a Scan takes, its pools cannot be settled.
-#[test]
-fn extents_are_not_fixed_where_a_body_rounds_up() {
-    let model = |ceil: i64| {
-        parse(&format!(
-            "graph @g(%x: f32[N,2,3,w], %s: f32[2,3,2]) -> (%y) opset 18 {{
-               %r, %y = Scan %s, %x {{num_scan_inputs=1, body=graph @b(%state: f32[?,?,?], %row: f32[?,?,?]) -> (%n, %o) {{
-                 %p = MaxPool %row {{ceil_mode={ceil}, kernel_shape=[2], pads=[1,1], strides=[2]}} : ?
-                 %n = Add %state, %p : ?
-                 %o = Neg %n : ?
-               }}}} : ?, ?
-             }}"
-        ))
-        .unwrap()
-    };
-    let fixed = |ceil| fix_dims(&mut model(ceil), &[("N".into(), 3), ("w".into(), 1)]);
-    assert_eq!(fixed(0), Ok(2));
-    let e = fixed(1).unwrap_err().to_string();
-    assert!(e.contains("\"p\" in the body of"), "{e}");
-}
-
 /// ONNX's inference of Slice keeps the name of a dimension, and ONNX Runtime believes it.
 #[test]
 fn sums_over_an_axis_of_unknown_extent_are_not_cut() {
@@ -435,7 +208,6 @@ fn sums_over_an_axis_of_unknown_extent_are_not_cut() {
     assert_eq!(out.edits(), 0);
     assert!(remarks.iter().any(|r| r.message.contains("unknown")), "{remarks:?}");
 }
-
 /// One result of a Split is written anew, another one is still read: such a candidate is refused.
 #[test]
 fn eqsat_keeps_nodes_of_which_it_reads_a_result() {
@@ -459,7 +231,6 @@ fn eqsat_keeps_nodes_of_which_it_reads_a_result() {
         assert!(is_close(&g, &out), "{objective}");
     }
 }
-
 /// The operands of a Concat along the cut axis may be one value, which tiles then need in no order.
 #[test]
 fn tiles_that_wrap_around_do_not_take_over() {
@@ -477,7 +248,6 @@ fn tiles_that_wrap_around_do_not_take_over() {
         assert!(is_bit_exact(&report), "{reuse}: {report:?}");
     }
 }
-
 /// A tile of one row is squeezed along the same axes as the whole.
 #[test]
 fn squeeze_without_axes_keeps_cut_axes() {
@@ -494,30 +264,6 @@ fn squeeze_without_axes_keeps_cut_axes() {
         }
     }
 }
-
-/// ONNX's shape inference counts a window that runtimes leave out, and the file believes it: what is
-/// declared of later values is wrong.
-#[test]
-fn models_whose_extents_cannot_be_trusted_are_not_rewritten() {
-    let g = parse(
-        "graph @g(%x: f32[1,2,n,8]) -> (%y) opset 18 {
-           %k = const 2 : f32[]
-           %d = Add %k, %k : ?
-           %p = MaxPool %x {ceil_mode=1, kernel_shape=[1,1], strides=[1,3], pads=[0,0,0,0]} : ?
-           %q = MaxPool %x {ceil_mode=1, kernel_shape=[1,1], strides=[1,2]} : ?
-           %r = Relu %q : f32[1,2,?,5]
-           %y = Mul %r, %d : ?
-         }",
-    )
-    .unwrap();
-    let pipeline = Pipeline::parse("simplify").unwrap();
-    let got = Runner::default().evaluator(&Folder).run(&mut g.clone(), &pipeline);
-    let Err(e @ RunError::Unsettled { .. }) = got else { panic!("{got:?}") };
-    assert!(e.to_string().starts_with("q: runtimes"), "{e}");
-    // Where nothing is to be done, nothing is refused.
-    assert!(Runner::default().run(&mut g.clone(), &Pipeline::parse("fuse-pad").unwrap()).is_ok());
-}
-
 /// Groups are read of all grouped operators.
 #[test]
 fn tiles_of_grouped_convolutions_become_whole_again() {
@@ -537,7 +283,6 @@ fn tiles_of_grouped_convolutions_become_whole_again() {
         }
     }
 }
-
 /// Dropout drops nothing outside of training, and is no barrier there.
 #[test]
 fn dropout_is_random_only_in_training() {
@@ -563,7 +308,6 @@ fn dropout_is_random_only_in_training() {
     assert_eq!(out.edits(), 0);
     assert!(remarks.iter().any(|r| r.message.contains("other results")), "{remarks:?}");
 }
-
 #[test]
 fn an_output_whose_tiles_are_an_input_is_a_copy() {
     let g = parse(
@@ -575,7 +319,6 @@ fn an_output_whose_tiles_are_an_input_is_a_copy() {
     .unwrap();
     exact(&g, "fuse-tiles{grid=1x1 axes=hxw reuse=recompute from=a to=y}");
 }
-
 #[test]
 fn slices_from_unknown_bounds_keep_the_other_extents() {
     let g = parse(
@@ -588,7 +331,6 @@ fn slices_from_unknown_bounds_keep_the_other_extents() {
     .unwrap();
     assert_eq!(g.value(g.outputs()[0]).ty.to_string(), "f32[?,6,?,6]");
 }
-
 #[test]
 fn a_model_that_contradicts_itself_is_no_internal_error() {
     let Some(g) = file("more/simplify_reshape_negative.onnx") else { return };
@@ -597,7 +339,6 @@ fn a_model_that_contradicts_itself_is_no_internal_error() {
     let Err(e @ RunError::Contradiction { .. }) = got else { panic!("{got:?}") };
     assert!(e.to_string().contains("n41") && e.to_string().contains("[3, -3]"), "{e}");
 }
-
 #[test]
 fn output_shapes_beyond_any_size_are_refused() {
     let text = "graph @m(%x: f32[1,3,16,16]) -> (%y) opset 13 {
@@ -606,7 +347,6 @@ fn output_shapes_beyond_any_size_are_refused() {
       }";
     assert!(parse(text).unwrap_err().to_string().contains("output_shape"));
 }
-
 fn cluster(memory: u64) -> Cluster {
     let device = |name: &str| {
         format!("[[device]]\nname = \"{name}\"\nmemory = \"{memory}B\"\nmacs-per-second = 1e6\n")
@@ -614,7 +354,6 @@ fn cluster(memory: u64) -> Cluster {
     let link = "[default-link]\nbandwidth = \"10Gbit/s\"\nlatency = \"1us\"\n";
     Cluster::parse(&format!("source = \"a\"\n{}{}{link}", device("a"), device("b"))).unwrap()
 }
-
 #[test]
 fn graphs_with_constant_nodes_are_planned() {
     let g = parse(
@@ -628,7 +367,6 @@ fn graphs_with_constant_nodes_are_planned() {
     let (c, request) = (cluster(4096), PlanRequest::default());
     choose_plan(&g, &n, &c, &[None, None], &request, false, &Effort::default()).unwrap();
 }
-
 #[test]
 fn weights_that_all_devices_together_cannot_hold_are_refused_at_once() {
     let layer = |i: usize| format!("%w{i} = const random({i}) : f32[16,16]\n");
@@ -641,7 +379,6 @@ fn weights_that_all_devices_together_cannot_hold_are_refused_at_once() {
     let Err(PlanningError::NoPlan(NoPlan::Infeasible(reasons))) = got else { panic!("a plan") };
     assert_eq!(reasons, [Reason::Weights { needs: 40 * 1024, has: 40_000 }]);
 }
-
 #[test]
 fn values_without_elements_run() {
     for (text, want) in [
@@ -695,7 +432,6 @@ fn values_without_elements_run() {
     let Some(g) = file("22_lora_zero_rank.onnx") else { return };
     exact(&g, "tile-conv{axis=h parts=2}");
 }
-
 /// Shapes that a file claims and that inference cannot know are not taken for the data's.
 #[test]
 fn claimed_shapes_do_not_cut_results() {
@@ -753,7 +489,6 @@ fn claimed_shapes_do_not_cut_results() {
     let inputs = [counting(&[1, 6, 12, 6]), counting(&[1, 6, 12, 6])];
     assert_eq!(run(&g, &inputs)[1].dims(), [5, 36]);
 }
-
 #[test]
 fn pieces_of_a_weight_inherit_what_the_file_says_of_it() {
     let Some(g) = file("84_metadata_tile_c_out.onnx") else { return };
@@ -770,7 +505,6 @@ fn pieces_of_a_weight_inherit_what_the_file_says_of_it() {
         assert!(m.graph.quantization_annotation.is_empty(), "{pipeline}");
     }
 }
-
 /// A node of which only another result than its first is read cannot be tiled, which is said.
 #[test]
 fn another_result_alone_is_not_tiled() {
@@ -784,7 +518,6 @@ fn another_result_alone_is_not_tiled() {
     assert_eq!(t.edits(), 0);
     assert!(remarks.iter().any(|r| r.message.contains("another result")), "{remarks:?}");
 }
-
 /// Tiles may read constants of other ranks than each other.
 #[test]
 fn eqsat_takes_weights_of_any_rank() {
@@ -802,7 +535,6 @@ fn eqsat_takes_weights_of_any_rank() {
     let r = crate::support::compare(&g, &t);
     assert!(crate::support::is_bit_exact(&r), "{r:?}");
 }
-
 /// Before IR version 4 new constants of a body are nodes, as initializers would have to be inputs.
 #[test]
 fn constants_of_old_bodies_are_nodes() {
@@ -836,5 +568,45 @@ fn constants_of_old_bodies_are_nodes() {
     let ops: Vec<&str> = body.g.node.iter().map(|n| n.op_type.as_str()).collect();
     assert!(body.g.initializer.is_empty() && ops == ["Constant", "Conv", "Relu"], "{ops:?}");
     let back = onnx::import(bytes, None).unwrap().graph;
-    assert!(graph_opt_ir::same::identical(&folded, &back));
+    assert!(graph_opt_ir::structural_eq::identical(&folded, &back));
+}
+
+/// ONNX leaves open what a repeated axis means; ONNX Runtime refuses it, also where it sees it only
+/// as the model runs. Strides once overflowed.
+#[test]
+fn slices_that_name_an_axis_twice_are_refused() {
+    let g = parse(
+        "graph @g(%x: f32[4,6], %a: i64[2]) -> (%y) opset 18 {
+           %s = const [3,2] : i64[2]
+           %e = const [-9,9] : i64[2]
+           %b = const [-1,1] : i64[2]
+           %y = Slice %x, %s, %e, %a, %b : ?
+         }",
+    )
+    .unwrap();
+    let with =
+        |axes: &[i64]| prepared(&g).run(&[counting(&[4, 6]), Tensor::i64s(axes)], g.outputs());
+    assert!(with(&[0, 1]).is_ok());
+    for axes in [[1, 1], [-1, 1]] {
+        let e = with(&axes).unwrap_err().to_string();
+        assert!(e.contains("name axis 1 twice"), "{e}");
+    }
+}
+
+/// The planner's estimate freed a value as often as a node reads it.
+#[test]
+fn budgets_hold_where_a_node_reads_values_again_and_again() {
+    let g = parse(
+        "graph @g(%x: f32[1,4,32,32]) -> (%y) opset 17 {
+           %w = const random(1) : f32[8,4,3,3]
+           %v = const random(2) : f32[4,8,3,3]
+           %a = Conv %x, %w {pads=[1,1,1,1]} : ?
+           %b = Relu %a : ?
+           %c = Conv %b, %v {pads=[1,1,1,1]} : ?
+           %d = Sigmoid %c : ?
+           %y = Concat %c, %d, %c, %d, %c {axis=1} : ?
+         }",
+    )
+    .unwrap();
+    exact(&g, "fuse-tiles{memory=100KiB}");
 }

@@ -1,7 +1,7 @@
 //! Pairs of models that were called identical or proved although something that ONNX says a value
 //! depends on tells them apart; and the kinds of them, made here.
 
-use graph_opt_ir::same::identical;
+use graph_opt_ir::structural_eq::identical;
 use graph_opt_ir::text::parse;
 use graph_opt_ir::{Graph, infer, onnx};
 use graph_opt_passes::eqsat::prove::prove;

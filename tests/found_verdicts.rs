@@ -11,14 +11,14 @@ use graph_opt_ir::text::parse;
 use crate::support::{load, optimise, shared};
 
 /// As `verify` compares.
-fn verified(a: &Graph, b: &Graph, dims: &[(&str, u64)], seed: u64) -> Report {
+pub fn verified(a: &Graph, b: &Graph, dims: &[(&str, u64)], seed: u64) -> Report {
     let cpu = Cpu::default();
     let extents = Extents(dims.iter().map(|(n, e)| ((*n).to_owned(), *e)).collect());
     let c = Compare { prove: true, backends: vec![&cpu], seed, extents, ..Compare::default() };
     c.run(&Arc::new(a.clone()), &Arc::new(b.clone())).unwrap()
 }
 
-fn text(r: &Report) -> String {
+pub fn text(r: &Report) -> String {
     let one = |o: &graph_opt_backends::compare::Output| {
         let rungs: Vec<String> = o.verdicts.iter().map(ToString::to_string).collect();
         format!("{}: {} <= {}", o.name, o.summary, rungs.join(", "))
@@ -102,7 +102,7 @@ fn rounding_of_folded_constants_is_close() {
     let wrong = graph_opt_ir::text::print(&b).replacen("Mul", "Add", 1);
     let wrong =
         graph_opt_ir::text::parse_with(&wrong, &graph_opt_ir::text::Constants::of(&b)).unwrap();
-    assert!(!graph_opt_ir::same::identical(&b, &wrong));
+    assert!(!graph_opt_ir::structural_eq::identical(&b, &wrong));
     let r = verified(&a, &wrong, &[], 0);
     assert!(r.differs(), "{}", text(&r));
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use graph_opt_backends::compare::{Compare, Verdict};
 use graph_opt_backends::cpu::Cpu;
 use graph_opt_ir::op::{Attr, Attrs, Operator, adopt};
+use graph_opt_ir::op_context::{OpCtx, RuleError};
 use graph_opt_ir::region::{Barrier, Region, Relation, Relations};
-use graph_opt_ir::rule::{Ctx, RuleError};
 use graph_opt_ir::text::parse;
 use graph_opt_ir::window::Window;
 use graph_opt_ir::{Graph, Tensor, Type};
@@ -26,7 +26,7 @@ impl Operator for Gate {
         "Gate"
     }
 
-    fn infer(&self, ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
+    fn infer(&self, ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
         match (ctx.dims(0), ctx.dims(1)) {
             (Some(x), Some(g)) if x.len() != 4 || g.len() != 1 => {
                 Err(RuleError("Gate takes [N,C,H,W] and [C]".into()))
@@ -35,7 +35,7 @@ impl Operator for Gate {
         }
     }
 
-    fn relations(&self, _: &Ctx<'_>, _: usize) -> Result<Relations, Barrier> {
+    fn relations(&self, _: &OpCtx<'_>, _: usize) -> Result<Relations, Barrier> {
         let same = (0..4).map(Relation::Same).collect();
         Ok(Relations { operands: vec![same, vec![Relation::Same(1)]], barriers: Vec::new() })
     }
@@ -79,17 +79,17 @@ impl Operator for Pairs {
         "Pairs"
     }
 
-    fn infer(&self, ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
+    fn infer(&self, ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
         let Some(d) = ctx.ty(0).extents() else { return Ok(vec![Type::Unknown]) };
         let dims = [d[0], d[1], d[2] - 1, d[3]].map(graph_opt_ir::Dim::Known);
         Ok(vec![Type::with_dims(graph_opt_ir::DType::F32, dims.to_vec())])
     }
 
-    fn relations(&self, _: &Ctx<'_>, _: usize) -> Result<Relations, Barrier> {
+    fn relations(&self, _: &OpCtx<'_>, _: usize) -> Result<Relations, Barrier> {
         Ok(Relations { operands: self.relations.clone(), barriers: Vec::new() })
     }
 
-    fn on_region(&self, _: &Ctx<'_>, _: usize, _: &Region) -> Result<Option<Attrs>, Barrier> {
+    fn on_region(&self, _: &OpCtx<'_>, _: usize, _: &Region) -> Result<Option<Attrs>, Barrier> {
         Ok(self.tiles.then(|| vec![("tile".into(), Attr::Int(1))]))
     }
 
@@ -189,10 +189,15 @@ fn what_a_host_states_wrong_or_leaves_out_is_a_barrier() {
     assert_eq!((equal, edits), (true, 1));
     for (relations, random, tiles, why) in [
         (window(), true, true, "other results"),
-        (window(), false, false, "does not say how it computes a region"),
-        (Vec::new(), false, true, "relates 0 operands of 1"),
-        (vec![vec![Relation::Same(0)]], false, true, "relates 1 axes of operand 0"),
-        (vec![vec![Relation::Same(9); 4]], false, true, "to axis 9"),
+        (window(), false, false, "does not define attributes for a region"),
+        (Vec::new(), false, true, "expected relations of 1 operands"),
+        (
+            vec![vec![Relation::Same(0)]],
+            false,
+            true,
+            "expected a relation for each axis of operand 0",
+        ),
+        (vec![vec![Relation::Same(9); 4]], false, true, "found 9"),
     ] {
         let (_, edits, said) = pairs(relations, random, tiles);
         assert_eq!(edits, 0, "{why}");

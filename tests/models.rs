@@ -9,7 +9,7 @@ use graph_opt_backends::inputs::Extents;
 use graph_opt_backends::tolerance::CLOSE;
 use graph_opt_backends::{Backend, Executable};
 use graph_opt_ir::op::Op;
-use graph_opt_ir::{Graph, same};
+use graph_opt_ir::{Graph, structural_eq};
 use graph_opt_passes::Outcome;
 use graph_opt_passes::analysis::cost;
 use graph_opt_passes::fix_dims::{Symbolic, SymbolicDim, fix_dims};
@@ -144,7 +144,7 @@ fn tiled_models_are_bit_exact_and_whole_again() {
             }
             let (back, _) = optimise(&t, "untile");
             assert!(
-                same::identical(&g, &back),
+                structural_eq::identical(&g, &back),
                 "{name}: {pipeline}: untile does not give back the graph"
             );
             whole_again += 1;

@@ -3,7 +3,7 @@
 //! by column, and holds its whole input and output and, of every layer's operand, as many columns
 //! as the kernel is wide, as high as the rows need. The network's input and output do not count.
 
-use graph_opt_ir::{Builder, DType, Graph, NodeId, Type, ValueId, op, text};
+use graph_opt_ir::{Builder, DType, Graph, NodeId, Tensor, Type, ValueId, op};
 use graph_opt_passes::analysis::{cost, node_macs};
 use graph_opt_passes::tile::{Grid, Group, Reuse, TileNeeds, parts, survey};
 
@@ -30,7 +30,7 @@ impl Net {
     fn conv(&mut self, channels: u64, kernel: u64, stride: i64, depthwise: bool) {
         let ins = if depthwise { 1 } else { self.channels() };
         let dims = [channels, ins, kernel, kernel];
-        let w = self.b.constant("w", text::random_tensor(DType::F32, &dims, 1).unwrap());
+        let w = self.b.constant("w", Tensor::random(DType::F32, &dims, 1).unwrap());
         let pad = (kernel as i64 - 1) / 2;
         let conv = op::Conv {
             auto_pad: "NOTSET".into(),

@@ -11,8 +11,8 @@ use graph_opt_backends::cpu::{Cpu, FieldTensor, run_field};
 use graph_opt_backends::inputs::{Extents, draw};
 use graph_opt_backends::{Executable, RunError};
 use graph_opt_ir::op::{Class, TABLE};
+use graph_opt_ir::op_context::OpCtx;
 use graph_opt_ir::region::{self, Relation};
-use graph_opt_ir::rule::Ctx;
 use graph_opt_ir::{DType, Editor, Graph, NodeId, Span, Tensor, Type, infer, text};
 use graph_opt_passes::Outcome;
 use graph_opt_passes::tile::{Grid, Group, Reuse, build};
@@ -94,8 +94,8 @@ impl Sample {
 }
 
 impl Built {
-    fn ctx(&self) -> Ctx<'_> {
-        Ctx::of(&self.graph, self.node)
+    fn ctx(&self) -> OpCtx<'_> {
+        OpCtx::of(&self.graph, self.node)
     }
 
     /// Random inputs: floats in [-1, 3), so that functions see both sides of their poles.

@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 
 use graph_opt_ir::op::{self, Op};
-use graph_opt_ir::{Builder, DType, Graph, Tensor, Type, same, text};
+use graph_opt_ir::{Builder, DType, Graph, Tensor, Type, structural_eq, text};
 use graph_opt_passes::Outcome;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -175,7 +175,7 @@ fn build(c: &Case) -> Option<Graph> {
         let mut w = if c.kind == Kind::Conv { vec![outs, c.cin] } else { vec![channels, c.cout] };
         w.extend(c.axes.iter().map(|a| a.1 as u64));
         let random = |dims: &[u64], s: i64| -> Tensor {
-            text::random_tensor(DType::F32, dims, s as u64).unwrap()
+            Tensor::random(DType::F32, dims, s as u64).unwrap()
         };
         inputs.push(b.constant("w", random(&w, c.seed)));
         if c.bias {
@@ -245,7 +245,7 @@ fn check(c: &Case, counts: &mut Counts) -> Result<(), TestCaseError> {
         return Ok(());
     }
     let (back, _) = optimise(&t, "untile");
-    if !same::identical(&g, &back) && c.kind == Kind::Transpose {
+    if !structural_eq::identical(&g, &back) && c.kind == Kind::Transpose {
         // Inputs of which every output is cut off are in no tile, so that another whole may come
         // back: equal, but not the one that went in.
         counts.another_whole += 1;
@@ -254,7 +254,7 @@ fn check(c: &Case, counts: &mut Counts) -> Result<(), TestCaseError> {
         return Ok(());
     }
     prop_assert!(
-        same::identical(&g, &back),
+        structural_eq::identical(&g, &back),
         "{pipeline}: untile gave\n{}\nfrom\n{}\nof\n{}",
         text::print(&back),
         text::print(&t),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use graph_opt_backends::zoo;
 use graph_opt_ir::text::parse;
 use graph_opt_ir::verify::verify;
-use graph_opt_ir::{EditError, Editor, Graph, NodeId};
+use graph_opt_ir::{EditError, EditFault, Editor, Graph, NodeId};
 use graph_opt_passes::Outcome;
 use graph_opt_passes::analysis::peak;
 
@@ -41,10 +41,19 @@ fn an_order_is_checked_counted_and_shown() {
     e.stop_after(1);
     // What a branch captures must be there before.
     let wrong: [(&[NodeId], &str); 4] = [
-        (&[a, branch, b], "swap: b does not run before what reads it"),
-        (&[a, b], "swap: \"branch\" does not stand in the new order once"),
-        (&[a, a, b, branch], "swap: \"a\" does not stand in the new order once"),
-        (&[a, b, NodeId::new(9), branch], "swap: names a node or value that does not exist"),
+        (&[a, branch, b], "swap: \"b\" would be read before it is computed"),
+        (
+            &[a, b],
+            "swap: the new order must list every node exactly once; \"branch\" is missing or repeated",
+        ),
+        (
+            &[a, a, b, branch],
+            "swap: the new order must list every node exactly once; \"a\" is missing or repeated",
+        ),
+        (
+            &[a, b, NodeId::new(9), branch],
+            "swap: refers to a node or value that is not in the graph",
+        ),
     ];
     for (order, why) in wrong {
         assert_eq!(e.reorder("swap", order).unwrap_err().to_string(), why);
@@ -52,7 +61,10 @@ fn an_order_is_checked_counted_and_shown() {
     }
     let applied = e.reorder("swap", &[b, a, branch]).unwrap();
     assert!(applied.nodes.is_empty() && applied.removed.is_empty());
-    assert!(matches!(e.reorder("swap", &[a, b, branch]), Err(EditError::Refused { .. })));
+    assert!(matches!(
+        e.reorder("swap", &[a, b, branch]),
+        Err(EditError { fault: EditFault::Refused(_), .. })
+    ));
     drop(e);
     assert_eq!(seen, [(1, "swap".to_owned())]);
     assert_eq!((labels(&t), t.edits()), (vec!["b", "a", "branch"], 1));

@@ -1,8 +1,8 @@
 //! The tutorial that horizontal tiling is known by, and what the original refuses or breaks.
 
 use graph_opt_backends::zoo;
-use graph_opt_ir::rule::Ctx;
-use graph_opt_ir::{op::Op, spec, text};
+use graph_opt_ir::op_context::OpCtx;
+use graph_opt_ir::{layout_params, op::Op, text};
 use graph_opt_passes::Outcome;
 
 use crate::support::{compare, count, is_bit_exact, optimise};
@@ -16,7 +16,7 @@ fn four_slices_four_convolutions_one_concat() {
         .schedule()
         .filter(|&n| matches!(t.node(n).op, Op::Slice(_)))
         .map(|n| {
-            let taken = spec::slices(&Ctx::of(&t, n)).unwrap().unwrap()[2].unwrap();
+            let taken = layout_params::slices(&OpCtx::of(&t, n)).unwrap().unwrap()[2].unwrap();
             (taken.start, taken.start + taken.count)
         })
         .collect();
@@ -112,7 +112,7 @@ fn what_the_original_refuses() {
         assert!(is_bit_exact(&r), "{name}: {r:?}\n{}", text::print(&t));
         let (back, _) = optimise(&t, "untile");
         assert!(
-            graph_opt_ir::same::identical(&g, &back),
+            graph_opt_ir::structural_eq::identical(&g, &back),
             "{name}: untile gave\n{}",
             text::print(&back)
         );
@@ -177,7 +177,11 @@ fn quantized_convolutions_are_cut_as_units() {
         let r = compare(&g, &t);
         assert!(is_bit_exact(&r), "{pipeline}: {r:?}");
         let (back, _) = optimise(&t, "untile");
-        assert!(graph_opt_ir::same::identical(&g, &back), "{pipeline}: {}", text::print(&back));
+        assert!(
+            graph_opt_ir::structural_eq::identical(&g, &back),
+            "{pipeline}: {}",
+            text::print(&back)
+        );
     }
 }
 

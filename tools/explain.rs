@@ -39,7 +39,7 @@ struct Entry {
     after: Figures,
 }
 
-/// An edit.
+/// An edit, as the JSON report shows it.
 struct Made {
     number: usize,
     origin: String,

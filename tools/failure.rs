@@ -6,7 +6,7 @@ use std::fmt::Display;
 /// Exit code and message.
 #[derive(Debug)]
 pub struct Failure {
-    /// 1 to 3.
+    /// Exit code of the process: 1 a failed check, 2 bad usage or input, 3 an internal error.
     pub code: u8,
     /// For standard error; empty where everything was said.
     pub message: String,
@@ -15,7 +15,7 @@ pub struct Failure {
 /// What a command gives.
 pub type Result<T = ()> = std::result::Result<T, Failure>;
 
-/// A check failed.
+/// A failure of a check, with exit code 1.
 pub fn check(message: impl Display) -> Failure {
     Failure { code: 1, message: message.to_string() }
 }

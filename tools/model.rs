@@ -6,7 +6,7 @@ use std::path::Path;
 use graph_opt_backends::zoo;
 use graph_opt_ir::onnx::{self, Imported};
 use graph_opt_ir::verify::verify;
-use graph_opt_ir::{Graph, infer, same, text};
+use graph_opt_ir::{Graph, infer, structural_eq, text};
 
 use crate::failure::{Result, out, say, unsupported, usage};
 
@@ -74,7 +74,7 @@ pub fn save(graph: &Graph, name: &str) -> Result {
         let text = text::print_whole(graph).map_err(usage)?;
         // The text form has no words for some types.
         match text::parse(&text) {
-            Ok(again) if same::identical(graph, &again) => {}
+            Ok(again) if structural_eq::identical(graph, &again) => {}
             other => {
                 let why = other
                     .err()

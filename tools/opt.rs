@@ -176,7 +176,7 @@ pub fn rows(header: &[&str]) -> Table {
     t
 }
 
-/// Before and after.
+/// The table of figures before and after the passes.
 fn table(a: &Graph, b: &Graph, model: &dyn MemoryModel, edits: usize, verdict: &str) -> String {
     let (c, d) = (cost(a), cost(b));
     let mut t = rows(&["", "before", "after"]);

@@ -116,9 +116,9 @@ fn inputs(stages: &Stages, whole: Option<&Graph>, seed: u64) -> Result<Values> {
 
 /// What was found beside the whole model.
 enum Compared {
-    /// There was none.
+    /// There was no whole model to compare with.
     No,
-    /// The same bits.
+    /// All outputs have the same bits.
     Bits,
     /// So much of a change: the plan's codecs are lossy.
     Close(f64),

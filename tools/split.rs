@@ -33,7 +33,7 @@ pub struct Args {
     triton: Option<String>,
 }
 
-/// Reads JSON.
+/// Reads a JSON file into its type.
 pub fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     let text = std::fs::read_to_string(path);
     let text = text.map_err(|e| usage(format!("{}: {e}", path.display())))?;

@@ -14,7 +14,7 @@ use crate::failure::{Result, check, out, say, usage};
 use crate::progress::Progress;
 use crate::{model, tensors};
 
-/// What checks share.
+/// Options that all checks share.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Checks {
     /// Fewest runs on different inputs; small models get more

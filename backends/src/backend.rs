@@ -77,7 +77,7 @@ pub enum PrepareError {
     Constant {
         /// Name of the value.
         name: String,
-        /// Why.
+        /// Why the constant could not be read.
         source: TensorError,
     },
     /// Anything else, such as a device that is missing.
@@ -89,17 +89,17 @@ fn list(all: &[Unsupported]) -> String {
     all.iter().map(|u| format!("\n  {u}")).collect()
 }
 
-/// A run failed.
+/// Why a run failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// At this node.
+    /// A kernel failed, at this node.
     #[error("{node} ({operator}): {source}")]
     Node {
         /// Label of the node.
         node: String,
-        /// Its operator.
+        /// Name of the node's operator.
         operator: String,
-        /// What happened.
+        /// The error of the kernel.
         source: Box<RunError>,
     },
     /// Operands or attributes contradict the operator's definition.
@@ -115,7 +115,7 @@ pub enum RunError {
         what: &'static str,
         /// Its number of elements, saturated.
         elements: u64,
-        /// Bytes left.
+        /// Bytes that were left of the limit.
         left: u64,
     },
     /// The operation has no meaning in the finite field.
@@ -126,7 +126,7 @@ pub enum RunError {
     Input {
         /// Name of the input.
         name: String,
-        /// What is wrong.
+        /// What was expected of the input, and what was given.
         why: String,
     },
     /// A tensor's elements cannot be had.
@@ -134,8 +134,8 @@ pub enum RunError {
     Tensor(#[from] TensorError),
 }
 
-impl From<graph_opt_ir::rule::RuleError> for RunError {
-    fn from(e: graph_opt_ir::rule::RuleError) -> Self {
+impl From<graph_opt_ir::op_context::RuleError> for RunError {
+    fn from(e: graph_opt_ir::op_context::RuleError) -> Self {
         Self::Invalid(e.0)
     }
 }

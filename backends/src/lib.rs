@@ -8,6 +8,7 @@ mod evaluate;
 pub mod faults;
 mod geometry;
 pub mod inputs;
+mod outcomes;
 mod schedule;
 pub mod stages;
 pub mod tolerance;

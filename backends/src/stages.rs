@@ -25,7 +25,7 @@ pub enum StagesError {
     /// A part cannot be made ready.
     #[error("{0}: {1}")]
     Prepare(String, PrepareError),
-    /// A part failed.
+    /// A part of the split model failed: its name, and the error.
     #[error("{0}: {1}")]
     Run(String, RunError),
 }
@@ -101,7 +101,7 @@ impl Stages {
         Ok(Self { manifest, graphs, prepared, constants, held, received })
     }
 
-    /// The manifest.
+    /// The manifest from which the stages were read.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
@@ -165,7 +165,7 @@ impl Stages {
 /// A frame on its way.
 struct Frame<'p> {
     plan: &'p PlanFile,
-    /// By device.
+    /// Values that each device holds, by the device's name.
     stores: BTreeMap<&'p str, Store<'p>>,
     /// Bytes that went to and from each device over links.
     buffers: BTreeMap<&'p str, u64>,

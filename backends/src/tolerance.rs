@@ -5,7 +5,7 @@ use graph_opt_ir::{DType, Tensor};
 /// Difference of two floating-point tensors.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Difference {
-    /// Largest absolute difference.
+    /// Largest absolute difference of two elements at the same place.
     pub absolute: f64,
     /// Largest distance in units in the last place of `f32`.
     pub ulp: u64,

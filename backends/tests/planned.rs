@@ -6,7 +6,7 @@ use std::sync::Arc;
 use graph_opt_backends::Executable;
 use graph_opt_backends::cpu::Cpu;
 use graph_opt_ir::op::{self, Op};
-use graph_opt_ir::text::{parse, random_tensor};
+use graph_opt_ir::text::parse;
 use graph_opt_ir::{Builder, DType, Graph, Tensor, Type, ValueId};
 use graph_opt_passes::analysis::plan;
 
@@ -39,7 +39,7 @@ impl Random {
     }
 
     fn weights(&mut self, dims: &[u64]) -> ValueId {
-        let t = random_tensor(self.dtype, dims, self.d.below(100) as u64).unwrap();
+        let t = Tensor::random(self.dtype, dims, self.d.below(100) as u64).unwrap();
         self.b.constant("w", t)
     }
 
@@ -231,7 +231,7 @@ fn runs_by_the_plan_have_the_same_bits_and_the_planned_timeline() {
         let inputs: Vec<Tensor> = graph
             .inputs()
             .iter()
-            .map(|&v| random_tensor(dtype, &graph.value(v).ty.extents().unwrap(), seed).unwrap())
+            .map(|&v| Tensor::random(dtype, &graph.value(v).ty.extents().unwrap(), seed).unwrap())
             .collect();
         let cpu = Cpu { threads: 1 + (seed % 3) as usize, fused: seed % 5 > 0, ..Cpu::default() };
         let prepared = cpu.prepared(graph.clone()).unwrap();
@@ -326,7 +326,7 @@ fn every_operator_of_the_table_reads_and_writes_parts() {
             let reads_only = case.contains("LpPool") || case.contains("FusedConv");
             let writes = reads_only || view("l") || view("r");
             assert!(view("a") && writes, "{case}: the plan uses no parts");
-            let x = random_tensor(dtype, &[1, 4, 6, 9], 9).unwrap();
+            let x = Tensor::random(dtype, &[1, 4, 6, 9], 9).unwrap();
             let prepared = Cpu::default().prepared(graph.clone()).unwrap();
             let (out, measured) = prepared.run_measured(std::slice::from_ref(&x)).unwrap();
             assert_eq!(measured.by_step, plan.timeline, "{case}");
@@ -350,7 +350,7 @@ fn nested_concats_of_one_slice() {
          }",
     );
     let graph = Arc::new(graph.unwrap());
-    let x = random_tensor(DType::F32, &[1, 1, 4, 9], 3).unwrap();
+    let x = Tensor::random(DType::F32, &[1, 1, 4, 9], 3).unwrap();
     let prepared = Cpu::default().prepared(graph.clone()).unwrap();
     let (out, _) = prepared.run_measured(std::slice::from_ref(&x)).unwrap();
     let wanted = [graph.outputs()[0], graph.inputs()[0]];

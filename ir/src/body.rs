@@ -1,5 +1,5 @@
-//! Bodies: the graphs that If, Loop and Scan run. They are read as any graph, and edited by the
-//! same [`Editor`], which steps into them.
+//! Bodies: the graphs that If, Loop and Scan run. They are ordinary graphs; [`Editor::within`] edits
+//! them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use crate::op::{Attr, ONNX, Op};
 use crate::{NodeId, ValueId};
 
 impl Op {
-    /// Bodies of control flow, each with the attribute that holds it: branches of If, bodies of
-    /// Loop and Scan. Graphs in attributes of other operators are not among them.
+    /// The bodies of If, Loop and Scan, each with the name of the attribute that holds it. Graphs in
+    /// attributes of other operators are not included.
     pub fn bodies(&self) -> Vec<(&str, &Arc<Graph>)> {
         match self {
             Self::If(i) => vec![
@@ -51,8 +51,8 @@ impl Op {
 }
 
 impl Editor<'_> {
-    /// Runs `f` on the editor of one of the node's bodies, by its place in [`Op::bodies`], and puts
-    /// the body back if it was edited. `None` if there is no such body.
+    /// Runs `f` with the editor inside body `index` of the node (as in [`Op::bodies`]), and puts the body
+    /// back if it was edited. Returns `None` if there is no such body.
     pub fn within<R>(
         &mut self,
         node: NodeId,
@@ -63,7 +63,7 @@ impl Editor<'_> {
         let (attr, body) = *op.bodies().get(index)?;
         let scope = format!("{}/{attr}", self.graph.label(node));
         let mut body = Graph::clone(body);
-        // Names are taken in all scopes at once.
+        // A name must be unique over all bodies.
         body.names = std::mem::take(&mut self.graph.names);
         let before = body.edits;
         let around = std::mem::replace(self.graph, body);
@@ -81,13 +81,13 @@ impl Editor<'_> {
 }
 
 impl Graph {
-    /// Whether `f` says so of any node of the graph or its bodies, at any depth; stops there.
+    /// Whether `f` holds for a node of the graph or of its bodies, at any depth. Stops at the first one.
     pub fn any_node(&self, f: &mut dyn FnMut(&Graph, NodeId) -> bool) -> bool {
         self.schedule()
             .any(|n| f(self, n) || self.node(n).op.bodies().into_iter().any(|(_, g)| g.any_node(f)))
     }
 
-    /// Replaces a body by an edited one. What it no longer reads is no longer captured.
+    /// Replaces a body by an edited one, and drops captures that it no longer reads.
     fn put_body(&mut self, node: NodeId, index: usize, mut body: Graph) {
         let unread: Vec<ValueId> = body
             .values()

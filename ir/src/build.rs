@@ -1,15 +1,15 @@
-//! Making a graph node by node: what importers, the text parser and the zoo use.
+//! Builds a graph node by node. Importers, the text parser and the zoo use it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::graph::{Def, Graph, Meta, Node};
 use crate::op::{ONNX, Op};
-use crate::rule::{Ctx, RuleError};
+use crate::op_context::{OpCtx, RuleError};
 use crate::tensor::Tensor;
 use crate::{Type, ValueId, infer};
 
-/// A graph in the making. Types of results are inferred as nodes are added.
+/// Builds a graph. Types of results are inferred as nodes are added.
 ///
 /// ```
 /// use graph_opt_ir::{Builder, DType, Type, op};
@@ -19,7 +19,7 @@ use crate::{Type, ValueId, infer};
 /// b.output(y);
 /// let graph = b.finish();
 /// assert_eq!(graph.value(y).ty.to_string(), "f32[1,3,8,8]");
-/// # Ok::<(), graph_opt_ir::rule::RuleError>(())
+/// # Ok::<(), graph_opt_ir::op_context::RuleError>(())
 /// ```
 #[derive(Debug)]
 pub struct Builder {
@@ -49,7 +49,7 @@ impl Builder {
         Self { graph, outputs: Vec::new() }
     }
 
-    /// The graph so far.
+    /// The graph as it is so far, without outputs.
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
@@ -58,7 +58,7 @@ impl Builder {
         &mut self.graph
     }
 
-    /// Adds an input.
+    /// Adds an input without a default, after those that the graph has.
     pub fn input(&mut self, name: &str, ty: Type) -> ValueId {
         let name = self.graph.fresh(name);
         let id = self.graph.push_value(name, ty, Def::Input(None));
@@ -66,14 +66,14 @@ impl Builder {
         id
     }
 
-    /// Adds a constant.
+    /// Adds a constant. If the name is taken, a number is appended; so it is for inputs and nodes.
     pub fn constant(&mut self, name: &str, tensor: impl Into<Arc<Tensor>>) -> ValueId {
         let name = self.graph.fresh(name);
         let tensor = tensor.into();
         self.graph.push_value(name, tensor.ty(), Def::Const(tensor))
     }
 
-    /// Adds a node with one result, which takes the node's name, and gives the result.
+    /// Adds a node with one result, named after the node, and returns the result.
     ///
     /// # Errors
     /// If the operands contradict the operator's definition.
@@ -87,7 +87,7 @@ impl Builder {
         Ok(self.node_with(name, op.into(), inputs, 1)?[0])
     }
 
-    /// Adds a node with any operands and any number of results, named after it.
+    /// Adds a node with optional operands and any number of results, named after the node.
     ///
     /// # Errors
     /// If the operands contradict the operator's definition.
@@ -121,19 +121,19 @@ impl Builder {
             },
             None,
         );
-        let types = infer::infer(&Ctx::of(&self.graph, id))?;
+        let types = infer::infer(&OpCtx::of(&self.graph, id))?;
         for (&v, ty) in results.iter().zip(types) {
             self.graph.value_mut(v).ty = ty;
         }
         Ok(results)
     }
 
-    /// Makes the value an output, after those that already are.
+    /// Makes the value an output of the graph, after those that it has.
     pub fn output(&mut self, value: ValueId) {
         self.outputs.push(value);
     }
 
-    /// The graph.
+    /// Returns the finished graph.
     pub fn finish(mut self) -> Graph {
         let outputs = std::mem::take(&mut self.outputs);
         self.graph.set_outputs(outputs);

@@ -1,15 +1,15 @@
-//! Digests, by which things are told apart: BLAKE3, for which no two different inputs of one digest
-//! are known. What is equal by its digest is taken to be equal everywhere.
+//! Cryptographic digests (BLAKE3). Inputs with equal digests are treated as equal everywhere: no
+//! collision of BLAKE3 is known.
 
 use std::fmt;
 
-/// A BLAKE3 digest.
+/// A BLAKE3 digest of 256 bits. Displayed as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// Its first half as a number, for names.
-    pub fn short(self) -> u128 {
+    /// The first 128 bits as a number, for names.
+    pub(crate) fn short(self) -> u128 {
         let (half, _) = self.0.split_at(16);
         half.iter().fold(0, |n, &b| n << 8 | u128::from(b))
     }
@@ -27,49 +27,49 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// Makes a digest of parts. Every part is written with its length, so that no two lists of parts
-/// run together.
+/// Computes a digest of a list of parts. Each part is hashed with its length, so that different lists
+/// never hash the same bytes.
 pub struct Hasher(blake3::Hasher);
 
 impl Hasher {
-    /// A digest of what is called so.
+    /// A hasher for one kind of object. Objects of different kinds have different digests.
     pub fn new(what: &str) -> Self {
         let mut h = Self(blake3::Hasher::new());
         h.bytes(what.as_bytes());
         h
     }
 
-    /// Adds bytes.
+    /// Adds a byte string and its length.
     pub fn bytes(&mut self, b: &[u8]) -> &mut Self {
         self.int(b.len() as u64);
         self.0.update(b);
         self
     }
 
-    /// Adds a number.
-    pub fn int(&mut self, n: u64) -> &mut Self {
+    /// Adds one integer of 64 bits.
+    pub(crate) fn int(&mut self, n: u64) -> &mut Self {
         self.0.update(&n.to_le_bytes());
         self
     }
 
-    /// Adds numbers.
-    pub fn ints(&mut self, all: &[i64]) -> &mut Self {
+    /// Adds a list of integers and its length.
+    pub(crate) fn ints(&mut self, all: &[i64]) -> &mut Self {
         self.int(all.len() as u64);
         all.iter().fold(self, |h, &n| h.int(n as u64))
     }
 
-    /// Adds a text.
+    /// Adds a string and its length in bytes.
     pub fn text(&mut self, s: &str) -> &mut Self {
         self.bytes(s.as_bytes())
     }
 
-    /// Adds what has a digest of its own.
-    pub fn part(&mut self, d: Digest) -> &mut Self {
+    /// Adds an object by its own digest.
+    pub(crate) fn part(&mut self, d: Digest) -> &mut Self {
         self.0.update(&d.0);
         self
     }
 
-    /// The digest of all that was added.
+    /// The digest of all parts that were added.
     pub fn done(&self) -> Digest {
         Digest(*self.0.finalize().as_bytes())
     }

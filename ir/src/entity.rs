@@ -1,4 +1,5 @@
-//! Typed handles. Once a model is imported, nothing is identified by a bare integer or a name.
+//! Typed handles of nodes and values. After import, code identifies them by handles rather than by
+//! integers or names.
 
 use std::fmt;
 
@@ -9,13 +10,13 @@ macro_rules! handle {
         pub struct $name(u32);
 
         impl $name {
-            /// The handle with this position in its arena.
+            /// The handle of the entry with this index in its arena.
             pub fn new(index: usize) -> Self {
                 debug_assert!(index < u32::MAX as usize);
                 Self(index as u32)
             }
 
-            /// Position in the arena of the graph that made this handle.
+            /// Index in the arena of the graph to which the handle belongs.
             pub fn index(self) -> usize {
                 self.0 as usize
             }

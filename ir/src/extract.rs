@@ -1,8 +1,7 @@
-//! Parts of a graph as graphs of their own.
+//! Extracts a part of a graph as a graph of its own.
 //!
-//! [`extract`] cuts at values, [`keep`] at nodes. What stays is as it was: names, types, metadata,
-//! operator sets, functions and the constants that are still read, and every handle means what it
-//! meant in the whole.
+//! [`extract`] cuts at values, [`keep`] at nodes. The part keeps its names, types, metadata, operator
+//! sets, functions and the constants that are still read. Handles stay valid.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,26 +9,28 @@ use std::sync::Arc;
 use crate::graph::{Def, Graph};
 use crate::{NodeId, ValueId};
 
-/// Why a part cannot be cut out.
+/// A part of a graph that cannot be extracted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ExtractError {
-    /// A handle does not exist.
-    #[error("names a node or value that does not exist")]
+    /// A handle is not one of the graph.
+    #[error("refers to a node or value that is not in the graph")]
     Dangling,
     /// A value is listed as an input twice.
-    #[error("{0:?} is listed twice")]
+    #[error("expected each input once, found {0:?} twice")]
     Twice(Arc<str>),
-    /// A value of this type cannot be an input, as nothing could be fed to it.
-    #[error("{0:?} would become an input, and its element type is not known")]
+    /// A value without a known element type cannot become an input.
+    #[error(
+        "{0:?} would become an input, but its element type is unknown; infer types first, or cut elsewhere"
+    )]
     Untyped(Arc<str>),
-    /// Nothing would be computed.
-    #[error("no node would be left")]
+    /// The part has no nodes.
+    #[error("expected at least one node, found none")]
     Empty,
 }
 
-/// The part of the graph that computes `outputs` from `inputs`, which become its inputs in that
-/// order, whoever makes or reads them in the whole. Inputs of the graph that the part reads besides
-/// follow, in their order.
+/// The part of the graph that computes `outputs` from `inputs`. Its inputs are `inputs` in that order, and
+/// after them the inputs of the graph that it reads as well.
 ///
 /// # Errors
 /// If a handle dangles, an input is listed twice, or a type is missing.
@@ -75,7 +76,7 @@ pub fn extract(
         if let Def::Node(p, o) = value.def
             && part.get_node(p).is_some()
         {
-            // Its other results are wanted: this one goes on under another name.
+            // The node stays for its other results: this one gets another name.
             let (name, ty) = (value.name.to_string(), value.ty.clone());
             let name = part.fresh(&name);
             let other = part.push_value(name, ty, Def::Node(p, o));
@@ -93,13 +94,14 @@ pub fn extract(
     let gone: Vec<ValueId> =
         graph.values().map(|(id, _)| id).filter(|v| !values.contains(v)).collect();
     gone.into_iter().for_each(|v| part.remove_value(v));
-    // It is no longer what the file says.
+    // The graph differs from the file now.
     part.edits += 1;
     Ok(part)
 }
 
-/// These nodes, and `Constant` nodes that they read, as a graph. What they read of others becomes
-/// an input; outputs are those of the graph that they make, and what no other of them reads.
+/// These nodes, and the `Constant` nodes that they read, as a graph. Values that other nodes compute become
+/// inputs. Outputs are the outputs of the graph that the nodes compute, and their results that none of
+/// them reads.
 ///
 /// # Errors
 /// As [`extract`], and if there are no nodes.
@@ -199,7 +201,7 @@ mod tests {
         assert_eq!(verify(&two), Ok(()));
         assert_eq!((two.len(), two.inputs().len(), two.outputs().len()), (2, 4, 2));
         assert_eq!(keep(&g, &[]).err(), Some(ExtractError::Empty));
-        assert!(crate::same::identical(&g, &keep(&g, &nodes).unwrap()));
+        assert!(crate::structural_eq::identical(&g, &keep(&g, &nodes).unwrap()));
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The typed graph IR of graph-opt.
 //!
 //! # Design
-//! Every operator states two functions, once: its shape rule ([`infer`]) and its region rule
-//! ([`region`]: which part of each input a part of the output needs). Tiling, fusing, splitting
-//! over devices, costs and proofs all read these two, so passes seldom name an operator.
+//! Each operator has two rules, each written once: the shape rule ([`infer`]: from types of operands to
+//! types of results) and the region rule ([`region`]: from a region of a result to the region of each
+//! operand that it needs). Tiling, fusing, splitting over devices, costs and proofs are derived from the
+//! two, so most passes do not name operators.
 #![forbid(unsafe_code)]
 
 mod body;
@@ -14,17 +15,17 @@ mod entity;
 mod extract;
 pub mod graph;
 pub mod infer;
+pub mod layout_params;
 pub mod names;
 #[cfg(feature = "onnx")]
 pub mod onnx;
 pub mod op;
+pub mod op_context;
 pub mod region;
 pub mod resize;
-pub mod rule;
-pub mod same;
 mod shape;
 mod sparse;
-pub mod spec;
+pub mod structural_eq;
 pub mod tensor;
 pub mod text;
 pub mod verify;
@@ -32,7 +33,7 @@ pub mod window;
 
 pub use build::Builder;
 pub use digest::{Digest, Hasher};
-pub use edit::{Edit, EditError, Editor, Ref};
+pub use edit::{Edit, EditError, EditFault, Editor, Ref};
 pub use entity::{NodeId, ValueId};
 pub use extract::{ExtractError, extract, keep};
 pub use graph::{Def, Graph, Meta, Node, Use, Value};

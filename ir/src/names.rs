@@ -1,25 +1,25 @@
-//! Nodes by name.
+//! Finds nodes by name.
 
 use std::collections::HashMap;
 
 use crate::entity::NodeId;
 use crate::graph::Graph;
 
-/// A name that is no node's, or more than one's.
+/// A name that does not identify one node.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// No node has it.
+    /// No node or result has the name.
     #[error("there is no node or result named {name:?}{}", hint(.near.as_deref()))]
     Unknown {
-        /// The name.
+        /// The name that was looked up.
         name: String,
-        /// The known name that is nearest to it, if one is near.
+        /// The most similar existing name, if one is similar.
         near: Option<String>,
     },
-    /// More than one node may be meant.
-    #[error("{} nodes may be meant by {name:?}; name one by its result: {}", .results.len(), some(.results))]
+    /// More than one node has the name.
+    #[error("{} nodes are named {name:?}; use the name of a result instead: {}", .results.len(), some(.results))]
     Ambiguous {
-        /// The name.
+        /// The name that was looked up.
         name: String,
         /// The first result of each of them.
         results: Vec<String>,
@@ -38,8 +38,8 @@ fn some(names: &[String]) -> String {
     format!("{}{more}", shown.join(", "))
 }
 
-/// The nodes of a graph by their names. A node goes by its label (see [`Graph::label`]), which several
-/// nodes may share, and by the names of its results, which no two values share.
+/// An index of the nodes of a graph by name. A node is found by its [label](Graph::label), which need
+/// not be unique, and by the names of its results, which are.
 #[derive(Clone, Debug)]
 pub struct NodeNames<'g> {
     graph: &'g Graph,
@@ -48,7 +48,7 @@ pub struct NodeNames<'g> {
 }
 
 impl<'g> NodeNames<'g> {
-    /// Those of this graph, without the bodies of its nodes.
+    /// The index of this graph, without the bodies of its nodes.
     pub fn of_graph(graph: &'g Graph) -> Self {
         let mut labels: HashMap<&str, Vec<NodeId>> = HashMap::new();
         let mut results = HashMap::new();
@@ -61,8 +61,8 @@ impl<'g> NodeNames<'g> {
         Self { graph, labels, results }
     }
 
-    /// The nodes that may be meant, in the order in which they run: those with this label, and the one
-    /// with this result. A result that belongs to one of several nodes with this label means that one.
+    /// All nodes that match the name, in schedule order: those with this label, and the one with this
+    /// result. If the latter has the label as well, only that one.
     pub fn all(&self, name: &str) -> Vec<NodeId> {
         let labelled = self.labels.get(name).map_or(&[][..], Vec::as_slice);
         match self.results.get(name) {
@@ -80,7 +80,7 @@ impl<'g> NodeNames<'g> {
     /// The node of this name.
     ///
     /// # Errors
-    /// If no node has it, or more than one.
+    /// If no node matches, or more than one.
     pub fn node(&self, name: &str) -> Result<NodeId, NameError> {
         match self.all(name)[..] {
             [n] => Ok(n),
@@ -96,7 +96,7 @@ impl<'g> NodeNames<'g> {
         }
     }
 
-    /// The name by which [`node`](Self::node) finds a node: its label if that will do, else its first
+    /// A name by which [`node`](Self::node) finds the node: its label if that is unique, else its first
     /// result.
     pub fn name(&self, node: NodeId) -> &'g str {
         let label = self.graph.label(node);
@@ -116,19 +116,20 @@ impl Graph {
     /// [`NodeNames`].
     ///
     /// # Errors
-    /// If no node has it, or more than one.
+    /// If no node matches, or more than one.
     pub fn node_named(&self, name: &str) -> Result<NodeId, NameError> {
         NodeNames::of_graph(self).node(name)
     }
 }
 
-/// The known name that is nearest to a mistyped one, if one is near.
+/// The known name that is most similar to a mistyped one; `None` if more than a third of its characters
+/// would have to change.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let best = known.into_iter().map(|k| (distance(name, k), k)).min()?;
     (best.0 <= 1 + name.len() / 3).then_some(best.1)
 }
 
-/// Edit distance (Levenshtein).
+/// Levenshtein distance: the least number of insertions, deletions and replacements of characters.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
@@ -185,7 +186,7 @@ mod tests {
         }
         // A node's label, and another one's result.
         let e = g.node_named("a").unwrap_err().to_string();
-        assert_eq!(e, "2 nodes may be meant by \"a\"; name one by its result: \"a\", \"e\"");
+        assert_eq!(e, "2 nodes are named \"a\"; use the name of a result instead: \"a\", \"e\"");
         let e = g.node_named("sane").unwrap_err().to_string();
         assert_eq!(e, "there is no node or result named \"sane\"; did you mean \"same\"?");
         let names = NodeNames::of_graph(&g);

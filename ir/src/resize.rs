@@ -1,24 +1,25 @@
-//! What `Resize` and the older `Upsample` do, read from their many forms.
+//! Parameters of `Resize` and the older `Upsample`, read from attributes or operands as their version has
+//! them.
 
 use crate::Dim;
 use crate::infer::{dim, known};
 use crate::op::Op;
-use crate::rule::{Ctx, RuleError, axis_of, fail};
+use crate::op_context::{OpCtx, RuleError, axis_of, fail};
 
-/// How many times larger the result is along each axis, or its extents.
+/// The size of the result, as the node gives it.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Target {
-    /// Factors, one an axis.
+    /// The factor of the extent along each axis.
     Scales(Vec<f32>),
-    /// Extents, one an axis.
+    /// The extent of the result along each axis.
     Sizes(Vec<Dim>),
 }
 
-/// What the node asks for along every axis of its input; `None` if computed at run time.
+/// The size that the node asks for, along every axis of its input; `None` if it is computed at run time.
 ///
 /// # Errors
-/// If factors are not positive numbers, or the lists do not fit the rank.
-pub fn target(ctx: &Ctx<'_>) -> Result<Option<Target>, RuleError> {
+/// If a factor is not a positive number, or a list does not match the rank.
+pub fn target(ctx: &OpCtx<'_>) -> Result<Option<Target>, RuleError> {
     let Some(x) = ctx.dims(0) else { return Ok(None) };
     let rank = x.len();
     let axes: Vec<usize> = match ctx.op {
@@ -28,7 +29,7 @@ pub fn target(ctx: &Ctx<'_>) -> Result<Option<Target>, RuleError> {
         },
         _ => (0..rank).collect(),
     };
-    // Version 10 of Resize has its factors where later ones have the region of interest.
+    // In version 10 of Resize, operand 1 is the factors; later it is the region of interest.
     let (scales, sizes) = match ctx.op {
         Op::Resize(_) if ctx.opset >= 11 => (2, Some(3)),
         _ => (1, None),
@@ -37,7 +38,7 @@ pub fn target(ctx: &Ctx<'_>) -> Result<Option<Target>, RuleError> {
     if let Some(i) = sizes.filter(|&i| present(i)) {
         let Some(v) = ctx.symbolic(i) else { return Ok(None) };
         if v.len() != axes.len() {
-            fail!("{} sizes for {} axes", v.len(), axes.len());
+            fail!("expected {} sizes, found {}", axes.len(), v.len());
         }
         let stretch = !matches!(ctx.op, Op::Resize(r) if r.keep_aspect_ratio_policy != "stretch");
         let mut out = x.to_vec();
@@ -52,10 +53,10 @@ pub fn target(ctx: &Ctx<'_>) -> Result<Option<Target>, RuleError> {
     };
     let Some(v) = given else { return Ok(None) };
     if v.len() != axes.len() {
-        fail!("{} factors for {} axes", v.len(), axes.len());
+        fail!("expected {} factors, found {}", axes.len(), v.len());
     }
     if let Some(bad) = v.iter().find(|s| !s.is_finite() || **s <= 0.0) {
-        fail!("{} by a factor of {bad}", ctx.op.name());
+        fail!("expected positive factors for {}, found {bad}", ctx.op.name());
     }
     let mut out = vec![1.0; rank];
     for (&a, s) in axes.iter().zip(v) {
@@ -64,11 +65,11 @@ pub fn target(ctx: &Ctx<'_>) -> Result<Option<Target>, RuleError> {
     Ok(Some(Target::Scales(out)))
 }
 
-/// Extents of the result.
+/// Extents of the result, as far as they are known; `None` if the rank is unknown.
 ///
 /// # Errors
 /// As [`target`].
-pub fn extents(ctx: &Ctx<'_>) -> Result<Option<Vec<Dim>>, RuleError> {
+pub fn extents(ctx: &OpCtx<'_>) -> Result<Option<Vec<Dim>>, RuleError> {
     let Some(x) = ctx.dims(0) else { return Ok(None) };
     Ok(Some(match target(ctx)? {
         None => vec![Dim::Unknown; x.len()],
@@ -85,13 +86,13 @@ pub fn extents(ctx: &Ctx<'_>) -> Result<Option<Vec<Dim>>, RuleError> {
     }))
 }
 
-/// The whole factor by which the node enlarges each axis, where a tile of the result can be
-/// computed from a part of the input with the same bits: `Some((factor, halo))`, where `halo` is
-/// the number of neighbouring inputs that interpolation looks at on either side.
+/// The integer factor by which the node enlarges each axis, and the halo: the number of neighbouring inputs
+/// on either side that interpolation reads. With these, a tile of the result can be computed from a part of
+/// the input with the same bits.
 ///
 /// # Errors
-/// As [`target`]; and, as the reason, what stands in the way.
-pub fn aligned(ctx: &Ctx<'_>) -> Result<Vec<(i64, i64)>, RuleError> {
+/// As [`target`]; or if tiles would not have the same bits, with the reason.
+pub(crate) fn aligned(ctx: &OpCtx<'_>) -> Result<Vec<(i64, i64)>, RuleError> {
     let Some(x) = ctx.dims(0) else { fail!("the rank is unknown") };
     let extents = extents(ctx)?.unwrap_or_default();
     let (mode, coordinates, nearest, ok) = match ctx.op {
@@ -119,14 +120,14 @@ pub fn aligned(ctx: &Ctx<'_>) -> Result<Vec<(i64, i64)>, RuleError> {
         if let Some(f) = factors.as_ref().map(|f| f[i])
             && f64::from(f) * a as f64 != b as f64
         {
-            fail!("axis {i} grows by {f}, which is no whole factor");
+            fail!("axis {i} grows by {f}, which is not a whole factor");
         }
         if a == b {
             out.push((1, 0));
             continue;
         }
         if a == 0 || b % a != 0 {
-            fail!("axis {i} goes from {a} to {b}, which is no whole factor");
+            fail!("axis {i} grows from {a} to {b}, which is not a whole factor");
         }
         let f = b / a;
         let half = matches!(coordinates, "half_pixel" | "pytorch_half_pixel");

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 macro_rules! dtypes {
     ($($variant:ident = $code:literal, $name:literal, $bits:literal;)*) => {
-        /// Element type of a tensor: all that ONNX defines (`TensorProto.DataType`).
+        /// Element type of a tensor (ONNX, `TensorProto.DataType`).
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
         #[allow(missing_docs)]
         pub enum DType { $($variant = $code),* }
 
         impl DType {
-            /// From the number that ONNX files use.
+            /// The type with this number in ONNX files; `None` if there is none.
             pub fn from_onnx(code: i64) -> Option<Self> {
                 match code { $($code => Some(Self::$variant),)* _ => None }
             }
@@ -21,7 +21,7 @@ macro_rules! dtypes {
                 match self { $(Self::$variant => $name),* }
             }
 
-            /// From its name in the text form.
+            /// The type with this name in the text form; `None` if there is none.
             pub fn from_name(name: &str) -> Option<Self> {
                 match name { $($name => Some(Self::$variant),)* _ => None }
             }
@@ -64,12 +64,13 @@ dtypes! {
 }
 
 impl DType {
-    /// Number that ONNX files use.
+    /// The type's number in ONNX files.
     pub fn to_onnx(self) -> i32 {
         self as i32
     }
 
-    /// Bytes of `n` elements, packed as ONNX packs them; `None` on overflow, 0 for strings.
+    /// Size of `n` elements in bytes, with elements of less than 8 bits packed as in ONNX's `raw_data`;
+    /// `None` on overflow, 0 for strings.
     pub fn bytes_of(self, n: u64) -> Option<u64> {
         n.checked_mul(self.bits() as u64)?.checked_add(7).map(|b| b / 8)
     }
@@ -79,7 +80,7 @@ impl DType {
         matches!(self, Self::F32 | Self::F64 | Self::F16 | Self::BF16)
     }
 
-    /// Whether it is a whole-number type of at least 8 bits.
+    /// Whether it is an integer type of at least 8 bits.
     pub fn is_int(self) -> bool {
         use DType::*;
         matches!(self, U8 | I8 | U16 | I16 | I32 | I64 | U32 | U64)
@@ -92,20 +93,20 @@ impl fmt::Display for DType {
     }
 }
 
-/// One extent of a shape.
+/// Extent of one axis of a shape.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Dim {
-    /// A number.
+    /// A number of elements.
     Known(u64),
-    /// A name; two dimensions of one name are equal within a run (files that break this exist, so
-    /// nothing relies on it for correctness, only for printing and symbolic shapes).
+    /// A symbolic extent. Two extents of the same name are equal within a run. Files that break this rule
+    /// exist, so it is used for printing and symbolic shapes, and no result depends on it.
     Param(Arc<str>),
-    /// Nothing is known.
+    /// An extent that is known only at run time.
     Unknown,
 }
 
 impl Dim {
-    /// The number, if known.
+    /// The extent, if it is a number.
     pub fn known(&self) -> Option<u64> {
         match self {
             Self::Known(n) => Some(*n),
@@ -131,7 +132,7 @@ impl fmt::Display for Dim {
     }
 }
 
-/// Whether a dimension's name can stand in the text form without quotes.
+/// Whether the text form needs no quotes around the name of a dimension.
 pub(crate) fn is_plain(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
@@ -140,21 +141,21 @@ pub(crate) fn is_plain(name: &str) -> bool {
 /// Element type and, where at least the rank is known, the shape of a tensor.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct TensorType {
-    /// Element type.
+    /// Type of the elements.
     pub dtype: DType,
-    /// Extents; `None` when even the rank is unknown.
+    /// Extents; `None` if the rank is unknown.
     pub shape: Option<Vec<Dim>>,
 }
 
 /// Type of a value.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Type {
-    /// Nothing is known.
+    /// A type that is not known yet.
     #[default]
     Unknown,
-    /// A tensor.
+    /// A tensor, with what is known of its shape.
     Tensor(TensorType),
-    /// A sequence, map, optional or sparse tensor: carried, never looked into.
+    /// A sequence, map, optional or sparse tensor. Only its presence is known.
     Other,
 }
 
@@ -205,12 +206,13 @@ impl Type {
         self.extents()?.iter().try_fold(1u64, |a, &b| a.checked_mul(b))
     }
 
-    /// Bytes of the tensor, if known.
+    /// Size of the tensor in bytes, if all extents are known and the size does not overflow.
     pub fn bytes(&self) -> Option<u64> {
         self.dtype()?.bytes_of(self.elements()?)
     }
 
-    /// What both types say together; `None` if they contradict each other.
+    /// The greatest lower bound of both types: everything that is known from either; `None` if they
+    /// contradict each other.
     pub fn meet(&self, other: &Self) -> Option<Self> {
         let (a, b) = match (self, other) {
             (Self::Unknown, t) | (t, Self::Unknown) => return Some(t.clone()),

@@ -1,9 +1,10 @@
-//! Sparse constants: initializers of which a file lists only the elements that are not zero.
+//! Sparse constants: initializers for which a file lists only the nonzero elements (ONNX,
+//! SparseTensorProto).
 
 use crate::tensor::{Data, Tensor, TensorError};
 use crate::{DType, Digest, Hasher, Type};
 
-/// A sparse constant.
+/// A sparse constant: its shape, and the values and positions of its nonzero elements.
 #[derive(Clone, Debug)]
 pub struct Sparse {
     dims: Vec<u64>,
@@ -19,10 +20,11 @@ impl PartialEq for Sparse {
 }
 
 impl Sparse {
-    /// A list of values at these ascending positions of the flat dense tensor.
+    /// A sparse tensor with extents `dims`. `values[i]` is the element at position `at[i]` of the flat,
+    /// row-major dense tensor; positions ascend.
     ///
     /// # Errors
-    /// If there is not one position for each value, or one lies outside.
+    /// If there is not one position for each value, they do not ascend, or one is out of range.
     pub fn new(dims: Vec<u64>, values: Tensor, at: Vec<u64>) -> Result<Self, TensorError> {
         let all = dims.iter().try_fold(1u64, |a, &d| a.checked_mul(d));
         let inside = at.last().is_none_or(|&last| all.is_some_and(|n| last < n));
@@ -37,18 +39,18 @@ impl Sparse {
         Type::tensor(self.values.dtype(), &self.dims)
     }
 
-    /// Digest of the shape and of all that is not zero.
-    pub fn digest(&self) -> Digest {
+    /// Digest of the shape and of the nonzero elements with their positions.
+    pub(crate) fn digest(&self) -> Digest {
         let mut h = Hasher::new("sparse");
         h.int(self.dims.len() as u64);
         self.dims.iter().chain(&self.at).for_each(|&n| _ = h.int(n));
         h.part(self.values.digest()).done()
     }
 
-    /// The dense tensor.
+    /// The dense tensor, with zeros where nothing is listed.
     ///
     /// # Errors
-    /// If it would take more than `max_bytes`, or its elements are not of whole bytes.
+    /// If it would take more than `max_bytes`, or its elements do not have a whole number of bytes.
     pub fn dense(&self, max_bytes: u64) -> Result<Tensor, TensorError> {
         let too_large = || TensorError::Overflow(self.dims.clone());
         let dtype: DType = self.values.dtype();

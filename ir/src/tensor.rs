@@ -1,4 +1,4 @@
-//! Constant tensors: shared, content-hashed, and read only when somebody asks.
+//! Constant tensors: shared, compared by digest, and read from external files only on demand.
 
 use std::fmt;
 use std::ops::Range;
@@ -9,7 +9,7 @@ use crate::digest::{Digest, Hasher};
 
 use crate::DType;
 
-/// A range of a shared buffer; slices of one file share its memory.
+/// A range of a shared buffer. Slices of one file share its memory.
 #[derive(Clone)]
 pub struct Bytes {
     buf: Arc<Vec<u8>>,
@@ -17,7 +17,7 @@ pub struct Bytes {
 }
 
 impl Bytes {
-    /// The range of the buffer, or `None` if it does not lie within.
+    /// This range of the buffer; `None` if it is out of bounds.
     pub fn slice_of(buf: &Arc<Vec<u8>>, range: Range<usize>) -> Option<Self> {
         (range.start <= range.end && range.end <= buf.len())
             .then(|| Self { buf: Arc::clone(buf), range })
@@ -29,7 +29,7 @@ impl Bytes {
         (&self.buf, self.range.clone())
     }
 
-    /// A part of this range, relative to its start.
+    /// A part of this range, relative to its start; `None` if it is out of bounds.
     pub fn slice(&self, range: Range<usize>) -> Option<Self> {
         let (s, e) =
             (self.range.start.checked_add(range.start)?, self.range.start.checked_add(range.end)?);
@@ -69,7 +69,7 @@ impl fmt::Debug for Bytes {
     }
 }
 
-/// Where a tensor's elements are.
+/// The elements of a tensor, or where they are stored.
 #[derive(Clone, Debug)]
 pub enum Data {
     /// Little-endian, row-major, packed as ONNX's `raw_data` is (4-bit types two to a byte).
@@ -78,47 +78,48 @@ pub enum Data {
     External {
         /// Resolved path of the file.
         path: Arc<PathBuf>,
-        /// First byte.
+        /// Offset of the first byte in the file.
         offset: u64,
-        /// Number of bytes.
+        /// Number of bytes in the file.
         len: u64,
     },
-    /// Strings, as raw bytes.
+    /// Strings, as bytes that need not be UTF-8.
     Strings(Arc<Vec<Vec<u8>>>),
 }
 
-/// Why a tensor's elements cannot be had.
+/// A tensor cannot be made, or its elements cannot be read.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TensorError {
-    /// The data do not fill the shape.
-    #[error("{dtype} tensor of shape {dims:?} needs {need} bytes of data but has {have}")]
+    /// The data have another size than the shape.
+    #[error("expected {need} bytes of data for a {dtype} tensor of shape {dims:?}, found {have}")]
     Length {
-        /// Element type.
+        /// Element type of the tensor.
         dtype: DType,
-        /// Extents.
+        /// Extents of the tensor.
         dims: Vec<u64>,
-        /// Bytes needed.
+        /// Bytes (for strings: elements) that the shape needs.
         need: u64,
-        /// Bytes present.
+        /// Bytes (for strings: elements) that there are.
         have: u64,
     },
-    /// The number of elements or bytes overflows.
+    /// The number of elements or bytes overflows, or exceeds a limit.
     #[error("shape {0:?} is too large")]
     Overflow(Vec<u64>),
     /// External data could not be read.
     #[error("cannot read external data {path}: {source}")]
     Io {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The system's reason.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// Asked for the bytes of strings, or for another type than it has.
-    #[error("a {0} tensor where {1} was expected")]
+    /// The operation does not support the element type: the type, and those that are supported.
+    #[error("expected a tensor of {1}, found one of {0}")]
     Type(DType, &'static str),
 }
 
-/// A constant tensor.
+/// A constant tensor: element type, extents and elements in row-major order.
 #[derive(Clone)]
 pub struct Tensor {
     dtype: DType,
@@ -128,10 +129,10 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// A tensor over these data.
+    /// A tensor with these elements.
     ///
     /// # Errors
-    /// If the data do not fill the shape exactly.
+    /// If the data do not have the size of the shape, or are strings for another type or the reverse.
     pub fn new(dtype: DType, dims: Vec<u64>, data: Data) -> Result<Self, TensorError> {
         let n = dims.iter().try_fold(1u64, |a, &b| a.checked_mul(b));
         let n = n.filter(|n| i64::try_from(*n).is_ok());
@@ -158,7 +159,7 @@ impl Tensor {
     /// A tensor of these little-endian bytes.
     ///
     /// # Errors
-    /// If the bytes do not fill the shape exactly.
+    /// If the bytes do not have the size of the shape.
     pub fn from_bytes(dtype: DType, dims: Vec<u64>, bytes: Vec<u8>) -> Result<Self, TensorError> {
         Self::new(dtype, dims, Data::Bytes(bytes.into()))
     }
@@ -174,26 +175,66 @@ impl Tensor {
         }
     }
 
-    /// An `f32` tensor.
+    /// An `f32` tensor with these elements in row-major order.
     ///
     /// # Errors
-    /// If `values` do not fill the shape exactly.
+    /// If there is not one value for each element of the shape.
     pub fn f32s(dims: &[u64], values: &[f32]) -> Result<Self, TensorError> {
         let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         Self::from_bytes(DType::F32, dims.to_vec(), bytes)
     }
 
-    /// Element type.
+    /// A tensor of pseudo-random elements: floats in [-1, 1), whole numbers in 0..8. The same arguments
+    /// give the same elements on every machine (splitmix64; Steele, Lea and Flood, OOPSLA 2014).
+    ///
+    /// # Errors
+    /// If the type is not a float, an integer of 8, 32 or 64 bits or bool, or there are 2^28 elements
+    /// or more.
+    pub fn random(dtype: DType, dims: &[u64], seed: u64) -> Result<Self, TensorError> {
+        let n = dims.iter().try_fold(1u64, |a, &b| a.checked_mul(b)).filter(|&n| n < 1 << 28);
+        let n = n.ok_or_else(|| TensorError::Overflow(dims.to_vec()))?;
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let mut z = state;
+            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            z ^ (z >> 31)
+        };
+        let mut unit = || (next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
+        let mut bytes = Vec::new();
+        for _ in 0..n {
+            let x = unit();
+            let i = ((x + 1.0) * 4.0) as u8;
+            match dtype {
+                DType::F32 => bytes.extend(x.to_le_bytes()),
+                DType::F64 => bytes.extend(f64::from(x).to_le_bytes()),
+                DType::F16 => bytes.extend(half::f16::from_f32(x).to_le_bytes()),
+                DType::BF16 => bytes.extend(half::bf16::from_f32(x).to_le_bytes()),
+                DType::I8 | DType::U8 => bytes.push(i),
+                DType::Bool => bytes.push(i & 1),
+                DType::I32 => bytes.extend(i32::from(i).to_le_bytes()),
+                DType::I64 => bytes.extend(i64::from(i).to_le_bytes()),
+                other => {
+                    let want = "f16, bf16, f32, f64, i8, u8, i32, i64 or bool";
+                    return Err(TensorError::Type(other, want));
+                }
+            }
+        }
+        Self::from_bytes(dtype, dims.to_vec(), bytes)
+    }
+
+    /// Type of the elements.
     pub fn dtype(&self) -> DType {
         self.dtype
     }
 
-    /// Extents.
+    /// Extent of each axis.
     pub fn dims(&self) -> &[u64] {
         &self.dims
     }
 
-    /// Number of elements.
+    /// Number of elements: the product of the extents.
     pub fn len(&self) -> usize {
         self.dims.iter().product::<u64>() as usize
     }
@@ -203,12 +244,12 @@ impl Tensor {
         self.dims.contains(&0)
     }
 
-    /// Where the elements are.
+    /// The elements, or where they are stored.
     pub fn data(&self) -> &Data {
         &self.data
     }
 
-    /// Its type.
+    /// Element type and extents as the type of a value.
     pub fn ty(&self) -> crate::Type {
         crate::Type::tensor(self.dtype, &self.dims)
     }
@@ -221,7 +262,7 @@ impl Tensor {
         Self::new(self.dtype, dims, self.data.clone())
     }
 
-    /// Little-endian bytes, read from the file if they are external.
+    /// The elements as little-endian bytes, read from the file if they are external.
     ///
     /// # Errors
     /// If the file cannot be read, or the elements are strings.
@@ -249,7 +290,8 @@ impl Tensor {
         }
     }
 
-    /// Elements as `i64`, for the whole-number types and bool; `None` otherwise.
+    /// Elements as `i64`, for integers of at least 8 bits and bool; `None` for other types, if an element
+    /// exceeds `i64`, or if the file cannot be read.
     pub fn to_i64s(&self) -> Option<Vec<i64>> {
         let b = self.bytes().ok()?;
         macro_rules! read {
@@ -273,7 +315,8 @@ impl Tensor {
         }
     }
 
-    /// Elements as `f32`, for `f32`, `f64`, `f16` and `bf16`; `None` otherwise.
+    /// Elements as `f32`, for `f32`, `f64` (rounded), `f16` and `bf16`; `None` for other types, or if the
+    /// file cannot be read.
     pub fn to_f32s(&self) -> Option<Vec<f32>> {
         let b = self.bytes().ok()?;
         macro_rules! read {
@@ -292,8 +335,8 @@ impl Tensor {
         }
     }
 
-    /// Digest of type, shape and elements: tensors are equal if their digests are, on every
-    /// machine. An external tensor that can no longer be read counts by its place.
+    /// Digest of element type, shape and elements, the same on every machine. Tensors are equal if their
+    /// digests are. If external data cannot be read, their path, offset and length are hashed instead.
     pub fn digest(&self) -> Digest {
         *self.digest.get_or_init(|| {
             let mut h = Hasher::new("tensor");
@@ -311,7 +354,7 @@ impl Tensor {
         })
     }
 
-    /// The first half of the digest, as a number: a name for the tensor in texts.
+    /// The first half of the digest as a number, which names the tensor in texts.
     pub fn content_hash(&self) -> u128 {
         self.digest().short()
     }

@@ -2,10 +2,10 @@
 
 use graph_opt_ir::edit::Observer;
 use graph_opt_ir::infer::InferError;
+use graph_opt_ir::op_context::OpCtx;
 use graph_opt_ir::region;
-use graph_opt_ir::rule::Ctx;
 use graph_opt_ir::verify::{Violation, verify};
-use graph_opt_ir::{EditError, Editor, Graph, NodeId};
+use graph_opt_ir::{EditError, EditFault, Editor, Graph, NodeId};
 use regex::Regex;
 use std::sync::Arc;
 
@@ -184,7 +184,7 @@ impl<'a> Runner<'a> {
         if editor.graph().edits() > 0 && !editor.is_done() {
             let (mut open, mut unsettled) = (false, None);
             editor.graph().any_node(&mut |g, n| {
-                let ctx = Ctx::of(g, n);
+                let ctx = OpCtx::of(g, n);
                 open |= region::settled(&ctx).is_some();
                 unsettled = region::unsettled(&ctx).map(|why| (g.label(n).to_owned(), why));
                 unsettled.is_some()
@@ -286,7 +286,7 @@ impl State<'_, '_> {
         let run = self.everywhere(editor, pass, only, &mut said);
         self.report.remarks.extend(said.all());
         match run {
-            Err(EditError::Refused { .. }) if editor.is_done() => {}
+            Err(EditError { fault: EditFault::Refused(_), .. }) if editor.is_done() => {}
             run => run.map_err(|source| RunError::Edit { pass: name.into(), source })?,
         }
         let edits = editor.edits() - edits;

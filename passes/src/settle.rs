@@ -2,7 +2,7 @@
 //! read alike, so that a rewritten file means what the passes took it to mean.
 
 use graph_opt_ir::edit::NewNode;
-use graph_opt_ir::rule::Ctx;
+use graph_opt_ir::op_context::OpCtx;
 use graph_opt_ir::{Edit, EditError, NodeId, Ref, region};
 
 use crate::pass::{Exactness, Outcome, Pass, PassCtx};
@@ -24,7 +24,7 @@ impl Pass for Settle {
         let nodes: Vec<NodeId> = cx.graph().schedule().collect();
         for id in nodes {
             let graph = cx.graph();
-            let Some((op, why)) = region::settled(&Ctx::of(graph, id)) else { continue };
+            let Some((op, why)) = region::settled(&OpCtx::of(graph, id)) else { continue };
             let node = graph.node(id);
             let label = graph.label(id).to_owned();
             let mut edit = Edit::new(format!("settle {label}"));
@@ -53,7 +53,7 @@ impl Pass for Settle {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use graph_opt_ir::rule::Ctx;
+    use graph_opt_ir::op_context::OpCtx;
     use graph_opt_ir::{Graph, region, text};
 
     use crate::{Pipeline, Runner};
@@ -76,7 +76,7 @@ mod tests {
             let mut g = graph(more);
             let report = Runner::default().run(&mut g, &Pipeline::parse("simplify").unwrap());
             let said = report.unwrap().remarks.into_iter().filter(|r| r.pass == "settle").count();
-            let open = g.schedule().any(|n| region::settled(&Ctx::of(&g, n)).is_some());
+            let open = g.schedule().any(|n| region::settled(&OpCtx::of(&g, n)).is_some());
             assert_eq!((g.edits() > 0, said, open), (edited, usize::from(edited), !edited));
             let pool = g.schedule().map(|n| g.node(n)).find(|n| n.op.name() == "MaxPool").unwrap();
             assert_eq!(pool.outputs.iter().flatten().count(), 2);

@@ -34,6 +34,7 @@ pub const KINDS: &[(&str, Edit)] = &[
     ("sparse value", sparse),
     ("rounding", rounding),
     ("sign of zero, NaN", special),
+    ("past a bound", bound),
     ("swapped operands", swapped),
     ("declared shape", declared),
     ("another operator", operator),
@@ -447,6 +448,43 @@ fn special(m: &mut ModelProto, r: &mut Rng) -> Option<String> {
             ]
         }),
     }
+}
+
+/// Something else past a bound, or at one number.
+fn bound(m: &mut ModelProto, r: &mut Rng) -> Option<String> {
+    if !floats_only(m) {
+        return None;
+    }
+    let (way, at) =
+        ([0, 0, 0, 1, 1, 1, 2, 2, 2, 3][r.below(10)], [0.37f32, 20.0, 1000.0, 1e5][r.below(4)]);
+    let what = format!("{} {at}", ["below", "above -", "negated above", "negated at"][way]);
+    between(m, r, &what, |x, y| {
+        let (b, c, n) = (format!("{y}/bound"), format!("{y}/past"), format!("{y}/negative"));
+        let value = AttributeProto {
+            name: "value".into(),
+            type_: AttributeType::TENSOR.into(),
+            t: Some(TensorProto {
+                data_type: 1,
+                float_data: vec![if way == 1 { -at } else { at }],
+                ..Default::default()
+            })
+            .into(),
+            ..Default::default()
+        };
+        let constant = NodeProto { attribute: vec![value], ..simple("Constant", &[], &b, &[]) };
+        let mut all = vec![constant];
+        match way {
+            0 => all.push(simple("Min", &[&x, &b], &y, &[])),
+            1 => all.push(simple("Max", &[&x, &b], &y, &[])),
+            _ => {
+                let test = if way == 2 { "Greater" } else { "Equal" };
+                all.push(simple(test, &[&x, &b], &c, &[]));
+                all.push(simple("Neg", &[&x], &n, &[]));
+                all.push(simple("Where", &[&c, &n, &x], &y, &[]));
+            }
+        }
+        all
+    })
 }
 
 fn swapped(m: &mut ModelProto, r: &mut Rng) -> Option<String> {

@@ -34,16 +34,20 @@ pub(super) struct Cases {
     free: Vec<(Symbol, bool)>,
     extents: Extents,
     seed: u64,
+    /// Magnitudes about which numbers are drawn, too, ascending.
+    marks: Vec<f64>,
 }
 
-/// One run.
+/// One run of both graphs: which extents and which inputs it takes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Case {
-    /// Which of [`Cases::assignments`].
+    /// Index of the extents of symbolic dimensions, below [`Cases::assignments`].
     pub assignment: usize,
     pub run: usize,
     /// How far whole numbers are narrowed, from 0 on.
     pub level: usize,
+    /// Whether the run is made only to reach what was not reached yet.
+    pub further: bool,
 }
 
 /// Greatest whole numbers by level.
@@ -118,7 +122,20 @@ impl Cases {
                 }
             }
         }
-        Ok(Self { inputs, free, extents: extents.clone(), seed })
+        Ok(Self { inputs, free, extents: extents.clone(), seed, marks: Vec::new() })
+    }
+
+    /// With numbers about these magnitudes, too.
+    pub fn marked(self, marks: impl Iterator<Item = f64>) -> Self {
+        let mut marks: Vec<f64> = marks.collect();
+        marks.sort_by(f64::total_cmp);
+        marks.dedup();
+        Self { marks, ..self }
+    }
+
+    /// The key by which the inputs of this run are drawn.
+    pub fn drawing(&self, run: usize) -> Key<'_> {
+        Key::new(self.seed.wrapping_add(run as u64)).marked(&self.marks)
     }
 
     /// Number of ways to choose extents. They are tried in order until enough of them ran.
@@ -221,8 +238,8 @@ impl Cases {
         input.given.is_none() && input.default.is_none() && input.dtype == DType::Bool
     }
 
-    fn key(&self, case: &Case, i: usize) -> Key {
-        Key(self.seed.wrapping_add(case.run as u64)).named("inputs").with(i as u64)
+    fn key(&self, case: &Case, i: usize) -> Key<'_> {
+        self.drawing(case.run).named("inputs").with(i as u64)
     }
 
     /// Whether this run leaves the input to its default.
@@ -231,9 +248,16 @@ impl Cases {
         let left = match case.run {
             0 => true,
             1 => false,
-            run => Key(run as u64).named("default").0 & 1 == 0,
+            run if run % 3 == 2 => true,
+            run => Key::new(run as u64).named("default").bits & 1 == 0,
         };
         self.inputs[i].default.is_some() && left
+    }
+
+    /// Whether this run gives other values than defaults to some inputs.
+    pub fn overrides(&self, case: &Case) -> bool {
+        let given = |i: usize| self.inputs[i].default.is_some() && !self.defaults(case, i);
+        (0..self.inputs.len()).any(given)
     }
 
     fn whole(&self, case: &Case, i: usize) -> Option<Tensor> {
@@ -280,8 +304,7 @@ impl Cases {
     /// # Errors
     /// If an input has a type that is not drawn.
     pub fn tensors(&self, case: &Case, style: Style, graph: &Graph) -> Result<Vec<Tensor>, String> {
-        let overrides = (0..self.inputs.len())
-            .any(|i| self.inputs[i].default.is_some() && !self.defaults(case, i));
+        let overrides = self.overrides(case);
         let mut out = Vec::new();
         for &v in graph.inputs() {
             let value = graph.value(v);

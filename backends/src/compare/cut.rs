@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use graph_opt_ir::infer::follow;
-use graph_opt_ir::same::Meanings;
+use graph_opt_ir::structural_eq::Meanings;
 use graph_opt_ir::{Digest, Graph, NodeId, ValueId, extract};
 
 use super::{Output, Report, Summary, Verdict};

@@ -9,9 +9,10 @@
 //! magnitudes, whole numbers to the ends of their types, or of the axes that they index, both truth
 //! values, counts 0, 1 and more, two extents above 1 of each symbolic dimension, and inputs with a
 //! default both ways. Small graphs get up to 32 runs over the field and 16 on each backend, some of
-//! them with infinities, NaN and signed zeros; large ones one run. What lies in the part in which
-//! the graphs differ and was not reached by any run (a branch, a trip count, a row of a table,
-//! elements at all) makes the rung `unknown`, by name.
+//! them with infinities, NaN and signed zeros; large ones one or two. What lies in the part in which
+//! the graphs differ and was not reached by any run (a branch, a trip count, a row of a table, an
+//! outcome of an operator that compares, elements at all) makes the rung `unknown`, by name. On
+//! backends, outcomes count only where the field does not say that the output is equal.
 //!
 //! [`Summary`] is the one verdict on an output.
 
@@ -19,6 +20,7 @@ mod cases;
 mod cover;
 mod cut;
 mod places;
+mod range;
 mod rungs;
 mod summary;
 
@@ -26,7 +28,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
-use graph_opt_ir::same::{Structure, identical};
+use graph_opt_ir::structural_eq::{Structure, identical};
 use graph_opt_ir::{Graph, Tensor, Type, ValueId};
 use graph_opt_passes::Runner;
 use graph_opt_passes::eqsat::prove::prove;
@@ -78,7 +80,7 @@ pub enum Verdict {
     /// Equal for all inputs and weights, by the rules of the prover; whether only in exact
     /// arithmetic, as sums were taken in another order.
     Proved {
-        /// See above.
+        /// Whether the proof holds in exact arithmetic only.
         reassociates: bool,
         /// Values whose declared shapes the proof assumes.
         assumes: Vec<String>,
@@ -92,7 +94,7 @@ pub enum Verdict {
     Finite(String, Place),
     /// Close on this backend, with the largest difference.
     Close(String, Difference),
-    /// They differ.
+    /// The outputs differ, by the rung or backend that is named.
     Differs(String, Place),
     /// Not decided, and why.
     Unknown(String, String),
@@ -151,7 +153,7 @@ impl fmt::Display for Verdict {
 /// Verdicts on one output.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Output {
-    /// Its name.
+    /// Name of the output in both graphs.
     pub name: String,
     /// All verdicts, in the order of the ladder.
     pub verdicts: Vec<Verdict>,
@@ -191,10 +193,18 @@ impl Report {
         self.outputs.iter().all(|o| o.summary.is_equal())
     }
 
-    /// All verdicts.
+    /// The verdicts of all rungs on all outputs.
     pub fn all(&self) -> impl Iterator<Item = &Verdict> {
         self.outputs.iter().flat_map(|o| &o.verdicts)
     }
+}
+
+/// Why a difference over the field is none of the models.
+#[derive(Clone, Debug)]
+struct Dressed {
+    why: String,
+    /// Whether another form of the original is equal over the field.
+    exact: bool,
 }
 
 /// What to compare by.
@@ -314,12 +324,16 @@ impl Compare<'_> {
     ) -> Result<Report, Incomparable> {
         let types = types(a, b)?;
         let (s, t) = (Structure::of(a), Structure::of(b));
-        let cover = [Cover::of(a, &s, b, &t), Cover::of(b, &t, a, &s)];
+        // A proof is for all inputs, whatever runs reach.
+        let outcomes = !report.all().any(|v| matches!(v, Verdict::Proved { .. }));
+        let (p, q) = ((&**a, &s), (&**b, &t));
+        let cover = [Cover::of(p, q, outcomes), Cover::of(q, p, outcomes)];
         let mut rows = cover[0].rows();
         rows.extend(cover[1].rows());
         let cases =
             Cases::new(a, b, &types, &self.extents, self.inputs.as_deref(), &rows, self.seed)
-                .map_err(Incomparable)?;
+                .map_err(Incomparable)?
+                .marked(cover.iter().flat_map(|c| c.marks.iter().copied()));
         let shared = Shared {
             compare: self,
             a,
@@ -329,6 +343,7 @@ impl Compare<'_> {
             cover,
             ran: RefCell::new(None),
             notes: RefCell::new(Vec::new()),
+            unreached: RefCell::new(vec![None; a.outputs().len()]),
         };
         if self.exact {
             self.tell(FIELD);
@@ -343,9 +358,16 @@ impl Compare<'_> {
             }
         }
         report.notes = shared.notes.take();
+        // Before the runs with other weights.
+        let unreached = shared.unreached.take();
         let dressed = self.dressed(&report, &shared);
-        for (o, why) in report.outputs.iter_mut().zip(dressed) {
-            o.summary = Summary::of(&o.verdicts, why.as_deref());
+        for ((o, dressed), unreached) in report.outputs.iter_mut().zip(dressed).zip(unreached) {
+            let exact = |v: &Verdict| matches!(v, Verdict::Exact(_) | Verdict::Proved { .. });
+            let known = o.verdicts.iter().any(exact) || dressed.as_ref().is_some_and(|d| d.exact);
+            o.summary = Summary::of(&o.verdicts, dressed.as_ref().map(|d| &*d.why));
+            if let (Some(why), false) = (unreached, known) {
+                o.summary = o.summary.clone().unreached(why);
+            }
         }
         Ok(report)
     }
@@ -365,7 +387,7 @@ impl Compare<'_> {
     /// Of each output that differs over the field and on no backend: why that is no difference of
     /// the models, if it is not. Either it has equal bits with other weights, too, or it is equal
     /// in the field once constants of the original are folded, which rounds them.
-    fn dressed(&self, report: &Report, shared: &Shared<'_>) -> Vec<Option<String>> {
+    fn dressed(&self, report: &Report, shared: &Shared<'_>) -> Vec<Option<Dressed>> {
         let has = |o: &Output, f: &dyn Fn(&Verdict) -> bool| o.verdicts.iter().any(f);
         let alone = |o: &Output| {
             let field = has(o, &|v| matches!(v, Verdict::Differs(by, _) if by == FIELD));
@@ -373,7 +395,7 @@ impl Compare<'_> {
             let ran = has(o, &|v| matches!(v, Verdict::BitExact(..) | Verdict::Close(..)));
             field && ran && !backend
         };
-        let mut all: Vec<Option<String>> = vec![None; report.outputs.len()];
+        let mut all: Vec<Option<Dressed>> = vec![None; report.outputs.len()];
         if !report.outputs.iter().any(alone) {
             return all;
         }
@@ -382,15 +404,14 @@ impl Compare<'_> {
             let equal = shared.redrawn();
             for ((o, equal), why) in report.outputs.iter().zip(equal).zip(&mut all) {
                 if equal && bits(o) {
-                    *why = Some(
-                        "it differs in exact arithmetic as modelled, and in no bit of any run, \
-                         with other weights neither"
-                            .into(),
-                    );
+                    let text = "it differs in exact arithmetic as modelled, and in no bit of any \
+                                run, with other weights neither";
+                    *why = Some(Dressed { why: text.into(), exact: false });
                 }
             }
         }
-        let open = |i: usize, all: &[Option<String>]| alone(&report.outputs[i]) && all[i].is_none();
+        let open =
+            |i: usize, all: &[Option<Dressed>]| alone(&report.outputs[i]) && all[i].is_none();
         for folded in
             [self.folded(shared.a, shared.b, false), self.folded(shared.a, shared.b, true)]
         {
@@ -400,9 +421,10 @@ impl Compare<'_> {
             let Some(equal) = folded else { continue };
             for (i, equal) in equal.into_iter().enumerate() {
                 if equal && open(i, &all) {
-                    all[i] = Some(format!(
+                    let why = format!(
                         "rounding of folded constants; equal in exact arithmetic after {OPTIMISE}"
-                    ));
+                    );
+                    all[i] = Some(Dressed { why, exact: true });
                 }
             }
         }

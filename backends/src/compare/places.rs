@@ -1,11 +1,11 @@
 //! Where results differ, and what made it so.
 
-use graph_opt_ir::same::Structure;
+use graph_opt_ir::structural_eq::Structure;
 use graph_opt_ir::tensor::Data;
 use graph_opt_ir::{DType, Graph, NodeId, Tensor, ValueId};
 
 use super::Place;
-use crate::cpu::{FieldData, FieldTensor};
+use crate::cpu::{FieldData, FieldTensor, Key};
 use crate::tolerance::{Difference, difference_of};
 
 /// Values that both graphs have, in the order of the other graph's schedule.
@@ -101,7 +101,7 @@ pub(super) fn differ(x: &Tensor, y: &Tensor) -> Option<Difference> {
     Some(unlike(at * 8 / x.dtype().bits().max(1)))
 }
 
-/// Floats without loss.
+/// The elements of a tensor of floats as `f64`, which holds them exactly.
 fn doubles(t: &Tensor) -> Option<Vec<f64>> {
     if t.dtype() != DType::F64 {
         return Some(t.to_f32s()?.into_iter().map(f64::from).collect());
@@ -134,7 +134,7 @@ pub(super) fn float_place(x: &Tensor, y: &Tensor, at: usize) -> (Vec<usize>, (St
 pub(super) fn field_place(
     p: &FieldTensor,
     q: &FieldTensor,
-    key: u64,
+    key: Key<'_>,
 ) -> Option<(Vec<usize>, (String, String))> {
     if p.dims != q.dims || p.dtype != q.dtype {
         let text = |t: &FieldTensor| format!("{}{:?}", t.dtype, t.dims);
@@ -143,7 +143,7 @@ pub(super) fn field_place(
     if p == q {
         return None;
     }
-    let (p, q) = (p.embedded(key).ok()?, q.embedded(key).ok()?);
+    let (p, q) = (p.embedded(key.bits).ok()?, q.embedded(key.bits).ok()?);
     match (&p.data, &q.data) {
         (FieldData::Field(x), FieldData::Field(y)) => {
             let at = x.iter().zip(y).position(|(a, b)| a != b)?;

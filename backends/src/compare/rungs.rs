@@ -6,7 +6,7 @@ use std::sync::Arc;
 use graph_opt_ir::{Def, Dim, Graph, Tensor, Value, ValueId};
 
 use super::cases::{Case, Cases};
-use super::cover::Cover;
+use super::cover::{Cover, Missing};
 use super::places::{Matched, differ, field_place, float_place, place};
 use super::{Compare, FIELD, Place, Verdict};
 use crate::cpu::{Cpu, run_field_watched};
@@ -26,6 +26,9 @@ pub(super) struct Shared<'a> {
     /// Ways to choose extents with which the original runs, once that is known.
     pub ran: RefCell<Option<Vec<usize>>>,
     pub notes: RefCell<Vec<String>>,
+    /// Of each output: an outcome of an operator that it depends on and that runs on some backend
+    /// did not reach.
+    pub unreached: RefCell<Vec<Option<String>>>,
 }
 
 /// What a run found of an output.
@@ -63,9 +66,9 @@ impl Shared<'_> {
     /// Runs over the finite field.
     pub fn field(&self) -> Vec<Verdict> {
         let (a, b, cpu) = (&**self.a, &**self.b, &self.compare.cpu);
-        let watch = [Watch::default(), Watch::default()];
+        let watch = self.watches();
         let mut trial = |case: &Case| {
-            let key = self.compare.seed.wrapping_add(case.run as u64);
+            let key = self.cases.drawing(case.run);
             let run = |g: &Graph, wanted: &[ValueId], w: Option<&Watch>| {
                 run_field_watched(g, key, &self.cases.field(case, g), wanted, cpu, w)
             };
@@ -135,7 +138,7 @@ impl Shared<'_> {
     }
 
     fn executables(&self, name: &str, p: &dyn Executable, q: &dyn Executable) -> Vec<Verdict> {
-        let watch = [Watch::default(), Watch::default()];
+        let watch = self.watches();
         let compare = |case: &Case, style: Style| {
             let (i, j) =
                 match (self.tensors(case, style, self.a), self.tensors(case, style, self.b)) {
@@ -185,6 +188,7 @@ impl Shared<'_> {
         let mut at_edges: Vec<Option<Place>> = vec![None; self.a.outputs().len()];
         let mut trial = |case: &Case| {
             let style = match case.run % 4 {
+                _ if case.further && edges => Style::Large,
                 2 => Style::Unit,
                 3 if edges && case.run % 8 == 3 => Style::Edges,
                 3 if edges => Style::FewEdges,
@@ -196,7 +200,7 @@ impl Shared<'_> {
                     found.iter_mut().zip(&mut close).zip(&mut at_edges)
                 {
                     *close |= matches!(f, Found::Close(_));
-                    if matches!(style, Style::Edges | Style::FewEdges)
+                    if matches!(style, Style::Edges | Style::FewEdges | Style::Large)
                         && let Found::Differs(place) = f
                     {
                         // Where rounding differs, infinities and NaN do not begin at the same
@@ -227,6 +231,16 @@ impl Shared<'_> {
         vec![Verdict::Unknown(by.into(), why.into()); self.a.outputs().len()]
     }
 
+    fn watches(&self) -> [Watch; 2] {
+        [0, 1].map(|i| Watch::of(self.cover[i].wanted()))
+    }
+
+    /// What the runs of a rung did not reach.
+    fn missing(&self, seen: &[Seen; 2], watched: bool) -> Vec<Missing<'_>> {
+        let all = self.cover.iter().zip(seen).filter(|_| watched);
+        all.flat_map(|(c, s)| c.missing(s)).collect()
+    }
+
     fn rung(
         &self,
         by: &str,
@@ -250,23 +264,20 @@ impl Shared<'_> {
         let mut compared = vec![0usize; outputs];
         let (mut done, mut target, mut run, mut level) = (0, usize::MAX, 0, None);
         let mut failed: Option<RunError> = None;
-        let missing = |seen: &[Seen; 2]| -> Vec<(String, Vec<bool>)> {
-            if !watched {
-                return Vec::new();
-            }
-            let own = |(c, s): (&Cover, &Seen)| {
-                c.missing(s).into_iter().map(|(t, o)| (t, o.to_vec())).collect::<Vec<_>>()
-            };
-            self.cover.iter().zip(seen).flat_map(own).collect()
-        };
         let seen = || [watch[0].seen(), watch[1].seen()];
         loop {
             let enough = self.cases.enough(&ran) || open.is_empty();
             // Where all is NaN, inputs of another style may do.
             let told = compared.iter().all(|&n| n > 0) || done >= 3 || given;
             if done >= target && enough && told {
-                let further = !given && done < target.max(FURTHER) && run < 4 * FURTHER;
-                if !further || missing(&seen()).is_empty() {
+                let further = !given && run < done + 4 * FURTHER;
+                let seen = seen();
+                // Operators have many outcomes, and runs of large models take long.
+                let counts = |m: &Missing<'_>| match m.is_outcome {
+                    true => done < target + target.min(FURTHER),
+                    false => done < target.max(FURTHER),
+                };
+                if !further || !self.missing(&seen, watched).iter().any(counts) {
                     break;
                 }
             }
@@ -285,7 +296,10 @@ impl Shared<'_> {
             };
             let mut result = None;
             for l in levels {
-                match trial(&Case { assignment, run, level: l }) {
+                let further = done >= target;
+                let case = Case { assignment, run, level: l, further };
+                watch.iter().for_each(|w| w.ignore_rows(self.cases.overrides(&case)));
+                match trial(&case) {
                     Trial::Original(e) => {
                         let stop =
                             undecided(&e) && !matches!(innermost(&e), RunError::TooLarge { .. });
@@ -351,22 +365,30 @@ impl Shared<'_> {
         self.note(self.cases.narrowed(level.unwrap_or(0)));
         self.note(self.cases.narrow(&ran));
         *self.ran.borrow_mut() = Some(ran);
-        let mut missed = missing(&seen());
+        let seen = seen();
+        let mut missed = self.missing(&seen, watched);
         if given {
             // The caller chose what to run on.
             let all = std::mem::take(&mut missed);
             all.into_iter()
-                .for_each(|(why, _)| self.note(Some(format!("on the inputs given, {why}"))));
+                .for_each(|m| self.note(Some(format!("on the inputs given, {}", m.text))));
         }
-        let one = |i: usize| {
-            let missed = missed.iter().find(|(_, o)| o.get(i) == Some(&true));
-            match (missed, worst[i]) {
-                (Some((why, _)), _) => Verdict::Unknown(by.into(), why.clone()),
-                _ if compared[i] == 0 && !self.is_empty(i) => empty(by),
-                _ if by == FIELD => Verdict::Exact(done),
-                (_, Some(d)) => Verdict::Close(by.into(), d),
-                (_, None) => Verdict::BitExact(by.into(), done),
+        let of = |i: usize, counts: &dyn Fn(&Missing<'_>) -> bool| {
+            let mut own = missed.iter().filter(|m| m.outputs.get(i) == Some(&true) && counts(m));
+            own.next().map(|m| m.text.clone())
+        };
+        if by != FIELD {
+            // The field may have reached it.
+            for (i, unreached) in self.unreached.borrow_mut().iter_mut().enumerate() {
+                *unreached = unreached.take().or_else(|| of(i, &|m| m.is_outcome));
             }
+        }
+        let one = |i: usize| match (of(i, &|m| by == FIELD || !m.is_outcome), worst[i]) {
+            (Some(why), _) => Verdict::Unknown(by.into(), why),
+            _ if compared[i] == 0 && !self.is_empty(i) => empty(by),
+            _ if by == FIELD => Verdict::Exact(done),
+            (_, Some(d)) => Verdict::Close(by.into(), d),
+            (_, None) => Verdict::BitExact(by.into(), done),
         };
         (0..outputs).map(one).collect()
     }

@@ -42,6 +42,17 @@ impl Summary {
         !matches!(self, Self::Differs(_) | Self::Unknown(_))
     }
 
+    /// Where runs on backends are all that says that the output is equal: what they did not reach.
+    pub(super) fn unreached(self, why: String) -> Self {
+        match self {
+            Self::BitExact(_) => {
+                Self::Unknown(format!("unknown: bit-exact in all runs, but {why}"))
+            }
+            Self::Close(_) => Self::Unknown(format!("unknown: close in all runs, but {why}")),
+            other => other,
+        }
+    }
+
     /// From the verdicts of all rungs. `dressed` is what is known of a difference over the field
     /// that no backend sees: whether another form of the original has none, and why.
     pub(super) fn of(verdicts: &[Verdict], dressed: Option<&str>) -> Self {

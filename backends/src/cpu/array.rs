@@ -217,7 +217,7 @@ impl Array {
         T::elements(&self.data).ok_or_else(wrong)
     }
 
-    /// As [`Self::typed`].
+    /// As [`Self::typed`], to be written.
     pub fn typed_mut<T: Element>(&mut self) -> Result<&mut Elements<T>, RunError> {
         let (is, wanted) = (self.dtype, T::DTYPE);
         let wrong = || RunError::Invalid(format!("{is} tensor where {wanted} was expected"));
@@ -270,7 +270,11 @@ impl Array {
 
     /// The array to be written by a node that reads these operands, of which those that are
     /// marked may stand in the same place; `None` if others do.
-    pub fn target(self, operands: &[(&Self, bool)]) -> Option<Self> {
+    ///
+    /// # Safety
+    /// As [`Elements::target`].
+    #[allow(unsafe_code)]
+    pub unsafe fn target(self, operands: &[(&Self, bool)]) -> Option<Self> {
         fn check<T: Element>(
             v: Elements<T>,
             dims: &[usize],
@@ -279,7 +283,8 @@ impl Array {
             let same = operands
                 .iter()
                 .filter_map(|(a, may)| Some((T::elements(&a.data)?, &*a.dims, *may)));
-            v.target(dims, same).map(T::buf)
+            // SAFETY: as promised by the caller.
+            unsafe { v.target(dims, same) }.map(T::buf)
         }
         let data = on_any!(self.data, v => check(v, &self.dims, operands))?;
         Some(Self { data, ..self })
@@ -356,7 +361,7 @@ impl Array {
     }
 
     /// In the field, if it is of a floating-point type.
-    pub fn embedded(self, k: Key) -> Self {
+    pub fn embedded(self, k: Key<'_>) -> Self {
         if !matches!(self.data, Buf::F32(_) | Buf::F64(_) | Buf::F16(_) | Buf::BF16(_)) {
             return self;
         }

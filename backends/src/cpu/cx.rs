@@ -34,7 +34,7 @@ pub(crate) struct Env<'a> {
     pub fused: bool,
     pub level: Level,
     /// Draws the functions of the finite field.
-    pub key: Key,
+    pub key: Key<'a>,
     /// Whether floats that depend on inputs are elements of the finite field.
     pub field: bool,
     /// The narrowest type of floats that is known to hold the elements of the first operand, if
@@ -67,8 +67,8 @@ pub(crate) struct Cx<'a> {
     pub target: Mutex<Option<Array>>,
 }
 
-impl Cx<'_> {
-    pub fn key(&self) -> Key {
+impl<'a> Cx<'a> {
+    pub fn key(&self) -> Key<'a> {
         self.env.key
     }
 
@@ -181,7 +181,7 @@ fn room(left: u64, dims: &[usize], size: usize) -> Result<usize, RunError> {
 
 /// The axis as an index below `rank`.
 pub(crate) fn axis_of(axis: i64, rank: usize) -> Result<usize, RunError> {
-    Ok(graph_opt_ir::rule::axis_of(axis, rank)?)
+    Ok(graph_opt_ir::op_context::axis_of(axis, rank)?)
 }
 
 /// An extent from a file.

@@ -10,8 +10,12 @@ use super::{FieldInput, ops};
 use crate::RunError;
 
 /// An element of an input with zeros, ties and numbers of all magnitudes.
-fn mixed(bits: u64, key: Key) -> Fp {
+fn mixed(bits: u64, key: Key<'_>) -> Fp {
     let rest = bits >> 8;
+    if let (6..=8, Some(x)) = (bits & 0xf, key.near(rest)) {
+        let x = key.embed(f64::from(x as f32));
+        return if bits & 16 == 0 { x } else { x.neg() };
+    }
     match bits & 0xf {
         0 | 1 => Fp::ZERO,
         2 => small(rest, key),
@@ -19,7 +23,7 @@ fn mixed(bits: u64, key: Key) -> Fp {
             .embed(f64::from(f32::from_bits(rest as u32 & 0x7f7f_ffff | (rest as u32 & 1) << 31))),
         // One of few, or the negative of one.
         4 | 5 => {
-            let x = Fp::new(key.with(rest & 3).0);
+            let x = Fp::new(key.with(rest & 3).bits);
             if rest & 4 == 0 { x } else { x.neg() }
         }
         _ => Fp::new(bits),
@@ -27,7 +31,7 @@ fn mixed(bits: u64, key: Key) -> Fp {
 }
 
 /// A number of few bits.
-fn small(bits: u64, key: Key) -> Fp {
+fn small(bits: u64, key: Key<'_>) -> Fp {
     let n = match bits & 3 {
         0 => 0,
         1 => (bits >> 8 & 0xff) as i64 - 128,
@@ -65,7 +69,7 @@ pub(super) fn draw(
         let n =
             n.ok_or(RunError::TooLarge { what: "input", elements: u64::MAX, left: env.room })?;
         let key = env.key.named(&value.name);
-        let bits = (0..n as u64).map(|i| key.with(i).0);
+        let bits = (0..n as u64).map(|i| key.with(i).bits);
         let array = if dtype.is_float() {
             let one: &dyn Fn(u64) -> Fp = match given.get(i) {
                 Some(FieldInput::Mixed(_)) => &|b| mixed(b, key),

@@ -36,7 +36,7 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
     n / (1.0 + e)
 }
 
-/// Hyperbolic tangent.
+/// The hyperbolic tangent of each element.
 #[inline(always)]
 pub(crate) fn tanh(x: f32) -> f32 {
     let a = x.abs();
@@ -53,7 +53,7 @@ pub(crate) fn tanh(x: f32) -> f32 {
     if a < 0.625 { small } else { big.copysign(x) }
 }
 
-/// Natural logarithm.
+/// The natural logarithm of each element.
 #[inline(always)]
 pub(crate) fn log(x: f32) -> f32 {
     // Through f64, whose last bits absorb the error of the series.
@@ -90,7 +90,7 @@ pub(crate) fn erf(x: f64) -> f64 {
     (1.0 - erfc).copysign(x)
 }
 
-/// log(1 + e^x)
+/// Softplus, log(1 + e^x), without overflow for large x.
 #[inline(always)]
 pub(crate) fn softplus(x: f64) -> f64 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()

@@ -40,7 +40,7 @@ use simd::Level;
 /// Bytes that a run may hold at once unless told otherwise: 4 GiB.
 pub const DEFAULT_MAX_BYTES: u64 = 4 << 30;
 
-/// The reference interpreter.
+/// The reference interpreter, with its number of threads and its limit of memory.
 #[derive(Clone, Debug)]
 pub struct Cpu {
     /// Threads of an operator. Results do not depend on it.
@@ -84,7 +84,7 @@ impl Cpu {
         }
         let mut constants = run::constants(&graph, self.max_bytes)?;
         if let Some(key) = key {
-            constants.iter_mut().flatten().for_each(|a| redrawn(a, Key(key)));
+            constants.iter_mut().flatten().for_each(|a| redrawn(a, Key::new(key)));
         }
         let packs = Packs::new(&constants, self.max_bytes / 2);
         let planned = Planned::new(&graph, &constants);
@@ -96,7 +96,7 @@ impl Cpu {
             threads: self.threads.max(1),
             fused: self.fused,
             level: Level::best(),
-            key: Key(0),
+            key: Key::new(0),
             field: false,
             held: None,
             watch: None,
@@ -140,12 +140,13 @@ pub struct Measured {
 }
 
 /// Other constants in the place of these.
-fn redrawn(a: &mut Array, key: Key) {
+fn redrawn(a: &mut Array, key: Key<'_>) {
     let Buf::F32(v) = &a.data else { return };
     let one = |&x: &f32| {
         let kept = !x.is_finite() || (x * 16.0).fract() == 0.0;
         // From 1/2 to 2.
-        let m = || 0.5 + (key.with_f64(f64::from(x.abs())).0 >> 40) as f32 * (1.5 / 16_777_216.0);
+        let m =
+            || 0.5 + (key.with_f64(f64::from(x.abs())).bits >> 40) as f32 * (1.5 / 16_777_216.0);
         if kept { x } else { m().copysign(x) }
     };
     let v = v.iter().map(one).collect();
@@ -249,9 +250,9 @@ pub enum FieldData {
 pub struct FieldTensor {
     /// Element type in the graph.
     pub dtype: DType,
-    /// Extents.
+    /// Extents of the tensor, outermost axis first.
     pub dims: Vec<usize>,
-    /// Elements.
+    /// Elements in row-major order.
     pub data: FieldData,
 }
 
@@ -263,7 +264,7 @@ impl FieldTensor {
     /// If the elements are external and cannot be read.
     pub fn embedded(&self, key: u64) -> Result<Self, RunError> {
         let FieldData::Native(t) = &self.data else { return Ok(self.clone()) };
-        let a = Array::of(t)?.embedded(Key(key));
+        let a = Array::of(t)?.embedded(Key::new(key));
         match a.data {
             Buf::Field(v) => Ok(Self { data: FieldData::Field(v.to_vec()), ..self.clone() }),
             _ => Ok(self.clone()),
@@ -290,16 +291,16 @@ pub fn run_field(
     wanted: &[ValueId],
     cpu: &Cpu,
 ) -> Result<Vec<FieldTensor>, RunError> {
-    run_field_watched(graph, key, inputs, wanted, cpu, None)
+    run_field_watched(graph, Key::new(key), inputs, wanted, cpu, None)
 }
 
-/// As [`run_field`], telling what is reached.
+/// As [`run_field`], by a key that may have marks, telling what is reached.
 ///
 /// # Errors
 /// As [`run_field`].
-pub fn run_field_watched(
+pub(crate) fn run_field_watched(
     graph: &Graph,
-    key: u64,
+    key: Key<'_>,
     inputs: &[FieldInput],
     wanted: &[ValueId],
     cpu: &Cpu,
@@ -308,7 +309,7 @@ pub fn run_field_watched(
     if let Some(u) = run::unsupported(graph).into_iter().next() {
         return Err(RunError::Unsupported(u.to_string()));
     }
-    let env = Env { key: Key(key), field: true, watch, ..cpu.env() };
+    let env = Env { key, field: true, watch, ..cpu.env() };
     let constants =
         run::constants(graph, cpu.max_bytes).map_err(|e| RunError::Invalid(e.to_string()))?;
     let inputs = draw::draw(graph, inputs, env)?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use graph_opt_ir::infer::infer_graph;
-use graph_opt_ir::rule::axis_of;
+use graph_opt_ir::op_context::axis_of;
 use graph_opt_ir::{Def, Graph, Node, NodeId, Op, Tensor, ValueId};
 use graph_opt_passes::analysis::memory::access;
 use graph_opt_passes::analysis::{MemoryPlan, Place, plan};
@@ -206,7 +206,7 @@ impl Store<'_> {
             target = Some(self.target(node, result, &inputs)?);
         }
         if let Some(w) = env.watch {
-            w.reads(graph, id, &inputs);
+            w.reads(graph, id, &inputs, env.key);
         }
         let opset = graph.opsets.get(node.op.domain()).copied().unwrap_or(1);
         let outputs = node.outputs.len();
@@ -255,6 +255,7 @@ impl Store<'_> {
     }
 
     /// Where the node writes its result, having checked that it overwrites nothing that it reads.
+    #[allow(unsafe_code)] // A node writes where other values stand.
     fn target(
         &self,
         node: &Node,
@@ -279,7 +280,10 @@ impl Store<'_> {
             read.push((a, in_place.contains(&i)));
         }
         let overlaps = || RunError::Invalid("it would overwrite what it reads".into());
-        at.target(&read).ok_or_else(overlaps)
+        // SAFETY: nodes run one after another, and this one reads nothing but its operands, which are
+        // all here (those of a Concat that stand in their place already are not read). The result is
+        // the only target, until its node has ended.
+        unsafe { at.target(&read) }.ok_or_else(overlaps)
     }
 
     /// Copies of the results, made one by one as their buffers end.

@@ -243,7 +243,7 @@ fn inner(
                         });
                     }
                     if let Some(w) = env.watch {
-                        w.reads(graph, id, &operands);
+                        w.reads(graph, id, &operands, env.key);
                     }
                     let opset = graph.opsets.get(op.domain()).copied().unwrap_or(1);
                     let outputs = node.outputs.len();

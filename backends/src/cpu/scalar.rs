@@ -11,31 +11,31 @@ use super::math;
 pub(crate) trait Scalar: Element + Copy + PartialEq {
     const ZERO: Self;
     const ONE: Self;
-    /// Whether arithmetic rounds.
+    /// Whether arithmetic rounds, so that the order of sums matters.
     const ROUNDS: bool = false;
     /// Stands for the number (rounded; in the field, see [`Key::embed`]).
-    fn of(x: f64, k: Key) -> Self;
+    fn of(x: f64, k: Key<'_>) -> Self;
     fn plus(self, o: Self) -> Self;
     fn minus(self, o: Self) -> Self;
     fn times(self, o: Self) -> Self;
     /// Quotient. Whole numbers truncate, and anything over 0 is 0; in the field 1/0 is drawn.
-    fn over(self, o: Self, k: Key) -> Self;
+    fn over(self, o: Self, k: Key<'_>) -> Self;
     /// `a * b + self`, rounded once if `FUSED`, else after each of the two.
     fn fold<const FUSED: bool>(self, a: Self, b: Self) -> Self;
     /// What a long sum of products is kept in.
     type Sum: Copy;
-    /// The empty sum.
+    /// The sum of no terms, from which sums start.
     const NOTHING: Self::Sum;
     /// One step of such a sum, as [`Scalar::fold`].
     fn step<const FUSED: bool>(s: Self::Sum, a: Self, b: Self) -> Self::Sum;
-    /// The sum.
+    /// The scalar that a sum in progress comes to.
     fn total(s: Self::Sum) -> Self;
     /// IEEE's `<` over floats; in the field, of the real numbers that stand for the elements.
-    fn less(self, o: Self, k: Key) -> bool;
+    fn less(self, o: Self, k: Key<'_>) -> bool;
 
     /// Whether they compare equal.
     #[inline(always)]
-    fn same(self, o: Self, _: Key) -> bool {
+    fn same(self, o: Self, _: Key<'_>) -> bool {
         self == o
     }
 
@@ -55,18 +55,18 @@ pub(crate) trait Scalar: Element + Copy + PartialEq {
 
     /// The greater; NaN if either is.
     #[inline(always)]
-    fn larger(self, o: Self, k: Key) -> Self {
+    fn larger(self, o: Self, k: Key<'_>) -> Self {
         if self.less(o, k) || o.is_nan() { o } else { self }
     }
 
     /// The smaller; NaN if either is.
     #[inline(always)]
-    fn smaller(self, o: Self, k: Key) -> Self {
+    fn smaller(self, o: Self, k: Key<'_>) -> Self {
         if o.less(self, k) || o.is_nan() { o } else { self }
     }
 
     #[inline(always)]
-    fn negative(self, k: Key) -> bool {
+    fn negative(self, k: Key<'_>) -> bool {
         self.less(Self::ZERO, k)
     }
 
@@ -75,9 +75,9 @@ pub(crate) trait Scalar: Element + Copy + PartialEq {
         Self::ZERO.minus(self)
     }
 
-    /// The absolute value.
+    /// The absolute value, by the order of the key.
     #[inline(always)]
-    fn magnitude(self, k: Key) -> Self {
+    fn magnitude(self, k: Key<'_>) -> Self {
         if self.negative(k) { self.opposite() } else { self }
     }
 }
@@ -116,10 +116,10 @@ pub(crate) enum Fun {
 pub(crate) trait Real: Scalar {
     /// Whether it is a floating-point number rather than the field.
     const NATIVE: bool = true;
-    fn call(f: Fun, x: Self, k: Key) -> Self;
-    fn power(self, e: Self, k: Key) -> Self;
+    fn call(f: Fun, x: Self, k: Key<'_>) -> Self;
+    fn power(self, e: Self, k: Key<'_>) -> Self;
     /// Remainder: with the sign of the dividend (`fmod`), else of the divisor.
-    fn modulo(self, o: Self, fmod: bool, k: Key) -> Self;
+    fn modulo(self, o: Self, fmod: bool, k: Key<'_>) -> Self;
 }
 
 macro_rules! float {
@@ -129,7 +129,7 @@ macro_rules! float {
             const ONE: Self = 1.0;
             const ROUNDS: bool = true;
             #[inline(always)]
-            fn of(x: f64, _: Key) -> Self {
+            fn of(x: f64, _: Key<'_>) -> Self {
                 x as Self
             }
             #[inline(always)]
@@ -145,7 +145,7 @@ macro_rules! float {
                 self * o
             }
             #[inline(always)]
-            fn over(self, o: Self, _: Key) -> Self {
+            fn over(self, o: Self, _: Key<'_>) -> Self {
                 self / o
             }
             #[inline(always)]
@@ -163,7 +163,7 @@ macro_rules! float {
                 s
             }
             #[inline(always)]
-            fn less(self, o: Self, _: Key) -> bool {
+            fn less(self, o: Self, _: Key<'_>) -> bool {
                 self < o
             }
             #[inline(always)]
@@ -194,7 +194,7 @@ macro_rules! whole {
             const ZERO: Self = 0;
             const ONE: Self = 1;
             #[inline(always)]
-            fn of(x: f64, _: Key) -> Self {
+            fn of(x: f64, _: Key<'_>) -> Self {
                 x as Self
             }
             #[inline(always)]
@@ -210,7 +210,7 @@ macro_rules! whole {
                 self.wrapping_mul(o)
             }
             #[inline(always)]
-            fn over(self, o: Self, _: Key) -> Self {
+            fn over(self, o: Self, _: Key<'_>) -> Self {
                 if o == 0 { 0 } else { self.wrapping_div(o) }
             }
             #[inline(always)]
@@ -228,7 +228,7 @@ macro_rules! whole {
                 s
             }
             #[inline(always)]
-            fn less(self, o: Self, _: Key) -> bool {
+            fn less(self, o: Self, _: Key<'_>) -> bool {
                 self < o
             }
         }
@@ -238,7 +238,7 @@ whole!(i64 u64);
 
 impl Real for f32 {
     #[inline(always)]
-    fn call(f: Fun, x: Self, _: Key) -> Self {
+    fn call(f: Fun, x: Self, _: Key<'_>) -> Self {
         match f {
             Fun::Exp => math::exp(x),
             Fun::Log => math::log(x),
@@ -267,11 +267,11 @@ impl Real for f32 {
         }
     }
     #[inline(always)]
-    fn power(self, e: Self, _: Key) -> Self {
+    fn power(self, e: Self, _: Key<'_>) -> Self {
         self.powf(e)
     }
     #[inline(always)]
-    fn modulo(self, o: Self, fmod: bool, _: Key) -> Self {
+    fn modulo(self, o: Self, fmod: bool, _: Key<'_>) -> Self {
         let r = self % o;
         if !fmod && r != 0.0 && (r < 0.0) != (o < 0.0) { r + o } else { r }
     }
@@ -279,7 +279,7 @@ impl Real for f32 {
 
 impl Real for f64 {
     #[inline(always)]
-    fn call(f: Fun, x: Self, _: Key) -> Self {
+    fn call(f: Fun, x: Self, _: Key<'_>) -> Self {
         match f {
             Fun::Exp => x.exp(),
             Fun::Log => x.ln(),
@@ -308,11 +308,11 @@ impl Real for f64 {
         }
     }
     #[inline(always)]
-    fn power(self, e: Self, _: Key) -> Self {
+    fn power(self, e: Self, _: Key<'_>) -> Self {
         self.powf(e)
     }
     #[inline(always)]
-    fn modulo(self, o: Self, fmod: bool, _: Key) -> Self {
+    fn modulo(self, o: Self, fmod: bool, _: Key<'_>) -> Self {
         let r = self % o;
         if !fmod && r != 0.0 && (r < 0.0) != (o < 0.0) { r + o } else { r }
     }

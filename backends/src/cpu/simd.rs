@@ -39,7 +39,7 @@ impl Level {
 /// A loop that is worth being compiled for each kind of vectors. `run` must be
 /// `#[inline(always)]`: what is called rather than inlined is compiled for the baseline.
 pub(crate) trait Loop {
-    /// Runs it.
+    /// Runs the loop, compiled for the level of vector instructions.
     fn run(self);
 }
 

@@ -8,7 +8,9 @@ use super::*;
 
 /// Numbers in [-1, 1).
 pub(super) fn numbers(n: usize, seed: u64) -> Vec<f32> {
-    (0..n).map(|i| (Key(seed).with(i as u64).0 >> 40) as f32 / (1u64 << 23) as f32 - 1.0).collect()
+    (0..n)
+        .map(|i| (Key::new(seed).with(i as u64).bits >> 40) as f32 / (1u64 << 23) as f32 - 1.0)
+        .collect()
 }
 
 fn tensor(dims: &[u64], seed: u64) -> Tensor {
@@ -36,7 +38,7 @@ impl Case {
         let mut i = 0;
         let mut pick = |n: u64| {
             i += 1;
-            Key(seed).with(i).0 % n
+            Key::new(seed).with(i).bits % n
         };
         let axes = 1 + pick(3) as usize;
         let (group, cin, cout) = (1 + pick(3), 1 + pick(4), 1 + pick(9));

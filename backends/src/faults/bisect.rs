@@ -81,7 +81,7 @@ pub struct Culprit {
     pub number: usize,
     /// The pass that made it.
     pub pass: String,
-    /// Its origin.
+    /// The pass and the place that made the edit.
     pub origin: String,
     /// The body in which it was; empty for the main graph.
     pub scope: Vec<String>,
@@ -112,9 +112,9 @@ pub struct Bisection {
     pub compared: usize,
 }
 
-/// How to search.
+/// Settings of a search for the first edit that makes a model differ.
 pub struct Bisect<'a> {
-    /// How to compare.
+    /// How each candidate is compared with the original.
     pub compare: &'a Compare<'a>,
     /// What passes fold constants with.
     pub evaluator: &'a dyn Evaluate,

@@ -18,7 +18,7 @@ use graph_opt_ir::{Edit, Editor, Graph, NodeId, Op, Ref, ValueId, extract, keep,
 /// What a check says of a model.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answer {
-    /// It works.
+    /// The model works: what is looked for does not occur.
     Works,
     /// It fails as it should.
     Fails,
@@ -37,14 +37,14 @@ pub struct Status {
     pub nodes: usize,
 }
 
-/// What was found.
+/// What a search for a smallest failing model found.
 #[derive(Clone, Debug)]
 pub struct Reduced {
     /// The smallest model on which the check fails.
     pub smallest: Graph,
     /// Of all models tried on which it works, the one with the most nodes.
     pub works: Option<Graph>,
-    /// Models tried.
+    /// Number of models on which the check was tried.
     pub tries: usize,
     /// Whether the search came to its end: no single node of the smallest model can go.
     pub finished: bool,

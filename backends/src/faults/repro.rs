@@ -42,7 +42,7 @@ const FULL: usize = 4096;
 pub enum Fault {
     /// A pass proposed an edit that would break the graph, or broke it.
     Run(RunError),
-    /// A panic.
+    /// A pass panicked, with this message.
     Panic(String),
 }
 
@@ -80,7 +80,7 @@ pub fn no_panic<T>(f: impl FnOnce() -> T) -> Result<T, Fault> {
 /// A run that a reproducer repeats.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// The passes.
+    /// The pipeline that failed.
     pub pipeline: Pipeline,
     /// Seed of the run, and of constants that stand as random ones.
     pub seed: u64,
@@ -148,7 +148,7 @@ fn line(what: &dyn fmt::Display) -> String {
 pub struct Reproducer {
     /// Version of graph-opt that wrote it.
     pub version: String,
-    /// The run.
+    /// The run that ended with the error.
     pub case: Case,
     /// The error that it ended with.
     pub error: String,

@@ -5,7 +5,6 @@ pub(crate) mod uses;
 
 use std::collections::BTreeMap;
 
-use graph_opt_ir::text::random_tensor;
 use graph_opt_ir::{DType, Dim, Graph, Tensor, Type, ValueId};
 
 /// Extents to use for symbolic dimensions.
@@ -65,8 +64,8 @@ pub fn draw_one(
     let err = |why: &str| format!("input {name:?} of type {ty}: {why}");
     let dims = extents.of(ty).ok_or_else(|| err("its rank is unknown; give a file"))?;
     let dtype = ty.dtype().ok_or_else(|| err("not a tensor"))?;
-    let t = random_tensor(dtype, &dims, seed.wrapping_mul(1009).wrapping_add(index as u64))
-        .map_err(|e| err(&e))?;
+    let t = Tensor::random(dtype, &dims, seed.wrapping_mul(1009).wrapping_add(index as u64))
+        .map_err(|e| err(&e.to_string()))?;
     if dtype != DType::F32 {
         return Ok(t);
     }

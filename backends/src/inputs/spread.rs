@@ -16,12 +16,14 @@ pub(crate) enum Style {
     Edges,
     /// With few of those: one NaN in a window hides all else in it.
     FewEdges,
+    /// Large numbers, of another magnitude for each run, to get past bounds.
+    Large,
 }
 
 /// A tensor of floats, or `None` for another type.
-pub(crate) fn floats(dtype: DType, dims: &[u64], style: Style, key: Key) -> Option<Tensor> {
+pub(crate) fn floats(dtype: DType, dims: &[u64], style: Style, key: Key<'_>) -> Option<Tensor> {
     let n = usize::try_from(dims.iter().product::<u64>()).ok()?;
-    let v = (0..n as u64).map(|i| float(key.with(i).0, style, key));
+    let v = (0..n as u64).map(|i| float(key.with(i).bits, style, key));
     macro_rules! bytes {
         ($f:expr) => {
             v.flat_map($f).collect()
@@ -37,7 +39,7 @@ pub(crate) fn floats(dtype: DType, dims: &[u64], style: Style, key: Key) -> Opti
     Tensor::from_bytes(dtype, dims.to_vec(), bytes).ok()
 }
 
-fn float(bits: u64, style: Style, key: Key) -> f64 {
+fn float(bits: u64, style: Style, key: Key<'_>) -> f64 {
     let unit = (bits >> 40) as f64 / (1u64 << 24) as f64;
     let even = unit * 2.0 - 1.0;
     let style = match style {
@@ -47,8 +49,15 @@ fn float(bits: u64, style: Style, key: Key) -> f64 {
     };
     let class = bits & 15;
     let sign = if bits & 16 == 0 { 1.0 } else { -1.0 };
+    if style != Style::Unit
+        && matches!(class, 5..=7)
+        && let Some(x) = key.near(bits >> 5)
+    {
+        return sign * x;
+    }
     match (style, class) {
         (Style::Unit, _) => unit,
+        (Style::Large, _) => even * 2f64.powi(4 + (key.bits % 20) as i32),
         (Style::Edges, 0) => f64::NAN,
         (Style::Edges, 1) => sign * f64::INFINITY,
         (Style::Edges, 2) => sign * 0.0,
@@ -57,7 +66,7 @@ fn float(bits: u64, style: Style, key: Key) -> f64 {
         (_, 0) => 0.0,
         // One of few numbers, so that elements tie.
         (_, 1 | 2) => sign * [0.5, 1.0, 3.0, 0.1][(bits >> 5 & 3) as usize],
-        (_, 3) => sign * ((key.with(bits >> 8 & 3).0 >> 40) as f64 / (1u64 << 24) as f64),
+        (_, 3) => sign * ((key.with(bits >> 8 & 3).bits >> 40) as f64 / (1u64 << 24) as f64),
         (_, 4) => sign * 2f64.powf(unit * 16.0 - 8.0),
         _ => even,
     }
@@ -80,10 +89,10 @@ pub(crate) fn wholes(
     uses: &Uses,
     extent: Option<u64>,
     limits: Limits,
-    (turn, key): (usize, Key),
+    (turn, key): (usize, Key<'_>),
 ) -> Option<Tensor> {
     let n = usize::try_from(dims.iter().product::<u64>()).ok()?;
-    let mut v: Vec<i128> = (0..n as u64).map(|i| key.with(i).0).map(i128::from).collect();
+    let mut v: Vec<i128> = (0..n as u64).map(|i| key.with(i).bits).map(i128::from).collect();
     let rows: Vec<i64> = uses.rows.iter().copied().collect();
     if dtype == DType::Bool {
         // Scalars go through all combinations.
@@ -106,7 +115,7 @@ pub(crate) fn wholes(
             *first = r.into();
         }
     } else if uses.reshapes {
-        let open = key.0 as usize % n.max(1);
+        let open = key.bits as usize % n.max(1);
         // All elements along one axis, or extents as they were along the others.
         let rest = i128::from(limits.most.is_none() && limits.run % 2 == 1);
         v.iter_mut().enumerate().for_each(|(i, b)| *b = if i == open { -1 } else { rest });
@@ -116,7 +125,7 @@ pub(crate) fn wholes(
             *b = counts[if n == 1 { limits.run as usize % 4 } else { *b as usize >> 8 & 3 }];
         }
     } else {
-        v.iter_mut().for_each(|b| *b = number(*b as u64, dtype, limits.most));
+        v.iter_mut().for_each(|b| *b = number(*b as u64, dtype, limits.most, key));
     }
     macro_rules! bytes {
         ($t:ty) => {
@@ -137,8 +146,8 @@ pub(crate) fn wholes(
     Tensor::from_bytes(dtype, dims.to_vec(), bytes).ok()
 }
 
-/// A number of the type: small ones, its ends, about powers of two, and any.
-fn number(bits: u64, dtype: DType, most: Option<i64>) -> i128 {
+/// A number of the type: small ones, its ends, about powers of two and the key's marks, and any.
+fn number(bits: u64, dtype: DType, most: Option<i64>, key: Key<'_>) -> i128 {
     let signed = matches!(dtype, DType::I8 | DType::I16 | DType::I32 | DType::I64);
     if let Some(most) = most {
         return i128::from(bits >> 8) % (i128::from(most) + 1);
@@ -151,6 +160,9 @@ fn number(bits: u64, dtype: DType, most: Option<i64>) -> i128 {
     let (class, rest) = (bits & 15, i128::from(bits >> 8));
     let x = match class {
         0 => 0,
+        9 | 10 if let Some(x) = key.near(bits >> 6) => {
+            x as i128 + [0, 0, 1, -1][(rest >> 24) as usize % 4]
+        }
         1 => lo,
         2 => hi,
         3 | 4 => (1i128 << (rest % i128::from(width))) + rest / 64 % 3 - 1,

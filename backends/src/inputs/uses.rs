@@ -56,7 +56,7 @@ fn follow(
         };
         let axis = |axis: i64| {
             let d = dims(0)?;
-            let at = graph_opt_ir::rule::axis_of(axis, d.len()).ok()?;
+            let at = graph_opt_ir::op_context::axis_of(axis, d.len()).ok()?;
             d.get(at).cloned()
         };
         use Op::*;
@@ -72,6 +72,7 @@ fn follow(
                 let depth = node.inputs.get(1).copied().flatten().and_then(|v| graph.constant(v));
                 let depth = depth.and_then(|t| t.to_i64s()).and_then(|d| d.first().copied());
                 found.into.extend(depth.and_then(|d| u64::try_from(d).ok()).map(Dim::Known));
+                found.rows.extend(rows.get(graph.label(u.node)).into_iter().flatten());
             }
             (Reshape(_), 1) => found.reshapes = true,
             (Squeeze(_) | Unsqueeze(_) | CumSum(_) | ReduceSum(_), 1) | (Trilu(_), 1) => {

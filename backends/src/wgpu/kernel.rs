@@ -48,7 +48,7 @@ kernels! {
     matmul 3 ["matmul"];
     /// `START` of `e`; `STEP` of `s`, `e`; `FINISH` of `s`, `count`.
     pool 1 ["math", "pool"];
-    /// As [`Kernel::pool`].
+    /// Reductions, with the placeholders of [`Kernel::pool`].
     reduce 1 ["math", "reduce"];
     conv_transpose 3 ["conv_transpose"];
     channels 4 ["channels"];
@@ -74,7 +74,7 @@ impl Kernel {
         self.inputs
     }
 
-    /// Tells variants apart.
+    /// The key under which a compiled pipeline is kept: one for each variant.
     pub fn key(&self) -> String {
         let mut key = self.name.to_owned();
         for (n, v) in &self.slots {

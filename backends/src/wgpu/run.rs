@@ -110,7 +110,7 @@ fn on_host(graph: &Graph, op: &Op) -> bool {
     }
 }
 
-/// One run.
+/// One run of a graph: its buffers and the commands that were recorded.
 pub(super) struct Run<'a> {
     stream: Stream<'a>,
     /// Labels and operators of nodes that ran on the host for want of a kernel.
@@ -186,7 +186,7 @@ impl<'a> Run<'a> {
             .collect()
     }
 
-    /// Runs one node.
+    /// Records the commands of one node.
     fn node(
         &mut self,
         graph: &Graph,

@@ -10,7 +10,7 @@ const DEPTHS: [usize; 4] = [6, 12, 24, 16];
 /// Channels that a layer adds.
 const GROWTH: u64 = 32;
 
-/// DenseNet-121.
+/// DenseNet-121 (Huang et al. 2017), with random weights.
 pub(super) fn densenet121(size: Size) -> Result<Graph, ZooError> {
     let mut n = Net::new("densenet121", 13);
     let x = n.image(3, size);

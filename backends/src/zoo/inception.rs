@@ -20,7 +20,7 @@ const STAGES: [&[Module]; 3] = [
     &[("5a", [256, 160, 320, 32, 128, 128]), ("5b", [384, 192, 384, 48, 128, 128])],
 ];
 
-/// Pooling between stages.
+/// MaxPool 3x3 with stride 2 between stages, rounding up.
 const SHRINK: Pool = pool(3, 2).ceil();
 
 /// GoogLeNet without the auxiliary classifiers, which only serve training.

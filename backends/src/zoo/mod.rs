@@ -23,7 +23,7 @@ mod weights;
 mod yolo;
 
 use graph_opt_ir::Graph;
-use graph_opt_ir::rule::RuleError;
+use graph_opt_ir::op_context::RuleError;
 use graph_opt_ir::tensor::TensorError;
 
 /// Names and one-line descriptions of all networks.
@@ -70,11 +70,11 @@ pub enum ZooError {
     /// A layer does not fit; the size is too small, or not the multiple that the network needs.
     #[error("{network} cannot have this size: {node}: {source}")]
     Build {
-        /// The network.
+        /// Name of the network that was built.
         network: &'static str,
-        /// The layer.
+        /// Name of the layer that cannot be built.
         node: String,
-        /// Why.
+        /// What its shape rule says.
         source: RuleError,
     },
     /// A weight does not fit into memory's address space.

@@ -1,6 +1,8 @@
 //! What the networks are written in: layers that bring their own weights.
 
-use graph_opt_ir::{Builder, DType, Dim, Graph, Op, Tensor, Type, ValueId, op, rule::RuleError};
+use graph_opt_ir::{
+    Builder, DType, Dim, Graph, Op, Tensor, Type, ValueId, op, op_context::RuleError,
+};
 
 use super::{Size, ZooError, weights};
 
@@ -38,7 +40,7 @@ pub(super) const fn conv(out: u64, kernel: u64) -> Conv {
 }
 
 impl Conv {
-    /// With this stride.
+    /// The same convolution with this stride along both axes.
     pub(super) const fn stride(self, stride: i64) -> Self {
         Self { stride, ..self }
     }
@@ -58,7 +60,7 @@ impl Conv {
         Self { bias: false, ..self }
     }
 
-    /// With this gain.
+    /// The same with its weights scaled by this gain.
     pub(super) const fn gain(self, gain: f32) -> Self {
         Self { gain, ..self }
     }
@@ -79,7 +81,7 @@ impl Net {
         self.input(&[1, channels, size.h, size.w])
     }
 
-    /// The finished graph.
+    /// The graph with this value as its only output.
     pub(super) fn finish(mut self, output: ValueId) -> Graph {
         self.b.output(output);
         self.b.finish()
@@ -95,7 +97,7 @@ impl Net {
         })
     }
 
-    /// Number of channels.
+    /// Extent of axis 1 of the value.
     pub(super) fn channels(&self, x: ValueId) -> Result<u64, ZooError> {
         Ok(self.dims(x)?.get(1).copied().unwrap_or(1))
     }
@@ -134,17 +136,17 @@ impl Net {
         self.uniform(name, dims, -bound, bound)
     }
 
-    /// A small bias.
+    /// A constant of n small random numbers.
     pub(super) fn bias(&mut self, name: &str, n: u64) -> Layer {
         self.uniform(name, &[n], -0.1, 0.1)
     }
 
-    /// A scalar constant.
+    /// A constant of rank 0 with this value.
     pub(super) fn scalar(&mut self, name: &str, value: f32) -> Layer {
         Ok(self.b.constant(name, Tensor::f32s(&[], &[value])?))
     }
 
-    /// A constant tensor.
+    /// A constant with the elements of the tensor.
     pub(super) fn constant(&mut self, name: &str, tensor: Tensor) -> ValueId {
         self.b.constant(name, tensor)
     }
@@ -154,7 +156,7 @@ impl Net {
         self.b.constant(name, Tensor::i64s(values))
     }
 
-    /// Convolution.
+    /// A convolution with random weights, and a bias where it has one.
     pub(super) fn conv(&mut self, name: &str, x: ValueId, c: Conv) -> Layer {
         let cin = self.channels(x)? / c.group;
         let k = c.kernel;
@@ -174,7 +176,7 @@ impl Net {
         self.node(name, op, &inputs)
     }
 
-    /// Transposed convolution.
+    /// A transposed convolution with random weights.
     pub(super) fn conv_transpose(&mut self, name: &str, x: ValueId, c: Conv) -> Layer {
         let cin = self.channels(x)?;
         let k = c.kernel;
@@ -221,7 +223,7 @@ impl Net {
         self.node(name, op, &[x, scale, bias, mean, var])
     }
 
-    /// Relu.
+    /// The node Relu of this name.
     pub(super) fn relu(&mut self, name: &str, x: ValueId) -> Layer {
         self.node(name, op::Relu {}, &[x])
     }
@@ -231,7 +233,7 @@ impl Net {
         self.node(name, op::Add { axis: None, broadcast: 0 }, &[a, b])
     }
 
-    /// Concatenation of channels.
+    /// A Concat of the parts along axis 1.
     pub(super) fn concat(&mut self, name: &str, parts: &[ValueId]) -> Layer {
         self.node(name, op::Concat { axis: 1 }, parts)
     }
@@ -280,7 +282,7 @@ impl Net {
     }
 }
 
-/// A pooling window.
+/// A pooling window: kernel, stride, padding, rounding.
 #[derive(Clone, Copy)]
 pub(super) struct Pool {
     kernel: i64,

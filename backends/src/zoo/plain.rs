@@ -41,9 +41,9 @@ pub(super) fn alexnet(size: Size) -> Result<Graph, ZooError> {
 /// Channels of VGG's convolutions, stage by stage; each stage ends in a pooling.
 type Stages = [&'static [u64]; 5];
 
-/// Configuration A.
+/// Channels of each stage of VGG-11, configuration A of Simonyan and Zisserman 2015.
 pub(super) const VGG11: Stages = [&[64], &[128], &[256, 256], &[512, 512], &[512, 512]];
-/// Configuration D.
+/// Channels of each stage of VGG-16, configuration D of Simonyan and Zisserman 2015.
 pub(super) const VGG16: Stages =
     [&[64, 64], &[128, 128], &[256, 256, 256], &[512, 512, 512], &[512, 512, 512]];
 
@@ -72,7 +72,7 @@ pub(super) fn vgg_features(
     Ok(n.finish(x))
 }
 
-/// VGG.
+/// VGG of these stages, with the three layers of its classifier.
 pub(super) fn vgg(name: &'static str, stages: &Stages, size: Size) -> Result<Graph, ZooError> {
     let mut n = Net::new(name, 13);
     let x = features(&mut n, stages, size)?;
@@ -116,7 +116,7 @@ fn means(n: u64, to: u64, transposed: bool) -> Vec<f32> {
     m
 }
 
-/// SqueezeNet 1.1.
+/// SqueezeNet 1.1 (Iandola et al. 2016), with random weights.
 pub(super) fn squeezenet(size: Size) -> Result<Graph, ZooError> {
     let mut n = Net::new("squeezenet", 13);
     let x = n.image(3, size);

@@ -14,7 +14,7 @@ struct Quant {
     dtype: DType,
 }
 
-/// Images in 0..=1.
+/// Quantization of images with values in 0..=1.
 const PIXELS: Quant = Quant { scale: 1.0 / 255.0, dtype: DType::U8 };
 /// Activations after Relu; the ranges are those that the seeded weights give, rounded up.
 const FIRST: Quant = Quant { scale: 2.0 / 255.0, dtype: DType::U8 };

@@ -5,7 +5,7 @@ use graph_opt_ir::{Graph, ValueId, op};
 use super::net::{BRANCH, Conv, LINEAR, Layer, Net, conv, pool};
 use super::{Size, ZooError};
 
-/// ResNet-18.
+/// ResNet-18 (He et al. 2016), with random weights.
 pub(super) fn resnet18(size: Size) -> Result<Graph, ZooError> {
     resnet("resnet18", &[2, 2, 2, 2], basic, size)
 }
@@ -112,7 +112,7 @@ struct Mobile {
 }
 
 impl Mobile {
-    /// Convolution, normalisation, Relu6.
+    /// A layer of convolution, batch normalisation and Relu6.
     fn unit(&mut self, name: &str, x: ValueId, c: Conv) -> Layer {
         let x = self.n.conv_norm(&format!("{name}.0"), &format!("{name}.1"), x, c)?;
         let clip = op::Clip { min: None, max: None };

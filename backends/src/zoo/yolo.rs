@@ -72,7 +72,7 @@ fn dark(n: &mut Net, i: usize, x: ValueId, layer: &Dark) -> Layer {
     }
 }
 
-/// Convolution, normalisation, LeakyRelu.
+/// A layer of convolution, batch normalisation and LeakyRelu.
 fn unit(n: &mut Net, i: usize, x: ValueId, c: Conv) -> Layer {
     let gain = 2.0 / (1.0 + LEAK * LEAK);
     let x = n.conv_norm(&format!("conv{i}"), &format!("bn{i}"), x, c.gain(gain))?;

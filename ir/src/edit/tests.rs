@@ -1,4 +1,5 @@
 use super::*;
+use crate::op_context::OpCtx;
 use crate::text::parse;
 use crate::verify::verify;
 use crate::{Span, op};
@@ -36,14 +37,14 @@ fn one_value_cannot_take_the_names_of_two_outputs() {
     let t = Ref::Value(value(&g, "t"));
     edit.replaces = vec![(value(&g, "p"), t), (value(&g, "q"), t)];
     edit.removes = vec![node(&g, 1), node(&g, 2)];
-    assert!(matches!(applied(&g, &edit), Err(EditError::Names { .. })));
+    assert!(matches!(applied(&g, &edit), Err(EditError { fault: EditFault::Names { .. }, .. })));
     // Nor can a result of a new node.
     let new = edit.node("n", op::Neg {}, vec![Some(t)], &[]);
     edit.replaces = vec![(value(&g, "p"), new), (value(&g, "q"), new)];
     edit.before = Some(node(&g, 2));
-    assert!(matches!(applied(&g, &edit), Err(EditError::Names { .. })));
+    assert!(matches!(applied(&g, &edit), Err(EditError { fault: EditFault::Names { .. }, .. })));
     edit.replaces = vec![(value(&g, "p"), t), (value(&g, "p"), t)];
-    assert!(matches!(applied(&g, &edit), Err(EditError::Twice { .. })));
+    assert!(matches!(applied(&g, &edit), Err(EditError { fault: EditFault::Twice { .. }, .. })));
 }
 
 #[test]
@@ -71,7 +72,7 @@ fn what_makes_a_replaced_output_must_go() {
     let g = two();
     let mut edit = Edit::new("test");
     edit.replaces = vec![(value(&g, "p"), Ref::Value(value(&g, "t")))];
-    assert!(matches!(applied(&g, &edit), Err(EditError::Twice { .. })));
+    assert!(matches!(applied(&g, &edit), Err(EditError { fault: EditFault::Twice { .. }, .. })));
 }
 
 #[test]
@@ -88,10 +89,13 @@ fn readers_run_after_what_takes_over() {
     let mut edit = Edit::new("test");
     edit.replaces = vec![(value(&g, "a"), Ref::Value(value(&g, "b")))];
     edit.removes = vec![node(&g, 0)];
-    assert!(matches!(applied(&g, &edit), Err(EditError::Order { .. })));
+    assert!(matches!(applied(&g, &edit), Err(EditError { fault: EditFault::Order { .. }, .. })));
     edit.replaces = vec![(value(&g, "b"), Ref::Value(value(&g, "a")))];
     // What takes over must stay itself.
-    assert!(matches!(applied(&g, &edit), Err(EditError::Undefined { .. })));
+    assert!(matches!(
+        applied(&g, &edit),
+        Err(EditError { fault: EditFault::Undefined { .. }, .. })
+    ));
     edit.removes = vec![node(&g, 2)];
     applied(&g, &edit).unwrap();
 }
@@ -126,7 +130,7 @@ fn a_new_node_captures_what_its_bodies_read() {
     assert_eq!(names, ["a", "c", "x"]);
     // Before what they read there is no place for it.
     edit.before = Some(node(&g, 0));
-    assert!(matches!(applied(&g, &edit), Err(EditError::Order { .. })));
+    assert!(matches!(applied(&g, &edit), Err(EditError { fault: EditFault::Order { .. }, .. })));
 }
 
 #[test]
@@ -141,7 +145,7 @@ fn slices_keep_what_they_take_of_axes_of_unknown_extent() {
          }",
     )
     .unwrap();
-    let ctx = Ctx::of(&g, node(&g, 0));
+    let ctx = OpCtx::of(&g, node(&g, 0));
     let part = vec![None, Some(Span::new(0, 4)), None];
     let tile = crate::region::tile(&ctx, 0, &part).unwrap();
     assert!(matches!(tile.op, Op::Slice(_)));

@@ -1,4 +1,4 @@
-//! Types inside of bodies: what the graph around them knows of captured values and operands.
+//! Types in bodies, which follow from the types of captured values and of the node's operands.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,13 +8,14 @@ use crate::graph::{Def, Graph};
 use crate::op::Op;
 use crate::{Dim, NodeId, Type, ValueId};
 
-/// Most turns in which a loop's states settle, and deepest loops in loops that are given any: both
-/// together bound the work, whatever the file.
+/// Largest number of times that the body of a loop is inferred until the types of its states are stable.
+/// With [`DEPTH`], it bounds the work for any file.
 const TURNS: usize = 8;
+/// Deepest nesting at which the types of a loop's states are iterated.
 const DEPTH: usize = 3;
 
-/// Infers the types in the node's bodies, which are this deep in other graphs. A body that contradicts itself stays as it is: it is one
-/// that does not run at these extents.
+/// Infers the types in the node's bodies, which are at this depth of nesting. A body that contradicts its
+/// operators stays as it is: it does not run at these extents.
 pub(super) fn infer(graph: &mut Graph, id: NodeId, depth: usize) {
     let node = graph.node(id);
     if node.op.bodies().is_empty() {
@@ -39,8 +40,8 @@ pub(super) fn infer(graph: &mut Graph, id: NodeId, depth: usize) {
     }
 }
 
-/// The body with its types, where its inputs have these; `None` if they contradict it. What is
-/// known or declared of its results already is kept where it is `sound`.
+/// The body with inferred types, if its inputs have these types; `None` if they contradict it. If `sound`,
+/// types that are known or declared already are kept.
 fn attempt(
     body: &Graph,
     outer: &HashMap<&str, &Type>,
@@ -76,8 +77,8 @@ fn attempt(
     Some(g)
 }
 
-/// A loop's body. A state has the type of its initial value if it keeps it from turn to turn: that
-/// is assumed, and what the body's results do not bear out is given up.
+/// The body of a loop. Each state is assumed to have the type of its initial value in every iteration.
+/// Parts of the type that the body does not preserve become unknown, and the body is inferred again.
 fn states(
     body: &Graph,
     outer: &HashMap<&str, &Type>,
@@ -91,7 +92,7 @@ fn states(
     let turns = if depth > DEPTH { 0 } else { TURNS };
     for turn in 0..turns {
         let given: Vec<_> = inputs.iter().copied().zip(types.iter().cloned()).collect();
-        // Once a state turns out not to keep its type, what followed from it is not known either.
+        // After the first turn the assumption was wrong, and so may be types that followed from it.
         let g = attempt(body, outer, &given, turn == 0, depth)?;
         let after = g.outputs().iter().skip(1).map(|&v| &g.value(v).ty);
         let next: Vec<Type> =
@@ -106,7 +107,8 @@ fn states(
     attempt(body, outer, &given, false, depth)
 }
 
-/// What is left of a state's type, if a turn makes it `after` and the file declares `declared`.
+/// The part of a state's type that an iteration preserves, if the state has the type `after` then and the
+/// file declares `declared`.
 fn kept(ty: &Type, after: &Type, declared: &Type) -> Type {
     let Some((dims, dtype)) = ty.dims().zip(ty.dtype()) else { return ty.clone() };
     let claimed = declared.dims().filter(|d| d.len() == dims.len());
@@ -127,7 +129,7 @@ fn kept(ty: &Type, after: &Type, declared: &Type) -> Type {
     super::typed(Some(dtype), dims)
 }
 
-/// Whether a value, in inner bodies too, has another type.
+/// Whether a value has another type, or a node another body.
 fn differ(a: &Graph, b: &Graph) -> bool {
     let types = a.values().zip(b.values()).any(|((_, x), (_, y))| x.ty != y.ty);
     types

@@ -1,11 +1,11 @@
-//! Element-by-element operators and their broadcasting.
+//! Pointwise operators and broadcasting.
 
 use super::{dtype_attr, known, same_dtype, shape_text, typed};
 use crate::op::Op;
-use crate::rule::{Ctx, RuleError, fail};
+use crate::op_context::{OpCtx, RuleError, fail};
 use crate::{DType, Dim, Type};
 
-/// Extents of the broadcast of these shapes (ONNX, `Broadcasting.md`, multidirectional).
+/// Extents of the multidirectional broadcast of these shapes (ONNX, `Broadcasting.md`).
 ///
 /// # Errors
 /// If two known extents differ and neither is 1.
@@ -34,19 +34,19 @@ pub fn broadcast(shapes: &[&[Dim]]) -> Result<Vec<Dim>, RuleError> {
     Ok(out)
 }
 
-pub(super) fn pointwise(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
+pub(super) fn pointwise(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
     use Op::*;
     if ctx.inputs.is_empty() {
-        fail!("{} without inputs", ctx.op.name());
+        fail!("expected at least one input for {}, found none", ctx.op.name());
     }
-    // Parameters that take no part in broadcasting.
+    // The other operands of these are parameters, which do not broadcast.
     if matches!(ctx.op, Clip(_) | Dropout(_)) {
         let ty = ctx.ty(0).clone();
         if matches!(ctx.op, Clip(_)) {
             same_dtype(ctx, 0..ctx.inputs.len())?;
             for i in 1..3 {
                 if ctx.ty(i).elements().is_some_and(|n| n != 1) {
-                    fail!("bounds of Clip must be scalars");
+                    fail!("expected scalar bounds for Clip, found {}", ctx.ty(i));
                 }
             }
             return Ok(vec![ty]);
@@ -64,14 +64,14 @@ pub(super) fn pointwise(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
             if let Some(d) =
                 (0..ctx.inputs.len()).filter_map(|i| ctx.dtype(i)).find(|d| *d != DType::Bool)
             {
-                fail!("{} of {d}", ctx.op.name());
+                fail!("expected bool operands for {}, found {d}", ctx.op.name());
             }
             Some(DType::Bool)
         }
         IsNaN(_) | IsInf(_) => Some(DType::Bool),
         Where(_) => {
             if ctx.dtype(0).is_some_and(|d| d != DType::Bool) {
-                fail!("the condition of Where must be bool");
+                fail!("expected a bool condition for Where, found {}", ctx.ty(0));
             }
             same_dtype(ctx, 1..3)?;
             ctx.dtype(1).or(ctx.dtype(2))
@@ -84,22 +84,22 @@ pub(super) fn pointwise(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
         }
     };
     if dtype == Some(DType::Bool) && matches!(ctx.op, Add(_) | Sub(_) | Mul(_) | Div(_)) {
-        fail!("{} of bool", ctx.op.name());
+        fail!("expected numbers for {}, found bool", ctx.op.name());
     }
     let shapes: Option<Vec<&[Dim]>> = (0..ctx.inputs.len()).map(|i| ctx.dims(i)).collect();
     let dims = match shapes {
         Some(s) => Some(broadcast(&s)?),
         None => None,
     };
-    // The standard wants a slope that broadcasts to its input; ONNX Runtime takes any.
+    // The standard demands a slope that broadcasts to the input; ONNX Runtime accepts any.
     let wide =
         matches!((ctx.op, ctx.dims(0), &dims), (PRelu(_), Some(x), Some(d)) if x.len() != d.len());
     Ok(vec![typed(dtype, dims.filter(|_| !wide))])
 }
 
-/// Refuses a vector operand whose extent is known and not `n`.
+/// Refuses operand `i` if it is not a vector of `n` elements, as far as is known.
 pub(super) fn vector_of(
-    ctx: &Ctx<'_>,
+    ctx: &OpCtx<'_>,
     i: usize,
     n: Option<i64>,
     what: &str,
@@ -107,9 +107,9 @@ pub(super) fn vector_of(
     let Some(dims) = ctx.dims(i) else { return Ok(()) };
     match (dims, n) {
         ([d], Some(n)) if known(d).is_some_and(|d| d != n) => {
-            fail!("{what} has {d} elements, not {n}")
+            fail!("expected {n} elements in {what}, found {d}")
         }
         ([_], _) => Ok(()),
-        _ => fail!("{what} has shape {}, not that of a vector", shape_text(dims)),
+        _ => fail!("expected a vector for {what}, found shape {}", shape_text(dims)),
     }
 }

@@ -2,69 +2,44 @@
 
 use super::broadcast::vector_of;
 use super::{branches, dim, dtype_attr, known, same_dtype, same_type, shape_text, typed};
+use crate::layout_params;
 use crate::op::Op;
-use crate::rule::{Ctx, RuleError, axis_of, fail};
+use crate::op_context::{OpCtx, RuleError, axis_of, fail};
 use crate::{DType, Dim, Type};
 
-pub(super) fn misc(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
+pub(super) fn misc(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
     let x = ctx.dims(0);
+    let like = |dtype: Option<DType>| vec![typed(dtype, x.map(<[Dim]>::to_vec))];
     Ok(match ctx.op {
         Op::BatchNormalization(_) => batch_norm(ctx)?,
-        Op::InstanceNormalization(_) => {
-            let c = x.and_then(|x| x.get(1)).and_then(known);
-            vector_of(ctx, 1, c, "scale")?;
-            vector_of(ctx, 2, c, "bias")?;
-            vec![ctx.ty(0).clone()]
+        Op::InstanceNormalization(_) => instance_norm(ctx)?,
+        Op::LayerNormalization(l) => layer_norm(ctx, l.axis)?,
+        Op::Softmax(_) | Op::LogSoftmax(_) | Op::Hardmax(_) => {
+            axis_checked(ctx, layout_params::softmax_axis(ctx).unwrap_or_default())?
         }
-        Op::LayerNormalization(l) => {
-            let axis = match x {
-                Some(x) => Some(axis_of(l.axis, x.len())?),
-                None => None,
-            };
-            let stats = x.zip(axis).map(|(x, a)| {
-                let one = |(i, d): (usize, &Dim)| if i < a { d.clone() } else { Dim::Known(1) };
-                x.iter().enumerate().map(one).collect::<Vec<_>>()
-            });
-            let stat = typed(Some(DType::F32), stats);
-            vec![ctx.ty(0).clone(), stat.clone(), stat]
-        }
-        Op::Softmax(s) => axis_checked(ctx, s.axis.unwrap_or(if ctx.opset < 13 { 1 } else { -1 }))?,
-        Op::LogSoftmax(s) => {
-            axis_checked(ctx, s.axis.unwrap_or(if ctx.opset < 13 { 1 } else { -1 }))?
-        }
-        Op::Hardmax(s) => axis_checked(ctx, s.axis.unwrap_or(if ctx.opset < 13 { 1 } else { -1 }))?,
         Op::LpNormalization(l) => axis_checked(ctx, l.axis)?,
         Op::Trilu(_) | Op::LRN(_) | Op::CumSum(_) | Op::ImageScaler(_) => vec![ctx.ty(0).clone()],
         Op::ScatterElements(_) | Op::ScatterND(_) => vec![ctx.ty(0).clone()],
-        Op::QuantizeLinear(q) => {
-            let dtype = match (ctx.dtype(2), q.output_dtype) {
-                (Some(d), _) => Some(d),
-                (None, 0) => Some(DType::U8),
-                (None, d) => Some(dtype_attr(d)?),
-            };
-            vec![typed(dtype, x.map(<[Dim]>::to_vec))]
-        }
+        Op::QuantizeLinear(q) => like(match (ctx.dtype(2), q.output_dtype) {
+            (Some(d), _) => Some(d),
+            (None, 0) => Some(DType::U8),
+            (None, d) => Some(dtype_attr(d)?),
+        }),
         Op::DequantizeLinear(q) => {
             same_dtype(ctx, [0, 2])?;
-            let dtype = match q.output_dtype {
+            like(match q.output_dtype {
                 0 => ctx.dtype(1),
                 d => Some(dtype_attr(d)?),
-            };
-            vec![typed(dtype, x.map(<[Dim]>::to_vec))]
+            })
         }
-        Op::DynamicQuantizeLinear(_) => vec![
-            typed(Some(DType::U8), x.map(<[Dim]>::to_vec)),
-            Type::tensor(DType::F32, &[]),
-            Type::tensor(DType::U8, &[]),
-        ],
+        Op::DynamicQuantizeLinear(_) => {
+            let mut types = like(Some(DType::U8));
+            types.extend([Type::tensor(DType::F32, &[]), Type::tensor(DType::U8, &[])]);
+            types
+        }
+        // Values of other kinds are among the node's extra attributes, and not read.
         Op::Constant(c) => {
-            let t = crate::graph::constant_value(c);
-            if t.is_none() && *c == NO_VALUE {
-                // Kinds that are only carried stand among the node's extra attributes.
-                vec![Type::Unknown]
-            } else {
-                vec![t.map_or(Type::Unknown, |t| t.ty())]
-            }
+            vec![crate::graph::constant_value(c).map_or(Type::Unknown, |t| t.ty())]
         }
         Op::ConstantOfShape(c) => {
             let dtype = c.value.as_ref().map_or(DType::F32, |t| t.dtype());
@@ -79,47 +54,16 @@ pub(super) fn misc(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
             same_dtype(ctx, 0..3)?;
             vec![typed(ctx.dtype(0), Some(vec![dim(range_len(ctx)?)]))]
         }
-        Op::EyeLike(e) => {
-            let dtype = match e.dtype {
-                Some(d) => Some(dtype_attr(d)?),
-                None => ctx.dtype(0),
-            };
-            vec![typed(dtype, x.map(<[Dim]>::to_vec))]
-        }
+        Op::EyeLike(e) => like(match e.dtype {
+            Some(d) => Some(dtype_attr(d)?),
+            None => ctx.dtype(0),
+        }),
         Op::NonZero(_) => {
             let rank = x.map_or(Dim::Unknown, |x| Dim::Known(x.len() as u64));
             vec![Type::with_dims(DType::I64, vec![rank, Dim::Unknown])]
         }
-        Op::OneHot(o) => {
-            let depth = ctx.ints(1).and_then(|d| d.first().copied());
-            let dims = match x {
-                None => None,
-                Some(x) => {
-                    let mut out = x.to_vec();
-                    out.insert(axis_of(o.axis, x.len() + 1)?, dim(depth));
-                    Some(out)
-                }
-            };
-            vec![typed(ctx.dtype(2), dims)]
-        }
-        Op::TopK(t) => {
-            let k = t.k.or_else(|| ctx.ints(1).and_then(|k| k.first().copied()));
-            let dims = match x {
-                None => None,
-                Some(x) => {
-                    let mut out = x.to_vec();
-                    let a = axis_of(t.axis, x.len())?;
-                    if let (Some(k), Some(n)) = (k, known(&x[a]))
-                        && !(0..=n).contains(&k)
-                    {
-                        fail!("the {k} largest of {n} elements");
-                    }
-                    out[a] = dim(k);
-                    Some(out)
-                }
-            };
-            vec![same_type(ctx, dims.clone()), typed(Some(DType::I64), dims)]
-        }
+        Op::OneHot(o) => one_hot(ctx, o.axis)?,
+        Op::TopK(t) => top_k(ctx, t)?,
         Op::Gather(g) => gather(ctx, g.axis)?,
         Op::GatherElements(_) => vec![same_type(ctx, ctx.dims(1).map(<[Dim]>::to_vec))],
         Op::GatherND(g) => gather_nd(ctx, g.batch_dims)?,
@@ -134,17 +78,10 @@ pub(super) fn misc(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
     })
 }
 
-const NO_VALUE: crate::op::Constant = crate::op::Constant {
-    value: None,
-    value_float: None,
-    value_floats: None,
-    value_int: None,
-    value_ints: None,
-};
-
-fn axis_checked(ctx: &Ctx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
+/// Type of an operator that normalises along an axis: that of its input.
+fn axis_checked(ctx: &OpCtx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
     if let Some(rank) = ctx.ty(0).rank().filter(|&r| r > 0) {
-        // Before version 13 the axis could stand one past the last.
+        // Before version 13 the axis may be one past the last.
         if !(ctx.opset < 13 && axis == rank as i64) {
             axis_of(axis, rank)?;
         }
@@ -152,7 +89,7 @@ fn axis_checked(ctx: &Ctx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
     Ok(vec![ctx.ty(0).clone()])
 }
 
-fn batch_norm(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
+fn batch_norm(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
     let c = match ctx.dims(0) {
         Some(x) if x.len() >= 2 => known(&x[1]),
         Some(_) => Some(1),
@@ -165,7 +102,61 @@ fn batch_norm(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
     Ok(vec![ctx.ty(0).clone(), stat.clone(), stat.clone(), stat.clone(), stat])
 }
 
-/// Indices that `Shape` gives for its start and end.
+fn instance_norm(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
+    let c = ctx.dims(0).and_then(|x| x.get(1)).and_then(known);
+    vector_of(ctx, 1, c, "scale")?;
+    vector_of(ctx, 2, c, "bias")?;
+    Ok(vec![ctx.ty(0).clone()])
+}
+
+/// The normalised input, mean and inverse standard deviation.
+fn layer_norm(ctx: &OpCtx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
+    let stats = match ctx.dims(0) {
+        Some(x) => {
+            let a = axis_of(axis, x.len())?;
+            let one = |(i, d): (usize, &Dim)| if i < a { d.clone() } else { Dim::Known(1) };
+            Some(x.iter().enumerate().map(one).collect())
+        }
+        None => None,
+    };
+    let stat = typed(Some(DType::F32), stats);
+    Ok(vec![ctx.ty(0).clone(), stat.clone(), stat])
+}
+
+fn one_hot(ctx: &OpCtx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
+    let depth = ctx.ints(1).and_then(|d| d.first().copied());
+    let dims = match ctx.dims(0) {
+        None => None,
+        Some(x) => {
+            let mut out = x.to_vec();
+            out.insert(axis_of(axis, x.len() + 1)?, dim(depth));
+            Some(out)
+        }
+    };
+    Ok(vec![typed(ctx.dtype(2), dims)])
+}
+
+/// Types of the values and of the indices.
+fn top_k(ctx: &OpCtx<'_>, t: &crate::op::TopK) -> Result<Vec<Type>, RuleError> {
+    let k = t.k.or_else(|| ctx.ints(1).and_then(|k| k.first().copied()));
+    let dims = match ctx.dims(0) {
+        None => None,
+        Some(x) => {
+            let mut out = x.to_vec();
+            let a = axis_of(t.axis, x.len())?;
+            if let (Some(k), Some(n)) = (k, known(&x[a]))
+                && !(0..=n).contains(&k)
+            {
+                fail!("expected k of 0 to {n}, the extent of axis {a}, found {k}");
+            }
+            out[a] = dim(k);
+            Some(out)
+        }
+    };
+    Ok(vec![same_type(ctx, dims.clone()), typed(Some(DType::I64), dims)])
+}
+
+/// The axes whose extents `Shape` returns, for its start and end.
 pub(crate) fn shape_range(rank: usize, start: i64, end: Option<i64>) -> std::ops::Range<usize> {
     let r = rank as i64;
     let clamp = |x: i64| (if x < 0 { x.saturating_add(r) } else { x }).clamp(0, r) as usize;
@@ -173,11 +164,11 @@ pub(crate) fn shape_range(rank: usize, start: i64, end: Option<i64>) -> std::ops
     s..e.max(s)
 }
 
-fn shape_operand(ctx: &Ctx<'_>, i: usize) -> Result<Option<Vec<Dim>>, RuleError> {
+fn shape_operand(ctx: &OpCtx<'_>, i: usize) -> Result<Option<Vec<Dim>>, RuleError> {
     if let Some(v) = ctx.ints(i)
         && v.iter().any(|&n| n < 0)
     {
-        fail!("a shape of {v:?}");
+        fail!("expected extents of at least 0, found {v:?}");
     }
     Ok(ctx.symbolic(i).or_else(|| match ctx.dims(i) {
         Some([n]) => known(n).filter(|&n| n < 64).map(|n| vec![Dim::Unknown; n as usize]),
@@ -185,28 +176,28 @@ fn shape_operand(ctx: &Ctx<'_>, i: usize) -> Result<Option<Vec<Dim>>, RuleError>
     }))
 }
 
-fn range_len(ctx: &Ctx<'_>) -> Result<Option<i64>, RuleError> {
+fn range_len(ctx: &OpCtx<'_>) -> Result<Option<i64>, RuleError> {
     let one = |i: usize| -> Option<f64> {
         let v = ctx.ints(i).and_then(|v| v.first().map(|&x| x as f64));
         v.or_else(|| ctx.floats(i).and_then(|v| v.first().map(|&x| f64::from(x))))
     };
     let (Some(a), Some(b), Some(d)) = (one(0), one(1), one(2)) else { return Ok(None) };
     if d == 0.0 {
-        fail!("Range with a step of 0");
+        fail!("expected a step other than 0 for Range, found 0");
     }
     let n = ((b - a) / d).ceil().max(0.0);
     if !n.is_finite() || n >= 9.0e18 {
-        fail!("Range of {n} elements");
+        fail!("expected a Range of fewer than 9e18 elements, found {n}");
     }
     Ok(Some(n as i64))
 }
 
-fn gather(ctx: &Ctx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
+fn gather(ctx: &OpCtx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
     let (Some(x), Some(i)) = (ctx.dims(0), ctx.dims(1)) else {
         return Ok(vec![same_type(ctx, None)]);
     };
     if x.is_empty() {
-        fail!("Gather from a scalar");
+        fail!("expected an input with axes for Gather, found a scalar");
     }
     let a = axis_of(axis, x.len())?;
     let mut out = x[..a].to_vec();
@@ -215,7 +206,7 @@ fn gather(ctx: &Ctx<'_>, axis: i64) -> Result<Vec<Type>, RuleError> {
     Ok(vec![same_type(ctx, Some(out))])
 }
 
-fn gather_nd(ctx: &Ctx<'_>, batch: i64) -> Result<Vec<Type>, RuleError> {
+fn gather_nd(ctx: &OpCtx<'_>, batch: i64) -> Result<Vec<Type>, RuleError> {
     let (Some(x), Some(i)) = (ctx.dims(0), ctx.dims(1)) else {
         return Ok(vec![same_type(ctx, None)]);
     };
@@ -225,14 +216,20 @@ fn gather_nd(ctx: &Ctx<'_>, batch: i64) -> Result<Vec<Type>, RuleError> {
     };
     let skip = usize::try_from(n).ok().and_then(|n| n.checked_add(b)).unwrap_or(usize::MAX);
     if skip > x.len() || i.is_empty() {
-        fail!("GatherND of {} by {}", shape_text(x), shape_text(i));
+        fail!("expected indices of at most rank {} for GatherND, found {}", x.len(), shape_text(i));
     }
     let mut out = i[..i.len() - 1].to_vec();
     out.extend_from_slice(&x[skip..]);
     Ok(vec![same_type(ctx, Some(out))])
 }
 
-fn rnn(ctx: &Ctx<'_>, gates: i64, hidden: Option<i64>, direction: &str, layout: i64) -> Vec<Type> {
+fn rnn(
+    ctx: &OpCtx<'_>,
+    gates: i64,
+    hidden: Option<i64>,
+    direction: &str,
+    layout: i64,
+) -> Vec<Type> {
     let directions = Dim::Known(if direction == "bidirectional" { 2 } else { 1 });
     let from_r = ctx.dims(2).and_then(|r| r.get(1)).and_then(known).map(|n| n / gates);
     let h = dim(hidden.or(from_r));
@@ -247,7 +244,7 @@ fn rnn(ctx: &Ctx<'_>, gates: i64, hidden: Option<i64>, direction: &str, layout: 
 }
 
 /// Extents of an Einsum result; `None` with an ellipsis.
-fn einsum(ctx: &Ctx<'_>, equation: &str) -> Result<Option<Vec<Dim>>, RuleError> {
+fn einsum(ctx: &OpCtx<'_>, equation: &str) -> Result<Option<Vec<Dim>>, RuleError> {
     let eq: String = equation.chars().filter(|c| !c.is_whitespace()).collect();
     for t in eq.split("->").flat_map(|side| side.split(',')) {
         let letters = t.replacen("...", "", 1);
@@ -264,18 +261,21 @@ fn einsum(ctx: &Ctx<'_>, equation: &str) -> Result<Option<Vec<Dim>>, RuleError> 
     };
     let terms: Vec<&str> = terms.split(',').collect();
     if terms.len() != ctx.inputs.len() {
-        fail!("Einsum {equation:?} of {} operands", ctx.inputs.len());
+        fail!("Einsum {equation:?}: expected {} operands, found {}", terms.len(), ctx.inputs.len());
     }
     let mut extent: std::collections::BTreeMap<char, Dim> = std::collections::BTreeMap::new();
     for (i, t) in terms.iter().enumerate() {
         let Some(x) = ctx.dims(i) else { return Ok(None) };
         if t.chars().count() != x.len() {
-            fail!("Einsum {equation:?} of an operand of shape {}", shape_text(x));
+            fail!(
+                "Einsum {equation:?}: expected one axis for each of {t:?}, found {}",
+                shape_text(x)
+            );
         }
         for (c, d) in t.chars().zip(x) {
             match extent.get(&c).and_then(known).zip(known(d)) {
                 Some((a, b)) if a != b && a != 1 && b != 1 => {
-                    fail!("Einsum {equation:?}: {c} is {a} and {b}")
+                    fail!("Einsum {equation:?}: expected equal extents for {c}, found {a} and {b}")
                 }
                 Some((1, _)) | None => drop(extent.insert(c, d.clone())),
                 Some(_) => {}
@@ -296,8 +296,9 @@ fn einsum(ctx: &Ctx<'_>, equation: &str) -> Result<Option<Vec<Dim>>, RuleError> 
     }
 }
 
-/// State variables keep what the body says of them, unless their shape changes from turn to turn.
-fn loop_types(ctx: &Ctx<'_>, body: &crate::Graph) -> Vec<Type> {
+/// Types of the results of a Loop. A state has the type that the body gives it, without its extents if
+/// they differ from the initial value's.
+fn loop_types(ctx: &OpCtx<'_>, body: &crate::Graph) -> Vec<Type> {
     let states = ctx.inputs.len().saturating_sub(2);
     let outs = body.outputs().iter().skip(1).enumerate();
     outs.map(|(i, &v)| {

@@ -1,8 +1,8 @@
-//! The first of an operator's two functions: input types → output types.
+//! Shape rules: from the types of a node's operands to the types of its results.
 //!
-//! One file per family of operators; [`infer`] only dispatches. [`infer_graph`] runs it over a
-//! graph, following small whole-number tensors symbolically, so that chains of Shape, Gather and
-//! Concat in front of a Reshape do not lose the extents.
+//! Each family of operators has a file; [`infer`] dispatches. [`infer_graph`] infers a whole graph. It
+//! evaluates small integer tensors symbolically, so that extents are known after a Reshape whose target is
+//! computed with Shape, Gather and Concat.
 
 mod bodies;
 mod broadcast;
@@ -14,7 +14,7 @@ mod values;
 mod windows;
 
 use crate::op::Class;
-use crate::rule::{Ctx, RuleError, fail};
+use crate::op_context::{OpCtx, RuleError, fail};
 use crate::{DType, Dim, Graph, Type};
 
 pub use broadcast::broadcast;
@@ -24,11 +24,11 @@ use values::infer_at;
 pub(crate) use values::refine;
 pub use values::{InferError, follow, follow_with, infer_graph, symbolic_values};
 
-/// Types of the results. Where the operands' types say too little, the results' types do, too.
+/// Infers the types of the results. If the shape of an operand is partly unknown, so may be theirs.
 ///
 /// # Errors
 /// If the operands contradict the operator's definition.
-pub fn infer(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
+pub fn infer(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
     let mut types = match (ctx.op.host(), ctx.op.class()) {
         (Some(host), _) => host.0.infer(ctx)?,
         (None, Class::Pointwise) => broadcast::pointwise(ctx)?,
@@ -44,22 +44,22 @@ pub fn infer(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
     Ok(types)
 }
 
-/// The known extent as an `i64`.
+/// The extent as an `i64`, if it is known.
 pub(crate) fn known(d: &Dim) -> Option<i64> {
     d.known().and_then(|n| i64::try_from(n).ok())
 }
 
-/// An extent that was computed; `None` becomes unknown.
+/// A computed extent; `None`, or a negative one, is unknown.
 pub(crate) fn dim(n: Option<i64>) -> Dim {
     n.and_then(|n| u64::try_from(n).ok()).map_or(Dim::Unknown, Dim::Known)
 }
 
 /// The first operand's element type with these extents.
-fn same_type(ctx: &Ctx<'_>, dims: Option<Vec<Dim>>) -> Type {
+fn same_type(ctx: &OpCtx<'_>, dims: Option<Vec<Dim>>) -> Type {
     typed(ctx.dtype(0), dims)
 }
 
-/// A tensor type of which parts may be unknown.
+/// A tensor type whose element type or extents may be unknown.
 pub(crate) fn typed(dtype: Option<DType>, dims: Option<Vec<Dim>>) -> Type {
     match (dtype, dims) {
         (Some(d), Some(dims)) => Type::with_dims(d, dims),
@@ -69,12 +69,14 @@ pub(crate) fn typed(dtype: Option<DType>, dims: Option<Vec<Dim>>) -> Type {
 }
 
 /// Refuses operands of different element types.
-fn same_dtype(ctx: &Ctx<'_>, operands: impl IntoIterator<Item = usize>) -> Result<(), RuleError> {
+fn same_dtype(ctx: &OpCtx<'_>, operands: impl IntoIterator<Item = usize>) -> Result<(), RuleError> {
     let mut first: Option<DType> = None;
     for i in operands {
         if let Some(d) = ctx.dtype(i) {
             match first {
-                Some(f) if f != d => fail!("{} of {f} and {d}", ctx.op.name()),
+                Some(f) if f != d => {
+                    fail!("expected operands of one type for {}, found {f} and {d}", ctx.op.name())
+                }
                 _ => first = Some(d),
             }
         }
@@ -82,7 +84,7 @@ fn same_dtype(ctx: &Ctx<'_>, operands: impl IntoIterator<Item = usize>) -> Resul
     Ok(())
 }
 
-/// Element type that a `Cast` or a `dtype` attribute names.
+/// The element type with this number, as in a `dtype` attribute.
 fn dtype_attr(code: i64) -> Result<DType, RuleError> {
     match DType::from_onnx(code) {
         Some(d) => Ok(d),
@@ -90,13 +92,13 @@ fn dtype_attr(code: i64) -> Result<DType, RuleError> {
     }
 }
 
-/// Extents of a graph's value as far as they are known, for messages.
+/// Extents in brackets, for messages.
 pub(crate) fn shape_text(dims: &[Dim]) -> String {
     let parts: Vec<String> = dims.iter().map(ToString::to_string).collect();
     format!("[{}]", parts.join(","))
 }
 
-/// Results of a node that runs subgraphs: what both branches say together.
+/// Types of the results of an If: what holds for both branches.
 fn branches(a: &Graph, b: &Graph) -> Vec<Type> {
     let types =
         |g: &Graph| -> Vec<Type> { g.outputs().iter().map(|&v| g.value(v).ty.clone()).collect() };

@@ -2,19 +2,20 @@
 
 use super::typed;
 use crate::op::Op;
-use crate::rule::{Ctx, RuleError, axis_of};
+use crate::op_context::{OpCtx, RuleError, axis_of};
 use crate::{DType, Dim, Type};
 
-/// What a reduction does to its axes.
+/// The axes of a reduction.
 pub(crate) struct Reduction {
-    /// Reduced axes, ascending; `None` if they are computed at run time, or it is no reduction.
+    /// Reduced axes, ascending; `None` if they are computed at run time, or the operator is not a
+    /// reduction.
     pub axes: Option<Vec<usize>>,
-    /// Whether reduced axes stay with extent 1.
+    /// Whether reduced axes are kept with extent 1.
     pub keepdims: bool,
 }
 
 /// The axes that the node reduces, for an input of this rank.
-pub(crate) fn reduction(ctx: &Ctx<'_>, rank: usize) -> Result<Reduction, RuleError> {
+pub(crate) fn reduction(ctx: &OpCtx<'_>, rank: usize) -> Result<Reduction, RuleError> {
     macro_rules! axes {
         ($r:expr) => {
             ($r.axes.clone(), $r.keepdims != 0, $r.noop_with_empty_axes != 0)
@@ -59,7 +60,7 @@ pub(crate) fn reduction(ctx: &Ctx<'_>, rank: usize) -> Result<Reduction, RuleErr
     Ok(Reduction { axes: Some(axes), keepdims })
 }
 
-pub(super) fn reduce(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
+pub(super) fn reduce(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
     let dtype = match ctx.op {
         Op::ArgMax(_) | Op::ArgMin(_) => Some(DType::I64),
         _ => ctx.dtype(0),

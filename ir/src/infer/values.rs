@@ -1,32 +1,35 @@
-//! Shape inference over a whole graph, with small whole-number tensors followed symbolically.
+//! Shape inference over a whole graph, with symbolic evaluation of small integer tensors.
 
 use super::{dim, known, misc::shape_range};
 use crate::graph::{Def, Graph, Node};
+use crate::layout_params;
 use crate::op::{Class, Op};
-use crate::rule::{Ctx, Operand, RuleError};
-use crate::spec;
+use crate::op_context::{OpCtx, Operand, RuleError};
 use crate::{DType, Dim, NodeId, Type, ValueId};
 
-/// Longest tensor that is followed.
+/// Largest number of elements of a tensor that is evaluated.
 const LIMIT: usize = 64;
 
-/// A node contradicts its operator's definition, or what the file declares of its result.
+/// A node contradicts its operator's definition, or the element type that the file declares for its
+/// result.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("node {label:?} ({op}): {reason}")]
+#[non_exhaustive]
 pub struct InferError {
-    /// Name of the node.
+    /// [Label](Graph::label) of the node.
     pub label: String,
-    /// Operator.
+    /// Name of its operator.
     pub op: String,
-    /// What is wrong.
+    /// The contradiction: what was expected, and what was found.
     pub reason: String,
 }
 
-/// Infers the types of all results in place. `declared` are types that a file claims for values:
-/// they fill in what inference leaves open, and an element type that contradicts it is an error;
-/// extents that contradict it are ignored, as files are known to be wrong there.
+/// Infers the types of all results in place. `declared` are the types that a file declares for values. They
+/// complete inferred types that are partly unknown. A declared element type that contradicts the inferred
+/// one is an error; declared extents that contradict the inferred ones are ignored, because such files
+/// exist.
 ///
-/// Returns the values whose declared extents were wrong.
+/// Returns the values whose declared extents were ignored.
 ///
 /// # Errors
 /// At the first node whose operands contradict its operator's definition.
@@ -37,7 +40,7 @@ pub fn infer_graph(
     infer_at(graph, declared, 0)
 }
 
-/// The same for a graph that is this deep in others.
+/// [`infer_graph`] for a graph at this depth of nesting.
 pub(super) fn infer_at(
     graph: &mut Graph,
     declared: &[(ValueId, Type)],
@@ -91,7 +94,7 @@ pub(super) fn infer_at(
     Ok(wrong)
 }
 
-/// Infers all types anew and keeps what was known of them besides.
+/// Infers all types again. Types stay at least as precise as they are.
 pub(crate) fn refine(graph: &mut Graph) -> Result<(), InferError> {
     let of_node = |v: &crate::Value| matches!(v.def, crate::Def::Node(..));
     let known: Vec<(ValueId, Type)> =
@@ -99,14 +102,14 @@ pub(crate) fn refine(graph: &mut Graph) -> Result<(), InferError> {
     infer_graph(graph, &known).map(drop)
 }
 
-/// Types that follow from what a graph's inputs and constants are, one for each value: nothing that
-/// the file declares of other values is believed. In a body, `outer` tells the types of captured
-/// values, and those of its inputs are unknown.
+/// Types that follow from the types of the graph's inputs and constants, one for each value; types that
+/// the file declares for other values are not used. For a body, `outer` gives the types of captured values,
+/// and the types of its inputs are unknown.
 pub fn follow(graph: &Graph, outer: Option<&dyn Fn(&str) -> Type>) -> Vec<Type> {
     follow_with(graph, outer, &|_| Type::Unknown)
 }
 
-/// The same where what has no shape rule has results of these types.
+/// [`follow`], where the results of nodes without a shape rule have the types of `claimed`.
 pub fn follow_with(
     graph: &Graph,
     outer: Option<&dyn Fn(&str) -> Type>,
@@ -128,7 +131,7 @@ pub fn follow_with(
             continue;
         }
         let found = {
-            let mut ctx = Ctx::with(graph, id, &|v| &types[v.index()]);
+            let mut ctx = OpCtx::with(graph, id, &|v| &types[v.index()]);
             add_values(&mut ctx, node, &values);
             let Ok(found) = super::infer(&ctx) else { continue };
             if let Some(Some(v)) = node.outputs.first() {
@@ -145,13 +148,13 @@ pub fn follow_with(
     types
 }
 
-fn context<'a>(graph: &'a Graph, id: NodeId, values: &[Option<Vec<Dim>>]) -> Ctx<'a> {
-    let mut ctx = Ctx::of(graph, id);
+fn context<'a>(graph: &'a Graph, id: NodeId, values: &[Option<Vec<Dim>>]) -> OpCtx<'a> {
+    let mut ctx = OpCtx::of(graph, id);
     add_values(&mut ctx, graph.node(id), values);
     ctx
 }
 
-fn add_values(ctx: &mut Ctx<'_>, node: &Node, values: &[Option<Vec<Dim>>]) {
+fn add_values(ctx: &mut OpCtx<'_>, node: &Node, values: &[Option<Vec<Dim>>]) {
     for (o, v) in ctx.inputs.iter_mut().zip(&node.inputs) {
         if let (Some(Operand { dims, .. }), Some(v)) = (o, v) {
             dims.clone_from(&values[v.index()]);
@@ -159,7 +162,8 @@ fn add_values(ctx: &mut Ctx<'_>, node: &Node, values: &[Option<Vec<Dim>>]) {
     }
 }
 
-/// Elements of every small whole-number value, as far as they follow from shapes and constants.
+/// Elements of every small integer value that is computed from shapes and constants; `None` for other
+/// values.
 pub fn symbolic_values(graph: &Graph) -> Vec<Option<Vec<Dim>>> {
     let mut values: Vec<Option<Vec<Dim>>> = vec![None; graph.value_bound()];
     for id in graph.schedule() {
@@ -171,8 +175,8 @@ pub fn symbolic_values(graph: &Graph) -> Vec<Option<Vec<Dim>>> {
     values
 }
 
-/// Elements of the node's first result as dimensions, if it computes with shapes.
-fn symbolic(ctx: &Ctx<'_>, types: &[Type]) -> Option<Vec<Dim>> {
+/// Elements of the node's first result as dimensions, if it is computed from shapes.
+fn symbolic(ctx: &OpCtx<'_>, types: &[Type]) -> Option<Vec<Dim>> {
     let out = match ctx.op {
         Op::Shape(s) => {
             let x = ctx.dims(0)?;
@@ -202,7 +206,7 @@ fn symbolic(ctx: &Ctx<'_>, types: &[Type]) -> Option<Vec<Dim>> {
         }
         Op::Slice(_) => {
             let x = ctx.symbolic(0)?;
-            let taken = spec::slices(ctx).ok()??;
+            let taken = layout_params::slices(ctx).ok()??;
             let [Some(t)] = taken[..] else { return None };
             let at = |i: i64| x.get(usize::try_from(t.start + i * t.step).ok()?).cloned();
             (0..t.count).map(at).collect::<Option<_>>()?
@@ -213,7 +217,7 @@ fn symbolic(ctx: &Ctx<'_>, types: &[Type]) -> Option<Vec<Dim>> {
     (result.len() <= LIMIT).then_some(result)
 }
 
-fn arithmetic(ctx: &Ctx<'_>) -> Option<Vec<Dim>> {
+fn arithmetic(ctx: &OpCtx<'_>) -> Option<Vec<Dim>> {
     let (a, b) = (ctx.symbolic(0)?, ctx.symbolic(1)?);
     let n = a.len().max(b.len());
     if (a.len() != n && a.len() != 1) || (b.len() != n && b.len() != 1) {

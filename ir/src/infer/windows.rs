@@ -3,10 +3,10 @@
 use super::broadcast::vector_of;
 use super::{dim, known, same_dtype, typed};
 use crate::op::Op;
-use crate::rule::{Ctx, RuleError, fail};
+use crate::op_context::{OpCtx, RuleError, fail};
 use crate::{DType, Dim, Type, region, window};
 
-pub(super) fn window(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
+pub(super) fn window(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
     let (x, w) = window::operands(ctx.op);
     let dtype = match ctx.op {
         Op::ConvInteger(_) => Some(DType::I32),
@@ -29,11 +29,9 @@ pub(super) fn window(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
         Some(windows) => {
             let windowed = ctx.op.windowed();
             let transposed = windowed.is_some_and(|w| w.is_transposed());
-            // What ONNX's own inference reads otherwise is known only where it can be spelled out.
-            let settled = region::settled(ctx).is_some();
             for (w, d) in windows.iter().zip(&dims[2..]) {
                 out.push(match known(d) {
-                    // The identity on an extent that is not known, such as 3 taps with padding 1.
+                    // An unknown extent stays the same, as with 3 taps and padding 1.
                     None if !transposed
                         && w.stride == 1
                         && w.begin + w.end + 1 == w.extent() =>
@@ -41,10 +39,16 @@ pub(super) fn window(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
                         d.clone()
                     }
                     None => Dim::Unknown,
-                    Some(n) if !settled && region::disputed(ctx.op, w, n).is_some() => Dim::Unknown,
+                    // Runtimes disagree about this extent, and no other attributes settle it.
+                    Some(n)
+                        if region::disputed(ctx.op, w, n).is_some()
+                            && region::settled(ctx).is_none() =>
+                    {
+                        Dim::Unknown
+                    }
                     Some(n) => {
                         let o = if transposed { w.transposed_outputs(n) } else { w.outputs(n) };
-                        // ONNX Runtime gives pools whose kernel does not fit some extent, no convolution.
+                        // ONNX Runtime accepts pools whose kernel does not fit, but not convolutions.
                         if o.is_none() && windowed.is_some_and(|w| !w.is_pool()) {
                             fail!(
                                 "kernel of extent {} does not fit {n} elements with padding {} and {}",
@@ -65,26 +69,26 @@ pub(super) fn window(ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError> {
             .zip(&out)
             .any(|(a, b)| matches!((known(a), known(b)), (Some(a), Some(b)) if a != b));
         if clash || z.len() != out.len() {
-            fail!("the sum of FusedConv has another shape than its result");
+            fail!("expected the summand of FusedConv to have the shape of its result");
         }
     }
     let y = typed(dtype, Some(out.clone()));
     Ok(vec![y, typed(Some(DType::I64), Some(out))])
 }
 
-/// Output channels, after checking groups, weights and bias against each other.
-fn conv_channels(ctx: &Ctx<'_>, input: &Dim, w: usize) -> Result<Dim, RuleError> {
+/// The number of output channels. Checks that groups, weights and bias agree.
+fn conv_channels(ctx: &OpCtx<'_>, input: &Dim, w: usize) -> Result<Dim, RuleError> {
     let Some(windowed) = ctx.op.windowed() else { fail!("{} has no windows", ctx.op.name()) };
     let group = windowed.groups();
     if group < 1 {
-        fail!("group is {group}");
+        fail!("expected a group of at least 1, found {group}");
     }
     let Some(wd) = ctx.dims(w) else { return Ok(Dim::Unknown) };
     let c = known(input);
     if let Some(c) = c
         && c % group != 0
     {
-        fail!("{c} input channels in {group} groups");
+        fail!("expected a multiple of {group} groups as input channels, found {c}");
     }
     let bias = match ctx.op {
         Op::Conv(_) | Op::FusedConv(_) | Op::ConvTranspose(_) => Some(2),
@@ -95,19 +99,19 @@ fn conv_channels(ctx: &Ctx<'_>, input: &Dim, w: usize) -> Result<Dim, RuleError>
         if let (Some(a), Some(b)) = (c, known(&wd[0]))
             && a != b
         {
-            fail!("weights for {b} input channels, the input has {a}");
+            fail!("expected weights for {a} input channels, found {b}");
         }
         known(&wd[1]).and_then(|m| m.checked_mul(group))
     } else {
         if let (Some(a), Some(b)) = (c, known(&wd[1]))
             && b.checked_mul(group) != Some(a)
         {
-            fail!("weights for {b} input channels a group in {group} groups, the input has {a}");
+            fail!("expected weights for {a} input channels in {group} groups, found {b} a group");
         }
         if let Some(m) = known(&wd[0])
             && m % group != 0
         {
-            fail!("{m} output channels in {group} groups");
+            fail!("expected a multiple of {group} groups as output channels, found {m}");
         }
         known(&wd[0])
     };

@@ -1,4 +1,4 @@
-//! Checks of single nodes that need no types.
+//! Checks of nodes that do not depend on types.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,13 +7,13 @@ use super::node::{RawNode, short};
 use crate::op::schema::{Known, find};
 use crate::op::{Attrs, ONNX, Op};
 
-/// Whether the operator exists and takes so many inputs and outputs.
+/// Checks that the operator exists, and takes the node's numbers of inputs and outputs.
 pub(super) fn arity(raw: &RawNode<'_>, opsets: &BTreeMap<Arc<str>, i64>) -> Result<(), String> {
     if raw.op_type.is_empty() {
-        return Err("it names no operator".into());
+        return Err("expected an operator, found an empty name".into());
     }
     if raw.domain != ONNX {
-        // Those that ONNX Runtime knows without an import.
+        // Domains that ONNX Runtime supports without an import.
         let known = raw.domain.starts_with("com.microsoft") || raw.domain.starts_with("ai.onnx.");
         if known || opsets.contains_key(raw.domain) {
             return Ok(());
@@ -21,26 +21,27 @@ pub(super) fn arity(raw: &RawNode<'_>, opsets: &BTreeMap<Arc<str>, i64>) -> Resu
         return Err(format!("the model does not import its domain {:?}", short(raw.domain)));
     }
     let Some(&opset) = opsets.get(ONNX) else {
-        return Err("it is one of ONNX's own operators, which the model does not import".into());
+        return Err("the model does not import ONNX's own operators, of which it is one".into());
     };
     let schema = match find(raw.op_type, opset) {
         Known::Yes(s) => s,
         Known::Experimental => return Ok(()),
         Known::Since(v) => {
             return Err(format!(
-                "came with version {v} of ONNX's operators, the model has {opset}"
+                "{} needs version {v} of ONNX's operators or later, found {opset}",
+                short(raw.op_type)
             ));
         }
         Known::No => return Err(format!("ONNX has no operator {}", short(raw.op_type))),
     };
     if schema.deprecated {
-        return Err(format!("{} is no longer in version {opset} of ONNX's operators", raw.op_type));
+        return Err(format!("version {opset} of ONNX's operators no longer has {}", raw.op_type));
     }
     let count = |what: &str, n: usize, (least, most): (usize, usize)| {
         if n < least {
-            Err(format!("it has {n} {what}, needs at least {least}"))
+            Err(format!("expected at least {least} {what}, found {n}"))
         } else if n > most {
-            Err(format!("it has {n} {what}, takes at most {most}"))
+            Err(format!("expected at most {most} {what}, found {n}"))
         } else {
             Ok(())
         }
@@ -51,15 +52,15 @@ pub(super) fn arity(raw: &RawNode<'_>, opsets: &BTreeMap<Arc<str>, i64>) -> Resu
     }
     count("inputs", raw.inputs.len(), schema.inputs)?;
     count("outputs", raw.outputs.len(), schema.outputs)?;
-    // Loop's first two inputs are optional though those after them are counted as required, and
-    // files leave out the region of interest that Resize 11 demands.
+    // The first two inputs of Loop are optional, although the schema counts them as required; and files omit
+    // the region of interest that version 11 of Resize requires.
     let required = match raw.op_type {
         "Loop" | "Scan" => 0,
         "Resize" => 1,
         _ => schema.inputs.0,
     };
     match raw.inputs.iter().take(required).position(|i| i.is_empty()) {
-        Some(i) => Err(format!("its input {i} is absent, but required")),
+        Some(i) => Err(format!("its input {i} is required, but absent")),
         None => Ok(()),
     }
 }
@@ -86,11 +87,13 @@ pub(super) fn node(op: &Op, extra: &Attrs, inputs: usize, outputs: usize) -> Res
         Op::If(i) => {
             for (name, g) in [("then_branch", &i.then_branch), ("else_branch", &i.else_branch)] {
                 if !g.0.inputs().is_empty() {
-                    return Err(format!("its {name} has inputs"));
+                    return Err(format!("expected no inputs of its {name}, found some"));
                 }
                 let made = g.0.outputs().len();
                 if made != outputs {
-                    return Err(format!("its {name} has {made} outputs, the node has {outputs}"));
+                    return Err(format!(
+                        "expected {outputs} outputs of its {name}, as the node has, found {made}"
+                    ));
                 }
             }
             Ok(())
@@ -99,11 +102,14 @@ pub(super) fn node(op: &Op, extra: &Attrs, inputs: usize, outputs: usize) -> Res
             let carried = inputs.saturating_sub(2);
             let (have_in, have_out) = (l.body.0.inputs().len(), l.body.0.outputs().len());
             if have_in != carried + 2 {
-                return Err(format!("its body has {have_in} inputs, needs {}", carried + 2));
+                return Err(format!(
+                    "expected {} inputs of its body, found {have_in}",
+                    carried + 2
+                ));
             }
             if have_out < carried + 1 || have_out < outputs + 1 {
                 let need = 1 + carried.max(outputs);
-                return Err(format!("its body has {have_out} outputs, needs {need}"));
+                return Err(format!("expected {need} outputs of its body, found {have_out}"));
             }
             Ok(())
         }

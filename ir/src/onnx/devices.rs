@@ -1,38 +1,35 @@
-//! ONNX's own multi-device annotations: a model lists configurations of devices, and its nodes say in
-//! which stage of a pipeline each of them runs (ONNX IR version 11).
+//! ONNX's multi-device annotations: a model lists configurations of devices, and each node names the stage
+//! of a pipeline in which it runs (ONNX IR version 11).
 //!
-//! Whatever graph-opt does not use stays in the file as it is; so do annotations that are wrong, until
-//! somebody asks for [`stages`].
+//! Annotations that graph-opt does not use stay in the file unchanged. Wrong ones are reported by [`stages`]
+//! rather than when the file is read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::{OnnxError, Result};
 use super::origin::Origin;
+use super::proto::{configuration as fields, model, node, node_devices};
 use super::rope::Rope;
 use super::wire::{Field, fields_in};
 use crate::graph::Graph;
 use crate::tensor::Bytes;
 use crate::{NodeId, ValueId};
 
-/// The field of a ModelProto that holds configurations.
-pub(super) const CONFIGURATIONS: u32 = 26;
-/// The field of a NodeProto that holds what it says of configurations.
-const OF_NODE: u32 = 10;
 /// The version of the format that has them.
 const IR_VERSION: i64 = 11;
 
-/// A configuration of devices that a model was annotated for.
+/// A configuration of devices for which a model is annotated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Configuration {
-    /// Name, of which a model has one each.
+    /// Name, unique in the model.
     pub name: String,
-    /// How many devices there are.
+    /// Number of devices.
     pub count: i64,
-    /// Names of the devices, by pipeline stage; empty where the model names none.
+    /// Names of the devices, by pipeline stage; empty if the model does not name them.
     pub devices: Vec<String>,
 }
 
-/// What a node says of a configuration.
+/// The annotation of a node for one configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct OfNode {
     configuration: String,
@@ -40,34 +37,34 @@ struct OfNode {
     sharded: bool,
 }
 
-/// The stages of a configuration.
+/// The stages of a pipeline for one configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stages {
-    /// The configuration.
+    /// The configuration to which the stages belong.
     pub configuration: Configuration,
-    /// Nodes that are in a stage, in the order of the schedule. Stages count from 0.
+    /// Nodes with their stages, counted from 0, in the order of the schedule.
     pub nodes: Vec<(NodeId, usize)>,
-    /// Nodes of which the model says that their tensors are cut over several devices.
+    /// Nodes whose tensors are sharded over several devices.
     pub sharded: Vec<NodeId>,
 }
 
-/// Configurations of the model, in its order.
+/// Configurations of the model, in the order of the file.
 ///
 /// # Errors
-/// If a configuration has no name, another one's name, or not as many devices as it says.
-pub fn configurations(graph: &Graph) -> Result<Vec<Configuration>> {
+/// If a configuration has no name, the name of another one, or another number of devices than it declares.
+pub(crate) fn configurations(graph: &Graph) -> Result<Vec<Configuration>> {
     let mut all: Vec<Configuration> = Vec::new();
     each(graph, &mut |buf, f| {
         let c = configuration(buf, f)?;
         let fail = |what: &str| Err(OnnxError::Model(format!("configuration {:?} {what}", c.name)));
         if c.name.is_empty() || all.iter().any(|o| o.name == c.name) {
-            return fail("has no name of its own");
+            return fail("needs a name that no other configuration has");
         }
         if !(1..=i32::MAX.into()).contains(&c.count)
             || !c.devices.is_empty() && c.devices.len() as i64 != c.count
         {
             let named = c.devices.len();
-            return fail(&format!("says that it has {} devices, and names {named}", c.count));
+            return fail(&format!("declares {} devices, but names {named}", c.count));
         }
         all.push(c);
         Ok(())
@@ -75,13 +72,12 @@ pub fn configurations(graph: &Graph) -> Result<Vec<Configuration>> {
     Ok(all)
 }
 
-/// The stages of a configuration, the one that the model has if no name is given; none if the model
-/// has no configuration with stages.
+/// The stages of the configuration with this name, or of the only one with stages if no name is given; `None`
+/// if there are no stages.
 ///
 /// # Errors
-/// If there is no such configuration, or several and no name; and for whatever a node says of any
-/// configuration that cannot be: one that the model does not have, a stage that it does not have, or
-/// a stage that reads from a later one.
+/// If there is no configuration with this name, or several and no name is given. If an annotation of a node
+/// refers to a configuration or stage that does not exist, or a stage depends on a later one.
 pub fn stages(graph: &Graph, name: Option<&str>) -> Result<Option<Stages>> {
     let all = configurations(graph)?;
     let names = || all.iter().map(|c| format!("{:?}", c.name)).collect::<Vec<_>>().join(", ");
@@ -110,7 +106,7 @@ pub fn stages(graph: &Graph, name: Option<&str>) -> Result<Option<Stages>> {
                 Some((s, Ok(stage))) if s < c.count => stages.nodes.push((id, stage)),
                 Some((s, _)) => {
                     let (name, last) = (&c.name, c.count - 1);
-                    return fail(format!("stage {s} is not one of 0 to {last} of {name:?}"));
+                    return fail(format!("expected a stage of 0 to {last} of {name:?}, found {s}"));
                 }
                 None => {}
             }
@@ -138,7 +134,7 @@ pub fn stages(graph: &Graph, name: Option<&str>) -> Result<Option<Stages>> {
     }
 }
 
-/// Whether no stage reads from a later one, whatever lies between them.
+/// Checks that no stage depends on a later one, directly or through other nodes.
 fn forwards(graph: &Graph, stages: &Stages) -> Result<()> {
     let own: BTreeMap<NodeId, usize> = stages.nodes.iter().copied().collect();
     // The latest stage that a node depends on, and a node of it.
@@ -163,12 +159,12 @@ fn forwards(graph: &Graph, stages: &Stages) -> Result<()> {
     Ok(())
 }
 
-/// The model with this configuration, in the place of one of the same name, and the stages of its
-/// nodes. Other configurations stay.
+/// The model with this configuration, which replaces one of the same name, and with the stages of its nodes.
+/// Other configurations stay.
 ///
 /// # Errors
-/// If the configuration does not have as many devices as it says, a stage is not one of them, or
-/// annotations that are there are no messages.
+/// If the configuration has another number of devices than it declares, a stage is out of range, or existing
+/// annotations are not valid messages.
 pub fn annotate(
     graph: &Graph,
     configuration: &Configuration,
@@ -183,10 +179,10 @@ pub fn annotate(
         Ok(())
     })?;
     let mut ours = Rope::default();
-    ours.text(1, configuration.name.as_bytes());
-    ours.int(2, configuration.count);
-    configuration.devices.iter().for_each(|d| ours.text(3, d.as_bytes()));
-    models.message(CONFIGURATIONS, ours);
+    ours.text(fields::NAME, configuration.name.as_bytes());
+    ours.int(fields::NUM_DEVICES, configuration.count);
+    configuration.devices.iter().for_each(|d| ours.text(fields::DEVICE, d.as_bytes()));
+    models.message(model::CONFIGURATION, ours);
     out.configurations = Some(bytes(&models)?);
     let ids: Vec<NodeId> = graph.schedule().collect();
     for id in ids {
@@ -194,7 +190,9 @@ pub fn annotate(
         let mut foreign = Rope::default();
         for f in fields_in(old, &(0..old.len())) {
             let f = f?;
-            if f.number != OF_NODE || said(old, &f)?.configuration != configuration.name {
+            if f.number != node::DEVICE_CONFIGURATIONS
+                || said(old, &f)?.configuration != configuration.name
+            {
                 foreign.copy(&old[f.span]);
             }
         }
@@ -206,9 +204,9 @@ pub fn annotate(
                 return Err(OnnxError::Model(what));
             }
             let mut ours = Rope::default();
-            ours.text(1, configuration.name.as_bytes());
-            ours.int(3, s as i64);
-            added.message(OF_NODE, ours);
+            ours.text(node_devices::CONFIGURATION_ID, configuration.name.as_bytes());
+            ours.int(node_devices::PIPELINE_STAGE, s as i64);
+            added.message(node::DEVICE_CONFIGURATIONS, ours);
         }
         let meta = &mut out.node_mut(id).meta;
         meta.verbatim = match &meta.verbatim {
@@ -225,7 +223,7 @@ pub fn annotate(
     }
     out.ir_version = out.ir_version.max(IR_VERSION);
     out.edits += 1;
-    // What is wrong with the configuration is told as if it had been read.
+    // Errors in the configuration are reported as for one that was read.
     configurations(&out)?;
     Ok(out)
 }
@@ -236,7 +234,7 @@ fn bytes(rope: &Rope) -> Result<Bytes> {
     Ok(out.into())
 }
 
-/// Calls `f` with each field of a configuration.
+/// Calls `f` with each field of the model that holds a configuration.
 fn each(graph: &Graph, f: &mut dyn FnMut(&[u8], &Field) -> Result<()>) -> Result<()> {
     let buf: &[u8] = match (&graph.configurations, Origin::of(graph)) {
         (Some(b), _) => b,
@@ -245,7 +243,7 @@ fn each(graph: &Graph, f: &mut dyn FnMut(&[u8], &Field) -> Result<()>) -> Result
     };
     for field in fields_in(buf, &(0..buf.len())) {
         let field = field?;
-        if field.number == CONFIGURATIONS {
+        if field.number == model::CONFIGURATION {
             f(buf, &field)?;
         }
     }
@@ -254,19 +252,19 @@ fn each(graph: &Graph, f: &mut dyn FnMut(&[u8], &Field) -> Result<()>) -> Result
 
 fn text(buf: &[u8], f: &Field) -> Result<String> {
     let bytes = f.bytes().map_or(&[][..], |r| &buf[r]);
-    let fail = |_| OnnxError::Model("an annotation for devices is not UTF-8".into());
+    let fail = |_| OnnxError::Model("expected UTF-8 in an annotation for devices".into());
     std::str::from_utf8(bytes).map(str::to_owned).map_err(fail)
 }
 
-/// Reads a DeviceConfigurationProto.
+/// Reads a DeviceConfigurationProto: name, number and names of devices.
 fn configuration(buf: &[u8], field: &Field) -> Result<Configuration> {
     let mut c = Configuration::default();
     for f in fields_in(buf, &field.bytes().unwrap_or(0..0)) {
         let f = f?;
         match f.number {
-            1 => c.name = text(buf, &f)?,
-            2 => c.count = f.int().unwrap_or(0),
-            3 => c.devices.push(text(buf, &f)?),
+            fields::NAME => c.name = text(buf, &f)?,
+            fields::NUM_DEVICES => c.count = f.int().unwrap_or(0),
+            fields::DEVICE => c.devices.push(text(buf, &f)?),
             _ => {}
         }
     }
@@ -278,7 +276,7 @@ fn of_node(foreign: &[u8]) -> Result<Vec<OfNode>> {
     let mut all = Vec::new();
     for f in fields_in(foreign, &(0..foreign.len())) {
         let f = f?;
-        if f.number == OF_NODE {
+        if f.number == node::DEVICE_CONFIGURATIONS {
             all.push(said(foreign, &f)?);
         }
     }
@@ -290,9 +288,9 @@ fn said(buf: &[u8], field: &Field) -> Result<OfNode> {
     for f in fields_in(buf, &field.bytes().unwrap_or(0..0)) {
         let f = f?;
         match f.number {
-            1 => n.configuration = text(buf, &f)?,
-            2 => n.sharded = true,
-            3 => n.stage = f.int(),
+            node_devices::CONFIGURATION_ID => n.configuration = text(buf, &f)?,
+            node_devices::SHARDING_SPEC => n.sharded = true,
+            node_devices::PIPELINE_STAGE => n.stage = f.int(),
             _ => {}
         }
     }

@@ -1,4 +1,4 @@
-//! Writing graphs: field by field as the input has them, with what changed in its place.
+//! Writing graphs: fields in the order of the input, with changed ones in the same places.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -9,6 +9,7 @@ use super::encode_node;
 use super::error::Result;
 use super::file;
 use super::origin::Origin;
+use super::proto::{attribute, attribute_type, graph as proto, node as node_field, sparse, tensor};
 use super::rope::Rope;
 use super::tensor::name_in;
 use super::types;
@@ -68,8 +69,8 @@ struct Old {
 impl Old {
     fn add(&mut self, f: Field) {
         match (f.number, f.bytes()) {
-            (11, Some(r)) => self.inputs.push(r),
-            (12, Some(r)) => self.outputs.push(r),
+            (proto::INPUT, Some(r)) => self.inputs.push(r),
+            (proto::OUTPUT, Some(r)) => self.outputs.push(r),
             _ => {}
         }
         self.fields.push(f);
@@ -78,7 +79,7 @@ impl Old {
 
 struct GraphWriter<'a> {
     g: &'a Graph,
-    /// Whether it stands in an attribute.
+    /// Whether the graph is in an attribute.
     inner: bool,
     place: &'a Place<'a>,
     origin: Option<&'a Origin>,
@@ -93,10 +94,10 @@ impl GraphWriter<'_> {
         let mut done = BTreeSet::new();
         for f in &old.fields {
             match f.number {
-                2 if done.insert(2) => self.name(true),
-                2 => {}
-                // What may have been reordered stands at the place of the first.
-                1 | 11 | 12 => {
+                proto::NAME if done.insert(f.number) => self.name(true),
+                proto::NAME => {}
+                // Lists that may have been reordered are written at the place of the first item.
+                proto::NODE | proto::INPUT | proto::OUTPUT => {
                     if done.insert(f.number) {
                         self.list(f.number, old)?;
                     }
@@ -104,11 +105,11 @@ impl GraphWriter<'_> {
                 _ => self.keep(f)?,
             }
         }
-        if !done.contains(&2) {
+        if !done.contains(&proto::NAME) {
             self.name(false);
         }
         self.new_constants()?;
-        for number in [1, 11, 12] {
+        for number in [proto::NODE, proto::INPUT, proto::OUTPUT] {
             if !done.contains(&number) {
                 self.list(number, old)?;
             }
@@ -118,20 +119,20 @@ impl GraphWriter<'_> {
 
     fn list(&mut self, number: u32, old: &Old) -> Result<()> {
         match number {
-            1 => self.nodes(),
-            11 => self.inputs(old),
+            proto::NODE => self.nodes(),
+            proto::INPUT => self.inputs(old),
             _ => self.outputs(old),
         }
     }
 
     fn name(&mut self, spelled: bool) {
         if spelled || !self.g.name.is_empty() {
-            self.out.text(2, self.g.name.as_bytes());
+            self.out.text(proto::NAME, self.g.name.as_bytes());
         }
     }
 
-    /// Before IR version 4, initializers have to be inputs, which branches have not and bodies of loops
-    /// have others for: new constants are nodes there.
+    /// Before IR version 4, initializers must be inputs as well. Branches have no inputs, and bodies of loops
+    /// have only those of the loop, so new constants become nodes in them.
     fn constants_as_nodes(&mut self) {
         let kept = |name: &str| self.origin.is_some_and(|o| o.tensors.contains_key(name));
         let new = |(_, v): &(ValueId, &crate::Value)| v.constant().is_some() && !kept(&v.name);
@@ -140,14 +141,14 @@ impl GraphWriter<'_> {
             let value = self.g.value(id);
             let Some(t) = value.constant() else { continue };
             let mut attr = Rope::default();
-            attr.text(1, b"value");
-            attr.message(5, self.place.tensor("", t));
-            attr.int(20, 4);
+            attr.text(attribute::NAME, b"value");
+            attr.message(attribute::T, self.place.tensor("", t));
+            attr.int(attribute::TYPE, attribute_type::TENSOR);
             let mut node = Rope::default();
-            node.text(2, value.name.as_bytes());
-            node.text(4, b"Constant");
-            node.message(5, attr);
-            self.out.message(1, node);
+            node.text(node_field::OUTPUT, value.name.as_bytes());
+            node.text(node_field::OP_TYPE, b"Constant");
+            node.message(node_field::ATTRIBUTE, attr);
+            self.out.message(proto::NODE, node);
             self.constants.insert(id);
         }
     }
@@ -159,17 +160,17 @@ impl GraphWriter<'_> {
         for id in self.g.schedule() {
             let n = self.g.node(id);
             match &n.meta.verbatim {
-                Some(b) if self.place.keeps_node(n) => self.out.bytes(1, b),
+                Some(b) if self.place.keeps_node(n) => self.out.bytes(proto::NODE, b),
                 _ => {
                     let node = encode_node::node(self.g, n, self.place)?;
-                    self.out.message(1, node);
+                    self.out.message(proto::NODE, node);
                 }
             }
         }
         Ok(())
     }
 
-    /// A field of the input other than nodes, inputs and outputs.
+    /// Writes a field of the input other than nodes, inputs and outputs, unless it is obsolete.
     fn keep(&mut self, f: &Field) -> Result<()> {
         let Some(origin) = self.origin else { return Ok(()) };
         let Some(r) = f.bytes() else {
@@ -177,26 +178,26 @@ impl GraphWriter<'_> {
             return Ok(());
         };
         let live = match f.number {
-            13 if self.g.narrowed => return self.declaration(origin, f, &r),
-            5 => return self.initializer(origin, f, &r),
-            13 => {
+            proto::VALUE_INFO if self.g.narrowed => return self.declaration(origin, f, &r),
+            proto::INITIALIZER => return self.initializer(origin, f, &r),
+            proto::VALUE_INFO => {
                 let info = types::read(&origin.buf[r.clone()], r.start)?;
                 match self.by_name.get(&*info.name) {
                     Some(&v) => self.g.value(v).ty.meet(&info.ty).is_some(),
                     None => origin.strangers.contains(&info.name),
                 }
             }
-            14 => {
+            proto::QUANTIZATION_ANNOTATION => {
                 let names = file::annotated(&origin.buf, &r)?;
                 let stays =
                     |n: &String| self.by_name.contains_key(&**n) || origin.strangers.contains(n);
                 names.iter().all(stays)
             }
-            15 => {
+            proto::SPARSE_INITIALIZER => {
                 let mut values = 0..0;
                 for f in fields_in(&origin.buf, &r) {
                     let f = f?;
-                    if f.number == 1 {
+                    if f.number == sparse::VALUES {
                         values = f.bytes().unwrap_or(values);
                     }
                 }
@@ -211,13 +212,13 @@ impl GraphWriter<'_> {
         Ok(())
     }
 
-    /// What is declared of a value, with the extents that are known by now.
+    /// Writes the declaration of a value, with the extents that became known.
     fn declaration(&mut self, origin: &Origin, f: &Field, r: &Range<usize>) -> Result<()> {
         let info = types::read(&origin.buf[r.clone()], r.start)?;
         let now = self.by_name.get(&*info.name).map(|&v| &self.g.value(v).ty);
         match now {
             Some(ty) if *ty != info.ty && *ty != Type::Unknown => {
-                self.out.text(13, &types::rewrite(&origin.buf[r.clone()], ty)?);
+                self.out.text(proto::VALUE_INFO, &types::rewrite(&origin.buf[r.clone()], ty)?);
             }
             Some(_) => self.out.share(&origin.slice(f.span.clone())),
             None if origin.strangers.contains(&info.name) => {
@@ -238,9 +239,9 @@ impl GraphWriter<'_> {
             self.out.share(&origin.slice(f.span.clone()));
         } else if same {
             let moved = self.place.moved(&origin.slice(r.clone()), t)?;
-            self.out.message(5, moved);
+            self.out.message(proto::INITIALIZER, moved);
         } else {
-            self.out.message(5, self.place.tensor(name, t));
+            self.out.message(proto::INITIALIZER, self.place.tensor(name, t));
         }
         Ok(())
     }
@@ -254,7 +255,7 @@ impl GraphWriter<'_> {
                 if let (Some(origin), Some(whole)) = (self.origin, &v.part_of) {
                     inherit(&mut tensor, origin, whole)?;
                 }
-                self.out.message(5, tensor);
+                self.out.message(proto::INITIALIZER, tensor);
             }
         }
         Ok(())
@@ -263,7 +264,7 @@ impl GraphWriter<'_> {
     fn inputs(&mut self, old: &Old) -> Result<()> {
         let Some(origin) = self.origin else {
             for &v in self.g.inputs() {
-                self.declare(11, v)?;
+                self.declare(proto::INPUT, v)?;
             }
             return self.constants_as_inputs(&BTreeSet::new());
         };
@@ -273,8 +274,8 @@ impl GraphWriter<'_> {
             let info = types::read(&origin.buf[r.clone()], r.start)?;
             let v = self.by_name.get(&*info.name).copied();
             match v.map(|v| (v, &self.g.value(v).def)) {
-                // Before IR version 4, constants stand among the inputs; since then, what stands
-                // there is no constant.
+                // Before IR version 4, constants are listed as inputs. Since then, listed values are not
+                // constants.
                 Some((v, Def::Const(_))) if self.g.ir_version < 4 => {
                     slots.push(Some((v, r.clone())));
                 }
@@ -289,7 +290,7 @@ impl GraphWriter<'_> {
             match slot {
                 Some((v, r)) => {
                     listed.insert(v);
-                    self.out.bytes(11, &origin.slice(r));
+                    self.out.bytes(proto::INPUT, &origin.slice(r));
                 }
                 None => {
                     if let Some(&v) = inputs.next() {
@@ -312,25 +313,25 @@ impl GraphWriter<'_> {
     ) -> Result<()> {
         let value = self.g.value(v);
         match protos.get(&*value.name) {
-            None => self.declare(11, v),
-            // In subgraphs, types of inputs are often left out, and what is known of them is inferred.
+            None => self.declare(proto::INPUT, v),
+            // In subgraphs, types of inputs are often absent, and known types are inferred.
             Some((r, ty)) if value.ty == *ty || *ty == Type::Unknown || self.inner => {
-                self.out.bytes(11, &origin.slice(r.clone()));
+                self.out.bytes(proto::INPUT, &origin.slice(r.clone()));
                 Ok(())
             }
             Some((r, _)) => {
-                self.out.text(11, &types::rewrite(&origin.buf[r.clone()], &value.ty)?);
+                self.out.text(proto::INPUT, &types::rewrite(&origin.buf[r.clone()], &value.ty)?);
                 Ok(())
             }
         }
     }
 
-    /// Before IR version 4, every constant of the main graph has to be an input, too.
+    /// Before IR version 4, every constant of the main graph must be listed as an input as well.
     fn constants_as_inputs(&mut self, listed: &BTreeSet<ValueId>) -> Result<()> {
         if self.g.ir_version >= 4 || self.inner {
             return Ok(());
         }
-        // Files of that age whose constants are not among the inputs exist: they are left so.
+        // Files of these versions exist whose constants are not listed. Those constants stay so.
         let known = |name: &str| self.origin.is_some_and(|o| o.tensors.contains_key(name));
         let new: Vec<ValueId> = self
             .g
@@ -338,7 +339,7 @@ impl GraphWriter<'_> {
             .filter(|(id, v)| v.constant().is_some() && !listed.contains(id) && !known(&v.name))
             .map(|(id, _)| id)
             .collect();
-        new.into_iter().try_for_each(|v| self.declare(11, v))
+        new.into_iter().try_for_each(|v| self.declare(proto::INPUT, v))
     }
 
     fn outputs(&mut self, old: &Old) -> Result<()> {
@@ -352,14 +353,14 @@ impl GraphWriter<'_> {
         for &v in self.g.outputs() {
             let value = self.g.value(v);
             match protos.get(&*value.name) {
-                // Names of dimensions stay even where more is known of them.
+                // Symbolic extents are kept even if they are known.
                 Some((b, ty))
                     if value.ty == *ty || (!self.g.narrowed && value.ty.meet(ty).is_some()) =>
                 {
-                    self.out.bytes(12, b);
+                    self.out.bytes(proto::OUTPUT, b);
                 }
-                Some((b, _)) => self.out.text(12, &types::rewrite(b, &value.ty)?),
-                None => self.declare(12, v)?,
+                Some((b, _)) => self.out.text(proto::OUTPUT, &types::rewrite(b, &value.ty)?),
+                None => self.declare(proto::OUTPUT, v)?,
             }
         }
         Ok(())
@@ -372,17 +373,17 @@ impl GraphWriter<'_> {
     }
 }
 
-/// Adds what the file says of an initializer besides its elements: doc string and metadata.
+/// Adds the doc string and the metadata of an initializer in the file.
 fn inherit(out: &mut Rope, origin: &Origin, name: &str) -> Result<()> {
     for f in fields(&origin.buf, &origin.graph) {
         let f = f?;
-        let (5, Some(r)) = (f.number, f.bytes()) else { continue };
+        let (proto::INITIALIZER, Some(r)) = (f.number, f.bytes()) else { continue };
         if name_in(&origin.buf, std::slice::from_ref(&r))? != name {
             continue;
         }
         for f in fields_in(&origin.buf, &r) {
             let f = f?;
-            if matches!(f.number, 12 | 16) {
+            if matches!(f.number, tensor::DOC_STRING | tensor::METADATA_PROPS) {
                 out.share(&origin.slice(f.span));
             }
         }

@@ -10,16 +10,30 @@ use super::error::Result;
 use super::file::File;
 use super::node::{NoSubgraphs, RawAttr, read_attr};
 use super::origin::Origin;
+use super::proto::node as proto;
 use super::rope::Rope;
 use super::wire::{Field, fields_in};
 use crate::graph::{Graph, Node};
 use crate::op::{Attr, Attrs, ONNX, Op};
 use crate::tensor::Bytes;
 
-/// Key of the metadata that tells where a node came from.
+/// Key of the metadata with the origin of a node.
 const ORIGIN: &str = "graph_opt.origin";
 
-/// A NodeProto. What did not change keeps the spelling of the node's NodeProto in the input.
+/// Fields of a NodeProto that are written from the node, in the order in which new ones are written.
+/// Others are written as they were read.
+const FIELDS: [u32; 8] = [
+    proto::INPUT,
+    proto::OUTPUT,
+    proto::NAME,
+    proto::OP_TYPE,
+    proto::ATTRIBUTE,
+    proto::DOC_STRING,
+    proto::DOMAIN,
+    proto::METADATA_PROPS,
+];
+
+/// The NodeProto of a node. Fields that did not change keep the spelling of the input.
 pub(super) fn node(g: &Graph, n: &Node, place: &Place<'_>) -> Result<Rope> {
     let old = n.meta.model.clone().unwrap_or_default();
     let mut old_fields = Vec::new();
@@ -30,12 +44,12 @@ pub(super) fn node(g: &Graph, n: &Node, place: &Place<'_>) -> Result<Rope> {
     let mut out = Rope::default();
     let mut done = HashSet::new();
     for f in &old_fields {
-        // Attributes stand together, at the first one's place, so that new ones follow them.
+        // All attributes are written at the place of the first one, so that new ones follow them.
         if done.insert(f.number) {
             w.part(&mut out, f.number)?;
         }
     }
-    for number in [1, 2, 3, 4, 5, 6, 7, 9] {
+    for number in FIELDS {
         if done.insert(number) {
             w.part(&mut out, number)?;
         }
@@ -53,37 +67,37 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// All fields of this number.
+    /// Writes all fields with this number.
     fn part(&self, out: &mut Rope, number: u32) -> Result<()> {
         let n = self.n;
         match number {
-            1 | 2 => {
-                for v in if number == 1 { &n.inputs } else { &n.outputs } {
+            proto::INPUT | proto::OUTPUT => {
+                for v in if number == proto::INPUT { &n.inputs } else { &n.outputs } {
                     out.text(number, v.map_or("", |v| &self.g.value(v).name).as_bytes());
                 }
             }
-            3 => self.text(out, 3, &n.name),
-            4 => self.text(out, 4, n.op.name()),
-            5 => self.attrs(out)?,
-            6 => self.text(out, 6, &self.doc()),
-            7 => {
+            proto::NAME => self.text(out, number, &n.name),
+            proto::OP_TYPE => self.text(out, number, n.op.name()),
+            proto::ATTRIBUTE => self.attrs(out)?,
+            proto::DOC_STRING => self.text(out, number, &self.doc()),
+            proto::DOMAIN => {
                 let own = n.op.domain();
                 let old = self
-                    .old_text(7)
+                    .old_text(number)
                     .filter(|d| *d == own.as_bytes() || own == ONNX && d.is_empty());
                 match old {
-                    Some(d) => out.text(7, d),
+                    Some(d) => out.text(number, d),
                     None if own == ONNX => {}
-                    None => out.text(7, own.as_bytes()),
+                    None => out.text(number, own.as_bytes()),
                 }
             }
-            9 => {
+            proto::METADATA_PROPS => {
                 for (k, v) in &n.meta.props {
-                    out.entry(9, k, v);
+                    out.entry(number, k, v);
                 }
                 let there = n.meta.props.iter().any(|(k, _)| k == ORIGIN);
                 if self.has_props() && !n.meta.origin.is_empty() && !there {
-                    out.entry(9, ORIGIN, &n.meta.origin);
+                    out.entry(number, ORIGIN, &n.meta.origin);
                 }
             }
             _ => {}
@@ -91,7 +105,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Whether nodes have metadata in this version of the format.
+    /// Whether this version of the format has metadata of nodes.
     fn has_props(&self) -> bool {
         self.g.ir_version >= 10
     }
@@ -118,7 +132,7 @@ impl Writer<'_> {
     fn attrs(&self, out: &mut Rope) -> Result<()> {
         let n = self.n;
         let mut now = n.op.attrs();
-        // The axis has a default in ONNX's first versions only; since the fourth it is required.
+        // The axis has a default only before version 4. Since then it is required.
         if let Op::Concat(c) = &n.op
             && self.g.opset() >= 4
             && now.is_empty()
@@ -127,10 +141,10 @@ impl Writer<'_> {
         }
         now.extend(n.extra.iter().cloned());
         let mut done = HashSet::new();
-        let same_op = self.old_text(4) == Some(n.op.name().as_bytes());
-        for f in self.fields.iter().filter(|f| same_op && f.number == 5) {
-            let Some(proto) = f.bytes().and_then(|r| self.old.slice(r)) else { continue };
-            let (buf, range) = proto.parts();
+        let same_op = self.old_text(proto::OP_TYPE) == Some(n.op.name().as_bytes());
+        for f in self.fields.iter().filter(|f| same_op && f.number == proto::ATTRIBUTE) {
+            let Some(bytes) = f.bytes().and_then(|r| self.old.slice(r)) else { continue };
+            let (buf, range) = bytes.parts();
             let file = File {
                 buf: Arc::clone(buf),
                 dir: Origin::of(self.g).and_then(|o| o.dir.clone()),
@@ -141,22 +155,24 @@ impl Writer<'_> {
                 continue;
             }
             match now.iter().find(|(k, _)| **k == *old.name) {
-                Some((_, a)) if self.unchanged(&file, &old, a) => out.bytes(5, &proto),
-                Some((_, a)) => out.message(5, self.place.attr(old.name, a)?),
-                None if self.is_default(&file, &old, &now) => out.bytes(5, &proto),
+                Some((_, a)) if self.unchanged(&file, &old, a) => {
+                    out.bytes(proto::ATTRIBUTE, &bytes)
+                }
+                Some((_, a)) => out.message(proto::ATTRIBUTE, self.place.attr(old.name, a)?),
+                None if self.is_default(&file, &old, &now) => out.bytes(proto::ATTRIBUTE, &bytes),
                 None => continue,
             }
             done.insert(old.name.to_owned());
         }
         for (name, a) in &now {
             if done.insert(name.to_string()) {
-                out.message(5, self.place.attr(name, a)?);
+                out.message(proto::ATTRIBUTE, self.place.attr(name, a)?);
             }
         }
         Ok(())
     }
 
-    /// Whether the attribute is what the input has, and can stay as it is there.
+    /// Whether the attribute equals the one in the input, and its bytes can be written unchanged.
     fn unchanged(&self, file: &File, old: &RawAttr<'_>, now: &Attr) -> bool {
         match now {
             Attr::Graph(g) => {
@@ -170,7 +186,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Whether the input spells out a value that the attribute has anyhow.
+    /// Whether the attribute in the input has its default value.
     fn is_default(&self, file: &File, old: &RawAttr<'_>, now: &Attrs) -> bool {
         let n = self.n;
         let Some(value) = self.value(file, old) else { return false };

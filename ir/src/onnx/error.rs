@@ -1,75 +1,75 @@
-//! What can be wrong with a file.
+//! Errors of reading and writing.
 
 use std::path::PathBuf;
 
 use super::wire::WireError;
 
-/// Why a model could not be read or written.
+/// A model cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OnnxError {
     /// A file could not be read or written.
     #[error("{path}: {source}")]
     Io {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The system's reason.
+        /// Error of the operating system.
         source: std::io::Error,
     },
     /// The output could not be written.
     #[error("cannot write the model: {0}")]
     Write(#[from] std::io::Error),
-    /// Not an ONNX model at all.
+    /// The file is not an ONNX model. What it is instead, and what to do.
     #[error("not an ONNX model: {0}")]
     NotOnnx(&'static str),
-    /// Not the wire format of protocol buffers.
+    /// The bytes do not follow the wire format of protocol buffers.
     #[error("broken file, at byte {offset}: {what}")]
     Wire {
-        /// Where in the file.
+        /// Offset in the file, in bytes.
         offset: usize,
-        /// What is wrong there.
+        /// What is wrong at this offset.
         what: &'static str,
     },
-    /// Something in the header or the graph as a whole.
+    /// The header of the model, or the model as a whole, is wrong.
     #[error("{0}")]
     Model(String),
-    /// A graph, a subgraph or a function.
+    /// A graph, a subgraph or a function is wrong.
     #[error("{graph}: {what}")]
     Graph {
-        /// Which one.
+        /// The graph, such as `subgraph body` or `function d.f`.
         graph: String,
-        /// What is wrong.
+        /// What was expected, and what was found.
         what: String,
     },
-    /// A node.
+    /// A node is wrong.
     #[error("node {node}, at byte {offset}: {what}")]
     Node {
-        /// Its name and operator.
+        /// Name, or first output, and operator of the node.
         node: String,
-        /// Where in the file.
+        /// Offset in the file, in bytes.
         offset: usize,
-        /// What is wrong.
+        /// What was expected, and what was found.
         what: String,
     },
-    /// A tensor.
+    /// A tensor is wrong.
     #[error("tensor {tensor:?}, at byte {offset}: {what}")]
     Tensor {
-        /// Its name.
+        /// Name of the tensor, or its role if it has none.
         tensor: String,
-        /// Where in the file.
+        /// Offset in the file, in bytes.
         offset: usize,
-        /// What is wrong.
+        /// What was expected, and what was found.
         what: String,
     },
-    /// A graph, subgraph or function nested in a node.
+    /// A graph in an attribute of a node is wrong.
     #[error("in node {node}: {source}")]
     Within {
         /// Name and operator of the node.
         node: String,
-        /// What is wrong inside.
+        /// The error in that graph.
         source: Box<OnnxError>,
     },
-    /// The file would exceed what protocol buffers can hold.
+    /// The model would have this many bytes, more than an ONNX file can hold.
     #[error("the model would be {0} bytes, more than the 2 GiB that an ONNX file can hold")]
     TooLarge(u64),
 }

@@ -1,23 +1,23 @@
-//! Writing models: the header as the input has it, around the graph.
+//! Writing models: the header of the input, with the graph in it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::devices;
 use super::encode::Place;
 use super::encode_graph::graph;
 use super::error::{OnnxError, Result};
 use super::file::string_in;
 use super::origin::Origin;
+use super::proto::{model as proto, opset_id};
 use super::rope::Rope;
 use super::wire::fields_in;
 use crate::graph::Graph;
 use crate::op::{GRAPH_OPT, ONNX};
 
-/// Files of 2 GiB and more cannot be read by anybody.
+/// Size of a file in bytes, 2 GiB, from which protocol buffers cannot read it.
 pub(super) const LIMIT: u64 = 1 << 31;
 
-/// See [`super::export`].
+/// The implementation of [`super::export`].
 pub(super) fn export(g: &Graph, out: &mut dyn std::io::Write) -> Result<()> {
     let place =
         Place { dir: Origin::of(g).and_then(|o| o.dir.as_deref()), same: true, ..Place::default() };
@@ -28,18 +28,19 @@ pub(super) fn export(g: &Graph, out: &mut dyn std::io::Write) -> Result<()> {
     Ok(rope.write(out)?)
 }
 
-/// A ModelProto.
+/// The ModelProto of a graph.
 pub(super) fn model(g: &Graph, place: &Place<'_>) -> Result<Rope> {
     let mut out = Rope::default();
     let Some(origin) = Origin::of(g).filter(|o| o.main) else {
         if !g.functions.is_empty() {
-            let what = "functions can be written only as they were in a file";
+            let what =
+                "functions can only be written back into the model from which they were read";
             return Err(OnnxError::Model(what.into()));
         }
-        out.int(1, g.ir_version);
-        out.text(2, b"graph-opt");
-        out.text(3, env!("CARGO_PKG_VERSION").as_bytes());
-        out.message(7, graph(g, place)?);
+        out.int(proto::IR_VERSION, g.ir_version);
+        out.text(proto::PRODUCER_NAME, b"graph-opt");
+        out.text(proto::PRODUCER_VERSION, env!("CARGO_PKG_VERSION").as_bytes());
+        out.message(proto::GRAPH, graph(g, place)?);
         for (domain, version) in opsets(g) {
             opset(&mut out, spelled(&domain), version);
         }
@@ -61,25 +62,27 @@ pub(super) fn model(g: &Graph, place: &Place<'_>) -> Result<Rope> {
     for f in fields_in(&origin.buf, &(0..origin.buf.len())) {
         let f = f?;
         match (f.number, f.bytes()) {
-            (1, None) if g.ir_version != origin.ir_version => out.int(1, g.ir_version),
-            (7, Some(_)) => {
+            (proto::IR_VERSION, None) if g.ir_version != origin.ir_version => {
+                out.int(proto::IR_VERSION, g.ir_version)
+            }
+            (proto::GRAPH, Some(_)) => {
                 if let Some(graph) = graph.take() {
-                    out.message(7, graph);
+                    out.message(proto::GRAPH, graph);
                 }
             }
-            (8, Some(r)) => {
-                let old = string_in(&origin.buf, &r, 1)?;
+            (proto::OPSET_IMPORT, Some(r)) => {
+                let old = string_in(&origin.buf, &[r], opset_id::DOMAIN)?;
                 let domain = if old.is_empty() { ONNX } else { old };
                 match wanted.remove(domain) {
                     Some(v) if origin.opsets.get(domain) != Some(&v) => {
                         opset(&mut out, old, v);
                     }
-                    // A domain that stands here twice has one version.
+                    // A domain may be listed twice, with one version.
                     _ if g.opsets.contains_key(domain) => out.share(&origin.slice(f.span)),
                     _ => {}
                 }
             }
-            (devices::CONFIGURATIONS, _) if g.configurations.is_some() => {}
+            (proto::CONFIGURATION, _) if g.configurations.is_some() => {}
             _ => out.share(&origin.slice(f.span)),
         }
     }
@@ -90,7 +93,7 @@ pub(super) fn model(g: &Graph, place: &Place<'_>) -> Result<Rope> {
     Ok(out)
 }
 
-/// Versions of all domains, graph-opt's own among them if it is used.
+/// Versions of all operator sets, including graph-opt's own if the graph uses it.
 fn opsets(g: &Graph) -> BTreeMap<Arc<str>, i64> {
     let mut all = (*g.opsets).clone();
     if g.schedule().any(|n| g.node(n).op.domain() == GRAPH_OPT) {
@@ -99,15 +102,15 @@ fn opsets(g: &Graph) -> BTreeMap<Arc<str>, i64> {
     all
 }
 
-/// An OperatorSetIdProto.
+/// Adds an OperatorSetIdProto to the model.
 fn opset(out: &mut Rope, domain: &str, version: i64) {
     let mut o = Rope::default();
-    o.text(1, domain.as_bytes());
-    o.int(2, version);
-    out.message(8, o);
+    o.text(opset_id::DOMAIN, domain.as_bytes());
+    o.int(opset_id::VERSION, version);
+    out.message(proto::OPSET_IMPORT, o);
 }
 
-/// How the domain is called in files.
+/// The name of the domain in files.
 fn spelled(domain: &str) -> &str {
     if domain == ONNX { "" } else { domain }
 }

@@ -1,14 +1,15 @@
-//! External data: where a tensor's elements lie in another file, and whether that file may be read.
+//! External data: the place of a tensor's elements in another file, and whether that file may be read.
 
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use super::file::File;
+use super::proto::entry as proto;
 use super::wire::fields_in;
 use crate::tensor::Data;
 
-/// Where the elements are; the entries are `external_data` of a TensorProto.
+/// The place of `need` bytes of elements, from the `external_data` of a TensorProto.
 pub(super) fn locate(file: &File, entries: &[Range<usize>], need: u64) -> Result<Data, String> {
     let (mut location, mut offset, mut length) = (None, None, None);
     for e in entries {
@@ -20,21 +21,20 @@ pub(super) fn locate(file: &File, entries: &[Range<usize>], need: u64) -> Result
             _ => continue,
         };
         if slot.replace(value).is_some() {
-            return Err(format!("external data gives its {key} twice"));
+            return Err(format!("expected one {key} of external data, found two"));
         }
     }
     let number = |what: &str, v: Option<&str>| match v {
         None => Ok(None),
-        Some(v) => v
-            .parse::<u64>()
-            .map(Some)
-            .map_err(|_| format!("{what} {v:?} of external data is not a whole number")),
+        Some(v) => v.parse::<u64>().map(Some).map_err(|_| {
+            format!("expected a whole number as {what} of external data, found {v:?}")
+        }),
     };
-    let location = location.ok_or("external data has no location")?;
+    let location = location.ok_or("expected a location of external data, found none")?;
     let offset = number("offset", offset)?.unwrap_or(0);
     let len = number("length", length)?.unwrap_or(need);
     if len != need {
-        return Err(format!("external data of {len} bytes for a tensor of {need} bytes"));
+        return Err(format!("expected {need} bytes of external data, found {len}"));
     }
     let (path, size) = open(file, location)?;
     match offset.checked_add(len) {
@@ -50,8 +50,8 @@ fn entry<'a>(file: &'a File, range: &Range<usize>) -> Result<(&'a str, &'a str),
     for f in fields_in(&file.buf, range) {
         let f = f.map_err(|e| e.what)?;
         let slot = match f.number {
-            1 => &mut key,
-            2 => &mut value,
+            proto::KEY => &mut key,
+            proto::VALUE => &mut value,
             _ => continue,
         };
         if let Some(r) = f.bytes() {
@@ -66,7 +66,10 @@ fn open(file: &File, location: &str) -> Result<(Arc<PathBuf>, u64), String> {
         return Ok((Arc::clone(path), *size));
     }
     let Some(dir) = &file.dir else {
-        return Err("its elements are in another file, which is not read here".into());
+        return Err(
+            "its elements are in another file, which is read only with the folder of the model"
+                .into(),
+        );
     };
     check_location(location)?;
     let path = dir
@@ -86,7 +89,7 @@ fn open(file: &File, location: &str) -> Result<(Arc<PathBuf>, u64), String> {
     Ok(found)
 }
 
-/// Refuses locations that are not plainly below the model's folder, on whichever system.
+/// Refuses locations that are not below the model's folder on every operating system.
 fn check_location(location: &str) -> Result<(), String> {
     let refuse = |why: &str| Err(format!("external data location {location:?} {why}"));
     if location.is_empty() {

@@ -4,18 +4,20 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use super::error::{OnnxError, Result};
-use super::wire::fields_in;
+use super::proto::{annotation, entry};
+use super::wire::{fields, fields_in};
 use crate::tensor::Bytes;
 
-/// The file being read.
+/// The file that is being read: its bytes and its folder.
 pub(super) struct File {
     pub buf: Arc<Vec<u8>>,
-    /// The model's folder, resolved; `None` where external data is refused.
+    /// The folder of the model as a canonical path; `None` if external data is refused.
     pub dir: Option<PathBuf>,
-    /// Files of external data that were already checked, with their lengths.
+    /// Files with external data that were checked already, by location, with their sizes in bytes.
     pub data: RefCell<BTreeMap<String, (Arc<PathBuf>, u64)>>,
 }
 
@@ -25,19 +27,17 @@ impl File {
         Bytes::slice_of(&self.buf, r).unwrap_or_default()
     }
 
-    /// Nothing, without allocating.
+    /// Zero bytes, without an allocation.
     pub fn nothing(&self) -> Bytes {
         self.bytes(0..0)
     }
 
-    /// A string; in protobuf strings are UTF-8.
+    /// A string, which must be UTF-8 in protobuf.
     pub fn str(&self, r: Range<usize>) -> Result<&str> {
-        let offset = r.start;
-        std::str::from_utf8(&self.buf[r])
-            .map_err(|_| OnnxError::Wire { offset, what: "a string is not UTF-8" })
+        utf8(&self.buf, r)
     }
 
-    /// The parts of the file put together (messages that occur in several pieces are rare).
+    /// The concatenation of parts of the file. Messages in several parts are rare.
     pub fn join(&self, ranges: &[Range<usize>]) -> Bytes {
         match ranges {
             [] => self.nothing(),
@@ -49,28 +49,37 @@ impl File {
     }
 }
 
-/// Names of tensors in the TensorAnnotation at `r`: of what is quantized, and of its parameters.
+/// Names of tensors in the TensorAnnotation at `r`: the quantized tensor and its parameters.
 pub(super) fn annotated(buf: &[u8], r: &Range<usize>) -> Result<Vec<String>> {
-    let mut names = vec![string_in(buf, r, 1)?.to_owned()];
+    let mut names = vec![string_in(buf, from_ref(r), annotation::TENSOR_NAME)?.to_owned()];
     for f in fields_in(buf, r) {
         let f = f?;
-        if let (2, Some(entry)) = (f.number, f.bytes()) {
-            names.push(string_in(buf, &entry, 2)?.to_owned());
+        if let (annotation::QUANT_PARAMETER_TENSOR_NAMES, Some(r)) = (f.number, f.bytes()) {
+            names.push(string_in(buf, &[r], entry::VALUE)?.to_owned());
         }
     }
     Ok(names)
 }
 
-/// The string in this field of the message at `r`.
-pub(super) fn string_in<'a>(buf: &'a [u8], r: &Range<usize>, number: u32) -> Result<&'a str> {
+/// The string in field `number` of the message in these ranges; empty if it is absent.
+pub(super) fn string_in<'a>(
+    buf: &'a [u8],
+    ranges: &[Range<usize>],
+    number: u32,
+) -> Result<&'a str> {
     let mut at = 0..0;
-    for f in fields_in(buf, r) {
+    for f in fields(buf, ranges) {
         let f = f?;
         if f.number == number {
             at = f.bytes().unwrap_or(at);
         }
     }
-    let offset = at.start;
-    std::str::from_utf8(&buf[at])
-        .map_err(|_| OnnxError::Wire { offset, what: "a string is not UTF-8" })
+    utf8(buf, at)
+}
+
+/// The string at `r`, which must be UTF-8.
+fn utf8(buf: &[u8], r: Range<usize>) -> Result<&str> {
+    let offset = r.start;
+    std::str::from_utf8(&buf[r])
+        .map_err(|_| OnnxError::Wire { offset, what: "expected a string in UTF-8" })
 }

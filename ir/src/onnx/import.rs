@@ -10,6 +10,7 @@ use super::error::{OnnxError, Result};
 use super::file::File;
 use super::node::{NoSubgraphs, read_attr};
 use super::parts::{self, Parts};
+use super::proto::{function, model, opset_id};
 use super::scope::{Importer, Key, Opsets};
 use super::types::{self, Info};
 use super::wire::fields_in;
@@ -18,10 +19,10 @@ use crate::Type;
 use crate::graph::{Function, Functions};
 use crate::op::{Attr, ONNX, schema};
 
-/// The newest version of the format that is known.
+/// The newest supported version of the format.
 const NEWEST_IR: i64 = 14;
 
-/// See [`super::import`].
+/// The implementation of [`super::import`].
 pub(super) fn import(bytes: Vec<u8>, dir: Option<&Path>) -> Result<Imported> {
     scan::scan(&bytes)?;
     let dir = match dir {
@@ -52,7 +53,7 @@ pub(super) fn import(bytes: Vec<u8>, dir: Option<&Path>) -> Result<Imported> {
     let mut graph = importer.build(parts)?;
     let functions = Arc::clone(&graph.functions);
     for f in functions.values() {
-        // Which names are taken does not depend on their order.
+        // A set of names does not depend on the order of insertion.
         #[allow(clippy::iter_over_hash_type)]
         for name in &f.body.names {
             graph.names.insert(name.clone());
@@ -77,17 +78,19 @@ fn header(file: &File) -> Result<Header> {
     for f in fields_in(&file.buf, &(0..file.buf.len())) {
         let f = f?;
         match (f.number, f.bytes()) {
-            (1, None) => ir_version = f.int(),
-            (7, Some(r)) => graph.push(r),
-            (8, Some(r)) => imports.push(r),
-            (25, Some(r)) => functions.push(r),
+            (model::IR_VERSION, None) => ir_version = f.int(),
+            (model::GRAPH, Some(r)) => graph.push(r),
+            (model::OPSET_IMPORT, Some(r)) => imports.push(r),
+            (model::FUNCTIONS, Some(r)) => functions.push(r),
             _ => {}
         }
     }
     let mut remarks = Vec::new();
     let ir_version = match ir_version {
-        None => return fail("the model has no ir_version".into()),
-        Some(v) if v < 1 => return fail(format!("ir_version {v} does not exist")),
+        None => return fail("expected an ir_version, found none".into()),
+        Some(v) if v < 1 => {
+            return fail(format!("expected an ir_version of at least 1, found {v}"));
+        }
         Some(v) => v,
     };
     if ir_version > NEWEST_IR {
@@ -96,12 +99,12 @@ fn header(file: &File) -> Result<Header> {
         ));
     }
     if graph.is_empty() {
-        return fail("the model has no graph".into());
+        return fail("expected a graph in the model, found none".into());
     }
     let mut opsets = opsets(file, &imports)?;
     if opsets.is_empty() {
         if ir_version >= 3 {
-            return fail("the model imports no operators (opset_import)".into());
+            return fail("expected an import of operators (opset_import), found none".into());
         }
         opsets.insert(ONNX.into(), 1);
     }
@@ -126,14 +129,16 @@ fn opsets(file: &File, imports: &[Range<usize>]) -> Result<BTreeMap<Arc<str>, i6
         for f in fields_in(&file.buf, r) {
             let f = f?;
             match (f.number, f.bytes()) {
-                (1, Some(r)) => domain = file.str(r)?,
-                (2, None) => version = f.int().unwrap_or(0),
+                (opset_id::DOMAIN, Some(r)) => domain = file.str(r)?,
+                (opset_id::VERSION, None) => version = f.int().unwrap_or(0),
                 _ => {}
             }
         }
         let domain = if domain.is_empty() { ONNX } else { domain };
         if version < 1 {
-            return Err(OnnxError::Model(format!("version {version} of {domain} does not exist")));
+            return Err(OnnxError::Model(format!(
+                "expected a version of at least 1 of {domain}, found {version}"
+            )));
         }
         if let Some(other) = opsets.insert(domain.into(), version)
             && other != version
@@ -145,7 +150,8 @@ fn opsets(file: &File, imports: &[Range<usize>]) -> Result<BTreeMap<Arc<str>, i6
     Ok(opsets)
 }
 
-/// A FunctionProto, sorted into its parts.
+/// The fields of a FunctionProto.
+#[derive(Default)]
 struct Head {
     key: Key,
     attrs: Vec<Arc<str>>,
@@ -163,36 +169,29 @@ fn function_heads(file: &File, ranges: &[Range<usize>]) -> Result<Heads> {
     let (mut calls, mut heads) = (BTreeMap::new(), Vec::new());
     for range in ranges {
         let (mut name, mut domain, mut overload) = ("", "", "");
-        let mut h = Head {
-            key: Key::default(),
-            attrs: Vec::new(),
-            defaults: Vec::new(),
-            imports: Vec::new(),
-            inputs: Vec::new(),
-            outputs: Vec::new(),
-            nodes: Vec::new(),
-            infos: Vec::new(),
-        };
+        let mut h = Head::default();
         for f in fields_in(&file.buf, range) {
             let f = f?;
             let Some(r) = f.bytes() else { continue };
             match f.number {
-                1 => name = file.str(r)?,
-                4 => h.inputs.push(file.str(r)?.into()),
-                5 => h.outputs.push(file.str(r)?.into()),
-                6 => h.attrs.push(file.str(r)?.into()),
-                7 => h.nodes.push(r),
-                9 => h.imports.push(r),
-                10 => domain = file.str(r)?,
-                11 => h.defaults.push(r),
-                12 => h.infos.push(types::read(&file.buf[r.clone()], r.start)?),
-                13 => overload = file.str(r)?,
+                function::NAME => name = file.str(r)?,
+                function::INPUT => h.inputs.push(file.str(r)?.into()),
+                function::OUTPUT => h.outputs.push(file.str(r)?.into()),
+                function::ATTRIBUTE => h.attrs.push(file.str(r)?.into()),
+                function::NODE => h.nodes.push(r),
+                function::OPSET_IMPORT => h.imports.push(r),
+                function::DOMAIN => domain = file.str(r)?,
+                function::ATTRIBUTE_PROTO => h.defaults.push(r),
+                function::VALUE_INFO => h.infos.push(types::read(&file.buf[r.clone()], r.start)?),
+                function::OVERLOAD => overload = file.str(r)?,
                 _ => {}
             }
         }
         let domain = if domain.is_empty() { ONNX } else { domain };
         if name.is_empty() {
-            return Err(OnnxError::Model("a function of the model has no name".into()));
+            return Err(OnnxError::Model(
+                "expected a name for each function of the model, found none".into(),
+            ));
         }
         h.key = (domain.to_owned(), name.to_owned(), overload.to_owned());
         if calls.insert(h.key.clone(), (h.inputs.len(), h.outputs.len())).is_some() {
@@ -204,14 +203,14 @@ fn function_heads(file: &File, ranges: &[Range<usize>]) -> Result<Heads> {
     Ok((calls, heads))
 }
 
-/// Reads the functions' bodies.
+/// Reads the bodies of the functions, and refuses recursive calls.
 fn bodies(importer: &mut Importer<'_>, heads: Vec<Head>, main: &Opsets) -> Result<Functions> {
     let mut functions = Functions::new();
     let (mut keys, mut called) = (Vec::new(), Vec::new());
     for h in heads {
         let what = format!("function {}.{}", h.key.0, h.key.1);
         let mut own = opsets(importer.file, &h.imports)?;
-        // Functions import for themselves; some writers leave it to the model.
+        // Functions have their own imports; some writers rely on those of the model.
         for (domain, version) in main.iter() {
             own.entry(domain.clone()).or_insert(*version);
         }

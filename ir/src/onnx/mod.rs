@@ -1,7 +1,7 @@
 //! Reading and writing ONNX files.
 //!
-//! The reader indexes the file by byte ranges and leaves weights where they are, so a model costs
-//! little more than its file. The writer puts back the bytes of everything that did not change.
+//! The reader indexes the file by byte ranges and does not copy weights, so a model takes little more memory
+//! than its file. The writer writes the original bytes of everything that did not change.
 
 mod check;
 pub mod devices;
@@ -17,6 +17,7 @@ mod names;
 mod node;
 mod origin;
 mod parts;
+mod proto;
 mod rope;
 mod save;
 mod scan;
@@ -38,21 +39,22 @@ use crate::op::Attr;
 use crate::tensor::{Data, Tensor};
 use crate::{Type, ValueId};
 
-/// A model that was read.
+/// A model that was read from a file.
 #[derive(Clone, Debug)]
 pub struct Imported {
-    /// The main graph. Types of node results are unknown until they are inferred.
+    /// The main graph. Types of results are unknown until [`infer_graph`](crate::infer::infer_graph) infers
+    /// them.
     pub graph: Graph,
-    /// Types that the file claims for results of nodes and outputs; they may be wrong.
+    /// Types that the file declares for results of nodes and outputs. They may be wrong.
     pub declared: Vec<(ValueId, Type)>,
-    /// What the user should know, such as that nodes had to be sorted.
+    /// Remarks for the user, such as that nodes had to be sorted.
     pub remarks: Vec<String>,
 }
 
-/// Reads a model. External data is looked for in `dir`, the model's folder, and refused without it.
+/// Reads a model. External data must be in `dir`, the folder of the model; without `dir` it is refused.
 ///
 /// # Errors
-/// If the bytes are no sound model.
+/// If the bytes are not a valid model.
 pub fn import(bytes: Vec<u8>, dir: Option<&Path>) -> Result<Imported, OnnxError> {
     import::import(bytes, dir)
 }
@@ -60,14 +62,14 @@ pub fn import(bytes: Vec<u8>, dir: Option<&Path>) -> Result<Imported, OnnxError>
 /// Reads a model from a file.
 ///
 /// # Errors
-/// If the file cannot be read, or is no sound model.
+/// If the file cannot be read, or is not a valid model.
 pub fn load(path: impl AsRef<Path>) -> Result<Imported, OnnxError> {
     let path = path.as_ref();
     let bytes = read_file(path).map_err(|source| OnnxError::Io { path: path.into(), source })?;
     import(bytes, Some(path.parent().unwrap_or(Path::new("."))))
 }
 
-/// The file's bytes; a file that no model can be is not read to its end.
+/// The bytes of the file. A file that is too large for a model is not read to its end.
 fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
     use std::io::Read;
     let file = std::fs::File::open(path)?;
@@ -92,35 +94,35 @@ fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
 /// in the file itself.
 ///
 /// # Errors
-/// If the bytes are no sound tensor.
+/// If the bytes are not a valid tensor.
 pub fn tensor(bytes: Vec<u8>) -> Result<Tensor, OnnxError> {
     let whole = 0..bytes.len();
     let file = file::File { buf: std::sync::Arc::new(bytes), dir: None, data: Default::default() };
     tensor::read(&file, std::slice::from_ref(&whole), "the tensor")
 }
 
-/// Writes a model. A graph that did not change since it was read is written as it was. References to
-/// external data stay what they are, relative to the folder that the model was read from.
+/// Writes a model. A graph that did not change since it was read is written with its original bytes.
+/// References to external data stay relative to the folder from which the model was read.
 ///
 /// # Errors
-/// If writing fails, or the model would not fit into an ONNX file.
+/// If writing fails, or the model exceeds the 2 GiB of an ONNX file.
 pub fn export(graph: &Graph, out: &mut dyn std::io::Write) -> Result<(), OnnxError> {
     export::export(graph, out)
 }
 
-/// Writes a model to a file: beside it first, then in one step to its place. External data is
-/// referred to where it lies below the output's folder, and otherwise becomes part of the file, or
-/// of a fresh `.data` file beside it where the whole would exceed 2 GiB. Files that hold
-/// data of the model are never written to.
+/// Writes a model to a file. A temporary file in the same folder is written first and then renamed, so that
+/// the file is never incomplete. External data in the output's folder is referred to. Other external data is
+/// written into the file, or into a new `.data` file beside it if the model would exceed 2 GiB. Files with
+/// data of the model are never overwritten.
 ///
 /// # Errors
-/// If writing fails, or the model would not fit into an ONNX file.
+/// If writing fails, or the model exceeds the 2 GiB of an ONNX file.
 pub fn save(graph: &Graph, path: impl AsRef<Path>) -> Result<(), OnnxError> {
     save::save(graph, path.as_ref())
 }
 
-/// Types that the file claims for values of this graph or subgraph, other than its inputs.
-pub fn declared(graph: &Graph) -> &[(ValueId, Type)] {
+/// Types that the file declares for values of this graph or subgraph other than inputs.
+pub(crate) fn declared(graph: &Graph) -> &[(ValueId, Type)] {
     origin::Origin::of(graph).map_or(&[], |o| &o.declared)
 }
 
@@ -143,7 +145,7 @@ fn each_tensor(graph: &Graph, f: &mut dyn FnMut(&Tensor)) {
     }
 }
 
-/// Whether anything in the graph or its subgraphs lies in another file.
+/// Whether a tensor of the graph or its subgraphs is in another file.
 fn external_anywhere(graph: &Graph) -> bool {
     let mut found = false;
     each_tensor(graph, &mut |t| found |= matches!(t.data(), Data::External { .. }));

@@ -1,4 +1,4 @@
-//! Names of values, and what they stand for.
+//! The scope of names of a graph.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use super::node::short;
 use crate::graph::{Def, Graph};
 use crate::{Type, ValueId};
 
-/// A scope while it is being read.
+/// A graph that is being read, with its values by name.
 pub(super) struct Scope {
     pub what: String,
     pub inner: bool,
@@ -23,7 +23,7 @@ impl Scope {
 
     pub fn define(&mut self, name: &str, ty: Type, def: Def) -> Result<ValueId> {
         if name.is_empty() {
-            return self.fail("a value has no name");
+            return self.fail("expected a name for each value, found an empty one");
         }
         let name: Arc<str> = name.into();
         if self.by_name.contains_key(&name) {

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use super::error::{OnnxError, Result};
 use super::file::File;
+use super::proto::{attribute, attribute_type as kind, entry, node};
 use super::tensor::{self, numbers};
 use super::wire::{Payload, fields_in};
 use crate::op::{Attr, Attrs, ONNX};
 use crate::tensor::Data;
 
-/// A NodeProto, its strings still in the file's buffer.
+/// A NodeProto. Its strings are in the file's buffer.
+#[derive(Default)]
 pub(super) struct RawNode<'a> {
     pub name: &'a str,
     pub op_type: &'a str,
@@ -28,7 +30,7 @@ pub(super) struct RawNode<'a> {
 }
 
 impl RawNode<'_> {
-    /// Name and operator, for messages.
+    /// Name, or first output, and operator, for messages.
     pub fn label(&self) -> String {
         label(self.name, self.op_type, self.outputs.first().copied())
     }
@@ -38,7 +40,7 @@ impl RawNode<'_> {
     }
 }
 
-/// A node in messages: its name, or its first output, and its operator.
+/// The label of a node in messages: its name, or its first output, and its operator.
 pub(super) fn label(name: &str, op_type: &str, output: Option<&str>) -> String {
     match (name, output) {
         ("", Some(o)) => format!("{op_type} of {:?}", short(o)),
@@ -47,7 +49,7 @@ pub(super) fn label(name: &str, op_type: &str, output: Option<&str>) -> String {
     }
 }
 
-/// Names in files may be of any length.
+/// A name for messages: names in files may be of any length.
 pub(super) fn short(name: &str) -> String {
     match name.char_indices().nth(80) {
         Some((i, _)) => format!("{}…", &name[..i]),
@@ -55,7 +57,8 @@ pub(super) fn short(name: &str) -> String {
     }
 }
 
-/// An AttributeProto, in pieces.
+/// An AttributeProto: its fields, or where they are in the file.
+#[derive(Default)]
 pub(super) struct RawAttr<'a> {
     pub name: &'a str,
     pub reference: &'a str,
@@ -74,34 +77,22 @@ pub(super) struct RawAttr<'a> {
     sparse: Vec<Range<usize>>,
 }
 
-/// Reads a NodeProto.
+/// Reads a NodeProto, without the tensors and graphs in its attributes.
 pub(super) fn read<'a>(file: &'a File, range: &Range<usize>) -> Result<RawNode<'a>> {
-    let mut n = RawNode {
-        name: "",
-        op_type: "",
-        domain: "",
-        overload: "",
-        inputs: Vec::new(),
-        outputs: Vec::new(),
-        attrs: Vec::new(),
-        doc: "",
-        props: Vec::new(),
-        foreign: Vec::new(),
-        range: range.clone(),
-    };
+    let mut n = RawNode { range: range.clone(), ..RawNode::default() };
     for f in fields_in(&file.buf, range) {
         let f = f?;
         match (f.number, f.bytes()) {
-            (1, Some(r)) => n.inputs.push(file.str(r)?),
-            (2, Some(r)) => n.outputs.push(file.str(r)?),
-            (3, Some(r)) => n.name = file.str(r)?,
-            (4, Some(r)) => n.op_type = file.str(r)?,
-            (5, Some(r)) => n.attrs.push(read_attr(file, &r)?),
-            (6, Some(r)) => n.doc = file.str(r)?,
-            (7, Some(r)) => n.domain = file.str(r)?,
-            (9, Some(r)) => n.props.push(read_entry(file, &r)?),
+            (node::INPUT, Some(r)) => n.inputs.push(file.str(r)?),
+            (node::OUTPUT, Some(r)) => n.outputs.push(file.str(r)?),
+            (node::NAME, Some(r)) => n.name = file.str(r)?,
+            (node::OP_TYPE, Some(r)) => n.op_type = file.str(r)?,
+            (node::ATTRIBUTE, Some(r)) => n.attrs.push(read_attr(file, &r)?),
+            (node::DOC_STRING, Some(r)) => n.doc = file.str(r)?,
+            (node::DOMAIN, Some(r)) => n.domain = file.str(r)?,
+            (node::METADATA_PROPS, Some(r)) => n.props.push(read_entry(file, &r)?),
             (number, bytes) => {
-                if let (8, Some(r)) = (number, bytes) {
+                if let (node::OVERLOAD, Some(r)) = (number, bytes) {
                     n.overload = file.str(r)?;
                 }
                 n.foreign.push(f.span);
@@ -114,143 +105,102 @@ pub(super) fn read<'a>(file: &'a File, range: &Range<usize>) -> Result<RawNode<'
     Ok(n)
 }
 
-/// Reads a StringStringEntryProto.
+/// Reads a StringStringEntryProto: a key and a value.
 pub(super) fn read_entry(file: &File, range: &Range<usize>) -> Result<(String, String)> {
     let (mut key, mut value) = ("", "");
     for f in fields_in(&file.buf, range) {
         let f = f?;
         match (f.number, f.bytes()) {
-            (1, Some(r)) => key = file.str(r)?,
-            (2, Some(r)) => value = file.str(r)?,
+            (entry::KEY, Some(r)) => key = file.str(r)?,
+            (entry::VALUE, Some(r)) => value = file.str(r)?,
             _ => {}
         }
     }
     Ok((key.to_owned(), value.to_owned()))
 }
 
-/// Reads an AttributeProto.
+/// The kind of attribute whose value this field holds.
+fn kind_of(field: u32) -> Option<i64> {
+    Some(match field {
+        attribute::F => kind::FLOAT,
+        attribute::I => kind::INT,
+        attribute::S => kind::STRING,
+        attribute::T => kind::TENSOR,
+        attribute::G => kind::GRAPH,
+        attribute::FLOATS => kind::FLOATS,
+        attribute::INTS => kind::INTS,
+        attribute::STRINGS => kind::STRINGS,
+        attribute::TENSORS => kind::TENSORS,
+        attribute::GRAPHS => kind::GRAPHS,
+        _ => return None,
+    })
+}
+
+/// Reads an AttributeProto, except for the tensors and graphs in it.
 pub(super) fn read_attr<'a>(file: &'a File, range: &Range<usize>) -> Result<RawAttr<'a>> {
-    let mut a = RawAttr {
-        name: "",
-        reference: "",
-        range: range.clone(),
-        kind: 0,
-        i: 0,
-        f: 0.0,
-        s: None,
-        tensor: Vec::new(),
-        graph: Vec::new(),
-        floats: Vec::new(),
-        ints: Vec::new(),
-        strings: Vec::new(),
-        tensors: Vec::new(),
-        graphs: Vec::new(),
-        sparse: Vec::new(),
-    };
-    // Files older than IR version 2 name no kind.
-    let mut guess = 0;
+    let mut a = RawAttr { range: range.clone(), ..RawAttr::default() };
+    // Files older than IR version 2 name no kind: it follows from the last value.
+    let mut implied = kind::UNDEFINED;
     for f in fields_in(&file.buf, range) {
         let f = f?;
-        let kind = match (f.number, &f.payload) {
-            (1, Payload::Bytes(r)) => {
-                a.name = file.str(r.clone())?;
-                0
-            }
-            (2, Payload::Fixed32(v)) => {
-                a.f = f32::from_bits(*v);
-                1
-            }
-            (3, Payload::Varint(v)) => {
-                a.i = *v as i64;
-                2
-            }
-            (4, Payload::Bytes(r)) => {
-                a.s = Some(r.clone());
-                3
-            }
-            (5, Payload::Bytes(r)) => {
-                a.tensor.push(r.clone());
-                4
-            }
-            (6, Payload::Bytes(r)) => {
-                a.graph.push(r.clone());
-                5
-            }
-            (7, Payload::Fixed32(v)) => {
-                a.floats.push(f32::from_bits(*v));
-                6
-            }
-            (7, Payload::Bytes(r)) => {
+        match (f.number, &f.payload) {
+            (attribute::NAME, Payload::Bytes(r)) => a.name = file.str(r.clone())?,
+            (attribute::F, Payload::Fixed32(v)) => a.f = f32::from_bits(*v),
+            (attribute::I, Payload::Varint(v)) => a.i = *v as i64,
+            (attribute::S, Payload::Bytes(r)) => a.s = Some(r.clone()),
+            (attribute::T, Payload::Bytes(r)) => a.tensor.push(r.clone()),
+            (attribute::G, Payload::Bytes(r)) => a.graph.push(r.clone()),
+            (attribute::FLOATS, Payload::Fixed32(v)) => a.floats.push(f32::from_bits(*v)),
+            (attribute::FLOATS, Payload::Bytes(r)) => {
                 let b = &file.buf[r.clone()];
                 let float = |c: &[u8]| c.try_into().map(f32::from_le_bytes).unwrap_or_default();
                 a.floats.extend(b.chunks_exact(4).map(float));
-                6
             }
-            (8, _) => {
-                numbers(&file.buf, &f, |v| a.ints.push(v as i64))?;
-                7
-            }
-            (9, Payload::Bytes(r)) => {
-                a.strings.push(r.clone());
-                8
-            }
-            (10, Payload::Bytes(r)) => {
-                a.tensors.push(r.clone());
-                9
-            }
-            (11, Payload::Bytes(r)) => {
-                a.graphs.push(r.clone());
-                10
-            }
-            (20, Payload::Varint(v)) => {
-                a.kind = *v as i64;
-                0
-            }
-            (21, Payload::Bytes(r)) => {
-                a.reference = file.str(r.clone())?;
-                0
-            }
-            (22 | 23, Payload::Bytes(r)) => {
+            (attribute::INTS, _) => numbers(&file.buf, &f, |v| a.ints.push(v as i64))?,
+            (attribute::STRINGS, Payload::Bytes(r)) => a.strings.push(r.clone()),
+            (attribute::TENSORS, Payload::Bytes(r)) => a.tensors.push(r.clone()),
+            (attribute::GRAPHS, Payload::Bytes(r)) => a.graphs.push(r.clone()),
+            (attribute::TYPE, Payload::Varint(v)) => a.kind = *v as i64,
+            (attribute::REF_ATTR_NAME, Payload::Bytes(r)) => a.reference = file.str(r.clone())?,
+            (attribute::SPARSE_TENSOR | attribute::SPARSE_TENSORS, Payload::Bytes(r)) => {
                 a.sparse.push(r.clone());
-                0
             }
-            _ => 0,
-        };
-        if kind != 0 {
-            guess = kind;
+            _ => continue,
         }
+        implied = kind_of(f.number).unwrap_or(implied);
     }
-    if a.kind == 0 {
-        a.kind = guess;
+    if a.kind == kind::UNDEFINED {
+        a.kind = implied;
     }
     Ok(a)
 }
 
-/// Graphs in attributes, for whoever reads them.
+/// The reader of the graphs in attributes.
 pub(super) trait Subgraphs {
     fn subgraph(&mut self, attr: &str, ranges: &[Range<usize>]) -> Result<Attr>;
-    /// Tells that the attribute refers to external data and is not looked into later.
+    /// Notes that the attribute refers to external data and is not read any further.
     fn pin(&mut self);
 }
 
-/// For attributes that cannot be graphs.
+/// A reader for attributes that must not be graphs.
 pub(super) struct NoSubgraphs;
 
 impl Subgraphs for NoSubgraphs {
     fn subgraph(&mut self, attr: &str, _: &[Range<usize>]) -> Result<Attr> {
-        Err(OnnxError::Model(format!("attribute {attr} cannot be a graph here")))
+        Err(OnnxError::Model(format!("attribute {attr} must not be a graph here")))
     }
 
     fn pin(&mut self) {}
 }
 
 impl RawAttr<'_> {
-    /// Where its graph lies.
+    /// The place of its graph in the file.
     pub fn graph_ranges(&self) -> &[Range<usize>] {
         &self.graph
     }
 
-    /// The value; subgraphs are read by `subgraphs`.
+    /// The value of the attribute. Graphs are read by `subgraphs`. The inner error is a message about the
+    /// attribute itself.
     pub fn value(
         &self,
         file: &File,
@@ -262,18 +212,20 @@ impl RawAttr<'_> {
             return Ok(Ok(Attr::Raw(file.bytes(self.range.clone()))));
         }
         Ok(Ok(match self.kind {
-            1 => Attr::Float(self.f),
-            2 => Attr::Int(self.i),
-            3 => Attr::Str(self.s.as_ref().map_or_else(Vec::new, copy)),
-            4 if self.tensor.is_empty() => return Ok(Err(format!("{what} has no tensor"))),
-            4 => Attr::Tensor(Arc::new(tensor::read(file, &self.tensor, &what)?)),
-            5 if self.graph.is_empty() => return Ok(Err(format!("{what} has no graph"))),
-            5 => subgraphs.subgraph(self.name, &self.graph)?,
-            6 => Attr::Floats(self.floats.clone()),
-            7 => Attr::Ints(self.ints.clone()),
-            8 => Attr::Strs(self.strings.iter().map(copy).collect()),
-            0 | 9..=14 => {
-                // Carried as they are, but whatever they contain must be sound, too.
+            kind::FLOAT => Attr::Float(self.f),
+            kind::INT => Attr::Int(self.i),
+            kind::STRING => Attr::Str(self.s.as_ref().map_or_else(Vec::new, copy)),
+            kind::TENSOR if self.tensor.is_empty() => {
+                return Ok(Err(format!("{what} has no tensor")));
+            }
+            kind::TENSOR => Attr::Tensor(Arc::new(tensor::read(file, &self.tensor, &what)?)),
+            kind::GRAPH if self.graph.is_empty() => return Ok(Err(format!("{what} has no graph"))),
+            kind::GRAPH => subgraphs.subgraph(self.name, &self.graph)?,
+            kind::FLOATS => Attr::Floats(self.floats.clone()),
+            kind::INTS => Attr::Ints(self.ints.clone()),
+            kind::STRINGS => Attr::Strs(self.strings.iter().map(copy).collect()),
+            kind::UNDEFINED | kind::TENSORS..=kind::TYPE_PROTOS => {
+                // Kept as they are, but the tensors and graphs in them must be valid.
                 for r in &self.tensors {
                     let t = tensor::read(file, std::slice::from_ref(r), &what)?;
                     if matches!(t.data(), Data::External { .. }) {
@@ -291,12 +243,17 @@ impl RawAttr<'_> {
                 }
                 Attr::Raw(file.bytes(self.range.clone()))
             }
-            k => return Ok(Err(format!("{what} is of kind {k}, which does not exist"))),
+            k => {
+                return Ok(Err(format!(
+                    "{what} is of kind {k}, expected 0 to {}",
+                    kind::TYPE_PROTOS
+                )));
+            }
         }))
     }
 }
 
-/// The name of an attribute that is given twice.
+/// The name of an attribute that occurs twice, if there is one.
 pub(super) fn repeated(attrs: &Attrs) -> Option<&str> {
     let again =
         |(i, (name, _)): &(usize, &(Arc<str>, Attr))| attrs[..*i].iter().any(|a| a.0 == *name);

@@ -1,4 +1,4 @@
-//! What the reader keeps for the writer.
+//! The file from which a graph was read, for the writer.
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -10,12 +10,12 @@ use crate::graph::{Graph, Source};
 use crate::tensor::{Bytes, Tensor};
 use crate::{Type, ValueId};
 
-/// Where a graph came from.
+/// The file from which a graph was read, and its state at that time.
 #[derive(Debug)]
 pub(super) struct Origin {
-    /// The whole file.
+    /// The bytes of the whole file.
     pub buf: Arc<Vec<u8>>,
-    /// Its folder.
+    /// The folder of the file, as a canonical path.
     pub dir: Option<PathBuf>,
     /// Whether this is the main graph.
     pub main: bool,
@@ -25,13 +25,13 @@ pub(super) struct Origin {
     pub ir_version: i64,
     /// Operator sets in the file.
     pub opsets: Arc<BTreeMap<Arc<str>, i64>>,
-    /// Initializers by name, as they were.
+    /// Initializers by name, as they were read.
     pub tensors: HashMap<Arc<str>, Arc<Tensor>>,
-    /// Types that the file claims for values other than inputs.
+    /// Types that the file declares for values other than inputs.
     pub declared: Vec<(ValueId, Type)>,
-    /// Names in annotations that no value of the graph has.
+    /// Names in declarations and annotations that no value of the graph has.
     pub strangers: HashSet<String>,
-    /// Whether external data is referred to from places that are written only as they were.
+    /// Whether parts of the model that are only written unchanged refer to external data.
     pub pinned: bool,
 }
 
@@ -46,7 +46,7 @@ impl Source for Origin {
 }
 
 impl Origin {
-    /// Where the graph came from, if it came from a file.
+    /// The origin of the graph, if it was read from a file.
     pub fn of(graph: &Graph) -> Option<&Self> {
         graph.source.as_deref()?.as_any().downcast_ref()
     }

@@ -1,17 +1,18 @@
-//! A scope of names, sorted into its parts but not yet understood.
+//! The fields of a graph or function body, by kind, before they are read.
 
 use std::ops::Range;
 
 use super::error::Result;
 use super::file::{File, annotated};
+use super::proto::graph as proto;
 use super::scope::Opsets;
 use super::types::{self, Info};
 use super::wire::fields;
 
-/// What defines a scope, in pieces.
+/// The fields of a graph or function body; most as byte ranges of the file.
 #[derive(Default)]
 pub(super) struct Parts {
-    /// For messages.
+    /// A description of the graph for messages, such as `the graph`.
     pub what: String,
     pub name: String,
     pub opsets: Opsets,
@@ -21,17 +22,17 @@ pub(super) struct Parts {
     pub inputs: Vec<Info>,
     pub outputs: Vec<Info>,
     pub infos: Vec<Info>,
-    /// Names of values with quantization annotations.
+    /// Names in quantization annotations.
     pub annotated: Vec<String>,
     /// The GraphProto; empty for functions.
     pub graph: Vec<Range<usize>>,
-    /// Whether names may refer to a scope around this one.
+    /// Whether names may refer to values of enclosing graphs.
     pub inner: bool,
     /// Whether it is the main graph.
     pub main: bool,
 }
 
-/// Sorts the fields of a GraphProto.
+/// The fields of the GraphProto in these ranges.
 pub(super) fn of_graph(file: &File, graph: Vec<Range<usize>>, what: &str) -> Result<Parts> {
     let mut p = Parts { what: what.into(), ..Parts::default() };
     for f in fields(&file.buf, &graph) {
@@ -39,14 +40,14 @@ pub(super) fn of_graph(file: &File, graph: Vec<Range<usize>>, what: &str) -> Res
         let Some(r) = f.bytes() else { continue };
         let info = |r: Range<usize>| types::read(&file.buf[r.clone()], r.start);
         match f.number {
-            1 => p.nodes.push(r),
-            2 => p.name = file.str(r)?.into(),
-            5 => p.initializers.push(r),
-            11 => p.inputs.push(info(r)?),
-            12 => p.outputs.push(info(r)?),
-            13 => p.infos.push(info(r)?),
-            14 => p.annotated.extend(annotated(&file.buf, &r)?),
-            15 => p.sparse.push(r),
+            proto::NODE => p.nodes.push(r),
+            proto::NAME => p.name = file.str(r)?.into(),
+            proto::INITIALIZER => p.initializers.push(r),
+            proto::INPUT => p.inputs.push(info(r)?),
+            proto::OUTPUT => p.outputs.push(info(r)?),
+            proto::VALUE_INFO => p.infos.push(info(r)?),
+            proto::QUANTIZATION_ANNOTATION => p.annotated.extend(annotated(&file.buf, &r)?),
+            proto::SPARSE_INITIALIZER => p.sparse.push(r),
             _ => {}
         }
     }

@@ -1,12 +1,13 @@
-//! Bytes to be written, in pieces: what comes from the input is referred to, not copied.
+//! Bytes to be written, as a list of parts. Parts of the input are shared rather than copied.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::proto::entry;
 use crate::tensor::Bytes;
 
-/// A piece.
+/// One part of a rope.
 #[derive(Debug, Clone)]
 pub(super) enum Part {
     Owned(Vec<u8>),
@@ -14,14 +15,14 @@ pub(super) enum Part {
     File { path: Arc<PathBuf>, offset: u64, len: u64 },
 }
 
-/// Pieces in order, and their length.
+/// A list of parts, and its total length in bytes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Rope {
     parts: Vec<Part>,
     len: u64,
 }
 
-/// Below this, copying is cheaper than referring.
+/// Size in bytes below which a part is copied rather than shared.
 const SMALL: usize = 128;
 
 impl Rope {
@@ -29,7 +30,7 @@ impl Rope {
         self.len
     }
 
-    /// Appends a copy.
+    /// Appends a copy of these bytes.
     pub fn copy(&mut self, bytes: &[u8]) {
         self.len += bytes.len() as u64;
         match self.parts.last_mut() {
@@ -38,7 +39,7 @@ impl Rope {
         }
     }
 
-    /// Appends a reference.
+    /// Appends these bytes without copying them.
     pub fn share(&mut self, bytes: &Bytes) {
         if bytes.len() < SMALL {
             self.copy(bytes);
@@ -48,7 +49,7 @@ impl Rope {
         }
     }
 
-    /// Appends a part of a file, which is read when it is written.
+    /// Appends a part of a file, which is read when the rope is written.
     pub fn file(&mut self, path: Arc<PathBuf>, offset: u64, len: u64) {
         self.len += len;
         self.parts.push(Part::File { path, offset, len });
@@ -89,51 +90,51 @@ impl Rope {
         self.varint(u64::from(number << 3 | wire));
     }
 
-    /// A field of a whole number.
+    /// Appends a field with an integer.
     pub fn int(&mut self, number: u32, v: i64) {
         self.tag(number, 0);
         self.varint(v as u64);
     }
 
-    /// A field of an `f32`.
+    /// Appends a field with an `f32`.
     pub fn float(&mut self, number: u32, v: f32) {
         self.tag(number, 5);
         self.copy(&v.to_le_bytes());
     }
 
-    /// The start of a field of `len` bytes, which must follow.
+    /// Appends the start of a field of `len` bytes, which must follow.
     pub fn head(&mut self, number: u32, len: u64) {
         self.tag(number, 2);
         self.varint(len);
     }
 
-    /// A field of bytes, copied.
+    /// Appends a field with a copy of these bytes.
     pub fn text(&mut self, number: u32, bytes: &[u8]) {
         self.head(number, bytes.len() as u64);
         self.copy(bytes);
     }
 
-    /// A field of bytes, referred to.
+    /// Appends a field with these bytes, without copying them.
     pub fn bytes(&mut self, number: u32, bytes: &Bytes) {
         self.head(number, bytes.len() as u64);
         self.share(bytes);
     }
 
-    /// A field that holds a message.
+    /// Appends a field with a message.
     pub fn message(&mut self, number: u32, message: Rope) {
         self.head(number, message.len);
         self.append(message);
     }
 
-    /// A StringStringEntryProto.
+    /// Appends a field with a StringStringEntryProto.
     pub fn entry(&mut self, number: u32, key: &str, value: &str) {
         let mut e = Rope::default();
-        e.text(1, key.as_bytes());
-        e.text(2, value.as_bytes());
+        e.text(entry::KEY, key.as_bytes());
+        e.text(entry::VALUE, value.as_bytes());
         self.message(number, e);
     }
 
-    /// Writes all pieces.
+    /// Writes all parts to `out`, in order.
     pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         for p in &self.parts {
             match p {

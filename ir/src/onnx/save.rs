@@ -1,4 +1,4 @@
-//! Writing to files: never half, and never over data that the model still needs.
+//! Writing to files: never incompletely, and never over files with data of the model.
 
 use std::cell::RefCell;
 use std::fs::{self, File, OpenOptions};
@@ -12,7 +12,7 @@ use super::origin::Origin;
 use super::rope::Rope;
 use crate::graph::Graph;
 
-/// See [`super::save`].
+/// The implementation of [`super::save`].
 pub(super) fn save(g: &Graph, path: &Path) -> Result<()> {
     let io = |source| OnnxError::Io { path: path.into(), source };
     let parent = match path.parent() {
@@ -54,7 +54,7 @@ pub(super) fn save(g: &Graph, path: &Path) -> Result<()> {
     put(&rope, &target).map_err(io)
 }
 
-/// Files that hold data of the graph.
+/// Files with external data of the graph.
 fn sources(g: &Graph) -> std::collections::BTreeSet<PathBuf> {
     let mut found = std::collections::BTreeSet::new();
     super::each_tensor(g, &mut |t| {
@@ -72,9 +72,9 @@ fn sources(g: &Graph) -> std::collections::BTreeSet<PathBuf> {
     found
 }
 
-/// Writes a file beside the target, then renames it.
+/// Writes a temporary file beside the target, then renames it.
 fn put(rope: &Rope, target: &Path) -> std::io::Result<()> {
-    // Devices and pipes are written to, not replaced.
+    // Devices and pipes are written to rather than replaced.
     if fs::metadata(target).is_ok_and(|m| !m.is_file()) {
         let mut out = OpenOptions::new().write(true).open(target)?;
         rope.write(&mut out)?;
@@ -83,7 +83,7 @@ fn put(rope: &Rope, target: &Path) -> std::io::Result<()> {
     let (file, temp) = create_beside(target)?;
     let written = write_all(rope, file).and_then(|()| fs::rename(&temp, target));
     if written.is_err() {
-        // The first error is the one to tell.
+        // The first error is the one to report.
         let _ = fs::remove_file(&temp);
     }
     written

@@ -1,10 +1,10 @@
-//! A first walk over the file, before anything is read from it: every message that ONNX defines is
-//! checked to be well-formed and not too deeply nested. What follows can then recurse safely.
+//! A first pass over the file, before anything is read: it checks that every message that ONNX defines is
+//! well-formed and not nested too deeply. Later passes can then recurse safely.
 
 use super::error::{OnnxError, Result};
 use super::wire::{WireError, field};
 
-/// Messages in messages, as protobuf's own readers limit them.
+/// Largest depth of nested messages, as in protobuf's own readers.
 const MAX_DEPTH: usize = 100;
 
 /// A message of ONNX's schema that contains others.
@@ -28,42 +28,53 @@ pub(super) enum Kind {
     NodeDevices,
     Sharding,
     ShardedDim,
-    /// Contains no message.
+    /// A message without messages in it.
     Leaf,
 }
 
-/// The message in this field, if there is one.
+/// The kind of message in field `number` of a message, if it holds one.
 fn child(kind: Kind, number: u32) -> Option<Kind> {
+    use super::proto::*;
     use Kind::*;
     Some(match (kind, number) {
-        (Model, 7) | (Attribute, 6 | 11) | (Training, 1 | 2) => Graph,
-        (Model, 8 | 14 | 26) | (Function, 9 | 14) => Leaf,
-        (Model, 20) => Training,
-        (Model, 25) => Function,
-        (Graph, 1) | (Function, 7) => Node,
-        (Graph, 5) | (Attribute, 5 | 10) | (Sparse, 1 | 2) => Tensor,
-        (Graph, 11..=13) | (Function, 12) => ValueInfo,
-        (Graph, 14) => Annotation,
-        (Graph, 15) | (Attribute, 22 | 23) => Sparse,
-        (Node, 5) | (Function, 11) => Attribute,
-        (Node, 10) => NodeDevices,
-        (Attribute, 14 | 15) | (ValueInfo, 2) | (Nested, 1) | (Map, 2) => Type,
-        (Type, 1 | 8) => TensorType,
-        (Type, 4 | 9) => Nested,
-        (Type, 5) => Map,
-        (Type, 7) => Leaf,
-        (TensorType, 2) => Shape,
-        (NodeDevices, 2) => Sharding,
-        (Sharding, 4) => ShardedDim,
-        (Shape, 1)
-        | (Graph, 16)
-        | (Training, 3 | 4)
-        | (Node, 9)
-        | (Tensor, 3 | 13 | 16)
-        | (ValueInfo, 4)
-        | (Annotation, 2)
-        | (Sharding, 3)
-        | (ShardedDim, 2) => Leaf,
+        (Model, model::GRAPH)
+        | (Attribute, attribute::G | attribute::GRAPHS)
+        | (Training, training::INITIALIZATION | training::ALGORITHM) => Graph,
+        (Model, model::TRAINING_INFO) => Training,
+        (Model, model::FUNCTIONS) => Function,
+        (Graph, graph::NODE) | (Function, function::NODE) => Node,
+        (Graph, graph::INITIALIZER)
+        | (Attribute, attribute::T | attribute::TENSORS)
+        | (Sparse, sparse::VALUES | sparse::INDICES) => Tensor,
+        (Graph, graph::INPUT | graph::OUTPUT | graph::VALUE_INFO)
+        | (Function, function::VALUE_INFO) => ValueInfo,
+        (Graph, graph::QUANTIZATION_ANNOTATION) => Annotation,
+        (Graph, graph::SPARSE_INITIALIZER)
+        | (Attribute, attribute::SPARSE_TENSOR | attribute::SPARSE_TENSORS) => Sparse,
+        (Node, node::ATTRIBUTE) | (Function, function::ATTRIBUTE_PROTO) => Attribute,
+        (Node, node::DEVICE_CONFIGURATIONS) => NodeDevices,
+        (Attribute, attribute::TP | attribute::TYPE_PROTOS)
+        | (ValueInfo, value_info::TYPE)
+        | (Nested, ty::ELEM_TYPE)
+        | (Map, ty::VALUE_TYPE) => Type,
+        (Type, ty::TENSOR_TYPE | ty::SPARSE_TENSOR_TYPE) => TensorType,
+        (Type, ty::SEQUENCE_TYPE | ty::OPTIONAL_TYPE) => Nested,
+        (Type, ty::MAP_TYPE) => Map,
+        (TensorType, ty::SHAPE) => Shape,
+        (NodeDevices, node_devices::SHARDING_SPEC) => Sharding,
+        (Sharding, sharding::SHARDED_DIM) => ShardedDim,
+        (Model, model::OPSET_IMPORT | model::METADATA_PROPS | model::CONFIGURATION)
+        | (Function, function::OPSET_IMPORT | function::METADATA_PROPS)
+        | (Graph, graph::METADATA_PROPS)
+        | (Training, training::INITIALIZATION_BINDING | training::UPDATE_BINDING)
+        | (Node, node::METADATA_PROPS)
+        | (Tensor, tensor::SEGMENT | tensor::EXTERNAL_DATA | tensor::METADATA_PROPS)
+        | (ValueInfo, value_info::METADATA_PROPS)
+        | (Annotation, annotation::QUANT_PARAMETER_TENSOR_NAMES)
+        | (Type, ty::OPAQUE_TYPE)
+        | (Shape, ty::DIM)
+        | (Sharding, sharding::INDEX_TO_DEVICE_GROUP_MAP)
+        | (ShardedDim, sharding::SIMPLE_SHARDING) => Leaf,
         _ => return None,
     })
 }
@@ -101,7 +112,7 @@ fn walk(buf: &[u8]) -> std::result::Result<(), WireError> {
     Ok(())
 }
 
-/// Files that people mistake for models.
+/// A description of the file if it is of a kind that is often mistaken for a model.
 fn recognise(buf: &[u8]) -> Option<&'static str> {
     let text = buf.strip_prefix(b"\xef\xbb\xbf").unwrap_or(buf).trim_ascii_start();
     let is = |p: &[u8]| text.get(..p.len()).is_some_and(|t| t.eq_ignore_ascii_case(p));

@@ -1,4 +1,4 @@
-//! One scope of names: the main graph, a subgraph, or the body of a function.
+//! Reads one scope of names: the main graph, a subgraph, or the body of a function.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
@@ -24,7 +24,7 @@ pub(super) type Opsets = Arc<BTreeMap<Arc<str>, i64>>;
 /// Domain, name and overload of a function.
 pub(super) type Key = (String, String, String);
 
-/// Reads scopes.
+/// Reads the graphs of a model, and collects what concerns the model as a whole.
 pub(super) struct Importer<'a> {
     pub file: &'a File,
     pub ir_version: i64,
@@ -32,22 +32,22 @@ pub(super) struct Importer<'a> {
     pub calls: BTreeMap<Key, (usize, usize)>,
     pub functions: Arc<Functions>,
     pub remarks: Vec<String>,
-    /// Functions called in the scope being read.
+    /// Functions that are called in the scope that is being read.
     pub called: BTreeSet<Key>,
-    /// External data in places that the writer carries along whole.
+    /// Whether parts that are only written unchanged refer to external data.
     pub pinned: bool,
-    /// An empty string, shared.
+    /// A shared empty string.
     pub nothing: Arc<str>,
 }
 
-/// A node of which everything but the order is known.
+/// A node that is complete except for its place in the schedule.
 struct Ready {
     label: String,
     node: Node,
 }
 
 impl Importer<'_> {
-    /// Reads a scope.
+    /// Reads the graph with these fields.
     pub fn build(&mut self, parts: Parts) -> Result<Graph> {
         let graph = Graph {
             name: parts.name.as_str().into(),
@@ -87,7 +87,7 @@ impl Importer<'_> {
             declared.push((v, o.ty));
         }
         s.graph.set_outputs(results);
-        // Entries of values that are not there are harmless, and common.
+        // Declarations of values that do not exist are common and harmless.
         let mut strangers: HashSet<String> = HashSet::new();
         for i in parts.infos {
             match s.by_name.get(&*i.name) {
@@ -127,7 +127,7 @@ impl Importer<'_> {
             let name: Arc<str> = name_in(&self.file.buf, r)?.into();
             let t = Arc::new(tensor::read(self.file, r, "without a name")?);
             if name.is_empty() {
-                return s.fail("an initializer has no name");
+                return s.fail("expected a name for each initializer, found none");
             }
             if tensors.insert(name.clone(), t).is_some() {
                 return s.fail(format!("initializer {:?} is defined twice", short(&name)));
@@ -253,7 +253,7 @@ impl Importer<'_> {
         } else if let Err(what) = check::arity(raw, &s.graph.opsets) {
             return raw.fail(what);
         }
-        // A function's body may take attributes from its caller: nothing is known of them.
+        // In the body of a function, attributes may be those of the caller, which are unknown.
         if call.is_some() || referring {
             let other = Other {
                 overload: raw.overload.into(),
@@ -291,7 +291,7 @@ impl Importer<'_> {
                     }
                 }
             }
-            // Which names are taken does not depend on their order.
+            // A set of names does not depend on the order of insertion.
             #[allow(clippy::iter_over_hash_type)]
             for name in &g.names {
                 s.graph.names.insert(name.clone());
@@ -300,7 +300,7 @@ impl Importer<'_> {
         Ok(captures)
     }
 
-    /// Puts the nodes into the graph, each after those that it reads.
+    /// Adds the nodes to the graph, each after the producers of its operands.
     fn schedule(&mut self, s: &mut Scope, ready: Vec<Ready>) -> Result<()> {
         let mut made_by = vec![usize::MAX; s.graph.value_bound()];
         for (i, r) in ready.iter().enumerate() {
@@ -345,7 +345,7 @@ fn define_outputs(s: &mut Scope, raw: &RawNode<'_>) -> Result<Vec<Option<ValueId
         } else if s.by_name.contains_key(*name) {
             return raw.fail(format!("its output {:?} is defined already", short(name)));
         } else {
-            // The node takes its place when it is scheduled.
+            // The node becomes the definition when it is scheduled.
             ids.push(Some(s.define(name, Type::Unknown, Def::Outer)?));
         }
     }

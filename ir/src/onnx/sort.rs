@@ -1,11 +1,13 @@
-//! Putting nodes into an order in which each stands after those that it reads.
+//! Topological order of nodes.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// The order that differs least from 0, 1, 2, …: of the nodes that could come next, always the one
-/// that stands first in the file. `needs[i]` are the nodes that `i` reads. On a cycle, gives the
-/// nodes of one.
+/// A topological order of nodes 0, 1, 2, … that is close to this order: of the nodes that may come next,
+/// always the first one in the file. `needs[i]` are the nodes that `i` reads.
+///
+/// # Errors
+/// With the nodes of a cycle, if there is one.
 pub(super) fn sort(needs: &[Vec<usize>]) -> Result<Vec<usize>, Vec<usize>> {
     if needs.iter().enumerate().all(|(i, n)| n.iter().all(|&p| p < i)) {
         return Ok((0..needs.len()).collect());
@@ -32,7 +34,7 @@ pub(super) fn sort(needs: &[Vec<usize>]) -> Result<Vec<usize>, Vec<usize>> {
     if order.len() == needs.len() { Ok(order) } else { Err(cycle(needs, &missing)) }
 }
 
-/// Follows what is missing backwards until a node comes up again.
+/// A cycle, found by following missing operands backwards until a node repeats.
 fn cycle(needs: &[Vec<usize>], missing: &[usize]) -> Vec<usize> {
     let mut at = missing.iter().position(|&m| m > 0).unwrap_or(0);
     let mut seen = vec![usize::MAX; needs.len()];

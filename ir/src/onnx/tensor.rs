@@ -1,23 +1,24 @@
-//! TensorProto: elements stay in the file's buffer where they are stored as raw bytes.
+//! Reads TensorProtos. Elements that are stored as raw bytes stay in the file's buffer.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::error::{OnnxError, Result};
 use super::external;
-use super::file::File;
+use super::file::{File, string_in};
+use super::proto::{data_location, sparse as sparse_field, tensor as proto};
 use super::wire::{Field, Payload, WireError, fields, fields_in, varint};
 use crate::tensor::{Bytes, Data, Tensor};
 use crate::{DType, Sparse, Type};
 
-/// Fields of a TensorProto, as they lie in the file.
+/// Fields of a TensorProto; most as byte ranges of the file.
 #[derive(Default)]
 struct Raw {
     name: Option<Range<usize>>,
     dtype: i64,
     dims: Vec<i64>,
     raw: Option<Range<usize>>,
-    /// Fields 4 to 7, 10 and 11: lists of numbers.
+    /// The lists of numbers: `float_data`, `int32_data` and others.
     typed: Vec<Field>,
     strings: Vec<Range<usize>>,
     external: Vec<Range<usize>>,
@@ -27,19 +28,10 @@ struct Raw {
 
 /// Name of the TensorProto in these ranges.
 pub(super) fn name_in<'a>(buf: &'a [u8], ranges: &[Range<usize>]) -> Result<&'a str> {
-    let mut name = 0..0;
-    for f in fields(buf, ranges) {
-        let f = f?;
-        if f.number == 8 {
-            name = f.bytes().unwrap_or(name);
-        }
-    }
-    let offset = name.start;
-    std::str::from_utf8(&buf[name])
-        .map_err(|_| OnnxError::Wire { offset, what: "a string is not UTF-8" })
+    string_in(buf, ranges, proto::NAME)
 }
 
-/// Reads a TensorProto.
+/// Reads the TensorProto in these ranges; `what` describes it in messages if it has no name.
 pub(super) fn read(file: &File, ranges: &[Range<usize>], what: &str) -> Result<Tensor> {
     let offset = ranges.first().map_or(0, |r| r.start);
     let raw = raw(file, ranges)?;
@@ -56,15 +48,24 @@ fn raw(file: &File, ranges: &[Range<usize>]) -> Result<Raw> {
     for f in fields(&file.buf, ranges) {
         let f = f?;
         match (f.number, &f.payload) {
-            (1, _) => numbers(&file.buf, &f, |v| t.dims.push(v as i64))?,
-            (2, Payload::Varint(v)) => t.dtype = *v as i64,
-            (3, Payload::Bytes(_)) => t.segment = true,
-            (4 | 5 | 7 | 10 | 11, _) => t.typed.push(f),
-            (6, Payload::Bytes(r)) => t.strings.push(r.clone()),
-            (8, Payload::Bytes(r)) => t.name = Some(r.clone()),
-            (9, Payload::Bytes(r)) => t.raw = Some(r.clone()),
-            (13, Payload::Bytes(r)) => t.external.push(r.clone()),
-            (14, Payload::Varint(v)) => t.is_external = *v == 1,
+            (proto::DIMS, _) => numbers(&file.buf, &f, |v| t.dims.push(v as i64))?,
+            (proto::DATA_TYPE, Payload::Varint(v)) => t.dtype = *v as i64,
+            (proto::SEGMENT, Payload::Bytes(_)) => t.segment = true,
+            (
+                proto::FLOAT_DATA
+                | proto::INT32_DATA
+                | proto::INT64_DATA
+                | proto::DOUBLE_DATA
+                | proto::UINT64_DATA,
+                _,
+            ) => t.typed.push(f),
+            (proto::STRING_DATA, Payload::Bytes(r)) => t.strings.push(r.clone()),
+            (proto::NAME, Payload::Bytes(r)) => t.name = Some(r.clone()),
+            (proto::RAW_DATA, Payload::Bytes(r)) => t.raw = Some(r.clone()),
+            (proto::EXTERNAL_DATA, Payload::Bytes(r)) => t.external.push(r.clone()),
+            (proto::DATA_LOCATION, Payload::Varint(v)) => {
+                t.is_external = *v as i64 == data_location::EXTERNAL;
+            }
             _ => {}
         }
     }
@@ -73,12 +74,14 @@ fn raw(file: &File, ranges: &[Range<usize>]) -> Result<Raw> {
 
 fn build(file: &File, t: &Raw) -> std::result::Result<Tensor, String> {
     if t.segment {
-        return Err("tensors in segments are not supported".into());
+        return Err("expected a whole tensor, found a segment, which is not supported".into());
     }
     let Some(dtype) = DType::from_onnx(t.dtype) else {
-        return Err(format!("element type {} does not exist", t.dtype));
+        return Err(format!("expected an element type of ONNX, found {}", t.dtype));
     };
-    let extent = |&d: &i64| u64::try_from(d).map_err(|_| format!("extent {d} is negative"));
+    let extent = |&d: &i64| {
+        u64::try_from(d).map_err(|_| format!("expected extents of at least 0, found {d}"))
+    };
     let dims = t.dims.iter().map(extent).collect::<std::result::Result<Vec<_>, _>>()?;
     let lists = !t.typed.is_empty() || !t.strings.is_empty();
     if [t.raw.is_some(), lists, t.is_external].iter().filter(|b| **b).count() > 1 {
@@ -105,14 +108,14 @@ fn build(file: &File, t: &Raw) -> std::result::Result<Tensor, String> {
     Tensor::new(dtype, dims, data).map_err(|e| e.to_string())
 }
 
-/// Which list of numbers holds elements of this type.
+/// The field with the list of elements of this type.
 fn list_of(dtype: DType) -> u32 {
     match dtype {
-        DType::F32 | DType::C64 => 4,
-        DType::I64 => 7,
-        DType::F64 | DType::C128 => 10,
-        DType::U32 | DType::U64 => 11,
-        _ => 5,
+        DType::F32 | DType::C64 => proto::FLOAT_DATA,
+        DType::I64 => proto::INT64_DATA,
+        DType::F64 | DType::C128 => proto::DOUBLE_DATA,
+        DType::U32 | DType::U64 => proto::UINT64_DATA,
+        _ => proto::INT32_DATA,
     }
 }
 
@@ -121,7 +124,7 @@ fn typed(file: &File, t: &Raw, dtype: DType) -> std::result::Result<Bytes, Strin
     let mut fields = t.typed.iter().filter(|f| f.number == list).peekable();
     let wide = |v: u64, n: usize, out: &mut Vec<u8>| out.extend_from_slice(&v.to_le_bytes()[..n]);
     // Packed floats are little-endian bytes already.
-    if matches!(list, 4 | 10) {
+    if matches!(list, proto::FLOAT_DATA | proto::DOUBLE_DATA) {
         let first = fields.next();
         if fields.peek().is_none()
             && let Some(r) = first.and_then(Field::bytes)
@@ -133,12 +136,14 @@ fn typed(file: &File, t: &Raw, dtype: DType) -> std::result::Result<Bytes, Strin
     let mut wrong = None;
     for f in t.typed.iter().filter(|f| f.number == list) {
         match (&f.payload, list) {
-            (Payload::Bytes(r), 4 | 10) => out.extend_from_slice(&file.buf[r.clone()]),
-            (Payload::Fixed32(v), 4) => wide(u64::from(*v), 4, &mut out),
-            (Payload::Fixed64(v), 10) => wide(*v, 8, &mut out),
-            (_, 4 | 10) => {}
+            (Payload::Bytes(r), proto::FLOAT_DATA | proto::DOUBLE_DATA) => {
+                out.extend_from_slice(&file.buf[r.clone()])
+            }
+            (Payload::Fixed32(v), proto::FLOAT_DATA) => wide(u64::from(*v), 4, &mut out),
+            (Payload::Fixed64(v), proto::DOUBLE_DATA) => wide(*v, 8, &mut out),
+            (_, proto::FLOAT_DATA | proto::DOUBLE_DATA) => {}
             _ => {
-                // Types of less than a byte stand packed, as the bytes of raw data.
+                // Elements of less than a byte are packed as in raw data.
                 let n = dtype.bits().div_ceil(8);
                 let (lo, hi) = (-1i64 << (8 * n - 1).min(62), 1i64 << (8 * n).min(62));
                 let push = |v: u64| {
@@ -152,7 +157,7 @@ fn typed(file: &File, t: &Raw, dtype: DType) -> std::result::Result<Bytes, Strin
         }
     }
     match wrong {
-        Some(v) => Err(format!("{v} is no value of type {dtype}")),
+        Some(v) => Err(format!("expected elements of type {dtype}, found {v}")),
         None => Ok(out.into()),
     }
 }
@@ -178,15 +183,15 @@ pub(super) fn numbers(
     Ok(())
 }
 
-/// Reads a SparseTensorProto, and gives its name.
+/// Reads a SparseTensorProto, with the name of its values.
 pub(super) fn read_sparse(file: &File, range: &Range<usize>) -> Result<(Arc<str>, Sparse)> {
     let (mut values, mut indices, mut dims) = (Vec::new(), Vec::new(), Vec::new());
     for f in fields_in(&file.buf, range) {
         let f = f?;
         match (f.number, f.bytes()) {
-            (1, Some(r)) => values.push(r),
-            (2, Some(r)) => indices.push(r),
-            (3, _) => numbers(&file.buf, &f, |v| dims.push(v as i64))?,
+            (sparse_field::VALUES, Some(r)) => values.push(r),
+            (sparse_field::INDICES, Some(r)) => indices.push(r),
+            (sparse_field::DIMS, _) => numbers(&file.buf, &f, |v| dims.push(v as i64))?,
             _ => {}
         }
     }
@@ -232,11 +237,11 @@ fn sparse(dims: &[i64], values: Tensor, indices: &Tensor) -> std::result::Result
     Sparse::new(shape, values, linear).map_err(|e| e.to_string())
 }
 
-/// Whether a SparseTensorProto keeps elements in another file.
+/// Whether a SparseTensorProto has elements in another file.
 pub(super) fn is_sparse_external(file: &File, range: &Range<usize>) -> bool {
     let parts = fields_in(&file.buf, range).flatten();
     parts
-        .filter(|f| matches!(f.number, 1 | 2))
+        .filter(|f| matches!(f.number, sparse_field::VALUES | sparse_field::INDICES))
         .filter_map(|f| f.bytes())
         .any(|r| read(file, &[r], "").is_ok_and(|t| matches!(t.data(), Data::External { .. })))
 }

@@ -7,11 +7,11 @@ use onnx_protobuf::{tensor_shape_proto, type_proto};
 use super::error::{OnnxError, Result};
 use crate::{DType, Dim, TensorType, Type};
 
-/// What a ValueInfoProto says.
+/// The name and type in a ValueInfoProto.
 pub(super) struct Info {
     pub name: String,
     pub ty: Type,
-    /// What is wrong with the type, for places where that matters.
+    /// What is wrong with the type, if anything. Some places require a valid one.
     pub fault: Option<String>,
 }
 
@@ -53,12 +53,12 @@ fn dim(d: &tensor_shape_proto::Dimension) -> Dim {
     }
 }
 
-/// Writes a ValueInfoProto.
+/// The bytes of a ValueInfoProto with this name and type.
 pub(super) fn write(name: &str, ty: &Type) -> Result<Vec<u8>> {
     finish(ValueInfoProto { name: name.into(), ..Default::default() }, ty)
 }
 
-/// The ValueInfoProto with another type; all else stays.
+/// The ValueInfoProto `bytes` with another type. Other fields stay.
 pub(super) fn rewrite(bytes: &[u8], ty: &Type) -> Result<Vec<u8>> {
     let v = ValueInfoProto::parse_from_bytes(bytes)
         .map_err(|e| OnnxError::Model(format!("cannot rewrite the type of a value: {e}")))?;

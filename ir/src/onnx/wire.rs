@@ -1,9 +1,9 @@
-//! The wire format of protocol buffers: reading fields of a message one after the other, without
-//! recursion and without copying.
+//! Reads the wire format of protocol buffers: the fields of a message one after the other, without
+//! recursion or copies.
 
 use std::ops::Range;
 
-/// What is wrong, and where.
+/// A violation of the wire format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct WireError {
     pub offset: usize,
@@ -25,7 +25,7 @@ pub(super) enum Payload {
 pub(super) struct Field {
     pub number: u32,
     pub payload: Payload,
-    /// Where the field lies, with its tag.
+    /// The bytes of the field, including its tag.
     pub span: Range<usize>,
 }
 
@@ -38,7 +38,7 @@ impl Field {
         }
     }
 
-    /// A whole number; negative ones are ten bytes long on the wire.
+    /// An integer. Negative ones are ten bytes long on the wire.
     pub fn int(&self) -> Option<i64> {
         match self.payload {
             Payload::Varint(v) => Some(v as i64),
@@ -47,8 +47,8 @@ impl Field {
     }
 }
 
-/// Fields of a message. A message may lie in several ranges: where a field that holds one message
-/// occurs again, its parts add up.
+/// Iterator over the fields of a message. A message may be in several ranges: if a field with one message
+/// is repeated, the parts are merged.
 pub(super) struct Fields<'a> {
     buf: &'a [u8],
     at: usize,
@@ -87,7 +87,7 @@ impl Iterator for Fields<'_> {
     }
 }
 
-/// Reads the varint at `at`; gives it and where it ends.
+/// Reads the varint at `at`; returns it and the offset of its end.
 pub(super) fn varint(buf: &[u8], at: usize, end: usize) -> Result<(u64, usize), WireError> {
     let end = end.min(buf.len());
     let mut value = 0u64;
@@ -139,8 +139,8 @@ pub(super) fn field(buf: &[u8], at: usize, end: usize) -> Result<Field, WireErro
             let e = fixed(4)?;
             (Payload::Fixed32(le_bytes(&buf[next..e]) as u32), e)
         }
-        3 | 4 => return Err(fail("a group, which ONNX does not use")),
-        _ => return Err(fail("a wire type that does not exist")),
+        3 | 4 => return Err(fail("expected a field that ONNX defines, found a group")),
+        _ => return Err(fail("expected a wire type of 0, 1, 2 or 5, found another")),
     };
     Ok(Field { number, payload, span: at..stop })
 }

@@ -1,12 +1,11 @@
-//! Attributes of nodes, under their ONNX names.
+//! Attributes of nodes.
 
 use std::sync::Arc;
 
 use crate::graph::Graph;
 use crate::tensor::{Bytes, Tensor};
 
-/// A graph inside an attribute (a branch of If, the body of Loop). Two are equal if they are the
-/// same object.
+/// A graph in an attribute (a branch of If, the body of Loop). Two are equal if they are the same object.
 #[derive(Clone, Debug)]
 pub struct Subgraph(pub Arc<Graph>);
 
@@ -16,24 +15,24 @@ impl PartialEq for Subgraph {
     }
 }
 
-/// Value of an attribute.
+/// Value of an attribute (ONNX, AttributeProto).
 #[derive(Clone, PartialEq, Debug)]
 pub enum Attr {
-    /// `i`
+    /// An integer (field `i`).
     Int(i64),
-    /// `f`
+    /// A float (field `f`).
     Float(f32),
-    /// `s`; ONNX does not promise UTF-8.
+    /// A string (field `s`), which need not be UTF-8.
     Str(Vec<u8>),
-    /// `t`
+    /// A tensor (field `t`).
     Tensor(Arc<Tensor>),
-    /// `g`
+    /// A graph (field `g`).
     Graph(Subgraph),
-    /// `ints`
+    /// A list of integers (field `ints`).
     Ints(Vec<i64>),
-    /// `floats`
+    /// A list of floats (field `floats`).
     Floats(Vec<f32>),
-    /// `strings`
+    /// A list of strings (field `strings`).
     Strs(Vec<Vec<u8>>),
     /// Any other kind (types, sparse tensors, lists of graphs, references to a function's
     /// attribute): the whole AttributeProto as it was in the file.
@@ -41,7 +40,7 @@ pub enum Attr {
 }
 
 impl Attr {
-    /// Name of the kind, for messages.
+    /// The kind with its article, for messages.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Int(_) => "an int",
@@ -57,12 +56,12 @@ impl Attr {
     }
 }
 
-/// Attributes in a fixed order.
+/// Names and values of attributes, in a fixed order.
 pub type Attrs = Vec<(Arc<str>, Attr)>;
 
-/// A Rust type that an attribute can be read into and written from.
+/// A Rust type of an attribute.
 pub(crate) trait Field: Sized {
-    /// What the attribute should be, for messages.
+    /// The expected kind of attribute, for messages.
     const KIND: &'static str;
     fn read(attr: Attr) -> Option<Self>;
     /// `None` where the attribute is absent.

@@ -1,18 +1,19 @@
-//! Operators of a host compiler: it states of its own operators what the table's rows state of
-//! ONNX's, and gets tiles, fusing, splits and comparisons for them.
+//! Operators of a host compiler. The host defines for its own operators what the table defines for ONNX's:
+//! shape rule, region rule and kernel. Tiling, fusing, splitting and comparisons then support them.
 
 use std::fmt;
 use std::sync::Arc;
 
 use super::{Attrs, ONNX, Op};
 use crate::infer::{InferError, infer_graph};
+use crate::op_context::{OpCtx, RuleError};
 use crate::region::{Barrier, Region, Relation, Relations, barrier};
-use crate::rule::{Ctx, RuleError};
 use crate::{Graph, Tensor, Type, ValueId};
 
-/// What graph-opt asks of an operator. Every default is conservative: slow or refused, never wrong.
+/// The definition of an operator by a host. Every default is conservative: with it, passes do less, but
+/// nothing wrong.
 ///
-/// In a [`Ctx`], `op.attrs()` are the node's attributes.
+/// In an [`OpCtx`], `op.attrs()` are the node's attributes.
 pub trait Operator: fmt::Debug + Send + Sync {
     /// Domain; `ai.onnx` for ONNX's own.
     fn domain(&self) -> &str;
@@ -20,41 +21,42 @@ pub trait Operator: fmt::Debug + Send + Sync {
     /// Name within the domain.
     fn name(&self) -> &str;
 
-    /// Types of the results, from those of the operands.
+    /// The shape rule: types of the results from those of the operands.
     ///
     /// # Errors
     /// If operands or attributes contradict the operator's definition.
-    fn infer(&self, ctx: &Ctx<'_>) -> Result<Vec<Type>, RuleError>;
+    fn infer(&self, ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError>;
 
-    /// How each axis of each operand relates to the axes of result `output`.
+    /// The region rule: how each axis of each operand relates to the axes of result `output`.
     ///
     /// # Errors
-    /// With the reason why the result cannot be cut.
-    fn relations(&self, _ctx: &Ctx<'_>, _output: usize) -> Result<Relations, Barrier> {
-        barrier!("{} states no relations", self.name())
+    /// With the reason, if the result cannot be cut.
+    fn relations(&self, _ctx: &OpCtx<'_>, _output: usize) -> Result<Relations, Barrier> {
+        barrier!("{} has no region rule", self.name())
     }
 
-    /// The attributes with which it computes this region of the result from what the relations say
-    /// that the region needs; `None` for the same as the node's, which only relations of whole axes
-    /// and of equal indices allow.
+    /// The attributes with which the operator computes this region of the result from the regions of its
+    /// operands; `None` for those of the node. `None` is refused if an axis has a relation other than
+    /// `Same`, `Broadcast`, `Whole` and `Contract`.
     ///
     /// # Errors
-    /// With the reason, if it cannot compute the region exactly.
+    /// With the reason, if the region cannot be computed exactly.
     fn on_region(
         &self,
-        _ctx: &Ctx<'_>,
+        _ctx: &OpCtx<'_>,
         _output: usize,
         _region: &Region,
     ) -> Result<Option<Attrs>, Barrier> {
         Ok(None)
     }
 
-    /// Whether two runs on the same operands may differ. Such nodes are not cut, merged or folded.
+    /// Whether two runs with the same operands may differ. Such nodes are not cut, merged or folded.
     fn is_random(&self) -> bool {
         true
     }
 
-    /// Runs it on the interpreter; `None` where it has no kernel there.
+    /// Computes the results for the interpreter; `None` if there is no kernel. An error is a message for the
+    /// user.
     fn evaluate(
         &self,
         _attrs: &Attrs,
@@ -64,7 +66,7 @@ pub trait Operator: fmt::Debug + Send + Sync {
     }
 }
 
-/// A shared [`Operator`]. Nodes are compared by domain, name and attributes, so all are equal.
+/// A shared [`Operator`]. All compare equal, as nodes are compared by domain, name and attributes.
 #[derive(Clone, Debug)]
 pub struct Host(pub Arc<dyn Operator>);
 
@@ -74,12 +76,12 @@ impl PartialEq for Host {
     }
 }
 
-/// Makes the host's operators known to the nodes of the graph that call them, in bodies too, and
-/// infers types anew: what the file declares stays where the rules leave it open. Gives the number of
-/// nodes.
+/// Attaches the host's definitions to the nodes of the graph and its bodies that use these operators, and
+/// infers types again; declared types complete those that the rules leave open. Returns the number of nodes
+/// with a definition.
 ///
 /// # Errors
-/// At the first node whose operands contradict its operator; the graph is then as it was.
+/// At the first node whose operands contradict its operator's definition; the graph is then unchanged.
 pub fn adopt(graph: &mut Graph, hosts: &[Arc<dyn Operator>]) -> Result<usize, InferError> {
     let mut new = graph.clone();
     let count = mark(&mut new, hosts);
@@ -115,8 +117,8 @@ fn mark(graph: &mut Graph, hosts: &[Arc<dyn Operator>]) -> usize {
 }
 
 impl Host {
-    /// The host's relations, once they are found to fit the node.
-    pub(crate) fn relations(&self, ctx: &Ctx<'_>, output: usize) -> Result<Relations, Barrier> {
+    /// The host's relations, checked against the ranks of operands and result.
+    pub(crate) fn relations(&self, ctx: &OpCtx<'_>, output: usize) -> Result<Relations, Barrier> {
         let rel = self.0.relations(ctx, output)?;
         let name = self.0.name();
         let types = crate::infer::infer(ctx)?;
@@ -124,18 +126,28 @@ impl Host {
             barrier!("the rank of result {output} is unknown")
         };
         if rel.operands.len() != ctx.inputs.len() {
-            barrier!("{name} relates {} operands of {}", rel.operands.len(), ctx.inputs.len());
+            barrier!(
+                "expected relations of {} operands from {name}, found {}",
+                ctx.inputs.len(),
+                rel.operands.len()
+            );
         }
         for (i, axes) in rel.operands.iter().enumerate() {
             if !axes.is_empty() && ctx.ty(i).rank() != Some(axes.len()) {
-                barrier!("{name} relates {} axes of operand {i}, a {}", axes.len(), ctx.ty(i));
+                barrier!(
+                    "expected a relation for each axis of operand {i} from {name}, a {}, found {}",
+                    ctx.ty(i),
+                    axes.len()
+                );
             }
             if let Some(o) = axes.iter().filter_map(Relation::output).find(|&o| o >= rank) {
-                barrier!("{name} relates operand {i} to axis {o} of a result of rank {rank}");
+                barrier!(
+                    "expected an axis below {rank} in the relations of operand {i} from {name}, found {o}"
+                );
             }
         }
         if rel.barriers.iter().any(|b| b.0 >= rank) {
-            barrier!("{name} names an axis beyond its result's rank, {rank}");
+            barrier!("expected axes below {rank} in the barriers from {name}");
         }
         Ok(rel)
     }
@@ -143,7 +155,7 @@ impl Host {
     /// The operator of a tile.
     pub(crate) fn on_region(
         &self,
-        ctx: &Ctx<'_>,
+        ctx: &OpCtx<'_>,
         output: usize,
         region: &Region,
         rel: &Relations,
@@ -158,7 +170,7 @@ impl Host {
         match (self.0.on_region(ctx, output, region)?, &mut op) {
             (Some(attrs), Op::Other(o)) => o.attrs = attrs,
             _ if rel.operands.iter().flatten().all(plain) => {}
-            _ => barrier!("{} does not say how it computes a region", self.0.name()),
+            _ => barrier!("{} does not define attributes for a region (on_region)", self.0.name()),
         }
         Ok(op)
     }

@@ -1,12 +1,12 @@
 //! The table of operators: every operator that graph-opt models, with its attributes.
 //!
-//! An operator is one row of the table below. The row gives its typed form, its reader and writer
-//! of ONNX attributes, and its [`Class`]; its shape rule is in [`crate::infer`] and its region
-//! rule in [`crate::region`]. All that is not in the table is [`Op::Other`], which every pass
-//! treats as opaque.
+//! An operator is one row of the table below. The row defines its typed form, its reader and writer of ONNX
+//! attributes, and its [`Class`]; its shape rule is in [`crate::infer`] and its region rule in
+//! [`crate::region`]. An operator that is not in the table is [`Op::Other`], which every pass treats as
+//! opaque.
 //!
-//! Every row has a sample in `tests/operators/samples.rs`; `tests/operators.rs` demands of each its
-//! shapes, regions, kernels and facts.
+//! Every row has a sample in `tests/operators/samples.rs`; `tests/operators.rs` checks the shapes, regions,
+//! kernels and facts of each.
 
 mod attr;
 mod facts;
@@ -25,50 +25,50 @@ pub use windowed::{Kind, Windowed, WindowedMut};
 /// The domain of the operators of ONNX itself, which files also write as "".
 pub const ONNX: &str = "ai.onnx";
 /// The domain of ONNX Runtime's own operators.
-pub const MICROSOFT: &str = "com.microsoft";
+pub(crate) const MICROSOFT: &str = "com.microsoft";
 /// The domain of graph-opt's own operators.
-pub const GRAPH_OPT: &str = "graph_opt";
+pub(crate) const GRAPH_OPT: &str = "graph_opt";
 
-/// What operators have in common, as far as rules are shared.
+/// The families of operators that share rules.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Class {
     /// Each output element depends on the elements at the same place of the broadcast inputs.
     Pointwise,
     /// Slides a window over the spatial axes.
     Window,
-    /// Reduces whole axes to one element (or drops them).
+    /// Reduces whole axes to one element, or removes them.
     Reduce,
     /// Moves elements without changing them.
     Layout,
-    /// Multiplies matrices.
+    /// A matrix product, perhaps of batches.
     Matmul,
     /// Couples all elements along some axes (Softmax, normalisations).
     Coupled,
-    /// Makes values from nothing or from shapes.
+    /// Creates values without operands, or from shapes.
     Source,
-    /// Runs subgraphs.
+    /// Control flow: runs the graphs in its attributes.
     Control,
-    /// None of the above.
+    /// An operator with rules of its own.
     Special,
 }
 
-/// An operator that is not in the table: carried through untouched, unless a host defines it.
+/// An operator that is not in the table. Passes leave it unchanged, unless a host defines it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Other {
     /// Domain, `ai.onnx` for ONNX's own.
     pub domain: Arc<str>,
-    /// Name.
+    /// Name within the domain.
     pub op_type: Arc<str>,
-    /// Which of the model's functions of this name it calls; empty if they have no overloads.
+    /// The overload of the model's function that it calls; empty if the function has no overloads.
     pub overload: Arc<str>,
-    /// All attributes.
+    /// All attributes of the node.
     pub attrs: Attrs,
-    /// What a host says of it, if it does ([`adopt`]).
+    /// The host's definition, if there is one ([`adopt`]).
     pub host: Option<Host>,
 }
 
 impl Other {
-    /// An operator of this name; of functions, the one without an overload.
+    /// An operator of this name without an overload and a host.
     pub fn new(domain: &str, op_type: &str, attrs: Attrs) -> Self {
         Self {
             domain: domain.into(),
@@ -80,27 +80,28 @@ impl Other {
     }
 }
 
-/// An attribute is missing or not what the operator allows.
+/// An attribute is missing, or not of the kind that the operator defines.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum AttrError {
-    /// Of the wrong kind.
-    #[error("attribute {name} of {op} must be {want}, not {have}")]
+    /// The attribute has another kind.
+    #[error("expected {want} for attribute {name} of {op}, found {have}")]
     Kind {
-        /// Operator.
+        /// Name of the operator.
         op: &'static str,
-        /// Attribute.
+        /// Name of the attribute.
         name: &'static str,
-        /// Kind that the operator wants.
+        /// Kind that the operator defines.
         want: &'static str,
         /// Kind in the file.
         have: &'static str,
     },
-    /// Required, but absent.
+    /// A required attribute is absent.
     #[error("{op} needs the attribute {name}")]
     Missing {
-        /// Operator.
+        /// Name of the operator.
         op: &'static str,
-        /// Attribute.
+        /// Name of the attribute.
         name: &'static str,
     },
 }
@@ -157,13 +158,13 @@ macro_rules! ops {
         #[allow(missing_docs)]
         pub enum Op {
             $($name($name),)*
-            /// Not modelled.
+            /// An operator that is not in the table.
             Other(Other),
         }
 
         impl Op {
-            /// The operator of this name with these attributes; second, the attributes that the
-            /// operator does not know, to be carried along.
+            /// The operator of this name with these attributes, and the attributes that it does not
+            /// define.
             ///
             /// # Errors
             /// If an attribute is of the wrong kind, or a required one is missing.
@@ -191,7 +192,7 @@ macro_rules! ops {
                 }
             }
 
-            /// Name, as in ONNX.
+            /// Name within its domain.
             pub fn name(&self) -> &str {
                 match self {
                     $(Self::$name(_) => stringify!($name),)*
@@ -207,7 +208,7 @@ macro_rules! ops {
                 }
             }
 
-            /// What its rules have in common with others.
+            /// The family of operators that share its rules.
             pub fn class(&self) -> Class {
                 match self {
                     $(Self::$name(_) => Class::$class,)*
@@ -216,7 +217,7 @@ macro_rules! ops {
             }
         }
 
-        /// Names of the modelled operators with their domains and classes.
+        /// Domain, name and class of every operator in the table.
         pub const TABLE: &[(&str, &str, Class)] =
             &[$(($domain, stringify!($name), Class::$class),)*];
     };
@@ -229,7 +230,7 @@ macro_rules! ops {
 }
 
 fn take(attrs: &mut Attrs, name: &str) -> Option<Attr> {
-    // Attributes must be unique; where a file repeats one, the last counts, as in protobuf.
+    // Attributes must be unique. If a file repeats one, the last one counts, as in protobuf.
     let i = attrs.iter().rposition(|(n, _)| &**n == name)?;
     Some(attrs.remove(i).1)
 }
@@ -242,7 +243,7 @@ ops! {
     ONNX Window ConvTranspose { auto_pad: String = "NOTSET".into(), dilations: Ints = None, group: i64 = 1, kernel_shape: Ints = None, output_padding: Ints = None, output_shape: Ints = None, pads: Ints = None, strides: Ints = None }
     ONNX Window ConvInteger { auto_pad: String = "NOTSET".into(), dilations: Ints = None, group: i64 = 1, kernel_shape: Ints = None, pads: Ints = None, strides: Ints = None }
     ONNX Window QLinearConv { auto_pad: String = "NOTSET".into(), dilations: Ints = None, group: i64 = 1, kernel_shape: Ints = None, pads: Ints = None, strides: Ints = None }
-    /// ONNX Runtime's optimiser writes it: a convolution, an optional sum, an activation.
+    /// Written by ONNX Runtime's optimiser: a convolution, an optional sum and an activation.
     MICROSOFT Window FusedConv { activation: String = "".into(), activation_params: Option<Vec<f32>> = None, auto_pad: String = "NOTSET".into(), dilations: Ints = None, group: i64 = 1, kernel_shape: Ints = None, pads: Ints = None, strides: Ints = None }
     ONNX Window MaxPool { auto_pad: String = "NOTSET".into(), ceil_mode: i64 = 0, dilations: Ints = None, kernel_shape: Vec<i64>, pads: Ints = None, storage_order: i64 = 0, strides: Ints = None }
     ONNX Window AveragePool { auto_pad: String = "NOTSET".into(), ceil_mode: i64 = 0, count_include_pad: i64 = 0, dilations: Ints = None, kernel_shape: Vec<i64>, pads: Ints = None, strides: Ints = None }
@@ -406,8 +407,9 @@ ops! {
 }
 
 impl Op {
-    /// Whether it draws random numbers on any operands. [`Ctx::is_random`](crate::rule::Ctx::is_random)
-    /// knows of the rest: Dropout draws in training.
+    /// Whether it draws random numbers with any operands.
+    /// [`OpCtx::is_random`](crate::op_context::OpCtx::is_random) also covers operators for which it depends
+    /// on the operands: Dropout draws only in training.
     pub fn is_random(&self) -> bool {
         matches!(
             self.name(),
@@ -420,15 +422,15 @@ impl Op {
         )
     }
 
-    /// What a host says of it, if it is a host's.
-    pub fn host(&self) -> Option<&Host> {
+    /// The host's definition, if a host defines it.
+    pub(crate) fn host(&self) -> Option<&Host> {
         match self {
             Self::Other(o) => o.host.as_ref(),
             _ => None,
         }
     }
 
-    /// Graphs inside its attributes, in order.
+    /// The graphs in its attributes, in the order of the attributes.
     pub fn subgraphs(&self) -> Vec<Arc<crate::Graph>> {
         self.attrs()
             .into_iter()
@@ -463,7 +465,7 @@ mod tests {
         let e = Op::from_attrs("ai.onnx", "Conv", attrs).unwrap_err();
         assert_eq!(
             e.to_string(),
-            "attribute kernel_shape of Conv must be a list of ints, not a string"
+            "expected a list of ints for attribute kernel_shape of Conv, found a string"
         );
     }
 

@@ -1,4 +1,4 @@
-//! Which operators ONNX defines, and how many inputs and outputs each takes.
+//! The operators of ONNX's versions, and their numbers of inputs and outputs.
 
 use std::sync::OnceLock;
 
@@ -12,8 +12,8 @@ pub(crate) struct Schema {
     pub deprecated: bool,
 }
 
-/// Operators of ONNX's early experimental days, which ONNX Runtime takes before this version of the
-/// operator set, and others that it takes in any version although ONNX has them later or never.
+/// Operators that ONNX Runtime accepts before this version of the operator set, although ONNX has them later
+/// or never: experimental ones of early versions, and its own.
 const EXPERIMENTAL: &[(&str, i64)] = &[
     ("ATen", 10),
     ("Affine", 10),
@@ -33,13 +33,13 @@ const EXPERIMENTAL: &[(&str, i64)] = &[
     ("ThresholdedRelu", i64::MAX),
 ];
 
-/// What is known of an operator in a version of the operator set.
+/// An operator in one version of the operator set.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Known {
     Yes(Schema),
-    /// Exists, but nobody says how many inputs it takes.
+    /// It exists, but its numbers of inputs and outputs are not specified.
     Experimental,
-    /// Came with this later version.
+    /// It was added in this later version.
     Since(i64),
     No,
 }
@@ -86,8 +86,8 @@ pub(crate) fn find(name: &str, opset: i64) -> Known {
     }
 }
 
-/// Operators whose versions since 7 differ only in the types of elements that they take, or in what
-/// their attributes say themselves.
+/// Operators whose versions since 7 differ only in the supported element types, or in attributes that
+/// are part of the operator anyway.
 const STEADY: &[&str] = &[
     "Abs",
     "Acos",
@@ -136,8 +136,8 @@ const STEADY: &[&str] = &[
     "Xor",
 ];
 
-/// The version that decides what the operator of ONNX's domain means in this version of the operator
-/// set: the one in which it last changed. `None` if it has none.
+/// The version in which the operator of ONNX's domain last changed its meaning, up to this version of the
+/// operator set; `None` if it does not exist there.
 pub(crate) fn meant(name: &str, opset: i64) -> Option<i64> {
     match find(name, opset) {
         Known::Yes(_) if opset >= 7 && STEADY.contains(&name) => Some(7),

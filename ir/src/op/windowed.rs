@@ -1,68 +1,67 @@
-//! What all windowed operators share: the attributes of their windows, as one view of eight
-//! operators, so that no other place lists them.
+//! One view of the windowed operators (convolutions and pools), so that no other place lists them.
 
 use super::Op;
 
-/// The attributes of a windowed operator, in the file's spelling.
+/// The attributes of a windowed operator as the file has them, and the roles of its operands.
 #[derive(Clone, Copy, Debug)]
 pub struct Windowed<'a> {
     /// `NOTSET`, `VALID`, `SAME_UPPER` or `SAME_LOWER`.
     pub auto_pad: &'a str,
-    /// Taps along each spatial axis, if spelled out.
+    /// Number of taps along each spatial axis, if given.
     pub kernel_shape: Option<&'a [i64]>,
-    /// Begins of all spatial axes, then their ends.
+    /// Padding before each spatial axis, then after each of them.
     pub pads: Option<&'a [i64]>,
-    /// Distance of neighbouring windows along each spatial axis.
+    /// Distance of consecutive windows along each spatial axis; absent for 1.
     pub strides: Option<&'a [i64]>,
-    /// Distance of neighbouring taps along each spatial axis.
+    /// Distance of consecutive taps along each spatial axis; absent for 1.
     pub dilations: Option<&'a [i64]>,
-    /// What only some of them have.
+    /// Convolution or pool, with the attributes of the kind.
     pub kind: Kind,
-    /// Operand that holds the image.
+    /// Index of the operand with the image.
     pub image: usize,
-    /// Operand that holds the weights, if there are any.
+    /// Index of the operand with the weights; `None` for pools.
     pub weights: Option<usize>,
-    /// Operands that may have one element for each output channel, beside the weights.
+    /// Indices of other operands that may have one element for each output channel.
     pub per_channel: &'a [usize],
 }
 
 /// The two kinds of windowed operators.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// Multiplies by weights, in this many groups of channels.
+    /// Multiplies by weights, in groups of channels.
     Convolution {
-        /// Number of groups.
+        /// Number of groups of channels.
         group: i64,
-        /// Whether the input is spread over the output rather than gathered.
+        /// Whether each input element contributes to a window of outputs, rather than the reverse.
         transposed: bool,
     },
-    /// Folds each channel by itself.
+    /// Reduces each channel separately.
     Pool {
-        /// Whether a last window that only starts inside is kept.
+        /// Whether a last window that ends beyond the padding is kept (`ceil_mode`).
         ceil: bool,
     },
 }
 
-/// The same attributes, to be set.
+/// The attributes of [`Windowed`] as mutable references.
 pub struct WindowedMut<'a> {
-    /// As in [`Windowed`].
+    /// As [`Windowed::auto_pad`].
     pub auto_pad: &'a mut String,
-    /// As in [`Windowed`].
+    /// As [`Windowed::pads`].
     pub pads: &'a mut Option<Vec<i64>>,
-    /// As in [`Windowed`].
+    /// As [`Windowed::strides`].
     pub strides: &'a mut Option<Vec<i64>>,
-    /// As in [`Windowed`].
+    /// As [`Windowed::dilations`].
     pub dilations: &'a mut Option<Vec<i64>>,
-    /// Of convolutions, which can do without: the weights say it.
+    /// The kernel of convolutions, which is optional as the weights determine it; `None` for pools.
     pub kernel_shape: Option<&'a mut Option<Vec<i64>>>,
-    /// Of convolutions.
+    /// The number of groups of convolutions; `None` for pools.
     pub group: Option<&'a mut i64>,
-    /// Of pools.
+    /// The `ceil_mode` of pools; `None` for convolutions.
     pub ceil_mode: Option<&'a mut i64>,
 }
 
 impl Windowed<'_> {
-    /// Groups of channels; 1 for pools.
+    /// Number of groups of channels; 1 for pools.
     pub fn groups(&self) -> i64 {
         match self.kind {
             Kind::Convolution { group, .. } => group,
@@ -80,13 +79,13 @@ impl Windowed<'_> {
         matches!(self.kind, Kind::Pool { .. })
     }
 
-    /// Whether a last window that only starts inside is kept.
+    /// Whether a last window that ends beyond the padding is kept (`ceil_mode` of pools).
     pub fn ceil(&self) -> bool {
         matches!(self.kind, Kind::Pool { ceil: true })
     }
 }
 
-/// One row a windowed operator: its kind, and which operands are what.
+/// One row for each windowed operator: its kind, and the roles of its operands.
 macro_rules! family {
     (
         convolutions { $($conv:ident: transposed $transposed:literal image $image:literal weights $weights:literal per_channel [$($per:literal),*];)* }
@@ -122,7 +121,7 @@ macro_rules! family {
                 })
             }
 
-            /// The same, to be set.
+            /// The attributes of its windows as mutable references.
             pub fn windowed_mut(&mut self) -> Option<WindowedMut<'_>> {
                 Some(match self {
                     $(Self::$conv(c) => WindowedMut {

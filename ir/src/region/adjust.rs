@@ -1,16 +1,16 @@
-//! The operator that computes a region from the regions of its operands.
+//! Adjusts a node's operator, so that it computes a region from the parts of its operands.
 
 use super::{Barrier, Need, Part, Region, Relation, Relations, Tile, barrier, extents, result};
 use crate::infer::known;
 use crate::op::{self, Op};
-use crate::rule::{Ctx, axis_of};
+use crate::op_context::{OpCtx, axis_of};
 use crate::tensor::Tensor;
 use crate::window::{self, Span, Window};
-use crate::{infer, spec};
+use crate::{infer, layout_params};
 
-/// The tile, given what the relations say of each operand.
+/// The tile for a region, from the part of each operand that the relations yield.
 pub(super) fn adjust(
-    ctx: &Ctx<'_>,
+    ctx: &OpCtx<'_>,
     output: usize,
     region: &Region,
     rel: &Relations,
@@ -53,7 +53,7 @@ pub(super) fn adjust(
         Op::Pad(_) => pad(ctx, region, &parts, &mut tile)?,
         Op::Reshape(_) => reshape(ctx, output, region, &mut tile)?,
         Op::Squeeze(s) if s.axes.is_none() && ctx.input(1).is_none() => {
-            // Without axes it would drop a cut axis of extent 1, too.
+            // Without axes it would also drop an axis that the cut made 1 long.
             let x = ctx.dims(0).unwrap_or_default();
             let units = (0..x.len()).filter(|&a| known(&x[a]) == Some(1));
             let axes: Vec<i64> = units.map(|a| a as i64).collect();
@@ -84,7 +84,7 @@ pub(super) fn adjust(
     Ok(tile)
 }
 
-/// A constant shape for this region; at most one extent may be unknown, which becomes -1.
+/// The extents of this region as a constant. One extent may be unknown, and becomes -1.
 fn shape_of(region: &Region, dims: &[crate::Dim]) -> Result<Tensor, Barrier> {
     let e = extents(region, dims);
     if e.iter().filter(|e| e.is_none()).count() > 1 {
@@ -94,7 +94,7 @@ fn shape_of(region: &Region, dims: &[crate::Dim]) -> Result<Tensor, Barrier> {
 }
 
 fn windowed(
-    ctx: &Ctx<'_>,
+    ctx: &OpCtx<'_>,
     region: &Region,
     rel: &Relations,
     parts: &[Part],
@@ -114,7 +114,7 @@ fn windowed(
         if !zero_padded {
             barrier!("windows lie entirely in the padding");
         }
-        // All of what the windows see is padding: zeros take the place of both.
+        // The windows cover only padding: zeros replace both the input and the padding.
         let mut hollow = windows;
         let mut spans = parts[x].spans.clone();
         let mut want = vec![-1; spans.len()];
@@ -133,7 +133,7 @@ fn windowed(
     Ok(())
 }
 
-/// Gives the operator explicit windows instead of those it had.
+/// Replaces the windows of the operator by explicit ones.
 pub(super) fn set_windows(op: &mut Op, windows: &[Window], groups: i64) {
     if let Op::ConvTranspose(c) = op {
         c.output_shape = None;
@@ -144,7 +144,7 @@ pub(super) fn set_windows(op: &mut Op, windows: &[Window], groups: i64) {
     *w.auto_pad = "NOTSET".into();
     let begins = windows.iter().map(|w| w.begin);
     let pads: Vec<i64> = begins.chain(windows.iter().map(|w| w.end)).collect();
-    // Pads that were spelled out stay so, also where they are zero.
+    // Explicit pads stay explicit, even if they are zero.
     let spelled = w.pads.is_some() || pads.iter().any(|&p| p != 0);
     *w.pads = spelled.then_some(pads);
     if let Some(group) = w.group {
@@ -155,15 +155,17 @@ pub(super) fn set_windows(op: &mut Op, windows: &[Window], groups: i64) {
     }
 }
 
-fn slice(ctx: &Ctx<'_>, region: &Region, parts: &[Part], tile: &mut Tile) -> Result<(), Barrier> {
-    let taken = spec::slices(ctx)?.unwrap_or_default();
+fn slice(ctx: &OpCtx<'_>, region: &Region, parts: &[Part], tile: &mut Tile) -> Result<(), Barrier> {
+    let taken = layout_params::slices(ctx)?.unwrap_or_default();
     let steps: Vec<i64> = taken.iter().map(|t| t.map_or(1, |t| t.step)).collect();
-    // Axes that are not cut are sliced as before; so are the steps of those that are.
+    // Axes that are not cut are sliced as before. Axes that are cut keep their steps.
     let mut new: Vec<(i64, i64, i64, i64)> = Vec::new();
     for (a, t) in taken.iter().enumerate() {
         let Some(t) = t else {
-            // Of an axis of unknown extent, which stays whole, it takes what it took.
-            new.extend(spec::slice_bounds(ctx)?.into_iter().flatten().filter(|b| b.0 == a as i64));
+            // An axis of unknown extent stays whole, with the bounds that it has.
+            new.extend(
+                layout_params::slice_bounds(ctx)?.into_iter().flatten().filter(|b| b.0 == a as i64),
+            );
             continue;
         };
         let cut = parts[0].spans[a];
@@ -208,11 +210,11 @@ fn slice(ctx: &Ctx<'_>, region: &Region, parts: &[Part], tile: &mut Tile) -> Res
     Ok(())
 }
 
-fn pad(ctx: &Ctx<'_>, region: &Region, parts: &[Part], tile: &mut Tile) -> Result<(), Barrier> {
+fn pad(ctx: &OpCtx<'_>, region: &Region, parts: &[Part], tile: &mut Tile) -> Result<(), Barrier> {
     if parts[0].nothing {
         barrier!("the tile lies entirely in the padding");
     }
-    let old = spec::pads(ctx)?.unwrap_or_default();
+    let old = layout_params::pads(ctx)?.unwrap_or_default();
     let dims = ctx.dims(0).unwrap_or_default();
     let mut new = old.clone();
     for (a, r) in region.iter().enumerate() {
@@ -232,20 +234,25 @@ fn pad(ctx: &Ctx<'_>, region: &Region, parts: &[Part], tile: &mut Tile) -> Resul
         Op::Pad(p) if p.pads.is_some() => p.pads = Some(flat),
         _ => {
             tile.needs[1] = Need::Instead(Tensor::i64s(&flat));
-            // All axes are named now.
+            // The pads cover all axes now, so the operand with the axes goes.
             tile.needs.truncate(3);
         }
     }
     Ok(())
 }
 
-fn reshape(ctx: &Ctx<'_>, output: usize, region: &Region, tile: &mut Tile) -> Result<(), Barrier> {
+fn reshape(
+    ctx: &OpCtx<'_>,
+    output: usize,
+    region: &Region,
+    tile: &mut Tile,
+) -> Result<(), Barrier> {
     tile.needs[1] = Need::Instead(shape_of(region, &result(ctx, output)?)?);
     Ok(())
 }
 
 fn resize(
-    ctx: &Ctx<'_>,
+    ctx: &OpCtx<'_>,
     region: &Region,
     rel: &Relations,
     parts: &[Part],
@@ -256,7 +263,7 @@ fn resize(
     let mut sizes = Vec::new();
     for (a, r) in region.iter().enumerate() {
         let Some(n) = known(&dims[a]) else { barrier!("extent {a} is unknown") };
-        // Any scale will do along axes that stay whole.
+        // Along axes that stay whole, any scale is possible.
         if r.is_none() {
             let Some(whole) = known(&out[a]) else { barrier!("extent {a} is unknown") };
             sizes.push(whole);
@@ -271,7 +278,7 @@ fn resize(
         tile.computes[a] = (all != Span::whole(n * factor)).then_some(all);
         sizes.push(all.len());
     }
-    // Explicit sizes would be those of the whole; factors serve every tile.
+    // Explicit sizes are those of the whole result; factors are valid for every tile.
     if let Op::Resize(r) = &mut tile.op
         && ctx.opset >= 11
         && ctx.input(3).is_some()

@@ -1,9 +1,9 @@
-//! The second of an operator's two functions: a region of an output → what it needs of each input.
+//! Region rules: from a region of a node's result to the region of each operand that it needs.
 //!
-//! An operator states, once, how each axis of each operand relates to the axes of its result
-//! ([`Relation`], in `relations.rs`). Everything else here follows from that: [`tile`] gives, for
-//! a region of the result, the region of every operand, and the operator that computes the one
-//! from the others. Tiling, fusing, device splits, costs and proofs all read this.
+//! Each operator declares how every axis of every operand relates to the axes of its result ([`Relation`],
+//! in `relations.rs`). Everything else is derived from that: [`tile`] returns, for a region of the result,
+//! the region of every operand, and the operator that computes the one from the others. Tiling, fusing,
+//! device splits, costs and proofs use it.
 
 mod adjust;
 mod normal;
@@ -12,7 +12,7 @@ mod reshape;
 
 use crate::infer::known;
 use crate::op::Op;
-use crate::rule::{Ctx, RuleError};
+use crate::op_context::{OpCtx, RuleError};
 use crate::tensor::Tensor;
 use crate::window::{Span, Window};
 
@@ -26,60 +26,61 @@ macro_rules! barrier {
 }
 pub(crate) use barrier;
 
-/// A region of a tensor: a span along each axis, or `None` for the whole axis, whatever its extent.
+/// A region of a tensor: a span along each axis, or `None` for the whole axis, also if its extent is
+/// unknown.
 pub type Region = Vec<Option<Span>>;
 
-/// How one axis of an operand relates to the axes of the result.
+/// How one axis of an operand relates to the axes of the result. `usize` fields are axes of the result.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Relation {
-    /// The same index along this output axis.
+    /// Index `i` of the result needs index `i` of the operand.
     Same(usize),
-    /// A broadcast axis of extent 1: always its only element.
+    /// A broadcast axis of extent 1: every region needs its only element.
     Broadcast,
-    /// The result needs all of it, whichever part of the result is asked for.
+    /// Every region of the result needs the whole axis.
     Whole,
-    /// All of it, summed over; operand axes of one contraction share its number, and splitting
-    /// them gives partial sums.
+    /// The axis is summed over, so every region needs all of it. Axes of operands that are contracted with
+    /// each other have the same number. Splitting them yields partial sums.
     Contract(u8),
-    /// A window slides over it.
+    /// A window slides over the axis.
     Window(usize, Window),
-    /// It is spread by a transposed window.
+    /// A transposed window spreads the axis over the result.
     Transposed(usize, Window),
-    /// Blocks of `inner` elements of this axis stand for blocks of `outer` elements of the output
-    /// axis. With `partial`, a part of one output block needs its whole input block.
+    /// Blocks of `inner` elements of this axis correspond to blocks of `outer` elements of the output axis.
+    /// With `partial`, a part of one output block needs its whole input block.
     Block {
-        /// Output axis.
+        /// Axis of the result.
         out: usize,
-        /// Elements of an output block.
+        /// Number of elements of an output block.
         outer: i64,
-        /// Elements of an input block.
+        /// Number of elements of an input block.
         inner: i64,
         /// Whether parts of one output block can be computed alone (groups of a convolution).
         partial: bool,
     },
-    /// Output index `i` is input index `start + step * i`; what lies outside is not read (the
-    /// padding of Pad, the other operands of Concat).
+    /// Index `i` of the result is index `start + step * i` of the operand. Indices out of its range are not
+    /// read: they are the padding of Pad, or in other operands of Concat.
     Affine {
-        /// Output axis.
+        /// Axis of the result.
         out: usize,
         /// Input index of output 0.
         start: i64,
-        /// Distance of input indices.
+        /// Difference of the input indices of consecutive outputs.
         step: i64,
     },
-    /// Enlarged by a whole factor, looking at `halo` neighbours on either side.
+    /// The axis is enlarged by an integer factor, by interpolation between neighbours.
     Scaled {
-        /// Output axis.
+        /// Axis of the result.
         out: usize,
-        /// Outputs an input.
+        /// Number of outputs for each input.
         factor: i64,
-        /// Neighbours on either side that interpolation reads.
+        /// Number of neighbouring inputs on either side that interpolation reads.
         halo: i64,
     },
 }
 
 impl Relation {
-    /// The output axis that it relates to.
+    /// The axis of the result to which it relates, if it relates to one.
     pub fn output(&self) -> Option<usize> {
         match *self {
             Self::Same(o) | Self::Window(o, _) | Self::Transposed(o, _) => Some(o),
@@ -90,11 +91,11 @@ impl Relation {
         }
     }
 
-    /// The span of the operand's axis, whose extent is `n`, that a region of the result needs:
-    /// `None` for all of it, whatever its extent; an empty one if no element is needed.
+    /// The span of the operand's axis, which has extent `n`, that a region of the result needs: `None` for
+    /// the whole axis; an empty span if no element is needed.
     ///
     /// # Errors
-    /// If the region cannot be computed from a part, or the extent matters and is unknown.
+    /// If the region cannot be computed from a part of the axis, or `n` is needed and unknown.
     pub fn need(&self, region: &Region, n: Option<i64>) -> Result<Option<Span>, Barrier> {
         let Some(r) = self.output().and_then(|o| region[o]) else { return Ok(None) };
         let extent = || n.ok_or_else(|| Barrier("an extent is unknown".into()));
@@ -107,7 +108,7 @@ impl Relation {
                 let (lo, hi) = (r.lo.div_euclid(outer), (r.hi + outer - 1).div_euclid(outer));
                 let whole = r.lo % outer == 0 && r.hi % outer == 0;
                 if !(whole || partial && hi - lo == 1) {
-                    barrier!("cuts along axis {out} must be multiples of {outer}, not {r}");
+                    barrier!("cuts along axis {out} must be at multiples of {outer}, found {r}");
                 }
                 Span::new(lo * inner, hi * inner)
             }
@@ -139,14 +140,14 @@ impl Relation {
 /// How an operator's operands relate to one of its results.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Relations {
-    /// For each operand, a relation an axis; empty where the operand is absent or a parameter that
-    /// the tile replaces (a shape, the starts of a Slice).
+    /// For each operand, the relation of each axis. Empty if the operand is absent, or a parameter that a
+    /// tile replaces (a shape, the starts of a Slice).
     pub operands: Vec<Vec<Relation>>,
-    /// Output axes that cannot be cut, and why.
+    /// Axes of the result that cannot be cut, with the reasons.
     pub barriers: Vec<(usize, String)>,
 }
 
-/// Why a region of a result cannot be computed from a part of the operands.
+/// The reason why a region of a result cannot be computed from parts of the operands.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Barrier(pub String);
@@ -157,55 +158,55 @@ impl From<RuleError> for Barrier {
     }
 }
 
-/// What a tile reads as one operand.
+/// One operand of a tile.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Need {
-    /// The operand is absent, or no element of it is needed.
+    /// No operand: it is absent, or no element of it is needed.
     Nothing,
-    /// This region of the operand.
+    /// This region of the node's operand.
     Region(Region),
-    /// These elements instead of the operand: a shape, bounds or pads that fit the tile.
+    /// This constant instead of the node's operand: a shape, bounds or pads for the tile.
     Instead(Tensor),
-    /// Zeros of these extents: the windows lie entirely in the padding.
+    /// Zeros of these extents, in place of this region: the windows are entirely in the padding.
     Zeros(Region, Vec<i64>),
 }
 
 /// How to compute a region of a result.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Tile {
-    /// The operator to run. `Identity` where the region of the first needed operand is the answer.
+    /// The operator to run; `Identity` if the result is the region of the first operand.
     pub op: Op,
-    /// Its operands.
+    /// The operands of the operator.
     pub needs: Vec<Need>,
-    /// The region that it computes: the one asked for, or a larger one that must be cropped.
+    /// The region that is computed: the requested one, or a larger one that the caller must crop.
     pub computes: Region,
 }
 
-/// How to compute `region` of result `output` of the node.
+/// The operator and operands that compute `region` of result `output` of the node.
 ///
 /// # Errors
-/// With the reason, if it cannot be computed exactly from a part of the operands.
-pub fn tile(ctx: &Ctx<'_>, output: usize, region: &Region) -> Result<Tile, Barrier> {
+/// With the reason, if the region cannot be computed exactly from parts of the operands.
+pub fn tile(ctx: &OpCtx<'_>, output: usize, region: &Region) -> Result<Tile, Barrier> {
     let rel = relations(ctx, output)?;
     let mut region = region.clone();
     for (axis, why) in &rel.barriers {
         let Some(Some(span)) = region.get(*axis).copied() else { continue };
-        // All of an axis is no cut.
+        // A span of the whole axis is not a cut.
         if known(&result(ctx, output)?[*axis]).map(Span::whole) != Some(span) {
             return Err(Barrier(why.clone()));
         }
         region[*axis] = None;
     }
     let region = &region;
-    // A part of what Split and Crop cut out is a part of their operand, along all axes; of one
-    // result of Split, so is the whole.
+    // Split and Crop take a part of their operand along all axes, so a tile of them does as well. For one
+    // result of Split this holds even if the whole result is requested.
     let part = region.iter().any(Option::is_some);
     let cut = match ctx.op {
         Op::Split(_) | Op::Crop(_) if part || matches!(ctx.op, Op::Split(_)) => {
             let out = result(ctx, output)?;
             region.iter().zip(&out).map(|(r, d)| r.or(known(d).map(Span::whole))).collect()
         }
-        // What auto_pad crops is cut off along all axes, as no attribute can say it.
+        // No attribute can express what auto_pad crops, so a tile cuts it off along all axes.
         _ if part && rel.operands.iter().flatten().any(crops) => {
             let out = result(ctx, output)?;
             let mut cut = region.clone();
@@ -227,25 +228,25 @@ pub fn tile(ctx: &Ctx<'_>, output: usize, region: &Region) -> Result<Tile, Barri
     adjust::adjust(ctx, output, region, &rel, parts)
 }
 
-/// Whether the windows leave out elements at a border.
+/// Whether the windows leave out elements at an end of the axis.
 fn crops(r: &Relation) -> bool {
     matches!(r, Relation::Window(_, w) if w.crops())
 }
 
-/// For each entry of a tile's `needs`, the operand that it is a need of; `None` for one that the
-/// node does not have. A tile may have fewer operands than its node: a `Concat` of which only some
-/// operands are needed keeps those in order; any other keeps the first ones.
-pub fn operands_of(ctx: &Ctx<'_>, tile: &Tile) -> Vec<Option<usize>> {
+/// For each entry of a tile's `needs`, the index of the node's operand to which it belongs; `None` if the
+/// node does not have it. A tile may have fewer operands than its node: a `Concat` keeps those that are
+/// needed, in order; other operators keep the first ones.
+pub fn operands_of(ctx: &OpCtx<'_>, tile: &Tile) -> Vec<Option<usize>> {
     let all = |n: usize| (0..n).map(|i| (i < ctx.inputs.len()).then_some(i)).collect();
     let Op::Concat(c) = ctx.op else { return all(tile.needs.len()) };
     if tile.needs.len() == ctx.inputs.len() {
         return all(tile.needs.len());
     }
-    // Which operands are left follows from the relations: those whose part is not empty.
+    // The operands that are left are those whose part is not empty.
     let Ok(rel) = relations(ctx, 0) else { return Vec::new() };
     let mut out = Vec::new();
     for (i, axes) in rel.operands.iter().enumerate() {
-        let Ok(axis) = crate::rule::axis_of(c.axis, axes.len()) else { continue };
+        let Ok(axis) = crate::op_context::axis_of(c.axis, axes.len()) else { continue };
         let n = ctx.dims(i).and_then(|d| d.get(axis)).and_then(known);
         let left = axes[axis].need(&tile.computes, n);
         if matches!(left, Ok(s) if s.is_none_or(|s| !s.is_empty())) {
@@ -255,8 +256,8 @@ pub fn operands_of(ctx: &Ctx<'_>, tile: &Tile) -> Vec<Option<usize>> {
     out
 }
 
-/// Extents of a result.
-fn result(ctx: &Ctx<'_>, output: usize) -> Result<Vec<crate::Dim>, Barrier> {
+/// Extents of result `output`.
+fn result(ctx: &OpCtx<'_>, output: usize) -> Result<Vec<crate::Dim>, Barrier> {
     let types = crate::infer::infer(ctx)?;
     match types.get(output).and_then(|t| t.dims()) {
         Some(d) => Ok(d.to_vec()),
@@ -264,8 +265,8 @@ fn result(ctx: &Ctx<'_>, output: usize) -> Result<Vec<crate::Dim>, Barrier> {
     }
 }
 
-/// The distance at which cuts along an output axis must lie so that blocks stay whole; 1 if
-/// anywhere will do.
+/// Cuts along this axis of the result must be at multiples of this number, so that blocks stay whole; 1 if
+/// cuts may be anywhere.
 pub fn alignment(rel: &Relations, axis: usize) -> i64 {
     let blocks = rel.operands.iter().flatten().map(|r| match r {
         Relation::Block { out, outer, .. } if *out == axis => *outer,
@@ -278,21 +279,21 @@ fn gcd(a: i64, b: i64) -> i64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// What an operand's region looks like, before the operator is adjusted to it.
+/// The part of an operand that a region needs, before the operator is adjusted to it.
 #[derive(Clone, Debug, Default)]
 struct Part {
-    /// Spans that are needed.
+    /// The region of the operand.
     spans: Region,
-    /// Axes along which the windows lie entirely in the padding, with the extent of the padding.
+    /// Axes along which all windows are in the padding, with the extent that they cover.
     hollow: Vec<(usize, i64)>,
-    /// Window of the tile along each axis that has one.
+    /// The window of the tile along each axis; `None` if it has no window.
     windows: Vec<Option<Window>>,
     /// Whether no element of the operand is needed.
     nothing: bool,
 }
 
 fn operand(
-    ctx: &Ctx<'_>,
+    ctx: &OpCtx<'_>,
     index: usize,
     axes: &[Relation],
     region: &Region,
@@ -321,7 +322,7 @@ fn operand(
             (Relation::Affine { .. }, ..) => part.nothing |= span.is_some_and(Span::is_empty),
             _ => {}
         }
-        // A span of the whole axis is no cut.
+        // A span of the whole axis is not a cut.
         let span = span.filter(|s| n != Some(s.hi) || s.lo != 0);
         part.spans.push(span);
         part.windows.push(w);
@@ -329,12 +330,13 @@ fn operand(
     Ok(part)
 }
 
-/// Extents of a region of a tensor; `None` where the axis is whole and its extent unknown.
+/// Extents of a region of a tensor with extents `dims`; `None` where the region has a whole axis of unknown
+/// extent.
 pub fn extents(region: &Region, dims: &[crate::Dim]) -> Vec<Option<i64>> {
     region.iter().zip(dims).map(|(r, d)| r.map_or_else(|| known(d), |s| Some(s.len()))).collect()
 }
 
-/// The smallest region that contains both.
+/// The smallest region that contains both, which have the same rank.
 pub fn hull(a: &Region, b: &Region) -> Region {
     a.iter().zip(b).map(|(a, b)| Some((*a)?.hull((*b)?))).collect()
 }

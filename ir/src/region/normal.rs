@@ -1,18 +1,19 @@
-//! One spelling for operators that say the same.
+//! Normal forms of operators: one spelling for all that compute the same.
 
 use super::adjust::set_windows;
+use crate::Dim;
 use crate::infer::known;
 use crate::op::Op;
-use crate::rule::Ctx;
+use crate::op_context::OpCtx;
 use crate::window::{self, Window};
 
-/// The node's operator with its windows written out: no `auto_pad`, no `output_shape`, no zero
-/// pads, no strides or dilations of 1, the kernel only where there are no weights. Two windowed
-/// operators over the same operands compute the same if these are equal.
-pub fn normal_form(ctx: &Ctx<'_>) -> Op {
+/// The normal form of the node's operator: explicit pads instead of `auto_pad` and `output_shape`; no pads of
+/// 0, strides or dilations of 1; a kernel only if there are no weights. Two windowed operators over the same
+/// operands compute the same if their normal forms are equal.
+pub fn normal_form(ctx: &OpCtx<'_>) -> Op {
     let mut op = ctx.op.clone();
     let Ok(Some(mut windows)) = window::resolved(ctx) else { return op };
-    // What auto_pad crops, no attribute can say.
+    // No attribute can express what auto_pad crops.
     if windows.iter().any(Window::crops) {
         return op;
     }
@@ -20,12 +21,12 @@ pub fn normal_form(ctx: &Ctx<'_>) -> Op {
     let dims = ctx.dims(x).unwrap_or_default();
     for (w, d) in windows.iter_mut().zip(dims.iter().skip(2)) {
         if matches!(op, Op::ConvTranspose(_)) {
-            // Outputs added at the end and cut off again.
+            // Outputs that are appended at the end and cut off again.
             let both = w.output_padding.min(w.end);
             w.output_padding -= both;
             w.end -= both;
         } else if let Some(tight) = known(d).and_then(|n| w.without_ceil(n)) {
-            // Padding that no window reaches, and ceil_mode that keeps no window.
+            // Padding that no window covers, and ceil_mode that adds no window.
             *w = tight;
         }
     }
@@ -46,7 +47,8 @@ pub fn normal_form(ctx: &Ctx<'_>) -> Op {
     op
 }
 
-/// What runtimes, or ONNX's own shape inference, read differently of this window over `n` elements.
+/// What runtimes, or ONNX's own shape inference, read differently in this window over `n` elements;
+/// `None` if they agree.
 pub(crate) fn disputed(op: &Op, w: &Window, n: i64) -> Option<&'static str> {
     let pool = op.windowed().filter(|w| w.is_pool());
     match op {
@@ -60,43 +62,79 @@ pub(crate) fn disputed(op: &Op, w: &Window, n: i64) -> Option<&'static str> {
     }
 }
 
-/// The node's operator in a spelling that all runtimes read alike, with what they read differently;
-/// `None` if it is read alike as it is, or there is no such spelling.
-pub fn settled(ctx: &Ctx<'_>) -> Option<(Op, &'static str)> {
-    let mut windows = window::resolved(ctx).ok()??;
-    let (x, _) = window::operands(ctx.op);
-    let dims = ctx.dims(x)?.get(2..)?;
-    let n: Vec<i64> = dims.iter().map(known).collect::<Option<_>>()?;
-    let why = windows.iter().zip(&n).find_map(|(w, &n)| disputed(ctx.op, w, n))?;
-    // What auto_pad crops, no attribute can say.
-    if windows.iter().any(Window::crops) {
+/// What runtimes read differently in a node's windows, and the node's operator in a spelling that all
+/// of them read alike, if there is one.
+fn dispute(ctx: &OpCtx<'_>) -> Option<(&'static str, Option<Op>)> {
+    let image = ctx.op.windowed()?.image;
+    let windows = window::resolved(ctx).ok()??;
+    let dims = ctx.dims(image)?.get(2..)?;
+    let axis = |(w, d): (Window, &Dim)| Axis {
+        window: w,
+        extent: known(d),
+        disputed: known(d).and_then(|n| disputed(ctx.op, &w, n)),
+    };
+    let axes: Vec<Axis> = windows.into_iter().zip(dims).map(axis).collect();
+    let why = axes.iter().find_map(|a| a.disputed)?;
+    Some((why, spelled_out(ctx, &axes)))
+}
+
+/// One spatial axis of a windowed node.
+struct Axis {
+    window: Window,
+    extent: Option<i64>,
+    disputed: Option<&'static str>,
+}
+
+/// The operator with windows in which nothing is disputed.
+fn spelled_out(ctx: &OpCtx<'_>, axes: &[Axis]) -> Option<Op> {
+    // No attribute can express what auto_pad crops.
+    if axes.iter().any(|a| a.extent.is_none() || a.window.crops()) {
         return None;
     }
+    let mut windows: Vec<Window> = axes.iter().map(|a| a.window).collect();
     if ctx.op.windowed()?.is_pool() {
-        // Elsewhere padding counts nothing, so that it can reach as far as the last window.
+        // Unless padding counts in an average, it can extend to the end of the last window.
         let counts = matches!(ctx.op, Op::AveragePool(a) if a.count_include_pad != 0);
         let longer = |w: &Window, n: i64| {
             let end = (w.outputs(n)? - 1) * w.stride - w.begin + w.extent() - n;
-            // ONNX Runtime loads no pool that pads as much as its kernel.
+            // ONNX Runtime refuses pools that pad as much as their kernel.
             (!counts && end < w.kernel).then_some(Window { end, ceil: false, ..*w })
         };
-        let plain = |(w, &n): (&Window, &i64)| w.without_ceil(n).or_else(|| longer(w, n));
-        // Where other axes need ceil_mode, padding that ends with the last window leaves nothing out.
-        let kept = |(w, &n): (&Window, &i64)| match disputed(ctx.op, w, n) {
-            None => Some(*w),
-            Some(_) => w
-                .without_ceil(n)
-                .filter(|t| (n + t.begin + t.end - t.extent()) % t.stride == 0)
-                .map(|t| Window { ceil: true, ..t }),
+        let plain = |a: &Axis| {
+            let (w, n) = (&a.window, a.extent?);
+            w.without_ceil(n).or_else(|| longer(w, n))
         };
-        let axes = || windows.iter().zip(&n);
-        let all = axes().map(plain).collect::<Option<Vec<_>>>();
-        windows = all.or_else(|| axes().map(kept).collect())?;
+        // Where other axes need ceil_mode: with padding that ends at the last window, no window is
+        // left out.
+        let kept = |a: &Axis| match a.disputed {
+            None => Some(a.window),
+            Some(_) => {
+                let t = a.window.without_ceil(a.extent?)?;
+                let rest = (a.extent? + t.begin + t.end - t.extent()) % t.stride;
+                (rest == 0).then_some(Window { ceil: true, ..t })
+            }
+        };
+        let all: Option<Vec<Window>> = axes.iter().map(plain).collect();
+        windows = all.or_else(|| axes.iter().map(kept).collect())?;
     }
     let mut op = ctx.op.clone();
     let groups = groups(&op);
     set_windows(&mut op, &windows, groups);
-    Some((op, why))
+    Some(op)
+}
+
+/// The node's operator in a spelling that all runtimes read alike, with what they read differently now;
+/// `None` if they read it alike as it is, or there is no such spelling.
+pub fn settled(ctx: &OpCtx<'_>) -> Option<(Op, &'static str)> {
+    let (why, op) = dispute(ctx)?;
+    Some((op?, why))
+}
+
+/// What runtimes, or ONNX's own shape inference, read differently in the node's windows where no
+/// spelling settles it.
+pub fn unsettled(ctx: &OpCtx<'_>) -> Option<&'static str> {
+    let (why, op) = dispute(ctx)?;
+    op.is_none().then_some(why)
 }
 
 /// Groups of channels of a windowed operator; 1 for all others.
@@ -104,19 +142,9 @@ pub(super) fn groups(op: &Op) -> i64 {
     op.windowed().map_or(1, |w| w.groups())
 }
 
-/// What runtimes, or ONNX's own shape inference, read differently of the node's windows where no
-/// attributes say it alike.
-pub fn unsettled(ctx: &Ctx<'_>) -> Option<&'static str> {
-    let image = ctx.op.windowed()?.image;
-    let windows = window::resolved(ctx).ok()??;
-    let dims = ctx.dims(image)?.get(2..)?;
-    let mut axes = windows.iter().zip(dims);
-    let why = axes.find_map(|(w, d)| disputed(ctx.op, w, known(d)?))?;
-    settled(ctx).is_none().then_some(why)
-}
-
-/// The whole operator of which these are tiles, row by row over a grid, for an image of `channels`
-/// and weights of `per_group` channels a group. A guess, to be checked by tiling it again.
+/// Guesses the operator of which `first` and `last` are the tiles at the first and the last position of
+/// a grid: it has the begin pads of the one and the end pads of the other. The caller checks the guess by
+/// tiling it again.
 pub fn whole_of(first: &Op, last: &Op, groups: i64) -> Op {
     let mut op = first.clone();
     let same = first.name() == last.name() && first.domain() == last.domain();

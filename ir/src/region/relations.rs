@@ -1,25 +1,25 @@
-//! The table of relations: how each operator's operands relate to its result, axis by axis.
+//! The relations of each operator: how the axes of its operands relate to the axes of its result.
 
 use super::reshape::aligned;
 use super::{Barrier, Relation, Relations, barrier};
 use crate::infer::known;
 use crate::op::{Class, Op};
-use crate::rule::{Ctx, axis_of};
-use crate::{Dim, resize, spec, window};
+use crate::op_context::{OpCtx, axis_of};
+use crate::{Dim, layout_params, resize, window};
 
 use Relation::{Affine, Block, Broadcast, Contract, Same, Scaled, Transposed, Whole};
 
-/// How the operands relate to result `output`.
+/// How the axes of the node's operands relate to those of result `output`.
 ///
 /// # Errors
-/// With the reason, if the operator is opaque, or its shapes say too little.
-pub fn relations(ctx: &Ctx<'_>, output: usize) -> Result<Relations, Barrier> {
-    // A node that lacks operands that its operator must have, as one in a body may, gets relations
-    // of those that it has.
+/// With the reason, if the operator has no region rule, or a shape is unknown that the rule needs.
+pub fn relations(ctx: &OpCtx<'_>, output: usize) -> Result<Relations, Barrier> {
+    // In a body, a node may lack operands that its operator requires. Relations of those are dropped at the
+    // end.
     let room = ctx.inputs.len().max(OPERANDS);
     let mut rel = Relations { operands: vec![Vec::new(); room], barriers: Vec::new() };
     if ctx.is_random() {
-        barrier!("{} gives other results when it runs in parts", ctx.op.name());
+        barrier!("{} draws random numbers, so parts of it give other results", ctx.op.name());
     }
     if let Some(host) = ctx.op.host() {
         return host.relations(ctx, output);
@@ -39,7 +39,7 @@ pub fn relations(ctx: &Ctx<'_>, output: usize) -> Result<Relations, Barrier> {
         Class::Reduce => reduce(ctx, &mut rel)?,
         Class::Layout => layout(ctx, output, &mut rel)?,
         Class::Coupled | Class::Special => special(ctx, &mut rel)?,
-        // The same element everywhere.
+        // All its elements are equal.
         Class::Source if matches!(ctx.op, Op::ConstantOfShape(_)) => {}
         Class::Source | Class::Control => {
             barrier!("{} has no region rule", ctx.op.name())
@@ -49,10 +49,10 @@ pub fn relations(ctx: &Ctx<'_>, output: usize) -> Result<Relations, Barrier> {
     Ok(rel)
 }
 
-/// Most operands that any operator must have.
+/// Largest number of operands that an operator requires.
 const OPERANDS: usize = 9;
 
-fn dims<'a>(ctx: &'a Ctx<'_>, i: usize) -> Result<&'a [Dim], Barrier> {
+fn dims<'a>(ctx: &'a OpCtx<'_>, i: usize) -> Result<&'a [Dim], Barrier> {
     ctx.dims(i).ok_or_else(|| Barrier(format!("the rank of operand {i} is unknown")))
 }
 
@@ -60,11 +60,11 @@ fn same(rank: usize) -> Vec<Relation> {
     (0..rank).map(Same).collect()
 }
 
-fn whole(ctx: &Ctx<'_>, i: usize) -> Vec<Relation> {
+fn whole(ctx: &OpCtx<'_>, i: usize) -> Vec<Relation> {
     vec![Whole; ctx.ty(i).rank().unwrap_or(0)]
 }
 
-/// Relations of an operand that broadcasts to the result.
+/// Relations of an operand that is broadcast to the result.
 fn broadcast(operand: &[Dim], out: &[Dim], rel: &mut Relations) -> Vec<Relation> {
     let pad = out.len() - operand.len();
     let axis = |(a, d): (usize, &Dim)| {
@@ -83,7 +83,7 @@ fn broadcast(operand: &[Dim], out: &[Dim], rel: &mut Relations) -> Vec<Relation>
     operand.iter().enumerate().map(axis).collect()
 }
 
-fn pointwise(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
+fn pointwise(ctx: &OpCtx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
     if matches!(ctx.op, Op::Clip(_) | Op::Dropout(_)) {
         rel.operands[0] = same(dims(ctx, 0)?.len());
         for i in 1..ctx.inputs.len() {
@@ -100,7 +100,7 @@ fn pointwise(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
     Ok(())
 }
 
-fn windowed(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
+fn windowed(ctx: &OpCtx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
     let Some(windowed) = ctx.op.windowed() else { barrier!("{} has no windows", ctx.op.name()) };
     let (x, transposed) = (windowed.image, windowed.is_transposed());
     let Some(windows) = window::resolved(ctx)? else {
@@ -110,7 +110,7 @@ fn windowed(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
         )
     };
     if let Some(why) = super::unsettled(ctx) {
-        barrier!("runtimes differ in {why}, and no attributes say it otherwise");
+        barrier!("runtimes differ in {why}, and no other attributes express it");
     }
     let mut image = vec![Same(0), Same(1)];
     for (i, win) in windows.iter().enumerate() {
@@ -146,7 +146,7 @@ fn windowed(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
             rel.barriers.push((1, "the number of channels is unknown".to_owned()));
         }
         rel.operands[w] = weights;
-        // One element stands for all channels, unless there is but one.
+        // A single element applies to all channels, unless there is only one channel.
         let total = outs.map(|m| if transposed { m * group } else { m });
         for &i in windowed.per_channel {
             if let Some(d) = ctx.dims(i)
@@ -164,7 +164,7 @@ fn windowed(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
     Ok(())
 }
 
-fn matmul(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
+fn matmul(ctx: &OpCtx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
     for i in 0..ctx.inputs.len() {
         rel.operands[i] = whole(ctx, i);
     }
@@ -199,7 +199,7 @@ fn matmul(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
     rel.operands[x] = left;
     rel.operands[y] = right;
     if !matches!(ctx.op, Op::MatMul(_)) {
-        // Scales and zero points by row or column are not followed.
+        // Scales and zero points for rows or columns have no region rule.
         let rank = batch.len() + rows + usize::from(b.len() >= 2);
         for i in (0..ctx.inputs.len()).filter(|&i| i != x && i != y) {
             if ctx.ty(i).elements() != Some(1) && ctx.input(i).is_some() {
@@ -212,7 +212,7 @@ fn matmul(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
     Ok(())
 }
 
-fn reduce(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
+fn reduce(ctx: &OpCtx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
     let rank = dims(ctx, 0)?.len();
     let r = crate::infer::reduction(ctx, rank)?;
     let Some(axes) = r.axes else { barrier!("the reduced axes are computed at run time") };
@@ -228,34 +228,18 @@ fn reduce(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
     Ok(())
 }
 
-fn layout(ctx: &Ctx<'_>, output: usize, rel: &mut Relations) -> Result<(), Barrier> {
+fn layout(ctx: &OpCtx<'_>, output: usize, rel: &mut Relations) -> Result<(), Barrier> {
     let x = dims(ctx, 0)?;
     rel.operands[0] = match ctx.op {
         Op::Transpose(_) => {
-            let perm = spec::permutation(ctx, x.len())?;
+            let perm = layout_params::permutation(ctx, x.len())?;
             let mut r = vec![Whole; x.len()];
             for (o, &a) in perm.iter().enumerate() {
                 r[a] = Same(o);
             }
             r
         }
-        Op::Slice(_) => {
-            let Some(taken) = spec::slices(ctx)? else {
-                barrier!("the slice is computed at run time")
-            };
-            let axis = |(o, t): (usize, &Option<spec::Taken>)| match t {
-                Some(t) if t.start == 0 && t.step == 1 && Some(t.count) == known(&x[o]) => Same(o),
-                Some(t) => Affine { out: o, start: t.start, step: t.step },
-                None => Same(o),
-            };
-            let named = spec::slice_axes(ctx)?;
-            for a in (0..taken.len()).filter(|&a| taken[a].is_none()) {
-                if named.as_ref().is_none_or(|n| n.contains(&a)) {
-                    rel.barriers.push((a, format!("extent {a} of the sliced input is unknown")));
-                }
-            }
-            taken.iter().enumerate().map(axis).collect()
-        }
+        Op::Slice(_) => slice(ctx, x, rel)?,
         Op::Crop(c) => {
             let border = c.border.clone().unwrap_or_default();
             let at = |i: usize| border.get(i).copied().unwrap_or(0);
@@ -267,7 +251,7 @@ fn layout(ctx: &Ctx<'_>, output: usize, rel: &mut Relations) -> Result<(), Barri
             ]
         }
         Op::Split(_) => {
-            let Some((axis, sizes)) = spec::split_sizes(ctx)? else {
+            let Some((axis, sizes)) = layout_params::split_sizes(ctx)? else {
                 barrier!("the sizes of Split are computed at run time")
             };
             let start = sizes[..output].iter().sum();
@@ -275,37 +259,8 @@ fn layout(ctx: &Ctx<'_>, output: usize, rel: &mut Relations) -> Result<(), Barri
             r[axis] = Affine { out: axis, start, step: 1 };
             r
         }
-        Op::Pad(p) => {
-            let Some(pads) = spec::pads(ctx)? else {
-                barrier!("the pads are computed at run time")
-            };
-            let mut r = same(x.len());
-            for (a, &(b, e)) in pads.iter().enumerate() {
-                if (b, e) == (0, 0) {
-                    continue;
-                }
-                r[a] = Affine { out: a, start: -b, step: 1 };
-                if p.mode != "constant" {
-                    rel.barriers.push((a, format!("{} padding reads the other border", p.mode)));
-                }
-            }
-            r
-        }
-        Op::Concat(c) => {
-            let axis = axis_of(c.axis, x.len())?;
-            let mut start = 0;
-            for i in 0..ctx.inputs.len() {
-                let d = dims(ctx, i)?;
-                let mut r = same(d.len());
-                r[axis] = Affine { out: axis, start: -start, step: 1 };
-                rel.operands[i] = r;
-                match known(&d[axis]) {
-                    Some(n) => start += n,
-                    None => rel.barriers.push((axis, format!("extent of operand {i} is unknown"))),
-                }
-            }
-            return Ok(());
-        }
+        Op::Pad(p) => pad(ctx, &p.mode, x.len(), rel)?,
+        Op::Concat(c) => return concat(ctx, axis_of(c.axis, x.len())?, rel),
         Op::Expand(_) => {
             let Some(t) = ctx.symbolic(1) else { barrier!("the shape is computed at run time") };
             let out = crate::infer::broadcast(&[x, &t])?;
@@ -323,15 +278,65 @@ fn layout(ctx: &Ctx<'_>, output: usize, rel: &mut Relations) -> Result<(), Barri
         Op::DepthToSpace(d) => block_axes(rel, d.blocksize, 1),
         Op::SpaceToDepth(d) => block_axes(rel, 1, d.blocksize),
         Op::Reshape(_) | Op::Flatten(_) | Op::Squeeze(_) | Op::Unsqueeze(_) => {
-            let out =
-                match crate::infer::infer(ctx)?.first().and_then(|t| t.dims().map(<[_]>::to_vec)) {
-                    Some(d) => d,
-                    None => barrier!("the result's rank is unknown"),
-                };
-            aligned(x, &out, rel)
+            aligned(x, &super::result(ctx, 0)?, rel)
         }
         _ => barrier!("{} has no region rule", ctx.op.name()),
     };
+    Ok(())
+}
+
+fn slice(ctx: &OpCtx<'_>, x: &[Dim], rel: &mut Relations) -> Result<Vec<Relation>, Barrier> {
+    let Some(taken) = layout_params::slices(ctx)? else {
+        barrier!("the slice is computed at run time")
+    };
+    let axis = |(o, t): (usize, &Option<layout_params::Taken>)| match t {
+        Some(t) if t.start == 0 && t.step == 1 && Some(t.count) == known(&x[o]) => Same(o),
+        Some(t) => Affine { out: o, start: t.start, step: t.step },
+        None => Same(o),
+    };
+    let named = layout_params::slice_axes(ctx)?;
+    for a in (0..taken.len()).filter(|&a| taken[a].is_none()) {
+        if named.as_ref().is_none_or(|n| n.contains(&a)) {
+            rel.barriers.push((a, format!("extent {a} of the sliced input is unknown")));
+        }
+    }
+    Ok(taken.iter().enumerate().map(axis).collect())
+}
+
+fn pad(
+    ctx: &OpCtx<'_>,
+    mode: &str,
+    rank: usize,
+    rel: &mut Relations,
+) -> Result<Vec<Relation>, Barrier> {
+    let Some(pads) = layout_params::pads(ctx)? else {
+        barrier!("the pads are computed at run time")
+    };
+    let mut r = same(rank);
+    for (a, &(b, e)) in pads.iter().enumerate() {
+        if (b, e) == (0, 0) {
+            continue;
+        }
+        r[a] = Affine { out: a, start: -b, step: 1 };
+        if mode != "constant" {
+            rel.barriers.push((a, format!("{mode} padding reads the other border")));
+        }
+    }
+    Ok(r)
+}
+
+fn concat(ctx: &OpCtx<'_>, axis: usize, rel: &mut Relations) -> Result<(), Barrier> {
+    let mut start = 0;
+    for i in 0..ctx.inputs.len() {
+        let d = dims(ctx, i)?;
+        let mut r = same(d.len());
+        r[axis] = Affine { out: axis, start: -start, step: 1 };
+        rel.operands[i] = r;
+        match known(&d[axis]) {
+            Some(n) => start += n,
+            None => rel.barriers.push((axis, format!("extent of operand {i} is unknown"))),
+        }
+    }
     Ok(())
 }
 
@@ -341,7 +346,7 @@ fn block_axes(rel: &mut Relations, outer: i64, inner: i64) -> Vec<Relation> {
     vec![Same(0), Whole, block(2), block(3)]
 }
 
-fn special(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
+fn special(ctx: &OpCtx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
     for i in 1..ctx.inputs.len() {
         rel.operands[i] = whole(ctx, i);
     }
@@ -353,15 +358,6 @@ fn special(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
             rel.operands[0][a] = Whole;
             rel.barriers.push((a, format!("{} {what} this axis", ctx.op.name())));
         }
-    };
-    let softmax = |axis: Option<i64>| -> Result<_, Barrier> {
-        Ok(if ctx.opset < 13 {
-            let a = axis.unwrap_or(1);
-            (if a == rank as i64 { rank } else { axis_of(a, rank)? })..rank
-        } else {
-            let a = axis_of(axis.unwrap_or(-1), rank)?;
-            a..a + 1
-        })
     };
     match ctx.op {
         Op::BatchNormalization(b) => {
@@ -378,23 +374,10 @@ fn special(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
         Op::ImageScaler(_) => {
             rel.barriers.push((1, "ImageScaler's bias is an attribute".to_owned()))
         }
-        Op::QuantizeLinear(crate::op::QuantizeLinear { axis, block_size, .. })
-        | Op::DequantizeLinear(crate::op::DequantizeLinear { axis, block_size, .. }) => {
-            if *block_size != 0 {
-                barrier!("blocked quantization is not followed");
-            }
-            for i in 1..ctx.inputs.len() {
-                if ctx.ty(i).rank() == Some(1) && rank > 0 {
-                    let a = axis_of(*axis, rank)?;
-                    if ctx.ty(i).elements() != Some(1) || known(&x[a]) == Some(1) {
-                        rel.operands[i] = vec![Same(a)];
-                    }
-                }
-            }
-        }
-        Op::Softmax(s) => coupled(rel, softmax(s.axis)?, "sums over"),
-        Op::LogSoftmax(s) => coupled(rel, softmax(s.axis)?, "sums over"),
-        Op::Hardmax(s) => coupled(rel, softmax(s.axis)?, "compares along"),
+        Op::QuantizeLinear(q) => quantized(ctx, x, q.axis, q.block_size, rel)?,
+        Op::DequantizeLinear(q) => quantized(ctx, x, q.axis, q.block_size, rel)?,
+        Op::Softmax(_) | Op::LogSoftmax(_) => coupled(rel, softmax_axes(ctx, rank)?, "sums over"),
+        Op::Hardmax(_) => coupled(rel, softmax_axes(ctx, rank)?, "compares along"),
         Op::InstanceNormalization(_) => {
             coupled(rel, 2..rank, "averages over");
             rel.operands[1] = vec![Same(1)];
@@ -419,27 +402,62 @@ fn special(ctx: &Ctx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
                 .collect();
             rel.operands[1] = (0..i).map(|d| Same(a + d)).collect();
         }
-        Op::Resize(_) | Op::Upsample(_) => {
-            let out = resize::extents(ctx)?.unwrap_or_default();
-            match resize::aligned(ctx) {
-                Ok(axes) => {
-                    for (a, (factor, halo)) in axes.into_iter().enumerate() {
-                        if factor != 1 {
-                            rel.operands[0][a] = Scaled { out: a, factor, halo };
-                        }
-                    }
-                }
-                Err(why) => {
-                    for (a, (d, o)) in x.iter().zip(&out).enumerate() {
-                        if d != o || known(d).is_none() {
-                            rel.operands[0][a] = Whole;
-                            rel.barriers.push((a, format!("{}: {why}", ctx.op.name())));
-                        }
-                    }
+        Op::Resize(_) | Op::Upsample(_) => resized(ctx, x, rel)?,
+        _ => barrier!("{} has no region rule", ctx.op.name()),
+    }
+    Ok(())
+}
+
+/// The axes over which a softmax normalises.
+fn softmax_axes(ctx: &OpCtx<'_>, rank: usize) -> Result<std::ops::Range<usize>, Barrier> {
+    let axis = layout_params::softmax_axis(ctx).unwrap_or_default();
+    if ctx.opset < 13 {
+        return Ok((if axis == rank as i64 { rank } else { axis_of(axis, rank)? })..rank);
+    }
+    let a = axis_of(axis, rank)?;
+    Ok(a..a + 1)
+}
+
+/// Scales and zero points: one for all elements, or one for each index along an axis.
+fn quantized(
+    ctx: &OpCtx<'_>,
+    x: &[Dim],
+    axis: i64,
+    block_size: i64,
+    rel: &mut Relations,
+) -> Result<(), Barrier> {
+    if block_size != 0 {
+        barrier!("blocked quantization has no region rule");
+    }
+    for i in 1..ctx.inputs.len() {
+        if ctx.ty(i).rank() == Some(1) && !x.is_empty() {
+            let a = axis_of(axis, x.len())?;
+            if ctx.ty(i).elements() != Some(1) || known(&x[a]) == Some(1) {
+                rel.operands[i] = vec![Same(a)];
+            }
+        }
+    }
+    Ok(())
+}
+
+fn resized(ctx: &OpCtx<'_>, x: &[Dim], rel: &mut Relations) -> Result<(), Barrier> {
+    match resize::aligned(ctx) {
+        Ok(axes) => {
+            for (a, (factor, halo)) in axes.into_iter().enumerate() {
+                if factor != 1 {
+                    rel.operands[0][a] = Scaled { out: a, factor, halo };
                 }
             }
         }
-        _ => barrier!("{} has no region rule", ctx.op.name()),
+        Err(why) => {
+            let out = resize::extents(ctx)?.unwrap_or_default();
+            for (a, (d, o)) in x.iter().zip(&out).enumerate() {
+                if d != o || known(d).is_none() {
+                    rel.operands[0][a] = Whole;
+                    rel.barriers.push((a, format!("{}: {why}", ctx.op.name())));
+                }
+            }
+        }
     }
     Ok(())
 }

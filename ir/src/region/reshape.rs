@@ -1,5 +1,5 @@
-//! Reshapes as relations: where runs of input axes and of output axes hold the same elements, the
-//! first axes of both runs correspond block by block.
+//! Relations of reshapes. Where a run of input axes and a run of output axes have the same number of
+//! elements, the first axes of both runs correspond block by block.
 
 use super::{Relation, Relations};
 use crate::Dim;
@@ -11,8 +11,8 @@ pub(super) fn aligned(x: &[Dim], out: &[Dim], rel: &mut Relations) -> Vec<Relati
     let (mut i, mut o) = (0, 0);
     while i < x.len() || o < out.len() {
         let (i0, o0) = (i, o);
-        // An axis of equal extent, also an unknown one of the same name, stands for itself; but a
-        // name says nothing where extents before it do not match.
+        // An axis of equal extent, or of the same symbolic extent, corresponds to itself, if all extents
+        // before it matched.
         if i < x.len() && o < out.len() && x[i] == out[o] && !matches!(x[i], Dim::Unknown) {
             axes[i] = Relation::Same(o);
             (i, o) = (i + 1, o + 1);
@@ -45,7 +45,7 @@ pub(super) fn aligned(x: &[Dim], out: &[Dim], rel: &mut Relations) -> Vec<Relati
             o += 1;
         }
         if !ok || p != q {
-            // What is left cannot be aligned: it must stay whole.
+            // The remaining axes cannot be aligned, and must stay whole.
             for a in o0..out.len() {
                 rel.barriers.push((a, "Reshape mixes this axis with others".to_owned()));
             }

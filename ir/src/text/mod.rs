@@ -1,4 +1,4 @@
-//! The readable text form (`.gir`): printed and parsed, one node a line.
+//! The text form of graphs (`.gir`), with one node on each line: [`print()`] writes it, [`parse`] reads it.
 //!
 //! ```text
 //! graph @main(%x: f32[1,3,16,16]) -> (%y) opset 13 {
@@ -8,20 +8,21 @@
 //! }
 //! ```
 //!
-//! Small constants stand inline; larger ones as `#` and their content hash, which the parser looks
-//! up in a [`Constants`], or in full ([`print_whole`]): as `hex"…"` with the bytes of their elements,
-//! little-endian and in row-major order; `random(SEED)` makes one up. After `;` stands the node's name, where it
-//! has one. A line that starts with `//` is a comment.
+//! Small constants are written out. Larger ones are written as `#` and their content hash, which the parser
+//! looks up in a [`Constants`], or in full ([`print_whole`]): as `hex"…"` with the bytes of their elements,
+//! little-endian and in row-major order. `random(SEED)` is a constant of pseudo-random elements
+//! ([`Tensor::random`](crate::Tensor::random)). The name of a node follows after `;`. A line that starts
+//! with `//` is a comment.
 
 mod lex;
 mod parse;
 mod print;
 
 pub use lex::unescape;
-pub use parse::{Constants, ParseError, parse, parse_with, random_tensor};
+pub use parse::{Constants, ParseError, parse, parse_with};
 pub use print::{node_text, print, print_whole};
 
-/// Most elements of a constant that stands inline.
+/// Largest number of elements of a constant that is written out.
 const INLINE: usize = 8;
 
 #[cfg(test)]
@@ -65,8 +66,8 @@ mod tests {
         let raw = |dtype, dims: &[u64], bytes: Vec<u8>| {
             Tensor::from_bytes(dtype, dims.to_vec(), bytes).unwrap()
         };
-        add("large", random_tensor(crate::DType::F32, &[3, 70], 1).unwrap());
-        add("ints", random_tensor(crate::DType::I64, &[20], 2).unwrap());
+        add("large", Tensor::random(crate::DType::F32, &[3, 70], 1).unwrap());
+        add("ints", Tensor::random(crate::DType::I64, &[20], 2).unwrap());
         // Elements without a spelling: a payload, a negative zero, narrow types.
         add("nan", raw(crate::DType::F32, &[2], f32s([0x7fc0_1234, 0x8000_0000])));
         add("half", raw(crate::DType::F16, &[2], vec![1, 2, 3, 4]));
@@ -82,7 +83,7 @@ mod tests {
         let g = b.finish();
         let text = print_whole(&g).unwrap();
         let again = parse(&text).unwrap();
-        assert!(crate::same::identical(&g, &again), "{text}");
+        assert!(crate::structural_eq::identical(&g, &again), "{text}");
         assert_eq!(print_whole(&again).unwrap(), text);
     }
 

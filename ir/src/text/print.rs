@@ -6,21 +6,21 @@ use std::fmt::Write as _;
 
 use super::INLINE;
 use crate::graph::{Def, Graph};
+use crate::layout_params;
 use crate::op::{Attr, GRAPH_OPT, ONNX, Op};
-use crate::rule::Ctx;
-use crate::spec;
+use crate::op_context::OpCtx;
 use crate::tensor::{Data, Tensor, TensorError};
 use crate::{DType, NodeId, ValueId};
 
-/// How a constant is spelled that is too large, or has elements that have no spelling.
+/// Writes a constant that is too large to be written out, or has elements that cannot be.
 type Spell<'a> = &'a dyn Fn(&Tensor) -> String;
 
-/// The graph as text, for the eye: large constants stand by their hash.
+/// The graph as text for reading. Large constants are written by their hash.
 pub fn print(graph: &Graph) -> String {
     text(graph, &by_hash)
 }
 
-/// The graph as text that [`parse`](super::parse) reads back: large constants stand in full, in
+/// The graph as text that [`parse`](super::parse) reads back. Large constants are written in full, in
 /// hexadecimal.
 ///
 /// # Errors
@@ -55,7 +55,7 @@ fn in_full(t: &Tensor) -> Result<String, TensorError> {
     }
 }
 
-/// One node as text, without its type and name.
+/// One node as text, without the types of its results and its name.
 pub fn node_text(graph: &Graph, id: NodeId) -> String {
     node(graph, id, "", &by_hash)
 }
@@ -97,7 +97,7 @@ fn body(graph: &Graph, indent: &str, top: bool, spell: Spell<'_>, out: &mut Stri
         }
     }
     out.push_str(" {\n");
-    // A constant is printed before its first reader; those that sugar shows, not at all.
+    // A constant is printed before its first reader, unless the short form of a Slice shows it.
     let mut done: HashSet<ValueId> = HashSet::new();
     let mut lines: Vec<(String, String, String)> = Vec::new();
     let constant = |v: ValueId, lines: &mut Vec<_>, done: &mut HashSet<ValueId>| {
@@ -185,20 +185,21 @@ fn node(graph: &Graph, id: NodeId, indent: &str, spell: Spell<'_>) -> String {
     s
 }
 
-/// `axis: from..to` for each axis that a Slice with constant bounds cuts.
+/// The short form of a Slice with constant bounds: `axis: from..to` for each axis that it cuts; `None` if
+/// it has no short form.
 fn slice_sugar(graph: &Graph, id: NodeId) -> Option<String> {
     let n = graph.node(id);
     let Op::Slice(s) = &n.op else { return None };
     if !n.extra.is_empty() || (s.starts.is_some()) != (graph.opset() < 10) {
         return None;
     }
-    let ctx = Ctx::of(graph, id);
-    // Constants that a node makes are printed as that node.
+    let ctx = OpCtx::of(graph, id);
+    // Results of Constant nodes are printed as those nodes.
     let initializer = |v: &ValueId| graph.value(*v).constant().is_some();
     if !n.inputs.iter().skip(1).flatten().all(initializer) {
         return None;
     }
-    let taken = spec::slices(&ctx).ok()??;
+    let taken = layout_params::slices(&ctx).ok()??;
     let dims = ctx.dims(0)?;
     let mut parts = Vec::new();
     let mut named = s.axes.clone().or_else(|| ctx.ints(3));
@@ -207,7 +208,7 @@ fn slice_sugar(graph: &Graph, id: NodeId) -> Option<String> {
         named = Some((0..count as i64).collect());
     }
     for axis in named? {
-        let a = crate::rule::axis_of(axis, dims.len()).ok()?;
+        let a = crate::op_context::axis_of(axis, dims.len()).ok()?;
         let t = taken[a]?;
         let end = t.start + t.step * t.count;
         // The text cannot say "before the first element".
@@ -245,7 +246,7 @@ fn attr(a: &Attr, indent: &str, spell: Spell<'_>) -> String {
     };
     match a {
         Attr::Int(i) => i.to_string(),
-        // A point or exponent tells floats from ints.
+        // A point or an exponent distinguishes floats from ints.
         Attr::Float(x) => point(float(*x)),
         Attr::Str(s) => bytes(s),
         Attr::Tensor(t) => format!("tensor({} : {})", tensor(t, spell), t.ty()),
@@ -273,7 +274,7 @@ fn hex(b: &[u8]) -> String {
     })
 }
 
-/// The elements of a small constant; others as `spell` has them.
+/// The elements of a small constant; larger ones as `spell` writes them.
 fn tensor(t: &Tensor, spell: Spell<'_>) -> String {
     if t.len() > INLINE {
         return spell(t);

@@ -1,7 +1,7 @@
 //! Nodes that cannot be tiled, and why.
 
 use graph_opt_ir::op::Class;
-use graph_opt_ir::rule::Ctx;
+use graph_opt_ir::op_context::OpCtx;
 use graph_opt_ir::{Graph, NodeId, Span, region};
 
 /// A node none of whose spatial axes (or rows) can be cut.
@@ -36,7 +36,7 @@ pub fn untileable(graph: &Graph) -> Vec<Untileable> {
 
 fn halves(graph: &Graph, id: NodeId, ty: &graph_opt_ir::Type) -> Result<(), String> {
     let Some(dims) = ty.dims() else { return Err("the rank of its result is unknown".into()) };
-    let ctx = Ctx::of(graph, id);
+    let ctx = OpCtx::of(graph, id);
     let mut why = None;
     // Images are cut along space, matrices along rows.
     let first = if dims.len() > 2 { 2 } else { 0 };

@@ -9,8 +9,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use graph_opt_ir::op::Op;
+use graph_opt_ir::op_context::axis_of;
 use graph_opt_ir::region::{self, Region, Relation};
-use graph_opt_ir::rule::axis_of;
 use graph_opt_ir::{Graph, Span, Type, op};
 
 use super::certificate;

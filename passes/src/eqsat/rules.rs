@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use graph_opt_ir::op::Op;
+use graph_opt_ir::op_context::axis_of;
 use graph_opt_ir::region::{self, Need, Region, Relation};
-use graph_opt_ir::rule::axis_of;
 use graph_opt_ir::{Span, Tensor, Type, op};
 
 use super::terms::{Apply, Head, TermId, Terms};

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use graph_opt_ir::{Builder, Def, Graph, Tensor, ValueId, op, same};
+use graph_opt_ir::{Builder, Def, Graph, Tensor, ValueId, op, structural_eq};
 
 use super::error::WriteError;
 use super::terms::{Head, TermId, Terms};
@@ -19,7 +19,7 @@ pub fn graph(original: &Graph, terms: &Terms, roots: &[TermId]) -> Result<Graph,
     for &v in original.inputs() {
         let value = original.value(v);
         let new = b.input(&value.name, value.ty.clone());
-        let leaf = terms.find_leaf(same::input(original, v, position));
+        let leaf = terms.find_leaf(structural_eq::input(original, v, position));
         position += u64::from(matches!(value.def, Def::Input(None)));
         made.extend(leaf.map(|t| (t, new)));
     }

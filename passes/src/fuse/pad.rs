@@ -21,8 +21,8 @@
 //! AveragePool that then counts padding, and whose windows all lie within; -inf into a MaxPool.
 
 use graph_opt_ir::op::Op;
-use graph_opt_ir::rule::Ctx;
-use graph_opt_ir::{DType, Edit, EditError, Graph, NodeId, Ref, spec};
+use graph_opt_ir::op_context::OpCtx;
+use graph_opt_ir::{DType, Edit, EditError, Graph, NodeId, Ref, layout_params};
 
 use super::{Candidate, only_producer, operands, result, sweep};
 use crate::options::{OptionError, Options};
@@ -153,8 +153,10 @@ fn fused(graph: &Graph, id: NodeId, pad: NodeId, op: &mut Op) -> Result<(), &'st
 
 /// What a Pad adds along each spatial axis, at the begin and at the end, and with which value.
 fn padding(graph: &Graph, pad: NodeId) -> Result<(Vec<(i64, i64)>, f32), &'static str> {
-    let ctx = Ctx::of(graph, pad);
-    let Ok(Some(pads)) = spec::pads(&ctx) else { return Err("the padding is not constant") };
+    let ctx = OpCtx::of(graph, pad);
+    let Ok(Some(pads)) = layout_params::pads(&ctx) else {
+        return Err("the padding is not constant");
+    };
     let Op::Pad(p) = ctx.op else { return Err("the operand is not padded") };
     if p.mode != "constant" {
         return Err("the padding repeats elements");

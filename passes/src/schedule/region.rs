@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use graph_opt_ir::rule::Ctx;
+use graph_opt_ir::op_context::OpCtx;
 use graph_opt_ir::{Graph, NodeId, Op, ValueId};
 
 use super::stores::Stores;
@@ -206,7 +206,7 @@ fn sort(all: &mut Vec<usize>) {
 /// Whether the node, or one in a graph that it runs, draws random numbers.
 fn draws(graph: &Graph, id: NodeId) -> bool {
     let op = &graph.node(id).op;
-    Ctx::of(graph, id).is_random()
+    OpCtx::of(graph, id).is_random()
         || op.subgraphs().iter().any(|g| g.schedule().any(|n| draws(g, n)))
 }
 

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 
-use graph_opt_ir::rule::axis_of;
+use graph_opt_ir::op_context::axis_of;
 use graph_opt_ir::{Graph, NodeId, Op, ValueId};
 
 use crate::analysis::View;

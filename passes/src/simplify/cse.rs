@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 
 use graph_opt_ir::infer::follow;
 use graph_opt_ir::op::{Class, Op};
-use graph_opt_ir::same::Meanings;
+use graph_opt_ir::structural_eq::Meanings;
 use graph_opt_ir::{Def, Digest, Edit, EditError, Graph, NodeId, Ref, Type, ValueId};
 
 use super::attempt;

@@ -2,8 +2,8 @@
 //! are Concats along its axis or neighbouring Slices, adjacent Transposes or Reshapes are merged.
 
 use graph_opt_ir::op::{self, Op};
-use graph_opt_ir::rule::{Ctx, axis_of};
-use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, Span, Tensor, ValueId, spec};
+use graph_opt_ir::op_context::{OpCtx, axis_of};
+use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, Span, Tensor, ValueId, layout_params};
 
 use super::{attempt, strides};
 use crate::pass::PassCtx;
@@ -44,10 +44,10 @@ pub(super) fn output(graph: &Graph, id: NodeId) -> Option<ValueId> {
 
 /// The operand of a Slice with step 1, and the spans along the axes that it cuts.
 fn cuts(graph: &Graph, id: NodeId) -> Option<(ValueId, Vec<(usize, Span)>)> {
-    let ctx = Ctx::of(graph, id);
+    let ctx = OpCtx::of(graph, id);
     let dims = ctx.dims(0)?;
-    let taken = spec::slices(&ctx).ok()??;
-    let named = spec::slice_axes(&ctx).ok()??;
+    let taken = layout_params::slices(&ctx).ok()??;
+    let named = layout_params::slice_axes(&ctx).ok()??;
     let mut out = Vec::new();
     for (a, (t, d)) in taken.iter().zip(dims).enumerate() {
         let Some(t) = t else {
@@ -239,8 +239,8 @@ fn transpose(graph: &Graph, id: NodeId) -> Option<Edit> {
         return None;
     }
     let rank = graph.value(x).ty.rank()?;
-    let outer = spec::permutation(&Ctx::of(graph, id), rank).ok()?;
-    let first = spec::permutation(&Ctx::of(graph, inner), rank).ok()?;
+    let outer = layout_params::permutation(&OpCtx::of(graph, id), rank).ok()?;
+    let first = layout_params::permutation(&OpCtx::of(graph, inner), rank).ok()?;
     let perm = outer.iter().map(|&p| first[p] as i64).collect();
     let mut edit = Edit::new(format!("simplify transpose {}", graph.label(id)));
     let source = Ref::Value(graph.node(inner).inputs.first().copied()??);

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 
 use graph_opt_ir::infer::infer;
 use graph_opt_ir::op::{self, Op};
-use graph_opt_ir::rule::Ctx;
-use graph_opt_ir::{DType, Dim, Graph, NodeId, TensorType, Type, ValueId, spec};
+use graph_opt_ir::op_context::OpCtx;
+use graph_opt_ir::{DType, Dim, Graph, NodeId, TensorType, Type, ValueId, layout_params};
 
 /// One element of an integer value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,7 +79,7 @@ impl Extents {
     }
 
     fn elements(&self, graph: &Graph, id: NodeId, y: ValueId) -> Option<Vec<Entry>> {
-        let ctx = Ctx::of(graph, id);
+        let ctx = OpCtx::of(graph, id);
         let inputs = &graph.node(id).inputs;
         let ty = &graph.value(y).ty;
         let whole = matches!(ty.dtype(), Some(DType::I64 | DType::I32 | DType::Bool));
@@ -119,7 +119,7 @@ impl Extents {
                 ctx.ints(1)?.into_iter().map(pick).collect::<Option<_>>()?
             }
             Op::Slice(_) => {
-                let (x, taken) = (of(0)?, spec::slices(&ctx).ok()??);
+                let (x, taken) = (of(0)?, layout_params::slices(&ctx).ok()??);
                 let [Some(t)] = taken[..] else { return None };
                 let pick = |i: i64| x.get(usize::try_from(t.start + i * t.step).ok()?).copied();
                 (0..t.count).map(pick).collect::<Option<_>>()?
@@ -172,7 +172,7 @@ impl Extents {
         if named.is_empty() {
             return None;
         }
-        let ctx = Ctx::with(graph, id, &|v| types.get(&v).unwrap_or(&graph.value(v).ty));
+        let ctx = OpCtx::with(graph, id, &|v| types.get(&v).unwrap_or(&graph.value(v).ty));
         let found = infer(&ctx).ok()?;
         let origin = |d: &Dim| match d {
             Dim::Param(name) => named.get(name.parse::<usize>().ok()?).copied(),

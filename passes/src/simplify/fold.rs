@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use graph_opt_ir::op::{Class, Op};
-use graph_opt_ir::rule::Ctx;
+use graph_opt_ir::op_context::OpCtx;
 use graph_opt_ir::{
     Attr, DType, Def, Dim, Edit, EditError, Graph, NodeId, Ref, Tensor, ValueId, infer,
 };
@@ -27,7 +27,7 @@ fn foldable(graph: &Graph, id: NodeId) -> bool {
         && !matches!(op, Op::Other(_))
         && op.class() != Class::Control
         && !has_effects(graph, id)
-        && !Ctx::of(graph, id).is_random()
+        && !OpCtx::of(graph, id).is_random()
 }
 
 fn constants(cx: &mut PassCtx<'_, '_>) -> Result<usize, EditError> {

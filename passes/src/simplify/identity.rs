@@ -1,8 +1,10 @@
 //! Nodes whose result is their operand, bit for bit.
 
 use graph_opt_ir::op::Op;
-use graph_opt_ir::rule::Ctx;
-use graph_opt_ir::{Dim, Edit, EditError, Graph, NodeId, Ref, Tensor, ValueId, resize, spec};
+use graph_opt_ir::op_context::OpCtx;
+use graph_opt_ir::{
+    Dim, Edit, EditError, Graph, NodeId, Ref, Tensor, ValueId, layout_params, resize,
+};
 
 use super::attempt;
 use crate::pass::PassCtx;
@@ -34,7 +36,7 @@ pub(super) fn sweep(cx: &mut PassCtx<'_, '_>) -> Result<usize, EditError> {
 /// The operand that the node gives back unchanged, if it does.
 fn operand(graph: &Graph, id: NodeId) -> Option<ValueId> {
     let node = graph.node(id);
-    let ctx = Ctx::of(graph, id);
+    let ctx = OpCtx::of(graph, id);
     let first = node.inputs.first().copied().flatten();
     let same_extents = || {
         let out = graph.value(node.outputs.first().copied()??).ty.extents()?;
@@ -48,7 +50,7 @@ fn operand(graph: &Graph, id: NodeId) -> Option<ValueId> {
             first.filter(|_| to.is_some() && to == ctx.dtype(0))
         }
         Op::Transpose(_) => {
-            let perm = spec::permutation(&ctx, ctx.ty(0).rank()?).ok()?;
+            let perm = layout_params::permutation(&ctx, ctx.ty(0).rank()?).ok()?;
             first.filter(|_| perm.iter().enumerate().all(|(i, &p)| i == p))
         }
         Op::Concat(_) if node.inputs.len() == 1 => first,
@@ -58,12 +60,12 @@ fn operand(graph: &Graph, id: NodeId) -> Option<ValueId> {
             same_extents().and(first)
         }
         Op::Slice(_) => {
-            let taken = spec::slices(&ctx).ok()??;
+            let taken = layout_params::slices(&ctx).ok()??;
             taken.iter().all(|t| t.is_some_and(|t| t.step == 1)).then_some(())?;
             same_extents().and(first)
         }
         Op::Pad(_) => {
-            let pads = spec::pads(&ctx).ok()??;
+            let pads = layout_params::pads(&ctx).ok()??;
             first.filter(|_| pads.iter().all(|p| *p == (0, 0)))
         }
         Op::Tile(_) => ctx.ints(1)?.iter().all(|&r| r == 1).then_some(first)?,

@@ -31,7 +31,7 @@ pub(crate) mod identity;
 mod reshape;
 mod strides;
 
-use graph_opt_ir::{Edit, EditError};
+use graph_opt_ir::{Edit, EditError, EditFault};
 
 use crate::options::{OptionError, Options};
 use crate::pass::{Change, Data, Exactness, Outcome, Pass, PassCtx, PassInfo};
@@ -110,7 +110,7 @@ impl Pass for Simplify {
 pub(crate) fn attempt(cx: &mut PassCtx<'_, '_>, edit: &Edit) -> Result<usize, EditError> {
     match cx.apply(edit) {
         Ok(()) => Ok(1),
-        Err(EditError::Names { .. }) => Ok(0),
+        Err(EditError { fault: EditFault::Names { .. }, .. }) => Ok(0),
         Err(e) => Err(e),
     }
 }

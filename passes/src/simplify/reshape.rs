@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use graph_opt_ir::op::{self, Op};
-use graph_opt_ir::rule::Ctx;
-use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, Tensor, ValueId, spec};
+use graph_opt_ir::op_context::OpCtx;
+use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref, Tensor, ValueId, layout_params};
 
 use super::attempt;
 use super::data_movement::{output, replace};
@@ -121,7 +121,8 @@ fn undone(graph: &Graph, id: NodeId) -> Option<Edit> {
     let ranks = [source, x, y].map(|v| graph.value(v).ty.rank());
     let [Some(r0), Some(r1), Some(r2)] = ranks else { return None };
     // Axes as the longer of both sides numbers them.
-    let axes = |n: NodeId, rank: usize| spec::squeeze_axes(&Ctx::of(graph, n), rank).ok()?;
+    let axes =
+        |n: NodeId, rank: usize| layout_params::squeeze_axes(&OpCtx::of(graph, n), rank).ok()?;
     let outer = axes(id, r1.max(r2))?;
     let first = axes(inner, r0.max(r1))?;
     let edit = Edit::new(format!("simplify axes {}", graph.label(id)));

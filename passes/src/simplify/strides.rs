@@ -1,10 +1,10 @@
 //! Data movements that read along strides: Slices with steps, a Gather of one place of a Transpose,
 //! and a Reshape that only splits what a Transpose moved.
 
+use graph_opt_ir::layout_params::Taken;
 use graph_opt_ir::op::{self, Op};
-use graph_opt_ir::rule::{Ctx, axis_of};
-use graph_opt_ir::spec::Taken;
-use graph_opt_ir::{Edit, Graph, NodeId, Ref, Tensor, ValueId, spec};
+use graph_opt_ir::op_context::{OpCtx, axis_of};
+use graph_opt_ir::{Edit, Graph, NodeId, Ref, Tensor, ValueId, layout_params};
 
 use super::data_movement::{output, replace};
 
@@ -16,7 +16,7 @@ pub(super) fn slice(graph: &Graph, id: NodeId) -> Option<Edit> {
         return None;
     }
     let taken = |n: NodeId| -> Option<Vec<Taken>> {
-        spec::slices(&Ctx::of(graph, n)).ok()??.into_iter().collect()
+        layout_params::slices(&OpCtx::of(graph, n)).ok()??.into_iter().collect()
     };
     let source = graph.node(inner).inputs.first().copied()??;
     let full = graph.value(source).ty.extents()?;
@@ -58,7 +58,7 @@ pub(super) fn gather(graph: &Graph, id: NodeId) -> Option<Edit> {
     {
         return None;
     }
-    let perm = spec::permutation(&Ctx::of(graph, inner), rank).ok()?;
+    let perm = layout_params::permutation(&OpCtx::of(graph, inner), rank).ok()?;
     let axis = axis_of(g.axis, rank).ok()?;
     let rest: Vec<usize> = (0..rank).filter(|a| *a != axis).map(|a| perm[a]).collect();
     if !rest.is_sorted() {
@@ -82,7 +82,7 @@ pub(super) fn split(graph: &Graph, id: NodeId) -> Option<Edit> {
     let first = only(y).filter(|&n| matches!(graph.node(n).op, Op::Reshape(_)))?;
     let extents = |v: ValueId| graph.value(v).ty.extents().filter(|e| !e.contains(&0));
     let (before, after) = (extents(x)?, extents(output(graph, id)?)?);
-    let perm = spec::permutation(&Ctx::of(graph, moved), before.len()).ok()?;
+    let perm = layout_params::permutation(&OpCtx::of(graph, moved), before.len()).ok()?;
     // Which of the last axes each axis of the Transpose becomes.
     let mut parts: Vec<Vec<usize>> = Vec::new();
     let mut next = 0;

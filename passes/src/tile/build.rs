@@ -10,8 +10,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use graph_opt_ir::op_context::OpCtx;
 use graph_opt_ir::region::{self, Barrier, Need, Region, Tile};
-use graph_opt_ir::rule::Ctx;
 use graph_opt_ir::{Def, Edit, Graph, NodeId, Op, Ref, Span, Tensor, ValueId, op};
 
 use super::grid::{self, Grid, Reuse, Strip, TileLayout};
@@ -25,7 +25,7 @@ pub(super) fn operands<'t>(
     tile: &'t Tile,
 ) -> Vec<(Option<ValueId>, &'t Need)> {
     let inputs = &graph.node(id).inputs;
-    let which = region::operands_of(&Ctx::of(graph, id), tile);
+    let which = region::operands_of(&OpCtx::of(graph, id), tile);
     let value = |i: Option<usize>| i.and_then(|i| inputs.get(i).copied().flatten());
     which.into_iter().map(value).zip(&tile.needs).collect()
 }
@@ -146,7 +146,7 @@ pub(super) fn jobs<'l>(
                 let computed = match layout.computed_here(made, tile).map_err(fail)? {
                     None => None,
                     Some(r) => {
-                        let ctx = Ctx::of(graph, step.node);
+                        let ctx = OpCtx::of(graph, step.node);
                         let t = region::tile(&ctx, made.index, &r).map_err(fail)?;
                         Some((r, t))
                     }

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use graph_opt_ir::op::{Class, Op};
+use graph_opt_ir::op_context::OpCtx;
 use graph_opt_ir::region::{self, Barrier, Relation};
-use graph_opt_ir::rule::Ctx;
 use graph_opt_ir::{Graph, NodeId, ValueId};
 
 /// Why two nodes are not the ends of a group.
@@ -199,7 +199,7 @@ impl Table {
 /// The results of a node; `ids` numbers all results so far.
 fn results(graph: &Graph, id: NodeId, ids: &mut HashMap<ValueId, usize>) -> Vec<GroupValue> {
     let node = graph.node(id);
-    let ctx = Ctx::of(graph, id);
+    let ctx = OpCtx::of(graph, id);
     let mut all = Vec::new();
     for (index, v) in node.outputs.iter().enumerate() {
         let Some(value) = *v else { continue };

@@ -3,8 +3,8 @@
 //! The results of the parts are of the whole's extents, so that they are summed rather than joined;
 //! only their operands are cut.
 
+use graph_opt_ir::op_context::OpCtx;
 use graph_opt_ir::region::{self, Barrier, Relation};
-use graph_opt_ir::rule::Ctx;
 use graph_opt_ir::{Edit, Graph, NodeId, Op, Ref, Span, Tensor, ValueId, op};
 
 use super::parts::PartsError;
@@ -81,7 +81,7 @@ pub(super) fn partial_sums(
 /// The contracted axis of each operand that has one, and its extent.
 fn contracted(graph: &Graph, id: NodeId) -> Result<(Vec<Option<usize>>, i64), Barrier> {
     let node = graph.node(id);
-    let rel = region::relations(&Ctx::of(graph, id), 0)?;
+    let rel = region::relations(&OpCtx::of(graph, id), 0)?;
     let contracted: Vec<Option<usize>> = rel
         .operands
         .iter()

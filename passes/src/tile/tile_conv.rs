@@ -22,8 +22,8 @@
 //! Along `c-in` (the axis that the operator sums over) the parts are partial sums, added up.
 
 use graph_opt_ir::op::{Class, Op};
+use graph_opt_ir::op_context::OpCtx;
 use graph_opt_ir::region::{self, Barrier, Need, Relation, Relations};
-use graph_opt_ir::rule::Ctx;
 use graph_opt_ir::{Edit, EditError, Graph, NodeId, Span, ValueId};
 
 use super::parts::PartsError;
@@ -394,7 +394,7 @@ impl TileConv {
         let Some(dims) = graph.value(value).ty.dims() else {
             return Err(blocked("the rank of its result is unknown"));
         };
-        let rel = region::relations(&Ctx::of(graph, id), 0).map_err(blocked)?;
+        let rel = region::relations(&OpCtx::of(graph, id), 0).map_err(blocked)?;
         let mut axes = Vec::new();
         for axis in &self.axes {
             let a = index(&graph.node(id).op, *axis, dims.len()).map_err(blocked)?;
@@ -459,7 +459,7 @@ fn largest(
     for s in spans {
         let mut r = vec![None; graph.value(result).ty.rank().unwrap_or(0)];
         r[axis] = Some(*s);
-        let tile = region::tile(&Ctx::of(graph, id), 0, &r)?;
+        let tile = region::tile(&OpCtx::of(graph, id), 0, &r)?;
         let mut total = region_bytes(graph, result, &r);
         for (v, need) in graph.node(id).inputs.iter().zip(&tile.needs) {
             if let (Some(v), Need::Region(r)) = (v, need)

@@ -298,6 +298,8 @@ class Draft:
         results = self.evaluate(node, [n for n in names if n])
         for arrays in results.values():
             self.useful(arrays, strict)
+            if len({a.ndim for a in arrays}) > 1:
+                raise Reject("a rank that depends on the extents")
         self.nodes.append(node)
         made = []
         for name in names:

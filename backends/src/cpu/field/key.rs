@@ -3,8 +3,13 @@
 use super::{Fp, P};
 
 /// What draws the functions and values of one run.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Key(pub u64);
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Key<'a> {
+    /// The 64 bits by which everything is drawn.
+    pub bits: u64,
+    /// Magnitudes about which real numbers are drawn, too, ascending: bounds of the models.
+    marks: &'a [f64],
+}
 
 /// Bits after the point that are kept exactly.
 const POINT: u32 = 20;
@@ -18,16 +23,45 @@ const SPARE: u32 = 29;
 const CONSTANT: u64 = 0x3c6e_f372_fe94_f82b;
 const REAL: u64 = 0xa54f_f53a_5f1d_36f1;
 
-impl Key {
+impl<'a> Key<'a> {
+    /// A key without marks.
+    pub fn new(bits: u64) -> Self {
+        Self { bits, marks: &[] }
+    }
+
+    /// The key with these marks: magnitudes, ascending.
+    pub fn marked(self, marks: &'a [f64]) -> Self {
+        Self { marks, ..self }
+    }
+
+    /// A number by these bits: a mark, a number of `f32` beside it, or one between it and the
+    /// next; `None` if there are no marks.
+    pub fn near(self, bits: u64) -> Option<f64> {
+        let n = self.marks.len().max(1);
+        let i = (bits >> 3) as usize % n;
+        let mark = *self.marks.get(i)?;
+        let next = self.marks.get(i + 1).copied().unwrap_or(2.0 * mark + 1.0);
+        let unit = (bits >> 40) as f64 / (1u64 << 24) as f64;
+        Some(match bits & 7 {
+            0..=2 => mark,
+            3 => f64::from((mark as f32).next_up()),
+            4 => f64::from((mark as f32).next_down()),
+            _ => mark + (next - mark) * unit,
+        })
+    }
+
     /// The key of what is named so.
     pub fn named(self, name: &str) -> Self {
-        Self(name.bytes().fold(mix(self.0 ^ 0x6a09_e667_f3bc_c909), |h, b| mix(h ^ u64::from(b))))
+        let start = mix(self.bits ^ 0x6a09_e667_f3bc_c909);
+        let bits = name.bytes().fold(start, |h, b| mix(h ^ u64::from(b)));
+        Self { bits, ..self }
     }
 
     /// The key of this number under this key.
     #[inline]
     pub fn with(self, x: u64) -> Self {
-        Self(mix(mix(self.0 ^ x.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_add(x)))
+        let bits = mix(mix(self.bits ^ x.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_add(x));
+        Self { bits, ..self }
     }
 
     /// The key of this number, by its bits; -0 counts as 0.
@@ -37,14 +71,14 @@ impl Key {
 
     /// 64 random bits for the element.
     #[inline]
-    pub fn bits(self, x: Fp) -> u64 {
-        self.with(x.0).0
+    pub fn draw(self, x: Fp) -> u64 {
+        self.with(x.0).bits
     }
 
     /// A random element for the element.
     #[inline]
     pub fn apply(self, x: Fp) -> Fp {
-        Fp::new(self.bits(x))
+        Fp::new(self.draw(x))
     }
 
     /// Stands for a floating-point constant; see the laws above. A number that `f32` does not hold
@@ -57,7 +91,7 @@ impl Key {
         } else if f64::from(m as f32) == m || m.is_nan() {
             Fp::new(self.permuted(u64::from((m as f32).to_bits()) << SPARE))
         } else {
-            Fp::new(self.named("constant").with_f64(m).0)
+            Fp::new(self.named("constant").with_f64(m).bits)
         };
         if x.is_sign_negative() { e.neg() } else { e }
     }
@@ -98,13 +132,14 @@ impl Key {
 
     fn drawn(self, x: Fp) -> f64 {
         let least = x.0.min(P - x.0);
-        let h = mix(mix(self.0 ^ REAL).wrapping_add(least));
+        let h = mix(mix(self.bits ^ REAL).wrapping_add(least));
         let scaled = |exponent: i64| f64::from_bits(((1023 + exponent) as u64) << 52 | h >> 12);
         let (class, rest) = (h & 15, h >> 5 & 0x7f);
         let m = match class {
             0 => return 0.0,
             1 => (1 + rest % 8) as f64,
             2 => scaled(rest as i64 % 80 - 40),
+            3..=6 if !self.marks.is_empty() => self.near(mix(h)).unwrap_or(1.0),
             _ => scaled(rest as i64 % 16 - 8),
         };
         if (h >> 4 & 1 == 1) != (x.0 != least) { -m } else { m }
@@ -133,7 +168,7 @@ impl Key {
 
     #[inline]
     fn round(self, r: u64, half: u64) -> u64 {
-        mix(self.0 ^ CONSTANT ^ half ^ r << 56)
+        mix(self.bits ^ CONSTANT ^ half ^ r << 56)
     }
 }
 
@@ -158,7 +193,7 @@ mod tests {
 
     #[test]
     fn numbers_of_few_bits_are_embedded_as_themselves() {
-        let key = Key(1);
+        let key = Key::new(1);
         assert_eq!(key.embed(2.0).mul(key.embed(3.0)), key.embed(6.0));
         assert_eq!(key.embed(0.5).mul(key.embed(2.0)), Fp::ONE);
         assert_eq!(key.embed(0.5), Fp::from_i64(2).inverse());
@@ -166,7 +201,7 @@ mod tests {
         assert_eq!(key.embed(-0.0), Fp::ZERO);
         assert_eq!(key.embed(0.3).add(key.embed(-0.3)), Fp::ZERO);
         assert_ne!(key.embed(0.1).add(key.embed(0.2)), key.embed(0.1 + 0.2));
-        assert_ne!(key.embed(0.3), Key(2).embed(0.3));
+        assert_ne!(key.embed(0.3), Key::new(2).embed(0.3));
     }
 
     /// Constants that bound keep their order under every key.
@@ -188,7 +223,7 @@ mod tests {
             f64::INFINITY,
         ];
         for seed in 0..200 {
-            let key = Key(seed);
+            let key = Key::new(seed);
             for (i, &a) in all.iter().enumerate() {
                 assert_eq!(key.real(key.embed(a)), a);
                 let less = |b: &f64| key.real(key.embed(a)) < key.real(key.embed(*b));
@@ -200,12 +235,12 @@ mod tests {
 
     #[test]
     fn real_numbers_are_odd_and_spread() {
-        let key = Key(3);
+        let key = Key::new(3);
         let n = 64_000;
         let (mut zero, mut whole, mut negative, mut above6, mut small, mut far) =
             (0, 0, 0, 0, 0, 0);
         for i in 0..n {
-            let x = Fp::new(Key(9).with(i).0);
+            let x = Fp::new(Key::new(9).with(i).bits);
             let r = key.real(x);
             assert_eq!(key.real(x.neg()), -r);
             zero += usize::from(r == 0.0);
@@ -226,13 +261,13 @@ mod tests {
     #[test]
     fn constants_can_be_had_again() {
         for i in 0..20_000u64 {
-            let key = Key(i % 50);
-            let x = f32::from_bits(key.with(i).0 as u32);
+            let key = Key::new(i % 50);
+            let x = f32::from_bits(key.with(i).bits as u32);
             if !x.is_nan() {
                 assert_eq!(key.known(key.embed(f64::from(x))), Some(f64::from(x)));
             }
         }
-        let key = Key(4);
+        let key = Key::new(4);
         assert!((0..10_000).all(|i| key.unpermuted(key.permuted(i * 977)) == i * 977));
     }
 }

@@ -40,9 +40,9 @@ pub struct Fp(u64);
 // Plain methods, so that the arithmetic is the same in form for every kind of scalar.
 #[allow(clippy::should_implement_trait)]
 impl Fp {
-    /// 0.
+    /// The neutral element of addition.
     pub const ZERO: Self = Self(0);
-    /// 1.
+    /// The neutral element of multiplication.
     pub const ONE: Self = Self(1);
 
     /// The integer modulo 2^61 - 1.
@@ -70,26 +70,26 @@ impl Fp {
         self.0
     }
 
-    /// `self + o`
+    /// The sum `self + o` modulo 2^61 - 1.
     #[inline]
     pub fn add(self, o: Self) -> Self {
         let s = self.0 + o.0;
         Self(if s >= P { s - P } else { s })
     }
 
-    /// `-self`
+    /// The additive inverse of `self`.
     #[inline]
     pub fn neg(self) -> Self {
         Self(if self.0 == 0 { 0 } else { P - self.0 })
     }
 
-    /// `self - o`
+    /// The difference `self - o` modulo 2^61 - 1.
     #[inline]
     pub fn sub(self, o: Self) -> Self {
         self.add(o.neg())
     }
 
-    /// `self * o`
+    /// The product `self * o` modulo 2^61 - 1.
     #[inline]
     pub fn mul(self, o: Self) -> Self {
         let x = u128::from(self.0) * u128::from(o.0);
@@ -135,8 +135,8 @@ mod tests {
 
     #[test]
     fn field_laws() {
-        let key = Key(7);
-        let draw = |i: u64| Fp::new(key.with(i).0);
+        let key = Key::new(7);
+        let draw = |i: u64| Fp::new(key.with(i).bits);
         for i in 0..500 {
             let (a, b, c) = (draw(3 * i), draw(3 * i + 1), draw(3 * i + 2));
             assert_eq!(a.add(b), b.add(a));

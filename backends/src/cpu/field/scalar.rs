@@ -11,20 +11,20 @@ const POWER: u64 = 1001;
 const MODULO: u64 = 1002;
 
 /// Total order that refines the one of the real numbers and is as odd as they are.
-fn order(x: Fp, y: Fp, k: Key) -> Ordering {
+fn order(x: Fp, y: Fp, k: Key<'_>) -> Ordering {
     let by_value = || k.real(x).total_cmp(&k.real(y));
     if x == y { Ordering::Equal } else { by_value().then(x.centred().cmp(&y.centred())) }
 }
 
-/// 1/x
-fn inverse(x: Fp, k: Key) -> Fp {
+/// The inverse of x, or a drawn element where x stands for 0.
+fn inverse(x: Fp, k: Key<'_>) -> Fp {
     if k.real(x) == 0.0 { k.with(INVERSE).apply(x) } else { x.inverse() }
 }
 
 impl Scalar for Fp {
     const ZERO: Self = Fp::ZERO;
     const ONE: Self = Fp::ONE;
-    fn of(x: f64, k: Key) -> Self {
+    fn of(x: f64, k: Key<'_>) -> Self {
         k.embed(x)
     }
     #[inline(always)]
@@ -39,7 +39,7 @@ impl Scalar for Fp {
     fn times(self, o: Self) -> Self {
         self.mul(o)
     }
-    fn over(self, o: Self, k: Key) -> Self {
+    fn over(self, o: Self, k: Key<'_>) -> Self {
         self.mul(inverse(o, k))
     }
     #[inline(always)]
@@ -59,33 +59,33 @@ impl Scalar for Fp {
         Self::reduce(s)
     }
     #[inline]
-    fn less(self, o: Self, k: Key) -> bool {
+    fn less(self, o: Self, k: Key<'_>) -> bool {
         self != o && k.real(self) < k.real(o)
     }
     #[inline]
-    fn same(self, o: Self, k: Key) -> bool {
+    fn same(self, o: Self, k: Key<'_>) -> bool {
         k.real(self) == k.real(o)
     }
     #[inline]
-    fn larger(self, o: Self, k: Key) -> Self {
+    fn larger(self, o: Self, k: Key<'_>) -> Self {
         if order(self, o, k) == Ordering::Less { o } else { self }
     }
     #[inline]
-    fn smaller(self, o: Self, k: Key) -> Self {
+    fn smaller(self, o: Self, k: Key<'_>) -> Self {
         if order(self, o, k) == Ordering::Greater { o } else { self }
     }
     #[inline(always)]
     fn opposite(self) -> Self {
         self.neg()
     }
-    fn magnitude(self, k: Key) -> Self {
+    fn magnitude(self, k: Key<'_>) -> Self {
         if order(self, Fp::ZERO, k) == Ordering::Less { self.neg() } else { self }
     }
 }
 
 impl Real for Fp {
     const NATIVE: bool = false;
-    fn call(f: Fun, x: Self, k: Key) -> Self {
+    fn call(f: Fun, x: Self, k: Key<'_>) -> Self {
         use Fun::*;
         let exp = |x| Self::call(Exp, x, k);
         let known = |f: fn(f64) -> f64| k.known(x).map(|x| k.embed(f(x)));
@@ -110,7 +110,7 @@ impl Real for Fp {
         };
         exact.unwrap_or_else(|| k.with(f as u64).apply(x))
     }
-    fn power(self, e: Self, k: Key) -> Self {
+    fn power(self, e: Self, k: Key<'_>) -> Self {
         let sqrt = || Self::call(Fun::Sqrt, self, k);
         match k.known(e) {
             Some(e) if e.fract() == 0.0 && e.abs() <= 64.0 => {
@@ -119,10 +119,10 @@ impl Real for Fp {
             }
             Some(0.5) => sqrt(),
             Some(-0.5) => inverse(sqrt(), k),
-            _ => Fp::new(k.with(POWER).with(self.get()).bits(e)),
+            _ => Fp::new(k.with(POWER).with(self.get()).draw(e)),
         }
     }
-    fn modulo(self, o: Self, fmod: bool, k: Key) -> Self {
-        Fp::new(k.with(MODULO + u64::from(fmod)).with(self.get()).bits(o))
+    fn modulo(self, o: Self, fmod: bool, k: Key<'_>) -> Self {
+        Fp::new(k.with(MODULO + u64::from(fmod)).with(self.get()).draw(o))
     }
 }

@@ -74,6 +74,10 @@ pub(crate) unsafe fn tile<const FUSED: bool>(
 }
 
 /// Row by row: what makes it slow is `mul_add` without an instruction for it, not the loads.
+///
+/// # Safety
+/// `a` has `kc * rows` elements, `b` has `kc * W`, and `c` has `rows` rows of `W` elements, `ldc` apart,
+/// which nothing else reads or writes.
 unsafe fn portable<const W: usize, const FUSED: bool>(
     rows: usize,
     kc: usize,
@@ -101,6 +105,10 @@ unsafe fn portable<const W: usize, const FUSED: bool>(
     }
 }
 
+/// The kernel for so many rows.
+///
+/// # Safety
+/// As [`avx2`], with `rows` for `R`, of which there are 1 to 6.
 #[cfg(target_arch = "x86_64")]
 unsafe fn avx2_rows<const FUSED: bool>(
     rows: usize,
@@ -124,6 +132,11 @@ unsafe fn avx2_rows<const FUSED: bool>(
     }
 }
 
+/// `R` rows of 16 columns; `a` and `b` are each with the distance from one step of the sum to the next.
+///
+/// # Safety
+/// The processor has AVX2 and FMA. From `a` on there are `kc` groups of `R` elements, from `b` on `kc`
+/// groups of 16, and `c` has `R` rows of 16 elements, `ldc` apart, which nothing else reads or writes.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn avx2<const R: usize, const FUSED: bool>(
@@ -168,6 +181,9 @@ unsafe fn avx2<const R: usize, const FUSED: bool>(
 }
 
 /// As many rows as one kernel takes; how many those were.
+///
+/// # Safety
+/// As [`avx512`], with `rows` for `R`.
 #[cfg(target_arch = "x86_64")]
 unsafe fn avx512_rows<const V: usize, const FUSED: bool>(
     rows: usize,
@@ -193,6 +209,11 @@ unsafe fn avx512_rows<const V: usize, const FUSED: bool>(
     rows!(12 8 4 2 1)
 }
 
+/// `R` rows of `16 * V` columns; `a` is with the distance from one step of the sum to the next.
+///
+/// # Safety
+/// The processor has AVX-512F. From `a` on there are `kc` groups of `R` elements, from `b` on `kc` groups
+/// of `16 * V`, and `c` has `R` rows of `16 * V` elements, `ldc` apart, which nothing else reads or writes.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 unsafe fn avx512<const R: usize, const V: usize, const FUSED: bool>(

@@ -294,8 +294,8 @@ mod tests {
     use super::*;
 
     fn numbers(n: usize, seed: u64) -> Vec<f32> {
-        let key = crate::cpu::field::Key(seed);
-        (0..n).map(|i| (key.with(i as u64).0 >> 40) as f32 / 8e6 - 1.0).collect()
+        let key = crate::cpu::field::Key::new(seed);
+        (0..n).map(|i| (key.with(i as u64).bits >> 40) as f32 / 8e6 - 1.0).collect()
     }
 
     #[test]

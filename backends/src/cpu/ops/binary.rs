@@ -302,7 +302,7 @@ pub(super) fn logic(cx: &mut Cx<'_>) -> Outputs {
     Ok(vec![v?])
 }
 
-/// `Where`
+/// `Where`: elements of the second or third operand, by the first.
 pub(super) fn choose(cx: &mut Cx<'_>) -> Outputs {
     let (c, a, b) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
     let dims = broadcast(&broadcast(&a.dims, &b.dims)?, &c.dims)?;

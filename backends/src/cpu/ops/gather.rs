@@ -173,7 +173,7 @@ pub(super) fn scatter(cx: &mut Cx<'_>) -> Outputs {
         Ok(out)
     }
     let k = cx.key();
-    fn of<T: Scalar>(name: &str, k: Key) -> Result<Box<dyn Fn(T, T) -> T>, RunError> {
+    fn of<'k, T: Scalar>(name: &str, k: Key<'k>) -> Result<Box<dyn Fn(T, T) -> T + 'k>, RunError> {
         Ok(match name {
             "add" => Box::new(|a: T, b: T| a.plus(b)),
             "mul" => Box::new(|a: T, b: T| a.times(b)),
@@ -270,7 +270,7 @@ pub(super) fn top_k(cx: &mut Cx<'_>) -> Outputs {
         inner: usize,
         count: usize,
         largest: bool,
-        k: Key,
+        k: Key<'_>,
     ) -> (Vec<T>, Vec<i64>) {
         let blocks = v.len() / (n * inner).max(1);
         let mut out = vec![T::ZERO; blocks * count * inner];

@@ -165,8 +165,13 @@ fn slice(cx: &Cx<'_>) -> Result<Array, RunError> {
     let mut dims = a.dims.clone();
     let mut step = signed(a.strides());
     let mut offset = 0;
+    let mut seen = vec![false; a.rank()];
     for i in 0..starts.len() {
         let axis = axis_of(axes[i], a.rank())?;
+        // ONNX leaves open what a repeated axis means; ONNX Runtime refuses it.
+        if std::mem::replace(&mut seen[axis], true) {
+            invalid!("axes {axes:?} name axis {axis} twice");
+        }
         let n = a.dims[axis] as i64;
         let by = steps[i];
         let wrap = |x: i64| if x < 0 { x.saturating_add(n) } else { x };

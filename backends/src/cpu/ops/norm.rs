@@ -109,7 +109,7 @@ impl<T: Real, const FUSED: bool> Loop for Channels<'_, T, FUSED> {
 
 /// Mean, and 1 over the square root of the variance plus epsilon.
 #[inline(always)]
-fn moments<T: Real>(v: &[T], epsilon: T, k: Key) -> (T, T) {
+fn moments<T: Real>(v: &[T], epsilon: T, k: Key<'_>) -> (T, T) {
     let n = T::of(v.len() as f64, k);
     let mean = v.iter().fold(T::ZERO, |s, &x| s.plus(x)).over(n, k);
     let square = |s: T, x: &T| {
@@ -242,7 +242,7 @@ fn lp_of<T: Real>(cx: &mut Cx<'_>) -> Outputs {
 
 /// What Softmax takes from all elements: the greatest, so that nothing overflows; in the field the
 /// mean, which shifts with them.
-fn pivot<T: Real>(v: &[T], k: Key) -> T {
+fn pivot<T: Real>(v: &[T], k: Key<'_>) -> T {
     if T::NATIVE {
         return v.iter().skip(1).fold(v[0], |m, &x| m.larger(x, k));
     }

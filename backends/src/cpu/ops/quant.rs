@@ -120,7 +120,7 @@ pub(super) fn quantize(cx: &mut Cx<'_>) -> Outputs {
         (Buf::Field(x), Buf::Field(s)) => {
             let key = cx.key().named("quantize").with(to.to_onnx() as u64);
             let one = |(i, &x): (usize, &Fp)| {
-                let bits = key.with(s[at.of(i)].get()).with(z(i) as u64).bits(x);
+                let bits = key.with(s[at.of(i)].get()).with(z(i) as u64).draw(x);
                 lo + (bits % (hi - lo + 1.0) as u64) as f64
             };
             of_type(a.dims.clone(), x.iter().enumerate().map(one), to)?
@@ -206,7 +206,7 @@ fn sums(dims: Vec<usize>, v: Vec<i64>) -> Array {
     Array::new(dims, v.into_iter().map(|x| x as i32).collect())
 }
 
-/// ConvInteger and QLinearConv.
+/// ConvInteger, and QLinearConv, which scales its sums.
 pub(super) fn conv(cx: &mut Cx<'_>) -> Outputs {
     let linear = matches!(cx.op, Op::QLinearConv(_));
     let (w_at, xz, wz) = if linear { (3, 2, 5) } else { (1, 2, 3) };
@@ -252,11 +252,11 @@ fn requantize(
     if cx.inputs.iter().flatten().any(Array::is_field) {
         let of = |i: usize| cx.input(at[i])?.get::<Fp>();
         let (x, w, y) = (of(0)?, of(1)?, of(2)?);
-        let k: Key = cx.key().named("requantize");
+        let k: Key<'_> = cx.key().named("requantize");
         let one = |(i, v): (usize, i64)| {
             let c = if w.len() == 1 { 0 } else { channel(i) };
             let key = k.with(x[0].get()).with(w[c].get()).with(y[0].get()).with(z as u64);
-            lo + (key.with(v as u64).0 % (hi - lo + 1.0) as u64) as f64
+            lo + (key.with(v as u64).bits % (hi - lo + 1.0) as u64) as f64
         };
         return Ok(vec![of_type(dims, v.into_iter().enumerate().map(one), to)?]);
     }
@@ -274,7 +274,7 @@ fn requantize(
     Ok(vec![of_type(dims, v.into_iter().enumerate().map(one), to)?])
 }
 
-/// MatMulInteger and QLinearMatMul.
+/// MatMulInteger, and QLinearMatMul, which scales its sums.
 pub(super) fn matmul(cx: &mut Cx<'_>) -> Outputs {
     let linear = matches!(cx.op, Op::QLinearMatMul(_));
     let (b_at, az, bz) = if linear { (3, 2, 5) } else { (1, 2, 3) };

@@ -44,14 +44,14 @@ fn common<'a>(op: &'a Op) -> Result<Common<'a>, RunError> {
     })
 }
 
-type Activation<T> = Box<dyn Fn(T) -> T>;
+type Activation<'k, T> = Box<dyn Fn(T) -> T + 'k>;
 
-fn activation<T: Real>(
-    cx: &Cx<'_>,
+fn activation<'k, T: Real>(
+    cx: &Cx<'k>,
     name: &str,
     a: Option<f32>,
     b: Option<f32>,
-) -> Result<Activation<T>, RunError> {
+) -> Result<Activation<'k, T>, RunError> {
     let k = cx.key();
     let of = move |x: f32| T::of(x.into(), k);
     Ok(match name.to_ascii_lowercase().as_str() {
@@ -194,7 +194,7 @@ struct Cell<'a, T> {
     r: &'a [T],
     bias: Option<&'a [T]>,
     peep: Option<&'a [T]>,
-    acts: Vec<Activation<T>>,
+    acts: Vec<Activation<'a, T>>,
     clip: Option<T>,
 }
 

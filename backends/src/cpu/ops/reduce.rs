@@ -170,7 +170,7 @@ fn reduced<T: Real>(
 }
 
 /// Result of reducing no elements.
-fn empty<T: Scalar>(kind: Kind, k: Key) -> T {
+fn empty<T: Scalar>(kind: Kind, k: Key<'_>) -> T {
     match kind {
         Kind::Prod => T::ONE,
         Kind::Max | Kind::LogSum | Kind::LogSumExp => T::of(f64::NEG_INFINITY, k),
@@ -316,7 +316,7 @@ pub(super) fn arg(cx: &mut Cx<'_>) -> Outputs {
         inner: usize,
         last: bool,
         least: bool,
-        k: Key,
+        k: Key<'_>,
     ) -> Vec<i64> {
         let better = |x: T, y: T| if least { x.less(y, k) } else { y.less(x, k) };
         let mut out = vec![];

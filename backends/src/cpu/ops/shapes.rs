@@ -32,7 +32,7 @@ pub(super) fn dropout(cx: &mut Cx<'_>) -> Outputs {
     Ok(vec![a, mask])
 }
 
-/// Identity and Transfer.
+/// Identity and Transfer, whose result is the operand.
 pub(super) fn identity(cx: &mut Cx<'_>) -> Outputs {
     Ok(vec![cx.take(0)?])
 }

@@ -45,7 +45,7 @@ pub(super) fn unary(cx: &mut Cx<'_>) -> Outputs {
     Ok(vec![out])
 }
 
-fn sign<T: Scalar>(x: T, k: Key) -> T {
+fn sign<T: Scalar>(x: T, k: Key<'_>) -> T {
     if x == T::ZERO || x.is_nan() {
         x
     } else if x.negative(k) {
@@ -162,7 +162,7 @@ pub(super) fn clip(cx: &mut Cx<'_>) -> Outputs {
     };
     let (lo, hi) = (bound(o.min, 1), bound(o.max, 2));
     let a = cx.take(0)?;
-    fn scalar<T: Scalar>(b: Option<Array>, k: Key) -> Result<Option<T>, RunError> {
+    fn scalar<T: Scalar>(b: Option<Array>, k: Key<'_>) -> Result<Option<T>, RunError> {
         let Some(b) = b else { return Ok(None) };
         // Before opset 11 the bounds are attributes, native f32 whatever they are to bound.
         match (b.get::<T>(), b.len()) {
@@ -201,7 +201,7 @@ fn infinite(o: &graph_opt_ir::op::IsInf, x: f64) -> bool {
 fn drawn_tests(cx: &Cx<'_>, v: &[Fp], test: impl Fn(f64) -> bool) -> Vec<bool> {
     let k = cx.key();
     let drawn = k.named(cx.op.name());
-    let one = |&x: &Fp| k.known(x).map_or_else(|| drawn.bits(x) & 3 == 0, &test);
+    let one = |&x: &Fp| k.known(x).map_or_else(|| drawn.draw(x) & 3 == 0, &test);
     v.iter().map(one).collect()
 }
 
@@ -347,7 +347,7 @@ fn field_cast(cx: &Cx<'_>, v: &[Fp], a: &Array, to: DType) -> Result<Array, RunE
         _ => {
             cx.room::<i64>(&a.dims)?;
             let key = k.named("cast").with(to.to_onnx() as u64);
-            let ints = drawn_ints(v.iter().map(|&x| key.bits(x)), a.dims.clone(), to)?;
+            let ints = drawn_ints(v.iter().map(|&x| key.draw(x)), a.dims.clone(), to)?;
             let known: Vec<Option<f64>> = v.iter().map(|&x| k.known(x)).collect();
             if known.iter().all(Option::is_none) {
                 return Ok(ints);

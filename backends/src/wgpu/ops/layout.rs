@@ -1,7 +1,7 @@
 //! Operators that move elements, or only rename their places.
 
-use graph_opt_ir::rule::axis_of;
-use graph_opt_ir::{Op, spec};
+use graph_opt_ir::op_context::axis_of;
+use graph_opt_ir::{Op, layout_params};
 
 use super::{Cx, MAX_AXES, Outputs, merged, moved, push_axes, spread, strides};
 use crate::RunError;
@@ -95,7 +95,7 @@ pub(super) fn view(cx: &mut Cx<'_, '_>) -> Outputs {
     let rank = dims.len();
     let y = match cx.op {
         Op::Transpose(_) => {
-            let perm = cx.with_rules(|ctx| spec::permutation(ctx, rank))?;
+            let perm = cx.with_rules(|ctx| layout_params::permutation(ctx, rank))?;
             let Some(Ok(perm)) = perm else { return Ok(None) };
             let step: Vec<i64> = perm.iter().map(|&p| s[p]).collect();
             viewed(cx, &x, &out, &step, 0)?
@@ -114,7 +114,7 @@ pub(super) fn view(cx: &mut Cx<'_, '_>) -> Outputs {
             viewed(cx, &x, &split, &step, 0)?.map(|y| y.reshaped(out))
         }
         Op::Slice(_) => {
-            let taken = cx.with_rules(spec::slices)?;
+            let taken = cx.with_rules(layout_params::slices)?;
             let Some(Ok(Some(taken))) = taken else { return Ok(None) };
             let mut step = vec![];
             let mut first = 0i64;
@@ -207,7 +207,7 @@ pub(super) fn split(cx: &mut Cx<'_, '_>) -> Outputs {
     if cx.dims(0).is_none() {
         return Ok(None);
     }
-    let sizes = cx.with_rules(spec::split_sizes)?;
+    let sizes = cx.with_rules(layout_params::split_sizes)?;
     let Some(Ok(Some((axis, sizes)))) = sizes else { return Ok(None) };
     let x = cx.array(0)?;
     let s: Vec<i64> = strides(&x.dims).iter().map(|&s| s as i64).collect();

@@ -12,7 +12,7 @@ mod reduce;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use graph_opt_ir::rule::{Ctx, Operand};
+use graph_opt_ir::op_context::{OpCtx, Operand};
 use graph_opt_ir::{DType, Op, Tensor, Type};
 
 use super::buffers::Pooled;
@@ -174,7 +174,10 @@ impl Cx<'_, '_> {
 
     /// Calls the function with the node as the rules of the IR see it: whole-number operands are
     /// known, others only by type.
-    pub fn with_rules<T>(&mut self, f: impl FnOnce(&Ctx<'_>) -> T) -> Result<Option<T>, RunError> {
+    pub fn with_rules<T>(
+        &mut self,
+        f: impl FnOnce(&OpCtx<'_>) -> T,
+    ) -> Result<Option<T>, RunError> {
         let mut types = vec![];
         for i in 0..self.inputs.len() {
             types.push(match self.ty(i) {
@@ -200,7 +203,7 @@ impl Cx<'_, '_> {
                 Some(Operand { ty, value: v.and_then(|v| v.1), dims: None })
             })
             .collect();
-        let ctx = Ctx { op: self.op, opset: self.opset, inputs, outputs: self.outputs };
+        let ctx = OpCtx { op: self.op, opset: self.opset, inputs, outputs: self.outputs };
         Ok(Some(f(&ctx)))
     }
 

@@ -1,6 +1,6 @@
 //! Normalisations and Softmax.
 
-use graph_opt_ir::rule::axis_of;
+use graph_opt_ir::op_context::axis_of;
 use graph_opt_ir::{DType, Op, Tensor};
 
 use super::elementwise::{apply, zip};

@@ -1,8 +1,8 @@
 //! Operators whose elements come from computed places: Pad, Gather, Resize.
 
+use graph_opt_ir::op_context::axis_of;
 use graph_opt_ir::resize::{Target, target};
-use graph_opt_ir::rule::axis_of;
-use graph_opt_ir::{Op, Tensor, op, spec};
+use graph_opt_ir::{Op, Tensor, layout_params, op};
 
 use super::{Cx, MAX_AXES, Outputs, moved, strides};
 use crate::RunError;
@@ -18,7 +18,7 @@ pub(super) fn pad(cx: &mut Cx<'_, '_>) -> Outputs {
         "wrap" => 3,
         _ => return Ok(None),
     };
-    let pads = cx.with_rules(spec::pads)?;
+    let pads = cx.with_rules(layout_params::pads)?;
     let Some(Ok(Some(pads))) = pads else { return Ok(None) };
     let value = match cx.tensor(2)? {
         Some(t) => match t.to_f32s().as_deref() {

@@ -1,7 +1,7 @@
 //! Reductions over whole axes.
 
 use graph_opt_ir::Op;
-use graph_opt_ir::rule::axis_of;
+use graph_opt_ir::op_context::axis_of;
 
 use super::{Cx, MAX_AXES, Outputs, merged, push_axes, strides};
 use crate::wgpu::kernel::Kernel;

@@ -172,13 +172,13 @@ fn what_cannot_be_is_told_when_it_is_asked_for() {
     };
     let none: &[Vec<u8>] = &[];
     for (model, what) in [
-        (config("", 1, &[]), "has no name of its own"),
-        ([good.clone(), good.clone()].concat(), "\"c\" has no name of its own"),
-        (config("c", 0, &[]), "says that it has 0 devices"),
-        (config("c", -1, &[]), "says that it has -1 devices"),
-        (config("c", 1 << 40, &[]), "says that it has 1099511627776 devices"),
-        (config("c", 3, &["a", "b"]), "says that it has 3 devices, and names 2"),
-        (message(26, &message(1, b"\xff")), "not UTF-8"),
+        (config("", 1, &[]), "needs a name that no other"),
+        ([good.clone(), good.clone()].concat(), "\"c\" needs a name that no other"),
+        (config("c", 0, &[]), "declares 0 devices"),
+        (config("c", -1, &[]), "declares -1 devices"),
+        (config("c", 1 << 40, &[]), "declares 1099511627776 devices"),
+        (config("c", 3, &["a", "b"]), "declares 3 devices, but names 2"),
+        (message(26, &message(1, b"\xff")), "expected UTF-8"),
         (message(26, &[0xff]), "ends inside"),
     ] {
         let bytes = file(&model, [none; 3]);
@@ -192,8 +192,8 @@ fn what_cannot_be_is_told_when_it_is_asked_for() {
             [&[of("d", 0)][..], none, none],
             "\"a\" (Relu): there is no configuration \"d\"; there are: \"c\"",
         ),
-        ([none, &[of("c", 2)], none], "\"b\" (Relu): stage 2 is not one of 0 to 1 of \"c\""),
-        ([none, &[of("c", -1)], none], "stage -1 is not one of"),
+        ([none, &[of("c", 2)], none], "\"b\" (Relu): expected a stage of 0 to 1 of \"c\", found 2"),
+        ([none, &[of("c", -1)], none], "expected a stage of 0 to 1"),
         ([&[of("c", 0), of("c", 0)][..], none, none], "names the configuration \"c\" twice"),
         ([&[of("c", 1)][..], none, &[of("c", 0)]], "\"c\": stage 1 (a) comes before stage 0 (c)"),
     ] {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use graph_opt_ir::op::Op;
-use graph_opt_ir::rule::Ctx;
+use graph_opt_ir::op_context::OpCtx;
 use graph_opt_ir::{Graph, NodeId, Type, ValueId, window};
 
 use super::access;
@@ -195,7 +195,7 @@ impl MemoryModel for OnnxRuntime {
                 let Some(w) = extents(n.inputs.get(1).copied().flatten()) else { return 0 };
                 let pixels: u64 = y.iter().skip(2).product();
                 let taps: u64 = w.iter().skip(1).product();
-                let windows = window::resolved(&Ctx::of(graph, node)).ok().flatten();
+                let windows = window::resolved(&OpCtx::of(graph, node)).ok().flatten();
                 let plain =
                     |w: &window::Window| (w.stride, w.begin, w.end) == (1, 0, 0) && w.extent() == 1;
                 let direct = windows.is_some_and(|all| all.iter().all(plain));

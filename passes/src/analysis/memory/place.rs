@@ -8,8 +8,8 @@
 
 use std::collections::HashSet;
 
-use graph_opt_ir::rule::{Ctx, axis_of};
-use graph_opt_ir::{Graph, NodeId, Op, ValueId, spec};
+use graph_opt_ir::op_context::{OpCtx, axis_of};
+use graph_opt_ir::{Graph, NodeId, Op, ValueId, layout_params};
 
 use super::{MemoryModel, Place, UnknownSize, View, counts};
 
@@ -35,20 +35,20 @@ pub(crate) enum Alias {
 
 /// How result `output` of the node may be a view of its first operand.
 pub(crate) fn alias(graph: &Graph, id: NodeId, output: usize) -> Option<Alias> {
-    let ctx = Ctx::of(graph, id);
+    let ctx = OpCtx::of(graph, id);
     let alias = match ctx.op {
         _ if ctx.is_identity(output) => Alias::Same,
         Op::Reshape(_) | Op::Flatten(_) | Op::Squeeze(_) | Op::Unsqueeze(_) => Alias::Reshaped,
         Op::Slice(_) => {
-            let taken = spec::slices(&ctx).ok()??;
-            let start = |t: graph_opt_ir::spec::Taken| {
+            let taken = layout_params::slices(&ctx).ok()??;
+            let start = |t: graph_opt_ir::layout_params::Taken| {
                 let whole = t.count > 0 && (t.step == 1 || t.count == 1);
                 u64::try_from(t.start).ok().filter(|_| whole)
             };
             Alias::Part(taken.into_iter().map(|t| start(t?)).collect::<Option<_>>()?)
         }
         Op::Split(_) => {
-            let (axis, sizes) = spec::split_sizes(&ctx).ok()??;
+            let (axis, sizes) = layout_params::split_sizes(&ctx).ok()??;
             let mut starts = vec![0; ctx.ty(0).rank()?];
             starts[axis] = u64::try_from(sizes[..output].iter().sum::<i64>()).ok()?;
             Alias::Part(starts)

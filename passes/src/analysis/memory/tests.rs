@@ -1,6 +1,8 @@
-use graph_opt_ir::rule::axis_of;
+use graph_opt_ir::op_context::axis_of;
 use graph_opt_ir::text::parse;
-use graph_opt_ir::{Builder, DType, Graph, Op, Tensor, Type, ValueId, op, rule::Ctx, spec};
+use graph_opt_ir::{
+    Builder, DType, Graph, Op, Tensor, Type, ValueId, layout_params, op, op_context::OpCtx,
+};
 
 use super::*;
 
@@ -29,7 +31,7 @@ fn elements(graph: &Graph, v: ValueId, place: &Place) -> Vec<usize> {
 /// Identities of elements: those of a value that is computed are its own, layout moves them.
 fn contents(graph: &Graph, id: NodeId, known: &[Option<Vec<u64>>]) -> Vec<Option<Vec<u64>>> {
     let node = graph.node(id);
-    let ctx = Ctx::of(graph, id);
+    let ctx = OpCtx::of(graph, id);
     let input = |i: usize| node.inputs[i].and_then(|v| known[v.index()].clone());
     let dims = |v: ValueId| graph.value(v).ty.extents().unwrap();
     let fresh = |v: ValueId| {
@@ -47,11 +49,11 @@ fn contents(graph: &Graph, id: NodeId, known: &[Option<Vec<u64>>]) -> Vec<Option
         match &node.op {
             Op::Identity(_) | Op::Reshape(_) | Op::Flatten(_) | Op::Unsqueeze(_) => input(0),
             Op::Slice(_) => {
-                let t = spec::slices(&ctx).unwrap().unwrap();
+                let t = layout_params::slices(&ctx).unwrap().unwrap();
                 part(v, &t.iter().map(|t| t.unwrap().start as u64).collect::<Vec<_>>())
             }
             Op::Split(_) => {
-                let (axis, sizes) = spec::split_sizes(&ctx).unwrap().unwrap();
+                let (axis, sizes) = layout_params::split_sizes(&ctx).unwrap().unwrap();
                 let mut starts = vec![0; dims(v).len()];
                 starts[axis] = sizes[..i].iter().sum::<i64>() as u64;
                 part(v, &starts)

@@ -11,8 +11,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use graph_opt_ir::op::{Attrs, Op, Other};
+use graph_opt_ir::op_context::{OpCtx, Operand};
 use graph_opt_ir::region::Region;
-use graph_opt_ir::rule::{Ctx, Operand};
 use graph_opt_ir::{Digest, Span, Tensor, Type};
 
 use crate::tile::slices::slice_tensor;
@@ -236,11 +236,11 @@ impl Terms {
         opset: i64,
         inputs: &[Option<TermId>],
         outputs: usize,
-    ) -> Ctx<'a> {
+    ) -> OpCtx<'a> {
         let operand = |t: &Option<TermId>| {
             t.map(|t| Operand { ty: self.ty(t), value: self.value(t).cloned(), dims: None })
         };
-        Ctx { op, opset, inputs: inputs.iter().map(operand).collect(), outputs }
+        OpCtx { op, opset, inputs: inputs.iter().map(operand).collect(), outputs }
     }
 
     /// The operands of an application; empty for other terms.
@@ -253,7 +253,7 @@ impl Terms {
 
     /// An application as the rules of its operator see it; `None` for other terms and operators that are
     /// not modelled.
-    pub(crate) fn ctx_of(&self, t: TermId) -> Option<Ctx<'_>> {
+    pub(crate) fn ctx_of(&self, t: TermId) -> Option<OpCtx<'_>> {
         let Head::Apply(a) = &self.get(t).head else { return None };
         let ctx = || self.ctx(&a.op, a.opset, &self.operands(t), a.outputs);
         a.modelled.then(ctx)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use graph_opt_ir::op::{Attrs, Op};
 use graph_opt_ir::region::{self, Region};
-use graph_opt_ir::{Span, Tensor, Type, infer, op, same, spec};
+use graph_opt_ir::{Span, Tensor, Type, infer, layout_params, op, structural_eq};
 
 use super::{Apply, Head, TermId, Terms};
 
@@ -37,7 +37,7 @@ impl Terms {
         }
         let ctx = self.ctx(op, opset, inputs, outputs);
         let apply = Apply {
-            meaning: same::modelled(&ctx, &Attrs::new()),
+            meaning: structural_eq::modelled(&ctx, &Attrs::new()),
             op: Arc::new(region::normal_form(&ctx)),
             modelled: true,
             opset,
@@ -62,8 +62,8 @@ impl Terms {
         match op {
             _ if ctx.is_identity(output) => Some(x),
             Op::Slice(_) => {
-                let taken = spec::slices(&ctx).ok()??;
-                let span = |t: &Option<spec::Taken>| {
+                let taken = layout_params::slices(&ctx).ok()??;
+                let span = |t: &Option<layout_params::Taken>| {
                     let t = (*t)?;
                     (t.step == 1).then(|| Span::new(t.start, t.start + t.count))
                 };
@@ -72,7 +72,7 @@ impl Terms {
                 self.slice(x, region)
             }
             Op::Split(_) => {
-                let (axis, sizes) = spec::split_sizes(&ctx).ok()??;
+                let (axis, sizes) = layout_params::split_sizes(&ctx).ok()??;
                 let lo: i64 = sizes[..output].iter().sum();
                 let mut region = vec![None; self.ty(x).rank()?];
                 region[axis] = Some(Span::new(lo, lo + sizes[output]));
@@ -94,21 +94,21 @@ impl Terms {
             }
             Op::Transpose(_) => {
                 let rank = self.ty(x).rank()?;
-                let mut perm = spec::permutation(&ctx, rank).ok()?;
+                let mut perm = layout_params::permutation(&ctx, rank).ok()?;
                 if perm.iter().enumerate().all(|(i, &p)| i == p) {
                     return Some(x);
                 }
                 let Head::Apply(Apply { op: inner, .. }) = &self.get(x).head else { return None };
                 let Op::Transpose(_) = &**inner else { return None };
                 let below = self.ctx_of(x)?;
-                let first = spec::permutation(&below, rank).ok()?;
+                let first = layout_params::permutation(&below, rank).ok()?;
                 perm.iter_mut().for_each(|p| *p = first[*p]);
                 let base = self.get(x).children[0];
                 let perm = Some(perm.iter().map(|&p| p as i64).collect());
                 self.apply(&op::Transpose { perm }.into(), opset, &[Some(base)], (0, 1), ty)
             }
             Op::Pad(_) => {
-                let pads = spec::pads(&ctx).ok()??;
+                let pads = layout_params::pads(&ctx).ok()??;
                 pads.iter().all(|p| *p == (0, 0)).then_some(x)
             }
             Op::Cast(_) => {
@@ -138,7 +138,7 @@ impl Terms {
         let opset = opset.max(7);
         let ctx = self.ctx(&op, opset, &[Some(base), Some(shape)], 1);
         let apply = Apply {
-            meaning: same::modelled(&ctx, &Attrs::new()),
+            meaning: structural_eq::modelled(&ctx, &Attrs::new()),
             op: Arc::new(op),
             modelled: true,
             opset,

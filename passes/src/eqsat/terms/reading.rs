@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use graph_opt_ir::infer::{follow, follow_with};
-use graph_opt_ir::same::{self, Meaning, Meanings};
+use graph_opt_ir::structural_eq::{self, Meaning, Meanings};
 use graph_opt_ir::{Def, Digest, Graph, NodeId, Type, ValueId};
 
 use super::{TermId, Terms};
@@ -54,12 +54,12 @@ impl Reading {
             _ => Type::Unknown,
         };
         let types = follow_with(graph, None, &claimed);
-        let structure = same::Structure::with(&meanings, graph, &plain);
+        let structure = structural_eq::Structure::with(&meanings, graph, &plain);
         let mut r =
             Self { terms: vec![None; graph.value_bound()], made: Vec::new(), opaque: Vec::new() };
         let mut position = 0;
         for &v in graph.inputs() {
-            let leaf = same::input(graph, v, position);
+            let leaf = structural_eq::input(graph, v, position);
             position += u64::from(matches!(graph.value(v).def, Def::Input(None)));
             r.terms[v.index()] = Some(terms.leaf(leaf, graph.value(v).ty.clone()));
         }
@@ -107,7 +107,7 @@ impl Reading {
         &mut self,
         graph: &Graph,
         terms: &mut Terms,
-        structure: &same::Structure,
+        structure: &structural_eq::Structure,
         v: ValueId,
     ) -> TermId {
         let (terms, at) = (terms, &mut self.terms[v.index()]);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use graph_opt_ir::names::{NameError, NodeNames};
-use graph_opt_ir::{EditError, Graph, Span};
+use graph_opt_ir::{EditError, EditFault, Graph, Span};
 
 use crate::options::{self, OptionError, Options, list_text, name_of};
 use crate::pass::{Data, Outcome, PassCtx};
@@ -301,7 +301,7 @@ impl Stretch {
                     cx.remark_with(to, Outcome::Applied, what, data);
                 }
                 // Strips of channels of a Concat along channels.
-                Err(EditError::Rule { node, reason, .. }) => {
+                Err(EditError { fault: EditFault::Rule { node, reason }, .. }) => {
                     let why = format!("its tiles cannot be joined: {reason}; try another reuse");
                     cx.remark_on(node, Outcome::Blocked, why);
                 }

@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use graph_opt_ir::op::Op;
-use graph_opt_ir::rule::Ctx;
-use graph_opt_ir::same::modelled;
-use graph_opt_ir::{Editor, Graph, Span, Tensor, ValueId, spec};
+use graph_opt_ir::op_context::OpCtx;
+use graph_opt_ir::structural_eq::modelled;
+use graph_opt_ir::{Editor, Graph, Span, Tensor, ValueId, layout_params};
 
 use super::guess::Guess;
 use crate::tile::{Grid, Group, Reuse, build, slices};
@@ -58,7 +58,7 @@ impl Compare<'_> {
     fn sliced_constant(&self, a: ValueId) -> Option<Tensor> {
         let p = self.actual.producer(a)?;
         let source = self.actual.constant(self.actual.node(p).inputs.first().copied()??)?;
-        let taken = spec::slices(&Ctx::of(self.actual, p)).ok()??;
+        let taken = layout_params::slices(&OpCtx::of(self.actual, p)).ok()??;
         let cuts: Vec<(usize, Span)> = taken
             .iter()
             .enumerate()
@@ -74,10 +74,10 @@ impl Compare<'_> {
             return false;
         };
         let (m, n) = (self.actual.node(p), self.tiled.node(q));
-        let (c, d) = (Ctx::of(self.actual, p), Ctx::of(self.tiled, q));
+        let (c, d) = (OpCtx::of(self.actual, p), OpCtx::of(self.tiled, q));
         let operands = match (&m.op, &n.op) {
             (Op::Slice(_), Op::Slice(_)) => {
-                if spec::slices(&c) != spec::slices(&d) {
+                if layout_params::slices(&c) != layout_params::slices(&d) {
                     return false;
                 }
                 1

@@ -3,9 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use graph_opt_ir::op::Op;
+use graph_opt_ir::op_context::{OpCtx, axis_of};
 use graph_opt_ir::region::{relations, whole_of};
-use graph_opt_ir::rule::{Ctx, axis_of};
-use graph_opt_ir::{Builder, Edit, Graph, NodeId, Ref, Span, Tensor, ValueId, spec, window};
+use graph_opt_ir::{
+    Builder, Edit, Graph, NodeId, Ref, Span, Tensor, ValueId, layout_params, window,
+};
 
 use super::whole_name;
 use crate::tile::{Grid, build, slices};
@@ -157,7 +159,7 @@ impl<'a> Guess<'a> {
         if !nodes.iter().all(same) || !first.op.subgraphs().is_empty() {
             return None;
         }
-        let rel = relations(&Ctx::of(graph, nodes[0]), 0).ok()?;
+        let rel = relations(&OpCtx::of(graph, nodes[0]), 0).ok()?;
         let grouped = first.op.windowed().is_some_and(|w| w.is_transposed())
             && self.slices_channels(nodes[0]).unwrap_or(false);
         let mut inputs = Vec::new();
@@ -196,7 +198,7 @@ impl<'a> Guess<'a> {
         let graph = self.graph;
         let slice = graph.producer(graph.node(node).inputs.first().copied()??)?;
         let source = graph.node(slice).inputs.first().copied()??;
-        let taken = (*spec::slices(&Ctx::of(graph, slice)).ok()??.get(1)?)?;
+        let taken = (*layout_params::slices(&OpCtx::of(graph, slice)).ok()??.get(1)?)?;
         let whole = graph.value(source).ty.dims().and_then(|d| d.get(1)?.known());
         Some(Some(taken.count as u64) != whole)
     }
@@ -266,7 +268,8 @@ impl<'a> Guess<'a> {
             .copied()
             .flatten()
             .and_then(|v| self.graph.producer(v));
-        let taken = slice.and_then(|s| spec::slices(&Ctx::of(self.graph, s)).ok().flatten());
+        let taken =
+            slice.and_then(|s| layout_params::slices(&OpCtx::of(self.graph, s)).ok().flatten());
         for i in (0..rank).filter(|i| axes.contains(&Some(2 + i))) {
             let lo = taken.as_ref().and_then(|t| *t.get(2 + i)?).map_or(0, |t| t.start);
             let (stride, dilation) = (at(&c.strides, i, 1), at(&c.dilations, i, 1));

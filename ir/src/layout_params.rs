@@ -1,29 +1,29 @@
-//! What layout operators do, read from attributes or constant operands (ONNX moved one into the
-//! other over its versions) and resolved against the extents of their input.
+//! Parameters of layout operators (slices, pads, axes, splits, target shapes), read from attributes or
+//! constant operands, as the version of the operator has them, and resolved against the extents of the
+//! input.
 
 use crate::infer::known;
 use crate::op::Op;
-use crate::rule::{Ctx, RuleError, axis_of, fail};
+use crate::op_context::{OpCtx, RuleError, axis_of, fail};
 use crate::{Dim, Type};
 
-/// What `Slice` takes along one axis: elements `start, start + step, …`, `count` of them.
+/// The elements that a `Slice` takes along one axis: `start`, `start + step`, …, `count` of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Taken {
-    /// First element.
+    /// Index of the first element.
     pub start: i64,
-    /// Distance of neighbours; negative for reversed order.
+    /// Difference of consecutive indices; negative for reversed order.
     pub step: i64,
-    /// Number of elements.
+    /// Number of elements that are taken.
     pub count: i64,
 }
 
-/// What the node, a `Slice`, takes along each axis. Entries are `None` where the extent is unknown
-/// and matters; the whole is `None` if starts, ends, axes or steps are computed at run time or
-/// the rank is unknown.
+/// What a `Slice` takes along each axis. An entry is `None` if the extent is unknown. The result is `None`
+/// if starts, ends, axes or steps are computed at run time, or the rank is unknown.
 ///
 /// # Errors
 /// If the operands contradict the operator's definition.
-pub fn slices(ctx: &Ctx<'_>) -> Result<Option<Vec<Option<Taken>>>, RuleError> {
+pub fn slices(ctx: &OpCtx<'_>) -> Result<Option<Vec<Option<Taken>>>, RuleError> {
     let Some(bounds) = slice_bounds(ctx)? else { return Ok(None) };
     let Some(dims) = ctx.dims(0) else { return Ok(None) };
     let whole = |d: &Dim| known(d).map(|count| Taken { start: 0, step: 1, count });
@@ -35,12 +35,14 @@ pub fn slices(ctx: &Ctx<'_>) -> Result<Option<Vec<Option<Taken>>>, RuleError> {
     Ok(Some(out))
 }
 
-/// The axes that the node, a `Slice`, names, each with start, end and step as they are spelled;
-/// `None` if they are computed at run time or the rank is unknown.
+/// Axis, start, end and step of each axis that a `Slice` cuts, before clamping; `None` if they are
+/// computed at run time, or the rank is unknown.
 ///
 /// # Errors
 /// If the operands contradict the operator's definition.
-pub fn slice_bounds(ctx: &Ctx<'_>) -> Result<Option<Vec<(i64, i64, i64, i64)>>, RuleError> {
+pub(crate) fn slice_bounds(
+    ctx: &OpCtx<'_>,
+) -> Result<Option<Vec<(i64, i64, i64, i64)>>, RuleError> {
     let Op::Slice(s) = ctx.op else { return Ok(None) };
     let Some(dims) = ctx.dims(0) else { return Ok(None) };
     let (starts, ends, axes, steps) = if let (Some(a), Some(b)) = (&s.starts, &s.ends) {
@@ -76,12 +78,11 @@ pub fn slice_bounds(ctx: &Ctx<'_>) -> Result<Option<Vec<(i64, i64, i64, i64)>>, 
     Ok(Some(out))
 }
 
-/// Axes that the node, a `Slice`, names, whatever it takes along them; `None` if computed at run
-/// time or the rank is unknown.
+/// The axes that a `Slice` cuts; `None` if they are computed at run time, or the rank is unknown.
 ///
 /// # Errors
 /// If an axis is out of range.
-pub fn slice_axes(ctx: &Ctx<'_>) -> Result<Option<Vec<usize>>, RuleError> {
+pub fn slice_axes(ctx: &OpCtx<'_>) -> Result<Option<Vec<usize>>, RuleError> {
     let (Op::Slice(s), Some(rank)) = (ctx.op, ctx.ty(0).rank()) else { return Ok(None) };
     let given = if s.starts.is_some() {
         s.axes.clone()
@@ -102,7 +103,7 @@ pub fn slice_axes(ctx: &Ctx<'_>) -> Result<Option<Vec<usize>>, RuleError> {
     (0..count as i64).map(|a| axis_of(a, rank)).collect::<Result<_, _>>().map(Some)
 }
 
-/// ONNX, operator Slice: how starts and ends are clamped.
+/// Clamps start and end to an axis of `n` elements (ONNX, operator Slice).
 fn take(n: i64, start: i64, end: i64, step: i64) -> Taken {
     let wrap = |x: i64| if x < 0 { x.saturating_add(n) } else { x };
     let (start, end) = (wrap(start), wrap(end));
@@ -120,12 +121,12 @@ fn take(n: i64, start: i64, end: i64, step: i64) -> Taken {
     Taken { start, step, count }
 }
 
-/// Padding before and after each axis of the node, a `Pad` (negative: elements cut off); `None` if
-/// computed at run time.
+/// Padding of a `Pad` before and after each axis (negative: elements cut off); `None` if it is computed at
+/// run time.
 ///
 /// # Errors
 /// If the operands contradict the operator's definition.
-pub fn pads(ctx: &Ctx<'_>) -> Result<Option<Vec<(i64, i64)>>, RuleError> {
+pub fn pads(ctx: &OpCtx<'_>) -> Result<Option<Vec<(i64, i64)>>, RuleError> {
     let Op::Pad(p) = ctx.op else { return Ok(None) };
     let Some(rank) = ctx.ty(0).rank() else { return Ok(None) };
     let given = match &p.pads {
@@ -143,10 +144,10 @@ pub fn pads(ctx: &Ctx<'_>) -> Result<Option<Vec<(i64, i64)>>, RuleError> {
         },
     };
     if given.len() != 2 * axes.len() {
-        fail!("{} pads for {} axes", given.len(), axes.len());
+        fail!("expected {} pads for {} axes, found {}", 2 * axes.len(), axes.len(), given.len());
     }
     if let Some(bad) = given.iter().find(|p| p.unsigned_abs() > 1 << 48) {
-        fail!("a pad of {bad}");
+        fail!("expected pads of at most 2^48, found {bad}");
     }
     let mut out = vec![(0, 0); rank];
     for (i, &a) in axes.iter().enumerate() {
@@ -155,12 +156,12 @@ pub fn pads(ctx: &Ctx<'_>) -> Result<Option<Vec<(i64, i64)>>, RuleError> {
     Ok(Some(out))
 }
 
-/// Axes that `Squeeze` or `Unsqueeze` names, as indices into a shape of this rank; `None` if
-/// computed at run time or, for `Squeeze`, left to the extents.
+/// The axes of a `Squeeze` or `Unsqueeze` as ascending indices into a shape of this rank; `None` if they
+/// are computed at run time or, for `Squeeze`, if it removes all axes of extent 1.
 ///
 /// # Errors
-/// If an axis is out of range or stands twice.
-pub fn squeeze_axes(ctx: &Ctx<'_>, rank: usize) -> Result<Option<Vec<usize>>, RuleError> {
+/// If an axis is out of range or repeated.
+pub fn squeeze_axes(ctx: &OpCtx<'_>, rank: usize) -> Result<Option<Vec<usize>>, RuleError> {
     let attr = match ctx.op {
         Op::Squeeze(s) => s.axes.clone(),
         Op::Unsqueeze(s) => s.axes.clone(),
@@ -178,24 +179,37 @@ pub fn squeeze_axes(ctx: &Ctx<'_>, rank: usize) -> Result<Option<Vec<usize>>, Ru
 /// The permutation of a `Transpose`: output axis `i` is input axis `perm[i]`.
 ///
 /// # Errors
-/// If it is not a permutation.
-pub fn permutation(ctx: &Ctx<'_>, rank: usize) -> Result<Vec<usize>, RuleError> {
-    let Op::Transpose(t) = ctx.op else { fail!("{} permutes nothing", ctx.op.name()) };
+/// If `perm` is not a permutation of the axes.
+pub fn permutation(ctx: &OpCtx<'_>, rank: usize) -> Result<Vec<usize>, RuleError> {
+    let Op::Transpose(t) = ctx.op else { fail!("expected Transpose, found {}", ctx.op.name()) };
     let Some(perm) = &t.perm else { return Ok((0..rank).rev().collect()) };
     let p: Vec<usize> = perm.iter().filter_map(|&a| usize::try_from(a).ok()).collect();
     let mut sorted = p.clone();
     sorted.sort_unstable();
     if p.len() != perm.len() || sorted != (0..rank).collect::<Vec<_>>() {
-        fail!("perm {perm:?} does not permute {rank} axes");
+        fail!("expected a permutation of {rank} axes, found {perm:?}");
     }
     Ok(p)
 }
 
-/// Sizes of the outputs of a `Split`; `None` where an extent is unknown.
+/// The axis of a `Softmax`, `LogSoftmax` or `Hardmax`, as it is spelled; `None` for other operators.
+/// Before version 13 it is the first of the axes that the operator flattens to one.
+pub(crate) fn softmax_axis(ctx: &OpCtx<'_>) -> Option<i64> {
+    let axis = match ctx.op {
+        Op::Softmax(s) => s.axis,
+        Op::LogSoftmax(s) => s.axis,
+        Op::Hardmax(s) => s.axis,
+        _ => return None,
+    };
+    Some(axis.unwrap_or(if ctx.opset < 13 { 1 } else { -1 }))
+}
+
+/// The axis of a `Split`, and the sizes of its outputs along it; `None` if they are computed at run time
+/// or the extent is unknown.
 ///
 /// # Errors
-/// If they do not add up to the extent of the axis.
-pub fn split_sizes(ctx: &Ctx<'_>) -> Result<Option<(usize, Vec<i64>)>, RuleError> {
+/// If the sizes do not add up to the extent of the axis, or do not match the number of outputs.
+pub fn split_sizes(ctx: &OpCtx<'_>) -> Result<Option<(usize, Vec<i64>)>, RuleError> {
     let Op::Split(s) = ctx.op else { return Ok(None) };
     let Some(dims) = ctx.dims(0) else { return Ok(None) };
     let axis = axis_of(s.axis, dims.len())?;
@@ -214,28 +228,33 @@ pub fn split_sizes(ctx: &Ctx<'_>) -> Result<Option<(usize, Vec<i64>)>, RuleError
     let (Some(n), None) = (n, ctx.input(1)) else { return Ok(None) };
     let parts = s.num_outputs.unwrap_or(ctx.outputs as i64);
     if parts != ctx.outputs as i64 || parts < 1 {
-        fail!("num_outputs is {parts}, the node has {} outputs", ctx.outputs);
+        fail!("num_outputs is {parts}, but the node has {} outputs", ctx.outputs);
     }
     if s.num_outputs.is_none() && n % parts != 0 {
-        fail!("Split of {n} into {parts} equal parts");
+        fail!("expected an extent that is a multiple of {parts} for equal parts, found {n}");
     }
     let each = n / parts + i64::from(n % parts != 0);
     let sizes = (0..parts).map(|i| (n - i * each).clamp(0, each)).collect();
     Ok(Some((axis, sizes)))
 }
 
-/// Extents after a `Reshape` of `input` to `target`, where entries may be unknown.
+/// Extents of a `Reshape` of `input` to `target`, whose entries may be unknown. With `zero_copies`, an
+/// entry of 0 means the extent of the input.
 ///
 /// # Errors
-/// If the numbers of elements cannot agree.
-pub fn reshaped(input: &Type, target: &[Dim], zero_copies: bool) -> Result<Vec<Dim>, RuleError> {
+/// If the numbers of elements differ.
+pub(crate) fn reshaped(
+    input: &Type,
+    target: &[Dim],
+    zero_copies: bool,
+) -> Result<Vec<Dim>, RuleError> {
     let mut out = Vec::with_capacity(target.len());
     for (i, d) in target.iter().enumerate() {
         out.push(match d {
             Dim::Known(0) if zero_copies => match input.dims() {
                 None => Dim::Unknown,
                 Some(x) if i < x.len() => x[i].clone(),
-                Some(_) => fail!("Reshape copies extent {i} of an input of lower rank"),
+                Some(_) => fail!("entry {i} of the shape is 0, but the input has fewer axes"),
             },
             d => d.clone(),
         });
@@ -245,16 +264,17 @@ pub fn reshaped(input: &Type, target: &[Dim], zero_copies: bool) -> Result<Vec<D
     if let Some(all) = all
         && all.iter().try_fold(1u64, |a, &b| a.checked_mul(b)) != Some(n)
     {
-        fail!("Reshape of {n} elements to {all:?}");
+        fail!("expected a shape of {n} elements, found {all:?}");
     }
     Ok(out)
 }
 
-/// Target of a `Reshape` as far as it is known, the entry -1 resolved where it can be.
+/// Target extents of a `Reshape`, as far as they are known. An entry of -1 is resolved if possible; the
+/// result is `None` if the rank is unknown.
 ///
 /// # Errors
 /// If it contradicts the operator's definition.
-pub fn reshape_target(ctx: &Ctx<'_>) -> Result<Option<Vec<Dim>>, RuleError> {
+pub(crate) fn reshape_target(ctx: &OpCtx<'_>) -> Result<Option<Vec<Dim>>, RuleError> {
     let Op::Reshape(r) = ctx.op else { return Ok(None) };
     let zero_copies = r.allowzero == 0;
     let ints = ctx.ints(1);
@@ -273,7 +293,7 @@ pub fn reshape_target(ctx: &Ctx<'_>) -> Result<Option<Vec<Dim>>, RuleError> {
     if let Some(v) = &ints
         && (wild.len() > 1 || v.iter().any(|&n| n < -1))
     {
-        fail!("Reshape to {v:?}");
+        fail!("expected a shape with at most one -1, found {v:?}");
     }
     let mut out = reshaped(ctx.ty(0), &symbolic, zero_copies)?;
     let unknown: Vec<usize> =
@@ -283,10 +303,12 @@ pub fn reshape_target(ctx: &Ctx<'_>) -> Result<Option<Vec<Dim>>, RuleError> {
         match rest {
             Some(r) if r > 0 && n % r == 0 => out[*i] = Dim::Known(n / r),
             Some(0) if n == 0 => {}
-            _ => fail!("Reshape of {n} elements to {}", crate::infer::shape_text(&out)),
+            _ => {
+                fail!("expected a shape of {n} elements, found {}", crate::infer::shape_text(&out))
+            }
         }
     } else if let (&[i], Some(x)) = (&wild[..], ctx.dims(0)) {
-        // Symbolic extents that stand on both sides cancel.
+        // Symbolic extents that occur on both sides cancel.
         let mut left: Vec<Dim> = x.to_vec();
         let others = out.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, d)| d.clone());
         let mut known_rest = 1u64;

@@ -3,6 +3,8 @@
 //! A [`Graph`] is read freely; it is written through [`Builder`](crate::Builder) while it is made
 //! and through [`Edit`](crate::Edit) afterwards.
 
+mod mutate;
+
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -15,15 +17,15 @@ use crate::{NodeId, Type, ValueId};
 /// What defines a value.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Def {
-    /// An input of the graph, with the value that it takes if the caller gives none.
+    /// An input of the graph, with its default value if it has one.
     Input(Option<Arc<Tensor>>),
     /// A constant (an initializer in ONNX).
     Const(Arc<Tensor>),
     /// An output of a node.
     Node(NodeId, usize),
-    /// A value of the graph around this subgraph, found by its name.
+    /// In a subgraph: a value of an enclosing graph, identified by its name.
     Outer,
-    /// A sparse constant, which passes carry as it is.
+    /// A sparse constant. Passes leave it unchanged.
     Sparse(Arc<Sparse>),
 }
 
@@ -31,31 +33,31 @@ pub enum Def {
 /// too; their indices follow the node's inputs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Use {
-    /// The reader.
+    /// The node that reads the value.
     pub node: NodeId,
     /// Which of its inputs, or `inputs.len() + i` for its i-th capture.
     pub index: usize,
 }
 
-/// A value.
+/// A value of a graph: a tensor at run time.
 #[derive(Clone, Debug)]
 pub struct Value {
     /// Name, unique in the graph.
     pub name: Arc<str>,
     /// Type, as far as it is known.
     pub ty: Type,
-    /// What defines it.
+    /// The node, input or constant that defines it.
     pub def: Def,
-    /// Who reads it.
+    /// Its readers.
     pub(crate) uses: BTreeSet<Use>,
     /// How many times it is an output of the graph.
     pub(crate) outputs: u32,
-    /// Of a constant that is a part of one of the file's, the name of that.
+    /// If the value is a part of a constant of the file, the name of that constant.
     pub(crate) part_of: Option<Arc<str>>,
 }
 
 impl Value {
-    /// Who reads it, in the order of node ids.
+    /// Its readers, in the order of node ids.
     pub fn uses(&self) -> impl ExactSizeIterator<Item = Use> + '_ {
         self.uses.iter().copied()
     }
@@ -74,12 +76,12 @@ impl Value {
     }
 }
 
-/// What a node carries besides its meaning.
+/// Metadata of a node: what does not affect its results.
 #[derive(Clone, Default, PartialEq, Debug)]
 pub struct Meta {
-    /// `doc_string`.
+    /// ONNX's `doc_string`.
     pub doc: String,
-    /// `metadata_props`.
+    /// ONNX's `metadata_props`: pairs of key and value.
     pub props: Vec<(String, String)>,
     /// Fields of the NodeProto that graph-opt does not read (device configurations, newer fields),
     /// as they were in the file.
@@ -89,33 +91,34 @@ pub struct Meta {
     /// The NodeProto from which the node came, even if it has changed since: the writer takes the
     /// spelling of what is unchanged (order of attributes, explicit defaults) from it.
     pub(crate) model: Option<Bytes>,
-    /// Which edit made the node, such as `tile-conv conv1`; empty for nodes of the input file.
+    /// [Origin](crate::Edit::origin) of the edit that added the node, such as `tile-conv conv1`; empty
+    /// for nodes of the input file.
     pub origin: Arc<str>,
 }
 
-/// A node.
+/// A node of a graph: an operator applied to values.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// Name; may be empty and, in files, may repeat.
+    /// Name. It may be empty and, in files, need not be unique.
     pub name: Arc<str>,
-    /// Operator and attributes.
+    /// Operator with its attributes.
     pub op: Op,
-    /// Attributes that the operator does not define, carried along.
+    /// Attributes that the operator does not define. They are kept and written back.
     pub extra: Attrs,
     /// Operands; `None` where an optional one is absent.
     pub inputs: Vec<Option<ValueId>>,
-    /// Results; `None` where an optional one is not wanted.
+    /// Results; `None` where an optional one is omitted.
     pub outputs: Vec<Option<ValueId>>,
     /// Values of this graph that the node's subgraphs read.
     pub captures: Vec<ValueId>,
-    /// What else it carries.
+    /// Metadata, such as its doc string.
     pub meta: Meta,
     pub(crate) order: u64,
     pub(crate) prev: Option<NodeId>,
     pub(crate) next: Option<NodeId>,
 }
 
-/// A function that the model itself defines.
+/// A function that the model defines (ONNX, FunctionProto).
 #[derive(Clone, Debug)]
 pub struct Function {
     /// Names of its inputs, which are the inputs of `body`.
@@ -124,7 +127,7 @@ pub struct Function {
     pub outputs: Vec<Arc<str>>,
     /// Names of its attributes, and their defaults where they have one.
     pub attrs: Vec<(Arc<str>, Option<crate::op::Attr>)>,
-    /// The body; references to the function's attributes stand as [`crate::op::Attr::Raw`].
+    /// The body. References to the function's attributes are [`crate::op::Attr::Raw`].
     pub body: Arc<Graph>,
 }
 
@@ -138,7 +141,7 @@ pub struct Graph {
     pub name: Arc<str>,
     /// Version of each operator set by domain; ONNX's own is under [`ONNX`].
     pub opsets: Arc<BTreeMap<Arc<str>, i64>>,
-    /// The model's functions.
+    /// The functions that the model defines.
     pub functions: Arc<Functions>,
     /// `ir_version` of the file.
     pub ir_version: i64,
@@ -154,30 +157,28 @@ pub struct Graph {
     pub(crate) names: HashSet<Arc<str>>,
     /// Number of edits applied since the graph was made.
     pub(crate) edits: usize,
-    /// Whether extents of inputs became known, so that what the file declares is to follow.
+    /// Whether an edit made extents of inputs known, so that types which the file declares are
+    /// rewritten.
     pub(crate) narrowed: bool,
-    /// Configurations of devices, as fields of a ModelProto, if they are others than in the file.
+    /// Configurations of devices, as fields of a ModelProto, if they differ from the file's.
     #[cfg_attr(not(feature = "onnx"), allow(dead_code))]
     pub(crate) configurations: Option<Bytes>,
-    /// What the reader of the file keeps for the writer.
+    /// The file from which the graph was read, for the writer.
     pub(crate) source: Option<Arc<dyn Source>>,
 }
 
-/// What a reader of a file keeps for the writer.
+/// The file from which a graph was read: the writer takes from it everything that did not change.
 pub(crate) trait Source: Any + Send + Sync + std::fmt::Debug {
-    /// Types that the file claims for values other than inputs.
+    /// Types that the file declares for values other than inputs.
     fn declared(&self) -> &[(ValueId, Type)];
 
-    /// For the reader to recognise its own.
+    /// For a downcast to the reader's own type.
     #[cfg_attr(not(feature = "onnx"), allow(dead_code))]
     fn as_any(&self) -> &dyn Any;
 }
 
-/// Distance of neighbours in the schedule's order keys after renumbering.
-const GAP: u64 = 1 << 20;
-
 impl Graph {
-    /// The model's function that an operator calls, if it calls one.
+    /// The function of the model that the operator calls; `None` for other operators.
     pub fn function(&self, op: &Op) -> Option<&Function> {
         let Op::Other(o) = op else { return None };
         self.functions.get(&(o.domain.clone(), o.op_type.clone(), o.overload.clone()))
@@ -225,7 +226,7 @@ impl Graph {
         Schedule { graph: self, next: self.first, left: self.live }
     }
 
-    /// Number of nodes.
+    /// Number of nodes, without those in bodies.
     pub fn len(&self) -> usize {
         self.live
     }
@@ -241,22 +242,22 @@ impl Graph {
         self.values.iter().enumerate().filter_map(live).map(|id| (id, self.value(id)))
     }
 
-    /// One more than the largest index of a value, for side tables.
+    /// One more than the largest index of a value: the length of a side table over values.
     pub fn value_bound(&self) -> usize {
         self.values.len()
     }
 
-    /// One more than the largest index of a node, for side tables.
+    /// One more than the largest index of a node: the length of a side table over nodes.
     pub fn node_bound(&self) -> usize {
         self.nodes.len()
     }
 
-    /// Inputs in order.
+    /// Inputs in the order of the file, including those with a default.
     pub fn inputs(&self) -> &[ValueId] {
         &self.inputs
     }
 
-    /// Outputs in order; a value may stand here more than once.
+    /// Outputs in order. A value may be listed more than once.
     pub fn outputs(&self) -> &[ValueId] {
         &self.outputs
     }
@@ -276,7 +277,7 @@ impl Graph {
         self.node(a).order < self.node(b).order
     }
 
-    /// The node that makes the value, if one does.
+    /// The node that computes the value; `None` for inputs, constants and values of enclosing graphs.
     pub fn producer(&self, value: ValueId) -> Option<NodeId> {
         match self.value(value).def {
             Def::Node(n, _) => Some(n),
@@ -284,8 +285,7 @@ impl Graph {
         }
     }
 
-    /// What is statically known of the value's elements: an initializer, or the result of a
-    /// `Constant` node.
+    /// The value's elements, if it is an initializer or the result of a `Constant` node.
     pub fn constant(&self, value: ValueId) -> Option<Arc<Tensor>> {
         match &self.value(value).def {
             Def::Const(t) => Some(t.clone()),
@@ -297,7 +297,7 @@ impl Graph {
         }
     }
 
-    /// Value of this name; looks at every value.
+    /// The value of this name. Takes time linear in the number of values.
     pub fn find_value(&self, name: &str) -> Option<ValueId> {
         self.values().find(|(_, v)| &*v.name == name).map(|(id, _)| id)
     }
@@ -313,165 +313,10 @@ impl Graph {
             None => n.op.name(),
         }
     }
-
-    /// A name that nothing in this graph or its subgraphs has: `base`, or `base_2`, `base_3`, …
-    pub(crate) fn fresh(&mut self, base: &str) -> Arc<str> {
-        let base = if base.is_empty() { "value" } else { base };
-        let mut name: Arc<str> = base.into();
-        let mut i = 2u32;
-        while self.names.contains(&name) {
-            name = format!("{base}_{i}").into();
-            i += 1;
-        }
-        self.names.insert(name.clone());
-        name
-    }
-
-    pub(crate) fn node_mut(&mut self, id: NodeId) -> &mut Node {
-        match self.nodes.get_mut(id.index()).and_then(Option::as_mut) {
-            Some(n) => n,
-            None => missing("node", id.index()),
-        }
-    }
-
-    pub(crate) fn value_mut(&mut self, id: ValueId) -> &mut Value {
-        match self.values.get_mut(id.index()).and_then(Option::as_mut) {
-            Some(v) => v,
-            None => missing("value", id.index()),
-        }
-    }
-
-    pub(crate) fn push_value(&mut self, name: Arc<str>, ty: Type, def: Def) -> ValueId {
-        let id = ValueId::new(self.values.len());
-        self.names.insert(name.clone());
-        self.values.push(Some(Value {
-            name,
-            ty,
-            def,
-            uses: BTreeSet::new(),
-            outputs: 0,
-            part_of: None,
-        }));
-        id
-    }
-
-    /// Adds a node before `before`, or at the end; its outputs become defined by it.
-    pub(crate) fn insert_node(&mut self, mut node: Node, before: Option<NodeId>) -> NodeId {
-        let id = NodeId::new(self.nodes.len());
-        let prev = match before {
-            Some(b) => self.node(b).prev,
-            None => self.last,
-        };
-        node.order = self.key_between(prev, before);
-        (node.prev, node.next) = (prev, before);
-        for (index, v) in node.inputs.iter().enumerate() {
-            if let Some(v) = v {
-                self.value_mut(*v).uses.insert(Use { node: id, index });
-            }
-        }
-        for (i, v) in node.captures.iter().enumerate() {
-            let index = node.inputs.len() + i;
-            self.value_mut(*v).uses.insert(Use { node: id, index });
-        }
-        for (i, v) in node.outputs.iter().enumerate() {
-            if let Some(v) = v {
-                self.value_mut(*v).def = Def::Node(id, i);
-            }
-        }
-        if !node.name.is_empty() {
-            self.names.insert(node.name.clone());
-        }
-        for (_, g) in node.op.bodies() {
-            self.names.extend(g.names.iter().cloned());
-        }
-        self.nodes.push(Some(node));
-        match prev {
-            Some(p) => self.node_mut(p).next = Some(id),
-            None => self.first = Some(id),
-        }
-        match before {
-            Some(b) => self.node_mut(b).prev = Some(id),
-            None => self.last = Some(id),
-        }
-        self.live += 1;
-        id
-    }
-
-    /// Removes a node; its outputs stay as values without a definition until the caller redefines
-    /// or removes them.
-    pub(crate) fn remove_node(&mut self, id: NodeId) -> Option<Node> {
-        let node = self.nodes.get_mut(id.index())?.take()?;
-        match node.prev {
-            Some(p) => self.node_mut(p).next = node.next,
-            None => self.first = node.next,
-        }
-        match node.next {
-            Some(n) => self.node_mut(n).prev = node.prev,
-            None => self.last = node.prev,
-        }
-        let operands = node.inputs.iter().copied().chain(node.captures.iter().map(|&v| Some(v)));
-        for (index, v) in operands.enumerate() {
-            if let Some(v) = v {
-                self.value_mut(v).uses.remove(&Use { node: id, index });
-            }
-        }
-        self.live -= 1;
-        Some(node)
-    }
-
-    pub(crate) fn remove_value(&mut self, id: ValueId) {
-        if let Some(v) = self.values[id.index()].take() {
-            self.names.remove(&v.name);
-        }
-    }
-
-    pub(crate) fn set_outputs(&mut self, outputs: Vec<ValueId>) {
-        for v in std::mem::take(&mut self.outputs) {
-            self.value_mut(v).outputs -= 1;
-        }
-        for &v in &outputs {
-            self.value_mut(v).outputs += 1;
-        }
-        self.outputs = outputs;
-    }
-
-    /// Links the nodes in this order, which has all of them.
-    pub(crate) fn set_schedule(&mut self, order: &[NodeId]) {
-        let (mut prev, mut key) = (None, GAP);
-        for (i, &id) in order.iter().enumerate() {
-            let n = self.node_mut(id);
-            (n.prev, n.next, n.order) = (prev, order.get(i + 1).copied(), key);
-            (prev, key) = (Some(id), key + GAP);
-        }
-        (self.first, self.last) = (order.first().copied(), order.last().copied());
-    }
-
-    fn key_between(&mut self, prev: Option<NodeId>, next: Option<NodeId>) -> u64 {
-        let key = |g: &Self| {
-            let lo = prev.map_or(0, |p| g.node(p).order);
-            match next {
-                None => lo.checked_add(GAP),
-                Some(n) => {
-                    let hi = g.node(n).order;
-                    (hi - lo > 1).then(|| lo + (hi - lo) / 2)
-                }
-            }
-        };
-        if let Some(k) = key(self) {
-            return k;
-        }
-        let (mut at, mut order) = (self.first, GAP);
-        while let Some(id) = at {
-            let n = self.node_mut(id);
-            n.order = order;
-            order += GAP;
-            at = n.next;
-        }
-        key(self).unwrap_or(order)
-    }
 }
 
-/// Value of a `Constant` node; `None` for the kinds that graph-opt only carries.
+/// Elements of a `Constant` node; `None` for the kinds that graph-opt does not read (strings, sparse
+/// tensors).
 pub fn constant_value(c: &crate::op::Constant) -> Option<Arc<Tensor>> {
     if let Some(t) = &c.value {
         return Some(t.clone());

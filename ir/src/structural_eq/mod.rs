@@ -1,4 +1,4 @@
-//! Structural identity: whether two graphs are the same up to names and spelling.
+//! Structural equality: whether two graphs are the same up to names and equivalent spellings.
 
 mod meaning;
 
@@ -6,31 +6,32 @@ pub use meaning::{Meaning, Meanings, modelled};
 
 use crate::graph::{Def, Graph};
 use crate::op::Op;
-use crate::rule::Ctx;
-use crate::{Digest, Hasher, NodeId, Tensor, Type, ValueId, infer, spec};
+use crate::op_context::OpCtx;
+use crate::{Digest, Hasher, NodeId, Tensor, Type, ValueId, infer, layout_params};
 
-/// A digest for every value that depends on what computes it, not on names: required inputs count by
-/// their position, constants by their content, nodes by their [`Meaning`] and operands.
+/// A digest for every value of a graph. It depends on how the value is computed rather than on names:
+/// required inputs are identified by their position, constants by their elements, results by the
+/// [`Meaning`] and the operands of their node.
 #[derive(Clone, Debug)]
 pub struct Structure {
     digests: Vec<Digest>,
-    /// Whether something in the graph is drawn at random.
+    /// Whether a node of the graph draws random numbers.
     random: bool,
 }
 
 impl Structure {
-    /// Of all values of the graph.
+    /// The digests of all values of the graph.
     pub fn of(graph: &Graph) -> Self {
         Self::with(&Meanings::of(graph), graph, &infer::follow(graph, None))
     }
 
-    /// The same, where its meanings and the types that follow from its inputs are known already.
+    /// As [`of`](Self::of), with meanings and types ([`infer::follow`]) that are known already.
     pub fn with(meanings: &Meanings<'_>, graph: &Graph, types: &[Type]) -> Self {
         Self::within(meanings, graph, types, None)
     }
 
-    /// Of all values of a graph or body, which have these types. `outer` gives the digests of values
-    /// around a body.
+    /// The digests of all values of a graph or body, which have these types. For a body, `outer` gives the
+    /// digests of values of enclosing graphs.
     fn within(
         meanings: &Meanings<'_>,
         graph: &Graph,
@@ -59,17 +60,17 @@ impl Structure {
             let n = graph.node(id);
             let m = meanings.node(graph, id, types);
             let mut h = Hasher::new("node");
-            // Bounds of a Slice count by what they take, however they are written.
+            // A Slice is identified by the elements that it takes: bounds have many spellings.
             let taken = taken(graph, id, types);
             match &taken {
                 Some(t) => _ = h.text(t),
                 None => _ = h.part(m.digest),
             }
-            // Each draw is one of its own, told apart by their order.
+            // Nodes that draw random numbers are never equal: they are numbered in the order in which they run.
             h.int(if m.random { draws } else { u64::MAX });
             draws += u64::from(m.random);
             let count = if taken.is_some() { 1 } else { n.inputs.len() };
-            // Absent operands at the end are not there.
+            // Absent operands at the end may be omitted.
             let last = n.inputs[..count].iter().rposition(Option::is_some).map_or(0, |i| i + 1);
             for v in &n.inputs[..last] {
                 match v {
@@ -81,7 +82,7 @@ impl Structure {
             let base = h.done();
             for (o, v) in n.outputs.iter().enumerate() {
                 let Some(v) = v else { continue };
-                // A Constant node is the constant that it makes.
+                // The result of a Constant node equals an initializer with these elements.
                 digests[v.index()] = match (o, &n.op, graph.constant(*v)) {
                     (0, Op::Constant(_), Some(t)) => constant(&t),
                     _ => Hasher::new("result").part(base).int(o as u64).done(),
@@ -91,14 +92,14 @@ impl Structure {
         Self { digests, random: draws > 0 }
     }
 
-    /// The value's digest.
+    /// The digest of a value. Equal digests mean equal values for all inputs.
     pub fn hash(&self, v: ValueId) -> Digest {
         self.digests[v.index()]
     }
 }
 
-/// An input of a graph: one that the caller must give by its position among those, another one by its
-/// name and default.
+/// The digest of an input of a graph: of `position`, its index among the required inputs; or, if it has a
+/// default, of its name and default.
 pub fn input(graph: &Graph, v: ValueId, position: u64) -> Digest {
     let value = graph.value(v);
     match &value.def {
@@ -111,16 +112,16 @@ fn constant(t: &Tensor) -> Digest {
     Hasher::new("constant").part(t.digest()).done()
 }
 
-/// What a Slice takes, as text, if it is known along all axes.
+/// The elements that a Slice takes, as text; `None` for other nodes, or if an axis is unknown.
 fn taken(graph: &Graph, id: NodeId, types: &[Type]) -> Option<String> {
-    let ctx = Ctx::with(graph, id, &|v| &types[v.index()]);
-    let taken = spec::slices(&ctx).ok()??;
-    let all: Vec<spec::Taken> = taken.into_iter().collect::<Option<_>>()?;
+    let ctx = OpCtx::with(graph, id, &|v| &types[v.index()]);
+    let taken = layout_params::slices(&ctx).ok()??;
+    let all: Vec<layout_params::Taken> = taken.into_iter().collect::<Option<_>>()?;
     Some(format!("slice {all:?}"))
 }
 
-/// Whether the graphs are the same up to names and spelling: as many required inputs, of the same
-/// types, and outputs that are computed alike.
+/// Whether the graphs are the same up to names and spelling: they have required inputs of the same types,
+/// and outputs with equal digests.
 pub fn identical(a: &Graph, b: &Graph) -> bool {
     let required = |g: &Graph| -> Vec<Type> {
         let inputs = g.inputs().iter().map(|&v| g.value(v));

@@ -1,5 +1,5 @@
-//! What the two functions of an operator, [`crate::infer`] and [`crate::region`], are told about
-//! one node.
+//! The context of one node for the rules of its operator, [`crate::infer`] and [`crate::region`]: its
+//! attributes, the types of its operands and the elements of constant ones.
 
 use std::sync::Arc;
 
@@ -7,27 +7,27 @@ use crate::op::Op;
 use crate::tensor::Tensor;
 use crate::{DType, Dim, Graph, NodeId, Type, ValueId};
 
-/// What is known of one operand.
+/// One operand of a node, as far as it is known.
 #[derive(Clone, Debug)]
 pub struct Operand<'a> {
-    /// Its type.
+    /// Type, perhaps with unknown extents.
     pub ty: &'a Type,
-    /// Its elements, if it is a constant.
+    /// Elements, if it is a constant.
     pub value: Option<Arc<Tensor>>,
-    /// Its elements as dimensions, if it is a whole-number tensor computed from shapes.
+    /// Elements as dimensions, if it is an integer tensor that is computed from shapes.
     pub dims: Option<Vec<Dim>>,
 }
 
-/// One node, as its rules see it.
+/// A node and its operands, for the rules of its operator.
 #[derive(Clone, Debug)]
-pub struct Ctx<'a> {
+pub struct OpCtx<'a> {
     /// Operator with its attributes.
     pub op: &'a Op,
     /// Version of the operator set of the operator's domain.
     pub opset: i64,
     /// Operands; `None` where an optional one is absent.
     pub inputs: Vec<Option<Operand<'a>>>,
-    /// Number of results.
+    /// Number of results of the node.
     pub outputs: usize,
 }
 
@@ -38,17 +38,17 @@ pub struct RuleError(pub String);
 
 /// Shorthand for an error with a formatted message.
 macro_rules! fail {
-    ($($arg:tt)*) => { return Err($crate::rule::RuleError(format!($($arg)*))) };
+    ($($arg:tt)*) => { return Err($crate::op_context::RuleError(format!($($arg)*))) };
 }
 pub(crate) use fail;
 
-impl<'a> Ctx<'a> {
-    /// The node as it stands in the graph.
+impl<'a> OpCtx<'a> {
+    /// The context of a node of the graph.
     pub fn of(graph: &'a Graph, node: NodeId) -> Self {
         Self::with(graph, node, &|v| &graph.value(v).ty)
     }
 
-    /// The node as it stands in the graph, where values have these types.
+    /// The context of a node of the graph, if its values had these types.
     pub fn with(graph: &'a Graph, node: NodeId, ty: &dyn Fn(ValueId) -> &'a Type) -> Self {
         let n = graph.node(node);
         let operand = |v: &Option<ValueId>| {
@@ -62,27 +62,27 @@ impl<'a> Ctx<'a> {
         }
     }
 
-    /// The operand, if present.
+    /// Operand `i`; `None` if it is absent.
     pub fn input(&self, i: usize) -> Option<&Operand<'a>> {
         self.inputs.get(i)?.as_ref()
     }
 
-    /// Type of the operand; `Unknown` if it is absent.
+    /// Type of operand `i`; `Unknown` if it is absent.
     pub fn ty(&self, i: usize) -> &Type {
         self.input(i).map_or(&Type::Unknown, |o| o.ty)
     }
 
-    /// Element type of the operand.
+    /// Element type of operand `i`, if known.
     pub fn dtype(&self, i: usize) -> Option<DType> {
         self.ty(i).dtype()
     }
 
-    /// Extents of the operand.
+    /// Extents of operand `i`, if its rank is known.
     pub fn dims(&self, i: usize) -> Option<&[Dim]> {
         self.ty(i).dims()
     }
 
-    /// Elements of a constant whole-number operand.
+    /// Elements of operand `i`, if it is an integer tensor and all of them are known.
     pub fn ints(&self, i: usize) -> Option<Vec<i64>> {
         let o = self.input(i)?;
         if let Some(t) = &o.value {
@@ -92,8 +92,9 @@ impl<'a> Ctx<'a> {
         o.dims.as_ref()?.iter().map(known).collect()
     }
 
-    /// Elements of a whole-number operand, some perhaps symbolic.
-    pub fn symbolic(&self, i: usize) -> Option<Vec<Dim>> {
+    /// Elements of operand `i` as dimensions, if it is an integer tensor that is constant or computed
+    /// from shapes.
+    pub(crate) fn symbolic(&self, i: usize) -> Option<Vec<Dim>> {
         let o = self.input(i)?;
         if let Some(d) = &o.dims {
             return Some(d.clone());
@@ -110,12 +111,12 @@ impl<'a> Ctx<'a> {
             || matches!(self.op, Op::Dropout(_)) && !self.is_identity(0)
     }
 
-    /// Whether result `output` is always operand 0, unchanged.
+    /// Whether result `output` always equals operand 0.
     pub fn is_identity(&self, output: usize) -> bool {
         output == 0
             && match self.op {
                 Op::Identity(_) | Op::Transfer(_) => true,
-                // Since version 12 it drops only where its third operand says so.
+                // Since version 12 it drops elements only if its third operand is true.
                 Op::Dropout(_) if self.opset >= 12 => self.input(2).is_none_or(|training| {
                     let value = training.value.as_ref().and_then(|t| t.bytes().ok());
                     value.is_some_and(|t| t.iter().all(|&b| b == 0))
@@ -125,20 +126,20 @@ impl<'a> Ctx<'a> {
             }
     }
 
-    /// Elements of a constant floating-point operand.
+    /// Elements of operand `i`, if it is a constant of a floating-point type.
     pub fn floats(&self, i: usize) -> Option<Vec<f32>> {
         self.input(i)?.value.as_ref()?.to_f32s()
     }
 }
 
-/// The axis as an index below `rank`; negative ones count from the end.
+/// The axis as an index below `rank`. Negative axes count from the end.
 ///
 /// # Errors
-/// If it lies outside.
+/// If the axis is not in `-rank..rank`.
 pub fn axis_of(axis: i64, rank: usize) -> Result<usize, RuleError> {
     let r = rank as i64;
     if axis < -r || axis >= r {
-        fail!("axis {axis} is out of range for rank {rank}");
+        fail!("expected an axis of {} to {}, found {axis}", -r, r - 1);
     }
     Ok(if axis < 0 { (axis + r) as usize } else { axis as usize })
 }

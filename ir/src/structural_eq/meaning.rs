@@ -1,6 +1,6 @@
-//! What a node computes, apart from its operands: the one list of everything that ONNX says a result
-//! depends on. Structural identity, the terms of proofs and the search for common subexpressions all
-//! read it.
+//! The meaning of a node: the function that it computes of its operands. This is the one list of
+//! everything on which a result depends. Structural equality, the terms of proofs and the search for common
+//! subexpressions use it.
 //!
 //! A result depends on
 //! - the operator: domain, name and overload, and the version that its scope's operator sets select (for
@@ -14,7 +14,7 @@
 //! - its operands, which are not part of its meaning here.
 //!
 //! Names of values and nodes, doc strings and metadata do not count. Neither do the types that a file
-//! declares for results: only those that follow from the graph's inputs are believed.
+//! declares for results: only types that follow from the graph's inputs are used.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
@@ -23,43 +23,43 @@ use std::sync::Arc;
 use super::Structure;
 use crate::graph::{Def, Function, Functions, Graph};
 use crate::op::{Attr, Attrs, Class, ONNX, Op, schema};
+use crate::op_context::OpCtx;
 use crate::region::normal_form;
-use crate::rule::Ctx;
 use crate::{Digest, Hasher, NodeId, Type, ValueId, infer};
 
-/// What a node computes.
+/// The function that a node computes of its operands.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Meaning {
-    /// Equal for nodes that compute the same from equal operands.
+    /// Digest of the function. Nodes with equal digests compute equal results from equal operands.
     pub digest: Digest,
-    /// Values that the node's bodies read: operands as well, after its inputs.
+    /// Values that the node's bodies read. They are operands as well, after the inputs.
     pub captures: Vec<ValueId>,
-    /// Whether the table of operators says what it computes; if not, all that is known is that equal
-    /// operands give equal results.
+    /// Whether the operator is one of the table, without unknown attributes. Of other operators it is only
+    /// known that equal operands give equal results.
     pub modelled: bool,
-    /// Whether each run may give another result. Two such nodes are never equal.
+    /// Whether two runs may give different results. Two such nodes are never equal.
     pub random: bool,
 }
 
-/// Gives the meanings of the nodes of a model.
+/// Computes the meanings of the nodes of a model.
 pub struct Meanings<'g> {
     functions: &'g Functions,
-    /// By function: one may be called from many places.
+    /// Digests of functions that were computed already, as a function may be called from many nodes.
     known: RefCell<BTreeMap<Key, (Digest, bool)>>,
 }
 
 type Key = (Arc<str>, Arc<str>, Arc<str>);
 
 impl<'g> Meanings<'g> {
-    /// Of the nodes of this graph and its bodies.
+    /// Meanings of the nodes of this graph and its bodies.
     pub fn of(graph: &'g Graph) -> Self {
         Self { functions: &graph.functions, known: RefCell::default() }
     }
 
-    /// What the node computes, where the graph's values have these types ([`infer::follow`]).
+    /// The meaning of a node, where the graph's values have these types ([`infer::follow`]).
     pub fn node(&self, graph: &Graph, id: NodeId, types: &[Type]) -> Meaning {
         let n = graph.node(id);
-        let ctx = Ctx::with(graph, id, &|v| &types[v.index()]);
+        let ctx = OpCtx::with(graph, id, &|v| &types[v.index()]);
         let mut random = ctx.is_random();
         let attrs = n.op.attrs();
         let all = || attrs.iter().chain(&n.extra);
@@ -78,7 +78,7 @@ impl<'g> Meanings<'g> {
             random |= draws;
             h.part(digest);
         }
-        // A file elsewhere that graph-opt does not read may hold something else for each model.
+        // External data that graph-opt does not read may differ between models with equal attributes.
         random |= all().any(|(_, a)| matches!(a, Attr::Raw(b) if names_a_file(b)));
         let mut names = Vec::new();
         bodies.iter().for_each(|b| read(b, &mut names));
@@ -104,7 +104,7 @@ impl<'g> Meanings<'g> {
         Meaning { digest: h.done(), captures, modelled: false, random }
     }
 
-    /// The digest of the function that the operator calls, and whether it draws at random.
+    /// The digest of the function that the operator calls, and whether it draws random numbers.
     fn function(&self, op: &Op) -> Option<(Digest, bool)> {
         let Op::Other(o) = op else { return None };
         let key = (o.domain.clone(), o.op_type.clone(), o.overload.clone());
@@ -112,7 +112,7 @@ impl<'g> Meanings<'g> {
         if let Some(&known) = self.known.borrow().get(&key) {
             return Some(known);
         }
-        // Functions of files do not call themselves; one that does is like no other.
+        // Importers refuse functions that call themselves. If one does, it equals no other.
         let unending = (Hasher::new("unending").done(), true);
         self.known.borrow_mut().insert(key.clone(), unending);
         let found = self.body(f);
@@ -134,15 +134,16 @@ impl<'g> Meanings<'g> {
     }
 }
 
-/// The meaning of an operator of the table, which needs no graph.
-pub fn modelled(ctx: &Ctx<'_>, extra: &Attrs) -> Digest {
+/// The digest of an operator of the table with these additional attributes. It needs no graph, as such an
+/// operator has no bodies and calls no function.
+pub fn modelled(ctx: &OpCtx<'_>, extra: &Attrs) -> Digest {
     let mut h = Hasher::new("operator");
     let op = normal_form(ctx);
     operator(&mut h, &op, Some(ctx.opset));
     let attrs = op.attrs();
     attributes(&mut h, attrs.iter().chain(extra));
-    // Split makes as many parts as it has results; before version 14 BatchNormalization trains where
-    // it has more than one.
+    // The sizes of Split depend on the number of its results; before version 14, BatchNormalization with
+    // more than one result is in training mode.
     if matches!(op, Op::Split(_) | Op::BatchNormalization(_)) || op.class() == Class::Control {
         h.int(ctx.outputs as u64);
     }
@@ -159,7 +160,7 @@ fn operator(h: &mut Hasher, op: &Op, opset: Option<i64>) {
 }
 
 fn attributes<'a>(h: &mut Hasher, all: impl Iterator<Item = &'a (Arc<str>, Attr)>) {
-    // Their order in the file means nothing.
+    // Their order in the file has no meaning.
     let mut all: Vec<_> = all.collect();
     all.sort_by(|a, b| a.0.cmp(&b.0));
     h.int(all.len() as u64);
@@ -176,7 +177,7 @@ fn attribute(h: &mut Hasher, a: &Attr) {
         Attr::Float(x) => _ = h.int(x.to_bits().into()),
         Attr::Str(s) => _ = h.bytes(s),
         Attr::Tensor(t) => _ = h.part(t.digest()),
-        // Bodies count for themselves.
+        // Bodies are hashed separately.
         Attr::Graph(_) => {}
         Attr::Ints(v) => _ = h.ints(v),
         Attr::Floats(v) => v.iter().for_each(|x| _ = h.int(x.to_bits().into())),
@@ -192,13 +193,13 @@ fn graph_of(a: &Attr) -> Option<&Arc<Graph>> {
     }
 }
 
-/// Whether an attribute that is carried as it is may name a file with external data.
+/// Whether an attribute that graph-opt does not read may refer to a file with external data.
 fn names_a_file(b: &[u8]) -> bool {
     b.windows(8).any(|w| w == b"location")
 }
 
-/// Names of the values around a body that its results depend on, in the order of a walk back from
-/// them, which does not depend on names or on the schedule.
+/// Names of the values of enclosing graphs on which the results of a body depend. Their order is that of a
+/// traversal from the results to the operands, and independent of names and the schedule.
 fn read(body: &Graph, names: &mut Vec<Arc<str>>) {
     let mut seen: HashSet<ValueId> = HashSet::new();
     let mut todo: Vec<ValueId> = body.outputs().iter().rev().copied().collect();

@@ -1,0 +1,167 @@
+//! Changes of a graph: for [`Builder`](crate::Builder), the editor and the readers of files.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{Def, Graph, Node, Use, Value, missing};
+use crate::{NodeId, Type, ValueId};
+
+/// Distance of neighbours in the schedule's order keys after renumbering.
+const GAP: u64 = 1 << 20;
+
+impl Graph {
+    /// A name that nothing in this graph or its subgraphs has: `base`, or `base_2`, `base_3`, …
+    pub(crate) fn fresh(&mut self, base: &str) -> Arc<str> {
+        let base = if base.is_empty() { "value" } else { base };
+        let mut name: Arc<str> = base.into();
+        let mut i = 2u32;
+        while self.names.contains(&name) {
+            name = format!("{base}_{i}").into();
+            i += 1;
+        }
+        self.names.insert(name.clone());
+        name
+    }
+
+    pub(crate) fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        match self.nodes.get_mut(id.index()).and_then(Option::as_mut) {
+            Some(n) => n,
+            None => missing("node", id.index()),
+        }
+    }
+
+    pub(crate) fn value_mut(&mut self, id: ValueId) -> &mut Value {
+        match self.values.get_mut(id.index()).and_then(Option::as_mut) {
+            Some(v) => v,
+            None => missing("value", id.index()),
+        }
+    }
+
+    pub(crate) fn push_value(&mut self, name: Arc<str>, ty: Type, def: Def) -> ValueId {
+        let id = ValueId::new(self.values.len());
+        self.names.insert(name.clone());
+        self.values.push(Some(Value {
+            name,
+            ty,
+            def,
+            uses: BTreeSet::new(),
+            outputs: 0,
+            part_of: None,
+        }));
+        id
+    }
+
+    /// Adds a node in front of `before`, or at the end, and makes it the definition of its outputs.
+    pub(crate) fn insert_node(&mut self, mut node: Node, before: Option<NodeId>) -> NodeId {
+        let id = NodeId::new(self.nodes.len());
+        let prev = match before {
+            Some(b) => self.node(b).prev,
+            None => self.last,
+        };
+        node.order = self.key_between(prev, before);
+        (node.prev, node.next) = (prev, before);
+        for (index, v) in node.inputs.iter().enumerate() {
+            if let Some(v) = v {
+                self.value_mut(*v).uses.insert(Use { node: id, index });
+            }
+        }
+        for (i, v) in node.captures.iter().enumerate() {
+            let index = node.inputs.len() + i;
+            self.value_mut(*v).uses.insert(Use { node: id, index });
+        }
+        for (i, v) in node.outputs.iter().enumerate() {
+            if let Some(v) = v {
+                self.value_mut(*v).def = Def::Node(id, i);
+            }
+        }
+        if !node.name.is_empty() {
+            self.names.insert(node.name.clone());
+        }
+        for (_, g) in node.op.bodies() {
+            self.names.extend(g.names.iter().cloned());
+        }
+        self.nodes.push(Some(node));
+        match prev {
+            Some(p) => self.node_mut(p).next = Some(id),
+            None => self.first = Some(id),
+        }
+        match before {
+            Some(b) => self.node_mut(b).prev = Some(id),
+            None => self.last = Some(id),
+        }
+        self.live += 1;
+        id
+    }
+
+    /// Removes a node. The caller must redefine or remove its outputs.
+    pub(crate) fn remove_node(&mut self, id: NodeId) -> Option<Node> {
+        let node = self.nodes.get_mut(id.index())?.take()?;
+        match node.prev {
+            Some(p) => self.node_mut(p).next = node.next,
+            None => self.first = node.next,
+        }
+        match node.next {
+            Some(n) => self.node_mut(n).prev = node.prev,
+            None => self.last = node.prev,
+        }
+        let operands = node.inputs.iter().copied().chain(node.captures.iter().map(|&v| Some(v)));
+        for (index, v) in operands.enumerate() {
+            if let Some(v) = v {
+                self.value_mut(v).uses.remove(&Use { node: id, index });
+            }
+        }
+        self.live -= 1;
+        Some(node)
+    }
+
+    pub(crate) fn remove_value(&mut self, id: ValueId) {
+        if let Some(v) = self.values[id.index()].take() {
+            self.names.remove(&v.name);
+        }
+    }
+
+    pub(crate) fn set_outputs(&mut self, outputs: Vec<ValueId>) {
+        for v in std::mem::take(&mut self.outputs) {
+            self.value_mut(v).outputs -= 1;
+        }
+        for &v in &outputs {
+            self.value_mut(v).outputs += 1;
+        }
+        self.outputs = outputs;
+    }
+
+    /// Links the nodes in this order, which must list all of them.
+    pub(crate) fn set_schedule(&mut self, order: &[NodeId]) {
+        let (mut prev, mut key) = (None, GAP);
+        for (i, &id) in order.iter().enumerate() {
+            let n = self.node_mut(id);
+            (n.prev, n.next, n.order) = (prev, order.get(i + 1).copied(), key);
+            (prev, key) = (Some(id), key + GAP);
+        }
+        (self.first, self.last) = (order.first().copied(), order.last().copied());
+    }
+
+    fn key_between(&mut self, prev: Option<NodeId>, next: Option<NodeId>) -> u64 {
+        let key = |g: &Self| {
+            let lo = prev.map_or(0, |p| g.node(p).order);
+            match next {
+                None => lo.checked_add(GAP),
+                Some(n) => {
+                    let hi = g.node(n).order;
+                    (hi - lo > 1).then(|| lo + (hi - lo) / 2)
+                }
+            }
+        };
+        if let Some(k) = key(self) {
+            return k;
+        }
+        let (mut at, mut order) = (self.first, GAP);
+        while let Some(id) = at {
+            let n = self.node_mut(id);
+            n.order = order;
+            order += GAP;
+            at = n.next;
+        }
+        key(self).unwrap_or(order)
+    }
+}
