@@ -63,7 +63,7 @@ impl Options {
     /// # Errors
     /// If the value is not a positive integer.
     pub fn count(&self, name: &str) -> Result<Option<i64>, OptionError> {
-        self.get(name).map(|v| count(name, v)).transpose()
+        self.get(name).map(|v| positive(name, v)).transpose()
     }
 
     /// The value of an option in bytes, given as a size with its unit such as `64KiB`; `None` if it is
@@ -195,11 +195,11 @@ pub(crate) fn list(name: &str, v: &str) -> Result<Vec<i64>, OptionError> {
     let Some(inner) = inner else {
         return Err(OptionError(format!("{name} must be a list such as [3,3,2], not {v:?}")));
     };
-    inner.split(',').map(|n| count(name, n.trim())).collect()
+    inner.split(',').map(|n| positive(name, n.trim())).collect()
 }
 
 /// The value of option `name`, a positive integer.
-pub(crate) fn count(name: &str, v: &str) -> Result<i64, OptionError> {
+pub(crate) fn positive(name: &str, v: &str) -> Result<i64, OptionError> {
     match v.parse() {
         Ok(n) if n >= 1 => Ok(n),
         _ => Err(OptionError(format!("{name} must be a whole number of at least 1, not {v:?}"))),

@@ -134,7 +134,7 @@ pub struct Change {
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub enum Data {
-    /// No figures.
+    /// A remark without figures.
     #[default]
     None,
     /// The number of parts that a node was cut into.

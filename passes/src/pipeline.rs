@@ -67,7 +67,7 @@ pub struct PipelineError {
 }
 
 impl Pipeline {
-    /// Appends a pass.
+    /// Appends a pass after all steps.
     #[must_use]
     pub fn then(mut self, pass: impl Pass + 'static) -> Self {
         self.0.push(Step::Pass(Arc::new(pass)));

@@ -9,7 +9,7 @@ use graph_opt_ir::{DType, Def, Graph, NodeId};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cost {
-    /// Number of nodes.
+    /// Number of nodes, those of bodies included.
     pub nodes: usize,
     /// Number of nodes of each operator.
     pub operators: BTreeMap<String, usize>,

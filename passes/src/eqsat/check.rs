@@ -211,7 +211,7 @@ impl<'g> Reader<'g> {
     }
 
     fn step(&mut self, rule: Rule, left: &str) -> Result<TermId, String> {
-        let left = self.whole(left)?;
+        let left = self.whole_reference(left)?;
         let made = rule.apply(&mut self.pair.terms, left);
         let right = made.ok_or_else(|| format!("{} does not apply", rule.row().name))?;
         self.reassociates |= rule.row().reassociates;
@@ -258,7 +258,7 @@ impl<'g> Reader<'g> {
     }
 
     /// A term, and nothing after it.
-    fn whole(&self, text: &str) -> Result<TermId, String> {
+    fn whole_reference(&self, text: &str) -> Result<TermId, String> {
         match self.reference(text)? {
             (t, rest) if rest.trim().is_empty() => Ok(t),
             (_, rest) => Err(format!("expected the end of the line, found {rest:?}")),

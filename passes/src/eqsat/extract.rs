@@ -13,7 +13,7 @@ use super::egraph::{Class, Classes};
 use super::terms::{Head, TermId, Terms};
 use crate::analysis::macs_of;
 
-/// The primary cost.
+/// The cost that a choice minimizes first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Order {
     /// The largest working set of a node.
@@ -22,7 +22,7 @@ pub enum Order {
     Macs,
     /// Bytes that nodes write, then multiply-accumulates.
     Bytes,
-    /// Nodes that are no views, then multiply-accumulates.
+    /// Nodes that are not views, then multiply-accumulates.
     Launches,
 }
 
@@ -48,7 +48,13 @@ impl<'a> Extractor<'a> {
         Self { terms, classes, roots, own }
     }
 
-    fn find(&self, order: Order, limit: u64, forced: &Choice, without: &Without) -> Option<Found> {
+    fn find(
+        &self,
+        order: Order,
+        limit: u64,
+        forced: &Choice,
+        without: &Without,
+    ) -> Option<Extraction> {
         let Self { terms, classes, own, .. } = self;
         let search = Search { terms, classes, own, order, limit, without };
         search.choose(self.roots, forced)
@@ -121,7 +127,7 @@ impl<'a> Extractor<'a> {
 /// Classes that may not be used.
 pub type Without = HashSet<Class>;
 
-type Found = (Choice, Cost);
+type Extraction = (Choice, Cost);
 
 /// Limits of the working set between the least and none.
 const LIMITS: usize = 4;
@@ -138,7 +144,7 @@ struct Own {
 /// What is used to compute a class: each class with its term and that term's cost.
 type Used = BTreeMap<Class, (TermId, Own)>;
 
-/// A cost, what is to be small first.
+/// A cost in lexicographic order, the primary one first.
 type Cost = (u64, u64, u64);
 
 struct Search<'a> {

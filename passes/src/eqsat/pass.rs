@@ -35,19 +35,19 @@ use crate::units::count;
 /// Its entry in the registry.
 pub(crate) const INFO: PassInfo = PassInfo {
     name: "eqsat",
-    summary: "equality saturation: the equal graph that costs least",
+    summary: "equality saturation: the cheapest equal graph that is found",
     exactness: Exactness::BitExact,
     options: &[
         OptionInfo {
             name: "objective",
             value: "memory|macs|bytes|launches",
-            help: "what is to be small: the peak of live activations (memory, the default), \
-                   multiply-accumulates, bytes written, or nodes that are no views",
+            help: "what is minimized: the peak of live activations (memory, the default), \
+                   multiply-accumulates, bytes written, or nodes that are not views",
         },
         OptionInfo {
             name: "nodes",
             value: "20000",
-            help: "most e-nodes to explore (default 20000)",
+            help: "maximum number of e-nodes (default 20000)",
         },
     ],
     make,
@@ -91,7 +91,7 @@ pub struct Eqsat {
 }
 
 impl Eqsat {
-    /// Minimizes this objective.
+    /// A pass that minimizes this objective.
     pub fn for_least(objective: Objective) -> Self {
         Self { objective, nodes: NODES }
     }

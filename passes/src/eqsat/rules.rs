@@ -68,7 +68,7 @@ const fn row(rule: Rule) -> Row {
 }
 
 impl Rule {
-    /// The rule's description.
+    /// The row of the table that describes the rule.
     pub const fn row(self) -> Row {
         row(self)
     }

@@ -2,7 +2,7 @@
 
 use super::greedy::{Operands, depth_first, smallest_first};
 use super::region::Region;
-use super::search::{Found, beam, exact, least};
+use super::search::{SearchResult, beam, exact, least};
 
 /// Most nodes of a region that is searched as a whole.
 const WHOLE: usize = 128;
@@ -69,9 +69,9 @@ fn piece(region: &Region, enough: u64, states: &mut usize) -> Vec<usize> {
         let found = exact(region, peak, enough, &mut some);
         *states += some;
         match found {
-            Found::Best(order) => return order,
-            Found::None => return best,
-            Found::Unknown => {}
+            SearchResult::Best(order) => return order,
+            SearchResult::None => return best,
+            SearchResult::Unknown => {}
         }
     }
     for order in simple(region) {
@@ -109,7 +109,7 @@ fn windows(region: &Region, mut order: Vec<usize>, enough: u64, states: &mut usi
             *states -= some;
             let found = exact(&part, peak, enough, &mut some);
             *states += some;
-            if let Found::Best(better) = found {
+            if let SearchResult::Best(better) = found {
                 for (o, n) in order[from..to].iter_mut().zip(better) {
                     *o = part.ids[n];
                 }

@@ -175,7 +175,7 @@ fn candidates(
     let nodes: Vec<NodeId> = from.iter().copied().filter(|&n| !is_constant(graph, n)).collect();
     let mut found: Vec<Vec<usize>> = Vec::new();
     for joined in [true, false] {
-        let region = Region::whole(graph, &nodes, joined, keep);
+        let region = Region::of_graph(graph, &nodes, joined, keep);
         let mut left = states;
         found.push(improve::improve(&region, &mut left));
         found.extend(improve::simple(&region));

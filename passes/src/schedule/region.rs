@@ -55,7 +55,7 @@ pub(super) fn is_constant(graph: &Graph, id: NodeId) -> bool {
 impl Region {
     /// All nodes but constants, in an order in which they can run. Nodes for which `keep` is true stay in
     /// order among themselves.
-    pub fn whole(
+    pub fn of_graph(
         graph: &Graph,
         nodes: &[NodeId],
         joined: bool,

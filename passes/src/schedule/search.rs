@@ -98,12 +98,12 @@ fn order(states: &[State], mut at: usize) -> Vec<usize> {
     order
 }
 
-/// What a search came to.
+/// The result of an exact search.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Found {
-    /// An order whose peak is the least that there is, or no more than what is enough.
+pub(super) enum SearchResult {
+    /// An order of the smallest possible peak, or of one that is small enough.
     Best(Vec<usize>),
-    /// No order stays under the bound.
+    /// No order has a peak below the bound.
     None,
     /// The search stopped at its limit of sets.
     Unknown,
@@ -111,7 +111,7 @@ pub(super) enum Found {
 
 /// An order of the smallest peak, if that is below `below` bytes; a peak of `enough` need not be
 /// improved. Visits at most `states` sets of nodes, and subtracts the visited ones.
-pub(super) fn exact(region: &Region, below: u64, enough: u64, states: &mut usize) -> Found {
+pub(super) fn exact(region: &Region, below: u64, enough: u64, states: &mut usize) -> SearchResult {
     let mut all = vec![start(region, enough.max(least(region)))];
     let mut known: HashMap<Set, usize> = HashMap::new();
     known.insert(all[0].set.clone(), 0);
@@ -121,7 +121,7 @@ pub(super) fn exact(region: &Region, below: u64, enough: u64, states: &mut usize
             break;
         }
         if ran == region.len() {
-            return Found::Best(order(&all, at));
+            return SearchResult::Best(order(&all, at));
         }
         if std::mem::replace(&mut all[at].done, true) {
             continue;
@@ -137,7 +137,7 @@ pub(super) fn exact(region: &Region, below: u64, enough: u64, states: &mut usize
                 }
                 None => {
                     if *states == 0 {
-                        return Found::Unknown;
+                        return SearchResult::Unknown;
                     }
                     *states -= 1;
                     known.insert(set.clone(), all.len());
@@ -149,7 +149,7 @@ pub(super) fn exact(region: &Region, below: u64, enough: u64, states: &mut usize
             queue.push((Reverse(peak), ran + 1, Reverse(i)));
         }
     }
-    Found::None
+    SearchResult::None
 }
 
 /// A good order with a peak under `below`: of all sets of a size, `width` are followed.

@@ -3,14 +3,14 @@ use graph_opt_ir::{Editor, Graph, NodeId};
 
 use super::improve::improve;
 use super::region::{Region, Run};
-use super::search::{Found, beam, exact, least};
+use super::search::{SearchResult, beam, exact, least};
 use super::*;
 use crate::analysis::memory::tests::random;
 use crate::analysis::peak;
 
 fn region(graph: &Graph, joined: bool) -> Region {
     let nodes: Vec<NodeId> = graph.schedule().filter(|&n| !is_constant(graph, n)).collect();
-    Region::whole(graph, &nodes, joined, &|_| false)
+    Region::of_graph(graph, &nodes, joined, &|_| false)
 }
 
 /// The least peak of all orders.
@@ -38,12 +38,12 @@ fn small_graphs_get_the_best_of_all_orders() {
             let given: Vec<usize> = (0..r.len()).collect();
             assert!(least(&r) <= want, "{seed}");
             match exact(&r, u64::MAX, 0, &mut 100_000) {
-                Found::Best(order) => assert_eq!(r.peak(&order), want, "{seed}"),
+                SearchResult::Best(order) => assert_eq!(r.peak(&order), want, "{seed}"),
                 other => panic!("{seed}: {other:?}"),
             }
             // With a bound, there is one or there is none.
-            assert_eq!(exact(&r, want, 0, &mut 100_000), Found::None);
-            assert!(matches!(exact(&r, want + 1, 0, &mut 100_000), Found::Best(_)));
+            assert_eq!(exact(&r, want, 0, &mut 100_000), SearchResult::None);
+            assert!(matches!(exact(&r, want + 1, 0, &mut 100_000), SearchResult::Best(_)));
             let wide = beam(&r, u64::MAX, 0, 100_000).unwrap();
             assert_eq!(r.peak(&wide), want, "{seed}");
             // In pieces, too.

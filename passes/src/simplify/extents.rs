@@ -16,7 +16,7 @@ pub(super) enum Entry {
     Known(i64),
     /// The extent of this axis of this value.
     Extent(ValueId, usize),
-    /// Neither is known.
+    /// Neither a known number nor a known extent.
     Other,
 }
 

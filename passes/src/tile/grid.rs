@@ -19,7 +19,7 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// Number of tiles.
+    /// Number of tiles: the product of the numbers of parts.
     pub fn len(&self) -> usize {
         self.axes.iter().map(|a| a.1.len()).product()
     }

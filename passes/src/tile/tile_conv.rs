@@ -67,7 +67,7 @@ pub(crate) const INFO: PassInfo = PassInfo {
 /// An axis of the result of a convolution, pool or matrix product.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Axis {
-    /// Axis 0.
+    /// Axis 0 of the result.
     Batch,
     /// The third axis from the end: planes of a volume.
     Depth,
@@ -98,7 +98,7 @@ pub enum Ops {
     All,
     /// Only convolutions, transposed and quantized ones included.
     Conv,
-    /// Only pools.
+    /// Only pools: MaxPool, AveragePool, LpPool.
     Pool,
     /// Only matrix products: MatMul, Gemm and the quantized ones.
     Matmul,
@@ -220,7 +220,7 @@ fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
         None => None,
         Some(v) => Some(
             v.split('x')
-                .map(|n| crate::options::count("parts", n))
+                .map(|n| crate::options::positive("parts", n))
                 .collect::<Result<Vec<_>, _>>()?,
         ),
     };

@@ -183,7 +183,7 @@ def budget(r: np.random.Generator, graph: Graph) -> str:
 def planned(r: np.random.Generator, graph: Graph) -> str:
     choose = chooser(r)
     if r.random() < 0.5:
-        options = [f"memory={budget(r, graph)}"] + ["partly=yes"] * int(r.random() < 0.4)
+        options = [f"memory={budget(r, graph)}"] + ["best-effort=yes"] * int(r.random() < 0.4)
     else:
         options = [f"extra-macs={choose([0, 10, 50])}%"]
     if r.random() < 0.4:

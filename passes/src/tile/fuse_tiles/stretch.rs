@@ -256,7 +256,7 @@ fn cuts(o: &Options) -> Result<Vec<Cut>, OptionError> {
     let ceil = o.choice("split", &[("even", false), ("ceil", true)])?.unwrap_or_default();
     if let Some(grid) = o.get("grid") {
         let cut = |n: &str| {
-            let n = options::count("grid", n)?;
+            let n = options::positive("grid", n)?;
             Ok(if ceil { Cut::Ceil(n) } else { Cut::Even(n) })
         };
         return grid.split('x').map(cut).collect();
