@@ -235,7 +235,8 @@ fn edits_are_shown_verified_and_stopped() {
         let o = run(&args);
         assert_eq!(code(&o), 0, "{}", err(&o));
         assert_eq!(err(&o).matches("// edit ").count(), n, "{}", err(&o));
-        assert!(err(&o).contains(&format!("\n{n} edits\n")), "{}", err(&o));
+        let edits = if n == 1 { "edit" } else { "edits" };
+        assert!(err(&o).contains(&format!("\n{n} {edits}\n")), "{}", err(&o));
         let printed = stdout(&run(&["print", text(&out)]));
         assert_eq!(printed.matches(" Concat ").count(), n, "{printed}");
     }

@@ -114,7 +114,7 @@ fn documentation_of_passes_is_true() {
     sources(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("passes/src"), &mut files);
     for info in PASSES {
         let name = info.name;
-        let registered = format!("pub const INFO: PassInfo = PassInfo {{\n    name: \"{name}\",");
+        let registered = format!("const INFO: PassInfo = PassInfo {{\n    name: \"{name}\",");
         let of_pass: Vec<_> = files.iter().filter(|f| f.1.contains(&registered)).collect();
         let [(file, source)] = &of_pass[..] else {
             panic!("{name}: {} files register it, 1 expected", of_pass.len())
