@@ -1,14 +1,15 @@
 //! Operators that compute differently on either side of a bound, and which of these outcomes the
 //! operands of a run have. Runs that never leave one side of a bound say nothing about the other.
-//! Infinities and NaN do not count: what they become is seldom what other numbers do.
+//! Infinities and NaN do not count, as operators treat them differently from all other numbers.
 
 use std::collections::btree_map::Entry;
 
 use graph_opt_ir::{DType, Op};
 
 use crate::cpu::Key;
+use crate::cpu::arena::Elements;
 use crate::cpu::array::{Array, Buf};
-use crate::cpu::cx::strides;
+use crate::cpu::ops::binary::{broadcast, spread};
 
 /// What tells the outcomes of an operator apart.
 pub(crate) enum Kind {
@@ -103,36 +104,19 @@ fn finite(a: &Array, key: Key<'_>) -> Vec<f64> {
     reals(a, key).into_iter().filter(|x| x.is_finite()).collect()
 }
 
-/// The elements of each operand, broadcast against each other; `None` if they do not broadcast.
+/// The elements of each operand, broadcast against each other; `None` if they do not broadcast or
+/// are no numbers.
 fn together(operands: &[&Array], key: Key<'_>) -> Option<Vec<Vec<f64>>> {
-    let rank = operands.iter().map(|a| a.rank()).max()?;
-    let mut dims = vec![1; rank];
-    for a in operands {
-        for (i, &d) in a.dims.iter().enumerate() {
-            let at = &mut dims[rank - a.rank() + i];
-            match (*at, d) {
-                (x, y) if x == y || y == 1 => {}
-                (1, y) => *at = y,
-                _ => return None,
-            }
-        }
-    }
-    let (steps, n) = (strides(&dims), dims.iter().product::<usize>());
+    let dims = operands.iter().try_fold(vec![], |d, a| broadcast(&d, &a.dims)).ok()?;
     let one = |a: &&Array| {
         let v = reals(a, key);
-        if a.dims == dims {
-            return Some(v);
+        if v.len() != a.len() || a.dims == dims {
+            return (v.len() == a.len()).then_some(v);
         }
-        let own = strides(&a.dims);
-        let skip = rank - a.rank();
-        let at = |flat: usize| -> usize {
-            let along = |i: usize| match a.dims[i] {
-                1 => 0,
-                _ => flat / steps[skip + i] % dims[skip + i] * own[i],
-            };
-            (0..a.rank()).map(along).sum()
-        };
-        (0..n).map(|flat| v.get(at(flat)).copied()).collect()
+        let steps: Vec<isize> = spread(&a.dims, &dims).into_iter().map(|s| s as isize).collect();
+        let mut all = Elements::from(vec![0.0; dims.iter().product()]);
+        all.gather(&dims, &Elements::from(v), &steps, 0);
+        Some(all.to_vec())
     };
     operands.iter().map(one).collect()
 }
@@ -163,23 +147,11 @@ pub(crate) fn shown(
     let any = |v: &[f64], f: &dyn Fn(f64) -> bool, i: usize| {
         if v.iter().any(|&x| f(x)) { bit(i) } else { 0 }
     };
-    // In the field, the bounds of these are those of a product.
-    let scaled = match (op, &x.data) {
-        (Op::HardSigmoid(o), Buf::Field(_)) => Some((f64::from(o.alpha), f64::from(o.beta))),
-        (Op::HardSwish(_), Buf::Field(_)) => Some((f64::from(1.0f32 / 6.0), 0.5)),
-        _ => None,
-    };
     match kind {
         Kind::Bounds(lo, hi) => {
-            let (v, lo, hi) = match (scaled, &x.data) {
-                (Some((alpha, beta)), Buf::Field(_)) => {
-                    let a = x.clone().contiguous();
-                    let Buf::Field(v) = &a.data else { return 0 };
-                    let (alpha, beta) = (key.embed(alpha), key.embed(beta));
-                    let one = |x: &crate::cpu::Fp| key.real(x.mul(alpha).add(beta));
-                    (v.iter().map(one).collect(), Some(0.0), Some(1.0))
-                }
-                _ => (finite(x, key), lo, hi),
+            let (v, lo, hi) = match gate(op, x, key) {
+                Some(v) => (v, Some(0.0), Some(1.0)),
+                None => (finite(x, key), lo, hi),
             };
             match (lo, hi) {
                 (Some(b), None) => any(&v, &|x| x < b, 0) | any(&v, &|x| x > b, 1),
@@ -220,24 +192,45 @@ pub(crate) fn shown(
             };
             (0..v.len().min(MOST)).map(one).fold(0, |a, b| a | b)
         }
-        Kind::Levels => {
-            let scale = match op {
-                Op::QuantizeLinear(_) => at(1).map(|s| reals(s, key)),
-                _ => None,
-            };
-            let scale = scale.and_then(|s| <[f64; 1]>::try_from(s).ok()).map_or(1.0, |[s]| s);
-            let level = |x: f64| match op {
-                Op::Floor(_) => x.floor(),
-                Op::Ceil(_) => x.ceil(),
-                Op::Cast(_) => x.trunc(),
-                _ => (x / scale).round_ties_even(),
-            };
-            let mut results = finite(x, key).into_iter().map(level);
-            let Some(one) = (*first).or_else(|| results.next()) else { return 0 };
-            *first = Some(one);
-            if results.any(|x| x != one) { bit(0) } else { 0 }
-        }
+        Kind::Levels => u32::from(has_levels(op, (x, at(1)), key, first)),
     }
+}
+
+/// In the field, what HardSigmoid and HardSwish compare with 0 and 1: a product of the operand.
+fn gate(op: &Op, x: &Array, key: Key<'_>) -> Option<Vec<f64>> {
+    let (alpha, beta) = match op {
+        Op::HardSigmoid(o) => (o.alpha.into(), o.beta.into()),
+        Op::HardSwish(_) => (f64::from(1.0f32 / 6.0), 0.5),
+        _ => return None,
+    };
+    let Buf::Field(v) = &x.clone().contiguous().data else { return None };
+    let (alpha, beta) = (key.embed(alpha), key.embed(beta));
+    Some(v.iter().map(|x| key.real(x.mul(alpha).add(beta))).collect())
+}
+
+/// Whether the operator rounds two elements to different results, of this run or of the first.
+fn has_levels(
+    op: &Op,
+    (x, scale): (&Array, Option<&Array>),
+    key: Key<'_>,
+    first: &mut Option<f64>,
+) -> bool {
+    let scale = match op {
+        Op::QuantizeLinear(_) => scale.map(|s| reals(s, key)),
+        _ => None,
+    };
+    // Where there is a scale for each channel, it counts as 1.
+    let scale = scale.and_then(|s| <[f64; 1]>::try_from(s).ok()).map_or(1.0, |[s]| s);
+    let level = |x: f64| match op {
+        Op::Floor(_) => x.floor(),
+        Op::Ceil(_) => x.ceil(),
+        Op::Cast(_) => x.trunc(),
+        _ => (x / scale).round_ties_even(),
+    };
+    let mut results = finite(x, key).into_iter().map(level);
+    let Some(one) = (*first).or_else(|| results.next()) else { return false };
+    *first = Some(one);
+    results.any(|x| x != one)
 }
 
 /// Bits of elements below, between and above the bounds, of which each may be missing.

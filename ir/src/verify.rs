@@ -400,15 +400,9 @@ mod tests {
         }
     }
 
-    #[test]
-    fn violations_say_where() {
-        let mut g = graph();
-        let v = value(&g, "y");
-        g.value_mut(v).ty = Type::tensor(DType::F32, &[3]);
-        let found = verify(&g).unwrap_err();
-        assert_eq!((&found[0].scope[..], found[0].place), (&[][..], Place::Value(v)));
-        assert_eq!(found[0].to_string(), "V10: \"y\" has type f32[3], expected f32[2]");
-        let mut g = text::parse(
+    /// Relu or Neg of an input, in the branches of an If.
+    fn choice() -> Graph {
+        text::parse(
             "graph @g(%c: bool[], %x: f32[2]) -> (%y) opset 13 {
                %y = If %c {then_branch=graph @t() -> (%a) {
                  %a = Relu %x : f32[2]
@@ -417,7 +411,18 @@ mod tests {
                }} : f32[2] ; choose
              }",
         )
-        .unwrap();
+        .unwrap()
+    }
+
+    #[test]
+    fn violations_say_where() {
+        let mut g = graph();
+        let v = value(&g, "y");
+        g.value_mut(v).ty = Type::tensor(DType::F32, &[3]);
+        let found = verify(&g).unwrap_err();
+        assert_eq!((&found[0].scope[..], found[0].place), (&[][..], Place::Value(v)));
+        assert_eq!(found[0].to_string(), "V10: \"y\" has type f32[3], expected f32[2]");
+        let mut g = choice();
         let n = node(&g, 0);
         let body = Arc::make_mut(g.node_mut(n).op.bodies_mut().remove(1));
         let b = value(body, "b");
@@ -429,16 +434,7 @@ mod tests {
 
     #[test]
     fn captures_are_checked() {
-        let mut g = text::parse(
-            "graph @g(%c: bool[], %x: f32[2]) -> (%y) opset 13 {
-               %y = If %c {then_branch=graph @t() -> (%a) {
-                 %a = Relu %x : f32[2]
-               }, else_branch=graph @e() -> (%b) {
-                 %b = Neg %x : f32[2]
-               }} : f32[2]
-             }",
-        )
-        .unwrap();
+        let mut g = choice();
         assert_eq!(verify(&g), Ok(()));
         let n = node(&g, 0);
         g.node_mut(n).captures.clear();

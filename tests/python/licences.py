@@ -23,21 +23,16 @@ def allowed(expression: str, allow: set[str]) -> bool:
     tokens = re.findall(r"\(|\)|[^\s()]+", expression.replace("/", " OR "))
     at = 0
 
-    def either() -> bool:
+    def joined(word: str, part) -> list[bool]:
         nonlocal at
-        met = both()
-        while at < len(tokens) and tokens[at] == "OR":
+        met = [part()]
+        while at < len(tokens) and tokens[at] == word:
             at += 1
-            met = both() or met
+            met.append(part())
         return met
 
-    def both() -> bool:
-        nonlocal at
-        met = one()
-        while at < len(tokens) and tokens[at] == "AND":
-            at += 1
-            met = one() and met
-        return met
+    def either() -> bool:
+        return any(joined("OR", lambda: all(joined("AND", one))))
 
     def one() -> bool:
         nonlocal at

@@ -199,7 +199,7 @@ impl Report {
     }
 }
 
-/// Why a difference over the field is none of the models.
+/// Why the models count as equal although they differ over the field.
 #[derive(Clone, Debug)]
 struct Dressed {
     why: String,
@@ -324,7 +324,7 @@ impl Compare<'_> {
     ) -> Result<Report, Incomparable> {
         let types = types(a, b)?;
         let (s, t) = (Structure::of(a), Structure::of(b));
-        // A proof is for all inputs, whatever runs reach.
+        // A proof holds for all inputs, so runs need not reach any outcome.
         let outcomes = !report.all().any(|v| matches!(v, Verdict::Proved { .. }));
         let (p, q) = ((&**a, &s), (&**b, &t));
         let cover = [Cover::of(p, q, outcomes), Cover::of(q, p, outcomes)];

@@ -102,7 +102,7 @@ pub(super) fn differ(x: &Tensor, y: &Tensor) -> Option<Difference> {
 }
 
 /// The elements of a tensor of floats as `f64`, which holds them exactly.
-fn doubles(t: &Tensor) -> Option<Vec<f64>> {
+pub(super) fn doubles(t: &Tensor) -> Option<Vec<f64>> {
     if t.dtype() != DType::F64 {
         return Some(t.to_f32s()?.into_iter().map(f64::from).collect());
     }

@@ -1,10 +1,11 @@
-//! Between which numbers a value lies whatever the inputs, so that runs are not asked for what
-//! cannot be: a Relu of a Sigmoid never cuts anything off.
+//! Interval analysis: bounds of each value that hold for all inputs. Outcomes outside of them cannot
+//! occur, and runs need not reach them: a Relu of a Sigmoid never cuts anything off.
 
 use std::collections::HashMap;
 
 use graph_opt_ir::{DType, Def, Graph, Node, Op, ValueId};
 
+use super::places::doubles;
 use crate::outcomes::{Kind, kind};
 
 /// Least and greatest number that a value may have, in exact arithmetic.
@@ -44,7 +45,7 @@ impl Interval {
 
     /// Of products, which may be rounded.
     fn times(self, o: Self) -> Self {
-        // What times 0 is no number here is 0: all numbers are finite.
+        // Endpoints may be infinite, but the numbers between them are finite: 0 times any is 0.
         let product = |x: f64, y: f64| if x == 0.0 || y == 0.0 { 0.0 } else { x * y };
         let ends = [(self.lo, o.lo), (self.lo, o.hi), (self.hi, o.lo), (self.hi, o.hi)];
         let all = ends.map(|(x, y)| product(x, y));
@@ -187,8 +188,8 @@ impl<'g> Ranges<'g> {
         })
     }
 
-    /// Of sums of products with constant weights, of which some terms may be left out, as windows
-    /// reach into the padding.
+    /// Range of a convolution or matrix product with constant weights. Terms may be missing, because
+    /// windows reach into the padding.
     fn weighted(&self, node: &Node, all: &[Option<Interval>]) -> Option<Interval> {
         let w = node.inputs.get(1).copied().flatten()?;
         let dims = self.graph.constant(w)?.dims().to_vec();
@@ -245,7 +246,7 @@ fn constant(graph: &Graph, v: ValueId) -> Option<Interval> {
 pub(super) fn numbers(graph: &Graph, v: ValueId) -> Option<Vec<f64>> {
     let t = graph.constant(v)?;
     if t.dtype().is_float() {
-        return Some(t.to_f32s()?.into_iter().map(f64::from).collect());
+        return doubles(&t);
     }
     Some(t.to_i64s()?.into_iter().map(|x| x as f64).collect())
 }

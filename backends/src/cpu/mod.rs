@@ -8,7 +8,7 @@
 //! the finite field of integers modulo 2^61 - 1 ([`run_field`]), in which there is no rounding at
 //! all.
 
-mod arena;
+pub(crate) mod arena;
 pub(crate) mod array;
 pub(crate) mod cx;
 mod draw;

@@ -75,7 +75,7 @@ unsafe impl<T: Sync> Sync for Lines<'_, T> {}
 unsafe impl<T: Sync> Send for Lines<'_, T> {}
 
 impl<'a, T> Lines<'a, T> {
-    /// The elements of this shape from `at` on, all of which may be read for `'a`.
+    /// Elements of this shape, starting at `at` and readable for `'a`.
     pub(super) fn new(at: *const T, shape: Shape) -> Self {
         Self { at, shape, of: PhantomData }
     }
@@ -104,7 +104,7 @@ impl<'a, T> Lines<'a, T> {
     }
 }
 
-/// Elements by planes and rows, some planes of which may be written.
+/// Elements by planes and rows; a range of the planes is writable.
 pub(crate) struct LinesMut<'a, T> {
     at: *mut T,
     shape: Shape,
@@ -117,7 +117,7 @@ pub(crate) struct LinesMut<'a, T> {
 unsafe impl<T: Send> Send for LinesMut<'_, T> {}
 
 impl<'a, T> LinesMut<'a, T> {
-    /// The elements of this shape from `at` on, all of which may be written for `'a`.
+    /// Elements of this shape, starting at `at` and writable for `'a`.
     pub(super) fn new(at: *mut T, shape: Shape) -> Self {
         Self { at, shape, first: 0, end: shape.planes(), of: PhantomData }
     }

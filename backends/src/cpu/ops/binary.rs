@@ -11,7 +11,7 @@ use crate::cpu::scalar::{Real, Scalar};
 use crate::cpu::simd::vectorised_for;
 
 /// Shape of the broadcast operands: ONNX, "Multidirectional Broadcasting".
-pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, RunError> {
+pub(crate) fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, RunError> {
     let rank = a.len().max(b.len());
     let at = |d: &[usize], i: usize| (i + d.len()).checked_sub(rank).map_or(1, |j| d[j]);
     (0..rank)
@@ -25,7 +25,7 @@ pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, RunError
 }
 
 /// Strides of a whole operand within the broadcast shape: 0 along axes that it is repeated over.
-pub(super) fn spread(from: &[usize], to: &[usize]) -> Vec<usize> {
+pub(crate) fn spread(from: &[usize], to: &[usize]) -> Vec<usize> {
     repeated(from, &strides(from), to)
 }
 

@@ -1,7 +1,7 @@
 //! Kernels of the operators, and what all of them share: types that are widened, and operands
 //! that are taken into the finite field.
 
-mod binary;
+pub(crate) mod binary;
 mod conv;
 mod einsum;
 mod gather;
