@@ -10,7 +10,7 @@ use std::io::Read;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use graph_opt_passes::devices::graph::articulation_points;
+use graph_opt_passes::analysis::articulation_points;
 use graph_opt_passes::devices::{
     Costs, Device, Effort, Limits, Link, Objective, Problem, place, place_greedily, plan,
 };

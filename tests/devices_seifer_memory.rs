@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use graph_opt_passes::devices::graph::articulation_points;
+use graph_opt_passes::analysis::articulation_points;
 use graph_opt_passes::devices::{Additive, Costs, Effort, NoPlan, plan};
 
 use crate::devices_seifer::{DEVICES, bottleneck, keras_graphs, links};

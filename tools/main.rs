@@ -6,6 +6,7 @@
 
 mod bench;
 mod bisect;
+mod blocks;
 mod diff;
 mod energy;
 mod explain;
@@ -59,6 +60,8 @@ enum Command {
     Run(run::Args),
     /// Times a model on the CPU backend
     Bench(bench::Args),
+    /// Lists the blocks of a model that can be scaled
+    Blocks(blocks::Args),
     /// Shows operators, MACs, parameters, peak memory, and what cannot be tiled and why
     Inspect(inspect::Args),
     /// Prints a model as IR text
@@ -99,6 +102,7 @@ fn main() -> ExitCode {
         Command::Verify(a) => verify::main(&a),
         Command::Run(a) => run::main(&a),
         Command::Bench(a) => bench::main(&a),
+        Command::Blocks(a) => blocks::main(&a),
         Command::Inspect(a) => inspect::main(&a),
         Command::Print(a) => print::main(&a),
         Command::Diff(a) => diff::main(&a),

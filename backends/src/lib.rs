@@ -9,6 +9,7 @@ pub mod faults;
 mod geometry;
 pub mod inputs;
 mod outcomes;
+pub mod scale;
 mod schedule;
 pub mod stages;
 pub mod tolerance;

@@ -40,9 +40,7 @@ pub fn slices(ctx: &OpCtx<'_>) -> Result<Option<Vec<Option<Taken>>>, RuleError> 
 ///
 /// # Errors
 /// If the operands contradict the operator's definition.
-pub(crate) fn slice_bounds(
-    ctx: &OpCtx<'_>,
-) -> Result<Option<Vec<(i64, i64, i64, i64)>>, RuleError> {
+pub fn slice_bounds(ctx: &OpCtx<'_>) -> Result<Option<Vec<(i64, i64, i64, i64)>>, RuleError> {
     let Op::Slice(s) = ctx.op else { return Ok(None) };
     let Some(dims) = ctx.dims(0) else { return Ok(None) };
     let (starts, ends, axes, steps) = if let (Some(a), Some(b)) = (&s.starts, &s.ends) {

@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 pub mod analysis;
+pub mod blocks;
 pub mod devices;
 #[cfg(feature = "eqsat")]
 pub mod eqsat;

@@ -120,6 +120,24 @@ impl Graph {
         }
     }
 
+    /// Makes constants of the inputs that have a default value, and returns how many there were. Callers
+    /// can no longer give other values for them.
+    pub fn freeze_defaults(&mut self) -> usize {
+        let before = self.inputs.len();
+        for v in self.inputs.clone() {
+            if let Def::Input(Some(t)) = &self.value(v).def {
+                self.value_mut(v).def = Def::Const(t.clone());
+            }
+        }
+        self.inputs = std::mem::take(&mut self.inputs)
+            .into_iter()
+            .filter(|&v| matches!(self.value(v).def, Def::Input(_)))
+            .collect();
+        let frozen = before - self.inputs.len();
+        self.edits += usize::from(frozen > 0);
+        frozen
+    }
+
     pub(crate) fn set_outputs(&mut self, outputs: Vec<ValueId>) {
         for v in std::mem::take(&mut self.outputs) {
             self.value_mut(v).outputs -= 1;

@@ -110,6 +110,33 @@ pub(crate) fn slice_tensor(t: &Tensor, cuts: &[(usize, Span)]) -> Result<Tensor,
     Tensor::from_bytes(t.dtype(), out_dims, out).map_err(barrier)
 }
 
+/// The elements of a constant at these indices along an axis, in their order.
+///
+/// # Errors
+/// If an index lies outside of the axis, if elements are not whole bytes, or if they cannot be read.
+pub(crate) fn gather_tensor(t: &Tensor, axis: usize, at: &[usize]) -> Result<Tensor, Barrier> {
+    let (size, dims) = (element_bytes(t)?, t.dims());
+    let Some(&n) = dims.get(axis) else {
+        return Err(Barrier(format!("axis {axis} of {} does not exist", t.ty())));
+    };
+    if let Some(i) = at.iter().find(|&&i| i as u64 >= n) {
+        return Err(Barrier(format!("index {i} lies outside of axis {axis}, of extent {n}")));
+    }
+    let src = t.bytes().map_err(barrier)?;
+    let inner = dims[axis + 1..].iter().product::<u64>() as usize * size;
+    let rows = dims[..axis].iter().product::<u64>() as usize;
+    let mut out = Vec::with_capacity(rows * at.len() * inner);
+    for row in 0..rows {
+        for &i in at {
+            let from = (row * n as usize + i) * inner;
+            out.extend_from_slice(&src[from..from + inner]);
+        }
+    }
+    let mut out_dims = dims.to_vec();
+    out_dims[axis] = at.len() as u64;
+    Tensor::from_bytes(t.dtype(), out_dims, out).map_err(barrier)
+}
+
 /// Constants joined along an axis, in order.
 ///
 /// # Errors

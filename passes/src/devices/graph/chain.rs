@@ -12,10 +12,9 @@ use std::ops::Range;
 
 use graph_opt_ir::{Graph, NodeId, Op, ValueId};
 
-use super::articulation::articulation_points;
-use super::values::{is_sent, value_bytes};
+use super::values::value_bytes;
 use crate::analysis::memory::{self, Interpreter, UnknownSize};
-use crate::analysis::{node_macs, plan};
+use crate::analysis::{articulation_points, is_sent, node_macs, plan};
 use crate::devices::cluster::{Cluster, Mode, Speed};
 use crate::devices::problem::{Additive, BufferCredits};
 

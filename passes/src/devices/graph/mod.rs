@@ -7,7 +7,6 @@
 //! 3. [`Split`] assigns nodes to devices, checks who sends what to whom, and extracts each part as
 //!    a graph.
 
-mod articulation;
 mod chain;
 mod choose_plan;
 mod error;
@@ -17,7 +16,6 @@ mod split;
 pub mod tiles;
 mod values;
 
-pub use articulation::articulation_points;
 pub use chain::Network;
 pub use choose_plan::choose_plan;
 pub use error::{Mismatch, PlanningError, ProfileMismatch, SplitError, TilingError};
@@ -25,7 +23,7 @@ pub use pipeline::{PlanRequest, pipeline};
 pub use profiled::ProfiledCosts;
 pub use split::{Split, SplitPart};
 
-pub use values::is_sent;
+pub use crate::analysis::is_sent;
 
 pub(super) use split::{Held, Receive};
 pub(super) use values::value_bytes;

@@ -11,7 +11,8 @@ use graph_opt_ir::{ExtractError, Graph, NodeId, ValueId, extract};
 
 use super::chain::Network;
 use super::error::SplitError;
-use super::values::{is_sent, read, value_bytes};
+use super::values::{read, value_bytes};
+use crate::analysis::is_sent;
 use crate::analysis::{cost, plan};
 
 /// Values that a part receives from one sender.

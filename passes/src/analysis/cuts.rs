@@ -1,4 +1,13 @@
-//! Articulation points of a graph: nodes on every path from inputs to outputs.
+//! Where a graph can be cut: what crosses a cut, and articulation points, the nodes on every path from
+//! inputs to outputs.
+
+use graph_opt_ir::{Def, Graph, ValueId};
+
+/// Whether a value crosses cuts: made by a node, or an input without a default. Constants are copied
+/// to each part that reads them.
+pub fn is_sent(graph: &Graph, v: ValueId) -> bool {
+    matches!(graph.value(v).def, Def::Node(..) | Def::Input(None)) && graph.constant(v).is_none()
+}
 
 /// Nodes on every path from a source to a sink, ascending (the dominator chain of a virtual exit
 /// node). Nodes are numbered topologically: `reads[v]` lists nodes before `v`, an empty list makes

@@ -1,0 +1,3 @@
+//! Block scaling on data: smaller variants of blocks, fitted to what the blocks computed.
+
+pub mod linear;
