@@ -1,3 +1,14 @@
 //! Block scaling on data: smaller variants of blocks, fitted to what the blocks computed.
 
+mod error;
+mod layer;
 pub mod linear;
+mod select;
+mod sums;
+mod trace;
+mod variant;
+
+pub use error::ScaleError;
+pub use select::{Activation, L1, L2, Residual, Selector, Site};
+pub use sums::Sums;
+pub use variant::{Maker, Refitter, Ridge, Unchanged, Variant};

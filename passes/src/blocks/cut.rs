@@ -49,18 +49,25 @@ pub enum CutError {
 /// Removes the units that do not stay. `keep` has an entry for each unit. What the remaining channels
 /// compute is unchanged; the layers that summed over the removed ones get less than before.
 ///
+/// Returns the nodes that were replaced, with those that replace them.
+///
 /// # Errors
 /// If an axis would lose all of its elements, or a node cannot be adjusted. The graph is then unchanged.
-pub fn cut(graph: &mut Graph, coupled: &Coupled, keep: &[bool]) -> Result<(), CutError> {
+pub fn cut(
+    graph: &mut Graph,
+    coupled: &Coupled,
+    keep: &[bool],
+) -> Result<Vec<(NodeId, NodeId)>, CutError> {
     if keep.len() != coupled.units {
         return Err(CutError::Units { units: coupled.units, found: keep.len() });
     }
     if keep.iter().all(|&k| k) {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let edit = Cutter::new(graph, coupled, keep)?.edit()?;
-    Editor::new(graph).apply(&edit)?;
-    Ok(())
+    let new = Editor::new(graph).apply(&edit)?.nodes;
+    // Identities, where a name needs one, come behind the nodes that replace others.
+    Ok(edit.removes.into_iter().zip(new).collect())
 }
 
 struct Cutter<'a> {
@@ -98,10 +105,15 @@ impl<'a> Cutter<'a> {
             n.inputs.iter().chain(&n.outputs).flatten().any(|&v| self.shrinks(v))
         };
         let nodes: Vec<NodeId> = graph.schedule().filter(touched).collect();
-        // New nodes go where the last of the old ones was, so that all operands are there.
         for &id in &nodes {
             self.node(id)?;
         }
+        for &v in nodes.iter().flat_map(|&id| graph.node(id).outputs.iter().flatten()) {
+            if let Some(&by) = self.new.get(&v).filter(|_| !self.shrinks(v)) {
+                self.edit.define(graph, v, by);
+            }
+        }
+        // Where the last of the old ones was, all operands are there.
         self.edit.before = nodes.last().copied();
         self.edit.removes = nodes;
         Ok(self.edit)
@@ -150,11 +162,7 @@ impl<'a> Cutter<'a> {
             like: vec![id],
         });
         for (o, v) in node.outputs.iter().enumerate() {
-            let Some(v) = *v else { continue };
-            self.new.insert(v, Ref::New(at, o));
-            if !self.shrinks(v) {
-                self.edit.define(graph, v, Ref::New(at, o));
-            }
+            self.new.extend(v.map(|v| (v, Ref::New(at, o))));
         }
         Ok(())
     }

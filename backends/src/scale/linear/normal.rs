@@ -116,6 +116,11 @@ impl Normal {
         }
     }
 
+    /// Σ x² of a column.
+    pub fn energy(&self, column: usize) -> f64 {
+        self.gram[(column, column)]
+    }
+
     /// Columns, with that of the bias.
     pub fn width(&self) -> usize {
         self.gram.nrows()
