@@ -92,10 +92,21 @@ def export(network, path, sample):
     model.producer_version = ""
     for node in model.graph.node:
         node.doc_string = ""
+    own_weights(model.graph)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
     kinds = sorted({node.op_type for node in model.graph.node})
     print(f"  {path.name}: {path.stat().st_size} bytes, {len(model.graph.node)} nodes: {', '.join(kinds)}")
+
+
+def own_weights(graph):
+    """A weight of its own where the exporter takes an equal one's through an Identity."""
+    weights = {w.name: w for w in graph.initializer}
+    for node in [n for n in graph.node if n.op_type == "Identity" and n.input[0] in weights]:
+        weight = graph.initializer.add()
+        weight.CopyFrom(weights[node.input[0]])
+        weight.name = node.output[0]
+        graph.node.remove(node)
 
 
 def check(path, x, expected):
