@@ -200,7 +200,7 @@ class Unet(nn.Module):
     """Three levels with skips, for [N, 1, 32, 32]; gives the probability of foreground."""
 
     data, task, folded = "foreground", "segment", True
-    epochs, rate, decay = 8, 4e-3, 1e-3
+    epochs, rate, decay = 5, 4e-3, 1e-3
 
     def __init__(self):
         super().__init__()
@@ -225,7 +225,7 @@ class Autoencoder(nn.Module):
     """Down to 8 channels of 4x4 and up again by transposed convolutions, for [N, 1, 28, 28]."""
 
     data, task, folded = "reconstruct", "reconstruct", False
-    epochs, rate, decay = 25, 4e-3, 1e-5
+    epochs, rate, decay = 15, 4e-3, 1e-5
 
     def __init__(self):
         super().__init__()
