@@ -12,20 +12,18 @@ class Block(nn.Module):
     """A block that can be made again with fewer inner channels."""
 
     axes = {}
-    # The convolution whose filters make the inner channels, and the BatchNorm behind it.
-    filters, norm = "first", "first_norm"
-
     def __init__(self, inner, **form):
         super().__init__()
         self.inner, self.form = inner, form
 
     def filter_norms(self, folded):
         """The L1 norm of each inner channel's filter; `folded`: with the BatchNorm's factor."""
-        convolution, norm = getattr(self, self.filters), getattr(self, self.norm)
-        axis = self.axes[f"{self.filters}.weight"]
+        convolution, norm = self.first, self.first_norm
+        axis = self.axes["first.weight"]
         weight = convolution.weight.detach().transpose(0, axis)
         sums = weight.abs().flatten(1).sum(1)
-        if folded and isinstance(norm, nn.BatchNorm2d):
+        # The exporter folds into these only.
+        if folded and isinstance(convolution, nn.Conv2d):
             sums = sums * (norm.weight.detach() / (norm.running_var + norm.eps).sqrt()).abs()
         return sums
 
@@ -115,22 +113,22 @@ class Inverted(Block):
 class Pair(Block):
     """Two convolutions one after the other. `scale`: the first one halves or doubles extents."""
 
-    axes = {"first.bias": 0, **batch_norm_axes("first_norm"), "second.weight": 1}
+    axes = {**batch_norm_axes("first_norm"), "second.weight": 1}
 
-    def __init__(self, inner, cin, cout, scale="same", norm=True, act="relu"):
-        super().__init__(inner, cin=cin, cout=cout, scale=scale, norm=norm, act=act)
+    def __init__(self, inner, cin, cout, scale="same", act="relu"):
+        super().__init__(inner, cin=cin, cout=cout, scale=scale, act=act)
         if scale in ("double", "double less one"):
             # Less one: 4 to 7.
             size = 4 if scale == "double" else 3
-            self.first = nn.ConvTranspose2d(cin, inner, size, 2, 1, bias=not norm)
+            self.first = nn.ConvTranspose2d(cin, inner, size, 2, 1, bias=False)
             self.axes = self.axes | {"first.weight": 1}
         else:
             stride = 2 if scale == "half" else 1
-            self.first = nn.Conv2d(cin, inner, 3, stride, 1, bias=not norm)
+            self.first = nn.Conv2d(cin, inner, 3, stride, 1, bias=False)
             self.axes = self.axes | {"first.weight": 0}
-        self.second = nn.Conv2d(inner, cout, 3, 1, 1, bias=not norm)
-        self.first_norm = nn.BatchNorm2d(inner) if norm else nn.Identity()
-        self.second_norm = nn.BatchNorm2d(cout) if norm else nn.Identity()
+        self.second = nn.Conv2d(inner, cout, 3, 1, 1, bias=False)
+        self.first_norm = nn.BatchNorm2d(inner)
+        self.second_norm = nn.BatchNorm2d(cout)
         self.act = nn.Sigmoid() if act == "sigmoid" else nn.ReLU()
 
     def forward(self, x):
@@ -151,7 +149,7 @@ class Resnet(nn.Module):
     """Three stages of two residual blocks, for [N, 1, 28, 28]."""
 
     data, task, folded = "fashion", "classify", False
-    epochs, rate, decay = 6, 4e-3, 1e-2
+    epochs, batch, rate, decay = 6, 128, 4e-3, 1e-2
 
     def __init__(self):
         super().__init__()
@@ -173,7 +171,7 @@ class Mobilenet(nn.Module):
     """Six inverted residuals, the last but one with squeeze and excite, for [N, 1, 28, 28]."""
 
     data, task, folded = "fashion", "classify", True
-    epochs, rate, decay = 6, 4e-3, 1e-2
+    epochs, batch, rate, decay = 6, 128, 4e-3, 1e-2
 
     def __init__(self):
         super().__init__()
@@ -200,7 +198,7 @@ class Unet(nn.Module):
     """Three levels with skips, for [N, 1, 32, 32]; gives the probability of foreground."""
 
     data, task, folded = "foreground", "segment", True
-    epochs, rate, decay = 5, 4e-3, 1e-3
+    epochs, batch, rate, decay = 5, 128, 4e-3, 1e-3
 
     def __init__(self):
         super().__init__()
@@ -224,15 +222,15 @@ class Unet(nn.Module):
 class Autoencoder(nn.Module):
     """Down to 8 channels of 4x4 and up again by transposed convolutions, for [N, 1, 28, 28]."""
 
-    data, task, folded = "reconstruct", "reconstruct", False
-    epochs, rate, decay = 15, 4e-3, 1e-5
+    data, task, folded = "reconstruct", "reconstruct", True
+    epochs, batch, rate, decay = 14, 32, 3e-3, 1e-5
 
     def __init__(self):
         super().__init__()
         form = [(32, 1, 16, "half"), (64, 16, 24, "half"), (64, 24, 8, "half")]
         form += [(64, 8, 24, "double less one"), (64, 24, 16, "double"), (32, 16, 1, "double")]
         self.blocks = nn.ModuleList(
-            Pair(inner, cin, cout, scale, False, "sigmoid" if cout == 1 else "relu")
+            Pair(inner, cin, cout, scale, "sigmoid" if cout == 1 else "relu")
             for inner, cin, cout, scale in form
         )
 

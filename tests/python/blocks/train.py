@@ -7,8 +7,8 @@ DATA is the folder that data.py has written; WORK gets the state of each network
 is checked: ONNX Runtime has to give what torch gives. Prints what each reaches on `test`, which
 nothing is chosen by: there is one setting a network, and the last epoch is kept.
 
-resnet and the autoencoder are written as they are trained, resnet with its BatchNormalization;
-in mobilenet and unet BatchNormalization is folded into the convolutions.
+resnet is written with its BatchNormalization; in the others it is folded into the convolutions, but not
+into transposed ones, behind which the autoencoder keeps it.
 """
 
 import argparse
@@ -26,7 +26,6 @@ from networks import MEASURES, NETWORKS, measure, outputs
 
 OUT = pathlib.Path(__file__).resolve().parents[2] / "data" / "blocks"
 SEED = 20
-BATCH = 128
 
 
 def load(data, name, split):
@@ -48,13 +47,13 @@ def train(network, x, labels):
     """Trains with AdamW and one cycle of the learning rate; half of the images mirrored."""
     network.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters(), network.rate, weight_decay=network.decay)
-    steps = network.epochs * (len(x) // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, network.rate, total_steps=steps)
+    steps = len(x) // network.batch
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, network.rate, total_steps=steps * network.epochs)
     for epoch in range(network.epochs):
         network.train()
         start, total = time.time(), 0.0
-        order = torch.randperm(len(x))[: len(x) // BATCH * BATCH]
-        for chosen in order.split(BATCH):
+        order = torch.randperm(len(x))[: steps * network.batch]
+        for chosen in order.split(network.batch):
             images, target = x[chosen], labels[chosen]
             # A digit's mirror image is no digit.
             if network.task != "reconstruct" and torch.rand(()) < 0.5:
@@ -65,7 +64,7 @@ def train(network, x, labels):
             loss.backward()
             optimizer.step()
             schedule.step()
-            total += loss.item() * BATCH / len(order)
+            total += loss.item() / steps
         print(f"  epoch {epoch + 1}: loss {total:.5f}, {time.time() - start:.0f} s", flush=True)
 
 
