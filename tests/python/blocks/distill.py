@@ -96,7 +96,7 @@ def parameters(network):
 
 def rows(name, network, args):
     """The figures of one network, one dictionary a sparsity."""
-    images, _ = load(args.data, network.data, "distill")
+    images = load(args.data, network.data, "distill")[0][: args.images]
     choose, test = (load(args.data, network.data, split) for split in ["choose", "test"])
 
     def judged(network, split):
@@ -122,6 +122,7 @@ def rows(name, network, args):
             "network": name,
             "measure": MEASURES[network.task],
             "sparsity": sparsity,
+            "images": len(images),
             "kept": kept,
             "parameters": parameters(start),
             "original": judged(network, test),
@@ -155,6 +156,7 @@ def main():
     parser.add_argument("--sparsities", type=float, nargs="+", default=[0.3, 0.6, 0.8])
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 5e-3])
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--images", type=int, default=1024, help="256 are those of `fit`")
     parser.add_argument("--json", type=pathlib.Path, help="default WORK/distill.json")
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -12,6 +12,7 @@ class Block(nn.Module):
     """A block that can be made again with fewer inner channels."""
 
     axes = {}
+
     def __init__(self, inner, **form):
         super().__init__()
         self.inner, self.form = inner, form
