@@ -39,6 +39,14 @@ pub enum ScaleError {
     /// There is no calibration data.
     #[error("expected calibration data with at least one sample, found none")]
     NoData,
+    /// There is not one sparsity for each block.
+    #[error("expected {expected} sparsities, one for each block, found {found}")]
+    Count {
+        /// Number of blocks.
+        expected: usize,
+        /// Number of sparsities.
+        found: usize,
+    },
     /// The sparsity is not a share.
     #[error("expected a sparsity from 0 to below 1, found {0}")]
     Sparsity(f64),

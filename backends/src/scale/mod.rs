@@ -3,12 +3,16 @@
 mod error;
 mod layer;
 pub mod linear;
+mod network;
+mod profile;
 mod select;
 mod sums;
 mod trace;
 mod variant;
 
 pub use error::ScaleError;
+pub use network::{in_order, values, variants};
+pub use profile::{Interpreter, Profile, Profiler, size};
 pub use select::{Activation, L1, L2, Residual, Selector, Site};
 pub use sums::Sums;
 pub use variant::{Maker, Refitter, Ridge, Unchanged, Variant};

@@ -1,7 +1,7 @@
 //! Removes coupled channels: every value between the layers gets smaller, and the graph stays a standard
 //! one, without masks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use graph_opt_ir::op::{self, Op};
 use graph_opt_ir::op_context::OpCtx;
@@ -98,13 +98,33 @@ impl<'a> Cutter<'a> {
         self.stays.range((v, 0)..=(v, usize::MAX)).next().is_some()
     }
 
+    /// Whether the node reads or computes something else than before.
+    fn changes(&self, id: NodeId) -> bool {
+        let n = self.graph.node(id);
+        n.inputs.iter().chain(&n.outputs).flatten().any(|&v| self.shrinks(v))
+    }
+
+    /// The nodes that change, and those between them that read their results.
+    fn nodes(&self) -> Vec<NodeId> {
+        let graph = self.graph;
+        let all: Vec<NodeId> = graph.schedule().collect();
+        let last = all.iter().rposition(|&id| self.changes(id)).map_or(0, |i| i + 1);
+        let mut results: BTreeSet<ValueId> = BTreeSet::new();
+        let mut nodes = Vec::new();
+        for &id in &all[..last] {
+            let n = graph.node(id);
+            let mut reads = n.inputs.iter().flatten().chain(&n.captures);
+            if reads.any(|v| results.contains(v)) || self.changes(id) {
+                results.extend(n.outputs.iter().flatten());
+                nodes.push(id);
+            }
+        }
+        nodes
+    }
+
     fn edit(mut self) -> Result<Edit, CutError> {
         let graph = self.graph;
-        let touched = |id: &NodeId| {
-            let n = graph.node(*id);
-            n.inputs.iter().chain(&n.outputs).flatten().any(|&v| self.shrinks(v))
-        };
-        let nodes: Vec<NodeId> = graph.schedule().filter(touched).collect();
+        let nodes = self.nodes();
         for &id in &nodes {
             self.node(id)?;
         }
@@ -141,7 +161,9 @@ impl<'a> Cutter<'a> {
     fn node(&mut self, id: NodeId) -> Result<(), CutError> {
         let graph = self.graph;
         let node = graph.node(id);
-        let (op, instead) = self.adjusted(id)?;
+        let changes = self.changes(id);
+        let (op, instead) =
+            if changes { self.adjusted(id)? } else { (node.op.clone(), Vec::new()) };
         let mut inputs = Vec::with_capacity(node.inputs.len());
         for v in &node.inputs {
             inputs.push(v.map(|v| self.operand(v, id)).transpose()?);

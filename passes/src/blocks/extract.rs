@@ -27,6 +27,22 @@ pub struct Block {
 }
 
 impl Block {
+    /// The block between two values of a graph; `None` if more than one tensor enters or leaves there, or no
+    /// channels inside can go.
+    pub fn between(graph: &Graph, input: ValueId, output: ValueId) -> Option<Self> {
+        let mut ours = BTreeSet::new();
+        let mut open = vec![output];
+        while let Some(v) = open.pop() {
+            if let Some(p) = graph.producer(v).filter(|_| v != input)
+                && ours.insert(p)
+            {
+                open.extend(graph.node(p).inputs.iter().flatten());
+            }
+        }
+        let nodes: Vec<NodeId> = graph.schedule().filter(|n| ours.contains(n)).collect();
+        block(graph, &nodes).filter(|b| (b.input, b.output) == (input, output))
+    }
+
     /// The block as a graph of its own.
     ///
     /// # Errors

@@ -1,0 +1,418 @@
+//! `graph-opt scale`: chooses a variant of each block under limits, and writes the network.
+
+use std::path::{Path, PathBuf};
+
+use graph_opt_backends::scale::{self, Interpreter, Profiler};
+use graph_opt_ir::{Graph, Tensor};
+use graph_opt_passes::analysis::peak;
+use graph_opt_passes::blocks::choose::{self, Choice, Costs, Limits, Problem, Quantity, k_best};
+use graph_opt_passes::blocks::{Block, splice};
+use graph_opt_passes::fix_dims::{Symbolic, fix_dims};
+use graph_opt_passes::schedule::Schedule;
+use graph_opt_passes::simplify::Simplify;
+use graph_opt_passes::tile::fuse_tiles::{FuseTiles, Planned};
+use graph_opt_passes::{ByteSize, Pipeline, Runner, count};
+
+use crate::blocks::{BATCH, How, failed};
+use crate::dataset::{self, Images};
+use crate::failure::{Result, check, out, say, unsupported, usage};
+use crate::judge::Judge;
+use crate::library::{Library, Variant};
+use crate::model;
+use crate::opt::rows;
+use crate::plan::seconds;
+use crate::plot;
+use crate::progress::Progress;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The folder that `graph-opt blocks MODEL --data … -o FOLDER` made
+    folder: PathBuf,
+    /// Most bytes of activations that may be live at once, such as 4MiB; where smaller variants do not reach
+    /// it, blocks run tile by tile
+    #[arg(long, value_name = "BYTES", value_parser = graph_opt_passes::bytes)]
+    memory: Option<u64>,
+    /// Most bytes of constants
+    #[arg(long, value_name = "BYTES", value_parser = graph_opt_passes::bytes)]
+    model_size: Option<u64>,
+    /// Longest time of a run on the machine on which the variants were profiled, such as 10ms
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    latency: Option<f64>,
+    /// Most multiply-accumulates
+    #[arg(long, value_name = "N")]
+    macs: Option<u64>,
+    /// Take the variants of this sparsity instead of choosing
+    #[arg(long, value_name = "SHARE", conflicts_with_all = ["memory", "model_size", "latency", "macs"])]
+    sparsity: Option<f64>,
+    /// Do not run blocks tile by tile
+    #[arg(long)]
+    no_tiles: bool,
+    /// Fit the chosen variants again in order, each on what the smaller blocks before it give: samples as for
+    /// `blocks --data`
+    #[arg(long, value_name = "FILE|DIR")]
+    fit: Option<PathBuf>,
+    #[command(flatten)]
+    how: How,
+    /// Samples to measure the result on, apart from those of --fit and of `blocks`
+    #[arg(long, value_name = "FILE|DIR")]
+    data: Option<PathBuf>,
+    /// Write the choices of which none is better in loss, latency and size (.json), and a plot of them (.svg)
+    #[arg(long, value_name = "FILE.json")]
+    front: Option<PathBuf>,
+    /// Most choices in the front
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    points: usize,
+    /// Where to write the network
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<String>,
+    #[command(flatten)]
+    images: Images,
+}
+
+/// Most choices that are tried with the memory plan of the whole network.
+const TRIES: usize = 64;
+
+pub fn main(args: &Args) -> Result {
+    let (library, graph) = Library::open(&args.folder)?;
+    let blocks = library.blocks(&graph)?;
+    let mut scaler = Scaler { args, library: &library, graph: &graph, blocks: &blocks, table: vec![] };
+    let problem = scaler.problem()?;
+    if let Some(file) = &args.front {
+        scaler.front(&problem, file)?;
+        if args.output.is_none() && args.data.is_none() {
+            return Ok(());
+        }
+    }
+    let progress = Progress::new();
+    let (choice, network) = match args.sparsity {
+        Some(s) => scaler.uniform(&problem, s)?,
+        None => scaler.choose(&problem, &progress)?,
+    };
+    drop(progress);
+    scaler.report(&problem, &choice, &network)?;
+    match &args.output {
+        Some(name) => model::save(&network, name),
+        None => Ok(()),
+    }
+}
+
+/// A candidate of a block.
+#[derive(Clone, Copy)]
+struct Candidate {
+    /// Index of the variant.
+    variant: usize,
+    /// Whether it runs tile by tile.
+    tiled: bool,
+}
+
+struct Scaler<'a> {
+    args: &'a Args,
+    library: &'a Library,
+    graph: &'a Graph,
+    blocks: &'a [Block],
+    /// The candidates of each block, as the problem numbers them.
+    table: Vec<Vec<Candidate>>,
+}
+
+impl Scaler<'_> {
+    /// Variants as candidates; those above the limit of memory in tiles as well, if that reaches it.
+    fn problem(&mut self) -> Result<Problem> {
+        let limit = self.args.memory.filter(|_| !self.args.no_tiles);
+        let mut all = Vec::with_capacity(self.blocks.len());
+        for entry in &self.library.blocks {
+            let (mut costs, mut candidates) = (Vec::new(), Vec::new());
+            for (variant, v) in entry.variants.iter().enumerate() {
+                let whole = Costs {
+                    loss: v.loss,
+                    latency: v.costs.seconds,
+                    bytes: v.costs.bytes,
+                    energy: 0.0,
+                    macs: v.costs.macs,
+                    peak: entry.beside + v.costs.peak,
+                };
+                costs.push(whole);
+                candidates.push(Candidate { variant, tiled: false });
+                if let Some(limit) = limit.filter(|&l| whole.peak > l)
+                    && let Some((macs, peak)) = self.tiled(all.len(), v, limit, entry.beside)?
+                {
+                    // Tiles take longer in proportion to the work that they repeat.
+                    let slower = macs as f64 / whole.macs.max(1) as f64;
+                    costs.push(Costs { latency: whole.latency * slower, macs, peak, ..whole });
+                    candidates.push(Candidate { variant, tiled: true });
+                }
+            }
+            all.push(costs);
+            self.table.push(candidates);
+        }
+        let model = &self.library.model;
+        let sum = |f: fn(&Variant) -> f64| -> f64 {
+            self.library.blocks.iter().map(|b| f(&b.variants[0])).sum()
+        };
+        let rest = |whole: f64, blocks: f64| (whole - blocks).max(0.0);
+        let between = self.library.peak_between;
+        let base = Costs {
+            loss: 0.0,
+            latency: rest(model.seconds, sum(|v| v.costs.seconds)),
+            bytes: rest(model.bytes as f64, sum(|v| v.costs.bytes as f64)) as u64,
+            energy: 0.0,
+            macs: rest(model.macs as f64, sum(|v| v.costs.macs as f64)) as u64,
+            // What runs between blocks can be tiled as well: the plan of the whole network decides.
+            peak: limit.map_or(between, |l| between.min(l)),
+        };
+        let limits = Limits {
+            latency: self.args.latency,
+            bytes: self.args.model_size,
+            macs: self.args.macs,
+            peak: self.args.memory,
+            ..Limits::default()
+        };
+        Ok(Problem::new(all, base).with_limits(limits))
+    }
+
+    /// Multiply-accumulates and peak of a variant in tiles within the limit; `None` if no tiles reach it.
+    fn tiled(&self, b: usize, v: &Variant, limit: u64, beside: u64) -> Result<Option<(u64, u64)>> {
+        let graph = match v.graph(&self.args.folder)? {
+            Some(g) => g,
+            None => self.blocks[b].part(self.graph).map_err(unsupported)?,
+        };
+        let Some(within) = limit.checked_sub(beside) else { return Ok(None) };
+        let Some(tiled) = in_tiles(&graph, within)? else { return Ok(None) };
+        let size = scale::size(&tiled);
+        Ok((size.peak <= within).then_some((size.macs, beside + size.peak)))
+    }
+
+    /// The best choice that keeps the limits, and its network. The additive model of a peak is a bound from
+    /// blocks taken alone, so the memory plan of the whole network has the last word.
+    fn choose(&self, problem: &Problem, progress: &Progress) -> Result<(Choice, Graph)> {
+        let mut tried = 0;
+        let mut least: Option<u64> = None;
+        for choice in k_best(problem).map_err(check)?.take(TRIES) {
+            let choice = choice.map_err(check)?;
+            tried += 1;
+            progress.say(&format!("choice {tried}"));
+            let network = self.assemble(&choice.picks)?;
+            let Some(limit) = self.args.memory else { return Ok((choice, network)) };
+            let fixed = one_sample(&network)?;
+            let now = peak(&fixed).map(|m| m.peak);
+            if now.is_some_and(|p| p <= limit) {
+                return Ok((choice, network));
+            }
+            least = least.into_iter().chain(now).min();
+            if !self.args.no_tiles
+                && let Some(tiled) = in_tiles(&fixed, limit)?
+            {
+                let p = peak(&tiled).map(|m| m.peak);
+                if p.is_some_and(|p| p <= limit) {
+                    return Ok((choice, tiled));
+                }
+                least = least.into_iter().chain(p).min();
+            }
+        }
+        let found = least.map_or_else(String::new, |l| format!("; the least peak was {}", ByteSize(l)));
+        Err(check(format!(
+            "no choice keeps the limit of memory: {} tried{found}; raise --memory, or give `blocks` larger \
+             --sparsities",
+            count(tried, "choice")
+        )))
+    }
+
+    fn uniform(&self, problem: &Problem, sparsity: f64) -> Result<(Choice, Graph)> {
+        let mut picks = Vec::with_capacity(self.blocks.len());
+        for (entry, candidates) in self.library.blocks.iter().zip(&self.table) {
+            let at = |c: &Candidate| !c.tiled && entry.variants[c.variant].sparsity == Some(sparsity);
+            let found = candidates.iter().position(at).or_else(|| (sparsity == 0.0).then_some(0));
+            picks.push(found.ok_or_else(|| {
+                let all: Vec<String> =
+                    entry.variants.iter().filter_map(|v| v.sparsity).map(|s| s.to_string()).collect();
+                let (name, all) = (&entry.name, all.join(", "));
+                usage(format!("block {name:?} has no variant of sparsity {sparsity}, only {all}"))
+            })?);
+        }
+        let totals = problem.judge(&picks).map_err(usage)?;
+        let network = self.assemble(&picks)?;
+        Ok((Choice { picks, totals, gap: 0.0 }, network))
+    }
+
+    fn variant(&self, block: usize, pick: usize) -> &Variant {
+        &self.library.blocks[block].variants[self.table[block][pick].variant]
+    }
+
+    /// The network with the picked variants.
+    fn assemble(&self, picks: &[usize]) -> Result<Graph> {
+        let picked = || picks.iter().enumerate().map(|(b, &p)| self.variant(b, p));
+        if let Some(fit) = &self.args.fit {
+            let data = dataset::read(fit, self.graph, &self.args.images, BATCH)?;
+            let sparsities: Vec<Option<f64>> = picked().map(|v| v.sparsity).collect();
+            let mut network = self
+                .args
+                .how
+                .maker(|m| {
+                    scale::in_order(self.graph, self.blocks, &sparsities, m, &data.inputs)
+                })
+                .map_err(failed)?
+                .0;
+            for (block, v) in self.blocks.iter().zip(picked()) {
+                if let (None, Some(graph)) = (v.sparsity, v.graph(&self.args.folder)?) {
+                    say(format!("{} was imported, and is not fitted again", block.name));
+                    splice(&mut network, block, &graph).map_err(usage)?;
+                }
+            }
+            return Ok(network);
+        }
+        let mut network = self.graph.clone();
+        for (block, v) in self.blocks.iter().zip(picked()) {
+            if let Some(graph) = v.graph(&self.args.folder)? {
+                splice(&mut network, block, &graph).map_err(usage)?;
+            }
+        }
+        Ok(network)
+    }
+
+    fn report(&self, problem: &Problem, choice: &Choice, network: &Graph) -> Result {
+        let mut table = rows(&["block", "variant", "bytes", "MACs", "peak", "time", "loss"]);
+        let row = |name: &str, variant: String, c: &Costs| {
+            [
+                name.to_owned(),
+                variant,
+                ByteSize(c.bytes).to_string(),
+                c.macs.to_string(),
+                ByteSize(c.peak).to_string(),
+                format!("{:.3} ms", c.latency * 1e3),
+                format!("{:.4}", c.loss),
+            ]
+        };
+        for (b, &p) in choice.picks.iter().enumerate() {
+            let tiled = if self.table[b][p].tiled { ", in tiles" } else { "" };
+            let variant = match self.variant(b, p) {
+                Variant { sparsity: Some(s), .. } => format!("{s}{tiled}"),
+                Variant { file: None, .. } => format!("original{tiled}"),
+                _ => format!("imported{tiled}"),
+            };
+            table.add_row(row(&self.library.blocks[b].name, variant, &problem.blocks[b][p]));
+        }
+        table.add_row(row("the rest", String::new(), &problem.base));
+        table.add_row(row("predicted", String::new(), &choice.totals));
+        let mut text = format!("{table}\n");
+        if choice.gap > 0.0 {
+            text += &format!("no choice has a loss lower by more than {:.2e}\n", choice.gap);
+        }
+        let size = scale::size(&one_sample(network)?);
+        text += &format!(
+            "the network: {} of constants, {} MACs, peak {}\n",
+            ByteSize(size.bytes),
+            size.macs,
+            ByteSize(size.peak)
+        );
+        if let Some(path) = &self.args.data {
+            let data = dataset::read(path, self.graph, &self.args.images, BATCH)?;
+            if let Some(sample) = data.first_sample(self.graph) {
+                text += &self.latency(network, &sample)?;
+            }
+            let judge = Judge::new(self.graph, data)?;
+            let (metric, value, error) = judge.of_model();
+            // Tiles need the extents of one sample, and change no result.
+            if fits_batches(network, self.graph) {
+                let (loss, loss_error) = judge.loss(network)?;
+                let (now, now_error) = judge.value(network)?;
+                text += &format!(
+                    "{metric}: {now:.4} ± {now_error:.4}, the model {value:.4} ± {error:.4}, loss {loss:.4} \
+                     ± {loss_error:.4}, on {}\n",
+                    count(judge.samples(), "sample")
+                );
+            } else {
+                let (loss, loss_error) = judge.loss(&self.assemble(&choice.picks)?)?;
+                text += &format!("{metric}: loss {loss:.4} ± {loss_error:.4}, before tiling\n");
+            }
+        }
+        out(text)
+    }
+
+    fn latency(&self, network: &Graph, sample: &[Tensor]) -> Result<String> {
+        let pair = [(self.graph, sample), (network, sample)];
+        let measured = Interpreter::default().seconds(&pair).map_err(failed)?;
+        Ok(format!(
+            "time: {:.3} ms measured, the model {:.3} ms\n",
+            measured[1] * 1e3,
+            measured[0] * 1e3
+        ))
+    }
+
+    /// Writes the front of loss, latency and size, and its plot.
+    fn front(&self, problem: &Problem, file: &Path) -> Result {
+        let axes = [Quantity::Loss, Quantity::Latency, Quantity::Bytes];
+        let front = choose::front(problem, &axes, self.args.points).map_err(check)?;
+        let shares = |picks: &[usize]| -> Vec<Option<f64>> {
+            picks.iter().enumerate().map(|(b, &p)| self.variant(b, p).sparsity).collect()
+        };
+        let one = |c: &Choice| {
+            serde_json::json!({
+                "sparsities": shares(&c.picks), "loss": c.totals.loss, "seconds": c.totals.latency,
+                "bytes": c.totals.bytes, "macs": c.totals.macs, "peak": c.totals.peak,
+            })
+        };
+        let json = serde_json::json!({
+            "blocks": self.library.blocks.iter().map(|b| &b.name).collect::<Vec<_>>(),
+            "metric": self.library.metric,
+            "omitted": front.omitted,
+            "epsilon": front.epsilon,
+            "choices": front.choices.iter().map(one).collect::<Vec<_>>(),
+        });
+        let at = |f: &Path, e: &dyn std::fmt::Display| usage(format!("{}: {e}", f.display()));
+        std::fs::write(file, format!("{json:#}\n")).map_err(|e| at(file, &e))?;
+        let percent = |b: u64| b as f64 / self.library.model.bytes.max(1) as f64 * 100.0;
+        let points = front.choices.iter().map(|c| plot::Point {
+            x: c.totals.latency * 1e3,
+            y: c.totals.loss,
+            error: 0.0,
+            shade: percent(c.totals.bytes),
+            name: String::new(),
+            front: true,
+        });
+        let axis = |name: &str, unit: &str| plot::Axis { name: name.into(), unit: unit.into() };
+        let svg = plot::front(&plot::Front {
+            title: format!("{} choices of variants", front.choices.len()),
+            x: axis("predicted time", "ms"),
+            y: axis(&format!("loss of {}", self.library.metric), ""),
+            shade: Some(axis("size", "% of the model")),
+            points: points.collect(),
+        });
+        let picture = file.with_extension("svg");
+        std::fs::write(&picture, svg).map_err(|e| at(&picture, &e))?;
+        say(format!(
+            "{} in {} and {}",
+            count(front.choices.len(), "choice"),
+            file.display(),
+            picture.display()
+        ));
+        Ok(())
+    }
+}
+
+/// The graph with the extents of one sample.
+fn one_sample(graph: &Graph) -> Result<Graph> {
+    let dims: Vec<(String, u64)> =
+        Symbolic::of(graph).names().into_iter().map(|n| (n, 1)).collect();
+    let mut fixed = graph.clone();
+    if !dims.is_empty() {
+        fix_dims(&mut fixed, &dims).map_err(usage)?;
+    }
+    Ok(fixed)
+}
+
+/// Whether the network takes batches as the model does.
+fn fits_batches(network: &Graph, model: &Graph) -> bool {
+    let types = |g: &Graph| -> Vec<_> {
+        g.inputs().iter().map(|&v| g.value(v).ty.clone()).collect()
+    };
+    types(network) == types(model)
+}
+
+/// The graph for one sample in tiles within this many bytes; `None` if none are found.
+fn in_tiles(graph: &Graph, bytes: u64) -> Result<Option<Graph>> {
+    let mut tiled = one_sample(graph)?;
+    let tiles = FuseTiles::from(Planned::within(bytes));
+    let passes = Pipeline::default().then(Simplify).then(Schedule::default()).then(tiles);
+    let report = Runner::default().evaluator(&graph_opt_backends::Folder).run(&mut tiled, &passes);
+    report.map_err(unsupported)?;
+    Ok(peak(&tiled).is_some_and(|m| m.peak <= bytes).then_some(tiled))
+}
