@@ -7,6 +7,8 @@
 mod bench;
 mod bisect;
 mod blocks;
+#[cfg_attr(not(test), expect(dead_code, reason = "for the commands that measure on data"))]
+mod dataset;
 mod diff;
 mod energy;
 mod explain;
@@ -18,6 +20,8 @@ mod npy;
 mod opt;
 mod passes;
 mod plan;
+#[cfg_attr(not(test), expect(dead_code, reason = "for the commands that show trade-offs"))]
+mod plot;
 mod print;
 mod profile;
 mod progress;

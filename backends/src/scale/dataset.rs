@@ -239,7 +239,7 @@ fn fixed<'a>(
 
 /// The array with its elements in memory, if they can be cut at every one.
 fn loaded(t: &Tensor) -> Result<Tensor, TensorError> {
-    if t.dtype() == DType::String || t.dtype().bits() % 8 != 0 {
+    if t.dtype() == DType::String || !t.dtype().bits().is_multiple_of(8) {
         return Err(TensorError::Type(t.dtype(), "numbers of whole bytes"));
     }
     Tensor::new(t.dtype(), t.dims().to_vec(), Data::Bytes(t.bytes()?))
