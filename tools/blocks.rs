@@ -18,7 +18,7 @@ use graph_opt_passes::{ByteSize, Runner, count};
 use crate::dataset::{self, Images};
 use crate::failure::{Failure, Result, out, say, unsupported, usage};
 use crate::folder::Folder;
-use crate::judge::Judge;
+use crate::judge::{Judge, Measured};
 use crate::library::{Entry, Library, MODEL, Variant};
 use crate::opt::rows;
 use crate::progress::Progress;
@@ -128,8 +128,7 @@ fn list(args: &Args, graph: &Graph, blocks: &[Block]) -> Result {
         let all: Vec<_> = blocks.iter().map(one).collect();
         return out(format!("{:#}\n", serde_json::json!({ "blocks": all })));
     }
-    let mut table =
-        rows(&["block", "nodes", "parameters", "MACs", "input", "units that can go"]);
+    let mut table = rows(&["block", "nodes", "parameters", "MACs", "input", "units that can go"]);
     for b in blocks {
         let units: Vec<String> = b.units.iter().map(usize::to_string).collect();
         table.add_row([
@@ -174,7 +173,7 @@ fn make(args: &Args, graph: &Graph, blocks: &[Block], data: &Path, output: &Path
     save(graph, &folder.path().join(MODEL))?;
     let one = OneSample::new(graph, &fit)?;
     let mut library = Library::new(one.costs(graph, graph, None)?.into());
-    (library.metric, library.value, library.error) = judge.of_model();
+    (library.metric, library.value) = judge.of_model();
     (library.fitted_on, library.measured_on) = (fit.samples, judge.samples());
     let (beside, between) = one.beside(graph, blocks);
     library.peak_between = between;
@@ -216,15 +215,14 @@ fn make(args: &Args, graph: &Graph, blocks: &[Block], data: &Path, output: &Path
             sparsity: None,
             file: None,
             costs: costs[0].into(),
-            loss: 0.0,
-            loss_error: 0.0,
+            loss: Measured::default(),
             fitted: vec![],
             unfitted: vec![],
         });
         for (m, costs) in made.into_iter().zip(&costs[1..]) {
             let mut whole = graph.clone();
             splice(&mut whole, block, &m.graph).map_err(|e| usage(format!("{}: {e}", m.name)))?;
-            let (loss, loss_error) = judge.loss(&whole)?;
+            let (_, loss) = judge.judge(&whole)?;
             let file = format!("{}.onnx", m.name);
             save(&m.graph, &folder.path().join(&file))?;
             entry.variants.push(Variant {
@@ -232,7 +230,6 @@ fn make(args: &Args, graph: &Graph, blocks: &[Block], data: &Path, output: &Path
                 file: Some(file),
                 costs: (*costs).into(),
                 loss,
-                loss_error,
                 fitted: m.fitted,
                 unfitted: m.unfitted,
             });
@@ -353,12 +350,18 @@ impl OneSample {
     }
 
     /// The costs of a block's variants, measured in turns.
-    fn of_block(&self, whole: &Graph, block: &Block, all: &[&Graph]) -> Result<Vec<scale::Profile>> {
+    fn of_block(
+        &self,
+        whole: &Graph,
+        block: &Block,
+        all: &[&Graph],
+    ) -> Result<Vec<scale::Profile>> {
         let inputs = self.inputs_of(whole, Some(block.input))?;
         let graphs: Vec<(&Graph, &[Tensor])> = all.iter().map(|g| (*g, &inputs[..])).collect();
         let seconds = Interpreter::default().seconds(&graphs).map_err(failed)?;
-        let one = |(g, seconds): (&&Graph, f64)| {
-            scale::Profile { seconds, ..scale::size(&self.fixed(g)) }
+        let one = |(g, seconds): (&&Graph, f64)| scale::Profile {
+            seconds,
+            ..scale::size(&self.fixed(g))
         };
         Ok(all.iter().zip(seconds).map(one).collect())
     }
@@ -401,15 +404,14 @@ fn report(library: &Library, json: bool) -> Result {
                 v.costs.macs.to_string(),
                 ByteSize(v.costs.peak).to_string(),
                 format!("{:.3} ms ({:+.0} %)", v.costs.seconds * 1e3, -100.0 * time),
-                format!("{:.4} ± {:.4}", v.loss, v.loss_error),
+                v.loss.to_string(),
             ]);
         }
     }
     out(format!(
-        "{table}\n{} of the model: {:.4} ± {:.4}, on {}\n",
+        "{table}\n{} of the model: {}, on {}\n",
         library.metric,
         library.value,
-        library.error,
         count(library.measured_on, "sample")
     ))
 }

@@ -4,11 +4,36 @@ use std::sync::Arc;
 
 use graph_opt_backends::Executable;
 use graph_opt_backends::cpu::Cpu;
-use graph_opt_backends::scale::dataset::{Dataset, Metric, Score};
+use graph_opt_backends::scale::dataset::Dataset;
+use graph_opt_backends::scale::metric::{Metric, Score};
 use graph_opt_ir::{Graph, Tensor};
+use serde::{Deserialize, Serialize};
 
 use crate::failure::{Result, usage};
 use crate::run::{prepare_failure, run_failure};
+
+/// A value with its standard error over samples.
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Measured {
+    pub value: f64,
+    /// `None` if there are too few samples to tell.
+    pub error: Option<f64>,
+}
+
+impl Measured {
+    fn new(value: f64, error: f64) -> Self {
+        Self { value, error: error.is_finite().then_some(error) }
+    }
+}
+
+impl std::fmt::Display for Measured {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.error {
+            Some(error) => write!(f, "{:.4} ± {error:.4}", self.value),
+            None => write!(f, "{:.4}", self.value),
+        }
+    }
+}
 
 /// Data, and what the original network makes of it.
 pub struct Judge {
@@ -34,30 +59,27 @@ impl Judge {
         self.data.samples
     }
 
-    /// The metric's name, its value for the original, and the standard error.
-    pub fn of_model(&self) -> (String, f64, f64) {
-        let (value, error) = (self.original.value(), self.original.standard_error());
-        (self.metric.name().to_owned(), value, error)
+    /// The metric's name, and its value for the original.
+    pub fn of_model(&self) -> (String, Measured) {
+        let measured = Measured::new(self.original.value(), self.original.standard_error());
+        (self.metric.to_string(), measured)
     }
 
-    /// The metric of a network, and its standard error.
-    pub fn value(&self, graph: &Graph) -> Result<(f64, f64)> {
-        let score = self.score_of(&outputs(graph, &self.data)?)?;
-        Ok((score.value(), score.standard_error()))
-    }
-
-    /// How much worse than the original a network is, and the standard error of that over the same samples.
-    pub fn loss(&self, graph: &Graph) -> Result<(f64, f64)> {
+    /// The metric of a network, and how much worse than the original it is: over the same samples, so the
+    /// standard error of the loss is smaller than those of the two values.
+    pub fn judge(&self, graph: &Graph) -> Result<(Measured, Measured)> {
         let score = self.score_of(&outputs(graph, &self.data)?)?;
         let (difference, error) = score.paired(&self.original).map_err(usage)?;
-        Ok((if self.metric.better_is_higher() { -difference } else { difference }, error))
+        let loss = if self.metric.better_is_higher() { -difference } else { difference };
+        let value = Measured::new(score.value(), score.standard_error());
+        Ok((value, Measured::new(loss, error)))
     }
 
     fn score_of(&self, outputs: &[Vec<Tensor>]) -> Result<Score> {
         let mut score = Score::new(self.metric);
         for (i, (found, reference)) in outputs.iter().zip(&self.reference).enumerate() {
             let labels = self.data.labels.as_ref().and_then(|l| l.get(i));
-            score.add(found, labels, Some(reference)).map_err(usage)?;
+            score.add(self.data.samples_of(i), found, labels, Some(reference)).map_err(usage)?;
         }
         Ok(score)
     }

@@ -8,6 +8,7 @@ use graph_opt_passes::blocks::Block;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Result, usage};
+use crate::judge::Measured;
 use crate::model;
 
 /// Name and version of the form of the manifest.
@@ -23,10 +24,8 @@ pub struct Library {
     format: String,
     /// The metric by which losses are measured, such as `accuracy`.
     pub metric: String,
-    /// The metric of the model as it is, and its standard error.
-    pub value: f64,
-    /// Standard error of `value`.
-    pub error: f64,
+    /// The metric of the model as it is.
+    pub value: Measured,
     /// Number of samples that variants were fitted to.
     pub fitted_on: usize,
     /// Number of samples that losses were measured on.
@@ -65,9 +64,7 @@ pub struct Variant {
     #[serde(flatten)]
     pub costs: Costs,
     /// What the metric loses if only this block is replaced.
-    pub loss: f64,
-    /// Standard error of the loss, over samples.
-    pub loss_error: f64,
+    pub loss: Measured,
     /// Layers that were fitted again, with the share of their variance that is lost.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fitted: Vec<(String, f64)>,
@@ -104,8 +101,7 @@ impl Library {
         Self {
             format: FORMAT.into(),
             metric: String::new(),
-            value: 0.0,
-            error: 0.0,
+            value: Measured::default(),
             fitted_on: 0,
             measured_on: 0,
             model,
@@ -163,7 +159,9 @@ impl Variant {
         let path = Path::new(file);
         // A manifest may come from elsewhere: it names files of its own folder only.
         if path.components().count() != 1 || path.file_name().is_none() {
-            return Err(usage(format!("{MANIFEST} names {file:?}, which is no file of its folder")));
+            return Err(usage(format!(
+                "{MANIFEST} names {file:?}, which is no file of its folder"
+            )));
         }
         let path: PathBuf = folder.join(path);
         model::load(&path.to_string_lossy()).map(Some)

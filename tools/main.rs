@@ -7,17 +7,21 @@
 mod bench;
 mod bisect;
 mod blocks;
+mod dataset;
 mod diff;
 mod energy;
 mod explain;
 mod failure;
 mod folder;
 mod inspect;
+mod judge;
+mod library;
 mod model;
 mod npy;
 mod opt;
 mod passes;
 mod plan;
+mod plot;
 mod print;
 mod profile;
 mod progress;
@@ -25,6 +29,7 @@ mod reduce;
 mod repro;
 mod rewrite;
 mod run;
+mod scale;
 mod simulate;
 mod split;
 mod tensors;
@@ -60,8 +65,10 @@ enum Command {
     Run(run::Args),
     /// Times a model on the CPU backend
     Bench(bench::Args),
-    /// Lists the blocks of a model that can be scaled
+    /// Lists the blocks of a model, and makes smaller variants of them
     Blocks(blocks::Args),
+    /// Chooses a variant of each block under limits of memory, size and time
+    Scale(scale::Args),
     /// Shows operators, MACs, parameters, peak memory, and what cannot be tiled and why
     Inspect(inspect::Args),
     /// Prints a model as IR text
@@ -103,6 +110,7 @@ fn main() -> ExitCode {
         Command::Run(a) => run::main(&a),
         Command::Bench(a) => bench::main(&a),
         Command::Blocks(a) => blocks::main(&a),
+        Command::Scale(a) => scale::main(&a),
         Command::Inspect(a) => inspect::main(&a),
         Command::Print(a) => print::main(&a),
         Command::Diff(a) => diff::main(&a),

@@ -75,7 +75,8 @@ const TRIES: usize = 64;
 pub fn main(args: &Args) -> Result {
     let (library, graph) = Library::open(&args.folder)?;
     let blocks = library.blocks(&graph)?;
-    let mut scaler = Scaler { args, library: &library, graph: &graph, blocks: &blocks, table: vec![] };
+    let mut scaler =
+        Scaler { args, library: &library, graph: &graph, blocks: &blocks, table: vec![] };
     let problem = scaler.problem()?;
     if let Some(file) = &args.front {
         scaler.front(&problem, file)?;
@@ -123,7 +124,7 @@ impl Scaler<'_> {
             let (mut costs, mut candidates) = (Vec::new(), Vec::new());
             for (variant, v) in entry.variants.iter().enumerate() {
                 let whole = Costs {
-                    loss: v.loss,
+                    loss: v.loss.value,
                     latency: v.costs.seconds,
                     bytes: v.costs.bytes,
                     energy: 0.0,
@@ -208,7 +209,8 @@ impl Scaler<'_> {
                 least = least.into_iter().chain(p).min();
             }
         }
-        let found = least.map_or_else(String::new, |l| format!("; the least peak was {}", ByteSize(l)));
+        let found =
+            least.map_or_else(String::new, |l| format!("; the least peak was {}", ByteSize(l)));
         Err(check(format!(
             "no choice keeps the limit of memory: {} tried{found}; raise --memory, or give `blocks` larger \
              --sparsities",
@@ -219,11 +221,16 @@ impl Scaler<'_> {
     fn uniform(&self, problem: &Problem, sparsity: f64) -> Result<(Choice, Graph)> {
         let mut picks = Vec::with_capacity(self.blocks.len());
         for (entry, candidates) in self.library.blocks.iter().zip(&self.table) {
-            let at = |c: &Candidate| !c.tiled && entry.variants[c.variant].sparsity == Some(sparsity);
+            let at =
+                |c: &Candidate| !c.tiled && entry.variants[c.variant].sparsity == Some(sparsity);
             let found = candidates.iter().position(at).or_else(|| (sparsity == 0.0).then_some(0));
             picks.push(found.ok_or_else(|| {
-                let all: Vec<String> =
-                    entry.variants.iter().filter_map(|v| v.sparsity).map(|s| s.to_string()).collect();
+                let all: Vec<String> = entry
+                    .variants
+                    .iter()
+                    .filter_map(|v| v.sparsity)
+                    .map(|s| s.to_string())
+                    .collect();
                 let (name, all) = (&entry.name, all.join(", "));
                 usage(format!("block {name:?} has no variant of sparsity {sparsity}, only {all}"))
             })?);
@@ -246,9 +253,7 @@ impl Scaler<'_> {
             let mut network = self
                 .args
                 .how
-                .maker(|m| {
-                    scale::in_order(self.graph, self.blocks, &sparsities, m, &data.inputs)
-                })
+                .maker(|m| scale::in_order(self.graph, self.blocks, &sparsities, m, &data.inputs))
                 .map_err(failed)?
                 .0;
             for (block, v) in self.blocks.iter().zip(picked()) {
@@ -309,20 +314,13 @@ impl Scaler<'_> {
                 text += &self.latency(network, &sample)?;
             }
             let judge = Judge::new(self.graph, data)?;
-            let (metric, value, error) = judge.of_model();
+            let (metric, model) = judge.of_model();
             // Tiles need the extents of one sample, and change no result.
-            if fits_batches(network, self.graph) {
-                let (loss, loss_error) = judge.loss(network)?;
-                let (now, now_error) = judge.value(network)?;
-                text += &format!(
-                    "{metric}: {now:.4} ± {now_error:.4}, the model {value:.4} ± {error:.4}, loss {loss:.4} \
-                     ± {loss_error:.4}, on {}\n",
-                    count(judge.samples(), "sample")
-                );
-            } else {
-                let (loss, loss_error) = judge.loss(&self.assemble(&choice.picks)?)?;
-                text += &format!("{metric}: loss {loss:.4} ± {loss_error:.4}, before tiling\n");
-            }
+            let tiled = !fits_batches(network, self.graph);
+            let whole = if tiled { &self.assemble(&choice.picks)? } else { network };
+            let (now, loss) = judge.judge(whole)?;
+            let samples = count(judge.samples(), "sample");
+            text += &format!("{metric}: {now}, the model {model}, loss {loss}, on {samples}\n");
         }
         out(text)
     }
@@ -401,9 +399,8 @@ fn one_sample(graph: &Graph) -> Result<Graph> {
 
 /// Whether the network takes batches as the model does.
 fn fits_batches(network: &Graph, model: &Graph) -> bool {
-    let types = |g: &Graph| -> Vec<_> {
-        g.inputs().iter().map(|&v| g.value(v).ty.clone()).collect()
-    };
+    let types =
+        |g: &Graph| -> Vec<_> { g.inputs().iter().map(|&v| g.value(v).ty.clone()).collect() };
     types(network) == types(model)
 }
 

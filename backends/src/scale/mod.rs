@@ -1,8 +1,10 @@
 //! Block scaling on data: smaller variants of blocks, fitted to what the blocks computed.
 
+pub mod dataset;
 mod error;
 mod layer;
 pub mod linear;
+pub mod metric;
 mod network;
 mod profile;
 mod select;
