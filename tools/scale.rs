@@ -7,6 +7,7 @@ use graph_opt_ir::{Graph, Tensor};
 use graph_opt_passes::analysis::peak;
 use graph_opt_passes::blocks::choose::{self, Choice, Costs, Limits, Problem, Quantity, k_best};
 use graph_opt_passes::blocks::{Block, splice};
+use graph_opt_passes::devices::cluster::seconds;
 use graph_opt_passes::fix_dims::{Symbolic, fix_dims};
 use graph_opt_passes::schedule::Schedule;
 use graph_opt_passes::simplify::Simplify;
@@ -20,7 +21,6 @@ use crate::judge::Judge;
 use crate::library::{Library, Variant};
 use crate::model;
 use crate::opt::rows;
-use crate::plan::seconds;
 use crate::plot;
 use crate::progress::Progress;
 

@@ -1,7 +1,7 @@
 //! Samples for a network: whole arrays, cut into the batches that it takes.
 
 use graph_opt_ir::tensor::{Data, TensorError};
-use graph_opt_ir::{DType, Dim, Graph, Tensor, Type};
+use graph_opt_ir::{DType, Dim, Graph, Tensor, Type, ValueId};
 
 use crate::inputs::required;
 
