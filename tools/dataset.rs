@@ -85,7 +85,7 @@ fn archive(path: &Path) -> std::result::Result<Vec<(String, Tensor)>, String> {
     let mut arrays = Arrays::new();
     for i in 0..npz.len() {
         let entry = npz.by_index(i).map_err(|e| e.to_string())?;
-        let name = entry.name().to_owned();
+        let name = entry.name().map_err(|e| e.to_string())?.into_owned();
         match name.strip_suffix(".npy") {
             Some(name) if !name.starts_with("out:") => arrays.add(name, entry)?,
             _ => {}
