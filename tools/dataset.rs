@@ -363,10 +363,10 @@ mod tests {
         assert_eq!(x.dims(), [3, 3, 1, 2]);
         let planar = [1., 0., 0., 1., 0., 0.];
         assert_eq!(x.to_f32s().unwrap(), [&[1.; 6][..], &[0.; 6], &planar].concat());
-        // Channels last, and pixels as they are.
-        let d = read(dir.path(), &graph("u8[1,1,2,3]"), &NONE, 3).unwrap();
+        // Channels last, stretched, and pixels as they are.
+        let d = read(dir.path(), &graph("u8[1,2,2,3]"), &NONE, 3).unwrap();
         assert_eq!(d.inputs.len(), 3);
-        assert_eq!(*d.inputs[2][0].bytes().unwrap(), red_green);
+        assert_eq!(*d.inputs[2][0].bytes().unwrap(), [red_green; 2].concat());
         // Without a batch axis, in grey, with a mean and a deviation.
         let images = Images { mean: vec![0.5], std: vec![0.5], scale: None };
         let d = read(dir.path(), &graph("f32[1,1,2]"), &images, 3).unwrap();

@@ -157,7 +157,7 @@ impl Score {
             return Ok(());
         }
         let layout = Classes::of(labels, output).ok_or_else(|| unfit(labels, output))?;
-        let wants = labels.to_i64s().ok_or(MetricError::Numbers(labels.dtype()))?;
+        let wants = labels.to_i64s().ok_or_else(|| unfit(labels, output))?;
         let y = numbers(output)?;
         let points = each(&wants, samples, labels)?;
         let classes = match layout.channels {
@@ -187,7 +187,7 @@ impl Score {
             .collect()
         };
         let new = scores(0.0);
-        let unit = one && y.iter().all(|y| (0.0..=1.0).contains(y));
+        let unit = one && y.iter().all(|y| y.is_nan() || (0.0..=1.0).contains(y));
         if unit && self.likely.len() == self.scores.len() {
             self.likely.extend(scores(0.5));
         } else {
@@ -206,7 +206,9 @@ impl Score {
         let types =
             |all: &[Tensor]| all.iter().map(|t| t.ty().to_string()).collect::<Vec<_>>().join(", ");
         let same = |(y, r): (&Tensor, &Tensor)| y.dims() == r.dims();
-        if outputs.len() != reference.len() || !outputs.iter().zip(reference).all(same) {
+        let before = self.errors.len();
+        let alike = outputs.len() == reference.len() && (before == 0 || before == outputs.len());
+        if !alike || !outputs.iter().zip(reference).all(same) {
             return Err(MetricError::Reference(types(outputs), types(reference)));
         }
         let mut new = Vec::with_capacity(outputs.len());
@@ -494,6 +496,8 @@ mod tests {
         let labels = whole(&[4], &[1, 0, 1, 0]);
         let likely = floats(&[4, 1], &[0.9, 0.1, 0.6, 0.4]);
         near(score(Metric::Accuracy, 4, &likely, &labels).value(), 1.0);
+        let broken = floats(&[4, 1], &[0.9, 0.1, f32::NAN, 0.4]);
+        near(score(Metric::Accuracy, 4, &broken, &labels).value(), 0.75);
         let logits = floats(&[4, 1], &[0.9, -0.1, 0.2, -4.0]);
         near(score(Metric::Accuracy, 4, &logits, &labels).value(), 1.0);
         // A batch between 0 and 1 among logits.
