@@ -39,6 +39,20 @@ pub enum ScaleError {
     /// There is no calibration data.
     #[error("expected calibration data with at least one sample, found none")]
     NoData,
+    /// There is no such block.
+    #[error("expected a block below {count}, found {block}")]
+    Block {
+        /// The index that was given.
+        block: usize,
+        /// Number of blocks.
+        count: usize,
+    },
+    /// A variant has other inputs or outputs than its block.
+    #[error("the variant of block {block} has another interface than the block")]
+    Interface {
+        /// Index of the block.
+        block: usize,
+    },
     /// There is not one sparsity for each block.
     #[error("expected {expected} sparsities, one for each block, found {found}")]
     Count {

@@ -9,6 +9,7 @@ mod network;
 mod profile;
 mod select;
 mod sums;
+mod switch;
 mod trace;
 mod variant;
 
@@ -17,4 +18,5 @@ pub use network::{in_order, values, variants};
 pub use profile::{Interpreter, Profile, Profiler, size};
 pub use select::{Activation, L1, L2, Residual, Selector, Site};
 pub use sums::Sums;
+pub use switch::{Monitor, Switchable};
 pub use variant::{Maker, Refitter, Ridge, Unchanged, Variant};
