@@ -1,7 +1,7 @@
 //! Removes coupled channels: every value between the layers gets smaller, and the graph stays a standard
 //! one, without masks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use graph_opt_ir::op::{self, Op};
 use graph_opt_ir::op_context::OpCtx;
@@ -58,13 +58,32 @@ pub fn cut(graph: &mut Graph, coupled: &Coupled, keep: &[bool]) -> Result<(), Cu
     if keep.iter().all(|&k| k) {
         return Ok(());
     }
-    let edit = Cutter::new(graph, coupled, keep)?.edit()?;
+    let edit = cutting(graph, coupled, keep, BTreeMap::new(), "blocks")?;
     Editor::new(graph).apply(&edit)?;
     Ok(())
 }
 
+/// Operands that a node gets instead of its own, by the node and the index of the operand.
+pub(super) type Instead = BTreeMap<(NodeId, usize), Tensor>;
+
+/// The edit that removes the units that do not stay, of which there must be some. `instead` are operands
+/// of their final extents; `pass` is who proposes the edit.
+///
+/// # Errors
+/// As [`cut`].
+pub(super) fn cutting(
+    graph: &Graph,
+    coupled: &Coupled,
+    keep: &[bool],
+    instead: Instead,
+    pass: &str,
+) -> Result<Edit, CutError> {
+    Cutter::new(graph, coupled, keep, instead, pass)?.edit()
+}
+
 struct Cutter<'a> {
     graph: &'a Graph,
+    instead: Instead,
     /// Which elements stay along each axis that shrinks.
     stays: BTreeMap<(ValueId, usize), Vec<bool>>,
     /// What replaces the values of the graph.
@@ -73,7 +92,13 @@ struct Cutter<'a> {
 }
 
 impl<'a> Cutter<'a> {
-    fn new(graph: &'a Graph, coupled: &Coupled, keep: &[bool]) -> Result<Self, CutError> {
+    fn new(
+        graph: &'a Graph,
+        coupled: &Coupled,
+        keep: &[bool],
+        instead: Instead,
+        pass: &str,
+    ) -> Result<Self, CutError> {
         let mut stays = BTreeMap::new();
         for a in &coupled.axes {
             let kept: Vec<bool> = a.unit.iter().map(|u| u.is_none_or(|u| keep[u])).collect();
@@ -83,21 +108,41 @@ impl<'a> Cutter<'a> {
             }
             stays.insert((a.value, a.axis), kept);
         }
-        let origin = format!("blocks {}", graph.label(coupled.origin));
-        Ok(Self { graph, stays, new: BTreeMap::new(), edit: Edit::new(origin) })
+        let origin = format!("{pass} {}", graph.label(coupled.origin));
+        Ok(Self { graph, instead, stays, new: BTreeMap::new(), edit: Edit::new(origin) })
     }
 
     fn shrinks(&self, v: ValueId) -> bool {
         self.stays.range((v, 0)..=(v, usize::MAX)).next().is_some()
     }
 
-    fn edit(mut self) -> Result<Edit, CutError> {
+    /// Whether the node reads or computes something else than before.
+    fn changes(&self, id: NodeId) -> bool {
+        let n = self.graph.node(id);
+        n.inputs.iter().chain(&n.outputs).flatten().any(|&v| self.shrinks(v))
+            || self.instead.keys().any(|k| k.0 == id)
+    }
+
+    /// The nodes that change, and those between them that read their results.
+    fn nodes(&self) -> Vec<NodeId> {
         let graph = self.graph;
-        let touched = |id: &NodeId| {
-            let n = graph.node(*id);
-            n.inputs.iter().chain(&n.outputs).flatten().any(|&v| self.shrinks(v))
-        };
-        let nodes: Vec<NodeId> = graph.schedule().filter(touched).collect();
+        let all: Vec<NodeId> = graph.schedule().collect();
+        let last = all.iter().rposition(|&id| self.changes(id)).map_or(0, |i| i + 1);
+        let mut results: BTreeSet<ValueId> = BTreeSet::new();
+        let mut nodes = Vec::new();
+        for &id in &all[..last] {
+            let n = graph.node(id);
+            let mut reads = n.inputs.iter().flatten().chain(&n.captures);
+            if reads.any(|v| results.contains(v)) || self.changes(id) {
+                results.extend(n.outputs.iter().flatten());
+                nodes.push(id);
+            }
+        }
+        nodes
+    }
+
+    fn edit(mut self) -> Result<Edit, CutError> {
+        let nodes = self.nodes();
         // New nodes go where the last of the old ones was, so that all operands are there.
         for &id in &nodes {
             self.node(id)?;
@@ -129,7 +174,11 @@ impl<'a> Cutter<'a> {
     fn node(&mut self, id: NodeId) -> Result<(), CutError> {
         let graph = self.graph;
         let node = graph.node(id);
-        let (op, instead) = self.adjusted(id)?;
+        let changes = self.changes(id);
+        let (op, instead) =
+            if changes { self.adjusted(id)? } else { (node.op.clone(), Vec::new()) };
+        let bias = self.instead.range((id, 0)..=(id, usize::MAX)).map(|(k, t)| (k.1, t.clone()));
+        let instead: Vec<(usize, Tensor)> = instead.into_iter().chain(bias).collect();
         let mut inputs = Vec::with_capacity(node.inputs.len());
         for v in &node.inputs {
             inputs.push(v.map(|v| self.operand(v, id)).transpose()?);
@@ -253,7 +302,7 @@ impl<'a> Cutter<'a> {
 }
 
 /// Indices of the elements that stay.
-fn indices(stays: &[bool]) -> Vec<usize> {
+pub(super) fn indices(stays: &[bool]) -> Vec<usize> {
     (0..stays.len()).filter(|&i| stays[i]).collect()
 }
 
