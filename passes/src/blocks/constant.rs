@@ -235,12 +235,12 @@ impl<'a> Constants<'a> {
         axis: usize,
     ) -> Option<Vec<Option<Constant>>> {
         let node = self.graph.node(id);
-        let known = |v: &ValueId| {
-            self.graph.constant(*v).is_some()
-                || self.of.range((*v, 0)..=(*v, usize::MAX)).next().is_some()
-        };
+        let known = |v: ValueId| self.of.range((v, 0)..=(v, usize::MAX)).next().is_some();
+        let computed =
+            || node.inputs.iter().flatten().copied().filter(|&v| self.graph.constant(v).is_none());
         // Weights of zero make a channel constant although nothing else is known.
-        if node.op.partial_sums().is_none() && !node.inputs.iter().flatten().all(known) {
+        let sums = node.op.partial_sums().is_some();
+        if !sums && computed().next().is_some() && !computed().any(known) {
             return None;
         }
         let n = self.graph.value(out).ty.dims()?.get(axis)?.known()? as i64;

@@ -268,11 +268,13 @@ impl<'a> Endings<'a> {
         let (all, mut stays) = endings(graph, coupled);
         let mut terms: Vec<Option<Vec<Term>>> = Vec::new();
         let mut constant = Vec::new();
-        for u in 0..coupled.units {
-            let here = all.iter().enumerate().filter(|(_, e)| e.unit.contains(&Some(u)));
-            let mut known = !stays[u];
+        for (u, stays) in stays.iter_mut().enumerate() {
+            let here = || all.iter().enumerate().filter(|(_, e)| e.unit.contains(&Some(u)));
+            // What nothing sums over is not read at all, which is not looked for here.
+            *stays |= here().next().is_none();
+            let mut known = !*stays;
             let mut of_unit = Vec::new();
-            for (i, e) in here {
+            for (i, e) in here() {
                 let left: Vec<usize> = (0..e.unit.len())
                     .filter(|&k| e.unit[k] == Some(u) && !e.is_nothing(constants, k, others))
                     .collect();
@@ -280,17 +282,17 @@ impl<'a> Endings<'a> {
                     continue;
                 }
                 known &= left.iter().all(|&k| e.is_constant(constants, k));
-                let sums = match others && known && !stays[u] {
+                let sums = match others && known && !*stays {
                     true => e.sums(graph, constants, &left),
                     false => None,
                 };
                 match sums {
                     Some(sums) => of_unit.push(Term { ending: i, sums }),
-                    None => stays[u] = true,
+                    None => *stays = true,
                 }
             }
             constant.push(known);
-            terms.push((!stays[u]).then_some(of_unit));
+            terms.push((!*stays).then_some(of_unit));
         }
         Self { graph, all, terms, constant }
     }
