@@ -64,7 +64,7 @@ fn zero_filters_leave_networks() {
         let (before, after) = (cost(&g).macs, cost(&t).macs);
         println!("{name}: {layers} layers thinned, {applied} edits, {before} to {after} MACs");
         assert!(layers > 8 && applied >= 8, "{name}: {layers} layers: {remarks:?}");
-        assert!(after < before * 4 / 5, "{name}: {before} to {after}");
+        assert!(after < before * 5 / 6, "{name}: {before} to {after}");
         assert_eq!(count(&t, "Conv"), count(&g, "Conv"));
         let r = compare(&g, &t);
         assert!(is_bit_exact_if_finite(&r), "{name}: {r:?}");
