@@ -8,6 +8,7 @@ mod bugs;
 mod cli;
 mod cli_devices;
 mod dags;
+mod dead_channels;
 mod devices;
 mod devices_dime;
 mod devices_large;

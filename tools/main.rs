@@ -30,6 +30,7 @@ mod repro;
 mod rewrite;
 mod run;
 mod scale;
+mod serve;
 mod simulate;
 mod split;
 mod tensors;

@@ -1,6 +1,7 @@
 //! `graph-opt scale`: chooses a variant of each block under limits, and writes the network.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use graph_opt_backends::scale::{self, Interpreter, Profiler};
 use graph_opt_ir::{Graph, Tensor};
@@ -23,6 +24,7 @@ use crate::model;
 use crate::opt::rows;
 use crate::plot;
 use crate::progress::Progress;
+use crate::serve::{self, Service};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -62,6 +64,15 @@ pub struct Args {
     /// Most choices in the front
     #[arg(long, value_name = "N", default_value_t = 200)]
     points: usize,
+    /// Run the network frame by frame on --data under the load that this script imposes, and switch blocks so
+    /// that --latency is kept: lines of SECOND THREADS, from which second on how many threads keep the machine
+    /// busy; the last line ends the run
+    #[arg(long, value_name = "SCRIPT", requires_all = ["latency", "data"])]
+    #[arg(conflicts_with_all = ["memory", "sparsity", "fit", "output"])]
+    serve: Option<PathBuf>,
+    /// Where --serve writes what each frame took (.json), with a plot beside it (.svg)
+    #[arg(long, value_name = "FILE.json", requires = "serve")]
+    log: Option<PathBuf>,
     /// Where to write the network
     #[arg(short, long, value_name = "FILE")]
     output: Option<String>,
@@ -83,6 +94,9 @@ pub fn main(args: &Args) -> Result {
         if args.output.is_none() && args.data.is_none() {
             return Ok(());
         }
+    }
+    if let Some(script) = &args.serve {
+        return scaler.serve(problem, script);
     }
     let progress = Progress::new();
     let (choice, network) = match args.sparsity {
@@ -333,6 +347,37 @@ impl Scaler<'_> {
             measured[1] * 1e3,
             measured[0] * 1e3
         ))
+    }
+
+    fn serve(&self, problem: Problem, script: &Path) -> Result {
+        let (Some(limit), Some(data)) = (self.args.latency, &self.args.data) else {
+            return Err(usage("--serve needs --latency and --data"));
+        };
+        let data = dataset::read(data, self.graph, &self.args.images, 1)?;
+        let mut variants = Vec::with_capacity(self.blocks.len());
+        for (b, candidates) in self.table.iter().enumerate() {
+            let mut all = Vec::with_capacity(candidates.len());
+            for c in candidates {
+                let graph =
+                    match self.library.blocks[b].variants[c.variant].graph(&self.args.folder)? {
+                        Some(g) => g,
+                        None => self.blocks[b].part(self.graph).map_err(unsupported)?,
+                    };
+                all.push(Arc::new(graph));
+            }
+            variants.push(all);
+        }
+        let service = Service {
+            graph: self.graph,
+            blocks: self.blocks,
+            // The monitor holds the limit of latency, at the speed that it measures.
+            problem: problem
+                .with_limits(Limits { bytes: self.args.model_size, ..Limits::default() }),
+            limit,
+            variants,
+            metric: self.library.metric.clone(),
+        };
+        serve::serve(service, &data, script, self.args.log.as_deref())
     }
 
     /// Writes the front of loss, latency and size, and its plot.

@@ -1,5 +1,6 @@
 //! The registry of passes.
 
+use crate::blocks;
 use crate::devices::split_devices;
 #[cfg(feature = "eqsat")]
 use crate::eqsat;
@@ -14,6 +15,7 @@ pub const PASSES: &[PassInfo] = &[
     fuse::batch_norm::INFO,
     fuse::matmul_add::INFO,
     fuse::zero_add::INFO,
+    blocks::dead::INFO,
     tile::tile_conv::INFO,
     tile::fuse_tiles::INFO,
     tile::untile::INFO,
@@ -192,6 +194,7 @@ mod tests {
         let with_options = |name: &str| match name {
             "tile-conv" => "axis=hxw ops=pool parts=2x3",
             "fuse-tiles" => "from=\"first conv\" grid=4 reuse=rows split=ceil to=\"conv,1\"",
+            "drop-dead-channels" => "constants=yes",
             "schedule" => "states=7",
             "split-devices" => "stages=[\"first conv\":camera,conv:1:\"b:x\"]",
             "eqsat" => "nodes=9 objective=launches",

@@ -69,6 +69,7 @@ const PIPELINES: &[&str] = &[
     "tile-conv{axis=h parts=2},eqsat{objective=memory}",
     "eqsat{objective=launches}",
     "schedule",
+    "drop-dead-channels{constants=yes}",
 ];
 
 pub fn read(m: &ModelProto) -> Option<Graph> {

@@ -14,7 +14,7 @@ use super::{folding, fusing, has_same_bits, is_near, judged, parse, pooling, run
 fn models() -> Vec<(String, Graph)> {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
     let mut all = Vec::new();
-    for folder in ["simplify", "bodies", "tile-conv", "untile"] {
+    for folder in ["simplify", "bodies", "tile-conv", "untile", "drop-dead-channels"] {
         for f in std::fs::read_dir(dir.join(folder)).unwrap() {
             let path = f.unwrap().path();
             let text = std::fs::read_to_string(&path).unwrap();
@@ -43,7 +43,15 @@ fn agree(a: &Graph, b: &Graph, exactness: Exactness) -> Result<(), String> {
 /// answer is the same.
 #[test]
 fn runtime_32416_every_pair_of_rewriting_passes() {
-    let passes = ["simplify", "fuse-pad", "drop-zero-add", "fold-batch-norm", "fuse-matmul-add"];
+    let passes = [
+        "simplify",
+        "fuse-pad",
+        "drop-zero-add",
+        "fold-batch-norm",
+        "fuse-matmul-add",
+        "drop-dead-channels",
+        "drop-dead-channels{constants=yes}",
+    ];
     let mut wrong = Vec::new();
     let mut changed = 0;
     for (name, g) in models() {

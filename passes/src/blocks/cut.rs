@@ -64,14 +64,33 @@ pub fn cut(
     if keep.iter().all(|&k| k) {
         return Ok(Vec::new());
     }
-    let edit = Cutter::new(graph, coupled, keep)?.edit()?;
+    let edit = cutting(graph, coupled, keep, BTreeMap::new(), "blocks")?;
     let new = Editor::new(graph).apply(&edit)?.nodes;
     // Identities, where a name needs one, come behind the nodes that replace others.
     Ok(edit.removes.into_iter().zip(new).collect())
 }
 
+/// Operands that a node gets instead of its own, by the node and the index of the operand.
+pub(super) type Instead = BTreeMap<(NodeId, usize), Tensor>;
+
+/// The edit that removes the units that do not stay, of which there must be some. `instead` are operands
+/// of their final extents; `pass` is who proposes the edit.
+///
+/// # Errors
+/// As [`cut`].
+pub(super) fn cutting(
+    graph: &Graph,
+    coupled: &Coupled,
+    keep: &[bool],
+    instead: Instead,
+    pass: &str,
+) -> Result<Edit, CutError> {
+    Cutter::new(graph, coupled, keep, instead, pass)?.edit()
+}
+
 struct Cutter<'a> {
     graph: &'a Graph,
+    instead: Instead,
     /// Which elements stay along each axis that shrinks.
     stays: BTreeMap<(ValueId, usize), Vec<bool>>,
     /// What replaces the values of the graph.
@@ -80,7 +99,13 @@ struct Cutter<'a> {
 }
 
 impl<'a> Cutter<'a> {
-    fn new(graph: &'a Graph, coupled: &Coupled, keep: &[bool]) -> Result<Self, CutError> {
+    fn new(
+        graph: &'a Graph,
+        coupled: &Coupled,
+        keep: &[bool],
+        instead: Instead,
+        pass: &str,
+    ) -> Result<Self, CutError> {
         let mut stays = BTreeMap::new();
         for a in &coupled.axes {
             let kept: Vec<bool> = a.unit.iter().map(|u| u.is_none_or(|u| keep[u])).collect();
@@ -90,8 +115,8 @@ impl<'a> Cutter<'a> {
             }
             stays.insert((a.value, a.axis), kept);
         }
-        let origin = format!("blocks {}", graph.label(coupled.origin));
-        Ok(Self { graph, stays, new: BTreeMap::new(), edit: Edit::new(origin) })
+        let origin = format!("{pass} {}", graph.label(coupled.origin));
+        Ok(Self { graph, instead, stays, new: BTreeMap::new(), edit: Edit::new(origin) })
     }
 
     fn shrinks(&self, v: ValueId) -> bool {
@@ -102,6 +127,7 @@ impl<'a> Cutter<'a> {
     fn changes(&self, id: NodeId) -> bool {
         let n = self.graph.node(id);
         n.inputs.iter().chain(&n.outputs).flatten().any(|&v| self.shrinks(v))
+            || self.instead.keys().any(|k| k.0 == id)
     }
 
     /// The nodes that change, and those between them that read their results.
@@ -164,6 +190,8 @@ impl<'a> Cutter<'a> {
         let changes = self.changes(id);
         let (op, instead) =
             if changes { self.adjusted(id)? } else { (node.op.clone(), Vec::new()) };
+        let bias = self.instead.range((id, 0)..=(id, usize::MAX)).map(|(k, t)| (k.1, t.clone()));
+        let instead: Vec<(usize, Tensor)> = instead.into_iter().chain(bias).collect();
         let mut inputs = Vec::with_capacity(node.inputs.len());
         for v in &node.inputs {
             inputs.push(v.map(|v| self.operand(v, id)).transpose()?);
@@ -283,7 +311,7 @@ impl<'a> Cutter<'a> {
 }
 
 /// Indices of the elements that stay.
-fn indices(stays: &[bool]) -> Vec<usize> {
+pub(super) fn indices(stays: &[bool]) -> Vec<usize> {
     (0..stays.len()).filter(|&i| stays[i]).collect()
 }
 

@@ -11,8 +11,10 @@
 //! [`cut`]: cut()
 
 pub mod choose;
+mod constant;
 mod coupled;
 mod cut;
+pub mod dead;
 mod extract;
 mod splice;
 

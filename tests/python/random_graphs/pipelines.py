@@ -73,7 +73,7 @@ def passes_of(r: np.random.Generator, graph: Graph, kind: str) -> tuple[str, boo
     if kind == "untile":
         return f"{tile(r)},untile", False
     if kind == "fusions":
-        each = ["fuse-pad", "fold-batch-norm", "fuse-matmul-add", "drop-zero-add"]
+        each = ["fuse-pad", "fold-batch-norm", "fuse-matmul-add", "drop-zero-add", "drop-dead-channels"]
         chosen = [p for p in each if r.random() < 0.5] or [choose(each)]
         return ",".join(chosen), chosen != ["fuse-pad"]
     makes = [
