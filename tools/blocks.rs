@@ -8,8 +8,8 @@ use graph_opt_backends::scale::{
     self, Activation, Interpreter, L1, L2, Maker, Profiler, Refitter, Residual, Ridge, ScaleError,
     Selector, Unchanged,
 };
-use graph_opt_ir::{Graph, Tensor, ValueId, onnx};
-use graph_opt_passes::analysis::plan;
+use graph_opt_ir::{Dim, Graph, Tensor, ValueId, onnx};
+use graph_opt_passes::analysis::{node_macs, plan};
 use graph_opt_passes::blocks::{Block, Extractor, Stretches, splice};
 use graph_opt_passes::fix_dims::{Symbolic, fix_dims};
 use graph_opt_passes::registry::optimise;
@@ -115,17 +115,21 @@ fn prepared(name: &str) -> Result<Graph> {
 }
 
 fn list(args: &Args, graph: &Graph, blocks: &[Block]) -> Result {
+    let one = fixed(graph, &dims_of(graph, None));
+    let macs = |b: &Block| -> u64 {
+        b.nodes.iter().filter_map(|&n| node_macs(&one, n)).fold(0, u64::saturating_add)
+    };
     let variants = args.sparsities.len().max(1);
     let combinations = blocks.len() as f64 * (variants as f64).log10();
     if args.json {
-        let one = |b: &Block| {
+        let entry = |b: &Block| {
             serde_json::json!({
-                "name": b.name, "nodes": b.nodes.len(), "parameters": b.parameters, "macs": b.macs,
+                "name": b.name, "nodes": b.nodes.len(), "parameters": b.parameters, "macs": macs(b),
                 "input": &*graph.value(b.input).name, "output": &*graph.value(b.output).name,
                 "units": b.units,
             })
         };
-        let all: Vec<_> = blocks.iter().map(one).collect();
+        let all: Vec<_> = blocks.iter().map(entry).collect();
         return out(format!("{:#}\n", serde_json::json!({ "blocks": all })));
     }
     let mut table = rows(&["block", "nodes", "parameters", "MACs", "input", "units that can go"]);
@@ -135,7 +139,7 @@ fn list(args: &Args, graph: &Graph, blocks: &[Block]) -> Result {
             b.name.clone(),
             b.nodes.len().to_string(),
             b.parameters.to_string(),
-            b.macs.to_string(),
+            macs(b).to_string(),
             graph.value(b.input).ty.to_string(),
             units.join(" "),
         ]);
@@ -175,6 +179,7 @@ fn make(args: &Args, graph: &Graph, blocks: &[Block], data: &Path, output: &Path
     let mut library = Library::new(one.costs(graph, graph, None)?.into());
     (library.metric, library.value) = judge.of_model();
     (library.fitted_on, library.measured_on) = (fit.samples, judge.samples());
+    library.dims = one.dims.clone();
     let (beside, between) = one.beside(graph, blocks);
     library.peak_between = between;
     for (i, block) in blocks.iter().enumerate() {
@@ -309,6 +314,48 @@ fn joined(all: &[Tensor]) -> Option<Tensor> {
     Tensor::from_bytes(all[0].dtype(), dims, bytes).ok()
 }
 
+/// Extents of the graph's symbolic dimensions for these inputs; without inputs, batches of one.
+fn dims_of(graph: &Graph, inputs: Option<&[Tensor]>) -> Vec<(String, u64)> {
+    let mut all: Vec<(String, u64)> = Vec::new();
+    for (i, &v) in graph.inputs().iter().enumerate() {
+        let value = graph.value(v);
+        for (axis, dim) in value.ty.dims().unwrap_or_default().iter().enumerate() {
+            let extent = match inputs {
+                Some(t) => t.get(i).and_then(|t| t.dims().get(axis)).copied(),
+                None => (axis == 0).then_some(1),
+            };
+            let name = match dim {
+                Dim::Known(_) => continue,
+                Dim::Param(name) => name.to_string(),
+                Dim::Unknown => format!("{}:{axis}", value.name),
+            };
+            if let Some(n) = extent.filter(|_| all.iter().all(|(known, _)| *known != name)) {
+                all.push((name, n));
+            }
+        }
+    }
+    all
+}
+
+/// The graph with these extents, of which it may have only some.
+pub fn fixed(graph: &Graph, dims: &[(String, u64)]) -> Graph {
+    let has = Symbolic::of(graph).names();
+    let unnamed = |n: &str| {
+        let of = |v: &ValueId| {
+            n.strip_prefix(&*graph.value(*v).name).is_some_and(|r| r.starts_with(':'))
+        };
+        graph.inputs().iter().any(of)
+    };
+    let ours: Vec<(String, u64)> =
+        dims.iter().filter(|(n, _)| has.contains(n) || unnamed(n)).cloned().collect();
+    let mut fixed = graph.clone();
+    // Dimensions that stay unknown only leave sizes unknown.
+    if !ours.is_empty() && fix_dims(&mut fixed, &ours).is_err() {
+        return graph.clone();
+    }
+    fixed
+}
+
 /// Costs for one sample, whatever batches the model takes.
 struct OneSample {
     dims: Vec<(String, u64)>,
@@ -317,25 +364,14 @@ struct OneSample {
 
 impl OneSample {
     fn new(graph: &Graph, data: &Dataset) -> Result<Self> {
-        let first = data.first_sample(graph).ok_or_else(|| usage("the data has no sample"))?;
-        let dims = Symbolic::of(graph).names().into_iter().map(|n| (n, 1)).collect();
-        Ok(Self { dims, inputs: first })
-    }
-
-    /// The graph with one sample in a batch.
-    fn fixed(&self, graph: &Graph) -> Graph {
-        let mut fixed = graph.clone();
-        // Dimensions that stay unknown only leave sizes unknown.
-        if !self.dims.is_empty() && fix_dims(&mut fixed, &self.dims).is_err() {
-            return graph.clone();
-        }
-        fixed
+        let inputs = data.first_sample(graph).ok_or_else(|| usage("the data has no sample"))?;
+        Ok(Self { dims: dims_of(graph, Some(&inputs)), inputs })
     }
 
     fn costs(&self, whole: &Graph, of: &Graph, input: Option<ValueId>) -> Result<scale::Profile> {
         let inputs = self.inputs_of(whole, input)?;
         let seconds = Interpreter::default().seconds(&[(of, &inputs)]).map_err(failed)?;
-        Ok(scale::Profile { seconds: seconds[0], ..scale::size(&self.fixed(of)) })
+        Ok(scale::Profile { seconds: seconds[0], ..scale::size(&fixed(of, &self.dims)) })
     }
 
     /// What a part of the model that reads this value gets; the model's inputs without one.
@@ -361,14 +397,14 @@ impl OneSample {
         let seconds = Interpreter::default().seconds(&graphs).map_err(failed)?;
         let one = |(g, seconds): (&&Graph, f64)| scale::Profile {
             seconds,
-            ..scale::size(&self.fixed(g))
+            ..scale::size(&fixed(g, &self.dims))
         };
         Ok(all.iter().zip(seconds).map(one).collect())
     }
 
     /// For each block, the bytes that are live beside it; and the peak while no block runs.
     fn beside(&self, graph: &Graph, blocks: &[Block]) -> (Vec<u64>, u64) {
-        let fixed = self.fixed(graph);
+        let fixed = fixed(graph, &self.dims);
         let Ok(plan) = plan(&fixed) else { return (vec![0; blocks.len()], 0) };
         let at = |b: &Block| {
             let steps = plan.steps.iter().zip(&plan.timeline);

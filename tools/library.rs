@@ -30,6 +30,8 @@ pub struct Library {
     pub fitted_on: usize,
     /// Number of samples that losses were measured on.
     pub measured_on: usize,
+    /// Extents of symbolic dimensions for which costs are given.
+    pub dims: Vec<(String, u64)>,
     /// What the model costs.
     pub model: Costs,
     /// Largest peak of activations while no block runs, in bytes.
@@ -104,6 +106,7 @@ impl Library {
             value: Measured::default(),
             fitted_on: 0,
             measured_on: 0,
+            dims: Vec::new(),
             model,
             peak_between: 0,
             blocks: Vec::new(),

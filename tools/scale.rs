@@ -9,13 +9,12 @@ use graph_opt_passes::analysis::peak;
 use graph_opt_passes::blocks::choose::{self, Choice, Costs, Limits, Problem, Quantity, k_best};
 use graph_opt_passes::blocks::{Block, splice};
 use graph_opt_passes::devices::cluster::seconds;
-use graph_opt_passes::fix_dims::{Symbolic, fix_dims};
 use graph_opt_passes::schedule::Schedule;
 use graph_opt_passes::simplify::Simplify;
 use graph_opt_passes::tile::fuse_tiles::{FuseTiles, Planned};
 use graph_opt_passes::{ByteSize, Pipeline, Runner, count};
 
-use crate::blocks::{BATCH, How, failed};
+use crate::blocks::{BATCH, How, failed, fixed};
 use crate::dataset::{self, Images};
 use crate::failure::{Result, check, out, say, unsupported, usage};
 use crate::judge::Judge;
@@ -191,13 +190,15 @@ impl Scaler<'_> {
             None => self.blocks[b].part(self.graph).map_err(unsupported)?,
         };
         let Some(within) = limit.checked_sub(beside) else { return Ok(None) };
+        let graph = fixed(&graph, &self.library.dims);
         let Some(tiled) = in_tiles(&graph, within)? else { return Ok(None) };
         let size = scale::size(&tiled);
         Ok((size.peak <= within).then_some((size.macs, beside + size.peak)))
     }
 
-    /// The best choice that keeps the limits, and its network. The additive model of a peak is a bound from
-    /// blocks taken alone, so the memory plan of the whole network has the last word.
+    /// The best choice that keeps the limits, and its network. Sums over blocks only predict: the peak is a
+    /// bound from blocks taken alone, and constants that blocks share count once. So the network as a whole
+    /// has the last word.
     fn choose(&self, problem: &Problem, progress: &Progress) -> Result<(Choice, Graph)> {
         let mut tried = 0;
         let mut least: Option<u64> = None;
@@ -206,28 +207,35 @@ impl Scaler<'_> {
             tried += 1;
             progress.say(&format!("choice {tried}"));
             let network = self.assemble(&choice.picks)?;
-            let Some(limit) = self.args.memory else { return Ok((choice, network)) };
-            let fixed = one_sample(&network)?;
-            let now = peak(&fixed).map(|m| m.peak);
-            if now.is_some_and(|p| p <= limit) {
-                return Ok((choice, network));
+            let fixed = fixed(&network, &self.library.dims);
+            let size = scale::size(&fixed);
+            if self.args.model_size.is_some_and(|m| size.bytes > m) {
+                continue;
             }
-            least = least.into_iter().chain(now).min();
-            if !self.args.no_tiles
-                && let Some(tiled) = in_tiles(&fixed, limit)?
-            {
-                let p = peak(&tiled).map(|m| m.peak);
-                if p.is_some_and(|p| p <= limit) {
-                    return Ok((choice, tiled));
+            let Some(limit) = self.args.memory else {
+                if self.args.macs.is_none_or(|m| size.macs <= m) {
+                    return Ok((choice, network));
                 }
-                least = least.into_iter().chain(p).min();
+                continue;
+            };
+            let mut all = vec![(network, fixed.clone())];
+            if !self.args.no_tiles {
+                all.extend(in_tiles(&fixed, limit)?.map(|t| (t.clone(), t)));
+            }
+            for (network, fixed) in all {
+                let macs = scale::size(&fixed).macs;
+                let now = peak(&fixed).map(|m| m.peak);
+                least = least.into_iter().chain(now).min();
+                let works = self.args.macs.is_none_or(|m| macs <= m);
+                if works && now.is_some_and(|p| p <= limit) {
+                    return Ok((choice, network));
+                }
             }
         }
-        let found =
-            least.map_or_else(String::new, |l| format!("; the least peak was {}", ByteSize(l)));
+        let found = least.map_or_else(String::new, |l| format!(", the least peak {}", ByteSize(l)));
         Err(check(format!(
-            "no choice keeps the limit of memory: {} tried{found}; raise --memory, or give `blocks` larger \
-             --sparsities",
+            "no choice keeps the limits once its network is put together: {} tried{found}; raise the limits, or \
+             give `blocks` larger --sparsities",
             count(tried, "choice")
         )))
     }
@@ -315,7 +323,7 @@ impl Scaler<'_> {
         if choice.gap > 0.0 {
             text += &format!("no choice has a loss lower by more than {:.2e}\n", choice.gap);
         }
-        let size = scale::size(&one_sample(network)?);
+        let size = scale::size(&fixed(network, &self.library.dims));
         text += &format!(
             "the network: {} of constants, {} MACs, peak {}\n",
             ByteSize(size.bytes),
@@ -431,17 +439,6 @@ impl Scaler<'_> {
     }
 }
 
-/// The graph with the extents of one sample.
-fn one_sample(graph: &Graph) -> Result<Graph> {
-    let dims: Vec<(String, u64)> =
-        Symbolic::of(graph).names().into_iter().map(|n| (n, 1)).collect();
-    let mut fixed = graph.clone();
-    if !dims.is_empty() {
-        fix_dims(&mut fixed, &dims).map_err(usage)?;
-    }
-    Ok(fixed)
-}
-
 /// Whether the network takes batches as the model does.
 fn fits_batches(network: &Graph, model: &Graph) -> bool {
     let types =
@@ -450,8 +447,8 @@ fn fits_batches(network: &Graph, model: &Graph) -> bool {
 }
 
 /// The graph for one sample in tiles within this many bytes; `None` if none are found.
-fn in_tiles(graph: &Graph, bytes: u64) -> Result<Option<Graph>> {
-    let mut tiled = one_sample(graph)?;
+fn in_tiles(one_sample: &Graph, bytes: u64) -> Result<Option<Graph>> {
+    let mut tiled = one_sample.clone();
     let tiles = FuseTiles::from(Planned::within(bytes));
     let passes = Pipeline::default().then(Simplify).then(Schedule::default()).then(tiles);
     let report = Runner::default().evaluator(&graph_opt_backends::Folder).run(&mut tiled, &passes);
