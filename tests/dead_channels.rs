@@ -15,7 +15,7 @@ fn every_third(g: &Graph, v: ValueId, number: f32, edit: &mut Edit) {
     let per_channel = t.len() / t.dims()[0] as usize;
     let mut numbers = t.to_f32s().unwrap();
     for (i, x) in numbers.iter_mut().enumerate() {
-        if i / per_channel % 3 == 0 {
+        if (i / per_channel).is_multiple_of(3) {
             *x = number;
         }
     }

@@ -408,8 +408,7 @@ impl Scaler<'_> {
             "epsilon": front.epsilon,
             "choices": front.choices.iter().map(one).collect::<Vec<_>>(),
         });
-        let at = |f: &Path, e: &dyn std::fmt::Display| usage(format!("{}: {e}", f.display()));
-        std::fs::write(file, format!("{json:#}\n")).map_err(|e| at(file, &e))?;
+        model::whole(file, format!("{json:#}\n").as_bytes())?;
         let percent = |b: u64| b as f64 / self.library.model.bytes.max(1) as f64 * 100.0;
         let points = front.choices.iter().map(|c| plot::Point {
             x: c.totals.latency * 1e3,
@@ -428,7 +427,7 @@ impl Scaler<'_> {
             points: points.collect(),
         });
         let picture = file.with_extension("svg");
-        std::fs::write(&picture, svg).map_err(|e| at(&picture, &e))?;
+        model::whole(&picture, svg.as_bytes())?;
         say(format!(
             "{} in {} and {}",
             count(front.choices.len(), "choice"),

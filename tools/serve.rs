@@ -17,6 +17,7 @@ use graph_opt_passes::{ByteSize, count};
 
 use crate::blocks::failed;
 use crate::failure::{Result, check, out, usage};
+use crate::model;
 use crate::plot::{self, Axis, Line, Panel};
 use crate::run::{prepare_failure, run_failure};
 
@@ -222,21 +223,20 @@ fn report(
     let longest = sorted.last().copied().unwrap_or(0.0);
     let (served, fixed) = (share(|f| f.served), share(|f| f.fixed));
     if let Some(to) = to {
-        let at = |f: &Path, e: &dyn std::fmt::Display| usage(format!("{}: {e}", f.display()));
         let json = serde_json::json!({
             "limit_s": limit, "kept_percent": served, "fixed_kept_percent": fixed,
             "switches_s": switches, "prepare_model_s": whole, "frames": all,
         });
-        std::fs::write(to, format!("{json:#}\n")).map_err(|e| at(to, &e))?;
+        model::whole(to, format!("{json:#}\n").as_bytes())?;
         let picture = to.with_extension("svg");
-        std::fs::write(&picture, picture_of(all, limit, metric)).map_err(|e| at(&picture, &e))?;
+        model::whole(&picture, picture_of(all, limit, metric).as_bytes())?;
     }
     out(format!(
         "{}: {served:.1} % within {:.3} ms, the model as it is {fixed:.1} %\n{}: {:.0} µs in the middle, {:.0} µs at \
          most; preparing the model whole: {:.0} µs\nconstants: at most {}\n",
         count(all.len(), "frame"),
         limit * 1e3,
-        count(switches.len(), "switch of a block").replace("blocks", "block"),
+        count(switches.len(), "block switch").replace("switchs", "switches"),
         middle * 1e6,
         longest * 1e6,
         whole * 1e6,

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use graph_opt_ir::{Graph, NodeId, Tensor, ValueId, extract};
 use graph_opt_passes::analysis::is_sent;
 use graph_opt_passes::blocks::Block;
-use graph_opt_passes::blocks::choose::{Choice, NoChoice, Problem, exact};
+use graph_opt_passes::blocks::choose::{
+    Choice, Chooser, LabelSetting, NoChoice, Problem, Quantity,
+};
 
 use super::error::ScaleError;
 use crate::Executable;
@@ -219,15 +221,15 @@ fn solve(problem: &Problem, limit: f64, slowdown: f64) -> Result<Choice, NoChoic
     let mut limits = problem.limits;
     let latency = limit * MARGIN / slowdown;
     limits.latency = Some(limits.latency.map_or(latency, |l| l.min(latency)));
-    exact(&problem.clone().with_limits(limits))
+    LabelSetting.choose(&problem.clone().with_limits(limits))
 }
 
 /// The choice with the least latency.
 fn fastest(problem: &Problem) -> Result<Choice, NoChoice> {
     let mut limits = problem.limits;
     limits.latency = None;
-    let objective = graph_opt_passes::blocks::choose::Quantity::Latency;
-    exact(&Problem { objective, ..problem.clone() }.with_limits(limits))
+    let problem = Problem { objective: Quantity::Latency, ..problem.clone() };
+    LabelSetting.choose(&problem.with_limits(limits))
 }
 
 #[cfg(test)]

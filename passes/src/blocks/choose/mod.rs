@@ -43,5 +43,36 @@ pub use milp::milp;
 pub use problem::{Choice, Pair, Problem};
 pub use quantity::{Costs, Limits, Quantity};
 
+/// What chooses a candidate of each block.
+pub trait Chooser {
+    /// The choice of least objective that keeps the limits.
+    ///
+    /// # Errors
+    /// If the problem is invalid, no choice keeps the limits, or none was found.
+    fn choose(&self, problem: &Problem) -> Result<Choice, NoChoice>;
+}
+
+/// Chooses by label setting, as [`exact`] does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LabelSetting;
+
+impl Chooser for LabelSetting {
+    fn choose(&self, problem: &Problem) -> Result<Choice, NoChoice> {
+        exact(problem)
+    }
+}
+
+/// Chooses by integer programming, as [`milp`](fn@milp) does.
+#[cfg(feature = "milp")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IntegerProgram;
+
+#[cfg(feature = "milp")]
+impl Chooser for IntegerProgram {
+    fn choose(&self, problem: &Problem) -> Result<Choice, NoChoice> {
+        milp(problem)
+    }
+}
+
 #[cfg(test)]
 mod tests;
