@@ -13,6 +13,9 @@ use super::trace::Trace;
 const ROWS_PER_COLUMN: usize = 8;
 /// Fewest rows that are added, if there are as many, and the most.
 const ROWS: (usize, usize) = (8192, 65536);
+/// Layers of more columns are not fitted: the time grows with the cube of their number, the memory with the
+/// square.
+const COLUMNS: usize = 6144;
 /// A row in this many is kept apart, to choose the ridge by.
 const APART: usize = 4;
 
@@ -58,14 +61,16 @@ struct Added {
     others: Vec<ValueId>,
 }
 
-/// The sums of the layer, if it can be fitted.
+/// The sums of the layer; `None` if it cannot be fitted.
 pub(super) fn sums(
     trace: &Trace<'_>,
     reader: &Reader,
     inputs: &[(Tensor, Tensor)],
 ) -> Result<Option<Sums>, ScaleError> {
     let graph = &trace.graph;
-    let Some(layer) = Layer::of(graph, reader) else { return Ok(None) };
+    let Some(layer) = Layer::of(graph, reader).filter(|l| l.columns() <= COLUMNS) else {
+        return Ok(None);
+    };
     let Some(added) = added(trace, &layer) else { return Ok(None) };
     let kept = trace.kept(layer.node, layer.output_axis, layer.outputs);
     let bias = layer.bias != Bias::Nowhere;

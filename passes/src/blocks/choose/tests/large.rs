@@ -1,7 +1,4 @@
-//! Problems of the size that networks have. `cargo test --release -- --ignored --nocapture large`
-//! prints times.
-
-use std::time::Instant;
+//! Problems of the size that networks have.
 
 use super::*;
 
@@ -78,33 +75,5 @@ fn milp_agrees_on_more_blocks() {
         let p = limited(12, 6, seed, 0.5, 4);
         let [a, b] = [exact(&p), milp(&p)].map(|c| c.unwrap().totals.loss);
         assert!((a - b).abs() <= 1e-9, "{a} {b}");
-    }
-}
-
-#[test]
-#[ignore = "prints times"]
-fn times() {
-    for seed in 1..=3 {
-        for (candidates, share, limits) in
-            [(12, 0.3, 3), (12, 0.5, 3), (12, 0.5, 4), (12, 0.5, 5), (40, 0.5, 3), (40, 0.4, 5)]
-        {
-            let p = limited(60, candidates, seed, share, limits);
-            let start = Instant::now();
-            let gap = exact(&p).map(|c| c.gap);
-            println!("60 × {candidates}, {limits} limits, {share}: {:?} {gap:?}", start.elapsed());
-        }
-        let p = limited(60, 12, seed, 0.5, 3);
-        let start = Instant::now();
-        let last = k_best(&p).unwrap().take(100).last();
-        println!("100 best: {:?} {:?}", start.elapsed(), last.map(|c| c.map(|c| c.totals.loss)));
-        for (blocks, candidates) in [(20, 8), (60, 12)] {
-            let p = network(blocks, candidates, seed);
-            let axes = [Quantity::Loss, Quantity::Latency, Quantity::Peak];
-            for axes in [&axes[..], &[Quantity::Loss, Quantity::Bytes]] {
-                let start = Instant::now();
-                let front = front(&p, axes, 200).map(|f| (f.choices.len(), f.omitted, f.epsilon));
-                println!("front {blocks} × {candidates} {axes:?}: {:?} {front:?}", start.elapsed());
-            }
-        }
     }
 }
