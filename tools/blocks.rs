@@ -8,10 +8,10 @@ use graph_opt_backends::scale::{
     self, Activation, Interpreter, L1, L2, Maker, Profiler, Refitter, Residual, Ridge, ScaleError,
     Selector, Unchanged,
 };
-use graph_opt_ir::{Dim, Graph, Tensor, ValueId, onnx};
+use graph_opt_ir::{Graph, Tensor, ValueId, onnx};
 use graph_opt_passes::analysis::{node_macs, plan};
 use graph_opt_passes::blocks::{Block, Extractor, Stretches, splice};
-use graph_opt_passes::fix_dims::{Symbolic, fix_dims};
+use graph_opt_passes::fix_dims;
 use graph_opt_passes::registry::optimise;
 use graph_opt_passes::{ByteSize, Runner, count};
 
@@ -314,7 +314,8 @@ fn joined(all: &[Tensor]) -> Option<Tensor> {
     Tensor::from_bytes(all[0].dtype(), dims, bytes).ok()
 }
 
-/// Extents of the graph's symbolic dimensions for these inputs; without inputs, batches of one.
+/// Extents of the symbolic dimensions of the graph's inputs, as `INPUT:AXIS`, when it runs on these inputs;
+/// without inputs, on batches of one.
 fn dims_of(graph: &Graph, inputs: Option<&[Tensor]>) -> Vec<(String, u64)> {
     let mut all: Vec<(String, u64)> = Vec::new();
     for (i, &v) in graph.inputs().iter().enumerate() {
@@ -324,33 +325,19 @@ fn dims_of(graph: &Graph, inputs: Option<&[Tensor]>) -> Vec<(String, u64)> {
                 Some(t) => t.get(i).and_then(|t| t.dims().get(axis)).copied(),
                 None => (axis == 0).then_some(1),
             };
-            let name = match dim {
-                Dim::Known(_) => continue,
-                Dim::Param(name) => name.to_string(),
-                Dim::Unknown => format!("{}:{axis}", value.name),
-            };
-            if let Some(n) = extent.filter(|_| all.iter().all(|(known, _)| *known != name)) {
-                all.push((name, n));
+            if dim.known().is_none() {
+                all.extend(extent.map(|n| (format!("{}:{axis}", value.name), n)));
             }
         }
     }
     all
 }
 
-/// The graph with these extents, of which it may have only some.
+/// The graph with these extents of its inputs.
 pub fn fixed(graph: &Graph, dims: &[(String, u64)]) -> Graph {
-    let has = Symbolic::of(graph).names();
-    let unnamed = |n: &str| {
-        let of = |v: &ValueId| {
-            n.strip_prefix(&*graph.value(*v).name).is_some_and(|r| r.starts_with(':'))
-        };
-        graph.inputs().iter().any(of)
-    };
-    let ours: Vec<(String, u64)> =
-        dims.iter().filter(|(n, _)| has.contains(n) || unnamed(n)).cloned().collect();
     let mut fixed = graph.clone();
     // Dimensions that stay unknown only leave sizes unknown.
-    if !ours.is_empty() && fix_dims(&mut fixed, &ours).is_err() {
+    if !dims.is_empty() && fix_dims(&mut fixed, dims).is_err() {
         return graph.clone();
     }
     fixed
@@ -371,7 +358,8 @@ impl OneSample {
     fn costs(&self, whole: &Graph, of: &Graph, input: Option<ValueId>) -> Result<scale::Profile> {
         let inputs = self.inputs_of(whole, input)?;
         let seconds = Interpreter::default().seconds(&[(of, &inputs)]).map_err(failed)?;
-        Ok(scale::Profile { seconds: seconds[0], ..scale::size(&fixed(of, &self.dims)) })
+        let one = fixed(of, &dims_of(of, Some(&inputs)));
+        Ok(scale::Profile { seconds: seconds[0], ..scale::size(&one) })
     }
 
     /// What a part of the model that reads this value gets; the model's inputs without one.
@@ -397,7 +385,7 @@ impl OneSample {
         let seconds = Interpreter::default().seconds(&graphs).map_err(failed)?;
         let one = |(g, seconds): (&&Graph, f64)| scale::Profile {
             seconds,
-            ..scale::size(&fixed(g, &self.dims))
+            ..scale::size(&fixed(g, &dims_of(g, Some(&inputs))))
         };
         Ok(all.iter().zip(seconds).map(one).collect())
     }

@@ -185,12 +185,28 @@ impl Scaler<'_> {
 
     /// Multiply-accumulates and peak of a variant in tiles within the limit; `None` if no tiles reach it.
     fn tiled(&self, b: usize, v: &Variant, limit: u64, beside: u64) -> Result<Option<(u64, u64)>> {
+        // Extents are those of the network's inputs, so the variant is tried in its place.
+        let block = &self.blocks[b];
+        let whole = fixed(self.graph, &self.library.dims);
         let graph = match v.graph(&self.args.folder)? {
-            Some(g) => g,
-            None => self.blocks[b].part(self.graph).map_err(unsupported)?,
+            Some(g) => {
+                let mut g = g;
+                if let (Some(&input), Some(extents)) =
+                    (g.inputs().first(), whole.value(block.input).ty.extents())
+                {
+                    let name = g.value(input).name.to_string();
+                    let dims: Vec<(String, u64)> = extents
+                        .iter()
+                        .enumerate()
+                        .map(|(a, &n)| (format!("{name}:{a}"), n))
+                        .collect();
+                    g = fixed(&g, &dims);
+                }
+                g
+            }
+            None => block.part(&whole).map_err(unsupported)?,
         };
         let Some(within) = limit.checked_sub(beside) else { return Ok(None) };
-        let graph = fixed(&graph, &self.library.dims);
         let Some(tiled) = in_tiles(&graph, within)? else { return Ok(None) };
         let size = scale::size(&tiled);
         Ok((size.peak <= within).then_some((size.macs, beside + size.peak)))
