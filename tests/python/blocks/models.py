@@ -49,6 +49,10 @@ class Failed(Exception):
     """Something that must hold does not."""
 
 
+class Unsupported(Exception):
+    """graph-opt says that it cannot do that."""
+
+
 # Samples
 
 
@@ -272,9 +276,9 @@ def interface(model):
 
 
 def keeps(model, original):
-    """Whether a model has the interface of another; a shape that was not known may be."""
+    """Whether a model has the interface of another; a shape that was missing or left empty may be known."""
     pairs = list(zip(interface(model), interface(original)))
-    same = lambda a, b: a[:2] == b[:2] and (b[2] is None or a[2] == b[2])
+    same = lambda a, b: a[:2] == b[:2] and (not b[2] or a[2] == b[2])
     return all(len(a) == len(b) and all(map(same, a, b)) for a, b in pairs)
 
 
@@ -284,6 +288,13 @@ def passes_full_check(path):
         return True
     except Exception:  # The checker raises many kinds.
         return False
+
+
+def apart(a, b, like):
+    """The deviation of `a` from `b`, of the largest magnitude in `b` or in the original's output."""
+    most = lambda v: float(np.abs(v, dtype=np.float64).max()) if v.dtype.kind == "f" and v.size else 0.0
+    far, own = deviation({"": a}, {"": b}), max(most(b), 1e-30)
+    return far * own / max(own, most(like))
 
 
 class Bench:
@@ -315,7 +326,9 @@ class Bench:
         except subprocess.TimeoutExpired:
             raise Failed(f"no end after {self.args.timeout} s: {self.shown(command)}") from None
         if done.returncode:
-            reason = common.last_line(done.stderr)
+            reason = " ".join(done.stderr.split())[-300:]
+            if done.returncode == common.UNSUPPORTED:
+                raise Unsupported(reason)
             raise Failed(f"exit {done.returncode}: {reason}: {self.shown(command)}")
         return done.stdout
 
@@ -354,7 +367,8 @@ class Bench:
             raise Failed(f"the interface is {interface(model)}, the original's {interface(base)}")
         got = outputs(started, feed)
         # What rounding alone does: to the inputs, and in ONNX Runtime's own optimisations.
-        near = max(deviation(outputs(started, nudged(feed)), got), deviation(outputs(other, feed), got))
+        others = [outputs(started, nudged(feed)), outputs(other, feed)]
+        near = max(apart(o[name], got[name], like[name]) for o in others for name in like)
         for name, want in like.items():
             have = got.get(name)
             if have is None or have.dtype != want.dtype:
@@ -362,14 +376,14 @@ class Bench:
             # How many rows some outputs have depends on what is found.
             if base is None and have.shape != want.shape:
                 raise Failed(f"output {name} is {have.shape}, of the original {want.shape}")
-        self.same_in_graph_opt(file, feed, got, near)
+        self.same_in_graph_opt(file, feed, got, near, like)
         size, elements = constants(model)
         found = {"bytes": size, "parameters": elements, "macs": macs(model, feed)}
         for key, claim in claims.items():
             if found[key] != claim:
                 raise Failed(f"{found[key]} {key}, {claim} claimed")
 
-    def same_in_graph_opt(self, file, feed, want, near):
+    def same_in_graph_opt(self, file, feed, want, near, like):
         where = self.scratch / "run"
         where.mkdir(exist_ok=True)
         for old in where.iterdir():
@@ -380,7 +394,7 @@ class Bench:
             options += ["--input", f"{name}={where / f'in{index}.npy'}"]
         self.call(*options)
         got = {name: np.load(where / f"{name.replace('/', '_')}.npy") for name in want}
-        far = deviation(got, want)
+        far = max(apart(got[name], want[name], like[name]) for name in want)
         self.rounding += int(far > self.tolerance)
         if far <= self.tolerance:
             self.worst = max(self.worst, float(far))
@@ -425,7 +439,9 @@ def run(args, path, scratch):
     try:
         measure(args, bench, row)
     except Failed as error:
-        bench.fail("", str(error))
+        bench.fail("blocks", str(error))
+    except Unsupported as error:
+        row["refused"] = str(error)
     row["seconds"] = round(time.monotonic() - begin, 1)
     row["checked"], row["failed"] = bench.checked, len(bench.failures)
     row["deviation"], row["rounding"] = bench.worst, bench.rounding
@@ -485,7 +501,7 @@ def measure(args, bench, row):
             bench.call("scale", bench.folder, "--sparsity", 0, "-o", small)
             row["errors"]["exact"] = bench.error(small)
             bench.check("at 0", small, feed, like, {}, bench.model)
-        except Failed as error:
+        except (Failed, Unsupported) as error:
             bench.fail("at 0", str(error))
 
     # One sparsity everywhere, pruned only and refitted.
@@ -498,7 +514,7 @@ def measure(args, bench, row):
                     "scale", bench.folder, "--sparsity", sparsity, *options,
                     "--fit", bench.fit_file, "--data", bench.test_file, "-o", small,
                 )  # fmt: skip
-            except Failed as error:
+            except (Failed, Unsupported) as error:
                 bench.fail(f"{way} at {sparsity}", str(error))
                 continue
             row["errors"][f"{way} {sparsity}"] = bench.error(small)
@@ -520,7 +536,7 @@ def measure(args, bench, row):
         small.unlink(missing_ok=True)
         try:
             bench.call("scale", bench.folder, *limits, "--no-tiles", "-o", small)
-        except Failed as error:
+        except (Failed, Unsupported) as error:
             bench.fail(what, str(error))
             continue
         bench.check(what, small, feed, like, {}, bench.model)
@@ -538,7 +554,7 @@ def measure(args, bench, row):
         }
         try:
             onnx.save(assembled(base, blocks, chosen, bench.folder), small)
-        except Failed as error:
+        except (Failed, Unsupported) as error:
             bench.fail(what, str(error))
             continue
         bench.check(what, small, feed, like, claims, bench.model)
@@ -552,10 +568,10 @@ def shown(rows):
     header = ["model", "blocks", "groups", "combinations", "parameters", "exact", "its error"]
     header += [f"{way} {s}" for s in SPARSITIES for way in WAYS]
     header += ["checked", "failed", "deviation", "rounding", "s"]
-    cells = []
+    cells, notes = [], []
     for row in rows:
         if "refused" in row:
-            cells.append([row["model"], f"refused: {row['refused'][:60]}"] + [""] * (len(header) - 2))
+            notes.append(f"{row['model']}: refused: {row['refused']}")
             continue
         errors = row.get("errors", {})
         line = [row["model"], row["blocks"], row["units"]]
@@ -567,6 +583,7 @@ def shown(rows):
         line += [row.get("rounding", ""), row.get("seconds", "")]
         cells.append(line)
     common.table(header, cells)
+    print("", *notes, sep="\n")
 
 
 def main():
