@@ -42,7 +42,7 @@ TOLERANCE = 1e-4
 HALF_TOLERANCE = 2.0**-8
 # Models whose inputs hold fewer elements are fitted to 16 times as many samples.
 SMALL = 4000
-COUNTED = {"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "Gemm", "MatMul", "MatMulInteger"}
+COUNTED = {"Conv", "FusedConv", "ConvTranspose", "ConvInteger", "QLinearConv", "Gemm", "MatMul", "MatMulInteger"}
 
 
 class Failed(Exception):
