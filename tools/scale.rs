@@ -218,42 +218,76 @@ impl Scaler<'_> {
     fn choose(&self, problem: &Problem, progress: &Progress) -> Result<(Choice, Graph)> {
         let mut tried = 0;
         let mut least: Option<u64> = None;
-        for choice in k_best(problem).map_err(check)?.take(TRIES) {
-            let choice = choice.map_err(check)?;
-            tried += 1;
-            progress.say(&format!("choice {tried}"));
-            let network = self.assemble(&choice.picks)?;
-            let fixed = fixed(&network, &self.library.dims);
-            let size = scale::size(&fixed);
-            if self.args.model_size.is_some_and(|m| size.bytes > m) {
-                continue;
-            }
-            let Some(limit) = self.args.memory else {
-                if self.args.macs.is_none_or(|m| size.macs <= m) {
-                    return Ok((choice, network));
-                }
-                continue;
-            };
-            let mut all = vec![(network, fixed.clone())];
-            if !self.args.no_tiles {
-                all.extend(in_tiles(&fixed, limit)?.map(|t| (t.clone(), t)));
-            }
-            for (network, fixed) in all {
-                let macs = scale::size(&fixed).macs;
-                let now = peak(&fixed).map(|m| m.peak);
-                least = least.into_iter().chain(now).min();
-                let works = self.args.macs.is_none_or(|m| macs <= m);
-                if works && now.is_some_and(|p| p <= limit) {
-                    return Ok((choice, network));
+        let mut found: Option<(Choice, Graph)> = None;
+        // Tiles may run across blocks, which a sum over blocks does not see. So with tiles the choices of which
+        // none is better in loss and work are tried first, by ascending loss.
+        if self.args.memory.is_some() && !self.args.no_tiles {
+            let limits = Limits { peak: None, ..problem.limits };
+            let free = problem.clone().with_limits(limits);
+            let front = choose::front(&free, &[Quantity::Loss, Quantity::Macs], TRIES);
+            let mut choices = front.map_err(check)?.choices;
+            choices.sort_by(|a, b| a.totals.loss.total_cmp(&b.totals.loss));
+            for choice in choices {
+                tried += 1;
+                progress.say(&format!("choice {tried}"));
+                if let Some(network) = self.keeps_limits(&choice, &mut least)? {
+                    found = Some((choice, network));
+                    break;
                 }
             }
         }
-        let found = least.map_or_else(String::new, |l| format!(", the least peak {}", ByteSize(l)));
-        Err(check(format!(
-            "no choice keeps the limits once its network is put together: {} tried{found}; raise the limits, or \
-             give `blocks` larger --sparsities",
-            count(tried, "choice")
-        )))
+        let better = |c: &Choice, found: &Option<(Choice, Graph)>| {
+            found.as_ref().is_none_or(|(f, _)| c.totals.loss < f.totals.loss)
+        };
+        let mut infeasible = None;
+        for choice in k_best(problem).map_err(check)?.take(TRIES) {
+            let choice = match choice {
+                Ok(choice) if better(&choice, &found) => choice,
+                Ok(_) => break,
+                Err(e) => {
+                    infeasible = Some(e);
+                    break;
+                }
+            };
+            tried += 1;
+            progress.say(&format!("choice {tried}"));
+            if let Some(network) = self.keeps_limits(&choice, &mut least)? {
+                return Ok((choice, network));
+            }
+        }
+        if let (None, Some(e)) = (&found, infeasible) {
+            return Err(check(e));
+        }
+        found.ok_or_else(|| {
+            let peak = least.map_or_else(String::new, |l| format!(", the least peak {}", ByteSize(l)));
+            let tried = count(tried, "choice");
+            check(format!(
+                "no choice keeps the limits once its network is put together: {tried} tried{peak}; raise the \
+                 limits, or give `blocks` larger --sparsities"
+            ))
+        })
+    }
+
+    /// The network of a choice, in tiles if it has to be, if it keeps the limits.
+    fn keeps_limits(&self, choice: &Choice, least: &mut Option<u64>) -> Result<Option<Graph>> {
+        let network = self.assemble(&choice.picks)?;
+        let fixed = fixed(&network, &self.library.dims);
+        let size = scale::size(&fixed);
+        let works = |macs: u64| self.args.macs.is_none_or(|m| macs <= m);
+        if self.args.model_size.is_some_and(|m| size.bytes > m) {
+            return Ok(None);
+        }
+        let Some(limit) = self.args.memory else { return Ok(works(size.macs).then_some(network)) };
+        let now = peak(&fixed).map(|m| m.peak);
+        *least = least.iter().copied().chain(now).min();
+        if now.is_some_and(|p| p <= limit) {
+            return Ok(works(size.macs).then_some(network));
+        }
+        if self.args.no_tiles {
+            return Ok(None);
+        }
+        let tiled = in_tiles(&fixed, limit)?;
+        Ok(tiled.filter(|t| works(scale::size(t).macs)))
     }
 
     fn uniform(&self, problem: &Problem, sparsity: f64) -> Result<(Choice, Graph)> {

@@ -9,10 +9,12 @@ use super::layer::{Bias, Layer};
 use super::linear::Normal;
 use super::trace::Trace;
 
-/// Most rows that are added for each layer, in multiples of its columns.
+/// Fewest rows that are added for each layer, if there are as many, in multiples of its columns.
 const ROWS_PER_COLUMN: usize = 8;
-/// Fewest rows that are added, if there are as many, and the most.
-const ROWS: (usize, usize) = (8192, 65536);
+/// More rows are added as long as the products take no longer than this many multiplications.
+const WORK: usize = 20_000_000_000;
+/// Most rows that are added.
+const ROWS: usize = 1 << 17;
 /// Layers of more columns are not fitted: the time grows with the cube of their number, the memory with the
 /// square.
 const COLUMNS: usize = 6144;
@@ -79,7 +81,7 @@ pub(super) fn sums(
     let (mut fitted, mut apart) = (new(), new());
     let linear = |source| ScaleError::Linear { layer: graph.label(layer.node).into(), source };
     // The same share of rows of every batch, spread evenly.
-    let most = (columns * ROWS_PER_COLUMN).clamp(ROWS.0, ROWS.1);
+    let most = (WORK / (columns * columns).max(1)).min(ROWS).max(columns * ROWS_PER_COLUMN);
     let per_batch = most.div_ceil(inputs.len().max(1)).max(1);
     let mut wanted = vec![layer.image, layer.result];
     wanted.extend(&added.others);
