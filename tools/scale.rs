@@ -86,7 +86,7 @@ pub fn main(args: &Args) -> Result {
     let (library, graph) = Library::open(&args.folder)?;
     let blocks = library.blocks(&graph)?;
     let mut scaler =
-        Scaler { args, library: &library, graph: &graph, blocks: &blocks, table: vec![] };
+        Scaler { args, manifest: &library, graph: &graph, blocks: &blocks, table: vec![] };
     let problem = scaler.problem()?;
     if let Some(file) = &args.front {
         scaler.front(&problem, file)?;
@@ -121,7 +121,7 @@ struct Candidate {
 
 struct Scaler<'a> {
     args: &'a Args,
-    library: &'a Library,
+    manifest: &'a Library,
     graph: &'a Graph,
     blocks: &'a [Block],
     /// The candidates of each block, as the problem numbers them.
@@ -133,7 +133,7 @@ impl Scaler<'_> {
     fn problem(&mut self) -> Result<Problem> {
         let limit = self.args.memory.filter(|_| !self.args.no_tiles);
         let mut all = Vec::with_capacity(self.blocks.len());
-        for entry in &self.library.blocks {
+        for entry in &self.manifest.blocks {
             let (mut costs, mut candidates) = (Vec::new(), Vec::new());
             for (variant, v) in entry.variants.iter().enumerate() {
                 let whole = Costs {
@@ -158,12 +158,12 @@ impl Scaler<'_> {
             all.push(costs);
             self.table.push(candidates);
         }
-        let model = &self.library.model;
+        let model = &self.manifest.model;
         let sum = |f: fn(&Variant) -> f64| -> f64 {
-            self.library.blocks.iter().map(|b| f(&b.variants[0])).sum()
+            self.manifest.blocks.iter().map(|b| f(&b.variants[0])).sum()
         };
         let rest = |whole: f64, blocks: f64| (whole - blocks).max(0.0);
-        let between = self.library.peak_between;
+        let between = self.manifest.peak_between;
         let base = Costs {
             loss: 0.0,
             latency: rest(model.seconds, sum(|v| v.costs.seconds)),
@@ -187,7 +187,7 @@ impl Scaler<'_> {
     fn tiled(&self, b: usize, v: &Variant, limit: u64, beside: u64) -> Result<Option<(u64, u64)>> {
         // Extents are those of the network's inputs, so the variant is tried in its place.
         let block = &self.blocks[b];
-        let whole = fixed(self.graph, &self.library.dims);
+        let whole = fixed(self.graph, &self.manifest.dims);
         let graph = match v.graph(&self.args.folder)? {
             Some(g) => {
                 let mut g = g;
@@ -271,7 +271,7 @@ impl Scaler<'_> {
     /// The network of a choice, in tiles if it has to be, if it keeps the limits.
     fn keeps_limits(&self, choice: &Choice, least: &mut Option<u64>) -> Result<Option<Graph>> {
         let network = self.assemble(&choice.picks)?;
-        let fixed = fixed(&network, &self.library.dims);
+        let fixed = fixed(&network, &self.manifest.dims);
         let size = scale::size(&fixed);
         let works = |macs: u64| self.args.macs.is_none_or(|m| macs <= m);
         if self.args.model_size.is_some_and(|m| size.bytes > m) {
@@ -292,7 +292,7 @@ impl Scaler<'_> {
 
     fn uniform(&self, problem: &Problem, sparsity: f64) -> Result<(Choice, Graph)> {
         let mut picks = Vec::with_capacity(self.blocks.len());
-        for (entry, candidates) in self.library.blocks.iter().zip(&self.table) {
+        for (entry, candidates) in self.manifest.blocks.iter().zip(&self.table) {
             let at =
                 |c: &Candidate| !c.tiled && entry.variants[c.variant].sparsity == Some(sparsity);
             let found = candidates.iter().position(at).or_else(|| (sparsity == 0.0).then_some(0));
@@ -313,7 +313,7 @@ impl Scaler<'_> {
     }
 
     fn variant(&self, block: usize, pick: usize) -> &Variant {
-        &self.library.blocks[block].variants[self.table[block][pick].variant]
+        &self.manifest.blocks[block].variants[self.table[block][pick].variant]
     }
 
     /// The network with the picked variants.
@@ -365,7 +365,7 @@ impl Scaler<'_> {
                 Variant { file: None, .. } => format!("original{tiled}"),
                 _ => format!("imported{tiled}"),
             };
-            table.add_row(row(&self.library.blocks[b].name, variant, &problem.blocks[b][p]));
+            table.add_row(row(&self.manifest.blocks[b].name, variant, &problem.blocks[b][p]));
         }
         table.add_row(row("the rest", String::new(), &problem.base));
         table.add_row(row("predicted", String::new(), &choice.totals));
@@ -373,7 +373,7 @@ impl Scaler<'_> {
         if choice.gap > 0.0 {
             text += &format!("no choice has a loss lower by more than {:.2e}\n", choice.gap);
         }
-        let size = scale::size(&fixed(network, &self.library.dims));
+        let size = scale::size(&fixed(network, &self.manifest.dims));
         text += &format!(
             "the network: {} of constants, {} MACs, peak {}\n",
             ByteSize(size.bytes),
@@ -417,7 +417,7 @@ impl Scaler<'_> {
             let mut all = Vec::with_capacity(candidates.len());
             for c in candidates {
                 let graph =
-                    match self.library.blocks[b].variants[c.variant].graph(&self.args.folder)? {
+                    match self.manifest.blocks[b].variants[c.variant].graph(&self.args.folder)? {
                         Some(g) => g,
                         None => self.blocks[b].part(self.graph).map_err(unsupported)?,
                     };
@@ -433,7 +433,7 @@ impl Scaler<'_> {
                 .with_limits(Limits { bytes: self.args.model_size, ..Limits::default() }),
             limit,
             variants,
-            metric: self.library.metric.clone(),
+            metric: self.manifest.metric.clone(),
         };
         serve::serve(service, &data, script, self.args.log.as_deref())
     }
@@ -452,14 +452,14 @@ impl Scaler<'_> {
             })
         };
         let json = serde_json::json!({
-            "blocks": self.library.blocks.iter().map(|b| &b.name).collect::<Vec<_>>(),
-            "metric": self.library.metric,
+            "blocks": self.manifest.blocks.iter().map(|b| &b.name).collect::<Vec<_>>(),
+            "metric": self.manifest.metric,
             "omitted": front.omitted,
             "epsilon": front.epsilon,
             "choices": front.choices.iter().map(one).collect::<Vec<_>>(),
         });
         model::whole(file, format!("{json:#}\n").as_bytes())?;
-        let percent = |b: u64| b as f64 / self.library.model.bytes.max(1) as f64 * 100.0;
+        let percent = |b: u64| b as f64 / self.manifest.model.bytes.max(1) as f64 * 100.0;
         let points = front.choices.iter().map(|c| plot::Point {
             x: c.totals.latency * 1e3,
             y: c.totals.loss,
@@ -472,7 +472,7 @@ impl Scaler<'_> {
         let svg = plot::front(&plot::Front {
             title: format!("{} choices of variants", front.choices.len()),
             x: axis("predicted time", "ms"),
-            y: axis(&format!("loss of {}", self.library.metric), ""),
+            y: axis(&format!("loss of {}", self.manifest.metric), ""),
             shade: Some(axis("size", "% of the model")),
             points: points.collect(),
         });
