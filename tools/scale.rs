@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use graph_opt_backends::scale::dataset::Dataset;
 use graph_opt_backends::scale::{self, Interpreter, Profiler};
 use graph_opt_ir::{Graph, Tensor};
 use graph_opt_passes::analysis::peak;
@@ -85,8 +86,10 @@ const TRIES: usize = 64;
 pub fn main(args: &Args) -> Result {
     let (library, graph) = Library::open(&args.folder)?;
     let blocks = library.blocks(&graph)?;
+    let read = |path: &PathBuf| dataset::read(path, &graph, &args.images, BATCH);
+    let fit = args.fit.as_ref().map(read).transpose()?;
     let mut scaler =
-        Scaler { args, manifest: &library, graph: &graph, blocks: &blocks, table: vec![] };
+        Scaler { args, manifest: &library, graph: &graph, blocks: &blocks, fit, table: vec![] };
     let problem = scaler.problem()?;
     if let Some(file) = &args.front {
         scaler.front(&problem, file)?;
@@ -124,6 +127,8 @@ struct Scaler<'a> {
     manifest: &'a Library,
     graph: &'a Graph,
     blocks: &'a [Block],
+    /// The samples of `--fit`.
+    fit: Option<Dataset>,
     /// The candidates of each block, as the problem numbers them.
     table: Vec<Vec<Candidate>>,
 }
@@ -319,8 +324,7 @@ impl Scaler<'_> {
     /// The network with the picked variants.
     fn assemble(&self, picks: &[usize]) -> Result<Graph> {
         let picked = || picks.iter().enumerate().map(|(b, &p)| self.variant(b, p));
-        if let Some(fit) = &self.args.fit {
-            let data = dataset::read(fit, self.graph, &self.args.images, BATCH)?;
+        if let Some(data) = &self.fit {
             let sparsities: Vec<Option<f64>> = picked().map(|v| v.sparsity).collect();
             let mut network = self
                 .args

@@ -36,10 +36,10 @@ pub enum ScaleError {
     /// New weights were refused, which is a bug.
     #[error(transparent)]
     Edit(#[from] EditError),
-    /// There is no calibration data.
+    /// The calibration data has no samples.
     #[error("expected calibration data with at least one sample, found none")]
     NoData,
-    /// There is no such block.
+    /// The index is not one of a block.
     #[error("expected a block below {count}, found {block}")]
     Block {
         /// The index that was given.

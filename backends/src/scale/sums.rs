@@ -85,11 +85,10 @@ pub(super) fn sums(
     let per_batch = most.div_ceil(inputs.len().max(1)).max(1);
     let mut wanted = vec![layer.image, layer.result];
     wanted.extend(&added.others);
-    let whole = trace.prepare_original()?;
     let now = trace.prepare()?;
     let (mut x, mut y) = (vec![0.0; columns], vec![0.0; outputs]);
     for (b, (original, current)) in inputs.iter().enumerate() {
-        let target = whole.run_one(original, &[added.total])?;
+        let target = trace.whole.run_one(original, &[added.total])?;
         let values = now.run_one(current, &wanted)?;
         let [image, result, others @ ..] = &values[..] else { continue };
         let dims = result.dims();

@@ -12,10 +12,10 @@ use crate::Executable;
 use crate::cpu::{Cpu, Prepared};
 
 /// A block on its way to a variant.
-#[derive(Debug)]
 pub(super) struct Trace<'a> {
-    /// The block as it was.
+    /// The block as it was, and the same ready to run.
     pub original: &'a Graph,
+    pub whole: Run,
     /// The block as it is now.
     pub graph: Graph,
     /// The node that each original node has become, and the reverse.
@@ -53,15 +53,16 @@ impl Run {
 }
 
 impl<'a> Trace<'a> {
-    pub fn new(original: &'a Graph) -> Self {
+    pub fn new(original: &'a Graph) -> Result<Self, ScaleError> {
         let same: BTreeMap<NodeId, NodeId> = original.schedule().map(|n| (n, n)).collect();
-        Self {
+        Ok(Self {
             original,
+            whole: Run::new(original)?,
             graph: original.clone(),
             now: same.clone(),
             was: same,
             kept: BTreeMap::new(),
-        }
+        })
     }
 
     /// What the original node has become.
@@ -94,11 +95,6 @@ impl<'a> Trace<'a> {
         let original = result.and_then(|v| self.original_value(v));
         let kept = original.and_then(|v| self.kept.get(&(v, axis)).cloned());
         kept.unwrap_or_else(|| (0..extent).collect())
-    }
-
-    /// The block as it was, ready to run.
-    pub fn prepare_original(&self) -> Result<Run, ScaleError> {
-        Run::new(self.original)
     }
 
     /// The block as it is now, ready to run.

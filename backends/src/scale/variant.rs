@@ -120,7 +120,7 @@ impl Maker<'_> {
         if inputs.is_empty() {
             return Err(ScaleError::NoData);
         }
-        let mut trace = Trace::new(block);
+        let mut trace = Trace::new(block)?;
         let mut made =
             Variant { graph: block.clone(), units: vec![], fitted: vec![], unfitted: vec![] };
         for first in coupled(block) {
