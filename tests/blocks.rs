@@ -335,3 +335,178 @@ fn blocks_and_scale_as_a_user_runs_them() {
     let o = graph_opt(&["scale", &made, "--sparsity", "0.4", "-o", &at("x.onnx")]);
     assert_eq!(o.status.code(), Some(2), "{}", text(&o));
 }
+
+/// A folder of blocks of a trained network, fitted to random samples of these extents.
+struct Made {
+    dir: tempfile::TempDir,
+    samples: Tensor,
+}
+
+impl Made {
+    fn new(name: &str, dims: &[u64], sparsities: &str, more: &[&str]) -> Self {
+        let made = Self {
+            dir: tempfile::tempdir().unwrap(),
+            samples: Tensor::random(DType::F32, dims, 3).unwrap(),
+        };
+        std::fs::create_dir(made.at("data")).unwrap();
+        npy(Path::new(&made.at("data/x.npy")), &made.samples);
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/blocks");
+        let model = model.join(format!("{name}.onnx"));
+        let (data, to) = (made.at("data"), made.at("blocks"));
+        let mut args = vec!["blocks", model.to_str().unwrap(), "--data", &data, "-o", &to];
+        args.extend(["--sparsities", sparsities]);
+        args.extend(more);
+        let o = graph_opt(&args);
+        assert!(o.status.success(), "{}", text(&o));
+        made
+    }
+
+    fn at(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn scale(&self, args: &[&str]) -> Output {
+        let blocks = self.at("blocks");
+        graph_opt(&[&["scale", &blocks], args].concat())
+    }
+
+    fn manifest(&self) -> serde_json::Value {
+        let text = std::fs::read_to_string(self.at("blocks/blocks.json")).unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    fn graph(&self, file: &str) -> Graph {
+        let imported = onnx::load(self.at(file)).unwrap();
+        let mut graph = imported.graph;
+        infer::infer_graph(&mut graph, &imported.declared).unwrap();
+        graph
+    }
+}
+
+fn refused(o: &Output) -> bool {
+    !o.status.success() && !text(o).contains("panicked") && text(o).contains("limits")
+}
+
+/// A budget that neither tiles nor smaller blocks keep, and that both together do.
+#[test]
+fn tiles_and_variants_keep_a_budget_together() {
+    let made = Made::new("unet", &[4, 1, 32, 32], "0.6", &["--selector", "l1", "--no-refit"]);
+    let (budget, small) = ("120KiB", made.at("small.onnx"));
+    let model = made.at("blocks/model.onnx");
+    let o =
+        graph_opt(&["opt", &model, "--dim", "N=1", "--fix-dims", "--memory", budget, "-o", &small]);
+    assert!(!o.status.success() && text(&o).contains("does not fit"), "{}", text(&o));
+    let o = made.scale(&["--memory", budget, "--no-tiles", "-o", &small]);
+    assert!(refused(&o), "{}", text(&o));
+    assert!(!Path::new(&small).exists());
+    let o = made.scale(&["--memory", budget, "-o", &small]);
+    assert!(o.status.success(), "{}", text(&o));
+    let peak = graph_opt_passes::analysis::peak(&made.graph("small.onnx")).unwrap().peak;
+    assert!(peak <= 120 << 10, "{peak}");
+}
+
+/// With all combinations measured, the choice is the best of those that keep the limit.
+#[test]
+fn the_choice_is_the_best_of_all_combinations() {
+    let made = Made::new("autoencoder", &[8, 1, 28, 28], "0.5", &[]);
+    let (data, small) = (made.at("data"), made.at("small.onnx"));
+    let manifest = made.manifest();
+    let macs = |v: &serde_json::Value| v["macs"].as_u64().unwrap();
+    let whole = macs(&manifest["model"]);
+    let limit = whole * 7 / 10;
+    let combinations = ["--macs", &limit.to_string(), "--combinations", "1000", "--measure", &data];
+    let o = made.scale(&[&combinations[..], &["-o", &small]].concat());
+    assert!(o.status.success(), "{}", text(&o));
+    // The same by hand.
+    let graph = made.graph("blocks/model.onnx");
+    let blocks = manifest["blocks"].as_array().unwrap();
+    let found: Vec<Block> = blocks
+        .iter()
+        .map(|b| {
+            let value = |key: &str| graph.find_value(b[key].as_str().unwrap()).unwrap();
+            Block::between(&graph, value("input"), value("output")).unwrap()
+        })
+        .collect();
+    let inputs = vec![vec![made.samples.clone()]];
+    let outputs = |g: &Graph| values(g, &inputs, g.outputs()).unwrap();
+    let wanted = outputs(&graph);
+    let mut best: Option<f64> = None;
+    let all = 1 << blocks.len();
+    assert!((8..=256).contains(&all), "{all} combinations");
+    for picks in 0..all {
+        let mut network = graph.clone();
+        let mut work = whole;
+        for (b, entry) in blocks.iter().enumerate().filter(|(b, _)| picks >> b & 1 == 1) {
+            let variant = &entry["variants"][1];
+            let file = format!("blocks/{}", variant["file"].as_str().unwrap());
+            splice(&mut network, &found[b], &made.graph(&file)).unwrap();
+            work -= macs(&entry["variants"][0]) - macs(variant);
+        }
+        if work <= limit {
+            let off = distance(&wanted, &outputs(&network));
+            best = Some(best.map_or(off, |b| b.min(off)));
+        }
+    }
+    let off = distance(&wanted, &outputs(&made.graph("small.onnx")));
+    let best = best.unwrap();
+    assert!(off <= best * 1.0001, "{off} is not the best, {best}; {}", text(&o));
+    assert!(text(&o).contains(&format!("{all} combinations measured")), "{}", text(&o));
+}
+
+/// New sparsities around a choice, and variants for a cluster.
+#[test]
+fn choices_are_refined_and_planned_over_devices() {
+    let made = Made::new("resnet", &[8, 1, 28, 28], "0.4,0.8", &["--selector", "l1"]);
+    let (data, small) = (made.at("data"), made.at("small.onnx"));
+    let before = made.manifest()["blocks"].clone();
+    let o = made.scale(&["--macs", "6000000", "--refine", "1", "--fit", &data, "--measure", &data]);
+    assert!(o.status.success(), "{}", text(&o));
+    let after = made.manifest()["blocks"].clone();
+    let count = |blocks: &serde_json::Value| -> usize {
+        blocks.as_array().unwrap().iter().map(|b| b["variants"].as_array().unwrap().len()).sum()
+    };
+    assert!(count(&after) > count(&before), "{}", text(&o));
+
+    let cluster = made.at("cluster.toml");
+    std::fs::write(
+        &cluster,
+        "source = \"a\"
+         [[device]]
+         name = \"a\"
+         memory = \"2MiB\"
+         macs-per-second = 1e9
+         watts = 2
+         [[device]]
+         name = \"b\"
+         memory = \"2MiB\"
+         macs-per-second = 1e9
+         watts = 2
+         [default-link]
+         bandwidth = \"100Mbit/s\"
+         latency = \"1ms\"",
+    )
+    .unwrap();
+    let o = made.scale(&["--cluster", &cluster, "--latency", "7ms", "-o", &small]);
+    assert!(o.status.success() && text(&o).contains("latency"), "{}", text(&o));
+    let plan = graph_opt(&["plan", &small, "--cluster", &cluster, "--max-latency", "7ms"]);
+    // The file is for any number of samples; the plan is for one.
+    let one = made.at("one.onnx");
+    let fix = graph_opt(&["opt", &small, "-p", "", "--dim", "N=1", "--fix-dims", "-o", &one]);
+    let plan = if fix.status.success() {
+        graph_opt(&["plan", &one, "--cluster", &cluster, "--max-latency", "7ms"])
+    } else {
+        plan
+    };
+    assert!(plan.status.success(), "{}{}", text(&fix), text(&plan));
+    let o = made.scale(&["--cluster", &cluster, "--energy", "0.000001", "-o", &small]);
+    assert!(refused(&o) && text(&o).contains("on the cluster"), "{}", text(&o));
+    let front = made.at("front.json");
+    let o = made.scale(&["--cluster", &cluster, "--front", &front, "--points", "6"]);
+    assert!(o.status.success(), "{}", text(&o));
+    let front: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(front).unwrap()).unwrap();
+    let choices = front["choices"].as_array().unwrap();
+    assert!(
+        choices.len() > 2 && choices.iter().all(|c| c["plan"]["latency"].as_f64().unwrap() > 0.0)
+    );
+}

@@ -3,25 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use graph_opt_backends::Folder as Evaluator;
-use graph_opt_backends::scale::dataset::Dataset;
-use graph_opt_backends::scale::{
-    self, Activation, Interpreter, L1, L2, Maker, Profiler, Refitter, Residual, Ridge, ScaleError,
-    Selector, Unchanged,
-};
-use graph_opt_ir::{Graph, Tensor, ValueId, onnx};
-use graph_opt_passes::analysis::{node_macs, plan};
-use graph_opt_passes::blocks::{Block, Extractor, Stretches, splice};
-use graph_opt_passes::fix_dims;
+use graph_opt_backends::scale::{self, dataset::Dataset};
+use graph_opt_ir::{Graph, Tensor};
+use graph_opt_passes::analysis::node_macs;
+use graph_opt_passes::blocks::{Block, Extractor, Stretches};
 use graph_opt_passes::registry::optimise;
 use graph_opt_passes::{ByteSize, Runner, count};
 
 use crate::dataset::{self, Images};
-use crate::failure::{Failure, Result, out, say, unsupported, usage};
+use crate::failure::{Result, out, say, unsupported, usage};
 use crate::folder::Folder;
-use crate::judge::{Judge, Measured};
-use crate::library::{Entry, Library, MODEL, Variant};
+use crate::library::{Entry, Library, MODEL};
 use crate::opt::rows;
 use crate::progress::Progress;
+use crate::workshop::{How, Made, Workshop, dims_of, failed, fixed, save};
 use crate::{model, tensors};
 
 #[derive(clap::Args)]
@@ -57,33 +52,6 @@ pub struct Args {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-}
-
-/// How variants are made.
-#[derive(clap::Args)]
-pub struct How {
-    /// What chooses the channels that stay
-    #[arg(long, value_name = "SELECTOR", default_value = "residual")]
-    #[arg(value_parser = ["residual", "l1", "l2", "activation"])]
-    selector: String,
-    /// Leave the weights that stay as they are, instead of fitting them again
-    #[arg(long)]
-    no_refit: bool,
-}
-
-impl How {
-    /// Calls `f` with what these options name.
-    pub fn maker<T>(&self, f: impl FnOnce(&Maker<'_>) -> T) -> T {
-        let ridge = Ridge::default();
-        let selector: &dyn Selector = match self.selector.as_str() {
-            "l1" => &L1,
-            "l2" => &L2,
-            "activation" => &Activation,
-            _ => &Residual,
-        };
-        let refitter: &dyn Refitter = if self.no_refit { &Unchanged } else { &ridge };
-        f(&Maker { selector, refitter })
-    }
 }
 
 /// Samples in a batch, where the model takes any number.
@@ -151,14 +119,6 @@ fn list(args: &Args, graph: &Graph, blocks: &[Block]) -> Result {
     ))
 }
 
-/// A failure of scaling.
-pub fn failed(e: ScaleError) -> Failure {
-    match e {
-        ScaleError::Prepare(_) | ScaleError::Cut(_) => unsupported(e),
-        e => usage(e),
-    }
-}
-
 fn make(args: &Args, graph: &Graph, blocks: &[Block], data: &Path, output: &Path) -> Result {
     if blocks.is_empty() {
         return Err(unsupported("the model has no block with channels of its own to remove"));
@@ -172,97 +132,37 @@ fn make(args: &Args, graph: &Graph, blocks: &[Block], data: &Path, output: &Path
         Some(path) => dataset::read(path, graph, &args.images, BATCH)?,
         None => fit.clone(),
     };
-    let judge = Judge::new(graph, measure)?;
     let folder = Folder::begin(output)?;
     save(graph, &folder.path().join(MODEL))?;
-    let one = OneSample::new(graph, &fit)?;
-    let mut library = Library::new(one.costs(graph, graph, None)?.into());
-    (library.metric, library.value) = judge.of_model();
-    (library.fitted_on, library.measured_on) = (fit.samples, judge.samples());
+    let workshop = Workshop::new(graph, fit, measure, &args.how)?;
+    let one = &workshop.one;
+    let mut library = Library::new(one.costs(graph)?.into());
+    (library.metric, library.value) = workshop.judge.of_model();
+    (library.fitted_on, library.measured_on) = (workshop.fit.samples, workshop.judge.samples());
     library.dims = one.dims.clone();
     let (beside, between) = one.beside(graph, blocks);
     library.peak_between = between;
     for (i, block) in blocks.iter().enumerate() {
         progress.say(&format!("{} ({} of {})", block.name, i + 1, blocks.len()));
-        let mut entry = Entry {
+        let mut made = workshop.made(i, block, &args.sparsities)?;
+        if let Some(from) = &args.import {
+            made.extend(imported(from, block, i)?);
+        }
+        library.blocks.push(Entry {
             name: block.name.clone(),
             input: graph.value(block.input).name.to_string(),
             output: graph.value(block.output).name.to_string(),
             beside: beside[i],
-            variants: Vec::new(),
-        };
-        let made = args
-            .how
-            .maker(|m| scale::variants(graph, block, &args.sparsities, m, &fit.inputs))
-            .map_err(failed)?;
-        let mut made: Vec<Made> = args
-            .sparsities
-            .iter()
-            .zip(made)
-            // Sparsity 0 removes nothing where no channel can be replaced exactly.
-            .filter(|(s, v)| **s > 0.0 || v.units != block.units)
-            .map(|(s, v)| Made {
-                sparsity: Some(*s),
-                name: format!("{i:02}-s{s}"),
-                graph: v.graph,
-                fitted: v.fitted,
-                unfitted: v.unfitted,
-            })
-            .collect();
-        if let Some(from) = &args.import {
-            made.extend(imported(from, block, i)?);
-        }
-        let part = block.part(graph).map_err(unsupported)?;
-        let mut graphs = vec![&part];
-        graphs.extend(made.iter().map(|m| &m.graph));
-        let costs = one.of_block(graph, block, &graphs)?;
-        entry.variants.push(Variant {
-            sparsity: None,
-            file: None,
-            costs: costs[0].into(),
-            loss: Measured::default(),
-            fitted: vec![],
-            unfitted: vec![],
+            variants: workshop.variants(block, made, folder.path())?,
         });
-        for (m, costs) in made.into_iter().zip(&costs[1..]) {
-            let mut whole = graph.clone();
-            splice(&mut whole, block, &m.graph).map_err(|e| usage(format!("{}: {e}", m.name)))?;
-            let (_, loss) = judge.judge(&whole)?;
-            let file = format!("{}.onnx", m.name);
-            save(&m.graph, &folder.path().join(&file))?;
-            entry.variants.push(Variant {
-                sparsity: m.sparsity,
-                file: Some(file),
-                costs: (*costs).into(),
-                loss,
-                fitted: m.fitted,
-                unfitted: m.unfitted,
-            });
-        }
         if let Some(to) = &args.export {
-            export(graph, block, &fit, to)?;
+            export(graph, block, &workshop.fit, to)?;
         }
-        library.blocks.push(entry);
     }
     drop(progress);
     library.write(folder.path())?;
     folder.finish()?;
     report(&library, args.json)
-}
-
-/// A variant in the making.
-struct Made {
-    sparsity: Option<f64>,
-    name: String,
-    graph: Graph,
-    fitted: Vec<(String, f64)>,
-    unfitted: Vec<String>,
-}
-
-fn save(graph: &Graph, file: &Path) -> Result {
-    let mut bytes = Vec::new();
-    onnx::export(graph, &mut bytes).map_err(unsupported)?;
-    std::fs::write(file, bytes).map_err(|e| usage(format!("{}: {e}", file.display())))
 }
 
 /// A block's name as the name of a file.
@@ -312,99 +212,6 @@ fn joined(all: &[Tensor]) -> Option<Tensor> {
         bytes.extend_from_slice(&t.bytes().ok()?);
     }
     Tensor::from_bytes(all[0].dtype(), dims, bytes).ok()
-}
-
-/// Extents of the symbolic dimensions of the graph's inputs, as `INPUT:AXIS`, when it runs on these inputs;
-/// without inputs, on batches of one.
-fn dims_of(graph: &Graph, inputs: Option<&[Tensor]>) -> Vec<(String, u64)> {
-    let mut all: Vec<(String, u64)> = Vec::new();
-    for (i, &v) in graph.inputs().iter().enumerate() {
-        let value = graph.value(v);
-        for (axis, dim) in value.ty.dims().unwrap_or_default().iter().enumerate() {
-            let extent = match inputs {
-                Some(t) => t.get(i).and_then(|t| t.dims().get(axis)).copied(),
-                None => (axis == 0).then_some(1),
-            };
-            if dim.known().is_none() {
-                all.extend(extent.map(|n| (format!("{}:{axis}", value.name), n)));
-            }
-        }
-    }
-    all
-}
-
-/// The graph with these extents of its inputs.
-pub fn fixed(graph: &Graph, dims: &[(String, u64)]) -> Graph {
-    let mut fixed = graph.clone();
-    // Dimensions that stay unknown only leave sizes unknown.
-    if !dims.is_empty() && fix_dims(&mut fixed, dims).is_err() {
-        return graph.clone();
-    }
-    fixed
-}
-
-/// Costs for one sample, whatever batches the model takes.
-struct OneSample {
-    dims: Vec<(String, u64)>,
-    inputs: Vec<Tensor>,
-}
-
-impl OneSample {
-    fn new(graph: &Graph, data: &Dataset) -> Result<Self> {
-        let inputs = data.first_sample(graph).ok_or_else(|| usage("the data has no sample"))?;
-        Ok(Self { dims: dims_of(graph, Some(&inputs)), inputs })
-    }
-
-    fn costs(&self, whole: &Graph, of: &Graph, input: Option<ValueId>) -> Result<scale::Profile> {
-        let inputs = self.inputs_of(whole, input)?;
-        let seconds = Interpreter::default().seconds(&[(of, &inputs)]).map_err(failed)?;
-        let one = fixed(of, &dims_of(of, Some(&inputs)));
-        Ok(scale::Profile { seconds: seconds[0], ..scale::size(&one) })
-    }
-
-    /// What a part of the model that reads this value gets; the model's inputs without one.
-    fn inputs_of(&self, whole: &Graph, input: Option<ValueId>) -> Result<Vec<Tensor>> {
-        match input {
-            None => Ok(self.inputs.clone()),
-            Some(v) => {
-                let all = scale::values(whole, std::slice::from_ref(&self.inputs), &[v]);
-                Ok(all.map_err(failed)?.into_iter().flatten().collect())
-            }
-        }
-    }
-
-    /// The costs of a block's variants, measured in turns.
-    fn of_block(
-        &self,
-        whole: &Graph,
-        block: &Block,
-        all: &[&Graph],
-    ) -> Result<Vec<scale::Profile>> {
-        let inputs = self.inputs_of(whole, Some(block.input))?;
-        let graphs: Vec<(&Graph, &[Tensor])> = all.iter().map(|g| (*g, &inputs[..])).collect();
-        let seconds = Interpreter::default().seconds(&graphs).map_err(failed)?;
-        let one = |(g, seconds): (&&Graph, f64)| scale::Profile {
-            seconds,
-            ..scale::size(&fixed(g, &dims_of(g, Some(&inputs))))
-        };
-        Ok(all.iter().zip(seconds).map(one).collect())
-    }
-
-    /// For each block, the bytes that are live beside it; and the peak while no block runs.
-    fn beside(&self, graph: &Graph, blocks: &[Block]) -> (Vec<u64>, u64) {
-        let fixed = fixed(graph, &self.dims);
-        let Ok(plan) = plan(&fixed) else { return (vec![0; blocks.len()], 0) };
-        let at = |b: &Block| {
-            let steps = plan.steps.iter().zip(&plan.timeline);
-            steps.filter(|(n, _)| b.nodes.contains(n)).map(|(_, bytes)| *bytes).max().unwrap_or(0)
-        };
-        let alone = |b: &Block| b.part(&fixed).map_or(0, |g| scale::size(&g).peak);
-        let beside = blocks.iter().map(|b| at(b).saturating_sub(alone(b))).collect();
-        let steps = plan.steps.iter().zip(&plan.timeline);
-        let ours = |n| blocks.iter().any(|b| b.nodes.contains(n));
-        let between = steps.filter(|(n, _)| !ours(n)).map(|(_, bytes)| *bytes).max().unwrap_or(0);
-        (beside, between)
-    }
 }
 
 fn report(library: &Library, json: bool) -> Result {

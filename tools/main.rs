@@ -37,6 +37,7 @@ mod tensors;
 mod triton;
 mod verify;
 mod worker;
+mod workshop;
 
 use std::process::ExitCode;
 

@@ -252,7 +252,7 @@ fn annotated(
 }
 
 /// The profile of each device that has one; they lie beside the cluster's file.
-fn profiles(cluster: &Cluster, beside: &Path) -> Result<Vec<Option<Profile>>> {
+pub fn profiles(cluster: &Cluster, beside: &Path) -> Result<Vec<Option<Profile>>> {
     let folder = beside.parent().unwrap_or(Path::new(""));
     let one = |d: &graph_opt_passes::devices::cluster::DeviceSpec| match &d.speed {
         Speed::Macs { .. } => Ok(None),
@@ -270,7 +270,8 @@ pub fn rewritten(mut graph: Graph, passes: &str) -> Result<Graph> {
     Ok(graph)
 }
 
-fn shown(p: &PlanFile) -> String {
+/// A plan as a table.
+pub fn shown(p: &PlanFile) -> String {
     let mut t =
         rows(&["device", "from", "to", "nodes", "receives", "transfer ms", "compute ms", "memory"]);
     for s in &p.stages {

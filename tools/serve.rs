@@ -15,11 +15,11 @@ use graph_opt_passes::blocks::Block;
 use graph_opt_passes::blocks::choose::Problem;
 use graph_opt_passes::{ByteSize, count};
 
-use crate::blocks::failed;
 use crate::failure::{Result, check, out, usage};
 use crate::model;
 use crate::plot::{self, Axis, Line, Panel};
 use crate::run::{prepare_failure, run_failure};
+use crate::workshop::failed;
 
 /// From when on how many threads keep the machine busy.
 struct Load {
@@ -158,6 +158,7 @@ pub fn serve(service: Service<'_>, data: &Dataset, file: &Path, to: Option<&Path
     let busy = Busy::new(most);
     let begin = Instant::now();
     let mut all: Vec<Frame> = Vec::new();
+    let mut peak = switchable.run_measured(first).map_err(failed)?.1;
     let end = loads.last().map_or(0.0, |l| l.from);
     for i in 0.. {
         let at = begin.elapsed().as_secs_f64();
@@ -184,10 +185,13 @@ pub fn serve(service: Service<'_>, data: &Dataset, file: &Path, to: Option<&Path
         });
         if monitor.ran(served) {
             apply(&monitor, &mut switchable)?;
+            peak = peak.max(switchable.run_measured(inputs).map_err(failed)?.1);
         }
     }
     drop(busy);
-    report(&all, service.limit, &switches, whole, &service.metric, to)
+    let (_, of_model) = fixed.run_measured(first).map_err(run_failure)?;
+    let served = Served { frames: &all, switches: &switches, whole, peaks: [peak, of_model.peak] };
+    report(&served, service.limit, &service.metric, to)
 }
 
 /// Blocks run one by one take longer than the network as a whole: the fixed part of the prediction gets what
@@ -205,14 +209,19 @@ fn calibrate(switchable: &Switchable, problem: &mut Problem, inputs: &[Tensor]) 
     Ok(())
 }
 
-fn report(
-    all: &[Frame],
-    limit: f64,
-    switches: &[f64],
+/// What was measured.
+struct Served<'a> {
+    frames: &'a [Frame],
+    /// Seconds of each switch of a block.
+    switches: &'a [f64],
+    /// Seconds that preparing the model whole took.
     whole: f64,
-    metric: &str,
-    to: Option<&Path>,
-) -> Result {
+    /// Peak of activations of the served network and of the model as it is, in bytes.
+    peaks: [u64; 2],
+}
+
+fn report(served: &Served<'_>, limit: f64, metric: &str, to: Option<&Path>) -> Result {
+    let Served { frames: all, switches, whole, peaks } = *served;
     let share = |f: fn(&Frame) -> f64| {
         let kept = all.iter().filter(|a| f(a) <= limit).count();
         kept as f64 / all.len().max(1) as f64 * 100.0
@@ -225,7 +234,8 @@ fn report(
     if let Some(to) = to {
         let json = serde_json::json!({
             "limit_s": limit, "kept_percent": served, "fixed_kept_percent": fixed,
-            "switches_s": switches, "prepare_model_s": whole, "frames": all,
+            "switches_s": switches, "prepare_model_s": whole, "peak": peaks[0],
+            "fixed_peak": peaks[1], "frames": all,
         });
         model::whole(to, format!("{json:#}\n").as_bytes())?;
         let picture = to.with_extension("svg");
@@ -233,7 +243,7 @@ fn report(
     }
     out(format!(
         "{}: {served:.1} % within {:.3} ms, the model as it is {fixed:.1} %\n{}: {:.0} µs in the middle, {:.0} µs at \
-         most; preparing the model whole: {:.0} µs\nconstants: at most {}\n",
+         most; preparing the model whole: {:.0} µs\nconstants: at most {}\npeak: at most {}, the model as it is {}\n",
         count(all.len(), "frame"),
         limit * 1e3,
         count(switches.len(), "block switch").replace("switchs", "switches"),
@@ -241,6 +251,8 @@ fn report(
         longest * 1e6,
         whole * 1e6,
         ByteSize(all.iter().map(|f| f.bytes).max().unwrap_or(0)),
+        ByteSize(peaks[0]),
+        ByteSize(peaks[1]),
     ))
 }
 

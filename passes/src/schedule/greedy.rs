@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::region::{Region, Run};
+use super::section::{Run, Section};
 
 /// The order in which the operands of a node are computed, each with all that it needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,10 +20,10 @@ pub(super) enum Operands {
 
 /// Depth first from the nodes without readers. A node that can run without a new peak and without
 /// growing the live bytes runs at once.
-pub(super) fn depth_first(region: &Region, operands: Operands) -> Vec<usize> {
-    let n = region.len();
-    let mut needs = region.needs.clone();
-    let mut ends: Vec<usize> = (0..n).filter(|&i| region.readers[i].is_empty()).collect();
+pub(super) fn depth_first(section: &Section, operands: Operands) -> Vec<usize> {
+    let n = section.len();
+    let mut needs = section.needs.clone();
+    let mut ends: Vec<usize> = (0..n).filter(|&i| section.readers[i].is_empty()).collect();
     match operands {
         Operands::First => {}
         Operands::Last => {
@@ -31,11 +31,11 @@ pub(super) fn depth_first(region: &Region, operands: Operands) -> Vec<usize> {
             ends.reverse();
         }
         Operands::Largest => {
-            let spare = spare(region, &mut needs);
+            let spare = spare(section, &mut needs);
             ends.sort_by_key(|&i| Reverse(spare[i]));
         }
     }
-    let mut run = Run::new(region);
+    let mut run = Run::new(section);
     let mut ran = vec![false; n];
     // Those that come first are on top.
     let mut todo: Vec<(usize, usize)> = ends.into_iter().rev().map(|i| (i, 0)).collect();
@@ -52,13 +52,13 @@ pub(super) fn depth_first(region: &Region, operands: Operands) -> Vec<usize> {
         }
         run.step(i);
         ran[i] = true;
-        let mut next: Vec<usize> = touched(region, &run, &ran, i).collect();
+        let mut next: Vec<usize> = touched(section, &run, &ran, i).collect();
         while let Some(m) = next.pop() {
             let (during, after) = run.cost(m);
             if !ran[m] && run.waits[m] == 0 && after <= run.live && during <= run.peak {
                 run.step(m);
                 ran[m] = true;
-                next.extend(touched(region, &run, &ran, m));
+                next.extend(touched(section, &run, &ran, m));
             }
         }
     }
@@ -67,29 +67,29 @@ pub(super) fn depth_first(region: &Region, operands: Operands) -> Vec<usize> {
 
 /// Nodes that wait for less, or are the last to touch something, since node `i` ran.
 fn touched<'a>(
-    region: &'a Region,
+    section: &'a Section,
     run: &'a Run<'_>,
     ran: &'a [bool],
     i: usize,
 ) -> impl Iterator<Item = usize> + 'a {
-    let alone = region.touched[i].iter().filter(|&&s| run.left[s] == 1);
-    let last = alone.flat_map(|&s| &region.stores[s].touches);
-    region.readers[i].iter().chain(last).copied().filter(|&m| !ran[m])
+    let alone = section.touched[i].iter().filter(|&&s| run.left[s] == 1);
+    let last = alone.flat_map(|&s| &section.stores[s].touches);
+    section.readers[i].iter().chain(last).copied().filter(|&m| !ran[m])
 }
 
 /// By node, bytes that making it takes beyond what its results keep, were the graph a tree; sorts
 /// the operands by it.
-fn spare(region: &Region, needs: &mut [Vec<usize>]) -> Vec<u64> {
-    let n = region.len();
+fn spare(section: &Section, needs: &mut [Vec<usize>]) -> Vec<u64> {
+    let n = section.len();
     let mut spare = vec![0u64; n];
     let mut keeps = vec![0u64; n];
     for i in 0..n {
         let made = |s: &&usize| {
-            let s = &region.stores[**s];
+            let s = &section.stores[**s];
             !s.begun && s.touches.first() == Some(&i)
         };
         let made: u64 =
-            region.touched[i].iter().filter(made).map(|&s| region.stores[s].bytes).sum();
+            section.touched[i].iter().filter(made).map(|&s| section.stores[s].bytes).sum();
         needs[i].sort_by_key(|&p| Reverse(spare[p]));
         let (mut held, mut peak) = (0u64, 0u64);
         for &p in &needs[i] {
@@ -104,9 +104,9 @@ fn spare(region: &Region, needs: &mut [Vec<usize>]) -> Vec<u64> {
 
 /// Always the node that adds least, then the one that needs least meanwhile, then the one that
 /// became ready last.
-pub(super) fn smallest_first(region: &Region) -> Vec<usize> {
-    let n = region.len();
-    let mut run = Run::new(region);
+pub(super) fn smallest_first(section: &Section) -> Vec<usize> {
+    let n = section.len();
+    let mut run = Run::new(section);
     let mut ran = vec![false; n];
     let mut queue: BinaryHeap<(Reverse<(i128, i128)>, usize, Reverse<usize>)> = BinaryHeap::new();
     let key = |run: &Run<'_>, i: usize| {
@@ -115,7 +115,7 @@ pub(super) fn smallest_first(region: &Region) -> Vec<usize> {
         Reverse((i128::from(after) - live, i128::from(during) - live))
     };
     let mut since = vec![0; n];
-    for i in (0..n).filter(|&i| region.needs[i].is_empty()) {
+    for i in (0..n).filter(|&i| section.needs[i].is_empty()) {
         queue.push((key(&run, i), 0, Reverse(i)));
     }
     while let Some((k, age, Reverse(i))) = queue.pop() {
@@ -129,12 +129,12 @@ pub(super) fn smallest_first(region: &Region) -> Vec<usize> {
             continue;
         }
         // Storage that it begins costs the others nothing.
-        let begins = region.touched[i].iter().filter(|&&s| !run.begun[s]);
+        let begins = section.touched[i].iter().filter(|&&s| !run.begun[s]);
         let mut changed: Vec<usize> =
-            begins.flat_map(|&s| &region.stores[s].touches).copied().collect();
+            begins.flat_map(|&s| &section.stores[s].touches).copied().collect();
         run.step(i);
         ran[i] = true;
-        changed.extend(touched(region, &run, &ran, i));
+        changed.extend(touched(section, &run, &ran, i));
         for m in changed.into_iter().filter(|&m| run.waits[m] == 0 && !ran[m]) {
             if since[m] == 0 {
                 since[m] = run.order.len(); // From 1.

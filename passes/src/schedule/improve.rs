@@ -1,13 +1,13 @@
-//! A better order of a region, by all means there are.
+//! A better order of a section, by all means there are.
 
 use super::greedy::{Operands, depth_first, smallest_first};
-use super::region::Region;
 use super::search::{SearchResult, beam, exact, least};
+use super::section::Section;
 
-/// Most nodes of a region that is searched as a whole.
+/// Most nodes of a section that is searched as a whole.
 const WHOLE: usize = 128;
 
-/// Most nodes of a region whose closure is worked out, and that the beam runs over.
+/// Most nodes of a section whose closure is worked out, and that the beam runs over.
 const LARGE: usize = 1024;
 
 /// Most sets of one size that are followed.
@@ -20,18 +20,18 @@ const WINDOWS: [usize; 3] = [12, 24, 48];
 const GLANCE: usize = 2000;
 
 /// The orders that are made at once.
-pub(super) fn simple(region: &Region) -> [Vec<usize>; 4] {
+pub(super) fn simple(section: &Section) -> [Vec<usize>; 4] {
     [
-        depth_first(region, Operands::First),
-        depth_first(region, Operands::Largest),
-        depth_first(region, Operands::Last),
-        smallest_first(region),
+        depth_first(section, Operands::First),
+        depth_first(section, Operands::Largest),
+        depth_first(section, Operands::Last),
+        smallest_first(section),
     ]
 }
 
 /// A better order than the one that the nodes are in, or that one. The graph is divided where
 /// every order passes; of its pieces only those are touched that set the peak.
-pub(super) fn improve(whole: &Region, states: &mut usize) -> Vec<usize> {
+pub(super) fn improve(whole: &Section, states: &mut usize) -> Vec<usize> {
     let order: Vec<usize> = (0..whole.len()).collect();
     let lives = whole.timeline(&order);
     let mut pieces = Vec::new();
@@ -59,14 +59,14 @@ pub(super) fn improve(whole: &Region, states: &mut usize) -> Vec<usize> {
 }
 
 /// A better order of a piece; a peak of `enough` need not be improved.
-fn piece(region: &Region, enough: u64, states: &mut usize) -> Vec<usize> {
-    let mut best: Vec<usize> = (0..region.len()).collect();
-    let mut peak = region.peak(&best);
-    let enough = if region.len() <= LARGE { enough.max(least(region)) } else { enough };
-    if region.len() <= WHOLE {
+fn piece(section: &Section, enough: u64, states: &mut usize) -> Vec<usize> {
+    let mut best: Vec<usize> = (0..section.len()).collect();
+    let mut peak = section.peak(&best);
+    let enough = if section.len() <= LARGE { enough.max(least(section)) } else { enough };
+    if section.len() <= WHOLE {
         let mut some = *states / 4;
         *states -= some;
-        let found = exact(region, peak, enough, &mut some);
+        let found = exact(section, peak, enough, &mut some);
         *states += some;
         match found {
             SearchResult::Best(order) => return order,
@@ -74,26 +74,31 @@ fn piece(region: &Region, enough: u64, states: &mut usize) -> Vec<usize> {
             SearchResult::Unknown => {}
         }
     }
-    for order in simple(region) {
-        let found = region.peak(&order);
+    for order in simple(section) {
+        let found = section.peak(&order);
         if found < peak {
             (best, peak) = (order, found);
         }
     }
-    if region.len() <= LARGE {
-        let width = (*states / 2 / region.len()).min(WIDTH);
+    if section.len() <= LARGE {
+        let width = (*states / 2 / section.len()).min(WIDTH);
         if width > 0 {
-            *states -= width * region.len();
-            best = beam(region, peak, enough, width).unwrap_or(best);
+            *states -= width * section.len();
+            best = beam(section, peak, enough, width).unwrap_or(best);
         }
     }
-    windows(region, best, enough, states)
+    windows(section, best, enough, states)
 }
 
 /// Searches stretches around the peak of an order, again and again, until that finds nothing.
-fn windows(region: &Region, mut order: Vec<usize>, enough: u64, states: &mut usize) -> Vec<usize> {
+fn windows(
+    section: &Section,
+    mut order: Vec<usize>,
+    enough: u64,
+    states: &mut usize,
+) -> Vec<usize> {
     'again: while *states > 0 {
-        let lives = region.timeline(&order);
+        let lives = section.timeline(&order);
         let peak = lives.iter().copied().max().unwrap_or(0);
         let at = lives.iter().position(|&l| l == peak).unwrap_or(0);
         if peak <= enough {
@@ -102,9 +107,9 @@ fn windows(region: &Region, mut order: Vec<usize>, enough: u64, states: &mut usi
         for length in WINDOWS {
             let from = at.saturating_sub(length / 2);
             let to = (from + length).min(order.len());
-            // To divide a large region takes as long as to look at some sets.
-            *states = states.saturating_sub(region.len() / 32);
-            let part = region.part(&order[..from], &order[from..to]);
+            // To divide a large section takes as long as to look at some sets.
+            *states = states.saturating_sub(section.len() / 32);
+            let part = section.part(&order[..from], &order[from..to]);
             let mut some = GLANCE.min(*states);
             *states -= some;
             let found = exact(&part, peak, enough, &mut some);

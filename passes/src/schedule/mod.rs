@@ -30,23 +30,23 @@
 //! ```
 //!
 //! # Design
-//! `stores` has the aliasing classes that hold for every order, `region` the cost of an order given
-//! those. The graph is divided at articulation points (`Region::cuts`). Small pieces are searched
+//! `stores` has the aliasing classes that hold for every order, `section` the cost of an order given
+//! those. The graph is divided at articulation points (`Section::cuts`). Small pieces are searched
 //! exhaustively (`search`); larger ones are ordered depth first, by least growth and by a beam, and then
 //! searched around their peaks (`improve`). The memory plan judges all orders that were found; the one of
 //! the smallest peak replaces the schedule if it lowers the peak.
 
 mod greedy;
 mod improve;
-mod region;
 mod search;
+mod section;
 mod stores;
 #[cfg(test)]
 mod tests;
 
 use graph_opt_ir::{EditError, Graph, NodeId};
 
-use self::region::{Region, is_constant};
+use self::section::{Section, is_constant};
 use crate::analysis::memory::{Interpreter, UnknownSize, plan_in};
 use crate::options::{OptionError, OptionInfo, Options};
 use crate::pass::{Change, Data, Exactness, Outcome, Pass, PassCtx, PassInfo};
@@ -175,10 +175,10 @@ fn candidates(
     let nodes: Vec<NodeId> = from.iter().copied().filter(|&n| !is_constant(graph, n)).collect();
     let mut found: Vec<Vec<usize>> = Vec::new();
     for joined in [true, false] {
-        let region = Region::of_graph(graph, &nodes, joined, keep);
+        let section = Section::of_graph(graph, &nodes, joined, keep);
         let mut left = states;
-        found.push(improve::improve(&region, &mut left));
-        found.extend(improve::simple(&region));
+        found.push(improve::improve(&section, &mut left));
+        found.extend(improve::simple(&section));
     }
     let mut all: Vec<Vec<NodeId>> = Vec::new();
     for order in found {

@@ -12,7 +12,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
-use super::region::{Region, cost};
+use super::section::{Section, cost};
 
 /// A set of nodes that ran, a bit a node.
 type Set = Box<[u64]>;
@@ -47,28 +47,28 @@ struct Step {
     after: u64,
 }
 
-fn start(region: &Region, least: u64) -> State {
-    let free = |n: &usize| region.needs[*n].is_empty();
+fn start(section: &Section, least: u64) -> State {
+    let free = |n: &usize| section.needs[*n].is_empty();
     State {
-        set: vec![0; region.len().div_ceil(64)].into(),
-        ready: (0..region.len()).filter(free).map(|n| n as u32).collect(),
-        live: region.live,
-        peak: region.live.max(least),
+        set: vec![0; section.len().div_ceil(64)].into(),
+        ready: (0..section.len()).filter(free).map(|n| n as u32).collect(),
+        live: section.live,
+        peak: section.live.max(least),
         from: None,
         done: false,
     }
 }
 
 /// Steps from a state that keep the peak under `below`.
-fn steps(region: &Region, s: &State, below: u64) -> Vec<Step> {
+fn steps(section: &Section, s: &State, below: u64) -> Vec<Step> {
     let mut all = Vec::with_capacity(s.ready.len());
     for &n in &s.ready {
         let node = n as usize;
-        let touches = |i: usize| region.stores[i].touches.iter();
-        let begun = |i: usize| region.stores[i].begun || touches(i).any(|&t| has(&s.set, t));
+        let touches = |i: usize| section.stores[i].touches.iter();
+        let begun = |i: usize| section.stores[i].begun || touches(i).any(|&t| has(&s.set, t));
         let others = |i: usize| touches(i).all(|&t| t == node || has(&s.set, t));
-        let last = |i: usize| !region.stores[i].stays && others(i);
-        let (during, after) = cost(region, node, s.live, begun, last);
+        let last = |i: usize| !section.stores[i].stays && others(i);
+        let (during, after) = cost(section, node, s.live, begun, last);
         if after <= s.live && during <= s.peak {
             return vec![Step { node, during, after }];
         }
@@ -79,11 +79,11 @@ fn steps(region: &Region, s: &State, below: u64) -> Vec<Step> {
     all
 }
 
-fn follow(region: &Region, s: &State, step: &Step, from: usize, set: Set) -> State {
+fn follow(section: &Section, s: &State, step: &Step, from: usize, set: Set) -> State {
     let mut ready: Vec<u32> =
         s.ready.iter().copied().filter(|&n| n as usize != step.node).collect();
-    let waits = |n: &usize| region.needs[*n].iter().all(|&p| has(&set, p));
-    ready.extend(region.readers[step.node].iter().filter(|n| waits(n)).map(|&n| n as u32));
+    let waits = |n: &usize| section.needs[*n].iter().all(|&p| has(&set, p));
+    ready.extend(section.readers[step.node].iter().filter(|n| waits(n)).map(|&n| n as u32));
     let peak = s.peak.max(step.during);
     State { set, ready, live: step.after, peak, from: Some((from, step.node)), done: false }
 }
@@ -111,8 +111,13 @@ pub(super) enum SearchResult {
 
 /// An order of the smallest peak, if that is below `below` bytes; a peak of `enough` need not be
 /// improved. Visits at most `states` sets of nodes, and subtracts the visited ones.
-pub(super) fn exact(region: &Region, below: u64, enough: u64, states: &mut usize) -> SearchResult {
-    let mut all = vec![start(region, enough.max(least(region)))];
+pub(super) fn exact(
+    section: &Section,
+    below: u64,
+    enough: u64,
+    states: &mut usize,
+) -> SearchResult {
+    let mut all = vec![start(section, enough.max(least(section)))];
     let mut known: HashMap<Set, usize> = HashMap::new();
     known.insert(all[0].set.clone(), 0);
     let mut queue = BinaryHeap::from([(Reverse(all[0].peak), 0, Reverse(0))]);
@@ -120,13 +125,13 @@ pub(super) fn exact(region: &Region, below: u64, enough: u64, states: &mut usize
         if peak >= below {
             break;
         }
-        if ran == region.len() {
+        if ran == section.len() {
             return SearchResult::Best(order(&all, at));
         }
         if std::mem::replace(&mut all[at].done, true) {
             continue;
         }
-        for step in steps(region, &all[at], below) {
+        for step in steps(section, &all[at], below) {
             let peak = peak.max(step.during);
             let set = with(&all[at].set, step.node);
             let i = match known.get(&set) {
@@ -141,7 +146,7 @@ pub(super) fn exact(region: &Region, below: u64, enough: u64, states: &mut usize
                     }
                     *states -= 1;
                     known.insert(set.clone(), all.len());
-                    let next = follow(region, &all[at], &step, at, set);
+                    let next = follow(section, &all[at], &step, at, set);
                     all.push(next);
                     all.len() - 1
                 }
@@ -153,13 +158,13 @@ pub(super) fn exact(region: &Region, below: u64, enough: u64, states: &mut usize
 }
 
 /// A good order with a peak under `below`: of all sets of a size, `width` are followed.
-pub(super) fn beam(region: &Region, below: u64, enough: u64, width: usize) -> Option<Vec<usize>> {
-    let mut all = vec![start(region, enough)];
+pub(super) fn beam(section: &Section, below: u64, enough: u64, width: usize) -> Option<Vec<usize>> {
+    let mut all = vec![start(section, enough)];
     let mut level = 0..1;
-    for _ in 0..region.len() {
+    for _ in 0..section.len() {
         let mut next: Vec<(u64, u64, usize, Step)> = Vec::new();
         for at in level.clone() {
-            for step in steps(region, &all[at], below) {
+            for step in steps(section, &all[at], below) {
                 next.push((all[at].peak.max(step.during), step.after, at, step));
             }
         }
@@ -169,7 +174,7 @@ pub(super) fn beam(region: &Region, below: u64, enough: u64, width: usize) -> Op
         for (_, _, at, step) in next {
             let set = with(&all[at].set, step.node);
             if seen.insert(set.clone()) {
-                let state = follow(region, &all[at], &step, at, set);
+                let state = follow(section, &all[at], &step, at, set);
                 all.push(state);
                 if all.len() - first == width {
                     break;
@@ -190,8 +195,8 @@ pub(super) fn beam(region: &Region, below: u64, enough: u64, width: usize) -> Op
 
 /// A peak that no order is under: while a node runs, its operands and results are live, and what
 /// nodes before it in every order begin for nodes that are after it in every order.
-pub(super) fn least(region: &Region) -> u64 {
-    let n = region.len();
+pub(super) fn least(section: &Section) -> u64 {
+    let n = section.len();
     let words = n.div_ceil(64);
     let closure = |all: &[Vec<usize>], nodes: &mut dyn Iterator<Item = usize>| {
         let mut sets = vec![0u64; n * words];
@@ -205,20 +210,20 @@ pub(super) fn least(region: &Region) -> u64 {
         }
         sets
     };
-    let before = closure(&region.needs, &mut (0..n));
-    let after = closure(&region.readers, &mut (0..n).rev());
-    let touched: u64 = region.stores.iter().filter(|s| s.begun).map(|s| s.bytes).sum();
+    let before = closure(&section.needs, &mut (0..n));
+    let after = closure(&section.readers, &mut (0..n).rev());
+    let touched: u64 = section.stores.iter().filter(|s| s.begun).map(|s| s.bytes).sum();
     // Live all along.
-    let around = region.live - touched;
+    let around = section.live - touched;
     let live = |i: usize| {
         let (before, after) = (&before[i * words..][..words], &after[i * words..][..words]);
-        let during = |s: &&super::region::Store| {
+        let during = |s: &&super::section::Store| {
             (s.begun || s.touches.iter().any(|&t| has(before, t)))
                 && (s.stays || s.touches.iter().any(|&t| has(after, t)))
         };
-        let live: u64 = region.stores.iter().filter(during).map(|s| s.bytes).sum();
-        let over = region.overwrites[i].iter().map(|&(x, _)| region.stores[x].bytes).max();
+        let live: u64 = section.stores.iter().filter(during).map(|s| s.bytes).sum();
+        let over = section.overwrites[i].iter().map(|&(x, _)| section.stores[x].bytes).max();
         around + live - over.unwrap_or(0)
     };
-    (0..n).map(live).fold(region.live, u64::max)
+    (0..n).map(live).fold(section.live, u64::max)
 }

@@ -2,27 +2,27 @@ use graph_opt_ir::verify::verify;
 use graph_opt_ir::{Editor, Graph, NodeId};
 
 use super::improve::improve;
-use super::region::{Region, Run};
 use super::search::{SearchResult, beam, exact, least};
+use super::section::{Run, Section};
 use super::*;
 use crate::analysis::memory::tests::random;
 use crate::analysis::peak;
 
-fn region(graph: &Graph, joined: bool) -> Region {
+fn section(graph: &Graph, joined: bool) -> Section {
     let nodes: Vec<NodeId> = graph.schedule().filter(|&n| !is_constant(graph, n)).collect();
-    Region::of_graph(graph, &nodes, joined, &|_| false)
+    Section::of_graph(graph, &nodes, joined, &|_| false)
 }
 
 /// The least peak of all orders.
-fn least_of_all(region: &Region, run: &Run<'_>) -> u64 {
-    if run.order.len() == region.len() {
+fn least_of_all(section: &Section, run: &Run<'_>) -> u64 {
+    if run.order.len() == section.len() {
         return run.peak;
     }
-    let ready = (0..region.len()).filter(|n| run.waits[*n] == 0 && !run.order.contains(n));
+    let ready = (0..section.len()).filter(|n| run.waits[*n] == 0 && !run.order.contains(n));
     let next = ready.map(|n| {
         let mut run = run.clone();
         run.step(n);
-        least_of_all(region, &run)
+        least_of_all(section, &run)
     });
     next.min().unwrap_or(u64::MAX)
 }
@@ -33,7 +33,7 @@ fn small_graphs_get_the_best_of_all_orders() {
     for seed in 0..300 {
         let g = random(seed, 3 + (seed % 6) as usize, seed % 2 == 0);
         for joined in [true, false] {
-            let r = region(&g, joined);
+            let r = section(&g, joined);
             let want = least_of_all(&r, &Run::new(&r));
             let given: Vec<usize> = (0..r.len()).collect();
             assert!(least(&r) <= want, "{seed}");
@@ -63,8 +63,8 @@ fn peaks_never_rise() {
         let before = peak(&g).unwrap().peak;
         let (from, found) = best(&g, &|_| false, 5_000).unwrap();
         assert_eq!(from, before);
-        let given: Vec<usize> = (0..region(&g, true).len()).collect();
-        let modelled = [true, false].map(|j| region(&g, j).peak(&given));
+        let given: Vec<usize> = (0..section(&g, true).len()).collect();
+        let modelled = [true, false].map(|j| section(&g, j).peak(&given));
         all += 1;
         exactly += usize::from(modelled.contains(&before));
         let Some((order, after)) = found else { continue };

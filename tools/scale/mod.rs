@@ -1,5 +1,10 @@
 //! `graph-opt scale`: chooses a variant of each block under limits, and writes the network.
 
+mod cluster;
+mod combinations;
+mod refine;
+
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,9 +20,9 @@ use graph_opt_passes::simplify::Simplify;
 use graph_opt_passes::tile::fuse_tiles::{FuseTiles, Planned};
 use graph_opt_passes::{ByteSize, Pipeline, Runner, count};
 
-use crate::blocks::{BATCH, How, failed, fixed};
+use crate::blocks::BATCH;
 use crate::dataset::{self, Images};
-use crate::failure::{Result, check, out, say, unsupported, usage};
+use crate::failure::{Failure, Result, check, out, say, unsupported, usage};
 use crate::judge::Judge;
 use crate::library::{Library, Variant};
 use crate::model;
@@ -25,6 +30,9 @@ use crate::opt::rows;
 use crate::plot;
 use crate::progress::Progress;
 use crate::serve::{self, Service};
+use crate::workshop::{How, failed, fixed, fixed_in};
+
+use self::cluster::{Devices, OnCluster};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -37,7 +45,8 @@ pub struct Args {
     /// Most bytes of constants
     #[arg(long, value_name = "BYTES", value_parser = graph_opt_passes::bytes)]
     model_size: Option<u64>,
-    /// Longest time of a run on the machine on which the variants were profiled, such as 10ms
+    /// Longest time of a run, such as 10ms: on the machine on which the variants were profiled, or with --cluster
+    /// from a frame's input to its output
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     latency: Option<f64>,
     /// Most multiply-accumulates
@@ -53,6 +62,19 @@ pub struct Args {
     /// `blocks --data`
     #[arg(long, value_name = "FILE|DIR")]
     fit: Option<PathBuf>,
+    /// Samples to measure losses of combinations and of new variants on, apart from those of --fit and --data
+    #[arg(long, value_name = "FILE|DIR")]
+    measure: Option<PathBuf>,
+    /// Measure this many combinations of variants on --measure, correct the sum of losses by terms of pairs where
+    /// they deviate from it, and take the best that was measured
+    #[arg(long, value_name = "N", requires = "measure", conflicts_with_all = ["sparsity", "serve"])]
+    combinations: Option<usize>,
+    /// Refine sparsities around the choice in this many rounds: new variants halfway to the next ones are fitted to
+    /// --fit, measured on --measure, and added to the folder
+    #[arg(long, value_name = "ROUNDS", requires_all = ["measure", "fit"], conflicts_with_all = ["sparsity", "serve"])]
+    refine: Option<usize>,
+    #[command(flatten)]
+    on: OnCluster,
     #[command(flatten)]
     how: How,
     /// Samples to measure the result on, apart from those of --fit and of `blocks`
@@ -88,28 +110,70 @@ pub fn main(args: &Args) -> Result {
     let blocks = library.blocks(&graph)?;
     let read = |path: &PathBuf| dataset::read(path, &graph, &args.images, BATCH);
     let fit = args.fit.as_ref().map(read).transpose()?;
-    let mut scaler =
-        Scaler { args, manifest: &library, graph: &graph, blocks: &blocks, fit, table: vec![] };
-    let problem = scaler.problem()?;
+    let measure = args.measure.as_ref().map(read).transpose()?;
+    let one = fixed(&graph, &library.dims);
+    let devices = match &args.on.cluster {
+        Some(file) => Some(Devices::read(file, args.limits_on_cluster()?, &one)?),
+        None => None,
+    };
+    let mut scaler = Scaler {
+        args,
+        manifest: library,
+        graph: &graph,
+        one: &one,
+        blocks: &blocks,
+        fit,
+        devices,
+        table: vec![],
+        short: RefCell::default(),
+    };
+    let progress = Progress::new();
+    let mut problem = scaler.problem()?;
+    if let (Some(rounds), Some(measure)) = (args.refine, &measure) {
+        problem = scaler.refine(problem, rounds, measure, &progress)?;
+    }
     if let Some(file) = &args.front {
-        scaler.front(&problem, file)?;
-        if args.output.is_none() && args.data.is_none() {
+        scaler.front(&problem, file, &progress)?;
+        if args.output.is_none() && args.data.is_none() && args.combinations.is_none() {
             return Ok(());
         }
     }
     if let Some(script) = &args.serve {
+        drop(progress);
         return scaler.serve(problem, script);
     }
-    let progress = Progress::new();
-    let (choice, network) = match args.sparsity {
-        Some(s) => scaler.uniform(&problem, s)?,
-        None => scaler.choose(&problem, &progress)?,
+    let (choice, network) = match (args.sparsity, args.combinations, measure) {
+        (Some(s), ..) => scaler.uniform(&problem, s)?,
+        (None, Some(n), Some(measure)) => {
+            let (corrected, found) = scaler.by_combinations(problem, n, measure, &progress)?;
+            problem = corrected;
+            found
+        }
+        _ => scaler.choose(&problem, &progress)?,
     };
     drop(progress);
     scaler.report(&problem, &choice, &network)?;
     match &args.output {
         Some(name) => model::save(&network, name),
         None => Ok(()),
+    }
+}
+
+impl Args {
+    /// What a plan over the cluster has to keep.
+    fn limits_on_cluster(&self) -> Result<graph_opt_passes::devices::Limits> {
+        let limits = graph_opt_passes::devices::Limits {
+            latency: self.latency,
+            interval: self.on.interval,
+            energy: self.on.energy,
+            ..Default::default()
+        };
+        if self.sparsity.is_some() || self.serve.is_some() {
+            return Err(usage(
+                "--cluster: expected limits to choose by, found --sparsity or --serve",
+            ));
+        }
+        Ok(limits)
     }
 }
 
@@ -124,18 +188,34 @@ struct Candidate {
 
 struct Scaler<'a> {
     args: &'a Args,
-    manifest: &'a Library,
+    manifest: Library,
     graph: &'a Graph,
+    /// The graph for one sample.
+    one: &'a Graph,
     blocks: &'a [Block],
     /// The samples of `--fit`.
     fit: Option<Dataset>,
+    /// The devices of `--cluster`.
+    devices: Option<Devices<'a>>,
     /// The candidates of each block, as the problem numbers them.
     table: Vec<Vec<Candidate>>,
+    /// By what networks broke limits that only the whole network shows.
+    short: RefCell<Short>,
+}
+
+/// The least that networks needed which broke a limit.
+#[derive(Default)]
+struct Short {
+    /// Peak of activations, in bytes.
+    peak: Option<u64>,
+    /// Why the last one had no plan over the cluster.
+    plan: Option<String>,
 }
 
 impl Scaler<'_> {
     /// Variants as candidates; those above the limit of memory in tiles as well, if that reaches it.
     fn problem(&mut self) -> Result<Problem> {
+        self.table.clear();
         let limit = self.args.memory.filter(|_| !self.args.no_tiles);
         let mut all = Vec::with_capacity(self.blocks.len());
         for entry in &self.manifest.blocks {
@@ -179,7 +259,8 @@ impl Scaler<'_> {
             peak: limit.map_or(between, |l| between.min(l)),
         };
         let limits = Limits {
-            latency: self.args.latency,
+            // On a cluster, the plan of the whole network decides.
+            latency: self.args.latency.filter(|_| self.devices.is_none()),
             bytes: self.args.model_size,
             macs: self.args.macs,
             peak: self.args.memory,
@@ -192,24 +273,9 @@ impl Scaler<'_> {
     fn tiled(&self, b: usize, v: &Variant, limit: u64, beside: u64) -> Result<Option<(u64, u64)>> {
         // Extents are those of the network's inputs, so the variant is tried in its place.
         let block = &self.blocks[b];
-        let whole = fixed(self.graph, &self.manifest.dims);
         let graph = match v.graph(&self.args.folder)? {
-            Some(g) => {
-                let mut g = g;
-                if let (Some(&input), Some(extents)) =
-                    (g.inputs().first(), whole.value(block.input).ty.extents())
-                {
-                    let name = g.value(input).name.to_string();
-                    let dims: Vec<(String, u64)> = extents
-                        .iter()
-                        .enumerate()
-                        .map(|(a, &n)| (format!("{name}:{a}"), n))
-                        .collect();
-                    g = fixed(&g, &dims);
-                }
-                g
-            }
-            None => block.part(&whole).map_err(unsupported)?,
+            Some(g) => fixed_in(self.one, block, &g),
+            None => block.part(self.one).map_err(unsupported)?,
         };
         let Some(within) = limit.checked_sub(beside) else { return Ok(None) };
         let Some(tiled) = in_tiles(&graph, within)? else { return Ok(None) };
@@ -217,26 +283,26 @@ impl Scaler<'_> {
         Ok((size.peak <= within).then_some((size.macs, beside + size.peak)))
     }
 
-    /// The best choice that keeps the limits, and its network. Sums over blocks only predict: the peak is a
-    /// bound from blocks taken alone, and constants that blocks share count once. So the network as a whole
-    /// has the last word.
+    /// The best choice that keeps the limits, and its network.
     fn choose(&self, problem: &Problem, progress: &Progress) -> Result<(Choice, Graph)> {
         let mut tried = 0;
-        let mut least: Option<u64> = None;
         let mut found: Option<(Choice, Graph)> = None;
-        // Tiles may run across blocks, which a sum over blocks does not see. So with tiles the choices of which
-        // none is better in loss and work are tried first, by ascending loss.
-        if self.args.memory.is_some() && !self.args.no_tiles {
+        let mut attempt = |choice: Choice| -> Result<Option<(Choice, Graph)>> {
+            tried += 1;
+            progress.say(&format!("choice {tried}"));
+            Ok(self.keeps_limits(&choice.picks)?.map(|network| (choice, network)))
+        };
+        // Tiles may run across blocks, and stages may, which a sum over blocks does not see. So there the choices
+        // of which none is better in loss and work are tried first, by ascending loss.
+        if self.devices.is_some() || self.args.memory.is_some() && !self.args.no_tiles {
             let limits = Limits { peak: None, ..problem.limits };
             let free = problem.clone().with_limits(limits);
             let front = choose::front(&free, &[Quantity::Loss, Quantity::Macs], TRIES);
             let mut choices = front.map_err(check)?.choices;
             choices.sort_by(|a, b| a.totals.loss.total_cmp(&b.totals.loss));
             for choice in choices {
-                tried += 1;
-                progress.say(&format!("choice {tried}"));
-                if let Some(network) = self.keeps_limits(&choice, &mut least)? {
-                    found = Some((choice, network));
+                found = attempt(choice)?;
+                if found.is_some() {
                     break;
                 }
             }
@@ -245,7 +311,9 @@ impl Scaler<'_> {
             found.as_ref().is_none_or(|(f, _)| c.totals.loss < f.totals.loss)
         };
         let mut infeasible = None;
-        for choice in k_best(problem).map_err(check)?.take(TRIES) {
+        // A plan over a cluster takes long, and near the least loss all break the same limit.
+        let most = if self.devices.is_some() { 0 } else { TRIES };
+        for choice in k_best(problem).map_err(check)?.take(most) {
             let choice = match choice {
                 Ok(choice) if better(&choice, &found) => choice,
                 Ok(_) => break,
@@ -254,45 +322,61 @@ impl Scaler<'_> {
                     break;
                 }
             };
-            tried += 1;
-            progress.say(&format!("choice {tried}"));
-            if let Some(network) = self.keeps_limits(&choice, &mut least)? {
-                return Ok((choice, network));
+            if let Some(kept) = attempt(choice)? {
+                return Ok(kept);
             }
         }
         if let (None, Some(e)) = (&found, infeasible) {
             return Err(check(e));
         }
-        found.ok_or_else(|| {
-            let peak = least.map_or_else(String::new, |l| format!(", the least peak {}", ByteSize(l)));
-            let tried = count(tried, "choice");
-            check(format!(
-                "no choice keeps the limits once its network is put together: {tried} tried{peak}; raise the \
-                 limits, or give `blocks` larger --sparsities"
-            ))
-        })
+        found.ok_or_else(|| self.none_keeps_limits(tried))
     }
 
-    /// The network of a choice, in tiles if it has to be, if it keeps the limits.
-    fn keeps_limits(&self, choice: &Choice, least: &mut Option<u64>) -> Result<Option<Graph>> {
-        let network = self.assemble(&choice.picks)?;
+    fn none_keeps_limits(&self, tried: usize) -> Failure {
+        let short = self.short.borrow();
+        let peak =
+            short.peak.map_or_else(String::new, |l| format!(", the least peak {}", ByteSize(l)));
+        let plan =
+            short.plan.as_ref().map_or_else(String::new, |why| format!("; on the cluster: {why}"));
+        let tried = count(tried, "choice");
+        check(format!(
+            "no choice keeps the limits once its network is put together: {tried} tried{peak}{plan}; raise the \
+             limits, or give `blocks` larger --sparsities"
+        ))
+    }
+
+    /// The network of a choice, in tiles if it has to be, if it keeps the limits. Sums over blocks only predict: the
+    /// peak is a bound from blocks taken alone, and constants that blocks share count once. So the network as a
+    /// whole has the last word.
+    fn keeps_limits(&self, picks: &[usize]) -> Result<Option<Graph>> {
+        let network = self.assemble(picks)?;
         let fixed = fixed(&network, &self.manifest.dims);
         let size = scale::size(&fixed);
-        let works = |macs: u64| self.args.macs.is_none_or(|m| macs <= m);
         if self.args.model_size.is_some_and(|m| size.bytes > m) {
             return Ok(None);
         }
-        let Some(limit) = self.args.memory else { return Ok(works(size.macs).then_some(network)) };
         let now = peak(&fixed).map(|m| m.peak);
-        *least = least.iter().copied().chain(now).min();
-        if now.is_some_and(|p| p <= limit) {
-            return Ok(works(size.macs).then_some(network));
-        }
-        if self.args.no_tiles {
+        let (network, whole, macs) = match self.args.memory {
+            Some(limit) if now.is_none_or(|p| p > limit) => {
+                let least = &mut self.short.borrow_mut().peak;
+                *least = least.iter().copied().chain(now).min();
+                let tiled = if self.args.no_tiles { None } else { in_tiles(&fixed, limit)? };
+                let Some(tiled) = tiled else { return Ok(None) };
+                let macs = scale::size(&tiled).macs;
+                (tiled.clone(), tiled, macs)
+            }
+            _ => (network, fixed, size.macs),
+        };
+        if self.args.macs.is_some_and(|m| macs > m) {
             return Ok(None);
         }
-        let tiled = in_tiles(&fixed, limit)?;
-        Ok(tiled.filter(|t| works(scale::size(t).macs)))
+        if let Some(devices) = &self.devices
+            && let Err(why) = devices.plan(&whole)?
+        {
+            self.short.borrow_mut().plan = Some(why);
+            return Ok(None);
+        }
+        Ok(Some(network))
     }
 
     fn uniform(&self, problem: &Problem, sparsity: f64) -> Result<(Choice, Graph)> {
@@ -340,8 +424,14 @@ impl Scaler<'_> {
             }
             return Ok(network);
         }
+        self.spliced(picks)
+    }
+
+    /// The network with the picked variants as they are in the folder.
+    fn spliced(&self, picks: &[usize]) -> Result<Graph> {
         let mut network = self.graph.clone();
-        for (block, v) in self.blocks.iter().zip(picked()) {
+        let picked = picks.iter().enumerate().map(|(b, &p)| self.variant(b, p));
+        for (block, v) in self.blocks.iter().zip(picked) {
             if let Some(graph) = v.graph(&self.args.folder)? {
                 splice(&mut network, block, &graph).map_err(usage)?;
             }
@@ -377,13 +467,19 @@ impl Scaler<'_> {
         if choice.gap > 0.0 {
             text += &format!("no choice has a loss lower by more than {:.2e}\n", choice.gap);
         }
-        let size = scale::size(&fixed(network, &self.manifest.dims));
+        let one = fixed(network, &self.manifest.dims);
+        let size = scale::size(&one);
         text += &format!(
             "the network: {} of constants, {} MACs, peak {}\n",
             ByteSize(size.bytes),
             size.macs,
             ByteSize(size.peak)
         );
+        if let Some(devices) = &self.devices
+            && let Ok(plan) = devices.plan(&one)?
+        {
+            text += &crate::plan::shown(&plan);
+        }
         if let Some(path) = &self.args.data {
             let data = dataset::read(path, self.graph, &self.args.images, BATCH)?;
             if let Some(sample) = data.first_sample(self.graph) {
@@ -418,19 +514,18 @@ impl Scaler<'_> {
         let data = dataset::read(data, self.graph, &self.args.images, 1)?;
         let mut variants = Vec::with_capacity(self.blocks.len());
         for (b, candidates) in self.table.iter().enumerate() {
-            let mut all = Vec::with_capacity(candidates.len());
-            for c in candidates {
-                let graph =
-                    match self.manifest.blocks[b].variants[c.variant].graph(&self.args.folder)? {
-                        Some(g) => g,
-                        None => self.blocks[b].part(self.graph).map_err(unsupported)?,
-                    };
-                all.push(Arc::new(graph));
-            }
-            variants.push(all);
+            let one = |c: &Candidate| -> Result<Arc<Graph>> {
+                let block = &self.blocks[b];
+                let variant = &self.manifest.blocks[b].variants[c.variant];
+                Ok(Arc::new(match variant.graph(&self.args.folder)? {
+                    Some(g) => fixed_in(self.one, block, &g),
+                    None => block.part(self.one).map_err(unsupported)?,
+                }))
+            };
+            variants.push(candidates.iter().map(one).collect::<Result<Vec<_>>>()?);
         }
         let service = Service {
-            graph: self.graph,
+            graph: self.one,
             blocks: self.blocks,
             // The monitor holds the limit of latency, at the speed that it measures.
             problem: problem
@@ -442,49 +537,71 @@ impl Scaler<'_> {
         serve::serve(service, &data, script, self.args.log.as_deref())
     }
 
-    /// Writes the front of loss, latency and size, and its plot.
-    fn front(&self, problem: &Problem, file: &Path) -> Result {
-        let axes = [Quantity::Loss, Quantity::Latency, Quantity::Bytes];
-        let front = choose::front(problem, &axes, self.args.points).map_err(check)?;
+    /// Writes the front of loss, latency, size and peak, and its plot; on a cluster, of loss, work and size, with the
+    /// plan of each choice.
+    fn front(&self, problem: &Problem, file: &Path, progress: &Progress) -> Result {
+        let here = [Quantity::Loss, Quantity::Latency, Quantity::Bytes, Quantity::Peak];
+        let there = [Quantity::Loss, Quantity::Macs, Quantity::Bytes];
+        let axes = if self.devices.is_some() { &there[..] } else { &here[..] };
+        let front = choose::front(problem, axes, self.args.points).map_err(check)?;
         let shares = |picks: &[usize]| -> Vec<Option<f64>> {
             picks.iter().enumerate().map(|(b, &p)| self.variant(b, p).sparsity).collect()
         };
-        let one = |c: &Choice| {
-            serde_json::json!({
+        let (mut choices, mut points) = (Vec::new(), Vec::new());
+        let percent = |b: u64| b as f64 / self.manifest.model.bytes.max(1) as f64 * 100.0;
+        for (i, c) in front.choices.iter().enumerate() {
+            let mut row = serde_json::json!({
                 "sparsities": shares(&c.picks), "loss": c.totals.loss, "seconds": c.totals.latency,
                 "bytes": c.totals.bytes, "macs": c.totals.macs, "peak": c.totals.peak,
-            })
-        };
+            });
+            let mut seconds = c.totals.latency;
+            if let Some(devices) = &self.devices {
+                progress.say(&format!("plan {} of {}", i + 1, front.choices.len()));
+                let network = fixed(&self.spliced(&c.picks)?, &self.manifest.dims);
+                let Ok(plan) = devices.plan(&network)? else { continue };
+                seconds = plan.latency_s;
+                row["plan"] = serde_json::json!({
+                    "latency": plan.latency_s, "interval": plan.interval_s, "energy": plan.energy_j,
+                    "stages": plan.stages.len(),
+                    "memory": plan.stages.iter().map(|s| s.memory_bytes).max(),
+                });
+            }
+            choices.push(row);
+            points.push(plot::Point {
+                x: seconds * 1e3,
+                y: c.totals.loss,
+                error: 0.0,
+                shade: percent(c.totals.bytes),
+                name: String::new(),
+                front: true,
+            });
+        }
+        if choices.is_empty() {
+            return Err(self.none_keeps_limits(front.choices.len()));
+        }
+        let written = choices.len();
         let json = serde_json::json!({
             "blocks": self.manifest.blocks.iter().map(|b| &b.name).collect::<Vec<_>>(),
             "metric": self.manifest.metric,
             "omitted": front.omitted,
             "epsilon": front.epsilon,
-            "choices": front.choices.iter().map(one).collect::<Vec<_>>(),
+            "choices": choices,
         });
         model::whole(file, format!("{json:#}\n").as_bytes())?;
-        let percent = |b: u64| b as f64 / self.manifest.model.bytes.max(1) as f64 * 100.0;
-        let points = front.choices.iter().map(|c| plot::Point {
-            x: c.totals.latency * 1e3,
-            y: c.totals.loss,
-            error: 0.0,
-            shade: percent(c.totals.bytes),
-            name: String::new(),
-            front: true,
-        });
         let axis = |name: &str, unit: &str| plot::Axis { name: name.into(), unit: unit.into() };
+        let time = if self.devices.is_some() { "latency on the cluster" } else { "predicted time" };
         let svg = plot::front(&plot::Front {
-            title: format!("{} choices of variants", front.choices.len()),
-            x: axis("predicted time", "ms"),
+            title: format!("{written} choices of variants"),
+            x: axis(time, "ms"),
             y: axis(&format!("loss of {}", self.manifest.metric), ""),
             shade: Some(axis("size", "% of the model")),
-            points: points.collect(),
+            points,
         });
         let picture = file.with_extension("svg");
         model::whole(&picture, svg.as_bytes())?;
         say(format!(
             "{} in {} and {}",
-            count(front.choices.len(), "choice"),
+            count(written, "choice"),
             file.display(),
             picture.display()
         ));

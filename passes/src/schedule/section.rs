@@ -25,10 +25,10 @@ pub(super) struct Store {
     pub touches: Vec<usize>,
 }
 
-/// Some nodes of a graph, numbered in an order that they can run in.
+/// A section of a graph: some of its nodes, numbered in an order that they can run in.
 #[derive(Clone, Default, Debug)]
-pub(super) struct Region {
-    /// Number of each node in the region that this one is a part of.
+pub(super) struct Section {
+    /// Number of each node in the section that this one is a part of.
     pub ids: Vec<usize>,
     /// For each node, the nodes that must run before it.
     pub needs: Vec<Vec<usize>>,
@@ -52,7 +52,7 @@ pub(super) fn is_constant(graph: &Graph, id: NodeId) -> bool {
     matches!(node.op, Op::Constant(_)) && node.outputs.iter().flatten().all(known)
 }
 
-impl Region {
+impl Section {
     /// All nodes but constants, in an order in which they can run. Nodes for which `keep` is true stay in
     /// order among themselves.
     pub fn of_graph(
@@ -124,7 +124,7 @@ impl Region {
         self.ids.len()
     }
 
-    /// Some nodes of the region, after the nodes of `before` ran, in their order.
+    /// Some nodes of the section, after the nodes of `before` ran, in their order.
     pub fn part(&self, before: &[usize], nodes: &[usize]) -> Self {
         let mut at = vec![None; self.len()];
         nodes.iter().enumerate().for_each(|(i, &n)| at[n] = Some(i));
@@ -213,7 +213,7 @@ fn draws(graph: &Graph, id: NodeId) -> bool {
 /// An order in the making.
 #[derive(Clone)]
 pub(super) struct Run<'r> {
-    region: &'r Region,
+    section: &'r Section,
     /// By store, the nodes that are still to touch it.
     pub left: Vec<usize>,
     /// By store, whether something touched it.
@@ -226,22 +226,22 @@ pub(super) struct Run<'r> {
 }
 
 impl<'r> Run<'r> {
-    pub fn new(region: &'r Region) -> Self {
+    pub fn new(section: &'r Section) -> Self {
         Self {
-            region,
-            left: region.stores.iter().map(|s| s.touches.len()).collect(),
-            begun: region.stores.iter().map(|s| s.begun).collect(),
-            waits: region.needs.iter().map(Vec::len).collect(),
-            live: region.live,
-            peak: region.live,
-            order: Vec::with_capacity(region.len()),
+            section,
+            left: section.stores.iter().map(|s| s.touches.len()).collect(),
+            begun: section.stores.iter().map(|s| s.begun).collect(),
+            waits: section.needs.iter().map(Vec::len).collect(),
+            live: section.live,
+            peak: section.live,
+            order: Vec::with_capacity(section.len()),
         }
     }
 
     /// Bytes that are live while the node runs, if it runs next, and after it.
     pub fn cost(&self, n: usize) -> (u64, u64) {
-        let last = |s: usize| self.left[s] == 1 && !self.region.stores[s].stays;
-        cost(self.region, n, self.live, |s| self.begun[s], last)
+        let last = |s: usize| self.left[s] == 1 && !self.section.stores[s].stays;
+        cost(self.section, n, self.live, |s| self.begun[s], last)
     }
 
     /// Appends the node to the order.
@@ -249,11 +249,11 @@ impl<'r> Run<'r> {
         let (during, after) = self.cost(n);
         self.peak = self.peak.max(during);
         self.live = after;
-        for &s in &self.region.touched[n] {
+        for &s in &self.section.touched[n] {
             self.begun[s] = true;
             self.left[s] -= 1;
         }
-        self.region.readers[n].iter().for_each(|&r| self.waits[r] -= 1);
+        self.section.readers[n].iter().for_each(|&r| self.waits[r] -= 1);
         self.order.push(n);
     }
 }
@@ -261,19 +261,19 @@ impl<'r> Run<'r> {
 /// Bytes that are live while node `n` runs, and after it. `last` is true of a store that no later node
 /// touches.
 pub(super) fn cost(
-    region: &Region,
+    section: &Section,
     n: usize,
     live: u64,
     begun: impl Fn(usize) -> bool,
     last: impl Fn(usize) -> bool,
 ) -> (u64, u64) {
     let (mut taken, mut freed) = (0, 0);
-    for &s in &region.touched[n] {
-        let bytes = region.stores[s].bytes;
+    for &s in &section.touched[n] {
+        let bytes = section.stores[s].bytes;
         taken += if begun(s) { 0 } else { bytes };
         freed += if last(s) { bytes } else { 0 };
     }
-    let over = region.overwrites[n].iter().find(|&&(x, y)| last(x) && begun(x) && !begun(y));
-    let saved = over.map_or(0, |&(x, _)| region.stores[x].bytes);
+    let over = section.overwrites[n].iter().find(|&&(x, y)| last(x) && begun(x) && !begun(y));
+    let saved = over.map_or(0, |&(x, _)| section.stores[x].bytes);
     (live + taken - saved, live + taken - freed)
 }
