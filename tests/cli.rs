@@ -199,7 +199,7 @@ fn budgets_of_memory() {
     assert!(v["peak_activation_bytes"].as_u64().unwrap() <= 700 << 10);
     let none = dir.path().join("none.onnx");
     let o = run(&["opt", model, "--memory", "10KiB", "-o", text(&none)]);
-    assert_eq!(o.status.code(), Some(1));
+    assert_eq!(o.status.code(), Some(4));
     assert!(err(&o).contains("the least peak that was found is"), "{}", err(&o));
     assert!(!none.exists());
     let o = run(&["opt", model, "-p", "fuse-tiles{front=list}"]);
@@ -320,7 +320,7 @@ fn reduce_by_a_command() {
     assert!(err(&o).contains("the search stopped after 3 models"), "{}", err(&o));
     std::fs::remove_file(&small).unwrap();
     for (command, exit, what) in [
-        ("true {}", 1, "nothing to reduce"),
+        ("true {}", 2, "nothing to reduce"),
         ("true", 2, "no {} for the file"),
         ("no-such-command-here {}", 2, "cannot run"),
         ("sleep 30; : {}", 2, "it takes over 1 s"),
@@ -389,12 +389,12 @@ fn verify_writes_a_certificate() {
     let o = check("zoo:resnet18@64x64", text(&tiled), &proof);
     assert_eq!(code(&o), 0, "{}", err(&o));
     assert!(stdout(&o).contains("the models are equal"), "{}", stdout(&o));
-    assert_eq!(code(&check(text(&tiled), "zoo:resnet18@64x64", &proof)), 1);
-    assert_eq!(code(&check("zoo:resnet18@64x64", "zoo:resnet18@96x96", &proof)), 1);
+    assert_eq!(code(&check(text(&tiled), "zoo:resnet18@64x64", &proof)), 5);
+    assert_eq!(code(&check("zoo:resnet18@64x64", "zoo:resnet18@96x96", &proof)), 5);
     let without: Vec<&str> = steps.lines().filter(|l| !l.contains("part-of-result")).collect();
     std::fs::write(&proof, without.join("\n")).unwrap();
     let o = check("zoo:resnet18@64x64", text(&tiled), &proof);
-    assert_eq!(code(&o), 1);
+    assert_eq!(code(&o), 5);
     assert!(err(&o).contains("expected t"), "{}", err(&o));
 }
 
@@ -459,7 +459,7 @@ fn a_model_over_two_devices() {
 
     // What cannot be planned says why.
     let o = to_plan(&["--max-latency", "1us"]);
-    assert!(code(&o) == 1 && err(&o).contains("the limit on latency is"), "{}", err(&o));
+    assert!(code(&o) == 4 && err(&o).contains("the limit on latency is"), "{}", err(&o));
     let o = to_plan(&["--pin", "conv1=c"]);
     assert!(code(&o) == 2 && err(&o).contains("no device c"), "{}", err(&o));
     std::fs::write(&profile, "{").unwrap();
@@ -472,7 +472,7 @@ fn a_model_over_two_devices() {
     std::fs::write(&cluster, small).unwrap();
     let o = to_plan(&[]);
     assert!(
-        code(&o) == 1 && err(&o).contains("add memory, or use fewer or smaller weights"),
+        code(&o) == 4 && err(&o).contains("add memory, or use fewer or smaller weights"),
         "{}",
         err(&o)
     );
@@ -523,4 +523,122 @@ fn text_that_would_lose_functions_is_refused() {
     assert_eq!(code(&o), 3, "{}", err(&o));
     assert!(err(&o).contains("the text form cannot hold this model"), "{}", err(&o));
     assert!(!out.exists());
+}
+
+/// Exit codes stand in the help and in the documentation, with the same meanings.
+#[test]
+fn exit_codes_are_documented() {
+    let help = stdout(&run(&["--help"]));
+    let docs = include_str!("../docs/cli.md");
+    for code in [0, 1, 2, 3, 4, 5, 6, 70, 130] {
+        assert!(help.contains(&format!("{code} ")), "{code} in {help}");
+        assert!(docs.contains(&format!("\n| {code} | ")), "{code}");
+    }
+}
+
+/// What cannot be written is refused before the work starts, and says what would do.
+#[test]
+fn outputs_are_tried_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |n: &str| dir.path().join(n).to_str().unwrap().to_owned();
+    std::fs::create_dir(at("folder.onnx")).unwrap();
+    let cluster = at("cluster.toml");
+    std::fs::write(&cluster, CLUSTER.replace("profile = \"a.json\"", "macs-per-second = 1e9"))
+        .unwrap();
+    let none = at("none/x.onnx");
+    let opt = |out: &str| run(&["opt", "/no/model.onnx", "-p", "", "-o", out]);
+    for (o, exit, what) in [
+        (opt(&none), 6, "No such file"),
+        (opt(&at("folder.onnx")), 2, "expected a file, found a folder"),
+        (opt(&at("x.svg")), 2, "models are written as .onnx or .gir, or to - for"),
+        (opt(&at("x")), 2, "models are written as .onnx or .gir"),
+        (run(&["plan", "/no/model.onnx", "--cluster", &cluster, "-o", &none]), 6, "No such file"),
+        (run(&["profile", "/no/model.onnx", "-o", &none]), 6, "No such file"),
+        (run(&["verify", "/no/a.onnx", "/no/b.onnx", "--proof", &none]), 6, "No such file"),
+        (run(&["split", "/no/model.onnx", "--plan", "p.json", "-o", &none]), 6, "No such file"),
+        (run(&["run", "/no/model.onnx", "--output", &cluster]), 2, "expected a folder"),
+        (run(&["reduce", "/no/model.onnx", "--check", "true {}", "-o", &none]), 6, "No such file"),
+    ] {
+        assert_eq!(code(&o), exit, "{}", err(&o));
+        assert!(err(&o).contains(what), "{}", err(&o));
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+    // What fails while it is written leaves nothing, and is no wrong usage.
+    if Path::new("/dev/full").exists() {
+        let o = run(&["opt", "zoo:aidge-tutorial", "-p", "", "-o", "/dev/full"]);
+        assert_eq!(code(&o), 6, "{}", err(&o));
+    }
+}
+
+/// A file that is missing is named once, with a similar one beside it.
+#[test]
+fn missing_files_are_named_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |n: &str| dir.path().join(n).to_str().unwrap().to_owned();
+    for name in ["tbefn.onnx", "tbefn.gir", "cluster.toml"] {
+        std::fs::write(at(name), "").unwrap();
+    }
+    for (args, missing, near) in [
+        (vec!["inspect", &at("tbefn.onx")], "tbefn.onx", "tbefn.onnx"),
+        (vec!["inspect", &at("tbfn.gir")], "tbfn.gir", "tbefn.gir"),
+        (
+            vec!["plan", "zoo:aidge-tutorial", "--cluster", &at("clustr.toml")],
+            "clustr.toml",
+            "cluster.toml",
+        ),
+    ] {
+        let o = run(&args);
+        assert_eq!(code(&o), 2);
+        assert_eq!(err(&o).matches(missing).count(), 1, "{}", err(&o));
+        assert!(err(&o).contains(&format!("; did you mean {}?", at(near))), "{}", err(&o));
+    }
+}
+
+/// Readers that go away, of either stream, are no error.
+#[cfg(unix)]
+#[test]
+fn closed_pipes_are_quiet() {
+    let bin = env!("CARGO_BIN_EXE_graph-opt");
+    for command in [
+        "opt zoo:resnet18@64x64 -p '' -o - | true",
+        "print zoo:resnet18@64x64 | true",
+        "opt zoo:resnet18@64x64 -p simplify 2>&- ",
+        "passes | head -1 >/dev/null",
+    ] {
+        // The shell gives the last code of a pipe; that of graph-opt is printed.
+        let script = match command.split_once(" | ") {
+            Some((first, rest)) => format!("{{ {bin} {first}; echo code $? >&2; }} | {rest}"),
+            None => format!("{bin} {command}; echo code $? >&2"),
+        };
+        let o = Command::new("sh").args(["-c", &script]).output().unwrap();
+        let said = err(&o);
+        assert!(said.ends_with("code 0\n") && !said.contains("error"), "{command}: {said}");
+    }
+}
+
+/// An interrupt leaves no file and no folder behind, and ends with 130.
+#[cfg(unix)]
+#[test]
+fn interrupts_leave_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("x.onnx");
+    let mut interrupted = 0;
+    for wait in [5, 20, 60, 100, 150] {
+        let args = ["opt", "zoo:vgg16-features@448x448", "-p", "", "-o", text(&out)];
+        let mut child = Command::new(env!("CARGO_BIN_EXE_graph-opt"))
+            .args(args)
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(wait));
+        let _ = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+        let status = child.wait().unwrap();
+        use std::os::unix::process::ExitStatusExt;
+        // Before the handler is set, the signal itself ends the process.
+        assert!(matches!(status.code(), Some(0 | 130)) || status.signal() == Some(2), "{status}");
+        interrupted += usize::from(status.code() == Some(130));
+        let _ = std::fs::remove_file(&out);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+    assert!(interrupted > 0);
 }

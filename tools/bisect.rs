@@ -4,10 +4,10 @@ use graph_opt_backends::Folder;
 use graph_opt_backends::compare::Compare;
 use graph_opt_backends::faults::bisect::{Bisect, Bisection, Culprit};
 
-use crate::failure::{Result, check, out};
+use crate::failure::{Result, differs, out, undecided, usage};
 use crate::progress::Progress;
 use crate::rewrite::Source;
-use crate::verify::{Checks, How, with_compare};
+use crate::verify::{Checks, How, incomparable, with_compare};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -34,18 +34,18 @@ pub fn main(args: &Args) -> Result {
         let compare = Compare { brief: true, progress: None, ..compare };
         Bisect { compare: &compare, evaluator: &Folder, every: args.every, progress: Some(&say) }
             .run(&original, &graph, &pipeline)
-            .map_err(check)
+            .map_err(incomparable)
     })?;
     drop(progress);
     out(if args.json { json(&found) } else { text(&found, args.every) })?;
     match (&found.culprit, &found.broke_off) {
-        (Some(c), _) => Err(check(format!("edit {} is at fault", c.number))),
-        (None, Some(why)) => Err(check(format!("the pipeline broke off: {why}"))),
+        (Some(c), _) => Err(differs(format!("edit {} is at fault", c.number))),
+        (None, Some(why)) => Err(usage(format!("the pipeline broke off: {why}"))),
         (None, None) if found.end.is_bad() => {
-            Err(check(format!("before the first edit already: {}", found.end)))
+            Err(differs(format!("before the first edit already: {}", found.end)))
         }
         (None, None) if found.end.is_equal() => Ok(()),
-        (None, None) => Err(check(format!("no difference is known: {}", found.end))),
+        (None, None) => Err(undecided(format!("no difference is known: {}", found.end))),
     }
 }
 

@@ -8,7 +8,7 @@ use graph_opt_backends::scale::{
     self, Activation, Interpreter, L1, L2, Maker, Profiler, Refitter, Residual, Ridge, ScaleError,
     Selector, Unchanged,
 };
-use graph_opt_ir::{Graph, Tensor, ValueId, onnx};
+use graph_opt_ir::{Graph, Tensor, ValueId};
 use graph_opt_passes::analysis::{node_macs, plan};
 use graph_opt_passes::blocks::{Block, Extractor, Stretches, splice};
 use graph_opt_passes::fix_dims;
@@ -22,7 +22,7 @@ use crate::judge::{Judge, Measured};
 use crate::library::{Entry, Library, MODEL, Variant};
 use crate::opt::rows;
 use crate::progress::Progress;
-use crate::{model, tensors};
+use crate::{model, output, tensors};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -166,6 +166,7 @@ fn make(args: &Args, graph: &Graph, blocks: &[Block], data: &Path, output: &Path
     if let Some(s) = args.sparsities.iter().find(|s| !(0.0..1.0).contains(*s)) {
         return Err(usage(format!("--sparsities: expected shares from 0 to below 1, found {s}")));
     }
+    let folder = Folder::begin(output)?;
     let progress = Progress::new();
     let fit = dataset::read(data, graph, &args.images, BATCH)?;
     let measure = match &args.measure {
@@ -173,7 +174,6 @@ fn make(args: &Args, graph: &Graph, blocks: &[Block], data: &Path, output: &Path
         None => fit.clone(),
     };
     let judge = Judge::new(graph, measure)?;
-    let folder = Folder::begin(output)?;
     save(graph, &folder.path().join(MODEL))?;
     let one = OneSample::new(graph, &fit)?;
     let mut library = Library::new(one.costs(graph, graph, None)?.into());
@@ -260,9 +260,7 @@ struct Made {
 }
 
 fn save(graph: &Graph, file: &Path) -> Result {
-    let mut bytes = Vec::new();
-    onnx::export(graph, &mut bytes).map_err(unsupported)?;
-    std::fs::write(file, bytes).map_err(|e| usage(format!("{}: {e}", file.display())))
+    model::save_onnx(graph, file)
 }
 
 /// A block's name as the name of a file.
@@ -293,7 +291,7 @@ fn imported(from: &Path, block: &Block, index: usize) -> Result<Vec<Made>> {
 
 /// Writes what a block reads and gives, sample after sample, as `BLOCK.input.npy` and `BLOCK.output.npy`.
 fn export(graph: &Graph, block: &Block, data: &Dataset, to: &Path) -> Result {
-    std::fs::create_dir_all(to).map_err(|e| usage(format!("{}: {e}", to.display())))?;
+    std::fs::create_dir_all(to).map_err(|e| output::failed(to, &e))?;
     for (v, what) in [(block.input, "input"), (block.output, "output")] {
         let all = scale::values(graph, &data.inputs, &[v]).map_err(failed)?;
         let all: Vec<Tensor> = all.into_iter().flatten().collect();

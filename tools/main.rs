@@ -13,12 +13,15 @@ mod energy;
 mod explain;
 mod failure;
 mod folder;
+mod guard;
+mod input;
 mod inspect;
 mod judge;
 mod library;
 mod model;
 mod npy;
 mod opt;
+mod output;
 mod passes;
 mod plan;
 mod plot;
@@ -38,6 +41,7 @@ mod triton;
 mod verify;
 mod worker;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -48,7 +52,9 @@ use clap::{Parser, Subcommand};
 /// MODEL is a .onnx file, a .gir file, "-" for standard input, or zoo:NAME for a network that
 /// graph-opt builds itself ("zoo:" lists them).
 ///
-/// Exit codes: 0 done; 1 a check failed; 2 wrong usage or unreadable input; 3 unsupported.
+/// Exit codes: 0 done; 1 models or results differ, or an error was reproduced; 2 wrong usage, or
+/// input that cannot be read; 3 not supported; 4 a limit cannot be met: it does not fit, or there is
+/// no plan; 5 undecided; 6 output cannot be written; 70 internal error; 130 interrupted.
 #[derive(Parser)]
 #[command(name = "graph-opt", version, propagate_version = true, max_term_width = 100)]
 struct Cli {
@@ -105,7 +111,24 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let cli = Cli::parse();
+    let command = || {
+        guard::on_interrupt()?;
+        run(cli.command)
+    };
+    match guard::guarded(Path::new(""), command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(f) => {
+            if !f.message.is_empty() {
+                failure::say(format!("error: {}", f.message));
+            }
+            ExitCode::from(f.kind.code())
+        }
+    }
+}
+
+fn run(command: Command) -> failure::Result {
+    match command {
         Command::Opt(a) => opt::main(a),
         Command::Verify(a) => verify::main(&a),
         Command::Run(a) => run::main(&a),
@@ -125,14 +148,5 @@ fn main() -> ExitCode {
         Command::Simulate(a) => simulate::main(&a),
         Command::Worker(a) => worker::main(&a),
         Command::Passes(a) => passes::main(&a),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(f) => {
-            if !f.message.is_empty() {
-                failure::say(format!("error: {}", f.message));
-            }
-            ExitCode::from(f.code)
-        }
     }
 }

@@ -14,10 +14,10 @@ use graph_opt_passes::simplify::Simplify;
 use graph_opt_passes::tile::fuse_tiles::{FuseTiles, Planned};
 use graph_opt_passes::{ByteSize, Data, Outcome, Pipeline, Remark, Runner, count};
 
-use crate::failure::{Failure, Result, check, say, shown, usage};
+use crate::failure::{Failure, Result, does_not_fit, say, told, usage};
 use crate::progress::Progress;
 use crate::verify::{Checks, How, compare, judge};
-use crate::{model, rewrite, verify};
+use crate::{model, output, rewrite, verify};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -66,6 +66,9 @@ pub struct Args {
 
 pub fn main(args: Args) -> Result {
     let (pipeline, budget) = pipeline(&args).map_err(usage)?;
+    if let Some(name) = &args.output {
+        output::probe_model(name)?;
+    }
     let (original, mut graph) = rewrite::start(&args.model, args.fix_dims, &args.checks.dims)?;
     let progress = Progress::new();
     let mut runner =
@@ -97,7 +100,7 @@ pub fn main(args: Args) -> Result {
                 let unmet = |r: &&Remark| matches!(r.data, Data::Unmet(_));
                 let why = report.remarks.iter().rev().find(unmet);
                 let why = why.map_or_else(String::new, |r| format!(": {}", r.message));
-                return Err(check(format!(
+                return Err(does_not_fit(format!(
                     "the model does not fit into {} (it takes {least}){why}",
                     ByteSize(budget)
                 )));
@@ -119,7 +122,7 @@ pub fn main(args: Args) -> Result {
         verdict = verify::text(&found);
         failed = judge(&found).err();
     }
-    eprint!("{}", shown(&table(&original, &graph, &*args.runtime, report.edits, &verdict)));
+    told(table(&original, &graph, &*args.runtime, report.edits, &verdict));
     if let Some(f) = failed {
         let hint = if args.output.is_some() { "; nothing was written" } else { "" };
         return Err(Failure { message: format!("{}{hint}", f.message), ..f });

@@ -14,10 +14,11 @@ use graph_opt_passes::devices::graph::{
 use graph_opt_passes::devices::{Effort, Limits, NoPlan, Objective, front};
 use graph_opt_passes::{ByteSize, Pipeline, Runner};
 
-use crate::failure::{Result, check, out, say, usage};
+use crate::failure::{Result, does_not_fit, internal, out, say, usage};
 use crate::model;
 use crate::opt::rows;
 use crate::progress::Progress;
+use crate::{input, output, rewrite};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -97,9 +98,11 @@ pub fn share(text: &str) -> std::result::Result<f64, String> {
 }
 
 pub fn main(args: &Args) -> Result {
+    if let Some(path) = &args.output {
+        output::probe(Path::new(path))?;
+    }
     let graph = model::load(&args.model)?;
-    let text = std::fs::read_to_string(&args.cluster);
-    let text = text.map_err(|e| usage(format!("{}: {e}", args.cluster)))?;
+    let text = input::text(Path::new(&args.cluster))?;
     let cluster = Cluster::parse(&text).map_err(|e| usage(format!("{}: {e}", args.cluster)))?;
     let network = Network::of(&graph).map_err(|e| {
         usage(format!("{e}; fix extents with graph-opt opt --dim NAME=N --fix-dims"))
@@ -139,8 +142,12 @@ pub fn main(args: &Args) -> Result {
     let progress = Progress::new();
     progress.say("planning");
     let no_plan = |e: PlanningError| match e {
-        PlanningError::NoPlan(e @ (NoPlan::Invalid(_) | NoPlan::Solver(_))) => usage(e),
-        PlanningError::NoPlan(e) => check(e.describe(&|u| format!("unit {u} ({})", labels[u]))),
+        PlanningError::NoPlan(e @ NoPlan::Invalid(_)) => usage(e),
+        PlanningError::NoPlan(e @ (NoPlan::Violation(_) | NoPlan::Solver(_))) => internal(e),
+        PlanningError::Rewriting(e) => internal(e),
+        PlanningError::NoPlan(e) => {
+            does_not_fit(e.describe(&|u| format!("unit {u} ({})", labels[u])))
+        }
         e => usage(e),
     };
     if args.front {
@@ -183,8 +190,8 @@ pub fn main(args: &Args) -> Result {
     out(shown(&file))?;
     match &args.output {
         Some(path) => {
-            let json = serde_json::to_string_pretty(&file).map_err(|e| check(e.to_string()))?;
-            model::whole(Path::new(path), format!("{json}\n").as_bytes())
+            let json = serde_json::to_string_pretty(&file).map_err(internal)?;
+            output::whole(Path::new(path), format!("{json}\n").as_bytes())
         }
         None => Ok(()),
     }
@@ -265,7 +272,10 @@ fn profiles(cluster: &Cluster, beside: &Path) -> Result<Vec<Option<Profile>>> {
 pub fn rewritten(mut graph: Graph, passes: &str) -> Result<Graph> {
     if !passes.is_empty() {
         let pipeline = Pipeline::parse(passes).map_err(usage)?;
-        Runner::default().evaluator(&Folder).run(&mut graph, &pipeline).map_err(check)?;
+        Runner::default()
+            .evaluator(&Folder)
+            .run(&mut graph, &pipeline)
+            .map_err(rewrite::failure)?;
     }
     Ok(graph)
 }

@@ -2,15 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use graph_opt_backends::faults::reduce::{Answer, ReduceError, reduce};
-use graph_opt_ir::{Graph, onnx};
-
-use crate::failure::{Result, check, out, say, unsupported, usage};
-use crate::model;
-use crate::progress::Progress;
+use graph_opt_ir::{Graph, atomic, onnx};
 use graph_opt_passes::count;
+
+use crate::failure::{Result, out, say, unsupported, usage};
+use crate::progress::Progress;
+use crate::{model, output};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -44,9 +45,13 @@ pub fn main(args: &Args) -> Result {
     if !args.check.contains("{}") {
         return Err(usage("--check: the command has no {} for the file"));
     }
+    for name in [Some(&args.output), args.works.as_ref()].into_iter().flatten() {
+        output::probe_model(name)?;
+    }
     let graph = model::load(&args.model)?;
-    let temporary = |e| usage(format!("temporary folder: {e}"));
-    let dir = tempfile::Builder::new().prefix("graph-opt-").tempdir().map_err(temporary)?;
+    // It is never finished, and so removed at the end.
+    let target = std::env::temp_dir().join("graph-opt-reduce");
+    let dir = atomic::Folder::begin(&target).map_err(|e| output::failed(&target, &e))?;
     let shell = Shell {
         file: dir.path().join("model.onnx"),
         text: args.check.replace("{}", &quoted(&dir.path().join("model.onnx"))),
@@ -74,7 +79,7 @@ pub fn main(args: &Args) -> Result {
     drop(progress);
     let found = found.map_err(|e| match (e, failure) {
         (ReduceError::Neither, Some(why)) => usage(why),
-        (e, _) => check(e),
+        (e, _) => usage(e),
     })?;
     model::save(&found.smallest, &args.output)?;
     out(format!(
@@ -140,10 +145,12 @@ impl Shell {
             command.stdout(std::io::stderr());
         }
         let mut child = command.spawn()?;
+        CHECK.store(child.id(), Ordering::SeqCst);
         let end = Instant::now() + self.timeout;
         let mut pause = Duration::from_millis(1);
         loop {
             if let Some(status) = child.try_wait()? {
+                CHECK.store(0, Ordering::SeqCst);
                 return Ok(Some(status));
             }
             if Instant::now() > end {
@@ -157,12 +164,20 @@ impl Shell {
 }
 
 fn stop(child: &mut Child) {
-    if cfg!(unix) {
-        let group = format!("-{}", child.id());
-        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
-    }
+    stop_check();
     let _ = child.kill();
     let _ = child.wait();
+}
+
+/// The check that runs, by its process; 0 if none does.
+static CHECK: AtomicU32 = AtomicU32::new(0);
+
+/// Ends the check that runs, with all that it has started.
+pub fn stop_check() {
+    let id = CHECK.swap(0, Ordering::SeqCst);
+    if cfg!(unix) && id != 0 {
+        let _ = Command::new("kill").args(["-KILL", "--", &format!("-{id}")]).status();
+    }
 }
 
 /// The path as the shell reads it.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use graph_opt_backends::faults::repro;
 
-use crate::failure::{Result, check, out, say, usage};
+use crate::failure::{Result, differs, out, say, usage};
 use crate::model;
 
 #[derive(clap::Args)]
@@ -21,7 +21,9 @@ pub fn main(args: &Args) -> Result {
     }
     match r.run() {
         None => out(format!("the error is gone: {}\n", r.error)),
-        Some((_, true)) => Err(check(format!("the same error: {}", r.error))),
-        Some((fault, false)) => Err(check(format!("another error: {fault}\nit was: {}", r.error))),
+        Some((_, true)) => Err(differs(format!("the same error: {}", r.error))),
+        Some((fault, false)) => {
+            Err(differs(format!("another error: {fault}\nit was: {}", r.error)))
+        }
     }
 }

@@ -8,10 +8,10 @@ use graph_opt_backends::inputs::Extents;
 use graph_opt_backends::{PrepareError, RunError};
 use graph_opt_ir::{Graph, Tensor};
 
-use crate::failure::{Failure, Result, check, name, out, unsupported, usage};
+use crate::failure::{Failure, Result, does_not_fit, name, out, unsupported, usage};
 use crate::progress::Progress;
 use crate::verify::backend;
-use crate::{model, tensors};
+use crate::{model, output, tensors};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -35,6 +35,9 @@ pub struct Args {
 }
 
 pub fn main(args: &Args) -> Result {
+    if let Some(dir) = &args.output {
+        output::probe_folder(dir)?;
+    }
     let graph = Arc::new(model::load(&args.model)?);
     let given: Vec<(String, Tensor)> = args
         .input
@@ -55,7 +58,7 @@ pub fn main(args: &Args) -> Result {
     let results = executable.run(&inputs, graph.outputs()).map_err(run_failure)?;
     drop(progress);
     if let Some(dir) = &args.output {
-        std::fs::create_dir_all(dir).map_err(|e| usage(format!("{}: {e}", dir.display())))?;
+        std::fs::create_dir_all(dir).map_err(|e| output::failed(dir, &e))?;
     }
     for (i, (&v, t)) in graph.outputs().iter().zip(&results).enumerate() {
         out(format!("{}: {}{}\n", name(&graph.value(v).name), t.ty(), summary(t)))?;
@@ -111,6 +114,7 @@ pub fn run_failure(e: RunError) -> Failure {
     match inner(&e) {
         RunError::Unsupported(_) | RunError::NotInField(_) => unsupported(e),
         RunError::Input { .. } => usage(e),
-        _ => check(e),
+        RunError::TooLarge { .. } => does_not_fit(e),
+        _ => usage(e),
     }
 }

@@ -17,11 +17,12 @@ use graph_opt_passes::{ByteSize, Pipeline, Runner, count};
 
 use crate::blocks::{BATCH, How, failed, fixed};
 use crate::dataset::{self, Images};
-use crate::failure::{Result, check, out, say, unsupported, usage};
+use crate::failure::{Result, does_not_fit, out, say, unsupported, usage};
 use crate::judge::Judge;
 use crate::library::{Library, Variant};
 use crate::model;
 use crate::opt::rows;
+use crate::output;
 use crate::plot;
 use crate::progress::Progress;
 use crate::serve::{self, Service};
@@ -230,7 +231,7 @@ impl Scaler<'_> {
             let limits = Limits { peak: None, ..problem.limits };
             let free = problem.clone().with_limits(limits);
             let front = choose::front(&free, &[Quantity::Loss, Quantity::Macs], TRIES);
-            let mut choices = front.map_err(check)?.choices;
+            let mut choices = front.map_err(does_not_fit)?.choices;
             choices.sort_by(|a, b| a.totals.loss.total_cmp(&b.totals.loss));
             for choice in choices {
                 tried += 1;
@@ -245,7 +246,7 @@ impl Scaler<'_> {
             found.as_ref().is_none_or(|(f, _)| c.totals.loss < f.totals.loss)
         };
         let mut infeasible = None;
-        for choice in k_best(problem).map_err(check)?.take(TRIES) {
+        for choice in k_best(problem).map_err(does_not_fit)?.take(TRIES) {
             let choice = match choice {
                 Ok(choice) if better(&choice, &found) => choice,
                 Ok(_) => break,
@@ -261,12 +262,12 @@ impl Scaler<'_> {
             }
         }
         if let (None, Some(e)) = (&found, infeasible) {
-            return Err(check(e));
+            return Err(does_not_fit(e));
         }
         found.ok_or_else(|| {
             let peak = least.map_or_else(String::new, |l| format!(", the least peak {}", ByteSize(l)));
             let tried = count(tried, "choice");
-            check(format!(
+            does_not_fit(format!(
                 "no choice keeps the limits once its network is put together: {tried} tried{peak}; raise the \
                  limits, or give `blocks` larger --sparsities"
             ))
@@ -445,7 +446,7 @@ impl Scaler<'_> {
     /// Writes the front of loss, latency and size, and its plot.
     fn front(&self, problem: &Problem, file: &Path) -> Result {
         let axes = [Quantity::Loss, Quantity::Latency, Quantity::Bytes];
-        let front = choose::front(problem, &axes, self.args.points).map_err(check)?;
+        let front = choose::front(problem, &axes, self.args.points).map_err(does_not_fit)?;
         let shares = |picks: &[usize]| -> Vec<Option<f64>> {
             picks.iter().enumerate().map(|(b, &p)| self.variant(b, p).sparsity).collect()
         };
@@ -462,7 +463,7 @@ impl Scaler<'_> {
             "epsilon": front.epsilon,
             "choices": front.choices.iter().map(one).collect::<Vec<_>>(),
         });
-        model::whole(file, format!("{json:#}\n").as_bytes())?;
+        output::whole(file, format!("{json:#}\n").as_bytes())?;
         let percent = |b: u64| b as f64 / self.manifest.model.bytes.max(1) as f64 * 100.0;
         let points = front.choices.iter().map(|c| plot::Point {
             x: c.totals.latency * 1e3,
@@ -481,7 +482,7 @@ impl Scaler<'_> {
             points: points.collect(),
         });
         let picture = file.with_extension("svg");
-        model::whole(&picture, svg.as_bytes())?;
+        output::whole(&picture, svg.as_bytes())?;
         say(format!(
             "{} in {} and {}",
             count(front.choices.len(), "choice"),

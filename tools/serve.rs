@@ -16,10 +16,10 @@ use graph_opt_passes::blocks::choose::Problem;
 use graph_opt_passes::{ByteSize, count};
 
 use crate::blocks::failed;
-use crate::failure::{Result, check, out, usage};
-use crate::model;
+use crate::failure::{Result, does_not_fit, out, usage};
 use crate::plot::{self, Axis, Line, Panel};
 use crate::run::{prepare_failure, run_failure};
+use crate::{input, output};
 
 /// From when on how many threads keep the machine busy.
 struct Load {
@@ -31,7 +31,7 @@ struct Load {
 /// threads; the last line ends the run.
 fn script(path: &Path) -> Result<Vec<Load>> {
     let at = |e: &dyn std::fmt::Display| usage(format!("{}: {e}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|e| at(&e))?;
+    let text = input::text(path)?;
     let mut all: Vec<Load> = Vec::new();
     for (i, line) in text.lines().enumerate() {
         let line = line.split('#').next().unwrap_or_default().trim();
@@ -139,7 +139,7 @@ pub fn serve(service: Service<'_>, data: &Dataset, file: &Path, to: Option<&Path
     let mut problem = service.problem;
     let first = frames.first().ok_or_else(|| usage("the data has no sample"))?;
     calibrate(&switchable, &mut problem, first)?;
-    let mut monitor = Monitor::new(problem, service.limit).map_err(check)?;
+    let mut monitor = Monitor::new(problem, service.limit).map_err(does_not_fit)?;
     let mut now = vec![0; service.blocks.len()];
     let mut switches = Vec::new();
     let mut apply = |monitor: &Monitor, switchable: &mut Switchable| -> Result {
@@ -227,9 +227,9 @@ fn report(
             "limit_s": limit, "kept_percent": served, "fixed_kept_percent": fixed,
             "switches_s": switches, "prepare_model_s": whole, "frames": all,
         });
-        model::whole(to, format!("{json:#}\n").as_bytes())?;
+        output::whole(to, format!("{json:#}\n").as_bytes())?;
         let picture = to.with_extension("svg");
-        model::whole(&picture, picture_of(all, limit, metric).as_bytes())?;
+        output::whole(&picture, picture_of(all, limit, metric).as_bytes())?;
     }
     out(format!(
         "{}: {served:.1} % within {:.3} ms, the model as it is {fixed:.1} %\n{}: {:.0} µs in the middle, {:.0} µs at \

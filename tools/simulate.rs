@@ -12,7 +12,7 @@ use graph_opt_ir::Graph;
 use graph_opt_passes::ByteSize;
 use graph_opt_passes::devices::files::{Manifest, PartFile, Timeline};
 
-use crate::failure::{Failure, Result, check, out, usage};
+use crate::failure::{Failure, Result, differs, out, usage};
 use crate::model;
 use crate::opt::rows;
 use crate::plan::share;
@@ -62,7 +62,7 @@ pub fn main(args: &Args) -> Result {
                 if let Some(o) = outputs.get(name).filter(|_| lossy) {
                     error = change(t, o).max(error);
                 } else if outputs.get(name) != Some(t) {
-                    return Err(check(format!(
+                    return Err(differs(format!(
                         "frame {frame}: {name} differs from the whole model's"
                     )));
                 }
@@ -76,7 +76,7 @@ pub fn main(args: &Args) -> Result {
     };
     report(&stages, args.frames, &compared)?;
     if error > args.max_error.unwrap_or(f64::MAX) {
-        return Err(check(format!("outputs change by {error:.2e}")));
+        return Err(differs(format!("outputs change by {error:.2e}")));
     }
     Ok(())
 }
@@ -169,7 +169,7 @@ fn report(stages: &Stages, frames: u16, compared: &Compared) -> Result {
         Compared::Close(e) => format!("lossy codecs change outputs by up to {:.3} %\n", e * 100.0),
     });
     out(text)?;
-    if wrong.is_empty() { Ok(()) } else { Err(check(wrong.join("; "))) }
+    if wrong.is_empty() { Ok(()) } else { Err(differs(wrong.join("; "))) }
 }
 
 /// A line for each part: which frame it computes when.

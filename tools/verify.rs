@@ -3,16 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use graph_opt_backends::compare::{Compare, Output, Report, Verdict};
+use graph_opt_backends::compare::{Compare, Incomparable, Output, Report, Verdict};
 use graph_opt_backends::cpu::Cpu;
 use graph_opt_backends::inputs::Extents;
 use graph_opt_backends::{Backend, PrepareError};
 use graph_opt_ir::{Graph, Tensor};
 use graph_opt_passes::eqsat::check as certificate;
 
-use crate::failure::{Result, check, out, say, usage};
+use crate::failure::{Failure, Result, differs, out, say, undecided, usage};
 use crate::progress::Progress;
-use crate::{model, tensors};
+use crate::{input, model, output, tensors};
 
 /// Options that all checks share.
 #[derive(clap::Args, Clone, Debug)]
@@ -77,6 +77,12 @@ pub struct Args {
 }
 
 pub fn main(args: &Args) -> Result {
+    if args.a == "-" && args.b == "-" {
+        return Err(usage("standard input can be one of the models only, not both"));
+    }
+    if let Some(path) = &args.proof {
+        output::probe(path)?;
+    }
     let a = Arc::new(model::load(&args.a)?);
     let b = Arc::new(model::load(&args.b)?);
     if let Some(path) = &args.check_proof {
@@ -89,7 +95,7 @@ pub fn main(args: &Args) -> Result {
     let report = compare(&a, &b, &how, &args.checks)?;
     if let Some(path) = &args.proof {
         match &report.certificate {
-            Some(text) => model::whole(path, text.as_bytes())?,
+            Some(text) => output::whole(path, text.as_bytes())?,
             None => say("there is no proof to write"),
         }
     }
@@ -119,9 +125,9 @@ pub fn main(args: &Args) -> Result {
 /// Checks a certificate against both models.
 fn check_proof(path: &Path, a: &Graph, b: &Graph, json: bool) -> Result {
     let file = path.display();
-    let text = std::fs::read_to_string(path).map_err(|e| usage(format!("{file}: {e}")))?;
+    let text = input::text(path)?;
     let checked = certificate::check(&text, a, b)
-        .map_err(|e| check(format!("{file} does not prove that the models are equal: {e}")))?;
+        .map_err(|e| undecided(format!("{file} does not prove that the models are equal: {e}")))?;
     if json {
         return out(format!(
             "{}\n",
@@ -146,7 +152,15 @@ fn check_proof(path: &Path, a: &Graph, b: &Graph, json: bool) -> Result {
 
 /// Runs the ladder over two models.
 pub fn compare(a: &Arc<Graph>, b: &Arc<Graph>, how: &How, checks: &Checks) -> Result<Report> {
-    with_compare(a, b, how, checks, |c| c.run(a, b).map_err(check))
+    with_compare(a, b, how, checks, |c| c.run(a, b).map_err(incomparable))
+}
+
+/// Models that cannot be compared.
+pub fn incomparable(e: Incomparable) -> Failure {
+    match e {
+        Incomparable::Signature(_) => differs(e),
+        Incomparable::Inputs(_) => usage(e),
+    }
 }
 
 /// Calls `f` with what compares graphs with `a` as the options say. In `b`, extents may be fixed.
@@ -252,10 +266,10 @@ fn all_lines(report: &Report, lines: &[String]) -> String {
 /// Failure unless every output is known to be equal.
 pub fn judge(report: &Report) -> Result {
     if report.differs() {
-        return Err(check("the models differ"));
+        return Err(differs("the models differ"));
     }
     if !report.is_equal() {
-        return Err(check("it could not be decided whether the models are equal"));
+        return Err(undecided("it could not be decided whether the models are equal"));
     }
     Ok(())
 }

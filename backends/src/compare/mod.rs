@@ -248,10 +248,16 @@ impl Default for Compare<'_> {
     }
 }
 
-/// The graphs have other inputs or outputs.
+/// Why graphs cannot be compared.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{0}")]
-pub struct Incomparable(pub String);
+pub enum Incomparable {
+    /// They have other inputs or outputs.
+    #[error("{0}")]
+    Signature(String),
+    /// Inputs cannot be drawn, or those that were given do not fit.
+    #[error("{0}")]
+    Inputs(String),
+}
 
 impl Compare<'_> {
     /// Compares `b` with its original `a`.
@@ -268,7 +274,9 @@ impl Compare<'_> {
             ("outputs", names(a, a.outputs()), names(b, b.outputs())),
         ] {
             if p != q {
-                return Err(Incomparable(format!("their {what} differ: {p:?} and {q:?}")));
+                return Err(Incomparable::Signature(format!(
+                    "their {what} differ: {p:?} and {q:?}"
+                )));
             }
         }
         let mut report = Report::like(a);
@@ -332,7 +340,7 @@ impl Compare<'_> {
         rows.extend(cover[1].rows());
         let cases =
             Cases::new(a, b, &types, &self.extents, self.inputs.as_deref(), &rows, self.seed)
-                .map_err(Incomparable)?
+                .map_err(Incomparable::Inputs)?
                 .marked(cover.iter().flat_map(|c| c.marks.iter().copied()));
         let shared = Shared {
             compare: self,
@@ -462,7 +470,10 @@ fn types(a: &Graph, b: &Graph) -> Result<Vec<Type>, Incomparable> {
     let meet = |(v, w): (ValueId, ValueId)| {
         let (v, w) = (a.value(v), b.value(w));
         v.ty.meet(&w.ty).ok_or_else(|| {
-            Incomparable(format!("their inputs {:?} differ: {} and {}", v.name, v.ty, w.ty))
+            Incomparable::Signature(format!(
+                "their inputs {:?} differ: {} and {}",
+                v.name, v.ty, w.ty
+            ))
         })
     };
     both.map(meet).collect()
