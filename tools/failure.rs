@@ -3,8 +3,12 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 /// How a command ends. The numbers stand here only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// It did what was asked.
     Done,

@@ -4,6 +4,7 @@
 // A program's answers go to standard output, everything else to standard error.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod answer;
 mod bench;
 mod bisect;
 mod blocks;
@@ -38,6 +39,7 @@ mod simulate;
 mod split;
 mod tensors;
 mod triton;
+mod verdict;
 mod verify;
 mod worker;
 
@@ -45,6 +47,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::answer::{Answer, Envelope};
+use crate::failure::Kind;
 
 /// Rewrites ONNX graphs so that networks fit the memory of the machine, and shows that the answer
 /// is the same.
@@ -60,6 +65,9 @@ use clap::{Parser, Subcommand};
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Print one JSON object to standard output, errors included; docs/schema.json describes it
+    #[arg(long, global = true)]
+    json: bool,
 }
 
 #[derive(Subcommand)]
@@ -111,25 +119,80 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) if e.use_stderr() && std::env::args().any(|a| a == "--json") => {
+            return end(true, String::new(), Err(failure::usage(e)));
+        }
+        Err(e) => e.exit(),
+    };
+    let name = cli.command.name();
     let command = || {
         guard::on_interrupt()?;
-        run(cli.command)
+        run(cli.command, cli.json)
     };
-    match guard::guarded(Path::new(""), command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(f) => {
-            if !f.message.is_empty() {
-                failure::say(format!("error: {}", f.message));
-            }
-            ExitCode::from(f.kind.code())
+    end(cli.json, name, guard::guarded(Path::new(""), command))
+}
+
+/// Says how a command ended, and gives its exit code.
+fn end(json: bool, command: String, ended: failure::Result<Answer>) -> ExitCode {
+    let (answer, mut failure) = match ended {
+        Ok(mut answer) => {
+            let failure = answer.failure.take();
+            (Some(answer), failure)
         }
+        // A list that was asked for instead of an answer.
+        Err(f) if f.kind == Kind::Done => (Some(Answer::text(f.message)), None),
+        Err(f) => (None, Some(f)),
+    };
+    let text = if json {
+        let result = answer.map(|a| a.result);
+        let envelope = Envelope::new(command, result, failure.as_ref());
+        serde_json::to_string_pretty(&envelope).map(|s| s + "\n").map_err(failure::internal)
+    } else {
+        Ok(answer.map(|a| a.text).unwrap_or_default())
+    };
+    if let Err(f) = text.and_then(failure::out) {
+        failure = Some(f);
+    }
+    let Some(f) = failure else { return ExitCode::SUCCESS };
+    if !f.message.is_empty() && !json {
+        failure::say(format!("error: {}", f.message));
+    }
+    ExitCode::from(f.kind.code())
+}
+
+impl Command {
+    /// Its name on the command line.
+    fn name(&self) -> String {
+        match self {
+            Self::Opt(_) => "opt",
+            Self::Verify(_) => "verify",
+            Self::Run(_) => "run",
+            Self::Bench(_) => "bench",
+            Self::Blocks(_) => "blocks",
+            Self::Scale(_) => "scale",
+            Self::Inspect(_) => "inspect",
+            Self::Print(_) => "print",
+            Self::Diff(_) => "diff",
+            Self::Explain(_) => "explain",
+            Self::Bisect(_) => "bisect",
+            Self::Reduce(_) => "reduce",
+            Self::Repro(_) => "repro",
+            Self::Profile(_) => "profile",
+            Self::Plan(_) => "plan",
+            Self::Split(_) => "split",
+            Self::Simulate(_) => "simulate",
+            Self::Worker(_) => "worker",
+            Self::Passes(_) => "passes",
+        }
+        .into()
     }
 }
 
-fn run(command: Command) -> failure::Result {
+fn run(command: Command, json: bool) -> failure::Result<Answer> {
     match command {
-        Command::Opt(a) => opt::main(a),
+        Command::Opt(a) => opt::main(a, json),
         Command::Verify(a) => verify::main(&a),
         Command::Run(a) => run::main(&a),
         Command::Bench(a) => bench::main(&a),
@@ -146,7 +209,7 @@ fn run(command: Command) -> failure::Result {
         Command::Plan(a) => plan::main(&a),
         Command::Split(a) => split::main(&a),
         Command::Simulate(a) => simulate::main(&a),
-        Command::Worker(a) => worker::main(&a),
+        Command::Worker(a) => worker::main(&a).map(|()| Answer::text(String::new())),
         Command::Passes(a) => passes::main(&a),
     }
 }

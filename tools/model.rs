@@ -8,7 +8,7 @@ use graph_opt_ir::onnx::{self, Imported, OnnxError};
 use graph_opt_ir::verify::verify;
 use graph_opt_ir::{Graph, infer, structural_eq, text};
 
-use crate::failure::{Failure, Kind, Result, out, say, unsupported, usage};
+use crate::failure::{Failure, Kind, Result, say, unsupported, usage};
 use crate::input::unread;
 use crate::output;
 
@@ -21,8 +21,7 @@ pub fn load(name: &str) -> Result<Graph> {
         if zoo.is_empty() {
             let list: String =
                 zoo::NAMES.iter().map(|(n, what)| format!("zoo:{n:<16} {what}\n")).collect();
-            out(list)?;
-            return Err(Failure::new(Kind::Done, ""));
+            return Err(Failure::new(Kind::Done, list));
         }
         return zoo::build(zoo).map_err(usage);
     }

@@ -13,11 +13,16 @@ use graph_opt_passes::schedule::Schedule;
 use graph_opt_passes::simplify::Simplify;
 use graph_opt_passes::tile::fuse_tiles::{FuseTiles, Planned};
 use graph_opt_passes::{ByteSize, Data, Outcome, Pipeline, Remark, Runner, count};
+use schemars::JsonSchema;
+use serde::Serialize;
 
+use crate::answer::Answer;
+use crate::explain::Figures;
 use crate::failure::{Failure, Result, does_not_fit, say, told, usage};
 use crate::progress::Progress;
-use crate::verify::{Checks, How, compare, judge};
-use crate::{model, output, rewrite, verify};
+use crate::verdict::Comparison;
+use crate::verify::{Checks, How, compare};
+use crate::{answer, model, output, rewrite};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -40,9 +45,9 @@ pub struct Args {
     /// Where to write the result: .onnx, .gir, or "-"; without it nothing is written
     #[arg(short, long, value_name = "FILE")]
     output: Option<String>,
-    /// Compare the result with the model, and write it only if they are equal; on these backends
-    /// besides the finite field
-    #[arg(long, value_name = "BACKENDS", num_args = 0..=1, require_equals = true, default_missing_value = "cpu", value_delimiter = ',', value_parser = ["cpu", "wgpu"])]
+    /// Compare the result with the model, and write it only if they are equal: by a proof, or by
+    /// runs where there is none; on backends that are named, the models run in any case
+    #[arg(long, value_name = "BACKENDS", num_args = 0..=1, require_equals = true, value_delimiter = ',', value_parser = ["cpu", "wgpu"])]
     verify: Option<Vec<String>>,
     /// Write the extents given with --dim into the model, before the passes run; INPUT:AXIS=N fixes
     /// a dimension without a name
@@ -64,8 +69,30 @@ pub struct Args {
     checks: Checks,
 }
 
-pub fn main(args: Args) -> Result {
+/// What was done to a model.
+#[derive(Serialize, JsonSchema)]
+pub struct Optimised {
+    /// The model before the passes.
+    before: Figures,
+    /// The model after them.
+    after: Figures,
+    /// Number of edits.
+    edits: usize,
+    /// The budget of memory, in bytes; `null` without one.
+    budget_bytes: Option<u64>,
+    /// What the passes had to say.
+    remarks: Vec<answer::Remark>,
+    /// What the comparison with the original found; `null` if none was asked for.
+    verify: Option<Comparison>,
+    /// The file that was written; `null` if none was.
+    written: Option<String>,
+}
+
+pub fn main(args: Args, json: bool) -> Result<Answer> {
     let (pipeline, budget) = pipeline(&args).map_err(usage)?;
+    if json && args.output.as_deref() == Some("-") {
+        return Err(usage("--json and -o -: only one of them can have standard output"));
+    }
     if let Some(name) = &args.output {
         output::probe_model(name)?;
     }
@@ -113,24 +140,33 @@ pub fn main(args: Args) -> Result {
         }
     }
     let graph = Arc::new(graph);
-    let mut verdict = String::new();
-    let mut failed: Option<Failure> = None;
+    let mut found: Option<Comparison> = None;
     if let Some(backends) = &args.verify {
-        let how = How::all(backends);
-        let found =
+        let how = How::on(backends);
+        let compared =
             rewrite::guard(&case, &before, || compare(&original, &graph, &how, &args.checks))?;
-        verdict = verify::text(&found);
-        failed = judge(&found).err();
+        found = Some(compared.0);
     }
+    let verdict = found.as_ref().map(Comparison::text).unwrap_or_default();
     told(table(&original, &graph, &*args.runtime, report.edits, &verdict));
-    if let Some(f) = failed {
+    let failure = found.as_ref().and_then(Comparison::failure).map(|f| {
         let hint = if args.output.is_some() { "; nothing was written" } else { "" };
-        return Err(Failure { message: format!("{}{hint}", f.message), ..f });
+        Failure { message: format!("{}{hint}", f.message), ..f }
+    });
+    let target = args.output.as_ref().filter(|_| failure.is_none());
+    if let Some(name) = target {
+        model::save(&graph, name)?;
     }
-    match &args.output {
-        Some(name) => model::save(&graph, name),
-        None => Ok(()),
-    }
+    let result = Optimised {
+        before: Figures::of(&original, &*args.runtime),
+        after: Figures::of(&graph, &*args.runtime),
+        edits: report.edits,
+        budget_bytes: budget,
+        remarks: report.remarks.iter().map(answer::Remark::of).collect(),
+        verify: found,
+        written: target.cloned(),
+    };
+    Ok(Answer { failure, ..Answer::new(result, String::new()) })
 }
 
 /// The passes to run, and the budget in bytes that they have to meet.

@@ -18,8 +18,9 @@ use graph_opt_passes::devices::cluster::{
 };
 use graph_opt_passes::devices::graph::Network;
 
+use crate::answer::{Answer, Document};
 use crate::energy::Meter;
-use crate::failure::{Failure, Kind, Result, internal, out, say, usage};
+use crate::failure::{Failure, Kind, Result, internal, say, usage};
 use crate::input::unread;
 use crate::progress::Progress;
 use crate::run::{prepare_failure, run_failure};
@@ -140,7 +141,7 @@ impl Part {
     }
 }
 
-pub fn main(args: &Args) -> Result {
+pub fn main(args: &Args) -> Result<Answer> {
     if let Some(path) = &args.output {
         output::probe(path)?;
     }
@@ -203,9 +204,13 @@ pub fn main(args: &Args) -> Result {
     let backend = args.backend.clone();
     let profile = Profile { version: 1, backend, threads, runs, nodes, stretches, values };
     let text = if csv { profile.to_csv() } else { profile.to_json() }.map_err(internal)?;
+    let document = Document(serde_json::to_value(&profile).map_err(internal)?);
     match &args.output {
-        Some(path) => output::whole(path, text.as_bytes()),
-        None => out(text),
+        Some(path) => {
+            output::whole(path, text.as_bytes())?;
+            Ok(Answer::new(document, String::new()))
+        }
+        None => Ok(Answer::new(document, text)),
     }
 }
 

@@ -5,11 +5,14 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use graph_opt_backends::faults::reduce::{Answer, ReduceError, reduce};
+use graph_opt_backends::faults::reduce::{self, ReduceError, reduce};
 use graph_opt_ir::{Graph, atomic, onnx};
 use graph_opt_passes::count;
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use crate::failure::{Result, out, say, unsupported, usage};
+use crate::answer::Answer;
+use crate::failure::{Result, say, unsupported, usage};
 use crate::progress::Progress;
 use crate::{model, output};
 
@@ -41,7 +44,31 @@ pub struct Args {
     verbose: bool,
 }
 
-pub fn main(args: &Args) -> Result {
+/// What a reduction found.
+#[derive(Serialize, JsonSchema)]
+pub struct Reduced {
+    /// Number of nodes of the model.
+    nodes: usize,
+    /// The smallest model on which the command fails.
+    fails: Part,
+    /// The largest model on which it works; `null` if none was looked for or found.
+    works: Option<Part>,
+    /// Number of models that were tried.
+    tries: usize,
+    /// Whether the search came to its end.
+    finished: bool,
+}
+
+/// A part of a model.
+#[derive(Serialize, JsonSchema)]
+struct Part {
+    /// The file.
+    file: String,
+    /// Number of nodes.
+    nodes: usize,
+}
+
+pub fn main(args: &Args) -> Result<Answer> {
     if !args.check.contains("{}") {
         return Err(usage("--check: the command has no {} for the file"));
     }
@@ -61,9 +88,9 @@ pub fn main(args: &Args) -> Result {
     let end = Instant::now() + Duration::from_secs(args.seconds.into());
     let progress = Progress::new();
     let mut failure = None;
-    let mut check_one = |g: &Graph, s: &graph_opt_backends::faults::reduce::Status| {
+    let mut check_one = |g: &Graph, s: &reduce::Status| {
         if s.tries > 0 && Instant::now() > end {
-            return Answer::Stop;
+            return reduce::Answer::Stop;
         }
         progress.say(&format!("{} tried, {} nodes fail, trying {}", s.tries, s.nodes, g.len()));
         match shell.check(g) {
@@ -71,7 +98,7 @@ pub fn main(args: &Args) -> Result {
             // Of parts that cannot be checked, nothing is said.
             Err(why) => {
                 failure = failure.take().or(Some(why).filter(|_| s.tries == 0));
-                Answer::Neither
+                reduce::Answer::Neither
             }
         }
     };
@@ -82,16 +109,18 @@ pub fn main(args: &Args) -> Result {
         (e, _) => usage(e),
     })?;
     model::save(&found.smallest, &args.output)?;
-    out(format!(
+    let mut text = format!(
         "{}: it fails on {} of {}\n",
         args.output,
         found.smallest.len(),
         count(graph.len(), "node")
-    ))?;
+    );
+    let mut largest = None;
     match (&args.works, &found.works) {
         (Some(name), Some(works)) => {
             model::save(works, name)?;
-            out(format!("{name}: it works on {}\n", count(works.len(), "node")))?;
+            text.push_str(&format!("{name}: it works on {}\n", count(works.len(), "node")));
+            largest = Some(Part { file: name.clone(), nodes: works.len() });
         }
         (Some(_), None) => say("no model was found on which it works"),
         (None, _) => {}
@@ -99,7 +128,14 @@ pub fn main(args: &Args) -> Result {
     if !found.finished {
         say(format!("the search stopped after {} models: more nodes may be left out", found.tries));
     }
-    Ok(())
+    let result = Reduced {
+        nodes: graph.len(),
+        fails: Part { file: args.output.clone(), nodes: found.smallest.len() },
+        works: largest,
+        tries: found.tries,
+        finished: found.finished,
+    };
+    Ok(Answer::new(result, text))
 }
 
 struct Shell {
@@ -110,17 +146,17 @@ struct Shell {
 }
 
 impl Shell {
-    fn check(&self, graph: &Graph) -> std::result::Result<Answer, String> {
+    fn check(&self, graph: &Graph) -> std::result::Result<reduce::Answer, String> {
         onnx::save(graph, &self.file).map_err(|e| unsupported(e).message)?;
         let status = self.run().map_err(|e| format!("--check: {e}"))?;
         let Some(status) = status else {
             return Err(format!("--check: it takes over {} s", self.timeout.as_secs()));
         };
         match status.code() {
-            Some(0) => Ok(Answer::Works),
+            Some(0) => Ok(reduce::Answer::Works),
             Some(126 | 127) => Err(format!("--check: the shell cannot run {:?}", self.text)),
             // No code: a signal ended it, which is a failure like any other.
-            _ => Ok(Answer::Fails),
+            _ => Ok(reduce::Answer::Fails),
         }
     }
 

@@ -15,9 +15,10 @@ use graph_opt_passes::simplify::Simplify;
 use graph_opt_passes::tile::fuse_tiles::{FuseTiles, Planned};
 use graph_opt_passes::{ByteSize, Pipeline, Runner, count};
 
+use crate::answer::Answer;
 use crate::blocks::{BATCH, How, failed, fixed};
 use crate::dataset::{self, Images};
-use crate::failure::{Result, does_not_fit, out, say, unsupported, usage};
+use crate::failure::{Result, does_not_fit, say, unsupported, usage};
 use crate::judge::Judge;
 use crate::library::{Library, Variant};
 use crate::model;
@@ -84,7 +85,10 @@ pub struct Args {
 /// Most choices that are tried with the memory plan of the whole network.
 const TRIES: usize = 64;
 
-pub fn main(args: &Args) -> Result {
+pub fn main(args: &Args) -> Result<Answer> {
+    if let Some(name) = &args.output {
+        output::probe_model(name)?;
+    }
     let (library, graph) = Library::open(&args.folder)?;
     let blocks = library.blocks(&graph)?;
     let read = |path: &PathBuf| dataset::read(path, &graph, &args.images, BATCH);
@@ -95,11 +99,11 @@ pub fn main(args: &Args) -> Result {
     if let Some(file) = &args.front {
         scaler.front(&problem, file)?;
         if args.output.is_none() && args.data.is_none() {
-            return Ok(());
+            return Ok(Answer::text(String::new()));
         }
     }
     if let Some(script) = &args.serve {
-        return scaler.serve(problem, script);
+        return scaler.serve(problem, script).map(Answer::text);
     }
     let progress = Progress::new();
     let (choice, network) = match args.sparsity {
@@ -107,11 +111,11 @@ pub fn main(args: &Args) -> Result {
         None => scaler.choose(&problem, &progress)?,
     };
     drop(progress);
-    scaler.report(&problem, &choice, &network)?;
-    match &args.output {
-        Some(name) => model::save(&network, name),
-        None => Ok(()),
+    let text = scaler.report(&problem, &choice, &network)?;
+    if let Some(name) = &args.output {
+        model::save(&network, name)?;
     }
+    Ok(Answer::text(text))
 }
 
 /// A candidate of a block.
@@ -350,7 +354,7 @@ impl Scaler<'_> {
         Ok(network)
     }
 
-    fn report(&self, problem: &Problem, choice: &Choice, network: &Graph) -> Result {
+    fn report(&self, problem: &Problem, choice: &Choice, network: &Graph) -> Result<String> {
         let mut table = rows(&["block", "variant", "bytes", "MACs", "peak", "time", "loss"]);
         let row = |name: &str, variant: String, c: &Costs| {
             [
@@ -399,7 +403,7 @@ impl Scaler<'_> {
             let samples = count(judge.samples(), "sample");
             text += &format!("{metric}: {now}, the model {model}, loss {loss}, on {samples}\n");
         }
-        out(text)
+        Ok(text)
     }
 
     fn latency(&self, network: &Graph, sample: &[Tensor]) -> Result<String> {
@@ -412,7 +416,7 @@ impl Scaler<'_> {
         ))
     }
 
-    fn serve(&self, problem: Problem, script: &Path) -> Result {
+    fn serve(&self, problem: Problem, script: &Path) -> Result<String> {
         let (Some(limit), Some(data)) = (self.args.latency, &self.args.data) else {
             return Err(usage("--serve needs --latency and --data"));
         };

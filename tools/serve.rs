@@ -16,7 +16,7 @@ use graph_opt_passes::blocks::choose::Problem;
 use graph_opt_passes::{ByteSize, count};
 
 use crate::blocks::failed;
-use crate::failure::{Result, does_not_fit, out, usage};
+use crate::failure::{Result, does_not_fit, usage};
 use crate::plot::{self, Axis, Line, Panel};
 use crate::run::{prepare_failure, run_failure};
 use crate::{input, output};
@@ -127,7 +127,12 @@ pub struct Service<'a> {
 
 /// Runs the frames of the data again and again until the script ends. Served and fixed network run in turns,
 /// so both meet the same load. Writes what each frame took, and a plot beside it.
-pub fn serve(service: Service<'_>, data: &Dataset, file: &Path, to: Option<&Path>) -> Result {
+pub fn serve(
+    service: Service<'_>,
+    data: &Dataset,
+    file: &Path,
+    to: Option<&Path>,
+) -> Result<String> {
     let loads = script(file)?;
     let frames: Vec<Vec<Tensor>> = data.inputs.iter().take(256).cloned().collect();
     let cpu = Cpu { threads: 1, ..Cpu::default() };
@@ -212,7 +217,7 @@ fn report(
     whole: f64,
     metric: &str,
     to: Option<&Path>,
-) -> Result {
+) -> Result<String> {
     let share = |f: fn(&Frame) -> f64| {
         let kept = all.iter().filter(|a| f(a) <= limit).count();
         kept as f64 / all.len().max(1) as f64 * 100.0
@@ -231,7 +236,7 @@ fn report(
         let picture = to.with_extension("svg");
         output::whole(&picture, picture_of(all, limit, metric).as_bytes())?;
     }
-    out(format!(
+    Ok(format!(
         "{}: {served:.1} % within {:.3} ms, the model as it is {fixed:.1} %\n{}: {:.0} µs in the middle, {:.0} µs at \
          most; preparing the model whole: {:.0} µs\nconstants: at most {}\n",
         count(all.len(), "frame"),

@@ -10,8 +10,11 @@ use graph_opt_passes::devices::files::dataflow::{self, Options};
 use graph_opt_passes::devices::files::{Manifest, PartFile, PlanFile};
 use graph_opt_passes::devices::graph::{Split, is_sent};
 use graph_opt_passes::{ByteSize, count};
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use crate::failure::{Result, internal, out, say, usage};
+use crate::answer::Answer;
+use crate::failure::{Result, internal, say, usage};
 use crate::folder::Folder;
 use crate::output::failed;
 use crate::plan::rewritten;
@@ -40,7 +43,33 @@ pub fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_str(&text).map_err(|e| usage(format!("{}: {e}", path.display())))
 }
 
-pub fn main(args: &Args) -> Result {
+/// The parts of a model.
+#[derive(Serialize, JsonSchema)]
+pub struct Parts {
+    /// The folder.
+    folder: String,
+    /// The model repository for Triton; `null` if none was asked for.
+    triton: Option<String>,
+    /// The parts, in the order in which they run.
+    parts: Vec<Part>,
+}
+
+/// A part.
+#[derive(Serialize, JsonSchema)]
+struct Part {
+    /// The file in the folder.
+    file: String,
+    /// The device that it runs on.
+    device: String,
+    /// Number of nodes.
+    nodes: usize,
+    /// Bytes that it receives over links, for a frame.
+    receives_bytes: u64,
+    /// Bytes that it holds.
+    memory_bytes: u64,
+}
+
+pub fn main(args: &Args) -> Result<Answer> {
     let folder = Folder::begin(Path::new(&args.output))?;
     let repository = args.triton.as_ref().map(|t| Folder::begin(Path::new(t))).transpose()?;
     let graph = model::load(&args.model)?;
@@ -54,6 +83,7 @@ pub fn main(args: &Args) -> Result {
     let mut stages = Vec::new();
     let mut graphs = Vec::new();
     let mut lines = String::new();
+    let mut parts = Vec::new();
     for (i, row) in file.stages.iter().enumerate() {
         let part = split.graph(&graph, i).map_err(internal)?;
         let name = format!("stage{i}.onnx");
@@ -66,6 +96,13 @@ pub fn main(args: &Args) -> Result {
             ByteSize(crossing),
             ByteSize(row.memory_bytes)
         ));
+        parts.push(Part {
+            file: name.clone(),
+            device: row.device.clone(),
+            nodes: part.len(),
+            receives_bytes: crossing,
+            memory_bytes: row.memory_bytes,
+        });
         stages.push(PartFile::of(name, &part));
         graphs.push(part);
     }
@@ -99,7 +136,8 @@ pub fn main(args: &Args) -> Result {
         repository.finish()?;
     }
     folder.finish()?;
-    out(lines)
+    let (folder, triton) = (args.output.clone(), args.triton.clone());
+    Ok(Answer::new(Parts { folder, triton, parts }, lines))
 }
 
 /// The model with the parts of a plan as pipeline stages in ONNX's own annotations.

@@ -11,6 +11,8 @@ MODELS = ROOT.parent / "shared" / "models"
 
 # Exit code with which graph-opt says that a model holds something it cannot handle.
 UNSUPPORTED = 3
+# All exit codes of graph-opt that tell of no defect of its own.
+EXIT_CODES = (0, 1, 2, 3, 4, 5, 6, 130)
 
 
 def arguments(doc):
