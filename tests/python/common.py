@@ -3,6 +3,7 @@
 import argparse
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -50,6 +51,14 @@ def call(command, timeout=600):
     except subprocess.TimeoutExpired:
         return 124, f"no end after {timeout} s"
     return done.returncode, done.stderr.decode(errors="replace").strip()
+
+
+def removed(path):
+    """Removes a file or folder."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def last_line(text):

@@ -9,8 +9,8 @@ import re
 import subprocess
 
 import numpy as np
-import onnx
 import common
+import onnx
 import onnxruntime_check
 from onnx import numpy_helper
 
