@@ -23,8 +23,8 @@ use crate::failure::{Failure, Result, internal, say, unsupported, usage};
 use crate::folder::Folder;
 use crate::judge::{Judge, Measured};
 use crate::library::{Entry, Library, MODEL, Variant};
-use crate::opt::rows;
 use crate::progress::Progress;
+use crate::table::rows;
 use crate::{model, output, tensors};
 
 #[derive(clap::Args)]

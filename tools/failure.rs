@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -106,9 +107,15 @@ pub fn out(text: impl Display) -> Result {
     crate::output::bytes(shown(&text.to_string()).as_bytes())
 }
 
-/// Writes a line to standard error.
+/// Whether only answers and errors are shown.
+pub static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Writes a remark, of one or more lines, to standard error.
 pub fn say(text: impl Display) {
-    told(format!("{text}\n"));
+    let text = text.to_string();
+    if !text.is_empty() && !QUIET.load(Ordering::Relaxed) {
+        told(text + "\n");
+    }
 }
 
 /// Writes to standard error, for which no other place is left if nobody reads it.

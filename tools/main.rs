@@ -37,6 +37,7 @@ mod scale;
 mod serve;
 mod simulate;
 mod split;
+mod table;
 mod tensors;
 mod triton;
 mod verdict;
@@ -45,6 +46,7 @@ mod worker;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 
 use clap::{Parser, Subcommand};
 
@@ -68,6 +70,12 @@ struct Cli {
     /// Print one JSON object to standard output, errors included; docs/schema.json describes it
     #[arg(long, global = true)]
     json: bool,
+    /// Show more: every remark, operators that changed, what `reduce --check` prints
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    verbose: bool,
+    /// Show answers and errors only
+    #[arg(short, long, global = true)]
+    quiet: bool,
 }
 
 #[derive(Subcommand)]
@@ -126,10 +134,11 @@ fn main() -> ExitCode {
         }
         Err(e) => e.exit(),
     };
+    failure::QUIET.store(cli.quiet, Ordering::Relaxed);
     let name = cli.command.name();
     let command = || {
         guard::on_interrupt()?;
-        run(cli.command, cli.json)
+        run(cli.command, cli.json, cli.verbose)
     };
     end(cli.json, name, guard::guarded(Path::new(""), command))
 }
@@ -157,7 +166,7 @@ fn end(json: bool, command: String, ended: failure::Result<Answer>) -> ExitCode 
     }
     let Some(f) = failure else { return ExitCode::SUCCESS };
     if !f.message.is_empty() && !json {
-        failure::say(format!("error: {}", f.message));
+        failure::told(format!("error: {}\n", f.message));
     }
     ExitCode::from(f.kind.code())
 }
@@ -190,9 +199,9 @@ impl Command {
     }
 }
 
-fn run(command: Command, json: bool) -> failure::Result<Answer> {
+fn run(command: Command, json: bool, verbose: bool) -> failure::Result<Answer> {
     match command {
-        Command::Opt(a) => opt::main(a, json),
+        Command::Opt(a) => opt::main(a, json, verbose),
         Command::Verify(a) => verify::main(&a),
         Command::Run(a) => run::main(&a),
         Command::Bench(a) => bench::main(&a),
@@ -203,7 +212,7 @@ fn run(command: Command, json: bool) -> failure::Result<Answer> {
         Command::Diff(a) => diff::main(&a),
         Command::Explain(a) => explain::main(&a),
         Command::Bisect(a) => bisect::main(&a),
-        Command::Reduce(a) => reduce::main(&a),
+        Command::Reduce(a) => reduce::main(&a, verbose),
         Command::Repro(a) => repro::main(&a),
         Command::Profile(a) => profile::main(&a),
         Command::Plan(a) => plan::main(&a),

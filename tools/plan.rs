@@ -19,8 +19,8 @@ use serde::Serialize;
 use crate::answer::{Answer, Document};
 use crate::failure::{Result, does_not_fit, internal, say, usage};
 use crate::model;
-use crate::opt::rows;
 use crate::progress::Progress;
+use crate::table::rows;
 use crate::{input, output, rewrite};
 
 #[derive(clap::Args)]

@@ -39,9 +39,6 @@ pub struct Args {
     /// Most seconds of one check; a model on which it takes longer is passed over
     #[arg(long, default_value_t = 60, value_name = "S", value_parser = clap::value_parser!(u32).range(1..))]
     timeout: u32,
-    /// Show what the command prints
-    #[arg(short, long)]
-    verbose: bool,
 }
 
 /// What a reduction found.
@@ -68,7 +65,7 @@ struct Part {
     nodes: usize,
 }
 
-pub fn main(args: &Args) -> Result<Answer> {
+pub fn main(args: &Args, verbose: bool) -> Result<Answer> {
     if !args.check.contains("{}") {
         return Err(usage("--check: the command has no {} for the file"));
     }
@@ -83,7 +80,7 @@ pub fn main(args: &Args) -> Result<Answer> {
         file: dir.path().join("model.onnx"),
         text: args.check.replace("{}", &quoted(&dir.path().join("model.onnx"))),
         timeout: Duration::from_secs(args.timeout.into()),
-        verbose: args.verbose,
+        verbose,
     };
     let end = Instant::now() + Duration::from_secs(args.seconds.into());
     let progress = Progress::new();

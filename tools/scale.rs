@@ -22,11 +22,11 @@ use crate::failure::{Result, does_not_fit, say, unsupported, usage};
 use crate::judge::Judge;
 use crate::library::{Library, Variant};
 use crate::model;
-use crate::opt::rows;
 use crate::output;
 use crate::plot;
 use crate::progress::Progress;
 use crate::serve::{self, Service};
+use crate::table::rows;
 
 #[derive(clap::Args)]
 pub struct Args {

@@ -17,10 +17,10 @@ use serde::Serialize;
 use crate::answer::Answer;
 use crate::failure::{Failure, Result, differs, usage};
 use crate::model;
-use crate::opt::rows;
 use crate::plan::share;
 use crate::run::{prepare_failure, run_failure};
 use crate::split::json;
+use crate::table::rows;
 
 #[derive(clap::Args)]
 pub struct Args {
