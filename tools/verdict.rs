@@ -121,10 +121,11 @@ impl Comparison {
 
     /// The answer on the first line. The outputs follow where they do not have the same verdict.
     pub fn text(&self) -> String {
-        let worst = self
-            .outputs
-            .iter()
-            .max_by_key(|o| (o.verdict as usize, o.equal_for.map(|e| e as usize)));
+        // As for the models: a difference outweighs what is undecided.
+        let worst = self.outputs.iter().max_by_key(|o| {
+            let rank = [Decision::Equal, Decision::Undecided, Decision::Differs];
+            (rank.iter().position(|d| *d == o.verdict), o.equal_for.map(|e| e as usize))
+        });
         let Some(worst) = worst else { return "equal: there are no outputs\n".into() };
         let same = |o: &OutputVerdict| o.verdict == worst.verdict && o.why == worst.why;
         let one = self.outputs.iter().all(same);
