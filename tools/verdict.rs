@@ -55,9 +55,9 @@ pub enum EqualFor {
     /// For all inputs.
     AllInputs,
     /// In all runs that were made.
-    AllRuns,
+    Runs,
     /// In all runs up to rounding.
-    AllRunsUpToRounding,
+    RunsUpToRounding,
 }
 
 /// Where an output differs.
@@ -165,11 +165,11 @@ impl Comparison {
 
 impl OutputVerdict {
     fn of(o: &Output) -> Self {
-        use EqualFor::{AllInputs, AllRuns, AllRunsUpToRounding};
+        use EqualFor::{AllInputs, Runs, RunsUpToRounding};
         let (verdict, equal_for) = match &o.summary {
             Summary::Identical | Summary::Proved => (Decision::Equal, Some(AllInputs)),
-            Summary::Exact | Summary::BitExact(_) => (Decision::Equal, Some(AllRuns)),
-            Summary::Close(_) => (Decision::Equal, Some(AllRunsUpToRounding)),
+            Summary::Exact | Summary::BitExact(_) => (Decision::Equal, Some(Runs)),
+            Summary::Close(_) => (Decision::Equal, Some(RunsUpToRounding)),
             Summary::Differs(_) => (Decision::Differs, None),
             Summary::Unknown(_) => (Decision::Undecided, None),
         };
@@ -189,7 +189,7 @@ impl OutputVerdict {
     fn head(&self) -> &'static str {
         match (self.verdict, self.equal_for) {
             (Decision::Equal, Some(EqualFor::AllInputs)) => "equal for all inputs",
-            (Decision::Equal, Some(EqualFor::AllRuns)) => "equal in all runs",
+            (Decision::Equal, Some(EqualFor::Runs)) => "equal in all runs",
             (Decision::Equal, _) => "equal up to rounding",
             (Decision::Differs, _) => "differs",
             (Decision::Undecided, _) => "undecided",
