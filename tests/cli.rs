@@ -15,6 +15,13 @@ fn err(o: &Output) -> String {
     String::from_utf8_lossy(&o.stderr).into_owned()
 }
 
+/// The result in the envelope on standard output.
+fn result(o: &Output) -> serde_json::Value {
+    let v: serde_json::Value = serde_json::from_slice(&o.stdout).unwrap();
+    assert_eq!(v["exit"].as_i64(), Some(code(o).into()), "{v}");
+    v["result"].clone()
+}
+
 fn text(p: &Path) -> &str {
     p.to_str().unwrap()
 }
@@ -36,7 +43,7 @@ fn tile_verify_untile_and_run() {
         "--verify",
     ]);
     assert_eq!(code(&o), 0, "{}", err(&o));
-    assert!(err(&o).contains("exact, bit-exact on cpu"), "{}", err(&o));
+    assert!(err(&o).contains("equal for all inputs (proved, "), "{}", err(&o));
     assert_eq!(code(&run(&["verify", text(&plain), text(&tiled)])), 0);
     assert_eq!(code(&run(&["diff", text(&plain), text(&tiled)])), 1);
     let o = run(&["opt", text(&tiled), "-p", "untile", "-o", text(&back)]);
@@ -137,7 +144,7 @@ fn dimensions_are_fixed_in_the_written_model() {
     assert_eq!(code(&o), 2, "{}", err(&o));
     let o = tile(&["h=8", "x:3=6"]);
     assert_eq!(code(&o), 0, "{}", err(&o));
-    assert!(err(&o).contains("exact, bit-exact on cpu"), "{}", err(&o));
+    assert!(err(&o).contains("equal in all runs (exact, bit-exact on cpu, "), "{}", err(&o));
     let o = run(&["print", text(&out)]);
     let s = String::from_utf8_lossy(&o.stdout);
     assert!(s.contains("%x: f32[N,1,8,6]") && s.contains("conv/tile1of2"), "{s}");
@@ -151,7 +158,7 @@ fn dimensions_are_fixed_in_the_written_model() {
 #[test]
 fn inspect_gives_json() {
     let o = run(&["inspect", "zoo:aidge-tutorial", "--json"]);
-    let v: serde_json::Value = serde_json::from_slice(&o.stdout).unwrap();
+    let v = result(&o);
     assert_eq!(v["nodes"], 4);
     // 4 images of 64 x 64 outputs, 32 channels of 3 x 3 x 3 products.
     assert_eq!(v["macs"], 4 * 64 * 64 * 32 * 27);
@@ -193,13 +200,13 @@ fn budgets_of_memory() {
     let model = "zoo:superres@32x48";
     let o = run(&["opt", model, "--memory", "700KiB", "-o", text(&out), "--verify"]);
     assert!(o.status.success(), "{}", err(&o));
-    assert!(err(&o).contains("exact, bit-exact on cpu"), "{}", err(&o));
+    assert!(err(&o).contains("equal for all inputs (proved, "), "{}", err(&o));
     let o = run(&["inspect", text(&out), "--json"]);
-    let v: serde_json::Value = serde_json::from_slice(&o.stdout).unwrap();
+    let v = result(&o);
     assert!(v["peak_activation_bytes"].as_u64().unwrap() <= 700 << 10);
     let none = dir.path().join("none.onnx");
     let o = run(&["opt", model, "--memory", "10KiB", "-o", text(&none)]);
-    assert_eq!(o.status.code(), Some(1));
+    assert_eq!(o.status.code(), Some(4));
     assert!(err(&o).contains("the least peak that was found is"), "{}", err(&o));
     assert!(!none.exists());
     let o = run(&["opt", model, "-p", "fuse-tiles{front=list}"]);
@@ -255,7 +262,7 @@ fn explain_says_what_each_pass_did_and_why_not() {
         .bind(|| insta::assert_snapshot!("explain", stdout(&o)));
     let args = ["explain", text(&gir), "-p", pipeline, "--json", "--fix-dims"];
     let args = [&args[..], &["--dim", "N=1", "--dim", "h=8"]].concat();
-    let v: serde_json::Value = serde_json::from_slice(&run(&args).stdout).unwrap();
+    let v = result(&run(&args));
     let passes = v["passes"].as_array().unwrap();
     assert_eq!(passes[1]["pass"], "tile-conv{axis=h parts=2}");
     assert_eq!(
@@ -283,7 +290,7 @@ fn bisect_finds_no_fault_in_ours() {
         stdout(&o)
     );
     let o = run(&[&args[..], &dims, &["--json", "--every"]].concat());
-    let v: serde_json::Value = serde_json::from_slice(&o.stdout).unwrap();
+    let v = result(&o);
     assert!(v["edit"].is_null() && v["edits"].as_u64() > Some(3), "{v}");
     assert_eq!(code(&run(&["bisect", text(&gir), "-p", "tile"])), 2);
 }
@@ -308,8 +315,7 @@ fn reduce_by_a_command() {
     assert_eq!(code(&o), 0, "{}", err(&o));
     println!("{}", stdout(&o));
     let nodes = |p: &Path| {
-        let v = run(&["inspect", text(p), "--json"]).stdout;
-        let v: serde_json::Value = serde_json::from_slice(&v).unwrap();
+        let v = result(&run(&["inspect", text(p), "--json"]));
         v["nodes"].as_u64().unwrap()
     };
     assert!(nodes(&small) <= 5, "{}", stdout(&run(&["print", text(&small)])));
@@ -320,7 +326,7 @@ fn reduce_by_a_command() {
     assert!(err(&o).contains("the search stopped after 3 models"), "{}", err(&o));
     std::fs::remove_file(&small).unwrap();
     for (command, exit, what) in [
-        ("true {}", 1, "nothing to reduce"),
+        ("true {}", 2, "nothing to reduce"),
         ("true", 2, "no {} for the file"),
         ("no-such-command-here {}", 2, "cannot run"),
         ("sleep 30; : {}", 2, "it takes over 1 s"),
@@ -378,7 +384,8 @@ fn verify_writes_a_certificate() {
         "--proof",
         text(&proof),
     ]);
-    assert_eq!((code(&o), stdout(&o).trim()), (0, "output: proved"), "{}", err(&o));
+    assert_eq!(code(&o), 0, "{}", err(&o));
+    assert!(stdout(&o).starts_with("equal for all inputs (proved, "), "{}", stdout(&o));
     let steps = std::fs::read_to_string(&proof).unwrap();
     assert!(steps.lines().any(|l| l.contains(" = original:\"conv1_out\" [")), "{steps}");
     assert!(steps.lines().any(|l| l.contains(" = part-of-result ")), "{steps}");
@@ -389,12 +396,12 @@ fn verify_writes_a_certificate() {
     let o = check("zoo:resnet18@64x64", text(&tiled), &proof);
     assert_eq!(code(&o), 0, "{}", err(&o));
     assert!(stdout(&o).contains("the models are equal"), "{}", stdout(&o));
-    assert_eq!(code(&check(text(&tiled), "zoo:resnet18@64x64", &proof)), 1);
-    assert_eq!(code(&check("zoo:resnet18@64x64", "zoo:resnet18@96x96", &proof)), 1);
+    assert_eq!(code(&check(text(&tiled), "zoo:resnet18@64x64", &proof)), 5);
+    assert_eq!(code(&check("zoo:resnet18@64x64", "zoo:resnet18@96x96", &proof)), 5);
     let without: Vec<&str> = steps.lines().filter(|l| !l.contains("part-of-result")).collect();
     std::fs::write(&proof, without.join("\n")).unwrap();
     let o = check("zoo:resnet18@64x64", text(&tiled), &proof);
-    assert_eq!(code(&o), 1);
+    assert_eq!(code(&o), 5);
     assert!(err(&o).contains("expected t"), "{}", err(&o));
 }
 
@@ -459,7 +466,7 @@ fn a_model_over_two_devices() {
 
     // What cannot be planned says why.
     let o = to_plan(&["--max-latency", "1us"]);
-    assert!(code(&o) == 1 && err(&o).contains("the limit on latency is"), "{}", err(&o));
+    assert!(code(&o) == 4 && err(&o).contains("the limit on latency is"), "{}", err(&o));
     let o = to_plan(&["--pin", "conv1=c"]);
     assert!(code(&o) == 2 && err(&o).contains("no device c"), "{}", err(&o));
     std::fs::write(&profile, "{").unwrap();
@@ -472,7 +479,7 @@ fn a_model_over_two_devices() {
     std::fs::write(&cluster, small).unwrap();
     let o = to_plan(&[]);
     assert!(
-        code(&o) == 1 && err(&o).contains("add memory, or use fewer or smaller weights"),
+        code(&o) == 4 && err(&o).contains("add memory, or use fewer or smaller weights"),
         "{}",
         err(&o)
     );
@@ -523,4 +530,249 @@ fn text_that_would_lose_functions_is_refused() {
     assert_eq!(code(&o), 3, "{}", err(&o));
     assert!(err(&o).contains("the text form cannot hold this model"), "{}", err(&o));
     assert!(!out.exists());
+}
+
+/// Exit codes stand in the help and in the documentation, with the same meanings.
+#[test]
+fn exit_codes_are_documented() {
+    let help = stdout(&run(&["--help"]));
+    let docs = include_str!("../docs/cli.md");
+    for code in [0, 1, 2, 3, 4, 5, 6, 70, 130] {
+        assert!(help.contains(&format!("{code} ")), "{code} in {help}");
+        assert!(docs.contains(&format!("\n| {code} | ")), "{code}");
+    }
+}
+
+/// What cannot be written is refused before the work starts, and says what would do.
+#[test]
+fn outputs_are_tried_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |n: &str| dir.path().join(n).to_str().unwrap().to_owned();
+    std::fs::create_dir(at("folder.onnx")).unwrap();
+    let cluster = at("cluster.toml");
+    std::fs::write(&cluster, CLUSTER.replace("profile = \"a.json\"", "macs-per-second = 1e9"))
+        .unwrap();
+    let none = at("none/x.onnx");
+    let opt = |out: &str| run(&["opt", "/no/model.onnx", "-p", "", "-o", out]);
+    for (o, exit, what) in [
+        (opt(&none), 6, "No such file"),
+        (opt(&at("folder.onnx")), 2, "expected a file, found a folder"),
+        (opt(&at("x.svg")), 2, "models are written as .onnx or .gir, or to - for"),
+        (opt(&at("x")), 2, "models are written as .onnx or .gir"),
+        (run(&["plan", "/no/model.onnx", "--cluster", &cluster, "-o", &none]), 6, "No such file"),
+        (run(&["profile", "/no/model.onnx", "-o", &none]), 6, "No such file"),
+        (run(&["verify", "/no/a.onnx", "/no/b.onnx", "--proof", &none]), 6, "No such file"),
+        (run(&["split", "/no/model.onnx", "--plan", "p.json", "-o", &none]), 6, "No such file"),
+        (run(&["run", "/no/model.onnx", "--output", &cluster]), 2, "expected a folder"),
+        (run(&["reduce", "/no/model.onnx", "--check", "true {}", "-o", &none]), 6, "No such file"),
+    ] {
+        assert_eq!(code(&o), exit, "{}", err(&o));
+        assert!(err(&o).contains(what), "{}", err(&o));
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+    // What fails while it is written leaves nothing, and is no wrong usage.
+    if Path::new("/dev/full").exists() {
+        let o = run(&["opt", "zoo:aidge-tutorial", "-p", "", "-o", "/dev/full"]);
+        assert_eq!(code(&o), 6, "{}", err(&o));
+    }
+}
+
+/// A file that is missing is named once, with a similar one beside it.
+#[test]
+fn missing_files_are_named_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |n: &str| dir.path().join(n).to_str().unwrap().to_owned();
+    for name in ["tbefn.onnx", "tbefn.gir", "cluster.toml"] {
+        std::fs::write(at(name), "").unwrap();
+    }
+    for (args, missing, near) in [
+        (vec!["inspect", &at("tbefn.onx")], "tbefn.onx", "tbefn.onnx"),
+        (vec!["inspect", &at("tbfn.gir")], "tbfn.gir", "tbefn.gir"),
+        (
+            vec!["plan", "zoo:aidge-tutorial", "--cluster", &at("clustr.toml")],
+            "clustr.toml",
+            "cluster.toml",
+        ),
+    ] {
+        let o = run(&args);
+        assert_eq!(code(&o), 2);
+        assert_eq!(err(&o).matches(missing).count(), 1, "{}", err(&o));
+        assert!(err(&o).contains(&format!("; did you mean {}?", at(near))), "{}", err(&o));
+    }
+}
+
+/// Readers that go away, of either stream, are no error.
+#[cfg(unix)]
+#[test]
+fn closed_pipes_are_quiet() {
+    let bin = env!("CARGO_BIN_EXE_graph-opt");
+    for command in [
+        "opt zoo:resnet18@64x64 -p '' -o - | true",
+        "print zoo:resnet18@64x64 | true",
+        "opt zoo:resnet18@64x64 -p simplify 2>&- ",
+        "passes | head -1 >/dev/null",
+    ] {
+        // The shell gives the last code of a pipe; that of graph-opt is printed.
+        let script = match command.split_once(" | ") {
+            Some((first, rest)) => format!("{{ {bin} {first}; echo code $? >&2; }} | {rest}"),
+            None => format!("{bin} {command}; echo code $? >&2"),
+        };
+        let o = Command::new("sh").args(["-c", &script]).output().unwrap();
+        let said = err(&o);
+        assert!(said.ends_with("code 0\n") && !said.contains("error"), "{command}: {said}");
+    }
+}
+
+/// An interrupt leaves no file and no folder behind, and ends with 130.
+#[cfg(unix)]
+#[test]
+fn interrupts_leave_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("x.onnx");
+    let mut interrupted = 0;
+    for wait in [5, 20, 60, 100, 150] {
+        let args = ["opt", "zoo:vgg16-features@448x448", "-p", "", "-o", text(&out)];
+        let mut child = Command::new(env!("CARGO_BIN_EXE_graph-opt"))
+            .args(args)
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(wait));
+        let _ = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+        let status = child.wait().unwrap();
+        use std::os::unix::process::ExitStatusExt;
+        // Before the handler is set, the signal itself ends the process.
+        assert!(matches!(status.code(), Some(0 | 130)) || status.signal() == Some(2), "{status}");
+        interrupted += usize::from(status.code() == Some(130));
+        let _ = std::fs::remove_file(&out);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+    assert!(interrupted > 0);
+}
+
+/// Every command answers with one envelope, which says how it ended.
+#[test]
+fn all_answers_are_in_one_envelope() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |n: &str| dir.path().join(n).to_str().unwrap().to_owned();
+    let model = "zoo:aidge-tutorial";
+    let (tiled, cluster, plan, parts) = (at("t.onnx"), at("c.toml"), at("p.json"), at("parts"));
+    let text = CLUSTER.replace("profile = \"a.json\"", "macs-per-second = 1e9");
+    std::fs::write(&cluster, text.replace("30MiB", "1GiB")).unwrap();
+    let repro = at("r.txt");
+    let header = "// graph-opt reproducer\n// version: 0.1.0\n// seed: 0\n// pipeline: simplify";
+    std::fs::write(&repro, format!("{header}\n// error: old\n{MIXED}\n")).unwrap();
+    let tiles = "tile-conv{axis=h parts=2}";
+    let has = |args: &[&str], exit: i64, fields: &[&str]| {
+        let o = run(&[args, &["--json"]].concat());
+        let v: serde_json::Value = serde_json::from_slice(&o.stdout)
+            .unwrap_or_else(|e| panic!("{args:?}: {e}: {}{}", stdout(&o), err(&o)));
+        assert_eq!((&v["schema"], &v["version"]), (&1.into(), &"0.1.0".into()), "{v}");
+        assert_eq!((&v["command"], &v["exit"]), (&args[0].into(), &exit.into()), "{v}");
+        assert_eq!((code(&o), v["ok"] == true), (exit as i32, exit == 0), "{v}");
+        assert_eq!(v["error"].is_null(), exit == 0, "{v}");
+        assert!(!err(&o).contains("error: "), "{}", err(&o));
+        for f in fields {
+            assert!(!v["result"][f].is_null(), "{args:?} has no {f}: {v}");
+        }
+        v
+    };
+    let opt = ["opt", model, "-p", tiles, "-o", &tiled, "--verify"];
+    let v = has(&opt, 0, &["before", "after", "edits", "remarks", "verify", "written"]);
+    assert_eq!(v["result"]["verify"]["verdict"], "equal");
+    assert_eq!(v["result"]["verify"]["outputs"][0]["equal_for"], "all-inputs");
+    let v = has(&["opt", model, "--memory", "1KiB", "-o", &at("n.onnx")], 4, &[]);
+    assert_eq!(v["error"]["kind"], "does-not-fit");
+    has(&["opt", model, "-p", "", "-o", "-"], 2, &[]);
+    let v = has(&["verify", model, &tiled], 0, &["verdict", "seconds", "outputs"]);
+    assert_eq!(v["result"]["outputs"][0]["rungs"][0]["verdict"], "proved");
+    has(&["run", model], 0, &["outputs"]);
+    has(&["bench", model, "--runs", "1"], 0, &["median_s", "runs"]);
+    has(&["blocks", model], 0, &["blocks"]);
+    has(&["scale", dir.path().to_str().unwrap()], 2, &[]);
+    has(&["inspect", model], 0, &["nodes", "peak_activation_bytes", "timeline"]);
+    has(&["print", model], 0, &["text"]);
+    has(&["passes"], 0, &["text"]);
+    has(&["inspect", "zoo:"], 0, &["text"]);
+    let v = has(&["diff", model, &tiled], 1, &["text"]);
+    assert_eq!(v["error"]["kind"], "differs");
+    has(&["explain", model, "-p", tiles], 0, &["before", "passes", "remarks"]);
+    has(&["bisect", model, "-p", tiles], 0, &["edits", "end"]);
+    has(&["repro", &repro], 0, &["recorded", "same"]);
+    has(&["reduce", model, "--check", "true {}", "-o", &at("s.onnx")], 2, &[]);
+    has(&["profile", model, "--runs", "1"], 0, &["nodes"]);
+    has(&["plan", model, "--cluster", &cluster, "-o", &plan], 0, &["stages", "objective"]);
+    has(&["plan", model, "--cluster", &cluster, "--front"], 0, &["plans"]);
+    has(&["split", model, "--plan", &plan, "-o", &parts], 0, &["folder", "parts"]);
+    has(&["simulate", &parts, "--model", model], 0, &["parts", "latency_s", "equal"]);
+    // Wrong usage, too.
+    let o = run(&["inspect", "--json", "--nope"]);
+    let v: serde_json::Value = serde_json::from_slice(&o.stdout).unwrap();
+    assert_eq!((code(&o), &v["error"]["kind"]), (2, &"usage".into()), "{v}");
+}
+
+/// The first line is the answer, with floats and the output's own name, whichever rung found it.
+#[test]
+fn verify_answers_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |n: &str, outputs: &str, body: &str| {
+        let p = dir.path().join(n);
+        let graph = format!("graph @g(%x: f32[4]) -> ({outputs}) opset 13 {{\n{body}\n}}");
+        std::fs::write(&p, graph).unwrap();
+        p
+    };
+    let one = |n: &str, k: &str| {
+        let body =
+            format!("%k = const {k} : f32[]\n%s = Mul %x, %k : ? ; mul\n%y = Relu %s : ? ; relu");
+        at(n, "%y", &body)
+    };
+    let (a, b) = (one("a.gir", "0.5"), one("b.gir", "0.5000001"));
+    let first = |args: &[&str]| {
+        let o = run(&[&["verify"], args].concat());
+        (code(&o), stdout(&o).lines().next().unwrap_or_default().to_owned())
+    };
+    // Floats are close, and exact arithmetic is not.
+    let (exit, line) = first(&[text(&a), text(&b)]);
+    assert_eq!(exit, 1);
+    assert!(line.starts_with("differs: \"y\"[") && line.contains(" is "), "{line}");
+    assert!(line.contains(", was ") && line.ends_with(", first at node \"mul\""), "{line}");
+    assert!(!line.contains("Fp("), "{line}");
+    let (_, line) = first(&[text(&a), text(&a)]);
+    assert!(line.starts_with("equal for all inputs (identical, "), "{line}");
+    // Several outputs of different verdicts have a line each.
+    let two = |n: &str, other: &str| {
+        at(n, "%y, %z", &format!("%y = Relu %x : ? ; r\n%z = {other} %x : ? ; n"))
+    };
+    let (c, d) = (two("c.gir", "Neg"), two("d.gir", "Abs"));
+    let o = run(&["verify", text(&c), text(&d)]);
+    let said = stdout(&o);
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines[0].starts_with("differs: \"z\"["), "{said}");
+    assert!(lines[1].starts_with("  \"y\": equal in all runs (exact"), "{said}");
+    assert!(lines[2].starts_with("  \"z\": differs: "), "{said}");
+    // What is not decided has a code of its own.
+    let e = at("e.gir", "%y", "%y = Sin %x : ?\n");
+    let f = at("f.gir", "%y", "%t = Neg %x : ?\n%u = Sin %t : ?\n%y = Neg %u : ?\n");
+    let (exit, line) = first(&[text(&e), text(&f), "--by", "prove"]);
+    assert_eq!(exit, 5, "{line}");
+    assert!(line.starts_with("undecided: (proof): "), "{line}");
+}
+
+/// A proof is enough, unless other rungs are asked for.
+#[test]
+fn verification_stops_when_it_knows() {
+    let dir = tempfile::tempdir().unwrap();
+    let tiled = dir.path().join("t.onnx");
+    let model = "zoo:aidge-tutorial";
+    let opt = ["opt", model, "-p", "tile-conv{axis=h parts=2}", "-o", text(&tiled)];
+    assert_eq!(code(&run(&opt)), 0);
+    let rungs = |more: &[&str]| -> Vec<String> {
+        let v = result(&run(&[&["verify", model, text(&tiled), "--json"], more].concat()));
+        let all = v["outputs"][0]["rungs"].as_array().unwrap();
+        all.iter().map(|r| r["verdict"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(rungs(&[]), ["proved"]);
+    assert_eq!(rungs(&["--backend", "cpu"]), ["proved", "bit-exact"]);
+    assert_eq!(rungs(&["--by", "all"]), ["proved", "exact", "bit-exact"]);
+    assert_eq!(rungs(&["--by", "exact"]), ["exact"]);
 }

@@ -7,7 +7,11 @@ use graph_opt_backends::Backend;
 use graph_opt_backends::cpu::Cpu;
 use graph_opt_backends::inputs::{Extents, draw};
 
-use crate::failure::{Result, out, usage};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::answer::Answer;
+use crate::failure::{Result, usage};
 use crate::model;
 use crate::run::{prepare_failure, run_failure};
 
@@ -21,12 +25,24 @@ pub struct Args {
     /// Runs after one that warms up
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     runs: u16,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
-pub fn main(args: &Args) -> Result {
+/// How long a model takes.
+#[derive(Serialize, JsonSchema)]
+pub struct Times {
+    /// Median, in seconds.
+    median_s: f64,
+    /// Least, in seconds.
+    min_s: f64,
+    /// Most, in seconds.
+    max_s: f64,
+    /// Number of runs, without the one that warms up.
+    runs: usize,
+    /// Number of threads.
+    threads: u16,
+}
+
+pub fn main(args: &Args) -> Result<Answer> {
     let graph = Arc::new(model::load(&args.model)?);
     let inputs = draw(&graph, &Extents::default(), 0).map_err(usage)?;
     let cpu = Cpu { threads: args.threads.into(), ..Cpu::default() };
@@ -41,17 +57,13 @@ pub fn main(args: &Args) -> Result {
     times.sort_by(f64::total_cmp);
     let median = times[times.len() / 2];
     let (min, max) = (times[0], times[times.len() - 1]);
-    if args.json {
-        let json = serde_json::json!({
-            "median_s": median, "min_s": min, "max_s": max, "runs": times.len(), "threads": args.threads,
-        });
-        return out(format!("{json}\n"));
-    }
-    out(format!(
+    let text = format!(
         "{:.2} ms (median of {}, {:.2} to {:.2})\n",
         median * 1e3,
         times.len(),
         min * 1e3,
         max * 1e3
-    ))
+    );
+    let (runs, threads) = (times.len(), args.threads);
+    Ok(Answer::new(Times { median_s: median, min_s: min, max_s: max, runs, threads }, text))
 }

@@ -4,10 +4,14 @@ use graph_opt_backends::Folder;
 use graph_opt_backends::compare::Compare;
 use graph_opt_backends::faults::bisect::{Bisect, Bisection, Culprit};
 
-use crate::failure::{Result, check, out};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::answer::Answer;
+use crate::failure::{Result, differs, undecided, usage};
 use crate::progress::Progress;
 use crate::rewrite::Source;
-use crate::verify::{Checks, How, with_compare};
+use crate::verify::{Checks, How, incomparable, with_compare};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -17,16 +21,51 @@ pub struct Args {
     /// one undoes it
     #[arg(long)]
     every: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     how: How,
     #[command(flatten)]
     checks: Checks,
 }
 
-pub fn main(args: &Args) -> Result {
+/// What a search for the edit at fault found.
+#[derive(Serialize, JsonSchema)]
+pub struct Found {
+    /// Number of edits of the pipeline.
+    edits: usize,
+    /// Number of comparisons.
+    compared: usize,
+    /// The edit at fault; `null` if there is none.
+    edit: Option<AtFault>,
+    /// How the model stands after all edits.
+    end: String,
+    /// Why the pipeline did not come to its end; `null` if it did.
+    broke_off: Option<String>,
+}
+
+/// An edit at fault.
+#[derive(Serialize, JsonSchema)]
+struct AtFault {
+    /// Its number, from 1.
+    number: usize,
+    /// The pass that made it.
+    pass: String,
+    /// The pass and the place.
+    origin: String,
+    /// The bodies around it, from the outermost.
+    r#in: Vec<String>,
+    /// New nodes, as text.
+    new: Vec<String>,
+    /// Labels of removed nodes.
+    removed: Vec<String>,
+    /// How the model stands after it.
+    after: String,
+    /// How it stands before it.
+    before: String,
+    /// The last edit after which the model is known to be equal.
+    equal_after: usize,
+}
+
+pub fn main(args: &Args) -> Result<Answer> {
     let (pipeline, original, graph) = args.source.read(&args.checks.dims)?;
     let progress = Progress::new();
     let say = |n: usize| progress.say(&format!("comparing after edit {n}"));
@@ -34,19 +73,20 @@ pub fn main(args: &Args) -> Result {
         let compare = Compare { brief: true, progress: None, ..compare };
         Bisect { compare: &compare, evaluator: &Folder, every: args.every, progress: Some(&say) }
             .run(&original, &graph, &pipeline)
-            .map_err(check)
+            .map_err(incomparable)
     })?;
     drop(progress);
-    out(if args.json { json(&found) } else { text(&found, args.every) })?;
-    match (&found.culprit, &found.broke_off) {
-        (Some(c), _) => Err(check(format!("edit {} is at fault", c.number))),
-        (None, Some(why)) => Err(check(format!("the pipeline broke off: {why}"))),
+    let failure = match (&found.culprit, &found.broke_off) {
+        (Some(c), _) => Some(differs(format!("edit {} is at fault", c.number))),
+        (None, Some(why)) => Some(usage(format!("the pipeline broke off: {why}"))),
         (None, None) if found.end.is_bad() => {
-            Err(check(format!("before the first edit already: {}", found.end)))
+            Some(differs(format!("before the first edit already: {}", found.end)))
         }
-        (None, None) if found.end.is_equal() => Ok(()),
-        (None, None) => Err(check(format!("no difference is known: {}", found.end))),
-    }
+        (None, None) if found.end.is_equal() => None,
+        (None, None) => Some(undecided(format!("no difference is known: {}", found.end))),
+    };
+    let text = text(&found, args.every);
+    Ok(Answer { failure, ..Answer::new(Found::from(found), text) })
 }
 
 fn text(b: &Bisection, every: bool) -> String {
@@ -89,17 +129,17 @@ fn caveat(b: &Bisection, c: &Culprit, every: bool) -> String {
     s
 }
 
-fn json(b: &Bisection) -> String {
-    let edit = b.culprit.as_ref().map(|c| {
-        serde_json::json!({
-            "number": c.number, "pass": c.pass, "origin": c.origin, "in": c.scope,
-            "new": c.added, "removed": c.removed, "after": c.after.to_string(),
-            "before": c.before.to_string(), "equal_after": c.equal_after,
-        })
-    });
-    let all = serde_json::json!({
-        "edits": b.edits, "compared": b.compared, "edit": edit, "end": b.end.to_string(),
-        "broke_off": b.broke_off,
-    });
-    format!("{all:#}\n")
+impl From<Bisection> for Found {
+    fn from(b: Bisection) -> Self {
+        let Bisection { edits, culprit, end, broke_off, compared } = b;
+        Self { edits, compared, edit: culprit.map(AtFault::from), end: end.to_string(), broke_off }
+    }
+}
+
+impl From<Culprit> for AtFault {
+    fn from(c: Culprit) -> Self {
+        let Culprit { number, pass, origin, scope, added, removed, after, before, equal_after } = c;
+        let (after, before) = (after.to_string(), before.to_string());
+        Self { number, pass, origin, r#in: scope, new: added, removed, after, before, equal_after }
+    }
 }

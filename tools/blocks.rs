@@ -9,15 +9,18 @@ use graph_opt_passes::analysis::node_macs;
 use graph_opt_passes::blocks::{Block, Extractor, Stretches};
 use graph_opt_passes::registry::optimise;
 use graph_opt_passes::{ByteSize, Runner, count};
+use schemars::JsonSchema;
+use serde::Serialize;
 
+use crate::answer::{Answer, Document};
 use crate::dataset::{self, Images};
-use crate::failure::{Result, out, say, unsupported, usage};
+use crate::failure::{Result, internal, say, unsupported, usage};
 use crate::folder::Folder;
 use crate::library::{Entry, Library, MODEL};
-use crate::opt::rows;
 use crate::progress::Progress;
-use crate::workshop::{How, Made, Workshop, dims_of, failed, fixed, save};
-use crate::{model, tensors};
+use crate::table::rows;
+use crate::workshop::{How, Made, Workshop, dims_of, failed, fixed};
+use crate::{model, output, tensors};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -49,15 +52,38 @@ pub struct Args {
     import: Option<PathBuf>,
     #[command(flatten)]
     images: Images,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
 }
 
 /// Samples in a batch, where the model takes any number.
 pub const BATCH: usize = 32;
 
-pub fn main(args: &Args) -> Result {
+/// The blocks of a model.
+#[derive(Serialize, JsonSchema)]
+pub struct Listed {
+    /// The blocks, in the order in which they run.
+    blocks: Vec<ListedBlock>,
+}
+
+/// A block.
+#[derive(Serialize, JsonSchema)]
+struct ListedBlock {
+    /// Its name.
+    name: String,
+    /// Number of nodes.
+    nodes: usize,
+    /// Elements of its constants.
+    parameters: u64,
+    /// Multiply-accumulates for one sample.
+    macs: u64,
+    /// The tensor that it reads.
+    input: String,
+    /// The tensor that it gives.
+    output: String,
+    /// Number of units that can be removed, of each set of coupled channels.
+    units: Vec<usize>,
+}
+
+pub fn main(args: &Args) -> Result<Answer> {
     let graph = prepared(&args.model)?;
     if !(args.max_share > 0.0 && args.max_share <= 1.0) {
         return Err(usage(format!("--max-share: expected 0 to 1, found {}", args.max_share)));
@@ -82,24 +108,13 @@ fn prepared(name: &str) -> Result<Graph> {
     Ok(graph)
 }
 
-fn list(args: &Args, graph: &Graph, blocks: &[Block]) -> Result {
+fn list(args: &Args, graph: &Graph, blocks: &[Block]) -> Result<Answer> {
     let one = fixed(graph, &dims_of(graph, None));
     let macs = |b: &Block| -> u64 {
         b.nodes.iter().filter_map(|&n| node_macs(&one, n)).fold(0, u64::saturating_add)
     };
     let variants = args.sparsities.len().max(1);
     let combinations = blocks.len() as f64 * (variants as f64).log10();
-    if args.json {
-        let entry = |b: &Block| {
-            serde_json::json!({
-                "name": b.name, "nodes": b.nodes.len(), "parameters": b.parameters, "macs": macs(b),
-                "input": &*graph.value(b.input).name, "output": &*graph.value(b.output).name,
-                "units": b.units,
-            })
-        };
-        let all: Vec<_> = blocks.iter().map(entry).collect();
-        return out(format!("{:#}\n", serde_json::json!({ "blocks": all })));
-    }
     let mut table = rows(&["block", "nodes", "parameters", "MACs", "input", "units that can go"]);
     for b in blocks {
         let units: Vec<String> = b.units.iter().map(usize::to_string).collect();
@@ -113,27 +128,43 @@ fn list(args: &Args, graph: &Graph, blocks: &[Block]) -> Result {
         ]);
     }
     let of = count(variants, "variant");
-    out(format!(
+    let text = format!(
         "{table}\n{}, 10^{combinations:.1} combinations with {of} each\n",
         count(blocks.len(), "block")
-    ))
+    );
+    let one = |b: &Block| ListedBlock {
+        name: b.name.clone(),
+        nodes: b.nodes.len(),
+        parameters: b.parameters,
+        macs: macs(b),
+        input: graph.value(b.input).name.to_string(),
+        output: graph.value(b.output).name.to_string(),
+        units: b.units.clone(),
+    };
+    Ok(Answer::new(Listed { blocks: blocks.iter().map(one).collect() }, text))
 }
 
-fn make(args: &Args, graph: &Graph, blocks: &[Block], data: &Path, output: &Path) -> Result {
+fn make(
+    args: &Args,
+    graph: &Graph,
+    blocks: &[Block],
+    data: &Path,
+    output: &Path,
+) -> Result<Answer> {
     if blocks.is_empty() {
         return Err(unsupported("the model has no block with channels of its own to remove"));
     }
     if let Some(s) = args.sparsities.iter().find(|s| !(0.0..1.0).contains(*s)) {
         return Err(usage(format!("--sparsities: expected shares from 0 to below 1, found {s}")));
     }
+    let folder = Folder::begin(output)?;
     let progress = Progress::new();
     let fit = dataset::read(data, graph, &args.images, BATCH)?;
     let measure = match &args.measure {
         Some(path) => dataset::read(path, graph, &args.images, BATCH)?,
         None => fit.clone(),
     };
-    let folder = Folder::begin(output)?;
-    save(graph, &folder.path().join(MODEL))?;
+    model::save_onnx(graph, &folder.path().join(MODEL))?;
     let workshop = Workshop::new(graph, fit, measure, &args.how)?;
     let one = &workshop.one;
     let mut library = Library::new(one.costs(graph)?.into());
@@ -162,7 +193,7 @@ fn make(args: &Args, graph: &Graph, blocks: &[Block], data: &Path, output: &Path
     drop(progress);
     library.write(folder.path())?;
     folder.finish()?;
-    report(&library, args.json)
+    report(&library)
 }
 
 /// A block's name as the name of a file.
@@ -193,7 +224,7 @@ fn imported(from: &Path, block: &Block, index: usize) -> Result<Vec<Made>> {
 
 /// Writes what a block reads and gives, sample after sample, as `BLOCK.input.npy` and `BLOCK.output.npy`.
 fn export(graph: &Graph, block: &Block, data: &Dataset, to: &Path) -> Result {
-    std::fs::create_dir_all(to).map_err(|e| usage(format!("{}: {e}", to.display())))?;
+    std::fs::create_dir_all(to).map_err(|e| output::failed(to, &e))?;
     for (v, what) in [(block.input, "input"), (block.output, "output")] {
         let all = scale::values(graph, &data.inputs, &[v]).map_err(failed)?;
         let all: Vec<Tensor> = all.into_iter().flatten().collect();
@@ -214,11 +245,7 @@ fn joined(all: &[Tensor]) -> Option<Tensor> {
     Tensor::from_bytes(all[0].dtype(), dims, bytes).ok()
 }
 
-fn report(library: &Library, json: bool) -> Result {
-    if json {
-        let text = serde_json::to_string_pretty(library).map_err(unsupported)?;
-        return out(format!("{text}\n"));
-    }
+fn report(library: &Library) -> Result<Answer> {
     let mut table = rows(&["block", "sparsity", "bytes", "MACs", "peak", "time", "loss"]);
     for b in &library.blocks {
         for (i, v) in b.variants.iter().enumerate() {
@@ -239,10 +266,12 @@ fn report(library: &Library, json: bool) -> Result {
             ]);
         }
     }
-    out(format!(
+    let text = format!(
         "{table}\n{} of the model: {}, on {}\n",
         library.metric,
         library.value,
         count(library.measured_on, "sample")
-    ))
+    );
+    let document = Document(serde_json::to_value(library).map_err(internal)?);
+    Ok(Answer::new(document, text))
 }

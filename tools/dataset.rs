@@ -10,6 +10,7 @@ use graph_opt_ir::{DType, Dim, Graph, Tensor, Type};
 use image::imageops::{FilterType, resize};
 
 use crate::failure::{Result, usage};
+use crate::input::unread;
 use crate::npy;
 
 /// The most bytes that the arrays of a data set take together.
@@ -102,7 +103,7 @@ fn folder(files: &[PathBuf], graph: &Graph) -> Result<Vec<(String, Tensor)>> {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         // As names of files have no slash.
         let input = inputs.iter().find(|name| name.replace('/', "_") == stem);
-        let file = File::open(path).map_err(|e| at(e.to_string()))?;
+        let file = File::open(path).map_err(|e| unread(path, &e))?;
         arrays.add(input.copied().unwrap_or(&stem), BufReader::new(file)).map_err(at)?;
     }
     Ok(arrays.all)
@@ -289,7 +290,7 @@ fn files(path: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
 
 fn decoded(path: &Path) -> Result<image::DynamicImage> {
     let at = |e: String| usage(format!("{}: {e}", path.display()));
-    let file = File::open(path).map_err(|e| at(e.to_string()))?;
+    let file = File::open(path).map_err(|e| unread(path, &e))?;
     let mut reader = image::ImageReader::new(BufReader::new(file));
     let mut limits = image::Limits::default();
     limits.max_alloc = Some(IMAGE_BYTES);

@@ -3,7 +3,8 @@
 use graph_opt_ir::text;
 use similar::TextDiff;
 
-use crate::failure::{Failure, Result, out};
+use crate::answer::Answer;
+use crate::failure::{Result, differs, usage};
 use crate::model;
 
 #[derive(clap::Args)]
@@ -14,12 +15,15 @@ pub struct Args {
     b: String,
 }
 
-pub fn main(args: &Args) -> Result {
+pub fn main(args: &Args) -> Result<Answer> {
+    if args.a == "-" && args.b == "-" {
+        return Err(usage("standard input can be one of the models only, not both"));
+    }
     let (a, b) = (text::print(&model::load(&args.a)?), text::print(&model::load(&args.b)?));
     if a == b {
-        return Ok(());
+        return Ok(Answer::text(String::new()));
     }
     let diff = TextDiff::from_lines(&a, &b);
-    out(diff.unified_diff().context_radius(3).header(&args.a, &args.b))?;
-    Err(Failure { code: 1, message: String::new() })
+    let text = diff.unified_diff().context_radius(3).header(&args.a, &args.b).to_string();
+    Ok(Answer { failure: Some(differs("")), ..Answer::text(text) })
 }

@@ -7,10 +7,12 @@ use graph_opt_backends::Folder;
 use graph_opt_backends::faults::repro::Case;
 use graph_opt_ir::Graph;
 use graph_opt_passes::analysis::{MemoryModel, cost, model_named, plan_for};
-use graph_opt_passes::tile::fuse_tiles::FuseTiles;
-use graph_opt_passes::{ByteSize, Change, Data, Outcome, Pipeline, Remark, Runner, count};
+use graph_opt_passes::{ByteSize, Outcome, Remark, Runner, count};
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use crate::failure::{Result, out};
+use crate::answer::{self, Answer, outcome as outcome_name};
+use crate::failure::Result;
 use crate::progress::Progress;
 use crate::rewrite::{self, Source};
 use crate::tensors;
@@ -25,9 +27,6 @@ pub struct Args {
     /// Memory model to count by: interpreter or onnxruntime
     #[arg(long, value_name = "RUNTIME", default_value = "interpreter", value_parser = model_named)]
     runtime: Arc<dyn MemoryModel>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
 /// One run of a pass.
@@ -39,28 +38,81 @@ struct Entry {
     after: Figures,
 }
 
-/// An edit, as the JSON report shows it.
+/// An edit.
+#[derive(Serialize, JsonSchema)]
 struct Made {
+    /// Its number, from 1.
     number: usize,
+    /// The pass and the place.
     origin: String,
+    /// The bodies around it, with `/` between them; empty in the main graph.
+    #[serde(rename = "in")]
     scope: String,
+    /// Number of new nodes.
+    #[serde(rename = "new_nodes")]
     added: usize,
+    /// Number of removed nodes.
+    #[serde(rename = "removed_nodes")]
     removed: usize,
 }
 
-#[derive(Clone, PartialEq)]
-struct Figures {
-    nodes: usize,
-    macs: u64,
-    unknown_macs: usize,
-    peak: Option<u64>,
+/// What a model takes.
+#[derive(Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Figures {
+    /// Number of nodes.
+    pub nodes: usize,
+    /// Multiply-accumulates of nodes of known shape.
+    pub macs: u64,
+    /// Number of nodes whose multiply-accumulates are unknown.
+    #[serde(rename = "nodes_of_unknown_macs")]
+    pub unknown_macs: usize,
+    /// Elements of constants, without those of type `i64`.
+    pub parameters: u64,
+    /// Peak of live activations, in bytes; `null` if extents are unknown.
+    #[serde(rename = "peak_activation_bytes")]
+    pub peak: Option<u64>,
+}
+
+/// What each pass of a pipeline did.
+#[derive(Serialize, JsonSchema)]
+pub struct Explained {
+    /// The model before the first pass.
+    before: Figures,
+    /// The runs of passes.
+    passes: Vec<PassRun>,
+    /// What was said between passes.
+    remarks: Vec<answer::Remark>,
+}
+
+/// A run of a pass.
+#[derive(Serialize, JsonSchema)]
+struct PassRun {
+    /// The pass with its options.
+    pass: String,
+    /// The pattern of the nodes that it was restricted to; `null` if it was not.
+    only: Option<String>,
+    /// Its edits.
+    edits: Vec<Made>,
+    /// Its remarks.
+    remarks: Vec<answer::Remark>,
+    /// The model before it.
+    before: Figures,
+    /// The model after it.
+    after: Figures,
 }
 
 impl Figures {
-    fn of(graph: &Graph, model: &dyn MemoryModel) -> Self {
+    /// Of a graph, with memory by this model.
+    pub fn of(graph: &Graph, model: &dyn MemoryModel) -> Self {
         let c = cost(graph);
         let peak = plan_for(graph, model).ok().map(|m| m.peak);
-        Self { nodes: c.nodes, macs: c.macs, unknown_macs: c.unknown_macs, peak }
+        Self {
+            nodes: c.nodes,
+            macs: c.macs,
+            unknown_macs: c.unknown_macs,
+            parameters: c.parameters,
+            peak,
+        }
     }
 
     fn text(&self) -> String {
@@ -72,16 +124,9 @@ impl Figures {
         let nodes = count(self.nodes, "node");
         format!("{nodes}, {} MACs{unknown}, peak activations {peak}", self.macs)
     }
-
-    fn json(&self) -> serde_json::Value {
-        serde_json::json!({
-            "nodes": self.nodes, "macs": self.macs, "nodes_of_unknown_macs": self.unknown_macs,
-            "peak_activation_bytes": self.peak,
-        })
-    }
 }
 
-pub fn main(args: &Args) -> Result {
+pub fn main(args: &Args) -> Result<Answer> {
     let (pipeline, _, mut graph) = args.source.read(&args.dims)?;
     let before = Figures::of(&graph, &*args.runtime);
     let (made, entries) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
@@ -115,7 +160,17 @@ pub fn main(args: &Args) -> Result {
     // What was said between passes, such as that no node has a name, belongs to none.
     let said: Vec<&Remark> = entries.iter().flat_map(|e| &e.remarks).collect();
     let others: Vec<&Remark> = report.remarks.iter().filter(|r| !said.contains(r)).collect();
-    out(if args.json { json(&before, &entries, &others) } else { text(&before, &entries, &others) })
+    let text = text(&before, &entries, &others);
+    let mut last = before.clone();
+    let passes = entries.into_iter().map(|e| {
+        let Entry { pass, only, edits, remarks, after } = e;
+        let remarks = remarks.iter().map(answer::Remark::of).collect();
+        let before = std::mem::replace(&mut last, after.clone());
+        PassRun { pass, only, edits, remarks, before, after }
+    });
+    let passes = passes.collect();
+    let remarks = others.into_iter().map(answer::Remark::of).collect();
+    Ok(Answer::new(Explained { before, passes, remarks }, text))
 }
 
 fn text(before: &Figures, entries: &[Entry], others: &[&Remark]) -> String {
@@ -167,7 +222,7 @@ fn remarks(all: &[Remark], outcome: Outcome) -> String {
     if groups.is_empty() {
         return String::new();
     }
-    let mut s = format!("  {} ({})\n", name(outcome), of_kind.len());
+    let mut s = format!("  {} ({})\n", outcome_name(outcome), of_kind.len());
     for (message, mut nodes) in groups {
         nodes.retain(|n| !n.is_empty());
         s.push_str(&format!("    {message}\n"));
@@ -176,66 +231,4 @@ fn remarks(all: &[Remark], outcome: Outcome) -> String {
         }
     }
     s
-}
-
-fn name(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Applied => "applied",
-        Outcome::NoMatch => "no match",
-        Outcome::NoEffect => "no effect",
-        Outcome::Blocked => "blocked",
-    }
-}
-
-/// The figures of a remark; null if there are none.
-fn figures(data: &Data) -> serde_json::Value {
-    let both = |c: &Change| serde_json::json!({ "before": c.before, "after": c.after });
-    match data {
-        Data::Parts(n) => serde_json::json!({ "parts": n }),
-        Data::Tiles { nodes, grid, reuse } => {
-            serde_json::json!({ "nodes": nodes, "grid": grid, "reuse": reuse.name() })
-        }
-        Data::Cost { peak, macs, by_hand } => {
-            let passes = by_hand.iter().cloned().map(FuseTiles::from);
-            let passes = passes.fold(Pipeline::default(), Pipeline::then).to_string();
-            serde_json::json!({
-                "peak_bytes": both(peak), "macs": both(macs), "by_hand": passes,
-            })
-        }
-        Data::Order { peak, moved } => {
-            serde_json::json!({ "peak_bytes": both(peak), "moved": moved })
-        }
-        Data::Nodes(nodes) => serde_json::json!({ "nodes": both(nodes) }),
-        Data::Left(bytes) => serde_json::json!({ "left_bytes": bytes }),
-        Data::Unmet(bytes) => serde_json::json!({ "least_peak_bytes": bytes }),
-        _ => serde_json::Value::Null,
-    }
-}
-
-fn json(before: &Figures, entries: &[Entry], others: &[&Remark]) -> String {
-    let remark = |r: &Remark| {
-        serde_json::json!({
-            "pass": r.pass, "node": r.node, "outcome": name(r.outcome), "message": r.message,
-            "data": figures(&r.data),
-        })
-    };
-    let mut last = before;
-    let mut passes = Vec::new();
-    for e in entries {
-        let edits = e.edits.iter().map(|m| {
-            serde_json::json!({
-                "number": m.number, "origin": m.origin, "in": m.scope, "new_nodes": m.added,
-                "removed_nodes": m.removed,
-            })
-        });
-        passes.push(serde_json::json!({
-            "pass": e.pass, "only": e.only, "edits": edits.collect::<Vec<_>>(),
-            "remarks": e.remarks.iter().map(remark).collect::<Vec<_>>(),
-            "before": last.json(), "after": e.after.json(),
-        }));
-        last = &e.after;
-    }
-    let others: Vec<_> = others.iter().map(|r| remark(r)).collect();
-    let all = serde_json::json!({ "before": before.json(), "passes": passes, "remarks": others });
-    format!("{all:#}\n")
 }

@@ -2,49 +2,126 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Exit code and message.
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// How a command ends. The numbers stand here only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// It did what was asked.
+    Done,
+    /// Models or results differ, or an error was reproduced.
+    Differs,
+    /// Wrong usage, or input that cannot be read.
+    Usage,
+    /// Valid, but not supported.
+    Unsupported,
+    /// A limit cannot be met: the model does not fit, or no plan was found.
+    DoesNotFit,
+    /// Neither equality nor a difference could be shown.
+    Undecided,
+    /// Output cannot be written, or a device cannot be read.
+    InputOutput,
+    /// A bug in graph-opt.
+    Internal,
+    /// Ended by a signal such as Ctrl-C.
+    Interrupted,
+}
+
+impl Kind {
+    /// The exit code of the process.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Differs => 1,
+            Self::Usage => 2,
+            Self::Unsupported => 3,
+            Self::DoesNotFit => 4,
+            Self::Undecided => 5,
+            Self::InputOutput => 6,
+            Self::Internal => 70,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+/// Why a command does not do what it is asked to.
 #[derive(Debug)]
 pub struct Failure {
-    /// Exit code of the process: 1 a failed check, 2 bad usage or input, 3 an internal error.
-    pub code: u8,
+    /// What decides the exit code.
+    pub kind: Kind,
     /// For standard error; empty where everything was said.
     pub message: String,
+}
+
+impl Failure {
+    /// A failure of this kind.
+    pub fn new(kind: Kind, message: impl Display) -> Self {
+        Self { kind, message: message.to_string() }
+    }
 }
 
 /// What a command gives.
 pub type Result<T = ()> = std::result::Result<T, Failure>;
 
-/// A failure of a check, with exit code 1.
-pub fn check(message: impl Display) -> Failure {
-    Failure { code: 1, message: message.to_string() }
+/// Models or results differ, or an error was reproduced.
+pub fn differs(message: impl Display) -> Failure {
+    Failure::new(Kind::Differs, message)
 }
 
 /// Wrong usage, or input that cannot be read.
 pub fn usage(message: impl Display) -> Failure {
-    Failure { code: 2, message: message.to_string() }
+    Failure::new(Kind::Usage, message)
 }
 
 /// Valid, but not supported.
 pub fn unsupported(message: impl Display) -> Failure {
-    Failure { code: 3, message: message.to_string() }
+    Failure::new(Kind::Unsupported, message)
+}
+
+/// A limit that cannot be met.
+pub fn does_not_fit(message: impl Display) -> Failure {
+    Failure::new(Kind::DoesNotFit, message)
+}
+
+/// Neither equality nor a difference could be shown.
+pub fn undecided(message: impl Display) -> Failure {
+    Failure::new(Kind::Undecided, message)
+}
+
+/// Output that cannot be written.
+pub fn io(at: impl Display, e: &std::io::Error) -> Failure {
+    Failure::new(Kind::InputOutput, format!("{at}: {e}"))
+}
+
+/// A bug in graph-opt.
+pub fn internal(message: impl Display) -> Failure {
+    Failure::new(Kind::Internal, format!("internal error: {message}"))
 }
 
 /// Writes to standard output; a reader that went away is no failure.
 pub fn out(text: impl Display) -> Result {
-    use std::io::Write;
-    let mut o = std::io::stdout().lock();
-    match write!(o, "{}", shown(&text.to_string())).and_then(|()| o.flush()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(usage(format!("standard output: {e}")))
-        }
-        _ => Ok(()),
+    crate::output::bytes(shown(&text.to_string()).as_bytes())
+}
+
+/// Whether only answers and errors are shown.
+pub static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Writes a remark, of one or more lines, to standard error.
+pub fn say(text: impl Display) {
+    let text = text.to_string();
+    if !text.is_empty() && !QUIET.load(Ordering::Relaxed) {
+        told(text + "\n");
     }
 }
 
-/// Writes a line to standard error.
-pub fn say(text: impl Display) {
-    eprintln!("{}", shown(&text.to_string()));
+/// Writes to standard error, for which no other place is left if nobody reads it.
+pub fn told(text: impl Display) {
+    use std::io::Write;
+    let _ = write!(std::io::stderr().lock(), "{}", shown(&text.to_string()));
 }
 
 /// A text as it may be shown: what a model's names could tell a terminal to do is written out.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::{Result, usage};
 use crate::judge::Measured;
-use crate::model;
+use crate::{model, output};
 
 /// Name and version of the form of the manifest.
 const FORMAT: &str = "graph-opt blocks 1";
@@ -137,7 +137,7 @@ impl Library {
         let file = folder.join(MANIFEST);
         let at = |e: &dyn std::fmt::Display| usage(format!("{}: {e}", file.display()));
         let text = serde_json::to_string_pretty(self).map_err(|e| at(&e))?;
-        std::fs::write(&file, text + "\n").map_err(|e| at(&e))
+        output::whole(&file, (text + "\n").as_bytes())
     }
 
     /// The blocks in the model, as the manifest names them.

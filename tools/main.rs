@@ -4,6 +4,7 @@
 // A program's answers go to standard output, everything else to standard error.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod answer;
 mod bench;
 mod bisect;
 mod blocks;
@@ -13,12 +14,15 @@ mod energy;
 mod explain;
 mod failure;
 mod folder;
+mod guard;
+mod input;
 mod inspect;
 mod judge;
 mod library;
 mod model;
 mod npy;
 mod opt;
+mod output;
 mod passes;
 mod plan;
 mod plot;
@@ -33,15 +37,22 @@ mod scale;
 mod serve;
 mod simulate;
 mod split;
+mod table;
 mod tensors;
 mod triton;
+mod verdict;
 mod verify;
 mod worker;
 mod workshop;
 
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 
 use clap::{Parser, Subcommand};
+
+use crate::answer::{Answer, Envelope};
+use crate::failure::Kind;
 
 /// Rewrites ONNX graphs so that networks fit the memory of the machine, and shows that the answer
 /// is the same.
@@ -49,12 +60,23 @@ use clap::{Parser, Subcommand};
 /// MODEL is a .onnx file, a .gir file, "-" for standard input, or zoo:NAME for a network that
 /// graph-opt builds itself ("zoo:" lists them).
 ///
-/// Exit codes: 0 done; 1 a check failed; 2 wrong usage or unreadable input; 3 unsupported.
+/// Exit codes: 0 done; 1 models or results differ, or an error was reproduced; 2 wrong usage, or
+/// input that cannot be read; 3 not supported; 4 a limit cannot be met: it does not fit, or there is
+/// no plan; 5 undecided; 6 output cannot be written; 70 internal error; 130 interrupted.
 #[derive(Parser)]
 #[command(name = "graph-opt", version, propagate_version = true, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Print one JSON object to standard output, errors included; docs/schema.json describes it
+    #[arg(long, global = true)]
+    json: bool,
+    /// Show more: every remark, operators that changed, what `reduce --check` prints
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    verbose: bool,
+    /// Show answers and errors only
+    #[arg(short, long, global = true)]
+    quiet: bool,
 }
 
 #[derive(Subcommand)]
@@ -106,8 +128,81 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
-        Command::Opt(a) => opt::main(a),
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) if e.use_stderr() && std::env::args().any(|a| a == "--json") => {
+            return end(true, String::new(), Err(failure::usage(e)));
+        }
+        Err(e) => e.exit(),
+    };
+    failure::QUIET.store(cli.quiet, Ordering::Relaxed);
+    let name = cli.command.name();
+    let command = || {
+        guard::on_interrupt()?;
+        run(cli.command, cli.json, cli.verbose)
+    };
+    end(cli.json, name, guard::guarded(Path::new(""), command))
+}
+
+/// Says how a command ended, and gives its exit code.
+fn end(json: bool, command: String, ended: failure::Result<Answer>) -> ExitCode {
+    let (answer, mut failure) = match ended {
+        Ok(mut answer) => {
+            let failure = answer.failure.take();
+            (Some(answer), failure)
+        }
+        // A list that was asked for instead of an answer.
+        Err(f) if f.kind == Kind::Done => (Some(Answer::text(f.message)), None),
+        Err(f) => (None, Some(f)),
+    };
+    let text = if json {
+        let result = answer.map(|a| a.result);
+        let envelope = Envelope::new(command, result, failure.as_ref());
+        serde_json::to_string_pretty(&envelope).map(|s| s + "\n").map_err(failure::internal)
+    } else {
+        Ok(answer.map(|a| a.text).unwrap_or_default())
+    };
+    if let Err(f) = text.and_then(failure::out) {
+        failure = Some(f);
+    }
+    let Some(f) = failure else { return ExitCode::SUCCESS };
+    if !f.message.is_empty() && !json {
+        failure::told(format!("error: {}\n", f.message));
+    }
+    ExitCode::from(f.kind.code())
+}
+
+impl Command {
+    /// Its name on the command line.
+    fn name(&self) -> String {
+        match self {
+            Self::Opt(_) => "opt",
+            Self::Verify(_) => "verify",
+            Self::Run(_) => "run",
+            Self::Bench(_) => "bench",
+            Self::Blocks(_) => "blocks",
+            Self::Scale(_) => "scale",
+            Self::Inspect(_) => "inspect",
+            Self::Print(_) => "print",
+            Self::Diff(_) => "diff",
+            Self::Explain(_) => "explain",
+            Self::Bisect(_) => "bisect",
+            Self::Reduce(_) => "reduce",
+            Self::Repro(_) => "repro",
+            Self::Profile(_) => "profile",
+            Self::Plan(_) => "plan",
+            Self::Split(_) => "split",
+            Self::Simulate(_) => "simulate",
+            Self::Worker(_) => "worker",
+            Self::Passes(_) => "passes",
+        }
+        .into()
+    }
+}
+
+fn run(command: Command, json: bool, verbose: bool) -> failure::Result<Answer> {
+    match command {
+        Command::Opt(a) => opt::main(a, json, verbose),
         Command::Verify(a) => verify::main(&a),
         Command::Run(a) => run::main(&a),
         Command::Bench(a) => bench::main(&a),
@@ -118,22 +213,13 @@ fn main() -> ExitCode {
         Command::Diff(a) => diff::main(&a),
         Command::Explain(a) => explain::main(&a),
         Command::Bisect(a) => bisect::main(&a),
-        Command::Reduce(a) => reduce::main(&a),
+        Command::Reduce(a) => reduce::main(&a, verbose),
         Command::Repro(a) => repro::main(&a),
         Command::Profile(a) => profile::main(&a),
         Command::Plan(a) => plan::main(&a),
         Command::Split(a) => split::main(&a),
         Command::Simulate(a) => simulate::main(&a),
-        Command::Worker(a) => worker::main(&a),
+        Command::Worker(a) => worker::main(&a).map(|()| Answer::text(String::new())),
         Command::Passes(a) => passes::main(&a),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(f) => {
-            if !f.message.is_empty() {
-                failure::say(format!("error: {}", f.message));
-            }
-            ExitCode::from(f.code)
-        }
     }
 }

@@ -4,11 +4,13 @@ use std::io::Read;
 use std::path::Path;
 
 use graph_opt_backends::zoo;
-use graph_opt_ir::onnx::{self, Imported};
+use graph_opt_ir::onnx::{self, Imported, OnnxError};
 use graph_opt_ir::verify::verify;
 use graph_opt_ir::{Graph, infer, structural_eq, text};
 
-use crate::failure::{Result, out, say, unsupported, usage};
+use crate::failure::{Failure, Kind, Result, say, unsupported, usage};
+use crate::input::unread;
+use crate::output;
 
 /// Most bytes that are read from standard input.
 const LIMIT: u64 = 2 << 30;
@@ -19,8 +21,7 @@ pub fn load(name: &str) -> Result<Graph> {
         if zoo.is_empty() {
             let list: String =
                 zoo::NAMES.iter().map(|(n, what)| format!("zoo:{n:<16} {what}\n")).collect();
-            out(list)?;
-            return Err(crate::failure::Failure { code: 0, message: String::new() });
+            return Err(Failure::new(Kind::Done, list));
         }
         return zoo::build(zoo).map_err(usage);
     }
@@ -33,13 +34,16 @@ pub fn load(name: &str) -> Result<Graph> {
         }
         onnx::import(bytes, None)
     } else if Path::new(name).extension().is_some_and(|e| e == "gir") {
-        let bytes = std::fs::read(name).map_err(|e| usage(format!("{name}: {e}")))?;
+        let bytes = std::fs::read(name).map_err(|e| unread(Path::new(name), &e))?;
         return parse(name, &bytes);
     } else {
         onnx::load(name)
     };
-    let Imported { mut graph, declared, remarks } =
-        imported.map_err(|e| usage(format!("{name}: {e}")))?;
+    let Imported { mut graph, declared, remarks } = imported.map_err(|e| match e {
+        // It names its file.
+        OnnxError::Io { path, source } => unread(&path, &source),
+        e => usage(format!("{name}: {e}")),
+    })?;
     for r in remarks {
         say(format!("{name}: {r}"));
     }
@@ -66,9 +70,7 @@ pub fn save(graph: &Graph, name: &str) -> Result {
     if name == "-" {
         let mut bytes = Vec::new();
         onnx::export(graph, &mut bytes).map_err(unsupported)?;
-        use std::io::Write;
-        let mut o = std::io::stdout().lock();
-        return o.write_all(&bytes).map_err(|e| usage(format!("standard output: {e}")));
+        return output::bytes(&bytes);
     }
     if Path::new(name).extension().is_some_and(|e| e == "gir") {
         let text = text::print_whole(graph).map_err(usage)?;
@@ -84,24 +86,16 @@ pub fn save(graph: &Graph, name: &str) -> Result {
                 )));
             }
         }
-        return whole(Path::new(name), text.as_bytes());
+        return output::whole(Path::new(name), text.as_bytes());
     }
-    onnx::save(graph, name).map_err(|e| match e {
-        onnx::OnnxError::TooLarge(_) => unsupported(e),
-        e => usage(e),
-    })
+    save_onnx(graph, Path::new(name))
 }
 
-/// Writes a file whole or not at all.
-pub fn whole(path: &Path, bytes: &[u8]) -> Result {
-    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let write = || -> std::io::Result<()> {
-        use std::io::Write;
-        let mut f = tempfile::NamedTempFile::new_in(dir)?;
-        f.write_all(bytes)?;
-        f.as_file().sync_all()?;
-        f.persist(path).map_err(|e| e.error)?;
-        Ok(())
-    };
-    write().map_err(|e| usage(format!("{}: {e}", path.display())))
+/// Saves a model as ONNX.
+pub fn save_onnx(graph: &Graph, path: &Path) -> Result {
+    onnx::save(graph, path).map_err(|e| match e {
+        OnnxError::TooLarge(_) => unsupported(e),
+        OnnxError::Io { path, source } => output::failed(&path, &source),
+        e => usage(e),
+    })
 }

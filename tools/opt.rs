@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use comfy_table::{Table, presets};
 use graph_opt_backends::Folder;
 use graph_opt_backends::faults::repro::Case;
 use graph_opt_ir::{Graph, text};
@@ -13,11 +12,16 @@ use graph_opt_passes::schedule::Schedule;
 use graph_opt_passes::simplify::Simplify;
 use graph_opt_passes::tile::fuse_tiles::{FuseTiles, Planned};
 use graph_opt_passes::{ByteSize, Data, Outcome, Pipeline, Remark, Runner, count};
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use crate::failure::{Failure, Result, check, say, shown, usage};
+use crate::answer::Answer;
+use crate::explain::Figures;
+use crate::failure::{Failure, Result, does_not_fit, say, told, usage};
 use crate::progress::Progress;
-use crate::verify::{Checks, How, compare, judge};
-use crate::{model, rewrite, verify};
+use crate::verdict::Comparison;
+use crate::verify::{Checks, How, compare};
+use crate::{answer, model, output, rewrite};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -40,9 +44,9 @@ pub struct Args {
     /// Where to write the result: .onnx, .gir, or "-"; without it nothing is written
     #[arg(short, long, value_name = "FILE")]
     output: Option<String>,
-    /// Compare the result with the model, and write it only if they are equal; on these backends
-    /// besides the finite field
-    #[arg(long, value_name = "BACKENDS", num_args = 0..=1, require_equals = true, default_missing_value = "cpu", value_delimiter = ',', value_parser = ["cpu", "wgpu"])]
+    /// Compare the result with the model, and write it only if they are equal: by a proof, or by
+    /// runs where there is none; on backends that are named, the models run in any case
+    #[arg(long, value_name = "BACKENDS", num_args = 0..=1, require_equals = true, value_delimiter = ',', value_parser = ["cpu", "wgpu"])]
     verify: Option<Vec<String>>,
     /// Write the extents given with --dim into the model, before the passes run; INPUT:AXIS=N fixes
     /// a dimension without a name
@@ -57,15 +61,37 @@ pub struct Args {
     /// Verify the invariants of the graph after each edit, not only after each pass
     #[arg(long)]
     verify_each: bool,
-    /// Show every remark, not only the first of each kind
-    #[arg(short, long)]
-    verbose: bool,
     #[command(flatten)]
     checks: Checks,
 }
 
-pub fn main(args: Args) -> Result {
+/// What was done to a model.
+#[derive(Serialize, JsonSchema)]
+pub struct Optimised {
+    /// The model before the passes.
+    before: Figures,
+    /// The model after them.
+    after: Figures,
+    /// Number of edits.
+    edits: usize,
+    /// The budget of memory, in bytes; `null` without one.
+    budget_bytes: Option<u64>,
+    /// What the passes had to say.
+    remarks: Vec<answer::Remark>,
+    /// What the comparison with the original found; `null` if none was asked for.
+    verify: Option<Comparison>,
+    /// The file that was written; `null` if none was.
+    written: Option<String>,
+}
+
+pub fn main(args: Args, json: bool, verbose: bool) -> Result<Answer> {
     let (pipeline, budget) = pipeline(&args).map_err(usage)?;
+    if json && args.output.as_deref() == Some("-") {
+        return Err(usage("--json and -o -: only one of them can have standard output"));
+    }
+    if let Some(name) = &args.output {
+        output::probe_model(name)?;
+    }
     let (original, mut graph) = rewrite::start(&args.model, args.fix_dims, &args.checks.dims)?;
     let progress = Progress::new();
     let mut runner =
@@ -85,24 +111,26 @@ pub fn main(args: Args) -> Result {
         stop_after: args.stop_after,
         verify: args.verify.is_some(),
     };
-    let before = graph.clone();
+    let start = graph.clone();
     let report = rewrite::run(&case, runner, &mut graph)?;
     drop(progress);
-    remarks(&report.remarks, args.verbose);
     if let Some(budget) = budget {
+        let remarks = || remarks(&report.remarks, verbose);
         match plan_for(&graph, &*args.runtime) {
             Ok(m) if m.peak <= budget => {}
             Ok(m) => {
+                remarks();
                 let least = ByteSize(m.peak).to_string();
                 let unmet = |r: &&Remark| matches!(r.data, Data::Unmet(_));
                 let why = report.remarks.iter().rev().find(unmet);
                 let why = why.map_or_else(String::new, |r| format!(": {}", r.message));
-                return Err(check(format!(
+                return Err(does_not_fit(format!(
                     "the model does not fit into {} (it takes {least}){why}",
                     ByteSize(budget)
                 )));
             }
             Err(_) => {
+                remarks();
                 let known = Symbolic::of(&graph);
                 let hint = "fix them with --dim NAME=N --fix-dims";
                 return Err(usage(format!("extents of the model are not known; {hint}; {known}")));
@@ -110,24 +138,46 @@ pub fn main(args: Args) -> Result {
         }
     }
     let graph = Arc::new(graph);
-    let mut verdict = String::new();
-    let mut failed: Option<Failure> = None;
+    let mut found: Option<Comparison> = None;
     if let Some(backends) = &args.verify {
-        let how = How::all(backends);
-        let found =
-            rewrite::guard(&case, &before, || compare(&original, &graph, &how, &args.checks))?;
-        verdict = verify::text(&found);
-        failed = judge(&found).err();
+        let how = How::on(backends);
+        let compared =
+            rewrite::guard(&case, &start, || compare(&original, &graph, &how, &args.checks))?;
+        found = Some(compared.0);
     }
-    eprint!("{}", shown(&table(&original, &graph, &*args.runtime, report.edits, &verdict)));
-    if let Some(f) = failed {
+    if let Some(found) = &found {
+        told(found.text());
+    }
+    let before = Figures::of(&original, &*args.runtime);
+    let after = Figures::of(&graph, &*args.runtime);
+    say(changes(&before, &after, report.edits));
+    remarks(&report.remarks, verbose);
+    if verbose {
+        say(operators(&original, &graph));
+    }
+    let failure = found.as_ref().and_then(Comparison::failure).map(|f| {
         let hint = if args.output.is_some() { "; nothing was written" } else { "" };
-        return Err(Failure { message: format!("{}{hint}", f.message), ..f });
+        Failure { message: format!("{}{hint}", f.message), ..f }
+    });
+    let target = args.output.as_ref().filter(|_| failure.is_none());
+    if let Some(name) = target {
+        model::save(&graph, name)?;
+        // A pipe or a device has no size.
+        let size = std::fs::metadata(name).ok().filter(std::fs::Metadata::is_file);
+        if let Some(size) = size {
+            say(format!("wrote {name} ({:.1} MB)", size.len() as f64 / 1e6));
+        }
     }
-    match &args.output {
-        Some(name) => model::save(&graph, name),
-        None => Ok(()),
-    }
+    let result = Optimised {
+        before,
+        after,
+        edits: report.edits,
+        budget_bytes: budget,
+        remarks: report.remarks.iter().map(answer::Remark::of).collect(),
+        verify: found,
+        written: target.cloned(),
+    };
+    Ok(Answer { failure, ..Answer::new(result, String::new()) })
 }
 
 /// The passes to run, and the budget in bytes that they have to meet.
@@ -158,7 +208,10 @@ fn remarks(all: &[Remark], verbose: bool) {
         let n: &mut usize = shown.entry((r.pass.clone(), r.outcome)).or_default();
         *n += 1;
         if *n <= 5 || verbose {
-            say(format!("{r}"));
+            let text = r.to_string();
+            // How to do it by hand takes a line of its own.
+            let short = text.split_once("; by hand: ").map_or(&*text, |(short, _)| short);
+            say(if verbose { &text } else { short });
         }
     }
     for ((pass, _), n) in shown {
@@ -168,50 +221,39 @@ fn remarks(all: &[Remark], verbose: bool) {
     }
 }
 
-/// A table with this header.
-pub fn rows(header: &[&str]) -> Table {
-    let mut t = Table::new();
-    t.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    t.set_header(header);
-    t
+/// The figures that changed, a line each.
+fn changes(a: &Figures, b: &Figures, edits: usize) -> String {
+    let peak = |f: &Figures| f.peak.map_or_else(|| "unknown".into(), |n| ByteSize(n).to_string());
+    let rows = [
+        ("nodes", a.nodes.to_string(), b.nodes.to_string()),
+        ("MACs", macs(a), macs(b)),
+        ("parameters", a.parameters.to_string(), b.parameters.to_string()),
+        ("peak activations", peak(a), peak(b)),
+    ];
+    let changed = rows.iter().filter(|(_, before, after)| before != after);
+    let line =
+        |(what, before, after): &(&str, String, String)| format!("{what:<18}{before} → {after}\n");
+    changed.map(line).collect::<String>() + &count(edits, "edit")
 }
 
-/// The table of figures before and after the passes.
-fn table(a: &Graph, b: &Graph, model: &dyn MemoryModel, edits: usize, verdict: &str) -> String {
-    let (c, d) = (cost(a), cost(b));
-    let mut t = rows(&["", "before", "after"]);
-    let mut row = |what: &str, p: String, q: String| {
-        t.add_row([what.to_owned(), p, q]);
+/// How many nodes of each operator there are, where that changed.
+fn operators(a: &Graph, b: &Graph) -> String {
+    let (c, d) = (cost(a).operators, cost(b).operators);
+    let names: std::collections::BTreeSet<&String> = c.keys().chain(d.keys()).collect();
+    let line = |n: &String| {
+        let of = |all: &std::collections::BTreeMap<String, usize>| all.get(n).copied().unwrap_or(0);
+        (of(&c) != of(&d)).then(|| format!("  {n:<16}{} → {}", of(&c), of(&d)))
     };
-    row("nodes", c.nodes.to_string(), d.nodes.to_string());
-    let names: std::collections::BTreeSet<&String> =
-        c.operators.keys().chain(d.operators.keys()).collect();
-    for n in names {
-        let (p, q) = (c.operators.get(n).unwrap_or(&0), d.operators.get(n).unwrap_or(&0));
-        if p != q {
-            row(&format!("  {n}"), p.to_string(), q.to_string());
-        }
-    }
-    row("MACs", macs(&c), macs(&d));
-    row("parameters", c.parameters.to_string(), d.parameters.to_string());
-    let memory = |g: &Graph| {
-        plan_for(g, model).map_or_else(|_| "unknown".into(), |m| ByteSize(m.peak).to_string())
-    };
-    row("peak activations", memory(a), memory(b));
-    let mut s = format!("{t}\n{}\n", count(edits, "edit"));
-    if !verdict.is_empty() {
-        s.push_str(verdict);
-    }
-    s
+    names.into_iter().filter_map(line).collect::<Vec<_>>().join("\n")
 }
 
-fn macs(c: &graph_opt_passes::analysis::Cost) -> String {
-    let known = match c.macs {
-        m if m >= 10_000_000_000 => format!("{:.2} G", m as f64 / 1e9),
+fn macs(f: &Figures) -> String {
+    let known = match f.macs {
+        m if m >= 1_000_000_000 => format!("{:.3} G", m as f64 / 1e9),
         m if m >= 10_000_000 => format!("{:.2} M", m as f64 / 1e6),
         m => m.to_string(),
     };
-    match c.unknown_macs {
+    match f.unknown_macs {
         0 => known,
         n => format!("{known} and {} of unknown shape", count(n, "node")),
     }

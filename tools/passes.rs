@@ -2,7 +2,8 @@
 
 use graph_opt_passes::registry::{self, PASSES};
 
-use crate::failure::{Result, out, usage};
+use crate::answer::Answer;
+use crate::failure::{Result, usage};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -10,12 +11,14 @@ pub struct Args {
     name: Option<String>,
 }
 
-pub fn main(args: &Args) -> Result {
+pub fn main(args: &Args) -> Result<Answer> {
     match &args.name {
-        None => out(PASSES.iter().map(registry::help).collect::<String>()
-            + "only(REGEX)(…) restricts passes to nodes whose name matches; fixpoint(…) repeats them\n"),
+        None => Ok(Answer::text(
+            PASSES.iter().map(registry::help).collect::<String>()
+                + "only(REGEX)(…) restricts passes to nodes whose name matches; fixpoint(…) repeats them\n",
+        )),
         Some(name) => match registry::find(name) {
-            Some(p) => out(registry::help(p)),
+            Some(p) => Ok(Answer::text(registry::help(p))),
             None => {
                 let near = graph_opt_passes::nearest(name, PASSES.iter().map(|p| p.name));
                 let hint = near.map(|n| format!("; did you mean {n:?}?")).unwrap_or_default();

@@ -13,11 +13,15 @@ use graph_opt_passes::devices::graph::{
 };
 use graph_opt_passes::devices::{Effort, Limits, NoPlan, Objective, front};
 use graph_opt_passes::{ByteSize, Pipeline, Runner};
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use crate::failure::{Result, check, out, say, usage};
+use crate::answer::{Answer, Document};
+use crate::failure::{Result, does_not_fit, internal, say, usage};
 use crate::model;
-use crate::opt::rows;
 use crate::progress::Progress;
+use crate::table::rows;
+use crate::{input, output, rewrite};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -96,10 +100,32 @@ pub fn share(text: &str) -> std::result::Result<f64, String> {
     }
 }
 
-pub fn main(args: &Args) -> Result {
+/// A front of plans, of which each is better in latency or in energy than all others.
+#[derive(Serialize, JsonSchema)]
+pub struct Front {
+    /// The plans, by latency.
+    plans: Vec<FrontPlan>,
+    /// The latency in seconds below which all plans are listed; `null` if all are.
+    complete_below_s: Option<f64>,
+}
+
+/// A plan of a front.
+#[derive(Serialize, JsonSchema)]
+struct FrontPlan {
+    /// Time from a frame's input to its output, in seconds.
+    latency_s: f64,
+    /// Energy of a frame, in joules.
+    energy_j: f64,
+    /// Device, mode and first node of each stage.
+    stages: Vec<String>,
+}
+
+pub fn main(args: &Args) -> Result<Answer> {
+    if let Some(path) = &args.output {
+        output::probe(Path::new(path))?;
+    }
     let graph = model::load(&args.model)?;
-    let text = std::fs::read_to_string(&args.cluster);
-    let text = text.map_err(|e| usage(format!("{}: {e}", args.cluster)))?;
+    let text = input::text(Path::new(&args.cluster))?;
     let cluster = Cluster::parse(&text).map_err(|e| usage(format!("{}: {e}", args.cluster)))?;
     let network = Network::of(&graph).map_err(|e| {
         usage(format!("{e}; fix extents with graph-opt opt --dim NAME=N --fix-dims"))
@@ -139,8 +165,12 @@ pub fn main(args: &Args) -> Result {
     let progress = Progress::new();
     progress.say("planning");
     let no_plan = |e: PlanningError| match e {
-        PlanningError::NoPlan(e @ (NoPlan::Invalid(_) | NoPlan::Solver(_))) => usage(e),
-        PlanningError::NoPlan(e) => check(e.describe(&|u| format!("unit {u} ({})", labels[u]))),
+        PlanningError::NoPlan(e @ NoPlan::Invalid(_)) => usage(e),
+        PlanningError::NoPlan(e @ (NoPlan::Violation(_) | NoPlan::Solver(_))) => internal(e),
+        PlanningError::Rewriting(e) => internal(e),
+        PlanningError::NoPlan(e) => {
+            does_not_fit(e.describe(&|u| format!("unit {u} ({})", labels[u])))
+        }
         e => usage(e),
     };
     if args.front {
@@ -149,6 +179,7 @@ pub fn main(args: &Args) -> Result {
         let problem = network.problem(&graph, &cluster, &costs, &request);
         let all = front(&problem, &Effort::default()).map_err(|e| no_plan(e.into()))?;
         drop(progress);
+        let mut plans = Vec::new();
         let mut t = rows(&["latency ms", "energy J", "stages"]);
         for p in &all.plans {
             let stage = |s: &graph_opt_passes::devices::Stage| {
@@ -158,13 +189,16 @@ pub fn main(args: &Args) -> Result {
             let stages: Vec<String> = p.stages.iter().map(stage).collect();
             let (ms, j) = (p.total(Objective::Latency) * 1e3, p.total(Objective::Energy));
             t.add_row([format!("{ms:.3}"), format!("{j:.4}"), stages.join(", ")]);
+            plans.push(FrontPlan { latency_s: ms / 1e3, energy_j: j, stages });
         }
         let whole = if all.whole_below.is_finite() {
             format!("complete for latencies below {:.3} ms", all.whole_below * 1e3)
         } else {
             "complete".to_owned()
         };
-        return out(format!("{t}\n{} plans; the front is {whole}\n", all.plans.len()));
+        let text = format!("{t}\n{} plans; the front is {whole}\n", all.plans.len());
+        let complete_below_s = all.whole_below.is_finite().then_some(all.whole_below);
+        return Ok(Answer::new(Front { plans, complete_below_s }, text));
     }
     if args.tiles && aim != Objective::Latency {
         return Err(usage("--tiles is for --objective latency"));
@@ -180,14 +214,12 @@ pub fn main(args: &Args) -> Result {
     );
     let file = file.map_err(no_plan)?;
     drop(progress);
-    out(shown(&file))?;
-    match &args.output {
-        Some(path) => {
-            let json = serde_json::to_string_pretty(&file).map_err(|e| check(e.to_string()))?;
-            model::whole(Path::new(path), format!("{json}\n").as_bytes())
-        }
-        None => Ok(()),
+    if let Some(path) = &args.output {
+        let json = serde_json::to_string_pretty(&file).map_err(internal)?;
+        output::whole(Path::new(path), format!("{json}\n").as_bytes())?;
     }
+    let document = Document(serde_json::to_value(&file).map_err(internal)?);
+    Ok(Answer::new(document, shown(&file)))
 }
 
 /// The forms in which values may be sent.
@@ -265,7 +297,10 @@ pub fn profiles(cluster: &Cluster, beside: &Path) -> Result<Vec<Option<Profile>>
 pub fn rewritten(mut graph: Graph, passes: &str) -> Result<Graph> {
     if !passes.is_empty() {
         let pipeline = Pipeline::parse(passes).map_err(usage)?;
-        Runner::default().evaluator(&Folder).run(&mut graph, &pipeline).map_err(check)?;
+        Runner::default()
+            .evaluator(&Folder)
+            .run(&mut graph, &pipeline)
+            .map_err(rewrite::failure)?;
     }
     Ok(graph)
 }

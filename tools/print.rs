@@ -2,7 +2,8 @@
 
 use graph_opt_ir::text;
 
-use crate::failure::{Result, out};
+use crate::answer::Answer;
+use crate::failure::Result;
 use crate::model;
 
 #[derive(clap::Args)]
@@ -11,6 +12,6 @@ pub struct Args {
     model: String,
 }
 
-pub fn main(args: &Args) -> Result {
-    out(text::print(&model::load(&args.model)?))
+pub fn main(args: &Args) -> Result<Answer> {
+    Ok(Answer::text(text::print(&model::load(&args.model)?)))
 }

@@ -18,12 +18,14 @@ use graph_opt_passes::devices::cluster::{
 };
 use graph_opt_passes::devices::graph::Network;
 
+use crate::answer::{Answer, Document};
 use crate::energy::Meter;
-use crate::failure::{Result, check, out, say, usage};
+use crate::failure::{Failure, Kind, Result, internal, say, usage};
+use crate::input::unread;
 use crate::progress::Progress;
 use crate::run::{prepare_failure, run_failure};
 use crate::verify::backend;
-use crate::{model, tensors};
+use crate::{model, output, tensors};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -69,7 +71,7 @@ const LIMIT: u64 = 256 << 20;
 pub fn read(path: &Path) -> Result<Profile> {
     let at = |e: &dyn std::fmt::Display| usage(format!("{}: {e}", path.display()));
     let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(|e| at(&e))?;
+    let file = std::fs::File::open(path).map_err(|e| unread(path, &e))?;
     let read = file.take(LIMIT).read_to_string(&mut text).map_err(|e| at(&e))?;
     if read as u64 == LIMIT {
         return Err(at(&"larger than any profile"));
@@ -139,7 +141,10 @@ impl Part {
     }
 }
 
-pub fn main(args: &Args) -> Result {
+pub fn main(args: &Args) -> Result<Answer> {
+    if let Some(path) = &args.output {
+        output::probe(path)?;
+    }
     let graph = Arc::new(model::load(&args.model)?);
     let network = Network::of(&graph).map_err(|e| {
         usage(format!("{e}; fix extents with graph-opt opt --dim NAME=N --fix-dims"))
@@ -198,10 +203,14 @@ pub fn main(args: &Args) -> Result {
     let threads = if on_cpu { args.threads } else { 0 };
     let backend = args.backend.clone();
     let profile = Profile { version: 1, backend, threads, runs, nodes, stretches, values };
-    let text = if csv { profile.to_csv() } else { profile.to_json() }.map_err(check)?;
+    let text = if csv { profile.to_csv() } else { profile.to_json() }.map_err(internal)?;
+    let document = Document(serde_json::to_value(&profile).map_err(internal)?);
     match &args.output {
-        Some(path) => model::whole(path, text.as_bytes()),
-        None => out(text),
+        Some(path) => {
+            output::whole(path, text.as_bytes())?;
+            Ok(Answer::new(document, String::new()))
+        }
+        None => Ok(Answer::new(document, text)),
     }
 }
 
@@ -268,9 +277,9 @@ impl Bench<'_> {
 
     /// Units as a model, ready to run on what crosses the cut before them.
     fn part(&self, units: Range<usize>, held: &Values) -> Result<Part> {
-        let part = self.network.stage(self.graph, units).map_err(|e| check(e.to_string()))?;
+        let part = self.network.stage(self.graph, units).map_err(internal)?;
         let graph = Arc::new(part);
-        let inputs = take(&graph, held).map_err(check)?;
+        let inputs = take(&graph, held).map_err(internal)?;
         let ready = self.backend.prepare(graph.clone()).map_err(prepare_failure)?;
         Ok(Part { graph, ready, inputs })
     }
@@ -290,7 +299,8 @@ impl Bench<'_> {
             let mut rest: Option<(Part, Vec<Tensor>)> = None;
             for &v in &self.network.crossing[cut] {
                 let name = self.graph.value(v).name.to_string();
-                let t = held.get(&name).ok_or_else(|| check(format!("nothing gives {name:?}")))?;
+                let t =
+                    held.get(&name).ok_or_else(|| internal(format!("nothing gives {name:?}")))?;
                 if found.iter().any(|f| f.name == name) {
                     continue;
                 }
@@ -336,7 +346,7 @@ impl Bench<'_> {
         for _ in 0..self.runs {
             let start = Instant::now();
             let Some(encoded) = encode(codec, t) else { return Ok(None) };
-            let back = decode(codec, t.dtype(), t.dims(), &encoded).map_err(check)?;
+            let back = decode(codec, t.dtype(), t.dims(), &encoded).map_err(internal)?;
             times.push(start.elapsed().as_secs_f64());
             last = Some((encoded.len() as u64, back));
         }
@@ -349,7 +359,8 @@ impl Bench<'_> {
         /// Energy counters change about every millisecond.
         const LONG: Duration = Duration::from_millis(50);
         let (begin, mut count) = (Instant::now(), 0);
-        let read = || self.meter.as_ref().map(Meter::read).transpose().map_err(check);
+        let unread = |e| Failure::new(Kind::InputOutput, e);
+        let read = || self.meter.as_ref().map(Meter::read).transpose().map_err(unread);
         let before = read()?;
         let mut times = Vec::new();
         while count < u32::from(self.runs) || (before.is_some() && begin.elapsed() < LONG) {

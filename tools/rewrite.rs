@@ -8,8 +8,8 @@ use graph_opt_ir::{Graph, onnx};
 use graph_opt_passes::fix_dims::{Symbolic, fix_dims};
 use graph_opt_passes::{Pipeline, Report, RunError, Runner};
 
-use crate::failure::{Failure, Result, check, usage};
-use crate::model;
+use crate::failure::{self, Failure, Result, unsupported, usage};
+use crate::{guard, model};
 
 /// A model and the passes to run over it.
 #[derive(clap::Args)]
@@ -51,9 +51,23 @@ pub fn start(name: &str, fix: bool, dims: &[(String, u64)]) -> Result<(Arc<Graph
 pub fn run(case: &Case, runner: Runner<'_>, graph: &mut Graph) -> Result<Report> {
     let before = graph.clone();
     repro::caught(case.set(runner), graph, &case.pipeline).map_err(|fault| match fault {
-        Fault::Run(e @ (RunError::Contradiction { .. } | RunError::Unsettled { .. })) => check(e),
+        Fault::Run(e) if is_of_model(&e) => failure(e),
         fault => internal(case, &before, &fault),
     })
+}
+
+/// Whether the model is at fault, rather than a pass.
+fn is_of_model(e: &RunError) -> bool {
+    matches!(e, RunError::Contradiction { .. } | RunError::Unsettled { .. })
+}
+
+/// A pipeline that broke off, where no reproducer is written.
+pub fn failure(e: RunError) -> Failure {
+    match e {
+        e @ RunError::Contradiction { .. } => usage(e),
+        e @ RunError::Unsettled { .. } => unsupported(e),
+        e => failure::internal(e),
+    }
 }
 
 /// Calls `f`, which works on what the case made of the graph. A panic leaves a reproducer, too.
@@ -62,13 +76,14 @@ pub fn guard<T>(case: &Case, before: &Graph, f: impl FnOnce() -> Result<T>) -> R
 }
 
 fn internal(case: &Case, graph: &Graph, fault: &Fault) -> Failure {
+    let place = if matches!(fault, Fault::Panic(_)) { guard::place() } else { String::new() };
     let save = |g: &Graph, p: &Path| onnx::save(g, p).map_err(|e| e.to_string());
     let written = quietly(|| repro::write(case, graph, fault, Path::new(""), &save));
     let file = match written {
         Ok(path) => format!("{0} reproduces it: graph-opt repro {0}", path.display()),
         Err(e) => format!("no reproducer could be written: {e}"),
     };
-    check(format!("internal error: {fault}\n{file}"))
+    failure::internal(format!("{fault}{place}\n{file}"))
 }
 
 /// Without what panics print: the panic that is reproduced was shown already.

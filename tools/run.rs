@@ -7,11 +7,14 @@ use std::sync::Arc;
 use graph_opt_backends::inputs::Extents;
 use graph_opt_backends::{PrepareError, RunError};
 use graph_opt_ir::{Graph, Tensor};
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use crate::failure::{Failure, Result, check, name, out, unsupported, usage};
+use crate::answer::Answer;
+use crate::failure::{Failure, Result, does_not_fit, name, unsupported, usage};
 use crate::progress::Progress;
 use crate::verify::backend;
-use crate::{model, tensors};
+use crate::{model, output, tensors};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -34,7 +37,41 @@ pub struct Args {
     seed: u64,
 }
 
-pub fn main(args: &Args) -> Result {
+/// The outputs of a run.
+#[derive(Serialize, JsonSchema)]
+pub struct Outputs {
+    /// One for each output.
+    outputs: Vec<OutputRow>,
+}
+
+/// An output.
+#[derive(Serialize, JsonSchema)]
+struct OutputRow {
+    /// Its name.
+    name: String,
+    /// Its type, such as `f32[1,1000]`.
+    r#type: String,
+    /// Its numbers; `null` for other types, or without elements.
+    values: Option<Values>,
+    /// The file that it was written to; `null` without one.
+    file: Option<String>,
+}
+
+/// The numbers of a tensor.
+#[derive(Clone, Copy, Serialize, JsonSchema)]
+struct Values {
+    /// The least.
+    min: f32,
+    /// The largest.
+    max: f32,
+    /// Their mean.
+    mean: f64,
+}
+
+pub fn main(args: &Args) -> Result<Answer> {
+    if let Some(dir) = &args.output {
+        output::probe_folder(dir)?;
+    }
     let graph = Arc::new(model::load(&args.model)?);
     let given: Vec<(String, Tensor)> = args
         .input
@@ -55,15 +92,25 @@ pub fn main(args: &Args) -> Result {
     let results = executable.run(&inputs, graph.outputs()).map_err(run_failure)?;
     drop(progress);
     if let Some(dir) = &args.output {
-        std::fs::create_dir_all(dir).map_err(|e| usage(format!("{}: {e}", dir.display())))?;
+        std::fs::create_dir_all(dir).map_err(|e| output::failed(dir, &e))?;
     }
+    let (mut text, mut outputs) = (String::new(), Vec::new());
     for (i, (&v, t)) in graph.outputs().iter().zip(&results).enumerate() {
-        out(format!("{}: {}{}\n", name(&graph.value(v).name), t.ty(), summary(t)))?;
-        if let Some(file) = files.get(i) {
+        let values = Values::of(t);
+        let summary = values.map(|v| v.to_string()).unwrap_or_default();
+        text.push_str(&format!("{}: {}{summary}\n", name(&graph.value(v).name), t.ty()));
+        let file = files.get(i);
+        if let Some(file) = file {
             tensors::write(t, file)?;
         }
+        outputs.push(OutputRow {
+            name: graph.value(v).name.to_string(),
+            r#type: t.ty().to_string(),
+            values,
+            file: file.map(|f| f.display().to_string()),
+        });
     }
-    Ok(())
+    Ok(Answer::new(Outputs { outputs }, text))
 }
 
 /// The file of each output. Two outputs whose names meet in one file are refused before anything runs.
@@ -84,12 +131,20 @@ fn files(dir: &Path, graph: &Graph) -> Result<Vec<PathBuf>> {
     Ok(all)
 }
 
-fn summary(t: &Tensor) -> String {
-    let Some(v) = t.to_f32s().filter(|v| !v.is_empty()) else { return String::new() };
-    let (min, max) =
-        v.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(a, b), &x| (a.min(x), b.max(x)));
-    let mean = v.iter().map(|&x| f64::from(x)).sum::<f64>() / v.len() as f64;
-    format!(", {min} to {max}, mean {mean:.6}")
+impl Values {
+    fn of(t: &Tensor) -> Option<Self> {
+        let v = t.to_f32s().filter(|v| !v.is_empty())?;
+        let (min, max) =
+            v.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(a, b), &x| (a.min(x), b.max(x)));
+        let mean = v.iter().map(|&x| f64::from(x)).sum::<f64>() / v.len() as f64;
+        Some(Self { min, max, mean })
+    }
+}
+
+impl std::fmt::Display for Values {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, ", {} to {}, mean {:.6}", self.min, self.max, self.mean)
+    }
 }
 
 /// What a backend cannot prepare is unsupported.
@@ -111,6 +166,7 @@ pub fn run_failure(e: RunError) -> Failure {
     match inner(&e) {
         RunError::Unsupported(_) | RunError::NotInField(_) => unsupported(e),
         RunError::Input { .. } => usage(e),
-        _ => check(e),
+        RunError::TooLarge { .. } => does_not_fit(e),
+        _ => usage(e),
     }
 }

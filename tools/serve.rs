@@ -15,11 +15,11 @@ use graph_opt_passes::blocks::Block;
 use graph_opt_passes::blocks::choose::Problem;
 use graph_opt_passes::{ByteSize, count};
 
-use crate::failure::{Result, check, out, usage};
-use crate::model;
+use crate::failure::{Result, does_not_fit, usage};
 use crate::plot::{self, Axis, Line, Panel};
 use crate::run::{prepare_failure, run_failure};
 use crate::workshop::failed;
+use crate::{input, output};
 
 /// From when on how many threads keep the machine busy.
 struct Load {
@@ -31,7 +31,7 @@ struct Load {
 /// threads; the last line ends the run.
 fn script(path: &Path) -> Result<Vec<Load>> {
     let at = |e: &dyn std::fmt::Display| usage(format!("{}: {e}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|e| at(&e))?;
+    let text = input::text(path)?;
     let mut all: Vec<Load> = Vec::new();
     for (i, line) in text.lines().enumerate() {
         let line = line.split('#').next().unwrap_or_default().trim();
@@ -127,7 +127,12 @@ pub struct Service<'a> {
 
 /// Runs the frames of the data again and again until the script ends. Served and fixed network run in turns,
 /// so both meet the same load. Writes what each frame took, and a plot beside it.
-pub fn serve(service: Service<'_>, data: &Dataset, file: &Path, to: Option<&Path>) -> Result {
+pub fn serve(
+    service: Service<'_>,
+    data: &Dataset,
+    file: &Path,
+    to: Option<&Path>,
+) -> Result<String> {
     let loads = script(file)?;
     let frames: Vec<Vec<Tensor>> = data.inputs.iter().take(256).cloned().collect();
     let cpu = Cpu { threads: 1, ..Cpu::default() };
@@ -139,7 +144,7 @@ pub fn serve(service: Service<'_>, data: &Dataset, file: &Path, to: Option<&Path
     let mut problem = service.problem;
     let first = frames.first().ok_or_else(|| usage("the data has no sample"))?;
     calibrate(&switchable, &mut problem, first)?;
-    let mut monitor = Monitor::new(problem, service.limit).map_err(check)?;
+    let mut monitor = Monitor::new(problem, service.limit).map_err(does_not_fit)?;
     let mut now = vec![0; service.blocks.len()];
     let mut switches = Vec::new();
     let mut apply = |monitor: &Monitor, switchable: &mut Switchable| -> Result {
@@ -220,7 +225,12 @@ struct Served<'a> {
     peaks: [u64; 2],
 }
 
-fn report(served: &Served<'_>, limit: f64, metric: &str, to: Option<&Path>) -> Result {
+fn report(
+    served: &Served<'_>,
+    limit: f64,
+    metric: &str,
+    to: Option<&Path>,
+) -> Result<String> {
     let Served { frames: all, switches, whole, peaks } = *served;
     let share = |f: fn(&Frame) -> f64| {
         let kept = all.iter().filter(|a| f(a) <= limit).count();
@@ -237,11 +247,11 @@ fn report(served: &Served<'_>, limit: f64, metric: &str, to: Option<&Path>) -> R
             "switches_s": switches, "prepare_model_s": whole, "peak": peaks[0],
             "fixed_peak": peaks[1], "frames": all,
         });
-        model::whole(to, format!("{json:#}\n").as_bytes())?;
+        output::whole(to, format!("{json:#}\n").as_bytes())?;
         let picture = to.with_extension("svg");
-        model::whole(&picture, picture_of(all, limit, metric).as_bytes())?;
+        output::whole(&picture, picture_of(all, limit, metric).as_bytes())?;
     }
-    out(format!(
+    Ok(format!(
         "{}: {served:.1} % within {:.3} ms, the model as it is {fixed:.1} %\n{}: {:.0} µs in the middle, {:.0} µs at \
          most; preparing the model whole: {:.0} µs\nconstants: at most {}\npeak: at most {}, the model as it is {}\n",
         count(all.len(), "frame"),

@@ -11,13 +11,16 @@ use graph_opt_backends::tolerance::change;
 use graph_opt_ir::Graph;
 use graph_opt_passes::ByteSize;
 use graph_opt_passes::devices::files::{Manifest, PartFile, Timeline};
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use crate::failure::{Failure, Result, check, out, usage};
+use crate::answer::Answer;
+use crate::failure::{Failure, Result, differs, usage};
 use crate::model;
-use crate::opt::rows;
 use crate::plan::share;
 use crate::run::{prepare_failure, run_failure};
 use crate::split::json;
+use crate::table::rows;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -38,7 +41,36 @@ pub struct Args {
     seed: u64,
 }
 
-pub fn main(args: &Args) -> Result {
+/// What a split model does, run in one process.
+#[derive(Serialize, JsonSchema)]
+pub struct Simulated {
+    /// Number of frames.
+    frames: u16,
+    /// The parts.
+    parts: Vec<Part>,
+    /// Time from the first input to its output by the plan's figures, in seconds.
+    latency_s: f64,
+    /// Time between outputs by the plan's figures, in seconds.
+    interval_s: f64,
+    /// Whether all outputs have the bits of the whole model's; `null` if it was not run, or if codecs of
+    /// the plan are lossy.
+    equal: Option<bool>,
+    /// Largest change of the outputs by lossy codecs, as a share of their largest element.
+    change: Option<f64>,
+}
+
+/// What a part did.
+#[derive(Serialize, JsonSchema)]
+struct Part {
+    /// The device.
+    device: String,
+    /// Bytes that it received, for a frame.
+    received_bytes: u64,
+    /// Bytes that it held.
+    held_bytes: u64,
+}
+
+pub fn main(args: &Args) -> Result<Answer> {
     let folder = Path::new(&args.folder);
     let manifest: Manifest = json(&folder.join("manifest.json"))?;
     manifest.check().map_err(|e| usage(format!("{}: {e}", folder.display())))?;
@@ -62,7 +94,7 @@ pub fn main(args: &Args) -> Result {
                 if let Some(o) = outputs.get(name).filter(|_| lossy) {
                     error = change(t, o).max(error);
                 } else if outputs.get(name) != Some(t) {
-                    return Err(check(format!(
+                    return Err(differs(format!(
                         "frame {frame}: {name} differs from the whole model's"
                     )));
                 }
@@ -74,11 +106,11 @@ pub fn main(args: &Args) -> Result {
         Some(_) if lossy => Compared::Close(error),
         Some(_) => Compared::Bits,
     };
-    report(&stages, args.frames, &compared)?;
-    if error > args.max_error.unwrap_or(f64::MAX) {
-        return Err(check(format!("outputs change by {error:.2e}")));
+    let mut answer = report(&stages, args.frames, &compared);
+    if error > args.max_error.unwrap_or(f64::MAX) && answer.failure.is_none() {
+        answer.failure = Some(differs(format!("outputs change by {error:.2e}")));
     }
-    Ok(())
+    Ok(answer)
 }
 
 fn failure(e: StagesError) -> Failure {
@@ -124,9 +156,9 @@ enum Compared {
     Close(f64),
 }
 
-fn report(stages: &Stages, frames: u16, compared: &Compared) -> Result {
+fn report(stages: &Stages, frames: u16, compared: &Compared) -> Answer {
     let plan = &stages.manifest().plan;
-    let mut wrong = Vec::new();
+    let (mut wrong, mut parts) = (Vec::new(), Vec::new());
     let mut t = rows(&["part", "device", "received a frame", "held"]);
     for (i, row) in plan.stages.iter().enumerate() {
         let received = stages.received()[i] / u64::from(frames);
@@ -137,6 +169,8 @@ fn report(stages: &Stages, frames: u16, compared: &Compared) -> Result {
             ByteSize(received).to_string(),
             ByteSize(held).to_string(),
         ]);
+        let device = row.device.clone();
+        parts.push(Part { device, received_bytes: received, held_bytes: held });
         let planned: u64 = row.receives.iter().map(|r| r.sent()).sum();
         let compressed = row.receives.iter().any(|r| r.codecs.values().any(|c| c.is_lossless()));
         let most = row.receives.iter().map(|r| r.bytes).sum();
@@ -168,8 +202,15 @@ fn report(stages: &Stages, frames: u16, compared: &Compared) -> Result {
         }
         Compared::Close(e) => format!("lossy codecs change outputs by up to {:.3} %\n", e * 100.0),
     });
-    out(text)?;
-    if wrong.is_empty() { Ok(()) } else { Err(check(wrong.join("; "))) }
+    let (equal, change) = match compared {
+        Compared::No => (None, None),
+        Compared::Bits => (Some(true), None),
+        Compared::Close(e) => (None, Some(*e)),
+    };
+    let (latency_s, interval_s) = (timeline.latency(), timeline.interval());
+    let result = Simulated { frames, parts, latency_s, interval_s, equal, change };
+    let failure = (!wrong.is_empty()).then(|| differs(wrong.join("; ")));
+    Answer { failure, ..Answer::new(result, text) }
 }
 
 /// A line for each part: which frame it computes when.

@@ -4,17 +4,21 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use graph_opt_ir::onnx::devices::{Configuration, annotate};
-use graph_opt_ir::{Graph, NodeId, ValueId, onnx};
+use graph_opt_ir::{Graph, NodeId, ValueId};
 use graph_opt_passes::analysis::plan;
 use graph_opt_passes::devices::files::dataflow::{self, Options};
 use graph_opt_passes::devices::files::{Manifest, PartFile, PlanFile};
 use graph_opt_passes::devices::graph::{Split, is_sent};
 use graph_opt_passes::{ByteSize, count};
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use crate::failure::{Result, check, out, say, unsupported, usage};
-use crate::folder::{Folder, failed};
+use crate::answer::Answer;
+use crate::failure::{Result, internal, say, usage};
+use crate::folder::Folder;
+use crate::output::failed;
 use crate::plan::rewritten;
-use crate::{model, triton};
+use crate::{input, model, output, triton};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -35,29 +39,55 @@ pub struct Args {
 
 /// Reads a JSON file into its type.
 pub fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = std::fs::read_to_string(path);
-    let text = text.map_err(|e| usage(format!("{}: {e}", path.display())))?;
+    let text = input::text(path)?;
     serde_json::from_str(&text).map_err(|e| usage(format!("{}: {e}", path.display())))
 }
 
-pub fn main(args: &Args) -> Result {
+/// The parts of a model.
+#[derive(Serialize, JsonSchema)]
+pub struct Parts {
+    /// The folder.
+    folder: String,
+    /// The model repository for Triton; `null` if none was asked for.
+    triton: Option<String>,
+    /// The parts, in the order in which they run.
+    parts: Vec<Part>,
+}
+
+/// A part.
+#[derive(Serialize, JsonSchema)]
+struct Part {
+    /// The file in the folder.
+    file: String,
+    /// The device that it runs on.
+    device: String,
+    /// Number of nodes.
+    nodes: usize,
+    /// Bytes that it receives over links, for a frame.
+    receives_bytes: u64,
+    /// Bytes that it holds.
+    memory_bytes: u64,
+}
+
+pub fn main(args: &Args) -> Result<Answer> {
+    let folder = Folder::begin(Path::new(&args.output))?;
+    let repository = args.triton.as_ref().map(|t| Folder::begin(Path::new(t))).transpose()?;
     let graph = model::load(&args.model)?;
     let file: PlanFile = json(Path::new(&args.plan))?;
     let graph = rewritten(graph, &file.rewrite)?;
     let nodes = plan(&graph).map_err(usage)?.steps;
     let split = file.split(&graph, &nodes).map_err(usage)?;
-    let folder = Folder::begin(Path::new(&args.output))?;
-    let repository = args.triton.as_ref().map(|t| Folder::begin(Path::new(t))).transpose()?;
     let names = |g: &Graph, v: &[ValueId]| -> Vec<String> {
         v.iter().map(|&v| g.value(v).name.to_string()).collect()
     };
     let mut stages = Vec::new();
     let mut graphs = Vec::new();
     let mut lines = String::new();
+    let mut parts = Vec::new();
     for (i, row) in file.stages.iter().enumerate() {
-        let part = split.graph(&graph, i).map_err(|e| check(e.to_string()))?;
+        let part = split.graph(&graph, i).map_err(internal)?;
         let name = format!("stage{i}.onnx");
-        onnx::save(&part, folder.path().join(&name)).map_err(unsupported)?;
+        model::save_onnx(&part, &folder.path().join(&name))?;
         let crossing: u64 = row.receives.iter().map(|r| r.sent()).sum();
         lines.push_str(&format!(
             "{name}: {} on {}, receives {} over links, holds {}\n",
@@ -66,11 +96,18 @@ pub fn main(args: &Args) -> Result {
             ByteSize(crossing),
             ByteSize(row.memory_bytes)
         ));
+        parts.push(Part {
+            file: name.clone(),
+            device: row.device.clone(),
+            nodes: part.len(),
+            receives_bytes: crossing,
+            memory_bytes: row.memory_bytes,
+        });
         stages.push(PartFile::of(name, &part));
         graphs.push(part);
     }
     let annotated = annotated(&graph, &file, &split)?;
-    onnx::save(&annotated, folder.path().join("annotated.onnx")).map_err(unsupported)?;
+    model::save_onnx(&annotated, &folder.path().join("annotated.onnx"))?;
     let read = |v: &ValueId| graph.value(*v).uses().next().is_some() || graph.value(*v).is_output();
     let sent = |v: &ValueId| is_sent(&graph, *v);
     let inputs: Vec<ValueId> = graph.inputs().iter().copied().filter(read).filter(sent).collect();
@@ -82,13 +119,13 @@ pub fn main(args: &Args) -> Result {
         stages,
     };
     manifest.check().map_err(usage)?;
-    let text = serde_json::to_string_pretty(&manifest).map_err(|e| check(e.to_string()))?;
-    model::whole(&folder.path().join("manifest.json"), format!("{text}\n").as_bytes())?;
+    let text = serde_json::to_string_pretty(&manifest).map_err(internal)?;
+    output::whole(&folder.path().join("manifest.json"), format!("{text}\n").as_bytes())?;
     // The machines have the folder where it is here, until `graph-opt worker` is told otherwise.
     let target = Path::new(&args.output);
     let at = std::path::absolute(target).map_err(|e| failed(target, &e))?;
     match dataflow::text(&manifest, &Options::new(at.to_string_lossy().into_owned())) {
-        Ok(flow) => model::whole(&folder.path().join("dataflow.yml"), flow.as_bytes())?,
+        Ok(flow) => output::whole(&folder.path().join("dataflow.yml"), flow.as_bytes())?,
         Err(e) => say(format!("there is no dataflow.yml: {e}")),
     }
     if let Some(repository) = repository {
@@ -99,7 +136,8 @@ pub fn main(args: &Args) -> Result {
         repository.finish()?;
     }
     folder.finish()?;
-    out(lines)
+    let (folder, triton) = (args.output.clone(), args.triton.clone());
+    Ok(Answer::new(Parts { folder, triton, parts }, lines))
 }
 
 /// The model with the parts of a plan as pipeline stages in ONNX's own annotations.
@@ -111,5 +149,5 @@ fn annotated(graph: &Graph, plan: &PlanFile, split: &Split) -> Result<Graph> {
         part.nodes.iter().map(|&n| (n, stage)).collect::<Vec<_>>()
     };
     let stages: HashMap<NodeId, usize> = split.parts.iter().enumerate().flat_map(of).collect();
-    annotate(graph, &configuration, &|n| stages.get(&n).copied()).map_err(check)
+    annotate(graph, &configuration, &|n| stages.get(&n).copied()).map_err(internal)
 }

@@ -8,7 +8,8 @@ use graph_opt_backends::inputs::{Extents, draw, required};
 use graph_opt_ir::{Graph, Tensor, Type, onnx};
 
 use crate::failure::{Result, usage};
-use crate::npy;
+use crate::input::unread;
+use crate::{npy, output};
 
 /// The largest input that is read.
 fn most(expected: Option<&Type>) -> u64 {
@@ -22,11 +23,11 @@ pub fn read(path: &Path, expected: Option<&Type>) -> Result<Tensor> {
     let at = |e: String| usage(format!("{}: {e}", path.display()));
     match path.extension().and_then(|e| e.to_str()) {
         Some("npy") => {
-            let f = File::open(path).map_err(|e| at(e.to_string()))?;
+            let f = File::open(path).map_err(|e| unread(path, &e))?;
             npy::read(BufReader::new(f), most(expected), expected).map_err(at)
         }
         Some("pb") => {
-            let bytes = std::fs::read(path).map_err(|e| at(e.to_string()))?;
+            let bytes = std::fs::read(path).map_err(|e| unread(path, &e))?;
             onnx::tensor(bytes).map_err(|e| at(e.to_string()))
         }
         _ => Err(at("expected a .npy or .pb file".into())),
@@ -42,7 +43,7 @@ pub fn read_input(graph: &Graph, name: &str, path: &Path) -> Result<Tensor> {
 /// Writes a tensor as `.npy`; bf16, which it does not know, as f32.
 pub fn write(t: &Tensor, path: &Path) -> Result {
     let bytes = npy::write(t).map_err(|e| usage(format!("{}: {e}", path.display())))?;
-    crate::model::whole(path, &bytes)
+    output::whole(path, &bytes)
 }
 
 /// Inputs that the user gave by name, and random ones for the rest; `None` if none was given.
@@ -116,7 +117,7 @@ pub fn read_all(path: &Path, graph: &Graph) -> Result<Vec<(String, Tensor)>> {
         }
         return Ok(out);
     }
-    let file = File::open(path).map_err(|e| at(e.to_string()))?;
+    let file = File::open(path).map_err(|e| unread(path, &e))?;
     let mut npz = zip::ZipArchive::new(BufReader::new(file)).map_err(|e| at(e.to_string()))?;
     for v in wanted {
         for key in [format!("in:{}", v.name), v.name.to_string()] {

@@ -6,12 +6,11 @@ use std::fmt::Write;
 use std::path::Path;
 
 use graph_opt_backends::inputs::required;
-use graph_opt_ir::onnx;
 use graph_opt_ir::{DType, Graph, ValueId};
 
 use crate::failure::{Result, unsupported};
-use crate::folder::failed;
 use crate::model;
+use crate::output::{self, failed};
 
 /// Writes the repository into a folder: the ensemble `name`, whose inputs and outputs are those of
 /// the whole, and `NAME_stageK` for each stage.
@@ -25,7 +24,7 @@ pub fn write(folder: &Path, name: &str, whole: &Graph, stages: &[Graph]) -> Resu
         tensors(&mut text, stage, "input", &required(stage))?;
         tensors(&mut text, stage, "output", stage.outputs())?;
         let version = made(folder, &title(i), &text)?;
-        onnx::save(stage, version.join("model.onnx")).map_err(unsupported)?;
+        model::save_onnx(stage, &version.join("model.onnx"))?;
     }
     // An ensemble's version is an empty folder.
     made(folder, name, &ensemble).map(|_| ())
@@ -48,7 +47,7 @@ fn made(folder: &Path, name: &str, config: &str) -> Result<std::path::PathBuf> {
     let model = folder.join(name);
     let version = model.join("1");
     std::fs::create_dir_all(&version).map_err(|e| failed(&version, &e))?;
-    model::whole(&model.join("config.pbtxt"), config.as_bytes())?;
+    output::whole(&model.join("config.pbtxt"), config.as_bytes())?;
     Ok(version)
 }
 

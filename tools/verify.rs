@@ -2,17 +2,20 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
-use graph_opt_backends::compare::{Compare, Output, Report, Verdict};
+use graph_opt_backends::compare::{Compare, Incomparable, Spared};
 use graph_opt_backends::cpu::Cpu;
 use graph_opt_backends::inputs::Extents;
 use graph_opt_backends::{Backend, PrepareError};
 use graph_opt_ir::{Graph, Tensor};
 use graph_opt_passes::eqsat::check as certificate;
 
-use crate::failure::{Result, check, out, say, usage};
+use crate::answer::Answer;
+use crate::failure::{Failure, Result, differs, say, undecided, usage};
 use crate::progress::Progress;
-use crate::{model, tensors};
+use crate::verdict::{CheckedProof, Comparison};
+use crate::{input, model, output, tensors};
 
 /// Options that all checks share.
 #[derive(clap::Args, Clone, Debug)]
@@ -35,23 +38,39 @@ pub struct Checks {
 /// By which rungs of the ladder.
 #[derive(clap::Args, Clone)]
 pub struct How {
-    /// How: prove (for all inputs and weights), exact (finite field), run (bits on the backends)
-    #[arg(long, value_delimiter = ',', default_value = "prove,exact,run", value_name = "HOW", value_parser = ["prove", "exact", "run"])]
+    /// How: prove (for all inputs and weights), exact (finite field), run (bits on the backends), or
+    /// all of them. By default, a proof is looked for, and the models run only if there is none
+    #[arg(long, value_delimiter = ',', value_name = "HOW", value_parser = ["all", "prove", "exact", "run"])]
     by: Vec<String>,
-    /// Backends to run on
-    #[arg(long, value_delimiter = ',', default_value = "cpu", value_name = "NAME", value_parser = ["cpu", "wgpu"])]
+    /// Backends to run on, also where there is a proof [default: cpu, where there is none]
+    #[arg(long, value_delimiter = ',', value_name = "NAME", value_parser = ["cpu", "wgpu"])]
     backend: Vec<String>,
 }
 
 impl How {
-    /// By proof, over the field and on these backends.
-    pub fn all(backends: &[String]) -> Self {
-        let by = ["prove", "exact", "run"].map(str::to_owned).to_vec();
-        Self { by, backend: backends.to_vec() }
+    /// By proof, and by runs where there is none; in any case on these backends.
+    pub fn on(backends: &[String]) -> Self {
+        Self { by: Vec::new(), backend: backends.to_vec() }
     }
 
     fn by(&self, how: &str) -> bool {
-        self.by.iter().any(|b| b == how)
+        self.by.is_empty() || self.by.iter().any(|b| b == how || b == "all")
+    }
+
+    /// Which runs a proof makes superfluous: those that were not asked for.
+    fn spared(&self) -> Spared {
+        match (self.by.is_empty(), self.backend.is_empty()) {
+            (true, true) => Spared::Runs,
+            (true, false) => Spared::Field,
+            (false, _) => Spared::Nothing,
+        }
+    }
+
+    fn backends(&self) -> Vec<&str> {
+        match &self.backend[..] {
+            [] => vec!["cpu"],
+            all => all.iter().map(String::as_str).collect(),
+        }
     }
 }
 
@@ -69,84 +88,75 @@ pub struct Args {
     /// Check a proof that was written before, instead of looking for one: no search, no run
     #[arg(long, value_name = "FILE", conflicts_with_all = ["proof", "by", "backend", "inputs"])]
     check_proof: Option<PathBuf>,
-    /// Print the verdicts as JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     checks: Checks,
 }
 
-pub fn main(args: &Args) -> Result {
+pub fn main(args: &Args) -> Result<Answer> {
+    if args.a == "-" && args.b == "-" {
+        return Err(usage("standard input can be one of the models only, not both"));
+    }
+    if let Some(path) = &args.proof {
+        output::probe(path)?;
+    }
     let a = Arc::new(model::load(&args.a)?);
     let b = Arc::new(model::load(&args.b)?);
     if let Some(path) = &args.check_proof {
-        return check_proof(path, &a, &b, args.json);
+        return check_proof(path, &a, &b);
     }
     let mut how = args.how.clone();
-    if args.proof.is_some() {
+    if args.proof.is_some() && !how.by.is_empty() {
         how.by.push("prove".into());
     }
-    let report = compare(&a, &b, &how, &args.checks)?;
+    let (report, certificate) = compare(&a, &b, &how, &args.checks)?;
     if let Some(path) = &args.proof {
-        match &report.certificate {
-            Some(text) => model::whole(path, text.as_bytes())?,
+        match &certificate {
+            Some(text) => output::whole(path, text.as_bytes())?,
             None => say("there is no proof to write"),
         }
     }
-    if args.json {
-        let outputs: Vec<_> = report
-            .outputs
-            .iter()
-            .map(|o| {
-                let verdicts: Vec<String> = o.verdicts.iter().map(ToString::to_string).collect();
-                serde_json::json!({
-                    "output": o.name, "verdicts": verdicts, "verdict": o.summary.to_string(),
-                })
-            })
-            .collect();
-        out(format!(
-            "{}\n",
-            serde_json::json!({
-                "equal": report.is_equal(), "outputs": outputs, "notes": report.notes,
-            })
-        ))?;
-    } else {
-        out(text(&report))?;
-    }
-    judge(&report)
+    let (text, failure) = (report.text(), report.failure());
+    Ok(Answer { failure, ..Answer::new(report, text) })
 }
 
 /// Checks a certificate against both models.
-fn check_proof(path: &Path, a: &Graph, b: &Graph, json: bool) -> Result {
+fn check_proof(path: &Path, a: &Graph, b: &Graph) -> Result<Answer> {
     let file = path.display();
-    let text = std::fs::read_to_string(path).map_err(|e| usage(format!("{file}: {e}")))?;
+    let text = input::text(path)?;
     let checked = certificate::check(&text, a, b)
-        .map_err(|e| check(format!("{file} does not prove that the models are equal: {e}")))?;
-    if json {
-        return out(format!(
-            "{}\n",
-            serde_json::json!({
-                "proved": true,
-                "steps": checked.steps,
-                "reassociates": checked.reassociates,
-                "assumes": checked.assumes,
-            })
-        ));
-    }
+        .map_err(|e| undecided(format!("{file} does not prove that the models are equal: {e}")))?;
     let exact = if checked.reassociates { " in exact arithmetic" } else { "" };
     let given = match &checked.assumes[..] {
         [] => String::new(),
         names => format!(", if {} have the shapes that the original declares", names.join(", ")),
     };
-    out(format!(
+    let text = format!(
         "the proof holds, in {} steps: the models are equal{exact}{given}\n",
         checked.steps
-    ))
+    );
+    let certificate::Checked { steps, reassociates, assumes, .. } = checked;
+    Ok(Answer::new(CheckedProof { proved: true, steps, reassociates, assumes }, text))
 }
 
-/// Runs the ladder over two models.
-pub fn compare(a: &Arc<Graph>, b: &Arc<Graph>, how: &How, checks: &Checks) -> Result<Report> {
-    with_compare(a, b, how, checks, |c| c.run(a, b).map_err(check))
+/// Runs the ladder over two models. With the certificate of a proof, if one was found.
+pub fn compare(
+    a: &Arc<Graph>,
+    b: &Arc<Graph>,
+    how: &How,
+    checks: &Checks,
+) -> Result<(Comparison, Option<String>)> {
+    let start = Instant::now();
+    let mut report = with_compare(a, b, how, checks, |c| c.run(a, b).map_err(incomparable))?;
+    let certificate = report.certificate.take();
+    Ok((Comparison::of(&report, start.elapsed().as_secs_f64()), certificate))
+}
+
+/// Models that cannot be compared.
+pub fn incomparable(e: Incomparable) -> Failure {
+    match e {
+        Incomparable::Signature(_) => differs(e),
+        Incomparable::Inputs(_) => usage(e),
+    }
 }
 
 /// Calls `f` with what compares graphs with `a` as the options say. In `b`, extents may be fixed.
@@ -158,7 +168,7 @@ pub fn with_compare<T>(
     f: impl FnOnce(Compare<'_>) -> Result<T>,
 ) -> Result<T> {
     let mut made: Vec<Box<dyn Backend>> = Vec::new();
-    for name in how.backend.iter().filter(|_| how.by("run")) {
+    for name in how.backends().into_iter().filter(|_| how.by("run")) {
         made.push(backend(name)?);
     }
     let extents = Extents(checks.dims.iter().cloned().collect());
@@ -176,6 +186,7 @@ pub fn with_compare<T>(
     let say = |what: &str| progress.say(&format!("comparing on {what}"));
     f(Compare {
         prove: how.by("prove"),
+        spared: how.spared(),
         exact: how.by("exact"),
         backends: made.iter().map(|b| &**b).collect(),
         runs: checks.runs.into(),
@@ -217,45 +228,4 @@ impl Backend for Missing {
     ) -> std::result::Result<Box<dyn graph_opt_backends::Executable>, PrepareError> {
         Err(PrepareError::Other(self.0.clone()))
     }
-}
-
-/// One line an output, or one for all where all have the same verdicts. Where rungs disagree, the
-/// one verdict that follows from them is said as well.
-pub fn text(report: &Report) -> String {
-    let line = |o: &Output| {
-        let mut s = o.verdicts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let differs = o.verdicts.iter().any(|v| matches!(v, Verdict::Differs(..)));
-        if differs && o.summary.is_equal() {
-            s.push_str(&format!("; so {}", o.summary));
-        }
-        s
-    };
-    let lines: Vec<String> = report.outputs.iter().map(line).collect();
-    let mut s = all_lines(report, &lines);
-    for n in &report.notes {
-        s.push_str(&format!("note: {n}\n"));
-    }
-    s
-}
-
-fn all_lines(report: &Report, lines: &[String]) -> String {
-    match lines {
-        [first, rest @ ..] if rest.iter().all(|l| l == first) => {
-            let n = lines.len();
-            let outputs = if n == 1 { "output".to_owned() } else { format!("all {n} outputs") };
-            format!("{outputs}: {first}\n")
-        }
-        _ => report.outputs.iter().zip(lines).map(|(o, l)| format!("{}: {l}\n", o.name)).collect(),
-    }
-}
-
-/// Failure unless every output is known to be equal.
-pub fn judge(report: &Report) -> Result {
-    if report.differs() {
-        return Err(check("the models differ"));
-    }
-    if !report.is_equal() {
-        return Err(check("it could not be decided whether the models are equal"));
-    }
-    Ok(())
 }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::failure::{Failure, Result, usage};
+use crate::failure::{Result, usage};
 
 const PROGRAM: &str = "graph-opt-worker";
 
@@ -24,8 +24,8 @@ pub fn main(args: &Args) -> Result {
     command.args(&args.args);
     match execute(&mut command) {
         Ok(0) => Ok(()),
-        // It has said what there is to say.
-        Ok(code) => Err(Failure { code, message: String::new() }),
+        // It has said what there is to say, with the exit codes of a program of its own.
+        Ok(code) => std::process::exit(code.into()),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(usage(format!(
             "{PROGRAM} is neither beside graph-opt nor on PATH; build it with: \
              cargo install --path tools/worker"

@@ -7,7 +7,7 @@ use graph_opt_backends::scale::{
     self, Activation, Interpreter, L1, L2, Maker, Profiler, Refitter, Residual, Ridge, ScaleError,
     Selector, Unchanged,
 };
-use graph_opt_ir::{Graph, Tensor, ValueId, onnx};
+use graph_opt_ir::{Graph, Tensor, ValueId};
 use graph_opt_passes::analysis::plan;
 use graph_opt_passes::blocks::{Block, splice};
 use graph_opt_passes::fix_dims;
@@ -15,6 +15,7 @@ use graph_opt_passes::fix_dims;
 use crate::failure::{Failure, Result, unsupported, usage};
 use crate::judge::{Judge, Measured};
 use crate::library::Variant;
+use crate::model;
 
 /// How variants are made.
 #[derive(clap::Args)]
@@ -121,7 +122,7 @@ impl<'a> Workshop<'a> {
             splice(&mut whole, block, &m.graph).map_err(|e| usage(format!("{}: {e}", m.name)))?;
             let (_, loss) = self.judge.judge(&whole)?;
             let file = format!("{}.onnx", m.name);
-            save(&m.graph, &folder.join(&file))?;
+            model::save_onnx(&m.graph, &folder.join(&file))?;
             all.push(Variant {
                 sparsity: m.sparsity,
                 file: Some(file),
@@ -133,13 +134,6 @@ impl<'a> Workshop<'a> {
         }
         Ok(all)
     }
-}
-
-/// Writes a graph as an ONNX file of a folder in the making.
-pub fn save(graph: &Graph, file: &Path) -> Result {
-    let mut bytes = Vec::new();
-    onnx::export(graph, &mut bytes).map_err(unsupported)?;
-    std::fs::write(file, bytes).map_err(|e| usage(format!("{}: {e}", file.display())))
 }
 
 /// Extents of the symbolic dimensions of the graph's inputs, as `INPUT:AXIS`, when it runs on these inputs;

@@ -7,6 +7,7 @@
 //! two, so most passes do not name operators.
 #![forbid(unsafe_code)]
 
+pub mod atomic;
 mod body;
 mod build;
 mod digest;

@@ -125,23 +125,8 @@ impl Graph {
 /// The known name that is most similar to a mistyped one; `None` if more than a third of its characters
 /// would have to change.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let best = known.into_iter().map(|k| (distance(name, k), k)).min()?;
+    let best = known.into_iter().map(|k| (strsim::levenshtein(name, k), k)).min()?;
     (best.0 <= 1 + name.len() / 3).then_some(best.1)
-}
-
-/// Levenshtein distance: the least number of insertions, deletions and replacements of characters.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, c) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, d) in b.iter().enumerate() {
-            let change = diagonal + usize::from(c != *d);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

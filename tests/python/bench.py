@@ -151,7 +151,7 @@ def interpreter(graph_opt, folder, rounds, runs):
         command = [graph_opt, "bench", path, "--threads", "1", "--runs", str(runs), "--json"]
         for _ in range(rounds):
             done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-            ours.append(json.loads(done.stdout)["median_s"])
+            ours.append(json.loads(done.stdout)["result"]["median_s"])
             for _ in range(runs):
                 start = time.perf_counter()
                 session.run(None, {first.name: pixels})

@@ -3,6 +3,7 @@
 import argparse
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +12,8 @@ MODELS = ROOT.parent / "shared" / "models"
 
 # Exit code with which graph-opt says that a model holds something it cannot handle.
 UNSUPPORTED = 3
+# All exit codes of graph-opt that tell of no defect of its own.
+EXIT_CODES = (0, 1, 2, 3, 4, 5, 6, 130)
 
 
 def arguments(doc):
@@ -48,6 +51,14 @@ def call(command, timeout=600):
     except subprocess.TimeoutExpired:
         return 124, f"no end after {timeout} s"
     return done.returncode, done.stderr.decode(errors="replace").strip()
+
+
+def removed(path):
+    """Removes a file or folder."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def last_line(text):

@@ -174,7 +174,7 @@ def inspect(args, path, runtime="interpreter"):
     """Nodes, MACs and peak of a file; what a run allocates of that peak."""
     command = [args.graph_opt, "inspect", path, "--json", "--runtime", runtime]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    about = json.loads(done.stdout)
+    about = json.loads(done.stdout)["result"]
     graph = onnx.load(path, load_external_data=False).graph
     dims = [[d.dim_value for d in i.type.tensor_type.shape.dim] for i in graph.input]
     lent = sum(4 * int(np.prod(d)) for d in dims) if runtime == "onnxruntime" else 0

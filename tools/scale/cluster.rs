@@ -11,6 +11,7 @@ use graph_opt_passes::devices::graph::{Network, PlanRequest, PlanningError, choo
 use graph_opt_passes::devices::{Effort, Limits, NoPlan, Objective};
 
 use crate::failure::{Result, usage};
+use crate::input;
 
 /// The devices on which networks run as stages, and what they may take there.
 pub struct Devices<'a> {
@@ -25,7 +26,7 @@ impl<'a> Devices<'a> {
     /// Reads a cluster's file and the profiles beside it. Profiles time the nodes of `model`.
     pub fn read(file: &Path, limits: Limits, model: &'a Graph) -> Result<Self> {
         let at = |e: &dyn std::fmt::Display| usage(format!("{}: {e}", file.display()));
-        let text = std::fs::read_to_string(file).map_err(|e| at(&e))?;
+        let text = input::text(file)?;
         let cluster = Cluster::parse(&text).map_err(|e| at(&e))?;
         let profiles = crate::plan::profiles(&cluster, file)?;
         // Of several limits, the plan is best in the first, and keeps the others.

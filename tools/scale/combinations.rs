@@ -10,7 +10,7 @@ use graph_opt_passes::blocks::choose::{
 use graph_opt_passes::count;
 
 use super::{Candidate, Scaler};
-use crate::failure::{Result, check, say, usage};
+use crate::failure::{Result, does_not_fit, say, usage};
 use crate::judge::Judge;
 use crate::progress::Progress;
 
@@ -127,7 +127,7 @@ impl Scaler<'_> {
                 return Ok((corrected, (Choice { picks, totals, gap: 0.0 }, network)));
             }
         }
-        Err(check(
+        Err(does_not_fit(
             "none of the combinations that were measured keeps the limits; raise --combinations",
         ))
     }
@@ -164,7 +164,7 @@ impl Scaler<'_> {
         let free = problem.clone().with_limits(limits);
         let front = choose::front(&free, &[Quantity::Loss, Quantity::Macs], (most / 2).max(2));
         let mut drawn: Vec<Vec<usize>> =
-            front.map_err(check)?.choices.iter().map(|c| self.untiled(&c.picks)).collect();
+            front.map_err(does_not_fit)?.choices.iter().map(|c| self.untiled(&c.picks)).collect();
         let mut draw = fastrand::Rng::with_seed(0);
         while drawn.len() < most {
             drawn.push(picks.iter().map(|p| p[draw.usize(..p.len())]).collect());

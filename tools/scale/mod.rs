@@ -20,16 +20,18 @@ use graph_opt_passes::simplify::Simplify;
 use graph_opt_passes::tile::fuse_tiles::{FuseTiles, Planned};
 use graph_opt_passes::{ByteSize, Pipeline, Runner, count};
 
+use crate::answer::Answer;
 use crate::blocks::BATCH;
 use crate::dataset::{self, Images};
-use crate::failure::{Failure, Result, check, out, say, unsupported, usage};
+use crate::failure::{Failure, Result, does_not_fit, say, unsupported, usage};
 use crate::judge::Judge;
 use crate::library::{Library, Variant};
 use crate::model;
-use crate::opt::rows;
+use crate::output;
 use crate::plot;
 use crate::progress::Progress;
 use crate::serve::{self, Service};
+use crate::table::rows;
 use crate::workshop::{How, failed, fixed, fixed_in};
 
 use self::cluster::{Devices, OnCluster};
@@ -105,7 +107,10 @@ pub struct Args {
 /// Most choices that are tried with the memory plan of the whole network.
 const TRIES: usize = 64;
 
-pub fn main(args: &Args) -> Result {
+pub fn main(args: &Args) -> Result<Answer> {
+    if let Some(name) = &args.output {
+        output::probe_model(name)?;
+    }
     let (library, graph) = Library::open(&args.folder)?;
     let blocks = library.blocks(&graph)?;
     let read = |path: &PathBuf| dataset::read(path, &graph, &args.images, BATCH);
@@ -135,12 +140,12 @@ pub fn main(args: &Args) -> Result {
     if let Some(file) = &args.front {
         scaler.front(&problem, file, &progress)?;
         if args.output.is_none() && args.data.is_none() && args.combinations.is_none() {
-            return Ok(());
+            return Ok(Answer::text(String::new()));
         }
     }
     if let Some(script) = &args.serve {
         drop(progress);
-        return scaler.serve(problem, script);
+        return scaler.serve(problem, script).map(Answer::text);
     }
     let (choice, network) = match (args.sparsity, args.combinations, measure) {
         (Some(s), ..) => scaler.uniform(&problem, s)?,
@@ -152,11 +157,11 @@ pub fn main(args: &Args) -> Result {
         _ => scaler.choose(&problem, &progress)?,
     };
     drop(progress);
-    scaler.report(&problem, &choice, &network)?;
-    match &args.output {
-        Some(name) => model::save(&network, name),
-        None => Ok(()),
+    let text = scaler.report(&problem, &choice, &network)?;
+    if let Some(name) = &args.output {
+        model::save(&network, name)?;
     }
+    Ok(Answer::text(text))
 }
 
 impl Args {
@@ -298,7 +303,7 @@ impl Scaler<'_> {
             let limits = Limits { peak: None, ..problem.limits };
             let free = problem.clone().with_limits(limits);
             let front = choose::front(&free, &[Quantity::Loss, Quantity::Macs], TRIES);
-            let mut choices = front.map_err(check)?.choices;
+            let mut choices = front.map_err(does_not_fit)?.choices;
             choices.sort_by(|a, b| a.totals.loss.total_cmp(&b.totals.loss));
             for choice in choices {
                 found = attempt(choice)?;
@@ -313,7 +318,7 @@ impl Scaler<'_> {
         let mut infeasible = None;
         // A plan over a cluster takes long, and near the least loss all break the same limit.
         let most = if self.devices.is_some() { 0 } else { TRIES };
-        for choice in k_best(problem).map_err(check)?.take(most) {
+        for choice in k_best(problem).map_err(does_not_fit)?.take(most) {
             let choice = match choice {
                 Ok(choice) if better(&choice, &found) => choice,
                 Ok(_) => break,
@@ -327,7 +332,7 @@ impl Scaler<'_> {
             }
         }
         if let (None, Some(e)) = (&found, infeasible) {
-            return Err(check(e));
+            return Err(does_not_fit(e));
         }
         found.ok_or_else(|| self.none_keeps_limits(tried))
     }
@@ -339,7 +344,7 @@ impl Scaler<'_> {
         let plan =
             short.plan.as_ref().map_or_else(String::new, |why| format!("; on the cluster: {why}"));
         let tried = count(tried, "choice");
-        check(format!(
+        does_not_fit(format!(
             "no choice keeps the limits once its network is put together: {tried} tried{peak}{plan}; raise the \
              limits, or give `blocks` larger --sparsities"
         ))
@@ -439,7 +444,7 @@ impl Scaler<'_> {
         Ok(network)
     }
 
-    fn report(&self, problem: &Problem, choice: &Choice, network: &Graph) -> Result {
+    fn report(&self, problem: &Problem, choice: &Choice, network: &Graph) -> Result<String> {
         let mut table = rows(&["block", "variant", "bytes", "MACs", "peak", "time", "loss"]);
         let row = |name: &str, variant: String, c: &Costs| {
             [
@@ -494,7 +499,7 @@ impl Scaler<'_> {
             let samples = count(judge.samples(), "sample");
             text += &format!("{metric}: {now}, the model {model}, loss {loss}, on {samples}\n");
         }
-        out(text)
+        Ok(text)
     }
 
     fn latency(&self, network: &Graph, sample: &[Tensor]) -> Result<String> {
@@ -507,7 +512,7 @@ impl Scaler<'_> {
         ))
     }
 
-    fn serve(&self, problem: Problem, script: &Path) -> Result {
+    fn serve(&self, problem: Problem, script: &Path) -> Result<String> {
         let (Some(limit), Some(data)) = (self.args.latency, &self.args.data) else {
             return Err(usage("--serve needs --latency and --data"));
         };
@@ -543,7 +548,7 @@ impl Scaler<'_> {
         let here = [Quantity::Loss, Quantity::Latency, Quantity::Bytes, Quantity::Peak];
         let there = [Quantity::Loss, Quantity::Macs, Quantity::Bytes];
         let axes = if self.devices.is_some() { &there[..] } else { &here[..] };
-        let front = choose::front(problem, axes, self.args.points).map_err(check)?;
+        let front = choose::front(problem, axes, self.args.points).map_err(does_not_fit)?;
         let shares = |picks: &[usize]| -> Vec<Option<f64>> {
             picks.iter().enumerate().map(|(b, &p)| self.variant(b, p).sparsity).collect()
         };
@@ -587,7 +592,7 @@ impl Scaler<'_> {
             "epsilon": front.epsilon,
             "choices": choices,
         });
-        model::whole(file, format!("{json:#}\n").as_bytes())?;
+        output::whole(file, format!("{json:#}\n").as_bytes())?;
         let axis = |name: &str, unit: &str| plot::Axis { name: name.into(), unit: unit.into() };
         let time = if self.devices.is_some() { "latency on the cluster" } else { "predicted time" };
         let svg = plot::front(&plot::Front {
@@ -598,7 +603,7 @@ impl Scaler<'_> {
             points,
         });
         let picture = file.with_extension("svg");
-        model::whole(&picture, svg.as_bytes())?;
+        output::whole(&picture, svg.as_bytes())?;
         say(format!(
             "{} in {} and {}",
             count(written, "choice"),

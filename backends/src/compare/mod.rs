@@ -59,6 +59,22 @@ pub struct Place {
     pub elements: (String, String),
     /// The edit that made the value in the other graph; empty if none did.
     pub edit: String,
+    /// Label of the other graph's node that makes the value; empty if none does.
+    pub node: String,
+    /// Where the output itself differs; `None` if a graph gives no output at all.
+    pub output: Option<OutputElement>,
+}
+
+/// The first element of an output that differs.
+#[derive(Clone, PartialEq, Debug)]
+pub struct OutputElement {
+    /// Name of the output.
+    pub name: String,
+    /// Indices of the element; empty if the shapes differ, or for a scalar.
+    pub element: Vec<usize>,
+    /// The elements, of the original and of the other; `None` if they are numbers of the finite
+    /// field, and the same as floats.
+    pub elements: Option<(String, String)>,
 }
 
 impl fmt::Display for Place {
@@ -161,6 +177,32 @@ pub struct Output {
     pub summary: Summary,
 }
 
+impl Output {
+    /// Where the output differs: on a backend, if one shows it, else over the field.
+    pub fn difference(&self) -> Option<&Place> {
+        let of = |field: bool| {
+            self.verdicts.iter().find_map(|v| match v {
+                Verdict::Differs(by, place) if (by == FIELD) == field => Some(place),
+                Verdict::Finite(_, place) if !field => Some(place),
+                _ => None,
+            })
+        };
+        matches!(self.summary, Summary::Differs(_)).then(|| of(false).or(of(true))).flatten()
+    }
+}
+
+/// Which runs are left out where a proof says that the graphs are equal bit for bit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Spared {
+    /// None.
+    #[default]
+    Nothing,
+    /// Those over the finite field.
+    Field,
+    /// All.
+    Runs,
+}
+
 /// What a comparison found.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Report {
@@ -211,6 +253,8 @@ struct Dressed {
 pub struct Compare<'a> {
     /// Whether to look for a proof.
     pub prove: bool,
+    /// Which runs a proof makes superfluous.
+    pub spared: Spared,
     /// Whether to run over the finite field.
     pub exact: bool,
     /// Backends to run on.
@@ -235,6 +279,7 @@ impl Default for Compare<'_> {
     fn default() -> Self {
         Self {
             prove: false,
+            spared: Spared::Nothing,
             exact: true,
             backends: Vec::new(),
             runs: 1,
@@ -248,10 +293,16 @@ impl Default for Compare<'_> {
     }
 }
 
-/// The graphs have other inputs or outputs.
+/// Why graphs cannot be compared.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{0}")]
-pub struct Incomparable(pub String);
+pub enum Incomparable {
+    /// They have other inputs or outputs.
+    #[error("{0}")]
+    Signature(String),
+    /// Inputs cannot be drawn, or those that were given do not fit.
+    #[error("{0}")]
+    Inputs(String),
+}
 
 impl Compare<'_> {
     /// Compares `b` with its original `a`.
@@ -268,10 +319,13 @@ impl Compare<'_> {
             ("outputs", names(a, a.outputs()), names(b, b.outputs())),
         ] {
             if p != q {
-                return Err(Incomparable(format!("their {what} differ: {p:?} and {q:?}")));
+                return Err(Incomparable::Signature(format!(
+                    "their {what} differ: {p:?} and {q:?}"
+                )));
             }
         }
         let mut report = Report::like(a);
+        let mut field = self.exact;
         if identical(a, b) {
             for o in &mut report.outputs {
                 o.verdicts.push(Verdict::Identical);
@@ -287,13 +341,22 @@ impl Compare<'_> {
                 }
                 Err(why) => Verdict::Unknown("proof".into(), why.to_string()),
             };
+            let equal = matches!(verdict, Verdict::Proved { reassociates: false, .. });
             let all = vec![verdict; report.outputs.len()];
             self.add(&mut report, all);
+            match self.spared {
+                Spared::Runs if equal => {
+                    report.outputs.iter_mut().for_each(|o| o.summary = Summary::Proved);
+                    return Ok(report);
+                }
+                Spared::Field if equal => field = false,
+                _ => {}
+            }
         }
         match Cut::of(a, b) {
             Some(cut) => {
                 // What cannot be drawn is told by the whole models, too.
-                let part = self.ladder(&cut.a, &cut.b, Report::like(&cut.a));
+                let part = self.ladder(&cut.a, &cut.b, field, Report::like(&cut.a));
                 if let Ok(part) = part {
                     report.notes.extend(part.notes.iter().cloned());
                     report.notes.push(format!(
@@ -309,9 +372,9 @@ impl Compare<'_> {
                     }
                     return Ok(report);
                 }
-                self.ladder(a, b, report)
+                self.ladder(a, b, field, report)
             }
-            None => self.ladder(a, b, report),
+            None => self.ladder(a, b, field, report),
         }
     }
 
@@ -320,6 +383,7 @@ impl Compare<'_> {
         &self,
         a: &Arc<Graph>,
         b: &Arc<Graph>,
+        field: bool,
         mut report: Report,
     ) -> Result<Report, Incomparable> {
         let types = types(a, b)?;
@@ -332,7 +396,7 @@ impl Compare<'_> {
         rows.extend(cover[1].rows());
         let cases =
             Cases::new(a, b, &types, &self.extents, self.inputs.as_deref(), &rows, self.seed)
-                .map_err(Incomparable)?
+                .map_err(Incomparable::Inputs)?
                 .marked(cover.iter().flat_map(|c| c.marks.iter().copied()));
         let shared = Shared {
             compare: self,
@@ -345,7 +409,7 @@ impl Compare<'_> {
             notes: RefCell::new(Vec::new()),
             unreached: RefCell::new(vec![None; a.outputs().len()]),
         };
-        if self.exact {
+        if field {
             self.tell(FIELD);
             self.add(&mut report, shared.field());
         }
@@ -368,6 +432,9 @@ impl Compare<'_> {
             if let (Some(why), false) = (unreached, known) {
                 o.summary = o.summary.clone().unreached(why);
             }
+        }
+        if !self.brief {
+            shared.show_as_floats(&mut report);
         }
         Ok(report)
     }
@@ -462,7 +529,10 @@ fn types(a: &Graph, b: &Graph) -> Result<Vec<Type>, Incomparable> {
     let meet = |(v, w): (ValueId, ValueId)| {
         let (v, w) = (a.value(v), b.value(w));
         v.ty.meet(&w.ty).ok_or_else(|| {
-            Incomparable(format!("their inputs {:?} differ: {} and {}", v.name, v.ty, w.ty))
+            Incomparable::Signature(format!(
+                "their inputs {:?} differ: {} and {}",
+                v.name, v.ty, w.ty
+            ))
         })
     };
     both.map(meet).collect()

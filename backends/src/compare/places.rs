@@ -4,7 +4,7 @@ use graph_opt_ir::structural_eq::Structure;
 use graph_opt_ir::tensor::Data;
 use graph_opt_ir::{DType, Graph, NodeId, Tensor, ValueId};
 
-use super::Place;
+use super::{OutputElement, Place};
 use crate::cpu::{FieldData, FieldTensor, Key};
 use crate::tolerance::{Difference, difference_of};
 
@@ -43,8 +43,20 @@ pub(super) fn place(
     element: Vec<usize>,
     elements: (String, String),
 ) -> Place {
-    let edit = b.producer(v).map(|n| made_by(b, n)).unwrap_or_default();
-    Place { value: b.value(v).name.to_string(), element, elements, edit }
+    let producer = b.producer(v);
+    let edit = producer.map(|n| made_by(b, n)).unwrap_or_default();
+    let node = producer.map(|n| b.label(n).to_owned()).unwrap_or_default();
+    Place { value: b.value(v).name.to_string(), element, elements, edit, node, output: None }
+}
+
+impl Place {
+    /// With where the output differs, whose elements can be read.
+    pub(super) fn seen_at(self, output: &Place, readable: bool) -> Self {
+        let Self { value, element, elements, .. } = output;
+        let elements = readable.then(|| elements.clone());
+        let output = OutputElement { name: value.clone(), element: element.clone(), elements };
+        Self { output: Some(output), ..self }
+    }
 }
 
 /// The edit that made the node, or those that made nodes in its bodies.
@@ -155,6 +167,16 @@ pub(super) fn field_place(
         }
         _ => Some((Vec::new(), ("depends on inputs".into(), "does not".into()))),
     }
+}
+
+/// The texts of the elements with these indices; `None` if they are the same, or not there.
+pub(super) fn texts_at(x: &Tensor, y: &Tensor, element: &[usize]) -> Option<(String, String)> {
+    if x.dims() != y.dims() || element.len() != x.dims().len() {
+        return None;
+    }
+    let flat = |at: usize, (&i, &d): (&usize, &u64)| at * d as usize + i;
+    let at = element.iter().zip(x.dims()).fold(0, flat);
+    Some(float_place(x, y, at).1).filter(|(x, y)| x != y)
 }
 
 pub(super) fn indices(dims: &[usize], mut at: usize) -> Vec<usize> {

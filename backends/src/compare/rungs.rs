@@ -7,8 +7,8 @@ use graph_opt_ir::{Def, Dim, Graph, Tensor, Value, ValueId};
 
 use super::cases::{Case, Cases};
 use super::cover::{Cover, Missing};
-use super::places::{Matched, differ, field_place, float_place, place};
-use super::{Compare, FIELD, Place, Verdict};
+use super::places::{Matched, differ, field_place, float_place, place, texts_at};
+use super::{Compare, FIELD, Output, Place, Report, Verdict};
 use crate::cpu::{Cpu, run_field_watched};
 use crate::inputs::spread::Style;
 use crate::tolerance::Difference;
@@ -103,7 +103,9 @@ impl Shared<'_> {
                     None => (Found::Same, n),
                     Some((e, t)) => {
                         let here = place(b, b.outputs()[i], e, t);
-                        (Found::Differs(first.clone().unwrap_or(here)), n)
+                        let in_field = p[i].dims == q[i].dims && p[i].dtype.is_float();
+                        let at = first.clone().unwrap_or(here.clone()).seen_at(&here, !in_field);
+                        (Found::Differs(at), n)
                     }
                 }
             };
@@ -119,6 +121,34 @@ impl Shared<'_> {
         match prepared {
             Ok((p, q)) => self.executables(backend.name(), &*p, &*q),
             Err(e) => self.unknown(backend.name(), &e.to_string()),
+        }
+    }
+
+    /// Gives elements that only the field found to differ as floats of the interpreter, where those
+    /// differ, too.
+    pub fn show_as_floats(&self, report: &mut Report) {
+        let hidden = |o: &Output| {
+            let at = o.difference().and_then(|p| p.output.as_ref());
+            at.is_some_and(|at| at.elements.is_none())
+        };
+        if !report.outputs.iter().any(hidden) {
+            return;
+        }
+        let assignment = self.ran.borrow().as_ref().and_then(|r| r.first().copied()).unwrap_or(0);
+        let case = Case { assignment, run: 0, level: 0, further: false };
+        let run = |g: &Arc<Graph>| {
+            let inputs = self.tensors(&case, Style::Mixed, g).ok()?;
+            self.compare.cpu.prepared(g.clone()).ok()?.run(&inputs, g.outputs()).ok()
+        };
+        let (Some(x), Some(y)) = (run(self.a), run(self.b)) else { return };
+        for (i, o) in report.outputs.iter_mut().enumerate().filter(|(_, o)| hidden(o)) {
+            let places = o.verdicts.iter_mut().filter_map(|v| match v {
+                Verdict::Differs(_, place) => place.output.as_mut(),
+                _ => None,
+            });
+            for at in places.filter(|at| at.elements.is_none()) {
+                at.elements = texts_at(&x[i], &y[i], &at.element);
+            }
         }
     }
 
@@ -177,7 +207,8 @@ impl Shared<'_> {
                     Some(d) => {
                         let (e, t) = float_place(&x[i], &y[i], d.first.unwrap_or(0));
                         let here = place(self.b, self.b.outputs()[i], e, t);
-                        (Found::Differs(first.clone().unwrap_or(here)), n)
+                        let at = first.clone().unwrap_or(here.clone()).seen_at(&here, true);
+                        (Found::Differs(at), n)
                     }
                 }
             };

@@ -23,7 +23,7 @@ pub enum State {
     /// It could not be decided, and why.
     Unknown(String),
     /// It differs, by this backend or field, here.
-    Differs(String, Place),
+    Differs(String, Box<Place>),
     /// The graph breaks an invariant, so it was not run.
     Broken(String),
 }
@@ -46,7 +46,7 @@ impl State {
                 Summary::Differs(_) => {
                     for v in &o.verdicts {
                         if let Verdict::Differs(by, place) = v {
-                            return Self::Differs(by.clone(), place.clone());
+                            return Self::Differs(by.clone(), Box::new(place.clone()));
                         }
                     }
                 }

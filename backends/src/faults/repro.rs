@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use graph_opt_ir::text::{Constants, parse, print};
 use graph_opt_ir::verify::verify;
-use graph_opt_ir::{DType, Graph, Tensor};
+use graph_opt_ir::{DType, Graph, Tensor, atomic};
 use graph_opt_passes::{PassInfo, Pipeline, Report, RunError, Runner};
 
 use crate::Folder;
@@ -271,18 +271,7 @@ fn hash(text: &str) -> u64 {
     tensor.map_or(0, |t| t.content_hash() as u64)
 }
 
-/// Beside its place first, then in one step to it.
 fn whole(path: &Path, text: &str) -> Result<(), String> {
-    use std::io::Write;
-    let beside = path.with_extension(format!("{}.tmp", std::process::id()));
-    let write = || -> std::io::Result<()> {
-        let mut f = std::fs::File::create(&beside)?;
-        f.write_all(text.as_bytes())?;
-        f.sync_all()?;
-        std::fs::rename(&beside, path)
-    };
-    write().map_err(|e| {
-        let _ = std::fs::remove_file(&beside);
-        format!("{}: {e}", path.display())
-    })
+    let written = atomic::write(path, |out| out.write_all(text.as_bytes()));
+    written.map_err(|e| format!("{}: {e}", path.display()))
 }

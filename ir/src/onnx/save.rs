@@ -1,8 +1,6 @@
 //! Writing to files: never incompletely, and never over files with data of the model.
 
 use std::cell::RefCell;
-use std::fs::{self, File, OpenOptions};
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::encode::{Place, Spill};
@@ -10,6 +8,7 @@ use super::error::{OnnxError, Result};
 use super::export::{LIMIT, model};
 use super::origin::Origin;
 use super::rope::Rope;
+use crate::atomic;
 use crate::graph::Graph;
 
 /// The implementation of [`super::save`].
@@ -72,40 +71,6 @@ fn sources(g: &Graph) -> std::collections::BTreeSet<PathBuf> {
     found
 }
 
-/// Writes a temporary file beside the target, then renames it.
 fn put(rope: &Rope, target: &Path) -> std::io::Result<()> {
-    // Devices and pipes are written to rather than replaced.
-    if fs::metadata(target).is_ok_and(|m| !m.is_file()) {
-        let mut out = OpenOptions::new().write(true).open(target)?;
-        rope.write(&mut out)?;
-        return out.flush();
-    }
-    let (file, temp) = create_beside(target)?;
-    let written = write_all(rope, file).and_then(|()| fs::rename(&temp, target));
-    if written.is_err() {
-        // The first error is the one to report.
-        let _ = fs::remove_file(&temp);
-    }
-    written
-}
-
-fn write_all(rope: &Rope, file: File) -> std::io::Result<()> {
-    let mut out = BufWriter::with_capacity(1 << 20, file);
-    rope.write(&mut out)?;
-    let file = out.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-    file.sync_all()
-}
-
-fn create_beside(target: &Path) -> std::io::Result<(File, PathBuf)> {
-    let name = target.file_name().unwrap_or_default().to_string_lossy();
-    let pid = std::process::id();
-    for i in 0..100 {
-        let temp = target.with_file_name(format!(".{name}.{pid}-{i}.tmp"));
-        match OpenOptions::new().write(true).create_new(true).open(&temp) {
-            Ok(f) => return Ok((f, temp)),
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Err(std::io::ErrorKind::AlreadyExists.into())
+    atomic::write(target, |mut out| rope.write(&mut out))
 }

@@ -425,8 +425,8 @@ def run(args, path, scratch):
     )
     name = path.stem.split("__")[-1]
     if listed.returncode:
-        return {"model": name, "refused": common.last_line(listed.stderr)}, None
-    blocks = json.loads(listed.stdout)["blocks"]
+        return {"model": name, "refused": json.loads(listed.stdout)["error"]["message"]}, None
+    blocks = json.loads(listed.stdout)["result"]["blocks"]
     row = {"model": name, "blocks": len(blocks), "units": sum(len(b["units"]) for b in blocks)}
     if not blocks:
         return row, None
