@@ -16,6 +16,7 @@ mod folder;
 mod inspect;
 mod judge;
 mod library;
+mod measure;
 mod model;
 mod npy;
 mod opt;

@@ -6,18 +6,20 @@ use comfy_table::{Table, presets};
 use graph_opt_backends::Folder;
 use graph_opt_backends::faults::repro::Case;
 use graph_opt_ir::{Graph, text};
-use graph_opt_passes::analysis::{MemoryModel, cost, model_named, plan_for};
+use graph_opt_passes::analysis::{
+    Interpreter, MemoryModel, OnnxRuntime, OnnxRuntimeDefault, cost, model_named, plan_for,
+};
 use graph_opt_passes::fix_dims::Symbolic;
 use graph_opt_passes::registry::optimise;
 use graph_opt_passes::schedule::Schedule;
 use graph_opt_passes::simplify::Simplify;
 use graph_opt_passes::tile::fuse_tiles::{FuseTiles, Planned};
-use graph_opt_passes::{ByteSize, Data, Outcome, Pipeline, Remark, Runner, count};
+use graph_opt_passes::{ByteSize, Data, Outcome, Pipeline, Remark, Report, Runner, count};
 
 use crate::failure::{Failure, Result, check, say, shown, usage};
 use crate::progress::Progress;
 use crate::verify::{Checks, How, compare, judge};
-use crate::{model, rewrite, verify};
+use crate::{measure, rewrite, verify};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -34,9 +36,18 @@ pub struct Args {
     /// work that fit are found and used, after the passes (by default, simplify and schedule)
     #[arg(long, value_name = "BYTES")]
     memory: Option<String>,
-    /// Memory model to count by: interpreter, or onnxruntime, which copies parts and wholes
-    #[arg(long, value_name = "RUNTIME", default_value = "interpreter", value_parser = model_named)]
-    runtime: Arc<dyn MemoryModel>,
+    /// Memory model to count by: onnxruntime-default, a session of ONNX Runtime without options;
+    /// onnxruntime, one with the options that are printed; or interpreter, this tool's own. With
+    /// --memory, by default the first of them that has a plan
+    #[arg(long, value_name = "RUNTIME", value_parser = model_named)]
+    runtime: Option<Arc<dyn MemoryModel>>,
+    /// Write the result even if it takes more memory than the model in the runtime that it is for
+    #[arg(long)]
+    force: bool,
+    /// Run the model and the result in an installed ONNX Runtime (of python3, or of the Python in
+    /// GRAPH_OPT_PYTHON), and print what they take and how long they run
+    #[arg(long)]
+    measure: bool,
     /// Where to write the result: .onnx, .gir, or "-"; without it nothing is written
     #[arg(short, long, value_name = "FILE")]
     output: Option<String>,
@@ -65,8 +76,47 @@ pub struct Args {
 }
 
 pub fn main(args: Args) -> Result {
-    let (pipeline, budget) = pipeline(&args).map_err(usage)?;
-    let (original, mut graph) = rewrite::start(&args.model, args.fix_dims, &args.checks.dims)?;
+    let (original, start) = rewrite::start(&args.model, args.fix_dims, &args.checks.dims)?;
+    let candidates: Vec<Arc<dyn MemoryModel>> = match (&args.runtime, &args.memory) {
+        (Some(one), _) => vec![Arc::clone(one)],
+        (None, None) => vec![Arc::new(Interpreter)],
+        (None, Some(_)) => {
+            vec![Arc::new(OnnxRuntimeDefault), Arc::new(OnnxRuntime), Arc::new(Interpreter)]
+        }
+    };
+    let mut refused = None;
+    for model in candidates {
+        let (pipeline, budget) = pipeline(&args, &model).map_err(usage)?;
+        let case = Case {
+            pipeline,
+            seed: args.checks.seed,
+            verify_each: args.verify_each,
+            stop_after: args.stop_after,
+            verify: args.verify.is_some(),
+        };
+        let (graph, report) = passed(&args, &case, &start)?;
+        match fits(&args, &start, &graph, &*model, budget, &report.remarks)? {
+            Ok(warning) => {
+                remarks(&report.remarks, args.verbose);
+                warning.into_iter().for_each(say);
+                return finish(&args, &case, &original, &start, graph, &*model, report.edits);
+            }
+            // The last one is the one that a plan is most likely for.
+            Err(why) => refused = Some((why, report)),
+        }
+    }
+    match refused {
+        Some((why, report)) => {
+            remarks(&report.remarks, args.verbose);
+            Err(check(why))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Runs the passes.
+fn passed(args: &Args, case: &Case, start: &Graph) -> Result<(Graph, Report)> {
+    let mut graph = start.clone();
     let progress = Progress::new();
     let mut runner =
         Runner::default().evaluator(&Folder).progress(Box::new(|pass| progress.say(pass)));
@@ -78,60 +128,98 @@ pub fn main(args: Args) -> Result {
             Ok(())
         }));
     }
-    let case = Case {
-        pipeline,
-        seed: args.checks.seed,
-        verify_each: args.verify_each,
-        stop_after: args.stop_after,
-        verify: args.verify.is_some(),
-    };
-    let before = graph.clone();
-    let report = rewrite::run(&case, runner, &mut graph)?;
-    drop(progress);
-    remarks(&report.remarks, args.verbose);
+    let report = rewrite::run(case, runner, &mut graph)?;
+    Ok((graph, report))
+}
+
+/// Whether the result keeps the budget and takes no more than the model did, in this runtime: a warning
+/// with --force, or else why not.
+fn fits(
+    args: &Args,
+    start: &Graph,
+    graph: &Graph,
+    model: &dyn MemoryModel,
+    budget: Option<u64>,
+    remarks: &[Remark],
+) -> Result<std::result::Result<Option<String>, String>> {
+    let after = plan_for(graph, model);
     if let Some(budget) = budget {
-        match plan_for(&graph, &*args.runtime) {
+        match &after {
             Ok(m) if m.peak <= budget => {}
             Ok(m) => {
                 let least = ByteSize(m.peak).to_string();
                 let unmet = |r: &&Remark| matches!(r.data, Data::Unmet(_));
-                let why = report.remarks.iter().rev().find(unmet);
+                let why = remarks.iter().rev().find(unmet);
                 let why = why.map_or_else(String::new, |r| format!(": {}", r.message));
-                return Err(check(format!(
+                return Ok(Err(format!(
                     "the model does not fit into {} (it takes {least}){why}",
                     ByteSize(budget)
                 )));
             }
             Err(_) => {
-                let known = Symbolic::of(&graph);
+                let known = Symbolic::of(graph);
                 let hint = "fix them with --dim NAME=N --fix-dims";
                 return Err(usage(format!("extents of the model are not known; {hint}; {known}")));
             }
         }
     }
+    let asked = budget.is_some() || args.runtime.is_some();
+    let (Ok(before), Ok(after), true) = (plan_for(start, model), after, asked) else {
+        return Ok(Ok(None));
+    };
+    if after.peak <= before.peak {
+        return Ok(Ok(None));
+    }
+    let (a, b) = (ByteSize(before.peak), ByteSize(after.peak));
+    let more =
+        format!("in {} the result takes {b}, more than the model, which takes {a}", model.name());
+    Ok(match args.force {
+        true => Ok(Some(format!("warning: {more}"))),
+        false => Err(format!("{more}; --force writes it all the same")),
+    })
+}
+
+/// Verifies the result, reports, measures and writes it.
+fn finish(
+    args: &Args,
+    case: &Case,
+    original: &Arc<Graph>,
+    start: &Graph,
+    graph: Graph,
+    model: &dyn MemoryModel,
+    edits: usize,
+) -> Result {
     let graph = Arc::new(graph);
     let mut verdict = String::new();
     let mut failed: Option<Failure> = None;
     if let Some(backends) = &args.verify {
         let how = How::all(backends);
-        let found =
-            rewrite::guard(&case, &before, || compare(&original, &graph, &how, &args.checks))?;
+        let found = rewrite::guard(case, start, || compare(original, &graph, &how, &args.checks))?;
         verdict = verify::text(&found);
         failed = judge(&found).err();
     }
-    eprint!("{}", shown(&table(&original, &graph, &*args.runtime, report.edits, &verdict)));
+    eprint!("{}", shown(&table(original, &graph, model, edits, &verdict)));
     if let Some(f) = failed {
         let hint = if args.output.is_some() { "; nothing was written" } else { "" };
         return Err(Failure { message: format!("{}{hint}", f.message), ..f });
     }
-    match &args.output {
-        Some(name) => model::save(&graph, name),
-        None => Ok(()),
+    if let Some(name) = &args.output {
+        crate::model::save(&graph, name)?;
     }
+    if model.name() == OnnxRuntime.name() {
+        eprint!("These options of a session make it so:\n{}", measure::OPTIONS);
+    }
+    if args.measure {
+        eprint!("{}", measure::measure(start, &graph, model)?);
+    }
+    Ok(())
 }
 
-/// The passes to run, and the budget in bytes that they have to meet.
-fn pipeline(args: &Args) -> std::result::Result<(Pipeline, Option<u64>), String> {
+/// The passes to run, and the budget in bytes that they have to meet in this runtime.
+fn pipeline(
+    args: &Args,
+    model: &Arc<dyn MemoryModel>,
+) -> std::result::Result<(Pipeline, Option<u64>), String> {
     let given = args.passes.as_deref().map(Pipeline::parse).transpose();
     let given = given.map_err(|e| e.to_string())?;
     let passes = match (args.optimise, given) {
@@ -142,7 +230,7 @@ fn pipeline(args: &Args) -> std::result::Result<(Pipeline, Option<u64>), String>
         return Ok((passes.unwrap_or_default(), None));
     };
     let budget = graph_opt_passes::bytes(memory).map_err(|e| format!("--memory: {e}"))?;
-    let tiles = FuseTiles::from(Planned::within(budget).memory_model(Arc::clone(&args.runtime)));
+    let tiles = FuseTiles::from(Planned::within(budget).memory_model(Arc::clone(model)));
     let before =
         passes.unwrap_or_else(|| Pipeline::default().then(Simplify).then(Schedule::default()));
     Ok((before.then(tiles), Some(budget)))
@@ -197,7 +285,11 @@ fn table(a: &Graph, b: &Graph, model: &dyn MemoryModel, edits: usize, verdict: &
     let memory = |g: &Graph| {
         plan_for(g, model).map_or_else(|_| "unknown".into(), |m| ByteSize(m.peak).to_string())
     };
-    row("peak activations", memory(a), memory(b));
+    let what = match model.name() == Interpreter.name() {
+        true => "peak activations".to_owned(),
+        false => format!("peak in {}", model.name()),
+    };
+    row(&what, memory(a), memory(b));
     let mut s = format!("{t}\n{}\n", count(edits, "edit"));
     if !verdict.is_empty() {
         s.push_str(verdict);

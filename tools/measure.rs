@@ -1,0 +1,99 @@
+//! Measures files in an installed ONNX Runtime, in processes of their own.
+
+use std::process::Command;
+
+use graph_opt_ir::Graph;
+use graph_opt_passes::ByteSize;
+use graph_opt_passes::analysis::{Interpreter, MemoryModel, OnnxRuntime, UnknownSize, plan_for};
+
+use crate::failure::{Result, check, usage};
+use crate::model;
+
+/// The script that measures, in Python.
+const SCRIPT: &str = include_str!("measure.py");
+
+/// The session options that the memory model `onnxruntime` counts by, in Python.
+pub const OPTIONS: &str = "\
+options = onnxruntime.SessionOptions()
+options.enable_mem_reuse = options.enable_mem_pattern = options.enable_cpu_mem_arena = False
+options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
+options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+";
+
+#[derive(serde::Deserialize)]
+struct Measured {
+    version: String,
+    /// Bytes and seconds of each file.
+    files: Vec<(u64, f64)>,
+}
+
+/// What a run takes by the memory model: for ONNX Runtime without the inputs, which are the caller's.
+///
+/// # Errors
+/// If the size of a value is not known.
+pub fn promise(graph: &Graph, model: &dyn MemoryModel) -> std::result::Result<u64, UnknownSize> {
+    let peak = plan_for(graph, model)?.peak;
+    let inputs = graph.inputs().iter().filter_map(|&v| graph.value(v).ty.bytes()).sum();
+    let lent = if model.name() == OnnxRuntime.name() { inputs } else { 0 };
+    Ok(peak.saturating_sub(lent))
+}
+
+/// Runs both graphs in ONNX Runtime: what they take and how long they run, beside what was promised.
+pub fn measure(before: &Graph, after: &Graph, model: &dyn MemoryModel) -> Result<String> {
+    let io = |e: std::io::Error| usage(format!("measuring: {e}"));
+    let folder = tempfile::tempdir().map_err(io)?;
+    let script = folder.path().join("measure.py");
+    std::fs::write(&script, SCRIPT).map_err(io)?;
+    let mut files = Vec::new();
+    for (name, graph) in [("before.onnx", before), ("after.onnx", after)] {
+        let path = folder.path().join(name);
+        model::save(graph, &path.to_string_lossy())?;
+        files.push(path);
+    }
+    // The interpreter's plans are executed by this tool; in ONNX Runtime people run them without options.
+    let runtime = match model.name() == Interpreter.name() {
+        true => "onnxruntime-default",
+        false => model.name(),
+    };
+    let python = std::env::var_os("GRAPH_OPT_PYTHON").unwrap_or_else(|| "python3".into());
+    let shown = python.to_string_lossy().into_owned();
+    let mut command = Command::new(&python);
+    command.arg(script).arg(runtime).args(files);
+    if runtime == OnnxRuntime.name() {
+        command.env("MALLOC_MMAP_THRESHOLD_", "16384").env("MALLOC_TOP_PAD_", "0");
+    }
+    let done = command.output().map_err(|e| {
+        check(format!(
+            "{shown} cannot be run ({e}); name a Python with onnxruntime in GRAPH_OPT_PYTHON"
+        ))
+    })?;
+    if !done.status.success() {
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        let last = said.lines().last().unwrap_or_default();
+        return Err(check(match said.contains("No module named 'onnxruntime'") {
+            true => format!(
+                "onnxruntime is not installed for {shown}; run {shown} -m pip install onnxruntime, or name \
+                 another Python in GRAPH_OPT_PYTHON"
+            ),
+            false => format!("measuring with {shown} failed: {last}"),
+        }));
+    }
+    let found: Measured = serde_json::from_slice(&done.stdout)
+        .map_err(|e| check(format!("measuring with {shown} gave no figures: {e}")))?;
+    let [(a, s), (b, t)] = found.files[..] else {
+        return Err(check(format!("measuring with {shown}: expected two files")));
+    };
+    let promised =
+        |g| promise(g, model).map_or_else(|_| "unknown".into(), |n| ByteSize(n).to_string());
+    Ok(format!(
+        "measured in ONNX Runtime {} ({runtime}): {} to {}, {:.1} ms to {:.1} ms\npromised ({}): {} to {}\n",
+        found.version,
+        ByteSize(a),
+        ByteSize(b),
+        s * 1e3,
+        t * 1e3,
+        model.name(),
+        promised(before),
+        promised(after),
+    ))
+}
