@@ -134,7 +134,7 @@ impl<'a> OpCtx<'a> {
 
 /// Whole numbers that a Cast makes of constant integers dequantized with a scale of 1. ONNX Runtime does
 /// not fold a DequantizeLinear, so that files hide extents from it in this way.
-fn dequantized(graph: &Graph, v: ValueId) -> Option<Vec<Dim>> {
+pub(crate) fn dequantized(graph: &Graph, v: ValueId) -> Option<Vec<Dim>> {
     let cast = graph.node(graph.producer(v)?);
     let (Op::Cast(_), &[Some(x)]) = (&cast.op, &cast.inputs[..]) else { return None };
     let made = graph.node(graph.producer(x)?);
@@ -147,15 +147,6 @@ fn dequantized(graph: &Graph, v: ValueId) -> Option<Vec<Dim>> {
     }
     let known = |n: i64| u64::try_from(n).ok().map(Dim::Known);
     graph.constant(whole)?.to_i64s()?.into_iter().map(known).collect()
-}
-
-/// Whether a Slice of the graph cuts where only this crate knows: see [`dequantized`].
-pub(crate) fn hides_extents(graph: &Graph) -> bool {
-    graph.schedule().any(|id| {
-        let node = graph.node(id);
-        let hidden = |v: &Option<ValueId>| v.is_some_and(|v| dequantized(graph, v).is_some());
-        matches!(node.op, Op::Slice(_)) && node.inputs.iter().skip(1).any(hidden)
-    })
 }
 
 /// The axis as an index below `rank`. Negative axes count from the end.

@@ -15,7 +15,8 @@ use super::tensor::name_in;
 use super::types;
 use super::wire::{Field, fields, fields_in};
 use crate::graph::{Def, Graph};
-use crate::op_context::hides_extents;
+use crate::op::Op;
+use crate::op_context::dequantized;
 use crate::{Type, ValueId};
 
 /// A GraphProto in an attribute.
@@ -396,4 +397,13 @@ fn inherit(out: &mut Rope, origin: &Origin, name: &str) -> Result<()> {
         return Ok(());
     }
     Ok(())
+}
+
+/// Whether a Slice of the graph cuts where only this crate knows: see [`dequantized`].
+fn hides_extents(graph: &Graph) -> bool {
+    graph.schedule().any(|id| {
+        let node = graph.node(id);
+        let hidden = |v: &Option<ValueId>| v.is_some_and(|v| dequantized(graph, v).is_some());
+        matches!(node.op, Op::Slice(_)) && node.inputs.iter().skip(1).any(hidden)
+    })
 }

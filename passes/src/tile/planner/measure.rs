@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use graph_opt_ir::region::Barrier;
-use graph_opt_ir::{Edit, EditError, Editor, Graph, NodeId};
+use graph_opt_ir::{Edit, EditError, Editor, Graph, NodeId, Span};
 
 use super::search::{Choice, Search};
 use super::{Goal, Limits, TiledGroup, TilingPlan, front};
@@ -12,7 +12,7 @@ use crate::analysis::cost;
 use crate::analysis::memory::{self, MemoryModel, UnknownSize};
 use crate::tile::cost_model::Net;
 use crate::tile::fuse_tiles::Stretch;
-use crate::tile::{Reuse, build, hide_extents};
+use crate::tile::{Reuse, build, hide_extents, parts};
 use crate::units::ByteSize;
 
 /// The edits of a plan applied to a copy of the graph.
@@ -201,8 +201,27 @@ pub fn best(graph: &Graph, goal: Goal, limits: &Limits) -> Result<ChosenPlan, Ti
     }
 }
 
-/// Maximum number of plans that are built and simulated for one goal.
+/// Maximum number of plans of a front that are built and simulated for one goal.
 const SESSIONS: usize = 32;
+
+/// Into how many parts the tiles of a plan are cut further.
+const FINER: [usize; 3] = [1, 2, 4];
+
+/// Graphs of more nodes than this are not cut further.
+const LARGE: usize = 4000;
+
+/// The plan with each tile cut into this many along the first axis of its grid, if all are large enough.
+fn finer(plan: &TilingPlan, parts: usize) -> Option<TilingPlan> {
+    let mut plan = plan.clone();
+    for (_, spans) in plan.groups.iter_mut().filter_map(|g| g.grid.axes.first_mut()) {
+        let cut = |s: &Span| -> Option<Vec<Span>> {
+            let pieces = parts::even(s.len(), parts as i64, 1, false).ok()?;
+            Some(pieces.into_iter().map(|p| Span::new(s.lo + p.lo, s.lo + p.hi)).collect())
+        };
+        *spans = spans.iter().map(cut).collect::<Option<Vec<_>>>()?.concat();
+    }
+    Some(plan)
+}
 
 /// The best plan for a runtime with sessions. What a session takes is no sum over groups: plans of a
 /// simpler model's front are built and simulated, each with and without hidden extents. Tiles recompute
@@ -224,39 +243,46 @@ fn best_session(
     // Along the front work increases.
     let step = found.plans.len().div_ceil(SESSIONS).max(1);
     let (start, all) = (found.plans.len().saturating_sub(1) % step, found.plans);
-    for plan in all.into_iter().skip(start).step_by(step) {
-        let plain = built(graph, &plan)?.graph;
-        let mut hidden = plain.clone();
-        let hides = match hide_extents::edit(&plain) {
-            Some(edit) => {
-                Editor::new(&mut hidden).apply(&edit).map_err(BuildError::from).map(|_| true)?
-            }
-            None => false,
-        };
-        let macs = cost(&plain).macs;
-        for (graph, hides) in
-            [(plain, false), (hidden, true)].into_iter().take(1 + usize::from(hides))
-        {
-            let memory = memory::plan_for(&graph, &*limits.model)?;
-            let peak = memory.peak;
-            if least.as_ref().is_none_or(|l| peak < l.0) {
-                let at = memory.steps.get(memory.at);
-                least = Some((
-                    peak,
-                    at.map_or("the inputs".into(), |&n| format!("{:?}", graph.label(n))),
-                ));
-            }
-            let fits = match goal {
-                Goal::Memory(budget) => peak <= budget,
-                Goal::ExtraMacs(share) => macs as f64 <= before as f64 * (1.0 + share),
+    for coarse in all.into_iter().skip(start).step_by(step) {
+        let finer = FINER.map(|n| finer(&coarse, n));
+        for plan in finer.into_iter().flatten() {
+            let Ok(Built { graph: plain, .. }) = built(graph, &plan) else { break };
+            let large = plain.len() > LARGE;
+            let mut hidden = plain.clone();
+            let hides = match hide_extents::edit(&plain) {
+                Some(edit) => {
+                    Editor::new(&mut hidden).apply(&edit).map_err(BuildError::from).map(|_| true)?
+                }
+                None => false,
             };
-            let better = |b: &ChosenPlan| match goal {
-                Goal::Memory(_) => (macs, peak) < (b.macs, b.peak),
-                Goal::ExtraMacs(_) => (peak, macs) < (b.peak, b.macs),
-            };
-            if fits && best.as_ref().is_none_or(better) {
-                let (plan, barriers) = (plan.clone(), found.barriers.clone());
-                best = Some(ChosenPlan { plan, peak, macs, barriers, left: Vec::new(), hides });
+            let macs = cost(&plain).macs;
+            for (graph, hides) in
+                [(plain, false), (hidden, true)].into_iter().take(1 + usize::from(hides))
+            {
+                let memory = memory::plan_for(&graph, &*limits.model)?;
+                let peak = memory.peak;
+                if least.as_ref().is_none_or(|l| peak < l.0) {
+                    let at = memory.steps.get(memory.at);
+                    least = Some((
+                        peak,
+                        at.map_or("the inputs".into(), |&n| format!("{:?}", graph.label(n))),
+                    ));
+                }
+                let fits = match goal {
+                    Goal::Memory(budget) => peak <= budget,
+                    Goal::ExtraMacs(share) => macs as f64 <= before as f64 * (1.0 + share),
+                };
+                let better = |b: &ChosenPlan| match goal {
+                    Goal::Memory(_) => (macs, peak) < (b.macs, b.peak),
+                    Goal::ExtraMacs(_) => (peak, macs) < (b.peak, b.macs),
+                };
+                if fits && best.as_ref().is_none_or(better) {
+                    let (plan, barriers) = (plan.clone(), found.barriers.clone());
+                    best = Some(ChosenPlan { plan, peak, macs, barriers, left: Vec::new(), hides });
+                }
+            }
+            if large {
+                break;
             }
         }
         if matches!(goal, Goal::Memory(_)) && best.is_some() {

@@ -286,8 +286,7 @@ fn taken_over(graph: &Graph, id: NodeId, v: ValueId) -> (ValueId, Vec<NodeId>) {
         let constants: Option<Vec<_>> = rest.map(|&x| graph.constant(x)).collect();
         let per_channel = constants.as_ref().is_some_and(|all| {
             let [one] = &all[..] else { return false };
-            let most = one.dims().iter().copied().max().unwrap_or(1);
-            most == 1 || (Some(most) == channels && one.dims().len() >= 3)
+            one.dims().len() >= 3 && one.dims().iter().copied().max() == channels
         });
         let folds = match node.op {
             Op::BatchNormalization(_) => constants.is_some() && node.inputs[0] == Some(last),

@@ -136,3 +136,92 @@ fn owners(fused: &Fused) -> Vec<usize> {
     }
     owner
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use graph_opt_ir::text;
+
+    use super::super::{OnnxRuntimeDefault, plan_for};
+    use super::*;
+    use crate::Runner;
+    use crate::pipeline::Pipeline;
+
+    const MIB: u64 = 1 << 20;
+
+    fn session(of_text: &str) -> Session {
+        of(&text::parse(of_text).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn later_runs_take_a_block_for_all_buffers() {
+        // Two Exp in one buffer, of 4 MiB; the output is another one.
+        let s = session(
+            "graph @main(%x: f32[1024,1024]) -> (%y) opset 13 {
+               %a = Exp %x : f32[1024,1024]
+               %b = Exp %a : f32[1024,1024]
+               %y = ReduceMax %b {axes=[0]} : f32[1,1024]
+             }",
+        );
+        assert_eq!(s.timeline, [4 * MIB, 4 * MIB, 4 * MIB + 4096]);
+        // The block lies where the buffer was, in a region of 4 MiB.
+        assert_eq!(s.growth, 4 * MIB + 4096 + 3 * RECORDS);
+    }
+
+    /// Slices of a value of 4 MiB, which are joined to one of the same extents.
+    const SLICES: &str = "graph @main(%x: f32[1048576]) -> (%y) opset 13 {
+        %a = Exp %x : f32[1048576]
+        %b = Slice %a [0: 4..524292] : f32[524288]
+        %c = Slice %b [0: 8..262152] : f32[262144]
+        %d = Concat %c, %c, %c, %c {axis=0} : f32[1048576]
+        %y = Slice %d [0: 0..1] : f32[1]
+    }";
+
+    #[test]
+    fn buffers_wait_for_values_of_the_same_extents() {
+        let s = session(SLICES);
+        assert_eq!(s.timeline, [4 * MIB, 6 * MIB, 7 * MIB, 5 * MIB, 4 * MIB + 4]);
+    }
+
+    #[test]
+    fn hidden_extents_let_buffers_go() {
+        let mut graph = text::parse(SLICES).unwrap();
+        let pipeline = Pipeline::parse("hide-extents").unwrap();
+        Runner::default().run(&mut graph, &pipeline).unwrap();
+        // The types are known as before.
+        let memory = plan_for(&graph, &OnnxRuntimeDefault).unwrap();
+        let steps = memory.steps.iter().zip(&memory.timeline);
+        let large = steps.filter(|(n, _)| !graph.label(**n).contains("starts"));
+        let live: Vec<u64> = large.map(|(_, &bytes)| bytes / MIB).collect();
+        assert_eq!(live, [4, 6, 3, 5, 4]);
+    }
+
+    #[test]
+    fn the_newest_operand_is_computed_first() {
+        let graph = text::parse(
+            "graph @main(%x: f32[4]) -> (%y) opset 13 {
+               %a = Exp %x : f32[4] ; a
+               %b = Log %x : f32[4] ; b
+               %c = Neg %a : f32[4] ; c
+               %y = Concat %c, %b {axis=0} : f32[8] ; y
+             }",
+        )
+        .unwrap();
+        let s = of(&graph).unwrap();
+        let labels: Vec<&str> = s.steps.iter().map(|&n| graph.label(n)).collect();
+        assert_eq!(labels, ["a", "c", "b", "y"]);
+    }
+
+    #[test]
+    fn blocks_of_channels_are_filled_up() {
+        // 20 channels take 32; the reordered copy that is the output has 20.
+        let s = session(
+            "graph @main(%x: f32[1,3,64,64]) -> (%y) opset 13 {
+               %w = const random(1) : f32[20,3,1,1]
+               %a = Conv %x, %w     : f32[1,20,64,64]
+               %y = Relu %a         : f32[1,20,64,64]
+             }",
+        );
+        assert_eq!(s.timeline, [32 * 64 * 64 * 4, 52 * 64 * 64 * 4]);
+    }
+}
