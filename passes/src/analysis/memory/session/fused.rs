@@ -9,7 +9,7 @@
 use std::collections::{HashMap, HashSet};
 
 use graph_opt_ir::op_context::OpCtx;
-use graph_opt_ir::{DType, Graph, NodeId, Op, ValueId};
+use graph_opt_ir::{DType, Graph, NodeId, Op, ValueId, window};
 
 use super::super::{MemoryModel, OnnxRuntime, UnknownSize, needed};
 
@@ -83,6 +83,8 @@ enum Kind {
 struct Blocked {
     tensor: usize,
     channels: u64,
+    /// The values that its batch, height and width are those of.
+    like: [ValueId; 3],
     /// The convolution that can still take over what follows.
     open: Option<usize>,
 }
@@ -463,7 +465,8 @@ impl Layout<'_> {
                 self.steps[step].over = over;
                 let single = self.readers.get(&y) == Some(&1) && !graph.value(y).is_output();
                 let open = (single && !activated && u.reads.len() == 1).then_some(step);
-                self.blocked.insert(y, Blocked { tensor, channels, open });
+                let like = self.like(u.node, x, y);
+                self.blocked.insert(y, Blocked { tensor, channels, like, open });
                 return Ok(true);
             }
             (Kind::Pool, _) if pools(graph, u.node) => {
@@ -480,11 +483,9 @@ impl Layout<'_> {
                 if all[0].channels != all[1].channels {
                     return Ok(false);
                 }
-                let same = |a: usize, b: usize| {
-                    let t = &self.tensors;
-                    t[a].extents.is_some() && t[a].extents == t[b].extents
-                };
-                let same = same(all[0].tensor, all[1].tensor);
+                let extents = |i: usize| self.tensors[all[i].tensor].extents.as_ref();
+                let known = extents(0).is_some() && extents(0) == extents(1);
+                let same = known || all[0].like == all[1].like;
                 if !same && u.kind == Kind::Product {
                     return Ok(false);
                 }
@@ -533,8 +534,26 @@ impl Layout<'_> {
         };
         let tensor = self.steps[step].makes[0];
         let channels = graph.value(y).ty.extents().and_then(|d| d.get(1).copied()).unwrap_or(1);
-        self.blocked.insert(y, Blocked { tensor, channels, open: None });
+        let like = match (u.kind, self.blocked.get(&x)) {
+            (Kind::Pool, _) => self.like(u.node, x, y),
+            (Kind::Sum | Kind::Product | Kind::Activation, Some(b)) => b.like,
+            (Kind::Other, Some(b)) if matches!(op, Op::Concat(_)) => b.like,
+            _ => [y; 3],
+        };
+        self.blocked.insert(y, Blocked { tensor, channels, like, open: None });
         Ok(true)
+    }
+
+    /// The values that the extents of a convolution's or a pool's result are those of.
+    fn like(&self, node: NodeId, x: ValueId, y: ValueId) -> [ValueId; 3] {
+        let Some(b) = self.blocked.get(&x) else { return [y; 3] };
+        let windows = window::resolved(&OpCtx::of(self.graph, node)).ok().flatten();
+        let keeps = |axis: usize| {
+            let window = windows.as_ref().and_then(|w| w.get(axis));
+            window.is_some_and(|w| w.stride == 1 && w.begin + w.end + 1 == w.extent())
+        };
+        let of = |axis: usize| if keeps(axis) { b.like[axis + 1] } else { y };
+        [b.like[0], of(0), of(1)]
     }
 
     /// Whether the value is that of a convolution that can add another value to its result.
