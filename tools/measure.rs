@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use graph_opt_ir::Graph;
+use graph_opt_ir::{Def, Graph};
 use graph_opt_passes::ByteSize;
 use graph_opt_passes::analysis::{Interpreter, MemoryModel, OnnxRuntime, UnknownSize, plan_for};
 
@@ -33,7 +33,9 @@ struct Measured {
 /// If the size of a value is not known.
 pub fn promise(graph: &Graph, model: &dyn MemoryModel) -> std::result::Result<u64, UnknownSize> {
     let peak = plan_for(graph, model)?.peak;
-    let inputs = graph.inputs().iter().filter_map(|&v| graph.value(v).ty.bytes()).sum();
+    let inputs = graph.inputs().iter().map(|&v| graph.value(v));
+    let inputs: u64 =
+        inputs.filter(|v| v.def == Def::Input(None)).filter_map(|v| v.ty.bytes()).sum();
     let lent = if model.name() == OnnxRuntime.name() { inputs } else { 0 };
     Ok(peak.saturating_sub(lent))
 }

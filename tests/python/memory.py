@@ -200,7 +200,9 @@ def inspect(args, path, runtime="interpreter"):
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     about = json.loads(done.stdout)
     graph = onnx.load(path, load_external_data=False).graph
-    dims = [[d.dim_value for d in i.type.tensor_type.shape.dim] for i in graph.input]
+    defaults = {i.name for i in graph.initializer}
+    inputs = [i for i in graph.input if i.name not in defaults]
+    dims = [[d.dim_value for d in i.type.tensor_type.shape.dim] for i in inputs]
     lent = sum(4 * int(np.prod(d)) for d in dims) if runtime == "onnxruntime" else 0
     return about | {"promised": about["peak_activation_bytes"] - lent}
 
