@@ -114,3 +114,36 @@ pub(super) fn edit(graph: &Graph) -> Option<Edit> {
     }
     Some(edit)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use graph_opt_ir::text;
+
+    use super::*;
+    use crate::Runner;
+    use crate::pipeline::Pipeline;
+
+    #[test]
+    fn types_stay_and_are_inferred_again() {
+        let mut graph = text::parse(
+            "graph @main(%x: f32[1,3,16,16]) -> (%y) opset 13 {
+               %V = const random(1)              : f32[8,3,3,3]
+               %a = Conv %x, %V {pads=[1,1,1,1]} : f32[1,8,16,16] ; conv1
+               %y = Relu %a                      : f32[1,8,16,16] ; relu
+             }",
+        )
+        .unwrap();
+        let before = graph.clone();
+        let pipeline = Pipeline::parse("fuse-tiles{grid=2 to=relu},hide-extents").unwrap();
+        Runner::default().run(&mut graph, &pipeline).unwrap();
+        assert!(graph.schedule().any(|n| matches!(graph.node(n).op, Op::DequantizeLinear(_))));
+        let types = graph_opt_ir::infer::follow(&graph, None);
+        for (v, value) in graph.values() {
+            assert_eq!(types[v.index()], value.ty, "{}", value.name);
+        }
+        #[cfg(feature = "eqsat")]
+        crate::eqsat::prove::prove(&before, &graph).unwrap();
+        let _ = before;
+    }
+}
