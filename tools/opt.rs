@@ -198,7 +198,8 @@ fn finish(
         verdict = verify::text(&found);
         failed = judge(&found).err();
     }
-    eprint!("{}", shown(&table(original, &graph, model, edits, &verdict)));
+    let named = args.memory.is_some() || args.runtime.is_some();
+    eprint!("{}", shown(&table(original, &graph, (model, named), edits, &verdict)));
     if let Some(f) = failed {
         let hint = if args.output.is_some() { "; nothing was written" } else { "" };
         return Err(Failure { message: format!("{}{hint}", f.message), ..f });
@@ -264,8 +265,14 @@ pub fn rows(header: &[&str]) -> Table {
     t
 }
 
-/// The table of figures before and after the passes.
-fn table(a: &Graph, b: &Graph, model: &dyn MemoryModel, edits: usize, verdict: &str) -> String {
+/// The table of figures before and after the passes; whether the memory model is named.
+fn table(
+    a: &Graph,
+    b: &Graph,
+    (model, named): (&dyn MemoryModel, bool),
+    edits: usize,
+    verdict: &str,
+) -> String {
     let (c, d) = (cost(a), cost(b));
     let mut t = rows(&["", "before", "after"]);
     let mut row = |what: &str, p: String, q: String| {
@@ -285,9 +292,9 @@ fn table(a: &Graph, b: &Graph, model: &dyn MemoryModel, edits: usize, verdict: &
     let memory = |g: &Graph| {
         plan_for(g, model).map_or_else(|_| "unknown".into(), |m| ByteSize(m.peak).to_string())
     };
-    let what = match model.name() == Interpreter.name() {
-        true => "peak activations".to_owned(),
-        false => format!("peak in {}", model.name()),
+    let what = match named {
+        false => "peak activations".to_owned(),
+        true => format!("peak in {}", model.name()),
     };
     row(&what, memory(a), memory(b));
     let mut s = format!("{t}\n{}\n", count(edits, "edit"));
