@@ -8,11 +8,18 @@
 //!   %y = Relu %s                                : f32[1,3,8,16]
 //! }
 //! ```
-//! After, where `%from` is \[4\]:
+//! After:
 //! ```text
+//! graph @main(%x: f32[1,3,16,16]) -> (%y) opset 13 {
+//!   %q = const [4]                              : i32[1]
+//!   %one = const 1                              : f32[]
+//!   %ends = const [12]                          : i64[1]
+//!   %axes = const [2]                           : i64[1]
 //!   %f = DequantizeLinear %q, %one              : f32[1]
 //!   %from = Cast %f {to=7}                      : i64[1]
 //!   %s = Slice %x, %from, %ends, %axes          : f32[1,3,8,16]
+//!   %y = Relu %s                                : f32[1,3,8,16]
+//! }
 //! ```
 //!
 //! With its default options ONNX Runtime gives the buffer of a dead value to the next one of the same
