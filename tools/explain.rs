@@ -24,7 +24,7 @@ pub struct Args {
     /// Extent of a symbolic dimension, such as height=480
     #[arg(long = "dim", value_name = "NAME=N", value_parser = tensors::parse_dim, requires = "fix_dims")]
     dims: Vec<(String, u64)>,
-    /// Memory model to count by: interpreter or onnxruntime
+    /// Memory model to count by: interpreter, onnxruntime or onnxruntime-default
     #[arg(long, value_name = "RUNTIME", default_value = "interpreter", value_parser = model_named)]
     runtime: Arc<dyn MemoryModel>,
 }

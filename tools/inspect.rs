@@ -23,7 +23,7 @@ pub struct Args {
     /// while each runs
     #[arg(long)]
     nodes: bool,
-    /// Memory model to count by: interpreter or onnxruntime
+    /// Memory model to count by: interpreter, onnxruntime or onnxruntime-default
     #[arg(long, value_name = "RUNTIME", default_value = "interpreter", value_parser = model_named)]
     runtime: Arc<dyn MemoryModel>,
 }

@@ -19,6 +19,7 @@ mod input;
 mod inspect;
 mod judge;
 mod library;
+mod measure;
 mod model;
 mod npy;
 mod opt;

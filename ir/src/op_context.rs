@@ -51,8 +51,12 @@ impl<'a> OpCtx<'a> {
     /// The context of a node of the graph, if its values had these types.
     pub fn with(graph: &'a Graph, node: NodeId, ty: &dyn Fn(ValueId) -> &'a Type) -> Self {
         let n = graph.node(node);
+        let hidden = |v| {
+            let all = dequantized(graph, v)?;
+            Some(all.iter().map(|&n| Dim::Known(n as u64)).collect())
+        };
         let operand = |v: &Option<ValueId>| {
-            v.map(|v| Operand { ty: ty(v), value: graph.constant(v), dims: None })
+            v.map(|v| Operand { ty: ty(v), value: graph.constant(v), dims: hidden(v) })
         };
         Self {
             op: &n.op,
@@ -130,6 +134,25 @@ impl<'a> OpCtx<'a> {
     pub fn floats(&self, i: usize) -> Option<Vec<f32>> {
         self.input(i)?.value.as_ref()?.to_f32s()
     }
+}
+
+/// Whole numbers that a Cast makes of constant integers dequantized with a scale of 1. ONNX Runtime does
+/// not fold a DequantizeLinear, so that files hide extents from it in this way.
+pub fn dequantized(graph: &Graph, v: ValueId) -> Option<Vec<i64>> {
+    let cast = graph.node(graph.producer(v)?);
+    let (Op::Cast(c), &[Some(x)]) = (&cast.op, &cast.inputs[..]) else { return None };
+    let made = graph.node(graph.producer(x)?);
+    let (Op::DequantizeLinear(_), &[Some(whole), Some(scale)]) = (&made.op, &made.inputs[..])
+    else {
+        return None;
+    };
+    let (whole, scale) = (graph.constant(whole)?, graph.constant(scale)?);
+    let to_i64 = c.to == i64::from(DType::I64.to_onnx());
+    let one = scale.dtype() == DType::F32 && scale.to_f32s()? == [1.0];
+    // Those that a 32-bit float represents exactly.
+    let exact = |n: &i64| (0..1 << 24).contains(n);
+    let ints = whole.to_i64s().filter(|all| all.iter().all(exact))?;
+    (to_i64 && one && whole.dims().len() == 1).then_some(ints)
 }
 
 /// The axis as an index below `rank`. Negative axes count from the end.

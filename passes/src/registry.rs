@@ -18,6 +18,7 @@ pub const PASSES: &[PassInfo] = &[
     blocks::dead::INFO,
     tile::tile_conv::INFO,
     tile::fuse_tiles::INFO,
+    tile::hide_extents::INFO,
     tile::untile::INFO,
     schedule::INFO,
     split_devices::INFO,

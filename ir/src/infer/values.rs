@@ -156,8 +156,10 @@ fn context<'a>(graph: &'a Graph, id: NodeId, values: &[Option<Vec<Dim>>]) -> OpC
 
 fn add_values(ctx: &mut OpCtx<'_>, node: &Node, values: &[Option<Vec<Dim>>]) {
     for (o, v) in ctx.inputs.iter_mut().zip(&node.inputs) {
-        if let (Some(Operand { dims, .. }), Some(v)) = (o, v) {
-            dims.clone_from(&values[v.index()]);
+        if let (Some(Operand { dims, .. }), Some(v)) = (o, v)
+            && let Some(known) = &values[v.index()]
+        {
+            *dims = Some(known.clone());
         }
     }
 }

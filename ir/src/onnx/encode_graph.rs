@@ -15,6 +15,8 @@ use super::tensor::name_in;
 use super::types;
 use super::wire::{Field, fields, fields_in};
 use crate::graph::{Def, Graph};
+use crate::op::Op;
+use crate::op_context::dequantized;
 use crate::{Type, ValueId};
 
 /// A GraphProto in an attribute.
@@ -45,6 +47,7 @@ fn write(g: &Graph, place: &Place<'_>, inner: bool) -> Result<Rope> {
         place,
         origin: Origin::of(g),
         by_name: g.values().map(|(id, v)| (&*v.name, id)).collect(),
+        hides: hides_extents(g),
         out: Rope::default(),
         constants: BTreeSet::new(),
     };
@@ -84,6 +87,8 @@ struct GraphWriter<'a> {
     place: &'a Place<'a>,
     origin: Option<&'a Origin>,
     by_name: HashMap<&'a str, ValueId>,
+    /// Whether extents are hidden from readers of the file.
+    hides: bool,
     out: Rope,
     /// Constants that are written.
     constants: BTreeSet<ValueId>,
@@ -178,6 +183,8 @@ impl GraphWriter<'_> {
             return Ok(());
         };
         let live = match f.number {
+            // A reader would take the extents from here.
+            proto::VALUE_INFO if self.hides => false,
             proto::VALUE_INFO if self.g.narrowed => return self.declaration(origin, f, &r),
             proto::INITIALIZER => return self.initializer(origin, f, &r),
             proto::VALUE_INFO => {
@@ -390,4 +397,13 @@ fn inherit(out: &mut Rope, origin: &Origin, name: &str) -> Result<()> {
         return Ok(());
     }
     Ok(())
+}
+
+/// Whether a Slice of the graph cuts where only this crate knows: see [`dequantized`].
+fn hides_extents(graph: &Graph) -> bool {
+    graph.schedule().any(|id| {
+        let node = graph.node(id);
+        let hidden = |v: &Option<ValueId>| v.is_some_and(|v| dequantized(graph, v).is_some());
+        matches!(node.op, Op::Slice(_)) && node.inputs.iter().skip(1).any(hidden)
+    })
 }

@@ -7,6 +7,7 @@ mod cost_model;
 pub mod fuse_tiles;
 mod grid;
 mod group;
+pub mod hide_extents;
 mod partial_sums;
 pub mod parts;
 pub mod planner;

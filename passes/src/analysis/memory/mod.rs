@@ -13,13 +13,17 @@ pub mod access;
 mod model;
 mod offsets;
 mod place;
+mod session;
 #[cfg(test)]
 pub(crate) mod tests;
 
 use graph_opt_ir::{Def, Graph, NodeId, Op, Value, ValueId};
-pub use model::{Interpreter, MemoryModel, OnnxRuntime, UnknownRuntime, model_named};
+pub use model::{
+    Interpreter, MemoryModel, OnnxRuntime, OnnxRuntimeDefault, UnknownRuntime, model_named,
+};
 use place::Candidate;
 pub(crate) use place::{Alias, alias};
+pub use session::Session;
 
 /// Alignment of buffers in the arena, in bytes.
 pub(crate) const ALIGNMENT: u64 = 64;
@@ -89,15 +93,16 @@ pub struct Buffer {
 /// Storage of all activations of a schedule.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MemoryPlan {
-    /// The nodes that an output depends on, in the order of the schedule.
+    /// The nodes that an output depends on, in the order of the schedule; for a runtime with a
+    /// [`session`](MemoryModel::session), those that it executes, in its order.
     pub steps: Vec<NodeId>,
     /// All buffers.
     pub buffers: Vec<Buffer>,
     /// Bytes of the buffers that are alive at each step.
     pub timeline: Vec<u64>,
-    /// Maximum of the timeline, in bytes.
+    /// Maximum of the timeline, in bytes; for a session, its growth.
     pub peak: u64,
-    /// Index of the first step at the peak.
+    /// Index of the first step at the maximum of the timeline.
     pub at: usize,
     /// Size of the arena that holds all buffers at their offsets, in bytes.
     pub arena: u64,
@@ -170,11 +175,26 @@ pub fn plan(graph: &Graph) -> Result<MemoryPlan, UnknownSize> {
 }
 
 /// As [`plan`], by the rules of another memory model. The workspace of kernels is in the timeline and
-/// the peak, but in no buffer.
+/// the peak, but in no buffer. The plan of a [`session`](MemoryModel::session) has no buffers.
 ///
 /// # Errors
 /// If the size of a value is not known.
 pub fn plan_for(graph: &Graph, model: &dyn MemoryModel) -> Result<MemoryPlan, UnknownSize> {
+    if let Some(Session { steps, timeline, growth }) = model.session(graph)? {
+        let most = timeline.iter().copied().max().unwrap_or(0);
+        let at = timeline.iter().position(|&b| b == most).unwrap_or(0);
+        let (buffers, places, views) = (Vec::new(), Vec::new(), Vec::new());
+        return Ok(MemoryPlan {
+            steps,
+            buffers,
+            timeline,
+            peak: growth,
+            at,
+            arena: growth,
+            places,
+            views,
+        });
+    }
     let order: Vec<NodeId> = graph.schedule().collect();
     let mut best = plan_in(graph, &order, model)?;
     best.arena = offsets::assign(&mut best.buffers);

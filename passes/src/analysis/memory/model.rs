@@ -8,12 +8,14 @@ use graph_opt_ir::op::Op;
 use graph_opt_ir::op_context::OpCtx;
 use graph_opt_ir::{Graph, NodeId, Type, ValueId, window};
 
-use super::access;
+use super::session::{self, Session};
+use super::{UnknownSize, access};
 
 /// How a runtime uses memory for activations. A [plan](super::plan_for) is made for one model; the
 /// planner of `fuse-tiles` judges its plans by one. A host states the rules of its own runtime by
 /// implementing this trait; every default is the conservative choice: copies, no operator in place, and
-/// inputs that the caller keeps. Nodes always run in the order of the schedule.
+/// inputs that the caller keeps. Nodes run in the order of the schedule, and buffers come and go with their
+/// values, but for a runtime that has a [`session`](Self::session).
 ///
 /// ```
 /// use std::ops::Range;
@@ -110,20 +112,37 @@ pub trait MemoryModel: fmt::Debug + Send + Sync {
         let _ = (graph, node);
         0
     }
+
+    /// What the runtime takes for the whole graph, if it orders the nodes and allocates by itself; the
+    /// rules above then do not count.
+    ///
+    /// # Errors
+    /// If the size of a value is not known.
+    fn session(&self, graph: &Graph) -> Result<Option<Session>, UnknownSize> {
+        let _ = graph;
+        Ok(None)
+    }
+
+    /// The model that the planner searches plans by, of which it then takes the best by
+    /// [`session`](Self::session); `None` if plans are searched by this model.
+    fn searched_by(&self) -> Option<Arc<dyn MemoryModel>> {
+        None
+    }
 }
 
-/// The memory model of this name: `interpreter` or `onnxruntime`.
+/// The memory model of this name: `interpreter`, `onnxruntime` or `onnxruntime-default`.
 ///
 /// # Errors
 /// If there is no such model.
 pub fn model_named(name: &str) -> Result<Arc<dyn MemoryModel>, UnknownRuntime> {
-    let all: [Arc<dyn MemoryModel>; 2] = [Arc::new(Interpreter), Arc::new(OnnxRuntime)];
+    let all: [Arc<dyn MemoryModel>; 3] =
+        [Arc::new(Interpreter), Arc::new(OnnxRuntime), Arc::new(OnnxRuntimeDefault)];
     all.into_iter().find(|m| m.name() == name).ok_or_else(|| UnknownRuntime(name.into()))
 }
 
 /// No memory model has this name.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("a runtime is interpreter or onnxruntime, not {0:?}")]
+#[error("a runtime is interpreter, onnxruntime or onnxruntime-default, not {0:?}")]
 pub struct UnknownRuntime(pub String);
 
 /// The reference interpreter, which executes by the plan.
@@ -207,6 +226,26 @@ impl MemoryModel for OnnxRuntime {
             }
             _ => 0,
         }
+    }
+}
+
+/// ONNX Runtime's CPU provider, one thread, in a session with its default options: arena and memory
+/// pattern, its own order, all optimisations. The peak is what a process grows by over its runs, without
+/// the caller's inputs.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct OnnxRuntimeDefault;
+
+impl MemoryModel for OnnxRuntimeDefault {
+    fn name(&self) -> &str {
+        "onnxruntime-default"
+    }
+
+    fn session(&self, graph: &Graph) -> Result<Option<Session>, UnknownSize> {
+        session::of(graph).map(Some)
+    }
+
+    fn searched_by(&self) -> Option<Arc<dyn MemoryModel>> {
+        Some(Arc::new(OnnxRuntime))
     }
 }
 

@@ -1,10 +1,12 @@
 //! Graphs read as terms.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use graph_opt_ir::infer::{follow, follow_with};
+use graph_opt_ir::op_context::dequantized;
 use graph_opt_ir::structural_eq::{self, Meaning, Meanings};
-use graph_opt_ir::{Def, Digest, Graph, NodeId, Type, ValueId};
+use graph_opt_ir::{Def, Digest, Graph, NodeId, Tensor, Type, ValueId};
 
 use super::{TermId, Terms};
 
@@ -78,7 +80,8 @@ impl Reading {
                 let Some(v) = *v else { continue };
                 let ty = &types[v.index()];
                 let of = (o, node.outputs.len());
-                let term = match (graph.constant(v), opaque) {
+                let hidden = || dequantized(graph, v).map(|all| Arc::new(Tensor::i64s(&all)));
+                let term = match (graph.constant(v).or_else(hidden), opaque) {
                     (Some(t), _) => Some(terms.constant(&t)),
                     (None, None) => terms.apply(&node.op, opset, &operands, of, ty),
                     (None, Some(m)) => {

@@ -69,8 +69,8 @@ pub(crate) const INFO: PassInfo = PassInfo {
         },
         OptionInfo {
             name: "runtime",
-            value: "interpreter|onnxruntime",
-            help: "memory model of the planner: parts are views (interpreter, the default), or copies as in ONNX Runtime without reuse and in the order of the file",
+            value: "interpreter|onnxruntime|onnxruntime-default",
+            help: "memory model of the planner: parts are views (interpreter, the default), or copies as in ONNX Runtime without reuse and in the order of the file, or a whole session of it with its default options",
         },
         OptionInfo {
             name: "best-effort",

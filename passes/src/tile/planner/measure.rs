@@ -1,17 +1,18 @@
 //! Builds plans, and corrects the search by the memory plans of the rewritten graphs.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use graph_opt_ir::region::Barrier;
-use graph_opt_ir::{Edit, EditError, Editor, Graph, NodeId};
+use graph_opt_ir::{Edit, EditError, Editor, Graph, NodeId, Span};
 
 use super::search::{Choice, Search};
-use super::{Goal, Limits, TiledGroup, TilingPlan};
+use super::{Goal, Limits, TiledGroup, TilingPlan, front};
 use crate::analysis::cost;
 use crate::analysis::memory::{self, MemoryModel, UnknownSize};
-use crate::tile::build;
 use crate::tile::cost_model::Net;
 use crate::tile::fuse_tiles::Stretch;
+use crate::tile::{Reuse, build, hide_extents, parts};
 use crate::units::ByteSize;
 
 /// The edits of a plan applied to a copy of the graph.
@@ -91,6 +92,8 @@ pub struct ChosenPlan {
     /// Nodes that exceed the budget, with the bytes that are live while they run; empty unless
     /// [`Limits::best_effort`] is set.
     pub left: Vec<(NodeId, u64)>,
+    /// Whether extents are to be hidden from the runtime (`hide-extents`).
+    pub hides: bool,
 }
 
 /// Why there is no plan for a goal.
@@ -161,7 +164,7 @@ impl MeasuredCandidate {
     fn chosen(self, barriers: Vec<(NodeId, Barrier)>) -> ChosenPlan {
         let macs = cost(&self.graph).macs;
         let (plan, peak) = (self.plan, self.memory.peak);
-        ChosenPlan { plan, peak, macs, barriers, left: Vec::new() }
+        ChosenPlan { plan, peak, macs, barriers, left: Vec::new(), hides: false }
     }
 }
 
@@ -180,6 +183,9 @@ const OVER_BUDGET: usize = 6;
 /// If the size of a value is unknown, or no plan meets the goal: with the smallest peak that was
 /// found, and the node that sets it.
 pub fn best(graph: &Graph, goal: Goal, limits: &Limits) -> Result<ChosenPlan, TilingError> {
+    if let Some(model) = limits.model.searched_by() {
+        return best_session(graph, goal, limits, model);
+    }
     let mut net = Net::new(graph, &*limits.model)?;
     let mut left: Vec<(NodeId, u64)> = Vec::new();
     loop {
@@ -193,6 +199,102 @@ pub fn best(graph: &Graph, goal: Goal, limits: &Limits) -> Result<ChosenPlan, Ti
         left.extend(hopeless.iter().map(|&p| (net.nodes[p], net.live[p])));
         hopeless.into_iter().for_each(|p| net.live[p] = 0);
     }
+}
+
+/// Maximum number of plans of a front that are built and simulated for one goal.
+const SESSIONS: usize = 32;
+
+/// Into how many parts the tiles of a plan are cut further.
+const FINER: [usize; 3] = [1, 2, 4];
+
+/// Graphs of more nodes than this are not cut further.
+const LARGE: usize = 4000;
+
+/// The plan with each tile cut into this many along the first axis of its grid, if all are large enough.
+fn finer(plan: &TilingPlan, parts: usize) -> Option<TilingPlan> {
+    let mut plan = plan.clone();
+    for (_, spans) in plan.groups.iter_mut().filter_map(|g| g.grid.axes.first_mut()) {
+        let cut = |s: &Span| -> Option<Vec<Span>> {
+            let pieces = parts::even(s.len(), parts as i64, 1, false).ok()?;
+            Some(pieces.into_iter().map(|p| Span::new(s.lo + p.lo, s.lo + p.hi)).collect())
+        };
+        *spans = spans.iter().map(cut).collect::<Option<Vec<_>>>()?.concat();
+    }
+    Some(plan)
+}
+
+/// The best plan for a runtime with sessions. What a session takes is no sum over groups: plans of a
+/// simpler model's front are built and simulated, each with and without hidden extents. Tiles recompute
+/// their overlaps unless another kind of reuse is asked for: kept strips do not survive an order that the
+/// runtime chooses.
+fn best_session(
+    graph: &Graph,
+    goal: Goal,
+    limits: &Limits,
+    model: Arc<dyn MemoryModel>,
+) -> Result<ChosenPlan, TilingError> {
+    let reuse = match limits.reuse[..] {
+        [one] => vec![one],
+        _ => vec![Reuse::Recompute],
+    };
+    let found = front(graph, &Limits { model, reuse, ..limits.clone() })?;
+    let before = cost(graph).macs;
+    let (mut best, mut least): (Option<ChosenPlan>, Option<(u64, String)>) = (None, None);
+    // Along the front work increases.
+    let step = found.plans.len().div_ceil(SESSIONS).max(1);
+    let (start, all) = (found.plans.len().saturating_sub(1) % step, found.plans);
+    for coarse in all.into_iter().skip(start).step_by(step) {
+        let finer = FINER.map(|n| finer(&coarse, n));
+        for plan in finer.into_iter().flatten() {
+            let Ok(Built { graph: plain, .. }) = built(graph, &plan) else { break };
+            let large = plain.len() > LARGE;
+            let mut hidden = plain.clone();
+            let hides = match hide_extents::edit(&plain) {
+                Some(edit) => {
+                    Editor::new(&mut hidden).apply(&edit).map_err(BuildError::from).map(|_| true)?
+                }
+                None => false,
+            };
+            let macs = cost(&plain).macs;
+            for (graph, hides) in
+                [(plain, false), (hidden, true)].into_iter().take(1 + usize::from(hides))
+            {
+                let memory = memory::plan_for(&graph, &*limits.model)?;
+                let peak = memory.peak;
+                if least.as_ref().is_none_or(|l| peak < l.0) {
+                    let at = memory.steps.get(memory.at);
+                    least = Some((
+                        peak,
+                        at.map_or("the inputs".into(), |&n| format!("{:?}", graph.label(n))),
+                    ));
+                }
+                let fits = match goal {
+                    Goal::Memory(budget) => peak <= budget,
+                    Goal::ExtraMacs(share) => macs as f64 <= before as f64 * (1.0 + share),
+                };
+                let better = |b: &ChosenPlan| match goal {
+                    Goal::Memory(_) => (macs, peak) < (b.macs, b.peak),
+                    Goal::ExtraMacs(_) => (peak, macs) < (b.peak, b.macs),
+                };
+                if fits && best.as_ref().is_none_or(better) {
+                    let (plan, barriers) = (plan.clone(), found.barriers.clone());
+                    best = Some(ChosenPlan { plan, peak, macs, barriers, left: Vec::new(), hides });
+                }
+            }
+            if large {
+                break;
+            }
+        }
+        if matches!(goal, Goal::Memory(_)) && best.is_some() {
+            break;
+        }
+    }
+    let (least, at) = least.ok_or(TilingError::NoPlan)?;
+    let why = format!("set by {at}");
+    best.ok_or(match goal {
+        Goal::Memory(_) => TilingError::Peak { least, why },
+        Goal::ExtraMacs(_) => TilingError::NoPlan,
+    })
 }
 
 /// The best plan if the nodes that are left may exceed the budget; or why there is none, and the

@@ -10,6 +10,7 @@ use crate::pass::{Change, Data, Outcome, PassCtx};
 use crate::pipeline::Pipeline;
 use crate::tile::Grid;
 use crate::tile::fuse_tiles::{FuseTiles, Stretch};
+use crate::tile::hide_extents::{self, HideExtents};
 use crate::units::{ByteSize, count};
 
 /// Adds a remark for every plan of the Pareto front, with its measured peak; changes nothing.
@@ -83,7 +84,7 @@ fn apply(
     before: u64,
     macs: u64,
 ) -> Result<(), EditError> {
-    let ChosenPlan { plan, peak, macs: after, barriers, left } = chosen;
+    let ChosenPlan { plan, peak, macs: after, barriers, left, hides } = chosen;
     for (node, bytes) in left {
         let why = format!("nothing tiles it, and it needs {}", ByteSize(bytes));
         let label = cx.graph().label(node).to_owned();
@@ -99,6 +100,9 @@ fn apply(
             apply_group(cx, group, first, last)?;
         }
     }
+    if let Some(edit) = hide_extents::edit(cx.graph()).filter(|_| hides) {
+        cx.apply(&edit)?;
+    }
     // A name that several nodes share may hide a group.
     if by_hand.len() < plan.groups.len() {
         by_hand.clear();
@@ -108,6 +112,7 @@ fn apply(
     if !by_hand.is_empty() {
         let passes = by_hand.iter().cloned().map(FuseTiles::from);
         let passes = passes.fold(Pipeline::default(), Pipeline::then);
+        let passes = if hides { passes.then(HideExtents) } else { passes };
         what.push_str(&format!("; by hand: {passes}"));
     }
     let data = Data::Cost {

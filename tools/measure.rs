@@ -1,0 +1,148 @@
+//! Measures files in an installed ONNX Runtime, in processes of their own.
+
+use std::process::Command;
+
+use graph_opt_ir::{Def, Graph};
+use graph_opt_passes::ByteSize;
+use graph_opt_passes::analysis::{Interpreter, MemoryModel, OnnxRuntime, UnknownSize, plan_for};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{Result, io, unsupported};
+use crate::model;
+
+/// The script that measures, in Python.
+const SCRIPT: &str = include_str!("measure.py");
+
+/// The session options that the memory model `onnxruntime` counts by, in Python.
+pub const OPTIONS: &str = "\
+options = onnxruntime.SessionOptions()
+options.enable_mem_reuse = options.enable_mem_pattern = options.enable_cpu_mem_arena = False
+options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
+options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+";
+
+/// What the script prints.
+#[derive(Deserialize)]
+struct Printed {
+    version: String,
+    /// Bytes and seconds of each file.
+    files: Vec<(u64, f64)>,
+}
+
+/// What a file takes.
+#[derive(Serialize, JsonSchema)]
+pub struct Taken {
+    /// Measured peak of a run, in bytes.
+    bytes: u64,
+    /// Measured time of a run, in seconds.
+    seconds: f64,
+    /// The peak by the memory model, in bytes; `null` if sizes are unknown.
+    promised_bytes: Option<u64>,
+}
+
+/// What model and result took in an installed ONNX Runtime.
+#[derive(Serialize, JsonSchema)]
+pub struct Measured {
+    /// Version of ONNX Runtime.
+    version: String,
+    /// How it was run: `onnxruntime-default` or `onnxruntime`.
+    runtime: String,
+    /// The memory model that was promised by.
+    promised_by: String,
+    /// The model.
+    before: Taken,
+    /// The result.
+    after: Taken,
+}
+
+impl Measured {
+    /// The figures in two lines.
+    pub fn text(&self) -> String {
+        let Self { version, runtime, promised_by, before: a, after: b } = self;
+        let promised = |t: &Taken| {
+            t.promised_bytes.map_or_else(|| "unknown".into(), |n| ByteSize(n).to_string())
+        };
+        format!(
+            "measured in ONNX Runtime {version} ({runtime}): {} → {}, {:.1} ms → {:.1} ms\npromised ({promised_by}): \
+             {} → {}",
+            ByteSize(a.bytes),
+            ByteSize(b.bytes),
+            a.seconds * 1e3,
+            b.seconds * 1e3,
+            promised(a),
+            promised(b),
+        )
+    }
+}
+
+/// What a run takes by the memory model: for ONNX Runtime without the inputs, which are the caller's.
+///
+/// # Errors
+/// If the size of a value is not known.
+pub fn promise(graph: &Graph, model: &dyn MemoryModel) -> std::result::Result<u64, UnknownSize> {
+    let peak = plan_for(graph, model)?.peak;
+    let inputs = graph.inputs().iter().map(|&v| graph.value(v));
+    let inputs: u64 =
+        inputs.filter(|v| v.def == Def::Input(None)).filter_map(|v| v.ty.bytes()).sum();
+    let lent = if model.name() == OnnxRuntime.name() { inputs } else { 0 };
+    Ok(peak.saturating_sub(lent))
+}
+
+/// Runs both graphs in ONNX Runtime: what they take and how long they run, beside what was promised.
+pub fn measure(before: &Graph, after: &Graph, model: &dyn MemoryModel) -> Result<Measured> {
+    let folder = tempfile::tempdir().map_err(|e| io("measuring", &e))?;
+    let script = folder.path().join("measure.py");
+    std::fs::write(&script, SCRIPT).map_err(|e| io("measuring", &e))?;
+    let mut files = Vec::new();
+    for (name, graph) in [("before.onnx", before), ("after.onnx", after)] {
+        let path = folder.path().join(name);
+        model::save(graph, &path.to_string_lossy())?;
+        files.push(path);
+    }
+    // The interpreter's plans are executed by this tool; in ONNX Runtime people run them without options.
+    let runtime = match model.name() == Interpreter.name() {
+        true => "onnxruntime-default",
+        false => model.name(),
+    };
+    let python = std::env::var_os("GRAPH_OPT_PYTHON").unwrap_or_else(|| "python3".into());
+    let shown = python.to_string_lossy().into_owned();
+    let mut command = Command::new(&python);
+    command.arg(script).arg(runtime).args(files);
+    if runtime == OnnxRuntime.name() {
+        command.env("MALLOC_MMAP_THRESHOLD_", "16384").env("MALLOC_TOP_PAD_", "0");
+    }
+    let done = command.output().map_err(|e| {
+        unsupported(format!(
+            "{shown} cannot be run ({e}); name a Python with onnxruntime in GRAPH_OPT_PYTHON"
+        ))
+    })?;
+    if !done.status.success() {
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        let last = said.lines().last().unwrap_or_default();
+        return Err(unsupported(match said.contains("No module named 'onnxruntime'") {
+            true => format!(
+                "onnxruntime is not installed for {shown}; run {shown} -m pip install onnxruntime, or name \
+                 another Python in GRAPH_OPT_PYTHON"
+            ),
+            false => format!("measuring with {shown} failed: {last}"),
+        }));
+    }
+    let found: Printed = serde_json::from_slice(&done.stdout)
+        .map_err(|e| unsupported(format!("measuring with {shown} gave no figures: {e}")))?;
+    let [(a, s), (b, t)] = found.files[..] else {
+        return Err(unsupported(format!("measuring with {shown}: expected two files")));
+    };
+    let taken = |graph, bytes, seconds| Taken {
+        bytes,
+        seconds,
+        promised_bytes: promise(graph, model).ok(),
+    };
+    Ok(Measured {
+        version: found.version,
+        runtime: runtime.to_owned(),
+        promised_by: model.name().to_owned(),
+        before: taken(before, a, s),
+        after: taken(after, b, t),
+    })
+}
