@@ -11,7 +11,7 @@ use graph_opt_backends::stages::{Stages, Values};
 use graph_opt_ir::Type;
 use graph_opt_passes::devices::files::dataflow::WINDOW;
 
-use crate::failure::{Result, check, out, unsupported, usage};
+use crate::failure::{Result, differs, out, unsupported, usage};
 use crate::folder::Folder;
 use crate::frames::{self, Frames};
 use crate::model;
@@ -90,7 +90,7 @@ pub fn main(args: &Args) -> Result {
         let inputs: Values = names.iter().cloned().zip(inputs).collect();
         let made = match &mut whole {
             Other::Whole(w) => w.run(&inputs)?,
-            Other::Parts(p) => p.run(&inputs).map_err(|e| check(e.to_string()))?,
+            Other::Parts(p) => p.run(&inputs).map_err(|e| differs(e.to_string()))?,
         };
         let want: BTreeMap<String, String> = folder
             .wiring
@@ -103,7 +103,7 @@ pub fn main(args: &Args) -> Result {
             })
             .collect::<Result<_>>()?;
         if *outputs != want {
-            return Err(check(format!("frame {frame} differs from {}", whole.whose())));
+            return Err(differs(format!("frame {frame} differs from {}", whole.whose())));
         }
         equal += 1;
     }
@@ -123,13 +123,13 @@ pub fn main(args: &Args) -> Result {
     }
     out(text)?;
     if equal != total {
-        return Err(check(format!("{} frames are missing", total - equal)));
+        return Err(differs(format!("{} frames are missing", total - equal)));
     }
     match (args.least_rate, measured) {
         (Some(least), Some(m)) if planned / m < least => {
-            Err(check(format!("slower than {:.0} % of the planned rate", least * 100.0)))
+            Err(differs(format!("slower than {:.0} % of the planned rate", least * 100.0)))
         }
-        (Some(_), None) => Err(check("there are too few frames to tell the rate")),
+        (Some(_), None) => Err(differs("there are too few frames to tell the rate")),
         _ => Ok(()),
     }
 }

@@ -7,7 +7,7 @@ use graph_opt_backends::stages::Values;
 use graph_opt_ir::Tensor;
 use graph_opt_passes::devices::files::{Edge, Endpoint, Wiring};
 
-use crate::failure::{Result, check, usage};
+use crate::failure::{Result, differs, usage};
 use crate::folder::Folder;
 use crate::key;
 use crate::port::{Incoming, Port};
@@ -151,7 +151,7 @@ impl Device<'_> {
         values.extend(made);
         let give = |g: &graph_opt_passes::devices::files::SentValue| {
             let name = &g.value;
-            values.get(name).cloned().ok_or_else(|| check(format!("nothing makes {name:?}")))
+            values.get(name).cloned().ok_or_else(|| differs(format!("nothing makes {name:?}")))
         };
         let result = self.wiring.sends_of(part).iter().map(give).collect::<Result<_>>()?;
         let attempt = join.done(sequence, result);

@@ -24,11 +24,17 @@ mod start;
 #[path = "../../failure.rs"]
 mod failure;
 #[allow(dead_code)]
+#[path = "../../input.rs"]
+mod input;
+#[allow(dead_code)]
 #[path = "../../model.rs"]
 mod model;
 #[allow(dead_code)]
 #[path = "../../npy.rs"]
 mod npy;
+#[allow(dead_code)]
+#[path = "../../output.rs"]
+mod output;
 #[allow(dead_code)]
 #[path = "../../tensors.rs"]
 mod tensors;
@@ -106,7 +112,7 @@ fn main() -> ExitCode {
             if !f.message.is_empty() {
                 eprintln!("error: {}", f.message);
             }
-            ExitCode::from(f.code)
+            ExitCode::from(f.kind.code())
         }
     }
 }

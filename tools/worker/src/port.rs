@@ -10,7 +10,7 @@ use graph_opt_ir::Tensor;
 use graph_opt_passes::devices::cluster::Codec;
 use graph_opt_passes::devices::files::{Endpoint, Wiring};
 
-use crate::failure::{Failure, Result, check, usage};
+use crate::failure::{Failure, Result, differs, usage};
 use crate::protocol::seal::{Channel, Key};
 use crate::protocol::wire::{Piece, cut};
 use crate::protocol::{Ack, Ask, Dropped};
@@ -46,7 +46,7 @@ pub struct Port {
 }
 
 fn failed(e: impl std::fmt::Display) -> Failure {
-    check(format!("dora: {e:#}"))
+    differs(format!("dora: {e:#}"))
 }
 
 impl Port {
@@ -165,7 +165,7 @@ impl Port {
         name: &str,
         tensor: &Tensor,
     ) -> Result {
-        let failed = |e: &dyn std::fmt::Display| check(format!("{name:?}: {e}"));
+        let failed = |e: &dyn std::fmt::Display| differs(format!("{name:?}: {e}"));
         let channel = self.outputs.get(output).cloned();
         let channel = channel.ok_or_else(|| failed(&format!("there is no output {output}")))?;
         let frame = (sequence, attempt, self.restarts().into());

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::failure::{Result, check, usage};
+use crate::failure::{Result, differs, usage};
 use crate::folder::Folder;
 use crate::key;
 use crate::port::{Incoming, Port};
@@ -85,7 +85,7 @@ pub fn main(args: &Args) -> Result {
     port.account(order.dropped(), held);
     match record.total {
         Some(total) if record.frames < total => {
-            Err(check(format!("the dataflow ended after {} of {total} frames", record.frames)))
+            Err(differs(format!("the dataflow ended after {} of {total} frames", record.frames)))
         }
         _ => {
             port.say(&format!("{} frames", record.frames));

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use graph_opt_passes::devices::files::Endpoint;
 
-use crate::failure::{Result, check};
+use crate::failure::{Result, differs};
 use crate::folder::Folder;
 use crate::frames::{self, Frames};
 use crate::key;
@@ -67,7 +67,7 @@ pub fn main(args: &Args) -> Result {
                     return Ok(());
                 }
                 Action::GiveUp { sequence } => {
-                    return Err(check(format!(
+                    return Err(differs(format!(
                         "for {} s nothing arrived; the first frame that is missing is {sequence}",
                         args.patience
                     )));
@@ -81,7 +81,9 @@ pub fn main(args: &Args) -> Result {
             match port.next(Some(wait)) {
                 Incoming::Ack(ack) => state.ack(start.elapsed(), ack),
                 // The sink is gone.
-                Incoming::End => return Err(check("the dataflow ended before all frames arrived")),
+                Incoming::End => {
+                    return Err(differs("the dataflow ended before all frames arrived"));
+                }
                 Incoming::Nothing => break,
                 _ => {}
             }

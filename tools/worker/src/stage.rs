@@ -8,7 +8,7 @@ use graph_opt_backends::stages::{Values, take};
 use graph_opt_backends::{Backend, Executable};
 use graph_opt_ir::{Graph, Type};
 
-use crate::failure::{Result, check, unsupported, usage};
+use crate::failure::{Result, differs, unsupported, usage};
 use crate::model;
 
 /// What computes.
@@ -74,7 +74,7 @@ impl Stage {
     pub fn run(&self, values: &Values) -> Result<Values> {
         let g = &self.graph;
         let inputs = take(g, values).map_err(usage)?;
-        let made = self.run.run(&inputs, g.outputs()).map_err(check)?;
+        let made = self.run.run(&inputs, g.outputs()).map_err(differs)?;
         let name = |&v: &graph_opt_ir::ValueId| g.value(v).name.to_string();
         Ok(g.outputs().iter().map(name).zip(made).collect())
     }

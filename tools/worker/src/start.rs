@@ -8,9 +8,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use graph_opt_passes::devices::files::dataflow::{self, Options};
 
-use crate::failure::{Failure, Result, check, out, usage};
+use crate::failure::{Failure, Result, differs, out, usage};
 use crate::folder::Folder;
-use crate::{Link, frames, key, model, sink, stage};
+use crate::{Link, frames, key, output, sink, stage};
 
 /// What `dora` is given to answer.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -114,7 +114,7 @@ fn write(n: &Nodes) -> Result<(PathBuf, BTreeSet<String>)> {
     };
     let text = dataflow::text(&folder.manifest, &options).map_err(usage)?;
     let path = folder.path.join("dataflow.yml");
-    model::whole(&path, text.as_bytes())?;
+    output::whole(&path, text.as_bytes())?;
     let stages = folder.manifest.plan.stages.iter().map(|s| s.device.clone());
     let machines = stages.chain(n.source.clone()).chain(n.sink.clone()).collect();
     Ok((path, machines))
@@ -147,7 +147,7 @@ impl Dora<'_> {
     fn once(&self, command: &[&str]) -> Result<String> {
         let a = self.0;
         let line = format!("{} {}", a.dora, command.join(" "));
-        let failed = |e: &dyn std::fmt::Display| check(format!("{line}: {e}"));
+        let failed = |e: &dyn std::fmt::Display| differs(format!("{line}: {e}"));
         let mut child = Command::new(&a.dora)
             .args(command)
             .args(["--coordinator-addr", &a.coordinator])
@@ -228,7 +228,7 @@ pub fn main(args: &Args) -> Result {
     let dora = Dora(args);
     let there = cluster(&dora.run(&["cluster", "status"])?);
     if let Some(lacks) = wanted.iter().find(|m| !there.machines.contains_key(*m)) {
-        return Err(check(format!(
+        return Err(differs(format!(
             "machine {lacks}: no daemon of this name is connected to the coordinator at {}:{}; start \
              one there with: dora daemon --machine-id {lacks} --coordinator-addr {}",
             args.coordinator, args.port, args.coordinator
@@ -258,7 +258,7 @@ fn watch(dora: &Dora<'_>, name: &str, wanted: &BTreeSet<String>, file: &Path) ->
                 std::thread::sleep(LOOK);
                 continue;
             }
-            Err(e) => return Err(check(format!("the coordinator is gone: {}", e.message))),
+            Err(e) => return Err(differs(format!("the coordinator is gone: {}", e.message))),
         };
         answered = Instant::now();
         for machine in wanted {
@@ -273,7 +273,7 @@ fn watch(dora: &Dora<'_>, name: &str, wanted: &BTreeSet<String>, file: &Path) ->
                 ),
                 Some(_) => continue,
             };
-            return Err(check(format!("machine {machine}: {why}; the dataflow is stopped")));
+            return Err(differs(format!("machine {machine}: {why}; the dataflow is stopped")));
         }
         if there.dataflows != before.dataflows || listed.elapsed() > MINUTE / 2 {
             listed = Instant::now();
@@ -284,7 +284,10 @@ fn watch(dora: &Dora<'_>, name: &str, wanted: &BTreeSet<String>, file: &Path) ->
                 "Failed" => return Err(broken(dora, name, &id)),
                 other => {
                     let other = if other.is_empty() { "nothing" } else { other };
-                    return Err(check(format!("{}: dora knows {other} of {name}", file.display())));
+                    return Err(differs(format!(
+                        "{}: dora knows {other} of {name}",
+                        file.display()
+                    )));
                 }
             }
         }
@@ -303,7 +306,7 @@ fn broken(dora: &Dora<'_>, name: &str, id: &str) -> Failure {
         )
     };
     let logs = logs.unwrap_or_else(|_| at());
-    check(format!("{name}: a node failed\n{}", logs.trim_end()))
+    differs(format!("{name}: a node failed\n{}", logs.trim_end()))
 }
 
 #[cfg(test)]
