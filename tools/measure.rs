@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Result, io, unsupported};
+use crate::folder::Folder;
 use crate::model;
 
 /// The script that measures, in Python.
@@ -91,7 +92,9 @@ pub fn promise(graph: &Graph, model: &dyn MemoryModel) -> std::result::Result<u6
 
 /// Runs both graphs in ONNX Runtime: what they take and how long they run, beside what was promised.
 pub fn measure(before: &Graph, after: &Graph, model: &dyn MemoryModel) -> Result<Measured> {
-    let folder = tempfile::tempdir().map_err(|e| io("measuring", &e))?;
+    // Removed again in all cases, an interrupt among them.
+    let target = std::env::temp_dir().join(format!("graph-opt-measure-{}", std::process::id()));
+    let folder = Folder::begin(&target)?;
     let script = folder.path().join("measure.py");
     std::fs::write(&script, SCRIPT).map_err(|e| io("measuring", &e))?;
     let mut files = Vec::new();
