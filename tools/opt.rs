@@ -120,7 +120,7 @@ pub fn main(args: Args, json: bool, verbose: bool) -> Result<Answer> {
     }
     let (original, start) = rewrite::start(&args.model, args.fix_dims, &args.checks.dims)?;
     let opt = Opt { args: &args, verbose, original, start };
-    let mut refused = None;
+    let mut refused: Option<(String, Vec<Remark>)> = None;
     for (model, pipeline, budget) in candidates {
         let case = Case {
             pipeline,
@@ -136,11 +136,11 @@ pub fn main(args: Args, json: bool, verbose: bool) -> Result<Answer> {
                 return opt.finish(&case, graph, &*model, budget, &report);
             }
             // The last one is the one that a plan is most likely for.
-            Err(why) => refused = Some((why, report)),
+            Err(why) => refused = Some((why, report.remarks)),
         }
     }
-    let (why, report) = refused.unwrap_or_default();
-    remarks(&report.remarks, verbose);
+    let (why, said) = refused.unwrap_or_default();
+    remarks(&said, verbose);
     Err(does_not_fit(why))
 }
 

@@ -225,12 +225,7 @@ struct Served<'a> {
     peaks: [u64; 2],
 }
 
-fn report(
-    served: &Served<'_>,
-    limit: f64,
-    metric: &str,
-    to: Option<&Path>,
-) -> Result<String> {
+fn report(served: &Served<'_>, limit: f64, metric: &str, to: Option<&Path>) -> Result<String> {
     let Served { frames: all, switches, whole, peaks } = *served;
     let share = |f: fn(&Frame) -> f64| {
         let kept = all.iter().filter(|a| f(a) <= limit).count();

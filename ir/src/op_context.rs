@@ -148,7 +148,9 @@ pub fn dequantized(graph: &Graph, v: ValueId) -> Option<Vec<i64>> {
     };
     let (whole, scale) = (graph.constant(whole)?, graph.constant(scale)?);
     let to_i64 = c.to == i64::from(DType::I64.to_onnx());
-    let one = scale.dtype() == DType::F32 && scale.to_f32s()? == [1.0];
+    // A half would round them.
+    let single = graph.value(x).ty.dtype() == Some(DType::F32);
+    let one = single && scale.dtype() == DType::F32 && scale.to_f32s()? == [1.0];
     // Those that a 32-bit float represents exactly.
     let exact = |n: &i64| (0..1 << 24).contains(n);
     let ints = whole.to_i64s().filter(|all| all.iter().all(exact))?;
@@ -165,4 +167,30 @@ pub fn axis_of(axis: i64, rank: usize) -> Result<usize, RuleError> {
         fail!("expected an axis of {} to {}, found {axis}", -r, r - 1);
     }
     Ok(if axis < 0 { (axis + r) as usize } else { axis as usize })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::dequantized;
+    use crate::text::parse;
+
+    /// A half between constant and Cast would round whole numbers above 2048.
+    #[test]
+    fn whole_numbers_are_known_through_single_floats_only() {
+        let found = |output_dtype: u8, float: &str| {
+            let graph = parse(&format!(
+                "graph @g(%x: f32[9]) -> (%y) opset 21 {{
+                   %q = const [2049] : i32[1]
+                   %one = const 1    : f32[]
+                   %f = DequantizeLinear %q, %one {{output_dtype={output_dtype}}} : {float}[1]
+                   %y = Cast %f {{to=7}} : i64[1]
+                 }}"
+            ));
+            let graph = graph.unwrap();
+            dequantized(&graph, graph.outputs()[0])
+        };
+        assert_eq!(found(1, "f32"), Some(vec![2049]));
+        assert_eq!(found(10, "f16"), None);
+    }
 }
