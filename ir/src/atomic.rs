@@ -90,7 +90,7 @@ fn written(file: File, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> 
     out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
 }
 
-/// Checks that [`write`] can create a file or [`Folder`] at the target.
+/// Checks that [`write()`] can create a file or [`Folder`] at the target.
 ///
 /// # Errors
 /// If its folder does not exist or is not writable.
