@@ -176,9 +176,9 @@ impl Switchable {
 /// variants: LegoDNN's online stage.
 ///
 /// The machine is taken to be slower than at profiling by one factor for all blocks: the second largest ratio of
-/// measured over predicted time among the last [`WINDOW`] runs. One slow run, which the scheduler may have caused,
+/// measured over predicted time among the last 32 runs. One slow run, which the scheduler may have caused,
 /// changes nothing; the second one does at once; and better variants come back when slow runs have left the window.
-/// So at most one run in [`WINDOW`] is expected to break the limit.
+/// So at most one run in 32 is expected to break the limit.
 #[derive(Clone, Debug)]
 pub struct Monitor {
     problem: Problem,
@@ -193,7 +193,7 @@ pub struct Monitor {
 }
 
 /// Runs over which the slowdown is estimated.
-pub const WINDOW: usize = 32;
+const WINDOW: usize = 32;
 /// Share of the limit that a choice is to take at most, so that noise does not break it.
 const MARGIN: f64 = 0.9;
 /// How much the slowdown must have fallen before better, slower variants are looked for.
