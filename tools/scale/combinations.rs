@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use graph_opt_backends::scale::dataset::Dataset;
 use graph_opt_ir::Graph;
 use graph_opt_passes::blocks::choose::{
-    self, Choice, Correction, Fit, Measurement, Pair, Problem, Quantity,
+    Choice, Correction, Fit, Measurement, Pair, Problem, Quantity,
 };
 use graph_opt_passes::count;
 
@@ -160,11 +160,8 @@ impl Scaler<'_> {
             };
             return Ok((0..all).map(nth).collect());
         }
-        let limits = choose::Limits { peak: None, ..problem.limits };
-        let free = problem.clone().with_limits(limits);
-        let front = choose::front(&free, &[Quantity::Loss, Quantity::Macs], (most / 2).max(2));
-        let mut drawn: Vec<Vec<usize>> =
-            front.map_err(does_not_fit)?.choices.iter().map(|c| self.untiled(&c.picks)).collect();
+        let front = self.by_work(problem, (most / 2).max(2))?;
+        let mut drawn: Vec<Vec<usize>> = front.iter().map(|c| self.untiled(&c.picks)).collect();
         let mut draw = fastrand::Rng::with_seed(0);
         while drawn.len() < most {
             drawn.push(picks.iter().map(|p| p[draw.usize(..p.len())]).collect());

@@ -82,7 +82,7 @@ pub struct Args {
     /// Samples to measure the result on, apart from those of --fit and of `blocks`
     #[arg(long, value_name = "FILE|DIR")]
     data: Option<PathBuf>,
-    /// Write the choices of which none is better in loss, latency and size (.json), and a plot of them (.svg)
+    /// Write the Pareto front of loss, latency, size and peak (.json), and a plot of it (.svg)
     #[arg(long, value_name = "FILE.json")]
     front: Option<PathBuf>,
     /// Most choices in the front
@@ -277,15 +277,28 @@ impl Scaler<'_> {
     /// Multiply-accumulates and peak of a variant in tiles within the limit; `None` if no tiles reach it.
     fn tiled(&self, b: usize, v: &Variant, limit: u64, beside: u64) -> Result<Option<(u64, u64)>> {
         // Extents are those of the network's inputs, so the variant is tried in its place.
-        let block = &self.blocks[b];
-        let graph = match v.graph(&self.args.folder)? {
-            Some(g) => fixed_in(self.one, block, &g),
-            None => block.part(self.one).map_err(unsupported)?,
-        };
+        let graph = self.one_sample(b, v)?;
         let Some(within) = limit.checked_sub(beside) else { return Ok(None) };
         let Some(tiled) = in_tiles(&graph, within)? else { return Ok(None) };
         let size = scale::size(&tiled);
         Ok((size.peak <= within).then_some((size.macs, beside + size.peak)))
+    }
+
+    /// A variant of a block with the extents of one sample.
+    fn one_sample(&self, b: usize, v: &Variant) -> Result<Graph> {
+        let block = &self.blocks[b];
+        match v.graph(&self.args.folder)? {
+            Some(g) => Ok(fixed_in(self.one, block, &g)),
+            None => block.part(self.one).map_err(unsupported),
+        }
+    }
+
+    /// The Pareto front of loss and work, at most so many choices without a limit on the peak.
+    fn by_work(&self, problem: &Problem, most: usize) -> Result<Vec<Choice>> {
+        let limits = Limits { peak: None, ..problem.limits };
+        let free = problem.clone().with_limits(limits);
+        let front = choose::front(&free, &[Quantity::Loss, Quantity::Macs], most);
+        Ok(front.map_err(does_not_fit)?.choices)
     }
 
     /// The best choice that keeps the limits, and its network.
@@ -297,13 +310,10 @@ impl Scaler<'_> {
             progress.say(&format!("choice {tried}"));
             Ok(self.keeps_limits(&choice.picks)?.map(|network| (choice, network)))
         };
-        // Tiles may run across blocks, and stages may, which a sum over blocks does not see. So there the choices
-        // of which none is better in loss and work are tried first, by ascending loss.
+        // Tiles may run across blocks, and stages may, which a sum over blocks does not see. So there the choices on
+        // the Pareto front of loss and work are tried first, by ascending loss.
         if self.devices.is_some() || self.args.memory.is_some() && !self.args.no_tiles {
-            let limits = Limits { peak: None, ..problem.limits };
-            let free = problem.clone().with_limits(limits);
-            let front = choose::front(&free, &[Quantity::Loss, Quantity::Macs], TRIES);
-            let mut choices = front.map_err(does_not_fit)?.choices;
+            let mut choices = self.by_work(problem, TRIES)?;
             choices.sort_by(|a, b| a.totals.loss.total_cmp(&b.totals.loss));
             for choice in choices {
                 found = attempt(choice)?;
@@ -519,13 +529,8 @@ impl Scaler<'_> {
         let data = dataset::read(data, self.graph, &self.args.images, 1)?;
         let mut variants = Vec::with_capacity(self.blocks.len());
         for (b, candidates) in self.table.iter().enumerate() {
-            let one = |c: &Candidate| -> Result<Arc<Graph>> {
-                let block = &self.blocks[b];
-                let variant = &self.manifest.blocks[b].variants[c.variant];
-                Ok(Arc::new(match variant.graph(&self.args.folder)? {
-                    Some(g) => fixed_in(self.one, block, &g),
-                    None => block.part(self.one).map_err(unsupported)?,
-                }))
+            let one = |c: &Candidate| {
+                self.one_sample(b, &self.manifest.blocks[b].variants[c.variant]).map(Arc::new)
             };
             variants.push(candidates.iter().map(one).collect::<Result<Vec<_>>>()?);
         }
