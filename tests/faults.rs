@@ -15,7 +15,9 @@ use graph_opt_ir::edit::NewNode;
 use graph_opt_ir::text::{parse, print};
 use graph_opt_ir::verify::verify;
 use graph_opt_ir::{Edit, EditError, Editor, Graph, NodeId, Ref, ValueId, keep, onnx, op};
-use graph_opt_passes::{Exactness, OptionInfo, Options, Pass, PassCtx, PassInfo, Pipeline};
+use graph_opt_passes::{
+    Assumed, Exactness, OptionInfo, Options, Pass, PassCtx, PassInfo, Pipeline,
+};
 
 use crate::support::load;
 
@@ -148,7 +150,8 @@ fn bisect(g: &Graph, pipeline: &str, every: bool) -> Bisection {
     let cpu = Cpu::default();
     let compare = Compare { backends: vec![&cpu], brief: true, ..Compare::default() };
     let pipeline = Pipeline::parse_with(pipeline, &[&RENEW, &FAULTY]).unwrap();
-    Bisect { compare: &compare, evaluator: &Folder, every, progress: None }
+    let assumed = Assumed::default();
+    Bisect { compare: &compare, evaluator: &Folder, assumed, every, progress: None }
         .run(&Arc::new(g.clone()), g, &pipeline)
         .unwrap()
 }
@@ -336,7 +339,14 @@ fn reduce_keeps_what_bodies_capture() {
 
 fn case(pipeline: &str) -> Case {
     let pipeline = Pipeline::parse_with(pipeline, &[&RENEW, &FAULTY]).unwrap();
-    Case { pipeline, seed: 3, verify_each: true, stop_after: None, verify: true }
+    Case {
+        pipeline,
+        seed: 3,
+        verify_each: true,
+        stop_after: None,
+        verify: true,
+        assumed: Assumed::default(),
+    }
 }
 
 fn small() -> Graph {

@@ -2,6 +2,7 @@
 //! hostile files. One binary, so that it is linked once.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)] // Tests.
 
+mod assumed;
 mod blocks;
 mod bodies;
 mod budgets;

@@ -235,7 +235,7 @@ impl Figures {
             Data::Order { peak, moved } => Self::Order { peak_bytes: peak.into(), moved: *moved },
             Data::Nodes(nodes) => Self::Nodes { nodes: nodes.into() },
             Data::Left(bytes) => Self::Left { left_bytes: *bytes },
-            Data::Unmet(bytes) => Self::Unmet { least_peak_bytes: *bytes },
+            Data::Unmet { least, .. } => Self::Unmet { least_peak_bytes: *least },
             _ => return None,
         })
     }

@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use graph_opt_backends::Backend;
 use graph_opt_backends::cpu::Cpu;
-use graph_opt_backends::inputs::{Extents, draw};
+use graph_opt_backends::inputs::draw;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::answer::Answer;
+use crate::dims::Dims;
 use crate::failure::{Result, usage};
 use crate::model;
 use crate::run::{prepare_failure, run_failure};
@@ -25,6 +26,8 @@ pub struct Args {
     /// Runs after one that warms up
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     runs: u16,
+    #[command(flatten)]
+    dims: Dims,
 }
 
 /// How long a model takes.
@@ -44,7 +47,7 @@ pub struct Times {
 
 pub fn main(args: &Args) -> Result<Answer> {
     let graph = Arc::new(model::load(&args.model)?);
-    let inputs = draw(&graph, &Extents::default(), 0).map_err(usage)?;
+    let inputs = draw(&graph, &args.dims.extents(), 0).map_err(usage)?;
     let cpu = Cpu { threads: args.threads.into(), ..Cpu::default() };
     let executable = cpu.prepare(graph.clone()).map_err(prepare_failure)?;
     let mut times = Vec::new();

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::answer::Answer;
 use crate::failure::{Result, differs, undecided, usage};
 use crate::progress::Progress;
-use crate::rewrite::Source;
+use crate::rewrite::{Source, Start};
 use crate::verify::{Checks, How, incomparable, with_compare};
 
 #[derive(clap::Args)]
@@ -66,12 +66,15 @@ struct AtFault {
 }
 
 pub fn main(args: &Args) -> Result<Answer> {
-    let (pipeline, original, graph) = args.source.read(&args.checks.dims)?;
+    let (pipeline, start) = args.source.read(&args.checks.dims)?;
+    let Start { original, graph, assumed, .. } = start;
     let progress = Progress::new();
     let say = |n: usize| progress.say(&format!("comparing after edit {n}"));
     let found = with_compare(&original, &graph, &args.how, &args.checks, |compare| {
         let compare = Compare { brief: true, progress: None, ..compare };
-        Bisect { compare: &compare, evaluator: &Folder, every: args.every, progress: Some(&say) }
+        let evaluator = &Folder;
+        let (every, progress) = (args.every, Some(&say as &dyn Fn(usize)));
+        Bisect { compare: &compare, evaluator, assumed, every, progress }
             .run(&original, &graph, &pipeline)
             .map_err(incomparable)
     })?;

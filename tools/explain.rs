@@ -12,18 +12,17 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::answer::{self, Answer, outcome as outcome_name};
+use crate::dims::Dims;
 use crate::failure::Result;
 use crate::progress::Progress;
-use crate::rewrite::{self, Source};
-use crate::tensors;
+use crate::rewrite::{self, Source, Start};
 
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
     source: Source,
-    /// Extent of a symbolic dimension, such as height=480
-    #[arg(long = "dim", value_name = "NAME=N", value_parser = tensors::parse_dim, requires = "fix_dims")]
-    dims: Vec<(String, u64)>,
+    #[command(flatten)]
+    dims: Dims,
     /// Memory model to count by: interpreter, onnxruntime or onnxruntime-default
     #[arg(long, value_name = "RUNTIME", default_value = "interpreter", value_parser = model_named)]
     runtime: Arc<dyn MemoryModel>,
@@ -127,8 +126,13 @@ impl Figures {
 }
 
 pub fn main(args: &Args) -> Result<Answer> {
-    let (pipeline, _, mut graph) = args.source.read(&args.dims)?;
-    let before = Figures::of(&graph, &*args.runtime);
+    let (pipeline, start) = args.source.read(&args.dims)?;
+    let Start { mut graph, assumed, .. } = start;
+    let figures = |graph: &Graph| {
+        let sized = assumed.sized(graph, &Folder).ok();
+        Figures::of(sized.as_ref().map_or(graph, |s| &s.graph), &*args.runtime)
+    };
+    let before = figures(&graph);
     let (made, entries) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
     let progress = Progress::new();
     let runner = Runner::default()
@@ -150,10 +154,17 @@ pub fn main(args: &Args) -> Result<Answer> {
                 only: run.only.map(ToString::to_string),
                 edits: made.take(),
                 remarks: run.remarks.to_vec(),
-                after: Figures::of(g, &*args.runtime),
+                after: figures(g),
             });
         }));
-    let case = Case { pipeline, seed: 0, verify_each: false, stop_after: None, verify: false };
+    let case = Case {
+        pipeline,
+        seed: 0,
+        verify_each: false,
+        stop_after: None,
+        verify: false,
+        assumed: assumed.clone(),
+    };
     let report = rewrite::run(&case, runner, &mut graph)?;
     drop(progress);
     let entries = entries.take();

@@ -3,29 +3,34 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use graph_opt_ir::ValueId;
-use graph_opt_passes::ByteSize;
+use graph_opt_ir::{Graph, ValueId};
 use graph_opt_passes::analysis::{
-    MemoryModel, MemoryPlan, Untileable, cost, model_named, node_macs, plan_for, untileable,
+    Cost, MemoryModel, MemoryPlan, UnknownSize, Untileable, cost, model_named, node_macs, plan_for,
+    untileable,
 };
+use graph_opt_passes::{ByteSize, count};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::answer::Answer;
-use crate::failure::Result;
+use crate::dims::{self, Dims};
+use crate::failure::{Result, name};
 use crate::model;
+use crate::table::{rows, scaled};
 
 #[derive(clap::Args)]
 pub struct Args {
     /// The model
     model: String,
-    /// List the nodes with their multiply-accumulates and the bytes of activations that are live
+    /// List the nodes with their results, multiply-accumulates, and the bytes of activations that are live
     /// while each runs
     #[arg(long)]
     nodes: bool,
     /// Memory model to count by: interpreter, onnxruntime or onnxruntime-default
     #[arg(long, value_name = "RUNTIME", default_value = "interpreter", value_parser = model_named)]
     runtime: Arc<dyn MemoryModel>,
+    #[command(flatten)]
+    dims: Dims,
 }
 
 /// What a model is and takes.
@@ -43,8 +48,12 @@ pub struct Inspected {
     macs: u64,
     /// Number of nodes whose multiply-accumulates are unknown.
     nodes_of_unknown_macs: usize,
+    /// Extents of symbolic dimensions that sizes and work are given for.
+    assumed_extents: BTreeMap<String, u64>,
     /// Peak of live activations, in bytes; `null` if extents are unknown.
     peak_activation_bytes: Option<u64>,
+    /// How the peak grows with the batch; `null` if the batch is fixed, or the peak does not grow so.
+    peak_bytes_by_batch: Option<Growth>,
     /// Label of the first node at the peak.
     peak_at: Option<String>,
     /// Size of an arena that holds all buffers, in bytes.
@@ -61,6 +70,15 @@ pub struct Inspected {
     ir_version: i64,
     /// Nodes that prevent tiling.
     untileable: Vec<Blocker>,
+}
+
+/// Bytes as a function of the batch.
+#[derive(Serialize, JsonSchema)]
+struct Growth {
+    /// Bytes for each element of the batch.
+    per_batch: u64,
+    /// Bytes beside those.
+    constant: u64,
 }
 
 /// A node of the schedule.
@@ -98,50 +116,22 @@ struct Blocker {
 
 pub fn main(args: &Args) -> Result<Answer> {
     let graph = model::load(&args.model)?;
-    let c = cost(&graph);
-    let memory = plan_for(&graph, &*args.runtime).ok();
+    let sized = args.dims.sized(&graph)?;
+    let growth = dims::growth(&sized, &graph, &*args.runtime);
+    let assumed = sized.text();
+    // The same nodes and values, with more extents known.
+    let known = &*sized.graph;
+    let c = cost(known);
+    let memory = plan_for(known, &*args.runtime);
+    let blocked = untileable(known);
+    let text = Shown { graph: &graph, known, args, assumed: &assumed, growth }.text(
+        &c,
+        memory.as_ref(),
+        &blocked,
+    );
+    let memory = memory.ok();
     let at = memory.as_ref().and_then(|m| m.steps.get(m.at).copied());
-    let blocked = untileable(&graph);
     let label = |n| graph.label(n).to_owned();
-    let mut s = String::new();
-    let mut line = |k: &str, v: String| s.push_str(&format!("{k:<18}{v}\n"));
-    for &v in graph.inputs() {
-        line("input", format!("{}: {}", graph.value(v).name, graph.value(v).ty));
-    }
-    for &v in graph.outputs() {
-        line("output", format!("{}: {}", graph.value(v).name, graph.value(v).ty));
-    }
-    line("opset", graph.opset().to_string());
-    line("nodes", c.nodes.to_string());
-    let ops: Vec<String> = c.operators.iter().map(|(n, k)| format!("{n} {k}")).collect();
-    line("operators", ops.join(", "));
-    line("MACs", c.macs.to_string());
-    if c.unknown_macs > 0 {
-        line("", format!("and {} nodes of unknown shape", c.unknown_macs));
-    }
-    line("parameters", format!("{} ({})", c.parameters, ByteSize(c.constant_bytes)));
-    match &memory {
-        Some(m) => {
-            let at = at.map(|n| format!(" at {}", label(n))).unwrap_or_default();
-            line("peak activations", format!("{}{at}", ByteSize(m.peak)));
-            line("arena", ByteSize(m.arena).to_string());
-        }
-        None => line("peak activations", "unknown: some extents are symbolic".into()),
-    }
-    line("not tileable", if blocked.is_empty() { "nothing".into() } else { String::new() });
-    for u in &blocked {
-        line("", format!("{} ({}): {}", label(u.node), graph.node(u.node).op.name(), u.reason));
-    }
-    if let (true, Some(m)) = (args.nodes, &memory) {
-        for (&n, &bytes) in m.steps.iter().zip(&m.timeline) {
-            let macs = node_macs(&graph, n).unwrap_or(0);
-            let op = graph.node(n).op.name();
-            line(
-                &ByteSize(bytes).to_string(),
-                format!("{:<40} {op:<20} {macs:>14} MACs", label(n)),
-            );
-        }
-    }
     let values = |ids: &[ValueId]| -> Vec<ValueRow> {
         let one = |&v| {
             let v = graph.value(v);
@@ -154,7 +144,7 @@ pub fn main(args: &Args) -> Result<Answer> {
         let one = |(&n, &live_bytes)| Step {
             name: label(n),
             operator: operator(n),
-            macs: node_macs(&graph, n).unwrap_or(0),
+            macs: node_macs(known, n).unwrap_or(0),
             live_bytes,
         };
         m.steps.iter().zip(&m.timeline).map(one).collect()
@@ -171,7 +161,9 @@ pub fn main(args: &Args) -> Result<Answer> {
         constant_bytes: c.constant_bytes,
         macs: c.macs,
         nodes_of_unknown_macs: c.unknown_macs,
+        assumed_extents: sized.extents.iter().cloned().collect(),
         peak_activation_bytes: memory.as_ref().map(|m| m.peak),
+        peak_bytes_by_batch: growth.map(|(per_batch, constant)| Growth { per_batch, constant }),
         peak_at: at.map(label),
         arena_bytes: memory.as_ref().map(|m| m.arena),
         timeline: memory.as_ref().map(steps),
@@ -181,5 +173,156 @@ pub fn main(args: &Args) -> Result<Answer> {
         ir_version: graph.ir_version,
         untileable: blocked.iter().map(blocker).collect(),
     };
-    Ok(Answer::new(result, s))
+    Ok(Answer::new(result, text))
+}
+
+/// What is shown to people.
+struct Shown<'a> {
+    graph: &'a Graph,
+    /// The graph with assumed extents.
+    known: &'a Graph,
+    args: &'a Args,
+    assumed: &'a str,
+    growth: Option<(u64, u64)>,
+}
+
+/// Nodes of one reason that are named.
+const NAMED: usize = 3;
+/// Columns of the chart of live bytes.
+const COLUMNS: usize = 60;
+
+impl Shown<'_> {
+    fn text(
+        &self,
+        c: &Cost,
+        memory: std::result::Result<&MemoryPlan, &UnknownSize>,
+        blocked: &[Untileable],
+    ) -> String {
+        let Self { graph, known, args, assumed, growth } = self;
+        let mut s = String::new();
+        let mut line = |k: &str, v: String| {
+            s.push_str(&format!("{k:<18}{v}"));
+            s.truncate(s.trim_end().len());
+            s.push('\n');
+        };
+        for (what, values) in [("input", graph.inputs()), ("output", graph.outputs())] {
+            for &v in values {
+                let v = graph.value(v);
+                line(what, format!("{}: {}", name(&v.name), v.ty));
+            }
+        }
+        line("opset", graph.opset().to_string());
+        let mut ops: Vec<(&String, &usize)> = c.operators.iter().collect();
+        ops.sort_by_key(|(_, n)| std::cmp::Reverse(**n));
+        let ops: Vec<String> = ops.into_iter().map(|(n, k)| format!("{k} {n}")).collect();
+        for (i, row) in wrapped(&ops, 60).into_iter().enumerate() {
+            let key = if i == 0 { format!("nodes {:>11}", c.nodes) } else { String::new() };
+            line(&key, row);
+        }
+        let unknown = match c.unknown_macs {
+            0 => String::new(),
+            n => format!(", and {} of unknown shape", count(n, "node")),
+        };
+        let of = if assumed.is_empty() { String::new() } else { format!(" for {assumed}") };
+        line("MACs", format!("{}{of}{unknown}", scaled(c.macs)));
+        line("parameters", format!("{} ({})", scaled(c.parameters), ByteSize(c.constant_bytes)));
+        match memory {
+            Ok(m) => {
+                let at = m.steps.get(m.at).map(|&n| format!(" at {}", graph.label(n)));
+                let peak = match growth {
+                    Some(_) => dims::peak_text(m.peak, *growth),
+                    None => format!("{}{of}", ByteSize(m.peak)),
+                };
+                line("peak activations", format!("{peak}{}", at.unwrap_or_default()));
+                line("arena", ByteSize(m.arena).to_string());
+                line("live bytes", sparkline(&m.timeline, COLUMNS));
+            }
+            Err(why) => {
+                let hint = dims::unknown(known);
+                let UnknownSize { name, ty, .. } = why;
+                line("peak activations", format!("unknown: {name:?} is {ty}; {hint}"));
+            }
+        }
+        let mut reasons: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+        for u in blocked {
+            let key = (graph.node(u.node).op.name(), u.reason.as_str());
+            reasons.entry(key).or_default().push(graph.label(u.node));
+        }
+        if blocked.is_empty() {
+            line("not tileable", "nothing".into());
+        }
+        for (i, ((op, reason), nodes)) in reasons.into_iter().enumerate() {
+            let key = if i == 0 { "not tileable" } else { "" };
+            line(key, format!("{} {op}: {reason}", nodes.len()));
+            let mut some = nodes[..nodes.len().min(NAMED)].join(", ");
+            if nodes.len() > NAMED {
+                some.push_str(", …");
+            }
+            line("", format!("  {some}"));
+        }
+        if let (true, Ok(m)) = (args.nodes, memory) {
+            let mut t = rows(&["node", "operator", "result", "MACs", "live"]);
+            for (&n, &bytes) in m.steps.iter().zip(&m.timeline) {
+                let node = known.node(n);
+                let made = node.outputs.iter().flatten().next();
+                t.add_row([
+                    graph.label(n).to_owned(),
+                    node.op.name().to_owned(),
+                    made.map(|&v| known.value(v).ty.to_string()).unwrap_or_default(),
+                    scaled(node_macs(known, n).unwrap_or(0)),
+                    ByteSize(bytes).to_string(),
+                ]);
+            }
+            s.push_str(&format!("\n{t}\n"));
+        }
+        s
+    }
+}
+
+/// The words in rows of at most this many characters.
+fn wrapped(words: &[String], width: usize) -> Vec<String> {
+    let mut rows: Vec<String> = vec![String::new()];
+    for (i, word) in words.iter().enumerate() {
+        let comma = if i + 1 < words.len() { "," } else { "" };
+        let last = rows.len() - 1;
+        if !rows[last].is_empty() && rows[last].len() + 1 + word.len() + comma.len() > width {
+            rows.push(String::new());
+        }
+        let last = rows.len() - 1;
+        let space = if rows[last].is_empty() { "" } else { " " };
+        rows[last].push_str(&format!("{space}{word}{comma}"));
+    }
+    rows
+}
+
+/// A chart of these figures over at most so many columns, each the largest of its steps.
+fn sparkline(all: &[u64], columns: usize) -> String {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let most = all.iter().copied().max().unwrap_or(0).max(1);
+    let n = all.len().min(columns);
+    let column = |i: usize| {
+        let steps = &all[i * all.len() / n..(i + 1) * all.len() / n];
+        let x = steps.iter().copied().max().unwrap_or(0);
+        BARS[((x as f64 / most as f64) * 7.0).round() as usize]
+    };
+    (0..n).map(column).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn charts_show_the_peak_of_each_column() {
+        assert_eq!(sparkline(&[0, 7, 3], 60), "▁█▄");
+        assert_eq!(sparkline(&[0, 0, 7, 0, 1, 0], 3), "▁█▂");
+        assert_eq!(sparkline(&[], 3), "");
+    }
+
+    #[test]
+    fn rows_are_as_long_as_they_may_be() {
+        let words: Vec<String> = ["aa", "bb", "cc"].map(String::from).to_vec();
+        assert_eq!(wrapped(&words, 7), ["aa, bb,", "cc"]);
+        assert_eq!(wrapped(&[], 7), [""]);
+    }
 }

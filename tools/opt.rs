@@ -8,22 +8,26 @@ use graph_opt_ir::{Graph, text};
 use graph_opt_passes::analysis::{
     Interpreter, MemoryModel, OnnxRuntime, OnnxRuntimeDefault, cost, model_named, plan_for,
 };
-use graph_opt_passes::fix_dims::Symbolic;
 use graph_opt_passes::registry::optimise;
 use graph_opt_passes::schedule::Schedule;
 use graph_opt_passes::simplify::Simplify;
 use graph_opt_passes::tile::fuse_tiles::{FuseTiles, Planned};
-use graph_opt_passes::{ByteSize, Data, Outcome, Pipeline, Remark, Report, Runner, count};
+use graph_opt_passes::{
+    ByteSize, Data, Outcome, Pipeline, Remark, Report, Runner, SizedGraph, count,
+};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::answer::Answer;
+use crate::budget::Budget;
 use crate::explain::Figures;
 use crate::failure::{Failure, Result, does_not_fit, say, told, usage};
 use crate::progress::Progress;
+use crate::rewrite::Start;
+use crate::table::scaled;
 use crate::verdict::Comparison;
 use crate::verify::{Checks, How, compare};
-use crate::{answer, measure, model as model_file, output, rewrite};
+use crate::{answer, dims, measure, model as model_file, output, rewrite};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -36,10 +40,12 @@ pub struct Args {
     /// otherwise, until nothing changes; before the passes of --passes
     #[arg(short = 'O')]
     optimise: bool,
-    /// Most bytes of activations that may be live at once, such as 12MiB: the tiles of least extra
-    /// work that fit are found and used, after the passes (by default, simplify and schedule)
-    #[arg(long, value_name = "BYTES")]
-    memory: Option<String>,
+    /// Most bytes of activations that may be live at once: a size such as 12MiB, 12M or 12582912, a share
+    /// of the model's own peak such as 50%, or auto for what this machine has left beside the weights. The
+    /// tiles of least extra work that fit are found and used, after the passes (by default, simplify and
+    /// schedule)
+    #[arg(long, value_name = "SIZE", value_parser = Budget::parse)]
+    memory: Option<Budget>,
     /// Memory model to count by: onnxruntime-default, a session of ONNX Runtime without options;
     /// onnxruntime, one with the options that are printed; or interpreter, this tool's own. With
     /// --memory, by default the first of them that has a plan
@@ -110,54 +116,131 @@ pub fn main(args: Args, json: bool, verbose: bool) -> Result<Answer> {
             vec![Arc::new(OnnxRuntimeDefault), Arc::new(OnnxRuntime), Arc::new(Interpreter)]
         }
     };
-    let candidates = candidates.into_iter().map(|model| {
-        let (pipeline, budget) = pipeline(&args, &model).map_err(usage)?;
-        Ok((model, pipeline, budget))
-    });
-    let candidates = candidates.collect::<Result<Vec<_>>>()?;
+    let passes = passes(&args).map_err(usage)?;
     if let Some(name) = &args.output {
         output::probe_model(name)?;
     }
-    let (original, start) = rewrite::start(&args.model, args.fix_dims, &args.checks.dims)?;
-    let opt = Opt { args: &args, verbose, original, start };
-    let mut refused: Option<(String, Vec<Remark>)> = None;
-    for (model, pipeline, budget) in candidates {
-        let case = Case {
-            pipeline,
-            seed: args.checks.seed,
-            verify_each: args.verify_each,
-            stop_after: args.stop_after,
-            verify: args.verify.is_some(),
-        };
-        let (graph, report) = opt.passed(&case)?;
-        match opt.fits(&graph, &*model, budget, &report.remarks)? {
-            Ok(warning) => {
-                warning.into_iter().for_each(say);
-                return opt.finish(&case, graph, &*model, budget, &report);
-            }
-            // The last one is the one that a plan is most likely for.
-            Err(why) => refused = Some((why, report.remarks)),
+    let start = Start::read(&args.model, args.fix_dims, &args.checks.dims)?;
+    let mut opt = Opt { args: &args, verbose, passes, start };
+    let mut refused = match opt.first_that_fits(&candidates)? {
+        Ok(answer) => return Ok(answer),
+        Err(refused) => refused,
+    };
+    // Tiles cut only axes that the model declares; with extents written into it, they can cut the others.
+    if args.memory.is_some() && !args.fix_dims && !args.checks.dims.is_empty() {
+        opt.start.fix(&args.checks.dims)?;
+        opt.start.fixed = Some(args.checks.dims.text());
+        match opt.first_that_fits(&candidates)? {
+            Ok(answer) => return Ok(answer),
+            Err(again) => refused = again,
         }
     }
-    let (why, said) = refused.unwrap_or_default();
-    remarks(&said, verbose);
-    Err(does_not_fit(why))
+    if let Some(last) = refused.last() {
+        remarks(&last.said, verbose);
+    }
+    Err(does_not_fit(no_result(&refused)))
+}
+
+/// Why there is no result for a runtime.
+struct Refused {
+    runtime: String,
+    /// The budget, if it is exceeded, and the peak of the model before and after the passes, in bytes.
+    over: Option<(u64, u64, u64)>,
+    why: String,
+    /// What the passes had to say.
+    said: Vec<Remark>,
+}
+
+/// Why there is no result for any of these runtimes, the one that comes nearest to its budget first, and
+/// what to try.
+fn no_result(refused: &[Refused]) -> String {
+    let mut all: Vec<&Refused> = refused.iter().collect();
+    all.sort_by_key(|r| r.over.map_or(u64::MAX, |(_, _, least)| least));
+    let Some(first) = all.first() else { return String::new() };
+    let Some((budget, ..)) = first.over else { return first.why.clone() };
+    let mut text = format!("the model does not fit into {}\n", ByteSize(budget));
+    for r in &all {
+        let takes = r.over.map_or_else(String::new, |(_, takes, _)| {
+            format!("it takes {}, and ", ByteSize(takes))
+        });
+        text.push_str(&format!("  {}: {takes}{}\n", r.runtime, r.why));
+    }
+    // Rounded up, so that it does fit.
+    let least = first.over.map_or(0, |(_, _, least)| least).div_ceil(1024);
+    text + &format!(
+        "try --memory {least}KiB --runtime {0}, or what can be had with -p \
+         'simplify,schedule,fuse-tiles{{memory={budget}B runtime={0} best-effort=yes}}'",
+        first.runtime
+    )
 }
 
 /// A model to rewrite.
 struct Opt<'a> {
     args: &'a Args,
     verbose: bool,
-    /// The model as it was read.
-    original: Arc<Graph>,
-    /// What the passes begin with.
-    start: Graph,
+    /// The passes to run, without the planner; `None` for the default ones.
+    passes: Option<Pipeline>,
+    /// What they begin with.
+    start: Start,
 }
 
 impl Opt<'_> {
+    /// The result for the first of these runtimes in which it keeps the budget.
+    fn first_that_fits(
+        &self,
+        runtimes: &[Arc<dyn MemoryModel>],
+    ) -> Result<std::result::Result<Answer, Vec<Refused>>> {
+        let mut refused = Vec::new();
+        for model in runtimes {
+            let budget = self.budget(&**model)?;
+            let case = Case {
+                pipeline: self.pipeline(model, budget),
+                seed: self.args.checks.seed,
+                verify_each: self.args.verify_each,
+                stop_after: self.args.stop_after,
+                verify: self.args.verify.is_some(),
+                assumed: self.start.assumed.clone(),
+            };
+            let (graph, report) = self.passed(&case)?;
+            match self.fits(&graph, &**model, budget, &report.remarks)? {
+                Ok(warning) => {
+                    warning.into_iter().for_each(say);
+                    return self.finish(&case, graph, &**model, budget, &report).map(Ok);
+                }
+                Err((why, over)) => {
+                    let runtime = model.name().to_owned();
+                    refused.push(Refused { runtime, over, why, said: report.remarks });
+                }
+            }
+        }
+        Ok(Err(refused))
+    }
+
+    /// The graph with the extents that are assumed.
+    fn sized<'g>(&self, graph: &'g Graph) -> Result<SizedGraph<'g>> {
+        self.start.assumed.sized(graph, &Folder).map_err(usage)
+    }
+
+    /// The budget in bytes in this runtime.
+    fn budget(&self, model: &dyn MemoryModel) -> Result<Option<u64>> {
+        let Some(budget) = &self.args.memory else { return Ok(None) };
+        let sized = self.sized(&self.start.graph)?;
+        let peak = || plan_for(&sized.graph, model).ok().map(|p| p.peak);
+        let weights = || cost(&sized.graph).constant_bytes;
+        budget.bytes(&peak, &weights).map(Some).map_err(usage)
+    }
+
+    /// The passes to run for a budget in this runtime.
+    fn pipeline(&self, model: &Arc<dyn MemoryModel>, budget: Option<u64>) -> Pipeline {
+        let Some(budget) = budget else { return self.passes.clone().unwrap_or_default() };
+        let default = || Pipeline::default().then(Simplify).then(Schedule::default());
+        let tiles = Planned::within(budget).memory_model(Arc::clone(model));
+        self.passes.clone().unwrap_or_else(default).then(FuseTiles::from(tiles))
+    }
+
     /// Runs the passes.
     fn passed(&self, case: &Case) -> Result<(Graph, Report)> {
-        let mut graph = self.start.clone();
+        let mut graph = self.start.graph.clone();
         let progress = Progress::new();
         let mut runner =
             Runner::default().evaluator(&Folder).progress(Box::new(|pass| progress.say(pass)));
@@ -174,41 +257,39 @@ impl Opt<'_> {
     }
 
     /// Whether the result keeps the budget and takes no more than the model did, in this runtime: a warning
-    /// with --force, or else why not.
+    /// with --force, or else why not, with the budget that is exceeded and the peaks.
     fn fits(
         &self,
         graph: &Graph,
         model: &dyn MemoryModel,
         budget: Option<u64>,
         said: &[Remark],
-    ) -> Result<std::result::Result<Option<String>, String>> {
-        let after = plan_for(graph, model);
+    ) -> Result<std::result::Result<Option<String>, (String, Option<(u64, u64, u64)>)>> {
+        let (start, sized) = (self.sized(&self.start.graph)?, self.sized(graph)?);
+        let before = plan_for(&start.graph, model);
+        let after = plan_for(&sized.graph, model);
         if let Some(budget) = budget {
             match &after {
                 Ok(m) if m.peak <= budget => {}
                 Ok(m) => {
-                    let least = ByteSize(m.peak).to_string();
-                    let unmet = |r: &&Remark| matches!(r.data, Data::Unmet(_));
-                    let why = said.iter().rev().find(unmet);
-                    let why = why.map_or_else(String::new, |r| format!(": {}", r.message));
-                    return Ok(Err(format!(
-                        "the model does not fit into {} (it takes {least}){why}",
-                        ByteSize(budget)
-                    )));
+                    let unmet = said.iter().rev().find_map(|r| match &r.data {
+                        Data::Unmet { least, why } => Some((*least, format!(", {why}"))),
+                        _ => None,
+                    });
+                    let (least, why) = unmet.unwrap_or((m.peak, String::new()));
+                    let takes = before.map_or(m.peak, |b| b.peak);
+                    let why = format!("the least peak that was found is {}{why}", ByteSize(least));
+                    return Ok(Err((why, Some((budget, takes, least)))));
                 }
-                Err(_) => {
+                Err(why) => {
                     remarks(said, self.verbose);
-                    let known = Symbolic::of(graph);
-                    let hint = "fix them with --dim NAME=N --fix-dims";
-                    let why = format!("extents of the model are not known; {hint}; {known}");
-                    return Err(usage(why));
+                    let why = format!("{}: {}", why.name, dims::unknown(&sized.graph));
+                    return Err(usage(format!("there is no budget without sizes; size of {why}")));
                 }
             }
         }
         let asked = budget.is_some() || self.args.runtime.is_some();
-        let (Ok(before), Ok(after), true) = (plan_for(&self.start, model), after, asked) else {
-            return Ok(Ok(None));
-        };
+        let (Ok(before), Ok(after), true) = (before, after, asked) else { return Ok(Ok(None)) };
         if after.peak <= before.peak {
             return Ok(Ok(None));
         }
@@ -217,7 +298,7 @@ impl Opt<'_> {
         let more = format!("in {name} the result takes {b}, more than the model, which takes {a}");
         Ok(match self.args.force {
             true => Ok(Some(format!("warning: {more}"))),
-            false => Err(format!("{more}; --force writes it all the same")),
+            false => Err((format!("{more}; --force writes it all the same"), None)),
         })
     }
 
@@ -230,24 +311,30 @@ impl Opt<'_> {
         budget: Option<u64>,
         report: &Report,
     ) -> Result<Answer> {
-        let Self { args, verbose, original, start } = self;
+        let Self { args, verbose, start, .. } = self;
         let graph = Arc::new(graph);
         let mut found: Option<Comparison> = None;
         if let Some(backends) = &args.verify {
             let how = How::on(backends);
+            let original = Arc::new(start.graph.clone());
             let compared =
-                rewrite::guard(case, start, || compare(original, &graph, &how, &args.checks))?;
+                rewrite::guard(case, &original, || compare(&original, &graph, &how, &args.checks))?;
             found = Some(compared.0);
         }
         if let Some(found) = &found {
             told(found.text());
         }
+        if let Some(fixed) = &self.start.fixed {
+            say(format!("tiles need these extents, which the file declares now: {fixed}"));
+        }
         let named = args.memory.is_some() || args.runtime.is_some();
-        let (before, after) = (Figures::of(original, model), Figures::of(&graph, model));
-        say(changes(&before, &after, named.then(|| model.name()), report.edits));
+        let (a, b) = (self.sized(&start.graph)?, self.sized(&graph)?);
+        let (before, after) = (Figures::of(&a.graph, model), Figures::of(&b.graph, model));
+        let place = named.then(|| model.name());
+        say(changes(&before, &after, place, &b.text(), report.edits));
         remarks(&report.remarks, *verbose);
         if *verbose {
-            say(operators(original, &graph));
+            say(operators(&start.graph, &graph));
         }
         let failure = found.as_ref().and_then(Comparison::failure).map(|f| {
             let hint = if args.output.is_some() { "; nothing was written" } else { "" };
@@ -267,7 +354,7 @@ impl Opt<'_> {
         }
         let mut measured = None;
         if args.measure && failure.is_none() {
-            let figures = measure::measure(start, &graph, model)?;
+            let figures = measure::measure(&a.graph, &b.graph, model)?;
             say(figures.text());
             measured = Some(figures);
         }
@@ -286,32 +373,23 @@ impl Opt<'_> {
     }
 }
 
-/// The passes to run, and the budget in bytes that they have to meet in this runtime.
-fn pipeline(
-    args: &Args,
-    model: &Arc<dyn MemoryModel>,
-) -> std::result::Result<(Pipeline, Option<u64>), String> {
+/// The passes that were asked for; `None` for the default ones.
+fn passes(args: &Args) -> std::result::Result<Option<Pipeline>, String> {
     let given = args.passes.as_deref().map(Pipeline::parse).transpose();
     let given = given.map_err(|e| e.to_string())?;
-    let passes = match (args.optimise, given) {
+    Ok(match (args.optimise, given) {
         (true, given) => Some(optimise().then_all(given.unwrap_or_default())),
         (false, given) => given,
-    };
-    let Some(memory) = &args.memory else {
-        return Ok((passes.unwrap_or_default(), None));
-    };
-    let budget = graph_opt_passes::bytes(memory).map_err(|e| format!("--memory: {e}"))?;
-    let tiles = FuseTiles::from(Planned::within(budget).memory_model(Arc::clone(model)));
-    let before =
-        passes.unwrap_or_else(|| Pipeline::default().then(Simplify).then(Schedule::default()));
-    Ok((before.then(tiles), Some(budget)))
+    })
 }
 
 /// What the passes had to say: of each kind of message the first few.
 fn remarks(all: &[Remark], verbose: bool) {
     let mut shown = std::collections::BTreeMap::new();
     for r in all {
-        if r.outcome == Outcome::Applied && !r.node.is_empty() && !verbose {
+        // What is done to a node is in the figures, and a budget that is not met in the error.
+        let told = r.outcome == Outcome::Applied && !r.node.is_empty();
+        if (told || matches!(r.data, Data::Unmet { .. })) && !verbose {
             continue;
         }
         let n: &mut usize = shown.entry((r.pass.clone(), r.outcome)).or_default();
@@ -330,19 +408,23 @@ fn remarks(all: &[Remark], verbose: bool) {
     }
 }
 
-/// The figures that changed, a line each; the runtime of the peaks if it matters.
-fn changes(a: &Figures, b: &Figures, runtime: Option<&str>, edits: usize) -> String {
+/// The figures that changed, a line each; the runtime of the peaks if it matters, and the extents that were
+/// assumed for them.
+fn changes(a: &Figures, b: &Figures, runtime: Option<&str>, assumed: &str, edits: usize) -> String {
     let peak = |f: &Figures| f.peak.map_or_else(|| "unknown".into(), |n| ByteSize(n).to_string());
     let rows = [
         ("nodes", a.nodes.to_string(), b.nodes.to_string()),
         ("MACs", macs(a), macs(b)),
-        ("parameters", a.parameters.to_string(), b.parameters.to_string()),
+        ("parameters", scaled(a.parameters), scaled(b.parameters)),
         ("peak activations", peak(a), peak(b)),
     ];
     let changed = rows.iter().filter(|(_, before, after)| before != after);
     let line = |(what, before, after): &(&str, String, String)| {
         let place = runtime.filter(|_| what.starts_with("peak"));
-        let place = place.map_or_else(String::new, |r| format!(" in {r}"));
+        let mut place = place.map_or_else(String::new, |r| format!(" in {r}"));
+        if what.starts_with("peak") && !assumed.is_empty() {
+            place.push_str(&format!(" for {assumed}"));
+        }
         format!("{what:<18}{before} → {after}{place}\n")
     };
     changed.map(line).collect::<String>() + &count(edits, "edit")
@@ -360,11 +442,7 @@ fn operators(a: &Graph, b: &Graph) -> String {
 }
 
 fn macs(f: &Figures) -> String {
-    let known = match f.macs {
-        m if m >= 1_000_000_000 => format!("{:.3} G", m as f64 / 1e9),
-        m if m >= 10_000_000 => format!("{:.2} M", m as f64 / 1e6),
-        m => m.to_string(),
-    };
+    let known = scaled(f.macs);
     match f.unknown_macs {
         0 => known,
         n => format!("{known} and {} of unknown shape", count(n, "node")),

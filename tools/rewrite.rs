@@ -3,11 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use graph_opt_backends::Folder;
 use graph_opt_backends::faults::repro::{self, Case, Fault};
 use graph_opt_ir::{Graph, onnx};
 use graph_opt_passes::fix_dims::{Symbolic, fix_dims};
-use graph_opt_passes::{Pipeline, Report, RunError, Runner};
+use graph_opt_passes::{Assumed, Pipeline, Report, RunError, Runner};
 
+use crate::dims::Dims;
 use crate::failure::{self, Failure, Result, unsupported, usage};
 use crate::{guard, model};
 
@@ -24,27 +26,50 @@ pub struct Source {
     fix_dims: bool,
 }
 
+/// What passes begin with.
+pub struct Start {
+    /// The model as it was read.
+    pub original: Arc<Graph>,
+    /// The same, or with extents written into it.
+    pub graph: Graph,
+    /// Extents that are assumed where sizes are needed.
+    pub assumed: Assumed,
+    /// Extents that were only to be assumed, but are written into the graph because passes need them.
+    pub fixed: Option<String>,
+}
+
 impl Source {
-    /// The passes, the model, and the graph that they begin with.
-    pub fn read(&self, dims: &[(String, u64)]) -> Result<(Pipeline, Arc<Graph>, Graph)> {
+    /// The passes, and what they begin with.
+    pub fn read(&self, dims: &Dims) -> Result<(Pipeline, Start)> {
         let pipeline = Pipeline::parse(&self.passes).map_err(usage)?;
-        let (original, graph) = start(&self.model, self.fix_dims, dims)?;
-        Ok((pipeline, original, graph))
+        Ok((pipeline, Start::read(&self.model, self.fix_dims, dims)?))
     }
 }
 
-/// The model, and the graph that passes begin with: the same, or with these extents written into it.
-pub fn start(name: &str, fix: bool, dims: &[(String, u64)]) -> Result<(Arc<Graph>, Graph)> {
-    let original = Arc::new(model::load(name)?);
-    let mut graph = (*original).clone();
-    if fix {
-        if dims.is_empty() {
-            let known = Symbolic::of(&graph);
-            return Err(usage(format!("--fix-dims needs --dim NAME=N; {known}")));
+impl Start {
+    /// The model, with these extents written into it or assumed.
+    pub fn read(name: &str, fix: bool, dims: &Dims) -> Result<Self> {
+        let original = Arc::new(model::load(name)?);
+        let mut start =
+            Self { graph: (*original).clone(), original, assumed: dims.assumed(), fixed: None };
+        if fix {
+            if dims.is_empty() {
+                let known = Symbolic::of(&start.graph);
+                return Err(usage(format!("--fix-dims needs --dim NAME=N; {known}")));
+            }
+            start.fix(dims)?;
         }
-        fix_dims(&mut graph, dims).map_err(usage)?;
+        // Names that are not there are found before work starts.
+        start.assumed.sized(&start.graph, &Folder).map_err(usage)?;
+        Ok(start)
     }
-    Ok((original, graph))
+
+    /// Writes these extents into the graph.
+    pub fn fix(&mut self, dims: &Dims) -> Result {
+        fix_dims(&mut self.graph, &dims.all()).map_err(usage)?;
+        self.assumed = Assumed::default();
+        Ok(())
+    }
 }
 
 /// Runs the case. An internal error leaves a reproducer in the working folder.

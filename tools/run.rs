@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use graph_opt_backends::inputs::Extents;
 use graph_opt_backends::{PrepareError, RunError};
 use graph_opt_ir::{Graph, Tensor};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::answer::Answer;
+use crate::dims::Dims;
 use crate::failure::{Failure, Result, does_not_fit, name, unsupported, usage};
 use crate::progress::Progress;
 use crate::verify::backend;
@@ -27,11 +27,10 @@ pub struct Args {
     #[arg(long, value_name = "NAME=FILE", value_parser = tensors::parse_input)]
     input: Vec<(String, PathBuf)>,
     /// Folder for the outputs, NAME.npy each; "/" in a name becomes "_"
-    #[arg(long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Extent of a symbolic dimension
-    #[arg(long = "dim", value_name = "NAME=N", value_parser = tensors::parse_dim)]
-    dims: Vec<(String, u64)>,
+    #[command(flatten)]
+    dims: Dims,
     /// Seed of random inputs
     #[arg(long, default_value_t = 0, value_name = "S")]
     seed: u64,
@@ -78,7 +77,7 @@ pub fn main(args: &Args) -> Result<Answer> {
         .iter()
         .map(|(n, f)| Ok((n.clone(), tensors::read_input(&graph, n, f)?)))
         .collect::<Result<_>>()?;
-    let extents = Extents(args.dims.iter().cloned().collect());
+    let extents = args.dims.extents();
     let inputs = tensors::inputs(&graph, &given, &extents, args.seed)?;
     let backend = backend(&args.backend)?;
     let files = match &args.output {

@@ -38,6 +38,23 @@ impl fmt::Display for Rows {
     }
 }
 
+/// A count with three digits and a unit, as people write MACs and parameters: `2.89 G`.
+pub fn scaled(n: u64) -> String {
+    let (scale, unit) = match n {
+        0..10_000 => return n.to_string(),
+        10_000..1_000_000 => (1e3, "k"),
+        1_000_000..1_000_000_000 => (1e6, "M"),
+        _ => (1e9, "G"),
+    };
+    let x = n as f64 / scale;
+    let digits = match x {
+        x if x < 10.0 => 2,
+        x if x < 100.0 => 1,
+        _ => 0,
+    };
+    format!("{x:.digits$} {unit}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

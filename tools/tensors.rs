@@ -133,9 +133,3 @@ pub fn read_all(path: &Path, graph: &Graph) -> Result<Vec<(String, Tensor)>> {
     }
     Ok(out)
 }
-
-/// `name=EXTENT`
-pub fn parse_dim(s: &str) -> std::result::Result<(String, u64), String> {
-    let (name, n) = s.rsplit_once('=').ok_or("expected NAME=EXTENT")?;
-    Ok((name.to_owned(), n.parse().map_err(|_| format!("{n:?} is no extent"))?))
-}

@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use graph_opt_backends::compare::{Compare, Incomparable, Spared};
 use graph_opt_backends::cpu::Cpu;
-use graph_opt_backends::inputs::Extents;
 use graph_opt_backends::{Backend, PrepareError};
 use graph_opt_ir::{Graph, Tensor};
 use graph_opt_passes::eqsat::check as certificate;
 
 use crate::answer::Answer;
+use crate::dims::Dims;
 use crate::failure::{Failure, Result, differs, say, undecided, usage};
 use crate::progress::Progress;
 use crate::verdict::{CheckedProof, Comparison};
@@ -26,10 +26,8 @@ pub struct Checks {
     /// Seed of random inputs
     #[arg(long, default_value_t = 0, value_name = "S")]
     pub seed: u64,
-    /// Extent of a symbolic dimension, such as height=480, to check on; "?" stands for dimensions
-    /// without a name
-    #[arg(long = "dim", value_name = "NAME=N", value_parser = tensors::parse_dim)]
-    pub dims: Vec<(String, u64)>,
+    #[command(flatten)]
+    pub dims: Dims,
     /// Inputs to run on: a folder of NAME.npy or NAME.pb files, or a .npz file
     #[arg(long, value_name = "DIR|FILE.npz")]
     pub inputs: Option<PathBuf>,
@@ -171,7 +169,7 @@ pub fn with_compare<T>(
     for name in how.backends().into_iter().filter(|_| how.by("run")) {
         made.push(backend(name)?);
     }
-    let extents = Extents(checks.dims.iter().cloned().collect());
+    let extents = checks.dims.extents();
     let inputs: Option<Vec<Tensor>> = match &checks.inputs {
         None => None,
         Some(path) => {

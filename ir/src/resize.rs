@@ -115,6 +115,11 @@ pub(crate) fn aligned(ctx: &OpCtx<'_>) -> Result<Vec<(i64, i64)>, RuleError> {
     };
     let mut out = Vec::new();
     for (i, (a, b)) in x.iter().zip(&extents).enumerate() {
+        // A symbolic extent, such as the batch, stays what it is.
+        if factors.as_ref().is_some_and(|f| f[i] == 1.0) {
+            out.push((1, 0));
+            continue;
+        }
         let (Some(a), Some(b)) = (known(a), known(b)) else { fail!("extent {i} is unknown") };
         // Coordinates follow the factor that is given, not the one of the rounded extents.
         if let Some(f) = factors.as_ref().map(|f| f[i])

@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 pub mod analysis;
+mod assume;
 pub mod blocks;
 pub mod devices;
 #[cfg(feature = "eqsat")]
@@ -41,6 +42,7 @@ pub mod simplify;
 pub mod tile;
 mod units;
 
+pub use assume::{Assumed, SizedGraph};
 pub use fix_dims::fix_dims;
 pub use graph_opt_ir::names::nearest;
 pub use manager::{AfterPass, PassRun, Report, RunError, Runner};

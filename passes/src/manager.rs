@@ -9,6 +9,7 @@ use graph_opt_ir::{EditError, EditFault, Editor, Graph, NodeId};
 use regex::Regex;
 use std::sync::Arc;
 
+use crate::assume::Assumed;
 use crate::fix_dims::Symbolic;
 use crate::pass::{Data, Evaluate, Exactness, NoEvaluator, Outcome, Pass, PassCtx, Remark};
 use crate::pipeline::{Pipeline, Step};
@@ -102,6 +103,7 @@ pub type AfterPass<'a> = Box<dyn FnMut(&Graph, &PassRun<'_>) + 'a>;
 /// Runs pipelines over a graph.
 pub struct Runner<'a> {
     evaluator: &'a dyn Evaluate,
+    assumed: Assumed,
     observers: Vec<Observer<'a>>,
     limit: usize,
     /// Called before each pass with its name.
@@ -113,6 +115,7 @@ impl Default for Runner<'_> {
     fn default() -> Self {
         Self {
             evaluator: &NoEvaluator,
+            assumed: Assumed::default(),
             observers: Vec::new(),
             limit: usize::MAX,
             progress: None,
@@ -126,6 +129,13 @@ impl<'a> Runner<'a> {
     #[must_use]
     pub fn evaluator(mut self, evaluator: &'a dyn Evaluate) -> Self {
         self.evaluator = evaluator;
+        self
+    }
+
+    /// Where passes need sizes, they take these extents for symbolic dimensions.
+    #[must_use]
+    pub fn assume(mut self, assumed: Assumed) -> Self {
+        self.assumed = assumed;
         self
     }
 
@@ -173,6 +183,7 @@ impl<'a> Runner<'a> {
         let (mut progress, mut after_pass) = (self.progress, self.after_pass);
         let mut state = State {
             evaluator: self.evaluator,
+            assumed: self.assumed,
             report: &mut report,
             progress: &mut progress,
             after_pass: &mut after_pass,
@@ -204,6 +215,7 @@ impl<'a> Runner<'a> {
 
 struct State<'a, 'p> {
     evaluator: &'a dyn Evaluate,
+    assumed: Assumed,
     report: &'a mut Report,
     progress: &'a mut Option<Box<dyn FnMut(&str) + 'p>>,
     after_pass: &'a mut Option<AfterPass<'p>>,
@@ -330,6 +342,7 @@ impl State<'_, '_> {
             remarks: &mut remarks,
             only,
             evaluator: self.evaluator,
+            assumed: &self.assumed,
             symbolic: &self.symbolic,
         });
         said.add(remarks, editor.scope());

@@ -23,7 +23,7 @@ pub struct OptionError(pub String);
 
 /// A text is not a size.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected a size with its unit, such as 64KiB, not {0:?}")]
+#[error("expected a size such as 64KiB, 64K or 65536, found {0:?}")]
 pub struct SizeError(pub String);
 
 /// Options by name. They print as in a pipeline between the braces: values are quoted where the
@@ -66,7 +66,7 @@ impl Options {
         self.get(name).map(|v| positive(name, v)).transpose()
     }
 
-    /// The value of an option in bytes, given as a size with its unit such as `64KiB`; `None` if it is
+    /// The value of an option in bytes, given as a size such as `64KiB`; `None` if it is
     /// not given.
     ///
     /// # Errors
@@ -206,22 +206,22 @@ pub(crate) fn positive(name: &str, v: &str) -> Result<i64, OptionError> {
     }
 }
 
-/// Bytes of a size with its unit: `B`, `kB`, `KiB`, `MB`, `MiB`, `GB`, `GiB`; a bare number is not
-/// a size.
+/// Bytes of a size: a number of bytes, or one with a unit, in capitals or not: decimal (`kB`, `MB`, `GB`) or
+/// binary (`KiB`, `MiB`, `GiB`, and as Linux's tools have it `K`, `M`, `G`).
 ///
 /// # Errors
-/// If the text is not a number with one of these units.
+/// If the text is not such a number.
 pub fn bytes(v: &str) -> Result<u64, SizeError> {
     let split = v.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(v.len());
     let (number, unit) = v.split_at(split);
-    let factor = match unit.trim() {
-        "B" => 1.0,
-        "kB" | "KB" => 1e3,
-        "KiB" => 1024.0,
-        "MB" => 1e6,
-        "MiB" => 1024.0 * 1024.0,
-        "GB" => 1e9,
-        "GiB" => 1024.0 * 1024.0 * 1024.0,
+    let factor = match &*unit.trim().to_ascii_lowercase() {
+        "" | "b" => 1.0,
+        "kb" => 1e3,
+        "k" | "ki" | "kib" => 1024.0,
+        "mb" => 1e6,
+        "m" | "mi" | "mib" => 1024.0 * 1024.0,
+        "gb" => 1e9,
+        "g" | "gi" | "gib" => 1024.0 * 1024.0 * 1024.0,
         _ => return Err(SizeError(v.to_owned())),
     };
     // Whole numbers of bytes may have more digits than a float.
@@ -256,7 +256,8 @@ mod tests {
             assert_eq!(bytes(&bytes_text(n)), Ok(n));
         }
         assert_eq!((&*bytes_text(8 << 20), &*bytes_text(1500)), ("8MiB", "1500B"));
-        assert!(bytes("64").is_err() && bytes("x").is_err() && bytes("1e99GiB").is_err());
+        assert_eq!((bytes("64"), bytes("1 gib"), bytes("2M")), (Ok(64), Ok(1 << 30), Ok(2 << 20)));
+        assert!(bytes("").is_err() && bytes("x").is_err() && bytes("1e99GiB").is_err());
     }
 
     #[test]

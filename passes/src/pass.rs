@@ -2,8 +2,10 @@
 
 use graph_opt_ir::{Edit, EditError, Editor, Graph, NodeId, Op, Tensor};
 use regex::Regex;
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use crate::assume::{Assumed, SizedGraph};
 use crate::fix_dims::Symbolic;
 use crate::options::{OptionError, OptionInfo, Options};
 use crate::tile::Reuse;
@@ -168,8 +170,13 @@ pub enum Data {
     Nodes(Change),
     /// A node exceeds the budget with this many bytes, and was left as it is.
     Left(u64),
-    /// No plan meets the goal: the smallest peak that was found, in bytes.
-    Unmet(u64),
+    /// No plan meets the goal.
+    Unmet {
+        /// The smallest peak that was found, in bytes.
+        least: u64,
+        /// The node that sets this peak, and why no group contains it.
+        why: String,
+    },
 }
 
 /// The report of a pass about one candidate site, or about a graph.
@@ -212,6 +219,7 @@ pub struct PassCtx<'a, 'g> {
     pub(crate) remarks: &'a mut Vec<Remark>,
     pub(crate) only: Option<&'a Regex>,
     pub(crate) evaluator: &'a dyn Evaluate,
+    pub(crate) assumed: &'a Assumed,
     /// Symbolic dimensions of the main graph's inputs.
     pub(crate) symbolic: &'a Symbolic,
 }
@@ -221,6 +229,19 @@ impl PassCtx<'_, '_> {
     /// by itself.
     pub fn graph(&self) -> &Graph {
         self.editor.graph()
+    }
+
+    /// The graph with the extents that are assumed for symbolic dimensions: the same nodes and values, for
+    /// what depends on sizes. Bodies are as they are.
+    pub fn sized(&self) -> SizedGraph<'_> {
+        let graph = self.graph();
+        let as_it_is =
+            || SizedGraph { graph: Cow::Borrowed(graph), extents: Vec::new(), defaults: 0 };
+        if !self.editor.scope().is_empty() {
+            return as_it_is();
+        }
+        // Extents that contradict the graph leave sizes unknown, and the pass says which.
+        self.assumed.sized(graph, self.evaluator).unwrap_or_else(|_| as_it_is())
     }
 
     /// Whether the pass may rewrite the node; `only` in the pipeline restricts it.

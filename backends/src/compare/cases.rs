@@ -111,8 +111,7 @@ impl Cases {
             for (j, d) in input.dims.iter().flatten().enumerate() {
                 let symbol = match d {
                     Dim::Known(_) => continue,
-                    Dim::Param(p) if extents.0.contains_key(&**p) => continue,
-                    Dim::Unknown if extents.0.contains_key("?") => continue,
+                    _ if extents.given(&input.name, j, d).is_some() => continue,
                     _ if input.given.is_some() || input.default.is_some() => continue,
                     Dim::Param(p) => Symbol::Named(p.clone()),
                     Dim::Unknown => Symbol::Axis(i, j),
@@ -184,13 +183,20 @@ impl Cases {
     }
 
     fn dim(&self, d: &Dim, at: Symbol, assignment: usize) -> Option<u64> {
-        let (named, symbol) = match d {
+        let given = match &at {
+            Symbol::Axis(i, axis) => {
+                let name = self.inputs.get(*i).map_or("", |input| &input.name);
+                self.extents.given(name, *axis, d)
+            }
+            Symbol::Named(_) => None,
+        };
+        let symbol = match d {
             Dim::Known(n) => return Some(*n),
-            Dim::Param(p) => (self.extents.0.get(&**p), Symbol::Named(p.clone())),
-            Dim::Unknown => (self.extents.0.get("?"), at),
+            Dim::Param(p) => Symbol::Named(p.clone()),
+            Dim::Unknown => at,
         };
         let free = || self.free.iter().position(|(s, _)| *s == symbol);
-        named.copied().or_else(|| Some(self.extent(assignment, free()?)))
+        given.or_else(|| Some(self.extent(assignment, free()?)))
     }
 
     /// Shape of an input.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use graph_opt_ir::edit::Applied;
 use graph_opt_ir::{Graph, text};
-use graph_opt_passes::{Evaluate, Pipeline, Runner};
+use graph_opt_passes::{Assumed, Evaluate, Pipeline, Runner};
 
 use crate::compare::{Compare, Incomparable, Place, Report, Summary, Verdict};
 use crate::faults::repro::caught;
@@ -118,6 +118,8 @@ pub struct Bisect<'a> {
     pub compare: &'a Compare<'a>,
     /// What passes fold constants with.
     pub evaluator: &'a dyn Evaluate,
+    /// Extents that passes assume for symbolic dimensions.
+    pub assumed: Assumed,
     /// Compare after every edit, rather than by halves.
     pub every: bool,
     /// Told the number of the edit after which the graph is compared.
@@ -125,6 +127,10 @@ pub struct Bisect<'a> {
 }
 
 impl Bisect<'_> {
+    fn runner(&self) -> Runner<'_> {
+        Runner::default().evaluator(self.evaluator).assume(self.assumed.clone())
+    }
+
     /// Runs the pipeline over `graph`, which is the original or equal to it, as often as it takes.
     ///
     /// # Errors
@@ -140,7 +146,7 @@ impl Bisect<'_> {
             made.set(e.number);
             Ok(())
         };
-        let runner = Runner::default().evaluator(self.evaluator).observe(Box::new(count));
+        let runner = self.runner().observe(Box::new(count));
         let whole = caught(runner, &mut graph.clone(), pipeline);
         let (first, last) = (graph.edits(), made.get());
         let mut at = At { bisect: self, original, graph, pipeline, compared: 0 };
@@ -186,7 +192,7 @@ impl At<'_> {
         }
         self.compared += 1;
         let mut graph = self.graph.clone();
-        let runner = Runner::default().evaluator(self.bisect.evaluator).stop_after(edits);
+        let runner = self.bisect.runner().stop_after(edits);
         match caught(runner, &mut graph, self.pipeline) {
             Ok(_) => Ok(State::of(&self.bisect.compare.run(self.original, &Arc::new(graph))?)),
             Err(e) => Ok(State::Broken(e.to_string())),
@@ -257,8 +263,7 @@ impl At<'_> {
             }
             Ok(())
         };
-        let runner = Runner::default()
-            .evaluator(self.bisect.evaluator)
+        let runner = (self.bisect.runner())
             .stop_after(hit.number)
             .progress(Box::new(|p| *pass.borrow_mut() = p.to_owned()))
             .observe(Box::new(observer));

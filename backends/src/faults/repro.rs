@@ -25,7 +25,7 @@ use std::sync::Arc;
 use graph_opt_ir::text::{Constants, parse, print};
 use graph_opt_ir::verify::verify;
 use graph_opt_ir::{DType, Graph, Tensor, atomic};
-use graph_opt_passes::{PassInfo, Pipeline, Report, RunError, Runner};
+use graph_opt_passes::{Assumed, PassInfo, Pipeline, Report, RunError, Runner};
 
 use crate::Folder;
 use crate::compare::Compare;
@@ -90,6 +90,8 @@ pub struct Case {
     pub stop_after: Option<usize>,
     /// Whether the result is compared with the original, over the field and on the interpreter.
     pub verify: bool,
+    /// Extents that passes assume for symbolic dimensions.
+    pub assumed: Assumed,
 }
 
 impl Case {
@@ -111,7 +113,8 @@ impl Case {
     }
 
     /// Lets the runner stop and verify as the case says.
-    pub fn set<'a>(&self, mut runner: Runner<'a>) -> Runner<'a> {
+    pub fn set<'a>(&self, runner: Runner<'a>) -> Runner<'a> {
+        let mut runner = runner.assume(self.assumed.clone());
         if let Some(n) = self.stop_after {
             runner = runner.stop_after(n);
         }
@@ -131,6 +134,8 @@ impl Case {
             ("verify", self.verify.to_string()),
         ];
         lines.extend(self.stop_after.map(|n| ("stop-after", n.to_string())));
+        let dims = self.assumed.dims().iter();
+        lines.extend(dims.map(|(name, n)| ("dim", line(&format_args!("{name}={n}")))));
         lines.push(("error", fault.to_owned()));
         lines.extend(model.map(|m| ("model", m.to_owned())));
         let lines: String = lines.iter().map(|(k, v)| format!("// {k}: {v}\n")).collect();
@@ -220,6 +225,10 @@ pub fn read(
         v.parse::<u64>().map_err(|_| at(&format_args!("{key} is no number: {v:?}")))
     };
     let pipeline = need("pipeline")?;
+    let dims = header.iter().filter(|(k, _)| k.trim() == "dim").map(|(_, v)| {
+        let (name, n) = v.trim().rsplit_once('=').unwrap_or((v, ""));
+        number("dim", n).map(|n| (name.to_owned(), n))
+    });
     let case = Case {
         pipeline: Pipeline::parse_with(pipeline, own).map_err(|e| at(&e))?,
         seed: number("seed", need("seed")?)?,
@@ -229,6 +238,7 @@ pub fn read(
             Some(n) => Some(number("stop-after", n)? as usize),
             None => None,
         },
+        assumed: Assumed::new(dims.collect::<Result<_, _>>()?),
     };
     let graph = match find("model") {
         None => parse(&text).map_err(|e| at(&e))?,

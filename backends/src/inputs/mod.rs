@@ -7,19 +7,30 @@ use std::collections::BTreeMap;
 
 use graph_opt_ir::{DType, Dim, Graph, Tensor, Type, ValueId};
 
-/// Extents to use for symbolic dimensions.
+/// Extents to use for symbolic dimensions: by name, by place as `INPUT:AXIS`, or `?` for those without a
+/// name.
 #[derive(Clone, Debug, Default)]
 pub struct Extents(pub BTreeMap<String, u64>);
 
 impl Extents {
-    /// Extents of an input: known ones as they are, named ones as given, others 1 along the first
-    /// axis and 64 along the rest, which suits images.
-    pub fn of(&self, ty: &Type) -> Option<Vec<u64>> {
+    /// The extent that is given for a symbolic dimension of an input.
+    pub fn given(&self, input: &str, axis: usize, dim: &Dim) -> Option<u64> {
+        let of = |name: &str| self.0.get(name).copied();
+        let placed = || self.0.get(&format!("{input}:{axis}")).copied();
+        match dim {
+            Dim::Known(_) => None,
+            Dim::Param(p) => placed().or_else(|| of(p)),
+            Dim::Unknown => placed().or_else(|| of("?")),
+        }
+    }
+
+    /// Extents of the input of this name: known ones as they are, symbolic ones as given, others 1 along
+    /// the first axis and 64 along the rest, which suits images.
+    pub fn of(&self, input: &str, ty: &Type) -> Option<Vec<u64>> {
         let dims = ty.dims()?;
-        let extent = |(i, d): (usize, &Dim)| match d {
-            Dim::Known(n) => *n,
-            Dim::Param(p) => self.0.get(&**p).copied().unwrap_or(if i == 0 { 1 } else { 64 }),
-            Dim::Unknown => self.0.get("?").copied().unwrap_or(if i == 0 { 1 } else { 64 }),
+        let extent = |(axis, d): (usize, &Dim)| {
+            let other = if axis == 0 { 1 } else { 64 };
+            d.known().or_else(|| self.given(input, axis, d)).unwrap_or(other)
         };
         Some(dims.iter().enumerate().map(extent).collect())
     }
@@ -62,7 +73,7 @@ pub fn draw_one(
     index: usize,
 ) -> Result<Tensor, String> {
     let err = |why: &str| format!("input {name:?} of type {ty}: {why}");
-    let dims = extents.of(ty).ok_or_else(|| err("its rank is unknown; give a file"))?;
+    let dims = extents.of(name, ty).ok_or_else(|| err("its rank is unknown; give a file"))?;
     let dtype = ty.dtype().ok_or_else(|| err("not a tensor"))?;
     let t = Tensor::random(dtype, &dims, seed.wrapping_mul(1009).wrapping_add(index as u64))
         .map_err(|e| err(&e.to_string()))?;

@@ -262,13 +262,12 @@ fn resize(
     let out = result(ctx, 0)?;
     let mut sizes = Vec::new();
     for (a, r) in region.iter().enumerate() {
-        let Some(n) = known(&dims[a]) else { barrier!("extent {a} is unknown") };
-        // Along axes that stay whole, any scale is possible.
+        // Along axes that stay whole, any scale is possible, also of a symbolic extent.
         if r.is_none() {
-            let Some(whole) = known(&out[a]) else { barrier!("extent {a} is unknown") };
-            sizes.push(whole);
+            sizes.push(known(&out[a]));
             continue;
         }
+        let Some(n) = known(&dims[a]) else { barrier!("extent {a} is unknown") };
         let span = parts[0].spans[a].unwrap_or(Span::whole(n));
         let factor = match rel.operands[0][a] {
             Relation::Scaled { factor, .. } => factor,
@@ -276,7 +275,7 @@ fn resize(
         };
         let all = Span::new(span.lo * factor, span.hi * factor);
         tile.computes[a] = (all != Span::whole(n * factor)).then_some(all);
-        sizes.push(all.len());
+        sizes.push(Some(all.len()));
     }
     // Explicit sizes are those of the whole result; factors are valid for every tile.
     if let Op::Resize(r) = &mut tile.op
@@ -284,6 +283,10 @@ fn resize(
         && ctx.input(3).is_some()
     {
         let axes = r.axes.clone();
+        let whole = |(a, n): (usize, Option<i64>)| {
+            n.ok_or_else(|| Barrier(format!("extent {a} is unknown, and sizes are given")))
+        };
+        let sizes: Vec<i64> = sizes.into_iter().enumerate().map(whole).collect::<Result<_, _>>()?;
         let named = match axes {
             None => sizes,
             Some(axes) => axes

@@ -3,7 +3,7 @@
 
 use graph_opt_ir::op::Op;
 use graph_opt_ir::region::{self, Region, Relation};
-use graph_opt_ir::{Span, Tensor};
+use graph_opt_ir::{Dim, Span, Tensor};
 
 use super::egraph::Classes;
 use super::rules::as_part;
@@ -21,8 +21,10 @@ pub(crate) fn guesses(terms: &Terms, classes: &Classes, t: TermId) -> Vec<(TermI
 }
 
 fn is_inside(terms: &Terms, y: TermId, r: &Region) -> bool {
-    let Some(n) = terms.extents(y) else { return false };
-    r.iter().zip(n).all(|(r, n)| r.is_none_or(|s| Span::whole(n).contains(s)))
+    let inside = |(axis, s): (usize, Span)| {
+        terms.extent(y, axis).is_some_and(|n| Span::whole(n).contains(s))
+    };
+    r.iter().enumerate().filter_map(|(a, r)| r.map(|s| (a, s))).all(inside)
 }
 
 fn guesses_of(terms: &Terms, classes: &Classes, t: TermId) -> Vec<(TermId, Region)> {
@@ -57,7 +59,7 @@ fn region_of(
     (t, a): (TermId, &Apply),
     (y, i, j): (TermId, usize, usize),
 ) -> Option<Region> {
-    let (mine, whole) = (terms.extents(t)?, terms.extents(y)?);
+    let (mine, whole) = (terms.ty(t).dims()?, terms.ty(y).dims()?);
     if mine.len() != whole.len() {
         return None;
     }
@@ -86,12 +88,14 @@ fn region_of(
             }
         }
     }
-    let one = |((m, n), b): ((&i64, &i64), &Option<i64>)| match b {
-        _ if m == n => Some(None),
-        Some(b) => Some(Some(Span::new(*b, b + m))),
-        None => None,
+    // Where an extent is symbolic, the axis is not cut.
+    let one = |((m, n), b): ((&Dim, &Dim), &Option<i64>)| match (m.known(), n.known(), b) {
+        (Some(m), Some(n), _) if m == n => Some(None),
+        (Some(m), Some(_), Some(b)) => Some(Some(Span::new(*b, b + m as i64))),
+        (Some(_), Some(_), None) => None,
+        _ => Some(None),
     };
-    mine.iter().zip(&whole).zip(&begin).map(one).collect()
+    mine.iter().zip(whole).zip(&begin).map(one).collect()
 }
 
 /// Where along an output axis a tile begins whose operand begins at `lo`: nothing, if the relation

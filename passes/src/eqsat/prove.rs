@@ -202,7 +202,7 @@ impl Prover {
                     continue;
                 };
                 let Ok(axis) = axis_of(c.axis, rank) else { continue };
-                let along = |t: TermId| self.terms.extents(t).map(|e| e[axis]);
+                let along = |t: TermId| self.terms.extent(t, axis);
                 let operands = &self.terms.get(y).children;
                 let before: Option<i64> = operands[..j].iter().map(|&o| along(o)).sum();
                 let (Some(before), Some(n)) = (before, along(base)) else { continue };
@@ -319,10 +319,13 @@ impl Prover {
             let mut lo = 0;
             let mut parts = Vec::new();
             for t in group {
-                let Some(n) = self.terms.extents(t) else { break };
-                let mut region: Region = vec![None; n.len()];
-                region[axis] = Some(Span::new(lo, lo + n[axis]));
-                lo += n[axis];
+                let (Some(n), Some(rank)) = (self.terms.extent(t, axis), self.terms.ty(t).rank())
+                else {
+                    break;
+                };
+                let mut region: Region = vec![None; rank];
+                region[axis] = Some(Span::new(lo, lo + n));
+                lo += n;
                 if let Some(part) = self.terms.raw_slice(left, region) {
                     self.classes.apply(&mut self.terms, Rule::PartOfResult, part);
                     parts.push(part);

@@ -161,7 +161,7 @@ fn joined_parts(terms: &mut Terms, left: TermId) -> Option<TermId> {
     let axis = axis_of(c.axis, terms.ty(left).rank()?).ok()?;
     let children = terms.get(left).children.clone();
     let (base, mut hull) = as_part(terms, *children.first()?)?;
-    let n = terms.extents(base)?;
+    let n = terms.extent(base, axis)?;
     for &child in &children[1..] {
         let (x, r) = as_part(terms, child)?;
         let same = r.iter().zip(&hull).enumerate().all(|(a, (r, h))| a == axis || r == h);
@@ -172,7 +172,7 @@ fn joined_parts(terms: &mut Terms, left: TermId) -> Option<TermId> {
         }
         hull[axis] = Some(Span::new(end.lo, next.hi));
     }
-    hull[axis] = hull[axis].filter(|s| *s != Span::whole(n[axis]));
+    hull[axis] = hull[axis].filter(|s| *s != Span::whole(n));
     terms.slice(base, hull)
 }
 
@@ -205,7 +205,7 @@ fn joined_tiles(terms: &mut Terms, left: TermId, axis: usize, entire: bool) -> O
     }
     let operands: Vec<Vec<Option<TermId>>> = tiles.iter().map(|&t| terms.operands(t)).collect();
     let rel = region::relations(&terms.ctx_of(tiles[0])?, first.output).ok()?;
-    let length = |&t: &TermId| terms.extents(t).map(|e| e[axis] as u64);
+    let length = |&t: &TermId| terms.extent(t, axis).map(|n| n as u64);
     let lengths: Vec<u64> = tiles.iter().map(length).collect::<Option<_>>()?;
     let mut inputs = Vec::new();
     let mut grouped = false;
@@ -225,14 +225,18 @@ fn joined_tiles(terms: &mut Terms, left: TermId, axis: usize, entire: bool) -> O
     let whole = region::whole_of(&first.op, &last.op, groups);
     let ty = Type::Unknown;
     let whole = terms.apply(&whole, first.opset, &inputs, (first.output, first.outputs), &ty)?;
-    // A guess so far: it must give back every tile.
-    if terms.extents(whole)? != terms.extents(left)? {
+    // A guess so far: it must give back every tile, and nothing else.
+    let rank = terms.ty(left).rank()?;
+    if terms.ty(whole).rank()? != rank
+        || terms.extent(whole, axis)? as u64
+            != lengths.iter().try_fold(0u64, |sum, n| sum.checked_add(*n))?
+    {
         return None;
     }
     let mut lo = 0;
-    for &t in &tiles {
-        let n = terms.extents(t)?[axis];
-        let mut region = vec![None; terms.ty(whole).rank()?];
+    for (&t, &n) in tiles.iter().zip(&lengths) {
+        let n = n as i64;
+        let mut region = vec![None; rank];
         region[axis] = Some(Span::new(lo, lo + n));
         lo += n;
         let part = terms.raw_slice(whole, region)?;
@@ -350,7 +354,7 @@ fn sum_of_parts(terms: &mut Terms, left: TermId) -> Option<TermId> {
             continue;
         }
         let (base, mut hull) = as_part(terms, all[0][i]?)?;
-        let whole = terms.extents(base)?[axis];
+        let whole = terms.extent(base, axis)?;
         for operands in &all[1..] {
             let (x, r) = as_part(terms, operands.get(i).copied().flatten()?)?;
             let (end, next) = (hull[axis]?, r[axis]?);

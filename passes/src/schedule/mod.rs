@@ -111,7 +111,7 @@ impl Pass for Schedule {
     }
 
     fn run(&self, cx: &mut PassCtx<'_, '_>) -> Result<(), EditError> {
-        let found = best(cx.graph(), &|n| !cx.selected(n), self.states);
+        let found = best(&cx.sized().graph, &|n| !cx.selected(n), self.states);
         let (before, better) = match found {
             Ok(f) => f,
             Err(e) => {

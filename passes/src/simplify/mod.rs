@@ -93,15 +93,41 @@ impl Pass for Simplify {
         }
         let [lifted, folded, identities, layouts, targets, merged, dead] = total;
         let after = cx.graph().len();
-        let message = format!(
-            "{} to {after}: {} folded, {identities} without effect, \
-             {} data movements joined, {merged} merged, {dead} dead",
-            count(before, "node"),
-            lifted + folded,
-            layouts + targets
-        );
+        let all = [
+            (lifted + folded, "folded"),
+            (identities, "without effect"),
+            (layouts + targets, "data movements joined"),
+            (merged, "merged"),
+            (dead, "dead"),
+        ];
+        let made = all.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}"));
+        let made: Vec<String> = made.collect();
+        let message = format!("{} to {after}: {}", count(before, "node"), made.join(", "));
         let data = Data::Nodes(Change { before: before as u64, after: after as u64 });
         cx.remark_with("", Outcome::Applied, message, data);
+        Ok(())
+    }
+}
+
+/// Only what is known ahead of time: constants, and values that follow from extents.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fold;
+
+impl Pass for Fold {
+    fn name(&self) -> &'static str {
+        "fold"
+    }
+
+    fn exactness(&self) -> Exactness {
+        Exactness::BitExact
+    }
+
+    fn run(&self, cx: &mut PassCtx<'_, '_>) -> Result<(), EditError> {
+        for _ in 0..ROUNDS {
+            if constants::sweep(cx)? + fold::sweep(cx)? == 0 || cx.is_done() {
+                break;
+            }
+        }
         Ok(())
     }
 }

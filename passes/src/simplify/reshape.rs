@@ -17,7 +17,7 @@ pub(super) fn sweep(cx: &mut PassCtx<'_, '_>) -> Result<usize, EditError> {
     let rank_changes = |n: NodeId| {
         matches!(
             graph.node(n).op,
-            Op::Reshape(_) | Op::Where(_) | Op::Squeeze(_) | Op::Unsqueeze(_)
+            Op::Reshape(_) | Op::Resize(_) | Op::Where(_) | Op::Squeeze(_) | Op::Unsqueeze(_)
         )
     };
     let order: Vec<NodeId> = graph.schedule().filter(|&n| rank_changes(n)).collect();
@@ -34,6 +34,7 @@ pub(super) fn sweep(cx: &mut PassCtx<'_, '_>) -> Result<usize, EditError> {
         }
         let edit = match graph.node(id).op {
             Op::Reshape(_) => target(graph, &known, id),
+            Op::Resize(_) => factors(graph, &known, id),
             Op::Where(_) => chosen(graph, &known, id),
             _ => undone(graph, id),
         };
@@ -93,6 +94,45 @@ fn target(graph: &Graph, known: &Extents, id: NodeId) -> Option<Edit> {
     let r = edit.node(node.name.to_string(), node.op.clone(), inputs, &[id]);
     edit.nodes[0].extra.clone_from(&node.extra);
     replace(edit, graph, id, r)
+}
+
+/// Computed sizes of a Resize become constant factors where each is the extent of the operand, or a known
+/// multiple of a known one: runtimes divide sizes by extents to the same factors.
+fn factors(graph: &Graph, known: &Extents, id: NodeId) -> Option<Edit> {
+    let node = graph.node(id);
+    let (x, sizes) = (node.inputs.first().copied()??, node.inputs.get(3).copied()??);
+    let Op::Resize(r) = &node.op else { return None };
+    let producer = graph.producer(sizes).filter(|_| graph.constant(sizes).is_none())?;
+    let rank = graph.value(x).ty.rank()?;
+    let entries = known.entries(graph, sizes)?;
+    if entries.len() != rank || r.axes.is_some() || r.keep_aspect_ratio_policy != "stretch" {
+        return None;
+    }
+    let factor = |(axis, e): (usize, &Entry)| match (known.extent(graph, x, axis), e) {
+        (Entry::Known(n), Entry::Known(m)) => {
+            let whole = n > 0 && *m > 0 && m % n == 0 && m / n < 1 << 24;
+            whole.then(|| (m / n) as f32)
+        }
+        (e @ Entry::Extent(..), f) if e == *f => Some(1.0),
+        _ => None,
+    };
+    let factors: Vec<f32> = entries.iter().enumerate().map(factor).collect::<Option<_>>()?;
+    let tensor = Tensor::f32s(&[rank as u64], &factors).ok()?;
+    let value = graph.value(sizes);
+    let only_here = |n: NodeId| matches!(graph.node(n).op, Op::Resize(_));
+    if value.is_output()
+        || !value.uses().all(|u| only_here(u.node))
+        || constant_cost(&value.name, &tensor) > freed(graph, producer)
+    {
+        return None;
+    }
+    let mut edit = Edit::new(format!("simplify factors {}", graph.label(id)));
+    edit.consts.push((value.name.to_string(), Arc::new(tensor)));
+    let region = node.inputs.get(1).copied().flatten().map(Ref::Value);
+    let inputs = vec![Some(Ref::Value(x)), region, Some(Ref::Const(0))];
+    let y = edit.node(node.name.to_string(), node.op.clone(), inputs, &[id]);
+    edit.nodes[0].extra.clone_from(&node.extra);
+    replace(edit, graph, id, y)
 }
 
 /// A Where over shapes whose condition is known.

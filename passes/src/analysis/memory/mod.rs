@@ -125,7 +125,7 @@ impl MemoryPlan {
 
 /// There is no memory plan because the size of a value is unknown.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the size of {name} ({ty}) is unknown; fix its extents (opt --dim NAME=N --fix-dims)")]
+#[error("the size of {name} ({ty}) is unknown; give its extents with --dim NAME=N")]
 #[non_exhaustive]
 pub struct UnknownSize {
     /// Name of the value.

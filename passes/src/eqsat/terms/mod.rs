@@ -130,9 +130,9 @@ impl Terms {
         self.values[t.index()].as_ref()
     }
 
-    /// Extents of the term's value, if all are known.
-    pub fn extents(&self, t: TermId) -> Option<Vec<i64>> {
-        self.ty(t).extents().map(|e| e.into_iter().map(|n| n as i64).collect())
+    /// Extent of the term's value along an axis, if it is known; others may be symbolic.
+    pub fn extent(&self, t: TermId, axis: usize) -> Option<i64> {
+        self.ty(t).dims()?.get(axis)?.known().map(|n| n as i64)
     }
 
     /// How many terms there are.

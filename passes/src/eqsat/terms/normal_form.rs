@@ -63,12 +63,14 @@ impl Terms {
             _ if ctx.is_identity(output) => Some(x),
             Op::Slice(_) => {
                 let taken = layout_params::slices(&ctx).ok()??;
-                let span = |t: &Option<layout_params::Taken>| {
-                    let t = (*t)?;
-                    (t.step == 1).then(|| Span::new(t.start, t.start + t.count))
+                let cut: Vec<i64> =
+                    layout_params::slice_bounds(&ctx).ok()??.into_iter().map(|b| b.0).collect();
+                let span = |(axis, t): (usize, &Option<layout_params::Taken>)| match t {
+                    Some(t) => (t.step == 1).then(|| Some(Span::new(t.start, t.start + t.count))),
+                    // An axis that is not cut may be symbolic.
+                    None => (!cut.contains(&(axis as i64))).then_some(None),
                 };
-                let region: Region =
-                    taken.iter().map(|t| span(t).map(Some)).collect::<Option<_>>()?;
+                let region: Region = taken.iter().enumerate().map(span).collect::<Option<_>>()?;
                 self.slice(x, region)
             }
             Op::Split(_) => {

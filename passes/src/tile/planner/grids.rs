@@ -52,7 +52,11 @@ pub(super) fn grids(graph: &Graph, c: &Candidate<'_>, limits: &Limits, small: bo
     for axes in sets {
         let mut spreads = Spreads { c, axes, extents: &extents, known: HashMap::new() };
         // Where two parts are possible, so are others.
-        if extents[axes[0]] < 2 {
+        let symbolic = |a: &usize| {
+            let declared = limits.declared.as_ref().and_then(|g| g.get_value(last)?.ty.dims());
+            declared.is_some_and(|d| d.get(*a).is_none_or(|d| d.known().is_none()))
+        };
+        if extents[axes[0]] < 2 || axes.iter().any(symbolic) {
             continue;
         }
         match spreads.get(0, 2, Reuse::Recompute) {

@@ -51,12 +51,22 @@ pub struct Limits {
     pub model: Arc<dyn MemoryModel>,
     /// For [`Goal::Memory`]: tile what can be tiled even if some nodes still exceed the budget.
     pub best_effort: bool,
+    /// The graph as it is declared, if extents of the planned one are assumed. Axes that are symbolic there
+    /// are not cut.
+    pub declared: Option<Arc<Graph>>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         let reuse = vec![Reuse::Recompute, Reuse::Rows, Reuse::All];
-        Self { tiles: 64, reuse, reach: 40, model: Arc::new(Interpreter), best_effort: false }
+        Self {
+            tiles: 64,
+            reuse,
+            reach: 40,
+            model: Arc::new(Interpreter),
+            best_effort: false,
+            declared: None,
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! The planner as a pass: plans, applies what meets the goal, and adds remarks.
 
-use graph_opt_ir::{EditError, NodeId};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use graph_opt_ir::{EditError, Graph, NodeId};
 
 use super::measure::{ChosenPlan, TilingError, best, built};
 use super::{Goal, Limits, TiledGroup, front};
@@ -15,14 +18,15 @@ use crate::units::{ByteSize, count};
 
 /// Adds a remark for every plan of the Pareto front, with its measured peak; changes nothing.
 pub(in crate::tile) fn list(cx: &mut PassCtx<'_, '_>, limits: &Limits) {
-    let found = match front(cx.graph(), limits) {
+    let (graph, limits) = sized(cx, limits);
+    let found = match front(&graph, &limits) {
         Ok(f) => f,
         Err(why) => return cx.remark_on("", Outcome::Blocked, why.to_string()),
     };
-    let macs = cost(cx.graph()).macs;
-    let before = memory::plan_for(cx.graph(), &*limits.model).map_or(0, |p| p.peak);
+    let macs = cost(&graph).macs;
+    let before = memory::plan_for(&graph, &*limits.model).map_or(0, |p| p.peak);
     for plan in &found.plans {
-        let Ok(built) = built(cx.graph(), plan) else { continue };
+        let Ok(built) = built(&graph, plan) else { continue };
         let Ok(exact) = memory::plan_for(&built.graph, &*limits.model) else { continue };
         let groups: Vec<String> =
             plan.groups.iter().map(|g| format!("{} {}", shape(&g.grid), g.reuse)).collect();
@@ -37,6 +41,14 @@ pub(in crate::tile) fn list(cx: &mut PassCtx<'_, '_>, limits: &Limits) {
     }
 }
 
+/// The graph with assumed extents, and the limits of a search over it.
+fn sized(cx: &PassCtx<'_, '_>, limits: &Limits) -> (Graph, Limits) {
+    let graph = cx.sized().graph;
+    let assumed = matches!(graph, Cow::Owned(_));
+    let declared = assumed.then(|| Arc::new(cx.graph().clone()));
+    (graph.into_owned(), Limits { declared, ..limits.clone() })
+}
+
 /// The change in work as text, in percent of the untiled graph's multiply-accumulates.
 fn extra(macs: u64, before: u64) -> String {
     format!("{:+.2} % MACs", (macs as f64 / before.max(1) as f64 - 1.0) * 100.0)
@@ -48,7 +60,7 @@ pub(in crate::tile) fn run(
     goal: Goal,
     limits: &Limits,
 ) -> Result<(), EditError> {
-    let graph = cx.graph();
+    let (graph, limits) = &sized(cx, limits);
     let before = match memory::plan_for(graph, &*limits.model) {
         Ok(plan) => plan.peak,
         Err(why) => {
@@ -65,10 +77,19 @@ pub(in crate::tile) fn run(
     }
     let macs = cost(graph).macs;
     match best(graph, goal, limits) {
-        Ok(chosen) => apply(cx, chosen, before, macs)?,
+        Ok(chosen) => {
+            let declared = limits.declared.as_ref();
+            match declared.map(|g| built(g, &chosen.plan)).transpose() {
+                Ok(_) => apply(cx, chosen, before, macs)?,
+                Err(why) => {
+                    let why = format!("tiles would cut an extent that is only assumed: {why}");
+                    cx.remark_on("", Outcome::Blocked, why);
+                }
+            }
+        }
         Err(e) => {
-            let data = match e {
-                TilingError::Peak { least, .. } => Data::Unmet(least),
+            let data = match &e {
+                TilingError::Peak { least, why } => Data::Unmet { least: *least, why: why.clone() },
                 _ => Data::None,
             };
             cx.remark_with("", Outcome::Blocked, e.to_string(), data);

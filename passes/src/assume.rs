@@ -1,0 +1,167 @@
+//! Extents that are assumed for symbolic dimensions where sizes have to be known. They do not go into the
+//! model: what is planned with them cuts only axes that the model itself declares, so that the rewritten
+//! model serves all extents that the original serves.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use graph_opt_ir::infer::infer_graph;
+use graph_opt_ir::{Def, Dim, Graph, Type, ValueId};
+
+use crate::Runner;
+use crate::fix_dims::{FixDimsError, Symbolic, fix_dims};
+use crate::pass::{Evaluate, Pass};
+use crate::pipeline::{Pipeline, Step};
+use crate::simplify::Fold;
+
+/// Extents for symbolic dimensions of inputs. A leading dimension without one is taken for the batch, and
+/// assumed to be 1.
+///
+/// ```
+/// use graph_opt_ir::text::parse;
+/// use graph_opt_passes::analysis::plan;
+/// use graph_opt_passes::{Assumed, NoEvaluator};
+///
+/// let graph = parse(
+///     "graph @main(%x: f32[n,3,h,16]) -> (%y) opset 13 {
+///        %y = Relu %x : f32[n,3,h,16]
+///      }",
+/// )?;
+/// assert!(plan(&graph).is_err());
+/// let sized = Assumed::new(vec![("h".into(), 8)]).sized(&graph, &NoEvaluator)?;
+/// assert_eq!(plan(&sized.graph)?.peak, 2 * 3 * 8 * 16 * 4);
+/// assert_eq!(sized.text(), "h=8 n=1");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Assumed(Vec<(String, u64)>);
+
+/// A graph with assumed extents: the same nodes and values as the one that it was made of, with more
+/// precise types.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SizedGraph<'g> {
+    /// The graph; borrowed if nothing had to be assumed.
+    pub graph: Cow<'g, Graph>,
+    /// What was assumed: names of dimensions, or `INPUT:AXIS`, and extents in elements.
+    pub extents: Vec<(String, u64)>,
+    /// Number of the extents, at the end, that were not given but are those of the batch.
+    pub defaults: usize,
+}
+
+impl SizedGraph<'_> {
+    /// What was assumed, as text: `h=480 batch=1`.
+    pub fn text(&self) -> String {
+        let all: Vec<String> = self.extents.iter().map(|(n, e)| format!("{n}={e}")).collect();
+        all.join(" ")
+    }
+}
+
+impl Assumed {
+    /// These extents, as [`fix_dims`] takes them; `?` stands for all dimensions without a name.
+    pub fn new(dims: Vec<(String, u64)>) -> Self {
+        Self(dims)
+    }
+
+    /// The extents as they were given.
+    pub fn dims(&self) -> &[(String, u64)] {
+        &self.0
+    }
+
+    /// The graph with these extents, and with all that follows from them. `evaluator` computes extents that
+    /// are the results of arithmetic.
+    ///
+    /// # Errors
+    /// If an extent is given for a dimension that is not there, or contradicts the model.
+    pub fn sized<'g>(
+        &self,
+        graph: &'g Graph,
+        evaluator: &dyn Evaluate,
+    ) -> Result<SizedGraph<'g>, FixDimsError> {
+        if self.0.is_empty() && graph.values().all(|(_, v)| v.ty.bytes().is_some()) {
+            return Ok(SizedGraph {
+                graph: Cow::Borrowed(graph),
+                extents: Vec::new(),
+                defaults: 0,
+            });
+        }
+        let mut sized = graph.clone();
+        let mut extents = self.named(graph);
+        if !extents.is_empty() {
+            fix_dims(&mut sized, &extents)?;
+        }
+        // A model may be made for other batches only.
+        let batch = leading(&sized);
+        let defaults = if fix_dims(&mut sized, &batch).is_ok() { batch.len() } else { 0 };
+        extents.extend(batch.into_iter().take(defaults));
+        infer_by_values(&mut sized, evaluator);
+        Ok(SizedGraph { graph: Cow::Owned(sized), extents, defaults })
+    }
+}
+
+impl Assumed {
+    /// The extents, those for `?` one by one.
+    fn named(&self, graph: &Graph) -> Vec<(String, u64)> {
+        let mut all = Vec::new();
+        for (name, extent) in &self.0 {
+            if name != "?" {
+                all.push((name.clone(), *extent));
+                continue;
+            }
+            let unnamed = Symbolic::of(graph).0.into_iter().filter(|d| d.name.is_none());
+            let places = unnamed.map(|d| format!("{}:{}", d.input, d.axis));
+            let given = |place: &String| self.0.iter().any(|(n, _)| n == place);
+            all.extend(places.filter(|p| !given(p)).map(|p| (p, *extent)));
+        }
+        all
+    }
+}
+
+/// The leading dimensions of inputs that are symbolic, each with extent 1. A name that one input has on
+/// several axes names no dimension in particular.
+fn leading(graph: &Graph) -> Vec<(String, u64)> {
+    let inputs = || graph.inputs().iter().map(|&v| graph.value(v));
+    let vague = |name: &Arc<str>| {
+        let named = |d: &&Dim| matches!(d, Dim::Param(p) if p == name);
+        inputs().any(|v| v.ty.dims().unwrap_or_default().iter().filter(named).count() > 1)
+    };
+    let mut all: Vec<(String, u64)> = Vec::new();
+    for v in inputs() {
+        let name = match v.ty.dims().and_then(|d| d.first()) {
+            Some(Dim::Param(p)) if !vague(p) => p.to_string(),
+            Some(Dim::Param(_) | Dim::Unknown) => format!("{}:0", v.name),
+            _ => continue,
+        };
+        if !all.iter().any(|(n, _)| *n == name) {
+            all.push((name, 1));
+        }
+    }
+    all
+}
+
+/// Infers extents that follow from values which are computed from constants and known extents. What is
+/// folded for that is folded in a copy: the graph keeps its nodes.
+fn infer_by_values(graph: &mut Graph, evaluator: &dyn Evaluate) {
+    let of_node = |g: &Graph, v: ValueId| matches!(g.value(v).def, Def::Node(..));
+    if graph.values().all(|(v, value)| !of_node(graph, v) || value.ty.bytes().is_some()) {
+        return;
+    }
+    let mut folded = graph.clone();
+    let fold: Arc<dyn Pass> = Arc::new(Fold);
+    let pipeline = Pipeline(vec![Step::Pass(fold)]);
+    // A fold that is refused leaves the types that were inferred before it.
+    let _ = Runner::default().evaluator(evaluator).run(&mut folded, &pipeline);
+    let more = |v: ValueId| folded.get_value(v).filter(|_| of_node(&folded, v));
+    let known: Vec<(ValueId, Type)> = (graph.values())
+        .filter(|(v, _)| of_node(graph, *v))
+        .map(|(v, value)| {
+            let same = more(v).filter(|f| f.name == value.name);
+            let met = same.and_then(|f| f.ty.meet(&value.ty));
+            (v, met.unwrap_or_else(|| value.ty.clone()))
+        })
+        .collect();
+    let mut typed = graph.clone();
+    if infer_graph(&mut typed, &known).is_ok() {
+        *graph = typed;
+    }
+}

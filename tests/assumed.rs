@@ -1,0 +1,160 @@
+//! Symbolic extents: sizes with assumed ones, plans that keep them free, and proofs that hold for all.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use graph_opt_backends::Folder;
+use graph_opt_backends::compare::{Compare, Verdict};
+use graph_opt_backends::cpu::Cpu;
+use graph_opt_backends::inputs::Extents;
+use graph_opt_ir::text::parse;
+use graph_opt_ir::{Dim, Graph};
+use graph_opt_passes::analysis::plan;
+use graph_opt_passes::{Assumed, Pipeline, Runner};
+
+use crate::support::compare;
+
+/// Two convolutions, a residual and a Resize by computed sizes, over a symbolic batch.
+const TEXT: &str = "graph @g(%x: f32[N,3,32,32]) -> (%z) opset 13 {
+  %k  = const random(1)               : f32[8,3,3,3]
+  %l  = const random(2)               : f32[8,8,3,3]
+  %m  = const random(3)               : f32[4,8,3,3]
+  %hw = const [32,32]                 : i64[2]
+  %i  = const [0,1]                   : i64[2]
+  %a  = Conv %x, %k {pads=[1,1,1,1] strides=[2,2]} : f32[N,8,16,16] ; first
+  %b  = Conv %a, %l {pads=[1,1,1,1]}  : f32[N,8,16,16] ; second
+  %c  = Add %a, %b                    : f32[N,8,16,16] ; sum
+  %s  = Shape %c                      : i64[4]
+  %t  = Gather %s, %i                 : i64[2]
+  %u  = Concat %t, %hw {axis=0}       : i64[4]
+  %d  = Resize %c, _, _, %u {mode=\"nearest\" coordinate_transformation_mode=\"asymmetric\" nearest_mode=\"floor\"} : f32[N,8,32,32] ; up
+  %z  = Conv %d, %m {pads=[1,1,1,1]}  : f32[N,4,32,32] ; last
+}";
+
+fn graph() -> Graph {
+    parse(TEXT).unwrap()
+}
+
+fn tiled(pipeline: &str) -> Graph {
+    let mut g = graph();
+    let pipeline = Pipeline::parse(pipeline).unwrap();
+    let report = Runner::default().evaluator(&Folder).run(&mut g, &pipeline).unwrap();
+    assert!(report.edits > 0, "{:?}", report.remarks);
+    g
+}
+
+/// The peak for this batch, in bytes.
+fn peak(g: &Graph, batch: u64) -> u64 {
+    let sized = Assumed::new(vec![("N".into(), batch)]).sized(g, &Folder).unwrap();
+    plan(&sized.graph).unwrap().peak
+}
+
+#[test]
+fn a_plan_keeps_the_batch_free_and_is_proved_for_all_of_it() {
+    let g = graph();
+    let budget = peak(&g, 1) / 2;
+    let small = tiled(&format!("simplify,schedule,fuse-tiles{{memory={budget}B}}"));
+    let input = &small.value(small.inputs()[0]).ty;
+    assert!(matches!(input.dims().unwrap()[0], Dim::Param(_)), "{input}");
+    assert!(peak(&small, 1) <= budget);
+    // Peaks grow with the batch, of the original and of the tiles.
+    for h in [&g, &small] {
+        assert_eq!(peak(h, 7), 7 * peak(h, 1));
+    }
+    let report = compare(&g, &small);
+    assert_eq!(report.outputs[0].verdicts[0].to_string(), "proved", "{report:?}");
+    for batch in [1, 3] {
+        let cpu = Cpu::default();
+        let extents = Extents([("N".to_owned(), batch)].into());
+        let backends: Vec<&dyn graph_opt_backends::Backend> = vec![&cpu];
+        let c = Compare { prove: false, backends, extents, ..Compare::default() };
+        let report = c.run(&Arc::new(g.clone()), &Arc::new(small.clone())).unwrap();
+        assert!(report.is_equal(), "batch {batch}: {report:?}");
+    }
+}
+
+/// A halo that is one row short is not proved, and runs find it.
+#[test]
+fn a_wrong_tile_over_a_symbolic_batch_is_found() {
+    let g = graph();
+    let text =
+        graph_opt_ir::text::print_whole(&tiled("simplify,tile-conv{axis=h parts=2}")).unwrap();
+    let mut wrong = 0;
+    for (from, to) in
+        [("[2: 0..9]", "[2: 0..8]"), ("[2: 7..16]", "[2: 6..15]"), ("[2: 15..32]", "[2: 14..31]")]
+    {
+        let changed = text.replacen(from, to, 1);
+        let Ok(bad) = parse(&changed) else { continue };
+        if changed == text {
+            continue;
+        }
+        wrong += 1;
+        let Ok(report) = Compare::default().run(&Arc::new(g.clone()), &Arc::new(bad)) else {
+            continue;
+        };
+        let verdicts = &report.outputs[0].verdicts;
+        assert!(verdicts.iter().any(|v| matches!(v, Verdict::Differs(..))), "{from}: {report:?}");
+    }
+    assert!(wrong >= 2, "{text}");
+}
+
+#[test]
+fn what_is_assumed_is_said() {
+    let g = graph();
+    let sized = Assumed::default().sized(&g, &Folder).unwrap();
+    assert_eq!(sized.text(), "N=1");
+    let z = sized.graph.find_value("z").unwrap();
+    assert_eq!(sized.graph.value(z).ty.to_string(), "f32[1,4,32,32]");
+    let e = Assumed::new(vec![("M".into(), 2)]).sized(&g, &Folder).unwrap_err();
+    assert!(e.to_string().contains("no input has a dimension \"M\""), "{e}");
+    let e = Assumed::new(vec![("x:1".into(), 2)]).sized(&g, &Folder).unwrap_err();
+    assert!(e.to_string().contains("is 3, and cannot be 2"), "{e}");
+}
+
+#[test]
+fn rows_are_cut_once_their_extent_is_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |n: &str| dir.path().join(n).to_str().unwrap().to_owned();
+    let (free, small) = (at("free.gir"), at("small.gir"));
+    let text = "graph @g(%x: f32[n,3,h,w]) -> (%z) opset 13 {
+      %k = const random(1)              : f32[8,3,3,3]
+      %l = const random(2)              : f32[4,8,3,3]
+      %a = Conv %x, %k {pads=[1,1,1,1]} : f32[n,8,h,w] ; a
+      %z = Conv %a, %l {pads=[1,1,1,1]} : f32[n,4,h,w] ; z
+    }";
+    std::fs::write(&free, text).unwrap();
+    let run = |args: &[&str]| {
+        let o = Command::new(env!("CARGO_BIN_EXE_graph-opt")).args(args).output().unwrap();
+        let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+        (o.status.code(), text(&o.stdout), text(&o.stderr))
+    };
+    // 64 rows and columns: the channels of `a` alone take 128 KiB.
+    let opt = |more: &[&str]| {
+        let all = [
+            "opt",
+            &free,
+            "--memory",
+            "120K",
+            "--runtime",
+            "interpreter",
+            "-o",
+            &small,
+            "--verify",
+        ];
+        run(&[&all[..], more].concat())
+    };
+    let (code, _, err) = opt(&[]);
+    assert_eq!(code, Some(2), "{err}");
+    assert!(err.contains("give --dim h=… --dim w=…"), "{err}");
+    for shape in [&["--dim", "h=64", "--dim", "w=64"][..], &["--input-shape", "x:1,3,64,64"]] {
+        let (code, _, err) = opt(shape);
+        assert_eq!(code, Some(0), "{err}");
+        assert!(err.contains("equal for all inputs (proved"), "{err}");
+        assert!(err.contains("tiles need these extents, which the file declares now: "), "{err}");
+        let (_, out, _) = run(&["print", &small]);
+        assert!(out.contains(",3,64,64])"), "{out}");
+    }
+    let (_, out, _) = run(&["inspect", &free, "--dim", "h=64", "--dim", "w=64"]);
+    let want = "peak activations  240.00 KiB · batch at z\n";
+    assert!(out.contains(want), "{out}");
+}
