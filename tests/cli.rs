@@ -144,7 +144,7 @@ fn dimensions_are_fixed_in_the_written_model() {
     assert_eq!(code(&o), 2, "{}", err(&o));
     let o = tile(&["h=8", "x:3=6"]);
     assert_eq!(code(&o), 0, "{}", err(&o));
-    assert!(err(&o).contains("equal in all runs (exact, bit-exact on cpu, "), "{}", err(&o));
+    assert!(err(&o).contains("equal for all inputs (proved, "), "{}", err(&o));
     let o = run(&["print", text(&out)]);
     let s = String::from_utf8_lossy(&o.stdout);
     assert!(s.contains("%x: f32[N,1,8,6]") && s.contains("conv/tile1of2"), "{s}");
@@ -210,9 +210,10 @@ fn budgets_of_memory() {
     assert!(err(&o).contains("the least peak that was found is"), "{}", err(&o));
     assert!(!none.exists());
     let o = run(&["opt", model, "-p", "fuse-tiles{front=list}"]);
-    assert!(o.status.success() && err(&o).contains("% MACs: "), "{}", err(&o));
-    let o = run(&["opt", model, "--memory", "10", "-o", text(&none)]);
+    assert!(o.status.success() && stdout(&o).contains("parts of rows"), "{}", stdout(&o));
+    let o = run(&["opt", model, "--memory", "ten", "-o", text(&none)]);
     assert_eq!(o.status.code(), Some(2));
+    assert!(err(&o).contains("a share of the peak such as 50%, or auto"), "{}", err(&o));
 }
 
 fn stdout(o: &Output) -> String {
@@ -775,4 +776,57 @@ fn verification_stops_when_it_knows() {
     assert_eq!(rungs(&["--backend", "cpu"]), ["proved", "bit-exact"]);
     assert_eq!(rungs(&["--by", "all"]), ["proved", "exact", "bit-exact"]);
     assert_eq!(rungs(&["--by", "exact"]), ["exact"]);
+}
+
+/// Limits and equalities of a file, with the exit code of the worst.
+#[test]
+fn checks_of_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |n: &str| dir.path().join(n);
+    let (plain, tiled) = (at("a.onnx"), at("b.onnx"));
+    let model = "zoo:aidge-tutorial";
+    assert_eq!(code(&run(&["opt", model, "-p", "", "-o", text(&plain)])), 0);
+    let tile = ["opt", model, "-p", "tile-conv{axis=h parts=2}", "-o", text(&tiled)];
+    assert_eq!(code(&run(&tile)), 0);
+    let file = at("graph-opt.toml");
+    let check = |toml: &str| {
+        std::fs::write(&file, toml).unwrap();
+        run(&["check", text(&file), "--json"])
+    };
+    let both = "equals = \"b.onnx\"\nequality = \"all-inputs\"\nruntime = \"interpreter\"";
+    let o = check(&format!("[[model]]\npath = \"a.onnx\"\n{both}\nmemory = \"64MiB\"\nnodes = 9"));
+    assert_eq!(code(&o), 0, "{}", err(&o));
+    let v = result(&o);
+    assert_eq!(v["hold"], 3, "{v}");
+    let kinds: Vec<&str> =
+        v["checks"].as_array().unwrap().iter().map(|c| c["what"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["memory", "nodes", "equals"]);
+    let o = check(&format!("[[model]]\npath = \"a.onnx\"\n{both}\nmemory = 1000\nmacs = 1"));
+    assert_eq!(code(&o), 4, "{}", err(&o));
+    assert_eq!(result(&o)["checks"][0]["outcome"], "does-not-fit");
+    for (toml, want) in [
+        ("[[model]]\npath = \"a.onnx\"\nmemry = 3", 2),
+        ("[[model]]\npath = \"a.onnx\"", 2),
+        ("[[model]]\npath = \"none.onnx\"\nnodes = 3", 2),
+        ("[[model]]\npath = \"a.onnx\"\nmemory = \"8 potatoes\"", 2),
+    ] {
+        assert_eq!(code(&check(toml)), want, "{toml}");
+    }
+}
+
+/// Spaces that align columns are no difference.
+#[test]
+fn a_difference_is_of_what_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (dir.path().join("a.gir"), dir.path().join("b.gir"));
+    let graph = |last: &str| {
+        format!(
+            "graph @g(%x: f32[1,2]) -> (%y) opset 13 {{\n  %a = Neg %x : f32[1,2] ; a\n  %y = {last} : f32[1,2] ; y\n}}"
+        )
+    };
+    std::fs::write(&a, graph("Relu %a")).unwrap();
+    std::fs::write(&b, graph("LeakyRelu %a {alpha=0.125}")).unwrap();
+    let o = run(&["diff", text(&a), text(&b)]);
+    let changed = stdout(&o).lines().filter(|l| l.starts_with(['+', '-'])).count();
+    assert_eq!((code(&o), changed), (1, 4), "{}", stdout(&o));
 }

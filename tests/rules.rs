@@ -154,7 +154,8 @@ fn left(rule: Rule, d: &mut Draws<'_>) -> Option<Left> {
             terms.raw_slice(s, inner)?
         }
         Rule::JoinedParts | Rule::FlatConcat => {
-            let axis = d.below(dims.len() as u64) as usize;
+            let axes: Vec<usize> = (0..dims.len()).filter(|a| !free(&terms, *a)).collect();
+            let axis = *axes.get(d.below(axes.len().max(1) as u64) as usize)?;
             let base = region(d, &terms, &dims);
             let all = base[axis].unwrap_or(Span::whole(dims[axis] as i64));
             let mut cuts = vec![all.lo, all.hi];
@@ -176,7 +177,8 @@ fn left(rule: Rule, d: &mut Draws<'_>) -> Option<Left> {
             }
         }
         Rule::WholeOfTiles => {
-            let axis = d.below(dims.len() as u64) as usize;
+            let axes: Vec<usize> = (0..dims.len()).filter(|a| !free(&terms, *a)).collect();
+            let axis = *axes.get(d.below(axes.len().max(1) as u64) as usize)?;
             let cut = 1 + d.below(dims[axis] - 1) as i64;
             let mut parts = Vec::new();
             for s in [Span::new(0, cut), Span::new(cut, dims[axis] as i64)] {

@@ -5,9 +5,9 @@ use graph_opt_passes::{Data, Outcome, Pipeline};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, Kind, Tone};
 use crate::{
-    bench, bisect, blocks, explain, inspect, opt, plan, reduce, repro, run, simulate, split,
+    bench, bisect, blocks, check, explain, inspect, opt, plan, reduce, repro, run, simulate, split,
     verdict,
 };
 
@@ -20,6 +20,8 @@ pub struct Answer {
     pub result: Results,
     /// As text.
     pub text: String,
+    /// What colour says of the text.
+    pub tone: Tone,
     /// Why the command fails although it has an answer, such as that models differ.
     pub failure: Option<Failure>,
 }
@@ -27,7 +29,7 @@ pub struct Answer {
 impl Answer {
     /// An answer of a command that does what it was asked to.
     pub fn new(result: impl Into<Results>, text: String) -> Self {
-        Self { result: result.into(), text, failure: None }
+        Self { result: result.into(), text, tone: Tone::Plain, failure: None }
     }
 
     /// An answer that is a text.
@@ -73,6 +75,7 @@ macro_rules! results {
 results! {
     Bench(bench::Times),
     Bisect(bisect::Found),
+    Check(check::Checked),
     Blocks(blocks::Listed),
     Explain(explain::Explained),
     Inspect(inspect::Inspected),

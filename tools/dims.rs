@@ -11,6 +11,7 @@ use crate::failure::{Result, usage};
 
 /// Extents of symbolic dimensions.
 #[derive(clap::Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Inputs")]
 pub struct Dims {
     /// Extent of a symbolic dimension, by its name such as batch=4, by its place such as x:0=4 (axis 0 of
     /// input x), or for all that have no name ?=4. A leading dimension is assumed to be 1 otherwise

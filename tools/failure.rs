@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use anstyle::{AnsiColor, Style};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -102,9 +103,13 @@ pub fn internal(message: impl Display) -> Failure {
     Failure::new(Kind::Internal, format!("internal error: {message}"))
 }
 
-/// Writes to standard output; a reader that went away is no failure.
-pub fn out(text: impl Display) -> Result {
-    crate::output::bytes(shown(&text.to_string()).as_bytes())
+/// Writes to standard output, in colour where it is a terminal; a reader that went away is no failure.
+pub fn out(tone: Tone, text: &str) -> Result {
+    let text = shown(text);
+    match anstream::AutoStream::choice(&std::io::stdout()) {
+        anstream::ColorChoice::Never => crate::output::bytes(text.as_bytes()),
+        _ => crate::output::bytes(tone.dress(&text).as_bytes()),
+    }
 }
 
 /// Whether only answers and errors are shown.
@@ -120,8 +125,60 @@ pub fn say(text: impl Display) {
 
 /// Writes to standard error, for which no other place is left if nobody reads it.
 pub fn told(text: impl Display) {
+    told_in(Tone::Plain, text);
+}
+
+/// As [`told`], in colour where standard error is a terminal.
+pub fn told_in(tone: Tone, text: impl Display) {
     use std::io::Write;
-    let _ = write!(std::io::stderr().lock(), "{}", shown(&text.to_string()));
+    let _ = write!(anstream::stderr().lock(), "{}", tone.dress(&shown(&text.to_string())));
+}
+
+/// What colour says of a text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tone {
+    /// Nothing.
+    #[default]
+    Plain,
+    /// The first words are good news.
+    Good,
+    /// They leave something open.
+    Doubtful,
+    /// They are bad news.
+    Bad,
+    /// The lines of a difference.
+    Diff,
+}
+
+impl Tone {
+    /// The text with the escapes of its colours, which are taken out again where they have no place.
+    pub fn dress(self, text: &str) -> Cow<'_, str> {
+        let colour = |c: AnsiColor| Style::new().bold().fg_color(Some(c.into()));
+        let style = match self {
+            Self::Plain => return text.into(),
+            Self::Good => colour(AnsiColor::Green),
+            Self::Doubtful => colour(AnsiColor::Yellow),
+            Self::Bad => colour(AnsiColor::Red),
+            Self::Diff => return diff(text).into(),
+        };
+        let end = text.find([':', '(', '\n']).unwrap_or(text.len());
+        let end = text[..end].trim_end().len();
+        format!("{style}{}{style:#}{}", &text[..end], &text[end..]).into()
+    }
+}
+
+fn diff(text: &str) -> String {
+    let line = |line: &str| {
+        let colour = match line.as_bytes().first() {
+            Some(b'+') => AnsiColor::Green,
+            Some(b'-') => AnsiColor::Red,
+            Some(b'@') => AnsiColor::Cyan,
+            _ => return line.to_owned(),
+        };
+        let style = Style::new().fg_color(Some(colour.into()));
+        format!("{style}{}{style:#}\n", line.trim_end_matches('\n'))
+    };
+    text.split_inclusive('\n').map(line).collect()
 }
 
 /// A text as it may be shown: what a model's names could tell a terminal to do is written out.
@@ -151,5 +208,16 @@ mod tests {
         assert_eq!(shown("\u{1b}[2J\u{7}\r"), "\\u{1b}[2J\\u{7}\\u{d}");
         assert_eq!(shown("x\u{202e}y"), "x\\u{202e}y");
         assert_eq!(name("y: identical\nz"), "y: identical\\nz");
+    }
+
+    #[test]
+    fn colour_ends_with_the_answer() {
+        let dressed = Tone::Good.dress("equal for all inputs (proved, 0.05 s)\nnote: x");
+        let plain = anstream::adapter::strip_str(&dressed).to_string();
+        assert_eq!(plain, "equal for all inputs (proved, 0.05 s)\nnote: x");
+        assert!(dressed.contains("equal for all inputs\u{1b}[0m (proved"), "{dressed:?}");
+        assert_eq!(Tone::Plain.dress("a"), "a");
+        let dressed = Tone::Diff.dress(" a\n-b\n+c\n");
+        assert!(dressed.starts_with(" a\n\u{1b}[31m-b\u{1b}[0m\n"), "{dressed:?}");
     }
 }

@@ -9,6 +9,7 @@ mod bench;
 mod bisect;
 mod blocks;
 mod budget;
+mod check;
 mod dataset;
 mod diff;
 mod dims;
@@ -17,10 +18,12 @@ mod explain;
 mod failure;
 mod folder;
 mod guard;
+mod help;
 mod input;
 mod inspect;
 mod judge;
 mod library;
+mod log;
 mod measure;
 mod model;
 mod npy;
@@ -52,10 +55,10 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::answer::{Answer, Envelope};
-use crate::failure::Kind;
+use crate::failure::{Kind, Tone};
 
 /// Rewrites ONNX graphs so that networks fit the memory of the machine, and shows that the answer
 /// is the same.
@@ -88,6 +91,8 @@ enum Command {
     Opt(opt::Args),
     /// Compares two models: identical, exact, bit-exact, close, or where they differ
     Verify(verify::Args),
+    /// Checks that models keep the budgets and equalities of a file, for CI
+    Check(check::Args),
     /// Runs a model
     Run(run::Args),
     /// Times a model on the CPU backend
@@ -130,8 +135,14 @@ enum Command {
     Passes(passes::Args),
 }
 
+/// The command line.
+fn command() -> clap::Command {
+    help::with_help(Cli::command())
+}
+
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let parsed = command().try_get_matches().and_then(|m| Cli::from_arg_matches(&m));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(e) if e.use_stderr() && std::env::args().any(|a| a == "--json") => {
             return end(true, String::new(), Err(failure::usage(e)));
@@ -139,6 +150,7 @@ fn main() -> ExitCode {
         Err(e) => e.exit(),
     };
     failure::QUIET.store(cli.quiet, Ordering::Relaxed);
+    log::start();
     let name = cli.command.name();
     let command = || {
         guard::on_interrupt()?;
@@ -161,16 +173,17 @@ fn end(json: bool, command: String, ended: failure::Result<Answer>) -> ExitCode 
     let text = if json {
         let result = answer.map(|a| a.result);
         let envelope = Envelope::new(command, result, failure.as_ref());
-        serde_json::to_string_pretty(&envelope).map(|s| s + "\n").map_err(failure::internal)
+        let text = serde_json::to_string_pretty(&envelope).map_err(failure::internal);
+        text.map(|s| (Tone::Plain, s + "\n"))
     } else {
-        Ok(answer.map(|a| a.text).unwrap_or_default())
+        Ok(answer.map(|a| (a.tone, a.text)).unwrap_or_default())
     };
-    if let Err(f) = text.and_then(failure::out) {
+    if let Err(f) = text.and_then(|(tone, text)| failure::out(tone, &text)) {
         failure = Some(f);
     }
     let Some(f) = failure else { return ExitCode::SUCCESS };
     if !f.message.is_empty() && !json {
-        failure::told(format!("error: {}\n", f.message));
+        failure::told_in(Tone::Bad, format!("error: {}\n", f.message));
     }
     ExitCode::from(f.kind.code())
 }
@@ -181,6 +194,7 @@ impl Command {
         match self {
             Self::Opt(_) => "opt",
             Self::Verify(_) => "verify",
+            Self::Check(_) => "check",
             Self::Run(_) => "run",
             Self::Bench(_) => "bench",
             Self::Blocks(_) => "blocks",
@@ -207,6 +221,7 @@ fn run(command: Command, json: bool, verbose: bool) -> failure::Result<Answer> {
     match command {
         Command::Opt(a) => opt::main(a, json, verbose),
         Command::Verify(a) => verify::main(&a),
+        Command::Check(a) => check::main(&a),
         Command::Run(a) => run::main(&a),
         Command::Bench(a) => bench::main(&a),
         Command::Blocks(a) => blocks::main(&a),

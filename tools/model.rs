@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::path::Path;
+use std::time::Instant;
 
 use graph_opt_backends::zoo;
 use graph_opt_ir::onnx::{self, Imported, OnnxError};
@@ -17,6 +18,13 @@ const LIMIT: u64 = 2 << 30;
 
 /// Loads a model and infers its types. Remarks go to standard error.
 pub fn load(name: &str) -> Result<Graph> {
+    let start = Instant::now();
+    let graph = read(name)?;
+    tracing::info!("{name}: {} nodes, {:.3} s", graph.len(), start.elapsed().as_secs_f64());
+    Ok(graph)
+}
+
+fn read(name: &str) -> Result<Graph> {
     if let Some(zoo) = name.strip_prefix("zoo:") {
         if zoo.is_empty() {
             let list: String =

@@ -21,10 +21,10 @@ use serde::Serialize;
 use crate::answer::Answer;
 use crate::budget::Budget;
 use crate::explain::Figures;
-use crate::failure::{Failure, Result, does_not_fit, say, told, usage};
+use crate::failure::{Failure, Result, does_not_fit, say, told_in, usage};
 use crate::progress::Progress;
 use crate::rewrite::Start;
-use crate::table::scaled;
+use crate::table::{rows, scaled};
 use crate::verdict::Comparison;
 use crate::verify::{Checks, How, compare};
 use crate::{answer, dims, measure, model as model_file, output, rewrite};
@@ -70,13 +70,13 @@ pub struct Args {
     #[arg(long)]
     fix_dims: bool,
     /// Stop after this many edits
-    #[arg(long, value_name = "N")]
+    #[arg(long, help_heading = "Debugging", value_name = "N")]
     stop_after: Option<usize>,
     /// Print the IR text to standard error after each edit
-    #[arg(long)]
+    #[arg(long, help_heading = "Debugging")]
     print_after: bool,
     /// Verify the invariants of the graph after each edit, not only after each pass
-    #[arg(long)]
+    #[arg(long, help_heading = "Debugging")]
     verify_each: bool,
     #[command(flatten)]
     checks: Checks,
@@ -322,7 +322,7 @@ impl Opt<'_> {
             found = Some(compared.0);
         }
         if let Some(found) = &found {
-            told(found.text());
+            told_in(found.tone(), found.text());
         }
         if let Some(fixed) = &self.start.fixed {
             say(format!("tiles need these extents, which the file declares now: {fixed}"));
@@ -369,7 +369,7 @@ impl Opt<'_> {
             measured,
             written: target.cloned(),
         };
-        Ok(Answer { failure, ..Answer::new(result, String::new()) })
+        Ok(Answer { failure, ..Answer::new(result, front(&report.remarks)) })
     }
 }
 
@@ -383,10 +383,30 @@ fn passes(args: &Args) -> std::result::Result<Option<Pipeline>, String> {
     })
 }
 
+/// Whether the remark is a plan of a front that was asked for.
+fn is_plan(r: &Remark) -> bool {
+    r.outcome == Outcome::NoEffect && matches!(r.data, Data::Cost { .. })
+}
+
+/// The plans of a front, a row each; empty if none was asked for.
+fn front(all: &[Remark]) -> String {
+    let mut t = rows(&["peak", "MACs", "more", "tiles"]);
+    let mut found = false;
+    for r in all.iter().filter(|r| is_plan(r)) {
+        let Data::Cost { peak, macs, .. } = &r.data else { continue };
+        let more = (macs.after as f64 / macs.before.max(1) as f64 - 1.0) * 100.0;
+        let tiles = r.message.split_once(": ").map_or("", |(_, tiles)| tiles);
+        let peak = ByteSize(peak.after).to_string();
+        t.add_row([peak, scaled(macs.after), format!("{more:+.2} %"), tiles.replace("; ", "\n")]);
+        found = true;
+    }
+    if found { format!("{t}\n") } else { String::new() }
+}
+
 /// What the passes had to say: of each kind of message the first few.
 fn remarks(all: &[Remark], verbose: bool) {
     let mut shown = std::collections::BTreeMap::new();
-    for r in all {
+    for r in all.iter().filter(|r| !is_plan(r)) {
         // What is done to a node is in the figures, and a budget that is not met in the error.
         let told = r.outcome == Outcome::Applied && !r.node.is_empty();
         if (told || matches!(r.data, Data::Unmet { .. })) && !verbose {

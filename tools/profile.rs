@@ -24,6 +24,7 @@ use crate::failure::{Failure, Kind, Result, internal, say, usage};
 use crate::input::unread;
 use crate::progress::Progress;
 use crate::run::{prepare_failure, run_failure};
+use crate::tensors::Inputs;
 use crate::verify::backend;
 use crate::{model, output, tensors};
 
@@ -56,9 +57,8 @@ pub struct Args {
     /// they change the outputs. `graph-opt plan --codecs` reads it
     #[arg(long, value_name = "CODEC,…", value_delimiter = ',', value_parser = Codec::ALL.map(Codec::name))]
     codecs: Vec<String>,
-    /// An input from a .npy file or a TensorProto (.pb); others are drawn at random
-    #[arg(long, value_name = "NAME=FILE", value_parser = tensors::parse_input)]
-    input: Vec<(String, PathBuf)>,
+    #[command(flatten)]
+    inputs: Inputs,
     /// Where Linux shows the energy counters of the processor
     #[arg(long, default_value = "/sys/class/powercap", value_name = "DIR", hide = true)]
     powercap: PathBuf,
@@ -153,8 +153,7 @@ pub fn main(args: &Args) -> Result<Answer> {
     if csv && !args.codecs.is_empty() {
         return Err(usage("what codecs make of values is written as JSON only"));
     }
-    let read = |(n, f): &(String, PathBuf)| Ok((n.clone(), tensors::read_input(&graph, n, f)?));
-    let given = args.input.iter().map(read).collect::<Result<Vec<_>>>()?;
+    let given = args.inputs.read(&graph)?;
     let inputs = tensors::inputs(&graph, &given, &Extents::default(), 0)?;
     let cpu = Cpu { threads: args.threads.into(), ..Cpu::default() };
     let on_cpu = args.backend == "cpu";

@@ -1,11 +1,16 @@
 //! A spinner for what takes long; nothing where standard error is no terminal.
 
-use std::time::Duration;
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// A spinner that says what is being done. It appears once that takes over a second.
-pub struct Progress(ProgressBar);
+pub struct Progress {
+    bar: ProgressBar,
+    /// What is being done, and since when.
+    step: RefCell<Option<(String, Instant)>>,
+}
 
 impl Progress {
     /// A spinner, shown once it has run for over a second.
@@ -15,17 +20,28 @@ impl Progress {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_secs(1));
-        Self(bar)
+        Self { bar, step: RefCell::default() }
     }
 
     /// Says what is being done now.
     pub fn say(&self, what: &str) {
-        self.0.set_message(what.to_owned());
+        self.bar.set_message(what.to_owned());
+        self.ended();
+        tracing::info!("{what}");
+        self.step.replace(Some((what.to_owned(), Instant::now())));
+    }
+
+    /// Tells the log how long the last step took.
+    fn ended(&self) {
+        if let Some((what, since)) = self.step.take() {
+            tracing::debug!("{what}: {:.3} s", since.elapsed().as_secs_f64());
+        }
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.0.finish_and_clear();
+        self.ended();
+        self.bar.finish_and_clear();
     }
 }

@@ -13,6 +13,7 @@ use crate::answer::Answer;
 use crate::dims::Dims;
 use crate::failure::{Failure, Result, does_not_fit, name, unsupported, usage};
 use crate::progress::Progress;
+use crate::tensors::Inputs;
 use crate::verify::backend;
 use crate::{model, output, tensors};
 
@@ -23,9 +24,8 @@ pub struct Args {
     /// Where to run it
     #[arg(long, default_value = "cpu", value_name = "NAME", value_parser = ["cpu", "wgpu"])]
     backend: String,
-    /// An input from a .npy file or a TensorProto (.pb); others are drawn at random
-    #[arg(long, value_name = "NAME=FILE", value_parser = tensors::parse_input)]
-    input: Vec<(String, PathBuf)>,
+    #[command(flatten)]
+    inputs: Inputs,
     /// Folder for the outputs, NAME.npy each; "/" in a name becomes "_"
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -72,11 +72,7 @@ pub fn main(args: &Args) -> Result<Answer> {
         output::probe_folder(dir)?;
     }
     let graph = Arc::new(model::load(&args.model)?);
-    let given: Vec<(String, Tensor)> = args
-        .input
-        .iter()
-        .map(|(n, f)| Ok((n.clone(), tensors::read_input(&graph, n, f)?)))
-        .collect::<Result<_>>()?;
+    let given = args.inputs.read(&graph)?;
     let extents = args.dims.extents();
     let inputs = tensors::inputs(&graph, &given, &extents, args.seed)?;
     let backend = backend(&args.backend)?;

@@ -28,7 +28,13 @@ impl fmt::Display for Rows {
         let mut t = self.0.clone();
         for i in 0..t.column_count() {
             let cells = self.0.column_cells_iter(i).flatten().map(|c| c.content());
-            if cells.filter(|c| !c.is_empty()).all(|c| c.starts_with(|c: char| c.is_ascii_digit()))
+            // A number and its unit.
+            let number = |c: &str| {
+                let digit =
+                    c.trim_start_matches(['+', '-']).starts_with(|c: char| c.is_ascii_digit());
+                digit && c.split(' ').count() <= 2
+            };
+            if cells.filter(|c| !c.is_empty()).all(|c| number(&c))
                 && let Some(column) = t.column_mut(i)
             {
                 column.set_cell_alignment(CellAlignment::Right);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use graph_opt_backends::inputs::{Extents, draw, required};
 use graph_opt_ir::{Graph, Tensor, Type, onnx};
 
-use crate::failure::{Result, usage};
+use crate::failure::{Result, say, usage};
 use crate::input::unread;
 use crate::{npy, output};
 
@@ -35,7 +35,7 @@ pub fn read(path: &Path, expected: Option<&Type>) -> Result<Tensor> {
 }
 
 /// Reads an input that the user gave by its name.
-pub fn read_input(graph: &Graph, name: &str, path: &Path) -> Result<Tensor> {
+fn read_input(graph: &Graph, name: &str, path: &Path) -> Result<Tensor> {
     let input = graph.inputs().iter().map(|&v| graph.value(v)).find(|v| *v.name == *name);
     read(path, input.map(|v| &v.ty))
 }
@@ -91,16 +91,64 @@ pub fn inputs(
         .collect())
 }
 
-/// `name=FILE`
-pub fn parse_input(s: &str) -> std::result::Result<(String, PathBuf), String> {
+/// Inputs from files, alike in all commands.
+#[derive(clap::Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Inputs")]
+pub struct Inputs {
+    /// Inputs from files: NAME=FILE for one (.npy, or a TensorProto as .pb), or a .npz file or a folder of
+    /// NAME.npy and NAME.pb for several; others are drawn at random
+    #[arg(long = "input", alias = "inputs", value_name = "NAME=FILE|FILE.npz|DIR", value_parser = parse_input)]
+    inputs: Vec<Source>,
+}
+
+/// A file that inputs come from.
+#[derive(Clone, Debug, PartialEq)]
+enum Source {
+    One(String, PathBuf),
+    Several(PathBuf),
+}
+
+impl Inputs {
+    /// The inputs of the graph that are given, with their names.
+    pub fn read(&self, graph: &Graph) -> Result<Vec<(String, Tensor)>> {
+        let mut all = Vec::new();
+        for source in &self.inputs {
+            match source {
+                Source::One(name, path) => {
+                    all.push((name.clone(), read_input(graph, name, path)?));
+                }
+                Source::Several(path) => {
+                    let found = read_all(path, graph)?;
+                    if found.is_empty() {
+                        let why = "no input of the model is there";
+                        return Err(usage(format!("{}: {why}", path.display())));
+                    }
+                    let names: Vec<&str> = found.iter().map(|(n, _)| n.as_str()).collect();
+                    say(format!("{}: inputs {}", path.display(), names.join(", ")));
+                    all.extend(found);
+                }
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// `NAME=FILE`, or a file or folder with several inputs.
+fn parse_input(s: &str) -> std::result::Result<Source, String> {
+    let several = Path::new(s);
+    if several.is_dir() || several.extension().is_some_and(|e| e == "npz") && several.is_file() {
+        return Ok(Source::Several(several.into()));
+    }
     // Names may contain '='; files rarely do.
-    let (name, file) = s.rsplit_once('=').ok_or("expected name=FILE")?;
-    Ok((name.to_owned(), file.into()))
+    match s.rsplit_once('=') {
+        Some((name, file)) => Ok(Source::One(name.to_owned(), file.into())),
+        None => Err("expected NAME=FILE, or a .npz file or a folder that is there".into()),
+    }
 }
 
 /// All inputs of a folder of `NAME.npy` and `NAME.pb` files, or of a `.npz` file, where they may
 /// also be named `in:NAME`.
-pub fn read_all(path: &Path, graph: &Graph) -> Result<Vec<(String, Tensor)>> {
+fn read_all(path: &Path, graph: &Graph) -> Result<Vec<(String, Tensor)>> {
     let wanted = required(graph).into_iter().map(|v| graph.value(v));
     let at = |e: String| usage(format!("{}: {e}", path.display()));
     let mut out = Vec::new();

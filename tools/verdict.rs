@@ -4,7 +4,7 @@ use graph_opt_backends::compare::{Output, OutputElement, Place, Report, Summary,
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::failure::{Failure, differs, undecided};
+use crate::failure::{Failure, Tone, differs, undecided};
 
 /// The answer to whether models are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -149,6 +149,15 @@ impl Comparison {
             s.push_str(&format!("note: {n}\n"));
         }
         s
+    }
+
+    /// What the answer's colour says.
+    pub fn tone(&self) -> Tone {
+        match self.verdict {
+            Decision::Equal => Tone::Good,
+            Decision::Undecided => Tone::Doubtful,
+            Decision::Differs => Tone::Bad,
+        }
     }
 
     /// A failure unless every output is known to be equal.

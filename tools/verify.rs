@@ -14,11 +14,13 @@ use crate::answer::Answer;
 use crate::dims::Dims;
 use crate::failure::{Failure, Result, differs, say, undecided, usage};
 use crate::progress::Progress;
+use crate::tensors::Inputs;
 use crate::verdict::{CheckedProof, Comparison};
 use crate::{input, model, output, tensors};
 
 /// Options that all checks share.
 #[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Comparison")]
 pub struct Checks {
     /// Fewest runs on different inputs; small models get more
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -28,13 +30,13 @@ pub struct Checks {
     pub seed: u64,
     #[command(flatten)]
     pub dims: Dims,
-    /// Inputs to run on: a folder of NAME.npy or NAME.pb files, or a .npz file
-    #[arg(long, value_name = "DIR|FILE.npz")]
-    pub inputs: Option<PathBuf>,
+    #[command(flatten)]
+    pub inputs: Inputs,
 }
 
 /// By which rungs of the ladder.
 #[derive(clap::Args, Clone)]
+#[command(next_help_heading = "Comparison")]
 pub struct How {
     /// How: prove (for all inputs and weights), exact (finite field), run (bits on the backends), or
     /// all of them. By default, a proof is looked for, and the models run only if there is none
@@ -56,7 +58,7 @@ impl How {
     }
 
     /// Which runs a proof makes superfluous: those that were not asked for.
-    fn spared(&self) -> Spared {
+    pub fn spared(&self) -> Spared {
         match (self.by.is_empty(), self.backend.is_empty()) {
             (true, true) => Spared::Runs,
             (true, false) => Spared::Field,
@@ -113,8 +115,8 @@ pub fn main(args: &Args) -> Result<Answer> {
             None => say("there is no proof to write"),
         }
     }
-    let (text, failure) = (report.text(), report.failure());
-    Ok(Answer { failure, ..Answer::new(report, text) })
+    let (text, tone, failure) = (report.text(), report.tone(), report.failure());
+    Ok(Answer { failure, tone, ..Answer::new(report, text) })
 }
 
 /// Checks a certificate against both models.
@@ -170,15 +172,10 @@ pub fn with_compare<T>(
         made.push(backend(name)?);
     }
     let extents = checks.dims.extents();
-    let inputs: Option<Vec<Tensor>> = match &checks.inputs {
-        None => None,
-        Some(path) => {
-            let given = tensors::read_all(path, a)?;
-            if given.is_empty() {
-                return Err(usage(format!("{}: no input of the model is there", path.display())));
-            }
-            Some(tensors::inputs(b, &given, &extents, checks.seed)?)
-        }
+    let given = checks.inputs.read(a)?;
+    let inputs: Option<Vec<Tensor>> = match &given[..] {
+        [] => None,
+        given => Some(tensors::inputs(b, given, &extents, checks.seed)?),
     };
     let progress = Progress::new();
     let say = |what: &str| progress.say(&format!("comparing on {what}"));

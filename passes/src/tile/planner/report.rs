@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use graph_opt_ir::{EditError, Graph, NodeId};
+use graph_opt_ir::{EditError, Graph, NodeId, Span};
 
 use super::measure::{ChosenPlan, TilingError, best, built};
 use super::{Goal, Limits, TiledGroup, front};
@@ -11,7 +11,6 @@ use crate::analysis::cost;
 use crate::analysis::memory;
 use crate::pass::{Change, Data, Outcome, PassCtx};
 use crate::pipeline::Pipeline;
-use crate::tile::Grid;
 use crate::tile::fuse_tiles::{FuseTiles, Stretch};
 use crate::tile::hide_extents::{self, HideExtents};
 use crate::units::{ByteSize, count};
@@ -25,18 +24,28 @@ pub(in crate::tile) fn list(cx: &mut PassCtx<'_, '_>, limits: &Limits) {
     };
     let macs = cost(&graph).macs;
     let before = memory::plan_for(&graph, &*limits.model).map_or(0, |p| p.peak);
+    let mut measured = Vec::new();
     for plan in &found.plans {
         let Ok(built) = built(&graph, plan) else { continue };
         let Ok(exact) = memory::plan_for(&built.graph, &*limits.model) else { continue };
-        let groups: Vec<String> =
-            plan.groups.iter().map(|g| format!("{} {}", shape(&g.grid), g.reuse)).collect();
-        let (peak, more) = (ByteSize(exact.peak), extra(plan.macs, macs));
-        let what = format!("peak {peak}, {more}: {}", groups.join("; "));
-        let data = Data::Cost {
-            peak: Change { before, after: exact.peak },
-            macs: Change { before: macs, after: plan.macs },
-            by_hand: built.by_hand,
+        measured.push((exact.peak, cost(&built.graph).macs, plan, built.by_hand));
+    }
+    let costs: Vec<(u64, u64)> = measured.iter().map(|m| (m.0, m.1)).collect();
+    for (i, (peak, after, plan, by_hand)) in measured.into_iter().enumerate() {
+        // By the search's estimates no plan is dominated; by measured peaks and work some are.
+        let better = |(j, (p, m)): (usize, &(u64, u64))| {
+            (*p, *m) != (peak, after) && *p <= peak && *m <= after
+                || (*p, *m) == (peak, after) && j < i
         };
+        if costs.iter().enumerate().any(better) {
+            continue;
+        }
+        let groups: Vec<String> =
+            plan.groups.iter().map(|g| format!("{}, {}", shape(&graph, g), g.reuse)).collect();
+        let groups = if groups.is_empty() { "untiled".to_owned() } else { groups.join("; ") };
+        let what = format!("peak {}, {}: {groups}", ByteSize(peak), extra(after, macs));
+        let peak = Change { before, after: peak };
+        let data = Data::Cost { peak, macs: Change { before: macs, after }, by_hand };
         cx.remark_with("", Outcome::NoEffect, what, data);
     }
 }
@@ -153,7 +162,7 @@ fn apply_group(
 ) -> Result<(), EditError> {
     let (graph, nodes) = (cx.graph(), tiled.group.nodes.len());
     let (label, first) = (graph.label(last).to_owned(), graph.label(first));
-    let grid = shape(&tiled.grid);
+    let grid = shape(graph, tiled);
     let what = format!("{} from {first:?} in {grid}, {}", count(nodes, "node"), tiled.reuse);
     match tiled.edit(graph) {
         Ok(edit) => {
@@ -166,10 +175,18 @@ fn apply_group(
     Ok(())
 }
 
-fn shape(grid: &Grid) -> String {
-    let counts: Vec<String> = grid.counts().iter().map(ToString::to_string).collect();
-    match &counts[..] {
-        [one] => format!("{one} rows"),
-        all => all.join("x"),
-    }
+/// The grid in words: `14 parts of rows`, `5x5 parts of rows and columns`.
+fn shape(graph: &Graph, tiled: &TiledGroup) -> String {
+    let outputs = tiled.group.outputs.last();
+    let rank = outputs.and_then(|&v| graph.value(v).ty.rank()).unwrap_or(0);
+    let axis = |&(axis, _): &(usize, Vec<Span>)| match (axis, rank - axis.min(rank)) {
+        (0, n) if n > 2 => "the batch",
+        (_, 1) => "columns",
+        (_, 2) => "rows",
+        (1, _) => "channels",
+        _ => "planes",
+    };
+    let counts: Vec<String> = tiled.grid.counts().iter().map(ToString::to_string).collect();
+    let axes: Vec<&str> = tiled.grid.axes.iter().map(axis).collect();
+    format!("{} parts of {}", counts.join("x"), axes.join(" and "))
 }

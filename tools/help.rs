@@ -1,0 +1,134 @@
+//! Help in groups, with examples.
+
+use clap::Command;
+
+/// The commands by what people want to do.
+const GROUPS: &[(&str, &[&str])] = &[
+    ("Make a model fit", &["opt", "inspect", "explain", "passes"]),
+    ("See whether the answer is the same", &["verify", "diff", "check"]),
+    ("Run it here", &["run", "bench", "print"]),
+    ("Run it over several devices", &["plan", "profile", "split", "simulate", "worker"]),
+    ("Make it smaller, at a measured loss", &["blocks", "scale"]),
+    ("Find what is at fault", &["bisect", "reduce", "repro"]),
+];
+
+/// Examples of each command.
+const EXAMPLES: &[(&str, &[&str])] = &[
+    (
+        "opt",
+        &[
+            "graph-opt opt model.onnx --memory 50% -o small.onnx --verify",
+            "graph-opt opt model.onnx --memory 8MiB --dim h=480 --dim w=640 -o small.onnx",
+            "graph-opt opt model.onnx -O -o clean.onnx --verify",
+            "graph-opt opt model.onnx -p 'simplify,tile-conv{axis=h parts=4}' -o tiled.onnx",
+            "graph-opt opt model.onnx -p 'fuse-tiles{front=list}'",
+        ],
+    ),
+    (
+        "inspect",
+        &[
+            "graph-opt inspect model.onnx",
+            "graph-opt inspect model.onnx --nodes --runtime onnxruntime-default",
+            "graph-opt inspect model.onnx --json | jq .result.peak_activation_bytes",
+        ],
+    ),
+    ("explain", &["graph-opt explain model.onnx -p 'simplify,fuse-tiles{memory=8MiB}'"]),
+    ("passes", &["graph-opt passes", "graph-opt passes fuse-tiles"]),
+    (
+        "verify",
+        &[
+            "graph-opt verify original.onnx rewritten.onnx",
+            "graph-opt verify a.onnx b.onnx --proof proof.txt",
+            "graph-opt verify a.onnx b.onnx --by run --backend cpu,wgpu --input frame.npz",
+        ],
+    ),
+    ("diff", &["graph-opt diff original.onnx rewritten.onnx"]),
+    ("check", &["graph-opt check", "graph-opt check ci/graph-opt.toml --json"]),
+    (
+        "run",
+        &[
+            "graph-opt run model.onnx --input x=frame.npy -o outputs/",
+            "graph-opt run model.onnx --dim batch=4",
+        ],
+    ),
+    ("bench", &["graph-opt bench model.onnx --threads 2"]),
+    ("print", &["graph-opt print model.onnx | less"]),
+    (
+        "plan",
+        &[
+            "graph-opt plan model.onnx --cluster cluster.toml -o plan.json",
+            "graph-opt plan model.onnx --cluster cluster.toml --objective throughput --max-latency 50ms",
+        ],
+    ),
+    ("profile", &["graph-opt profile model.onnx -o camera.json"]),
+    ("split", &["graph-opt split model.onnx --plan plan.json -o stages/"]),
+    ("simulate", &["graph-opt simulate stages/ --model model.onnx"]),
+    ("blocks", &["graph-opt blocks model.onnx --data calibration.npz -o blocks/"]),
+    ("scale", &["graph-opt scale blocks/ --memory 4MiB -o small.onnx"]),
+    ("bisect", &["graph-opt bisect model.onnx -p 'simplify,tile-conv{axis=h parts=4}'"]),
+    ("reduce", &["graph-opt reduce model.onnx --check 'python3 fails.py {}' -o least.onnx"]),
+    ("repro", &["graph-opt repro graph-opt-repro-0123456789abcdef.txt"]),
+];
+
+/// The command line with its help in groups, and examples for each command.
+pub fn with_help(mut cli: Command) -> Command {
+    let mut groups = String::new();
+    for (what, names) in GROUPS {
+        groups.push_str(&format!("\n{what}:\n"));
+        for name in *names {
+            let command = cli.find_subcommand(name);
+            let about = command.and_then(Command::get_about).map(ToString::to_string);
+            groups.push_str(&format!("  {name:<9} {}\n", about.unwrap_or_default()));
+        }
+    }
+    for (name, examples) in EXAMPLES {
+        let lines: String = examples.iter().map(|e| format!("  {e}\n")).collect();
+        if cli.find_subcommand(name).is_some() {
+            cli = cli.mut_subcommand(name, |c| c.after_help(format!("Examples:\n{lines}")));
+        }
+    }
+    let template = format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n{groups}\nOptions:\n{{options}}{{after-help}}"
+    );
+    cli.help_template(template)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_in_one_group_and_has_an_example_that_it_accepts() {
+        let cli = crate::command();
+        for c in cli.get_subcommands().map(Command::get_name).filter(|n| *n != "help") {
+            let groups = GROUPS.iter().filter(|(_, names)| names.contains(&c)).count();
+            assert_eq!(groups, 1, "{c}");
+            let examples = EXAMPLES.iter().filter(|(name, _)| *name == c).count();
+            // The worker's options are those of a program of its own.
+            assert_eq!(examples, usize::from(c != "worker"), "{c}");
+        }
+        for (name, examples) in EXAMPLES {
+            for e in *examples {
+                let words = shell(e);
+                let parsed = cli.clone().try_get_matches_from(words);
+                assert!(parsed.is_ok(), "{e}: {:?}", parsed.err().map(|e| e.to_string()));
+                assert!(e.starts_with(&format!("graph-opt {name}")), "{e}");
+            }
+        }
+    }
+
+    /// The words of a line, up to a pipe.
+    fn shell(line: &str) -> Vec<String> {
+        let line = line.split(" | ").next().unwrap_or_default();
+        let mut words = vec![String::new()];
+        let mut quoted = false;
+        for c in line.chars() {
+            match c {
+                '\'' => quoted = !quoted,
+                ' ' if !quoted => words.push(String::new()),
+                c => words.last_mut().unwrap().push(c),
+            }
+        }
+        words
+    }
+}
