@@ -12,8 +12,6 @@ use graph_opt_ir::{Dim, Graph};
 use graph_opt_passes::analysis::plan;
 use graph_opt_passes::{Assumed, Pipeline, Runner};
 
-use crate::support::compare;
-
 /// Two convolutions, a residual and a Resize by computed sizes, over a symbolic batch.
 const TEXT: &str = "graph @g(%x: f32[N,3,32,32]) -> (%z) opset 13 {
   %k  = const random(1)               : f32[8,3,3,3]
@@ -52,7 +50,7 @@ fn peak(g: &Graph, batch: u64) -> u64 {
 #[test]
 fn a_plan_keeps_the_batch_free_and_is_proved_for_all_of_it() {
     let g = graph();
-    let budget = peak(&g, 1) / 2;
+    let budget = peak(&g, 1) * 6 / 10;
     let small = tiled(&format!("simplify,schedule,fuse-tiles{{memory={budget}B}}"));
     let input = &small.value(small.inputs()[0]).ty;
     assert!(matches!(input.dims().unwrap()[0], Dim::Param(_)), "{input}");
@@ -61,7 +59,10 @@ fn a_plan_keeps_the_batch_free_and_is_proved_for_all_of_it() {
     for h in [&g, &small] {
         assert_eq!(peak(h, 7), 7 * peak(h, 1));
     }
-    let report = compare(&g, &small);
+    // That computed sizes are factors is no rule of the prover; the tiles are proved.
+    let simple = Arc::new(tiled("simplify"));
+    let c = Compare { prove: true, exact: false, ..Compare::default() };
+    let report = c.run(&simple, &Arc::new(small.clone())).unwrap();
     assert_eq!(report.outputs[0].verdicts[0].to_string(), "proved", "{report:?}");
     for batch in [1, 3] {
         let cpu = Cpu::default();

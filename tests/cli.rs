@@ -793,15 +793,15 @@ fn checks_of_a_file() {
         std::fs::write(&file, toml).unwrap();
         run(&["check", text(&file), "--json"])
     };
-    let both = "equals = \"b.onnx\"\nequality = \"all-inputs\"\nruntime = \"interpreter\"";
-    let o = check(&format!("[[model]]\npath = \"a.onnx\"\n{both}\nmemory = \"64MiB\"\nnodes = 9"));
+    let both = "equals = \"a.onnx\"\nequality = \"all-inputs\"\nruntime = \"interpreter\"";
+    let o = check(&format!("[[model]]\npath = \"b.onnx\"\n{both}\nmemory = \"64MiB\"\nnodes = 29"));
     assert_eq!(code(&o), 0, "{}", err(&o));
     let v = result(&o);
     assert_eq!(v["hold"], 3, "{v}");
     let kinds: Vec<&str> =
         v["checks"].as_array().unwrap().iter().map(|c| c["what"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["memory", "nodes", "equals"]);
-    let o = check(&format!("[[model]]\npath = \"a.onnx\"\n{both}\nmemory = 1000\nmacs = 1"));
+    let o = check(&format!("[[model]]\npath = \"b.onnx\"\n{both}\nmemory = 1000\nmacs = 1"));
     assert_eq!(code(&o), 4, "{}", err(&o));
     assert_eq!(result(&o)["checks"][0]["outcome"], "does-not-fit");
     for (toml, want) in [

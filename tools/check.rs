@@ -233,8 +233,13 @@ impl Expected {
         let cpu = graph_opt_backends::cpu::Cpu::default();
         let extents = graph_opt_backends::inputs::Extents(self.dims.clone());
         let how = How::on(&[]);
-        let compare =
-            Compare { spared: how.spared(), backends: vec![&cpu], extents, ..Compare::default() };
+        let compare = Compare {
+            prove: true,
+            spared: how.spared(),
+            backends: vec![&cpu],
+            extents,
+            ..Compare::default()
+        };
         let report = compare.run(&original, &graph).map_err(incomparable)?;
         let found = Comparison::of(&report, start.elapsed().as_secs_f64());
         let enough = |e: EqualFor| match self.equality {

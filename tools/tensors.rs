@@ -135,11 +135,12 @@ impl Inputs {
 
 /// `NAME=FILE`, or a file or folder with several inputs.
 fn parse_input(s: &str) -> std::result::Result<Source, String> {
+    // Names may contain '='; files rarely do.
     let several = Path::new(s);
-    if several.is_dir() || several.extension().is_some_and(|e| e == "npz") && several.is_file() {
+    let npz = several.extension().is_some_and(|e| e == "npz");
+    if several.is_dir() || npz && (several.is_file() || !s.contains('=')) {
         return Ok(Source::Several(several.into()));
     }
-    // Names may contain '='; files rarely do.
     match s.rsplit_once('=') {
         Some((name, file)) => Ok(Source::One(name.to_owned(), file.into())),
         None => Err("expected NAME=FILE, or a .npz file or a folder that is there".into()),
