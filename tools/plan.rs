@@ -130,7 +130,7 @@ pub fn main(args: &Args) -> Result<Answer> {
     let network = Network::of(&graph).map_err(|e| {
         usage(format!("{e}; fix extents with graph-opt opt --dim NAME=N --fix-dims"))
     })?;
-    let profiles = profiles(&cluster, Path::new(&args.cluster))?;
+    let profiles = profiles(&cluster, Path::new(&args.cluster), &graph)?;
     let labels: Vec<&str> = network.nodes.iter().map(|&n| graph.label(n)).collect();
     let device = |name: &str| {
         let at = cluster.devices.iter().position(|d| d.name == name);
@@ -225,7 +225,7 @@ pub fn main(args: &Args) -> Result<Answer> {
 /// The forms in which values may be sent.
 fn codecs(args: &Args, graph: &Graph) -> Result<AllowedCodecs> {
     let Some(path) = &args.codecs else { return Ok(AllowedCodecs::default()) };
-    let codecs = AllowedCodecs::of(&crate::profile::read(path)?, args.max_error);
+    let codecs = AllowedCodecs::of(&crate::profile::read(path, graph)?, args.max_error);
     let bytes = |name: &str| graph.value(graph.find_value(name)?).ty.bytes();
     match codecs.known(&bytes) {
         (0, _) => Err(usage(format!(
@@ -283,14 +283,25 @@ fn annotated(
     Ok(pins)
 }
 
-/// The profile of each device that has one; they lie beside the cluster's file.
-pub fn profiles(cluster: &Cluster, beside: &Path) -> Result<Vec<Option<Profile>>> {
+/// The profile of this model on each device that has one; they lie beside the cluster's file.
+pub fn profiles(cluster: &Cluster, beside: &Path, graph: &Graph) -> Result<Vec<Option<Profile>>> {
     let folder = beside.parent().unwrap_or(Path::new(""));
-    let one = |d: &graph_opt_passes::devices::cluster::DeviceSpec| match &d.speed {
-        Speed::Macs { .. } => Ok(None),
-        Speed::Profile(file) => crate::profile::read(&folder.join(file)).map(Some),
-    };
-    cluster.devices.iter().map(one).collect()
+    // Devices of one kind share a file.
+    let mut known: HashMap<&str, Profile> = HashMap::new();
+    let mut all = Vec::new();
+    for d in &cluster.devices {
+        all.push(match &d.speed {
+            Speed::Macs { .. } => None,
+            Speed::Profile(file) => Some(match known.get(&**file) {
+                Some(profile) => profile.clone(),
+                None => {
+                    let read = crate::profile::read(&folder.join(file), graph)?;
+                    known.entry(file).or_insert(read).clone()
+                }
+            }),
+        });
+    }
+    Ok(all)
 }
 
 /// The graph that a plan is of: the model after the plan's passes.

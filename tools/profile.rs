@@ -14,7 +14,7 @@ use graph_opt_backends::tolerance::change;
 use graph_opt_backends::{Backend, Executable};
 use graph_opt_ir::{Graph, Tensor, ValueId};
 use graph_opt_passes::devices::cluster::{
-    Codec, CodecMeasurement, NodeTime, Profile, StretchTime, ValueCodecs,
+    Codec, CodecMeasurement, KernelTimes, NodeTime, Profile, StretchTime, ValueCodecs, middle,
 };
 use graph_opt_passes::devices::graph::Network;
 
@@ -22,6 +22,7 @@ use crate::answer::{Answer, Document};
 use crate::energy::Meter;
 use crate::failure::{Failure, Kind, Result, internal, say, usage};
 use crate::input::unread;
+use crate::measure::{KernelRun, kernels};
 use crate::progress::Progress;
 use crate::run::{prepare_failure, run_failure};
 use crate::verify::backend;
@@ -36,10 +37,14 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE.json")]
     output: Option<PathBuf>,
     /// Where to run it. On wgpu each node is run as a model of its own, copies to the device and
-    /// back included
-    #[arg(long, default_value = "cpu", value_name = "NAME", value_parser = ["cpu", "wgpu"])]
+    /// back included. onnxruntime is the one of the Python that GRAPH_OPT_PYTHON names, or python3
+    #[arg(long, default_value = "cpu", value_name = "NAME", value_parser = ["cpu", "wgpu", "onnxruntime"])]
     backend: String,
-    /// Threads of the CPU backend
+    /// What ONNX Runtime may optimize: its graph_optimization_level. Times of nodes that it fuses stand
+    /// with one of them
+    #[arg(long, default_value = "all", value_name = "LEVEL", value_parser = ["disable", "basic", "extended", "all"])]
+    ort_level: String,
+    /// Threads of the CPU backend or of ONNX Runtime
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: u16,
     /// Runs after one that warms up
@@ -67,8 +72,8 @@ pub struct Args {
 /// Profiles are not larger than this.
 const LIMIT: u64 = 256 << 20;
 
-/// Reads a profile: CSV if the name ends so, else JSON.
-pub fn read(path: &Path) -> Result<Profile> {
+/// Reads a profile of this model: CSV if the name ends so, else JSON, ours or ONNX Runtime's.
+pub fn read(path: &Path, graph: &Graph) -> Result<Profile> {
     let at = |e: &dyn std::fmt::Display| usage(format!("{}: {e}", path.display()));
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(|e| unread(path, &e))?;
@@ -76,8 +81,24 @@ pub fn read(path: &Path) -> Result<Profile> {
     if read as u64 == LIMIT {
         return Err(at(&"larger than any profile"));
     }
+    if KernelTimes::recognises(&text) {
+        return attributed(&text, graph, &path.display());
+    }
     let profile = if is_csv(path) { Profile::csv(&text) } else { Profile::json(&text) };
     profile.map_err(|e| at(&e))
+}
+
+/// A profile from the text that ONNX Runtime wrote; says how much of its time is left out.
+fn attributed(text: &str, graph: &Graph, name: &dyn std::fmt::Display) -> Result<Profile> {
+    let kernels = KernelTimes::parse(text).map_err(|e| usage(format!("{name}: {e}")))?;
+    let times = kernels.attribute(graph).map_err(|e| usage(format!("{name}: {e}")))?;
+    if let Some(largest) = times.largest {
+        let share = times.lost * 100.0;
+        say(format!(
+            "{name}: {share:.1} % of the time is left out, as of {largest}: no node has it"
+        ));
+    }
+    Ok(times.profile)
 }
 
 fn is_csv(path: &Path) -> bool {
@@ -95,17 +116,8 @@ struct Sample {
 
 impl Sample {
     fn of(mut all: Vec<f64>) -> Self {
-        all.sort_by(f64::total_cmp);
-        let at = |share: f64| all[((all.len() - 1) as f64 * share) as usize];
-        match all.is_empty() {
-            true => Self::default(),
-            false => Self {
-                seconds: at(0.5),
-                spread: at(0.75) - at(0.25),
-                count: all.len() as u64,
-                joules: None,
-            },
-        }
+        let (seconds, spread) = middle(&mut all);
+        Self { seconds, spread, count: all.len() as u64, joules: None }
     }
 
     fn node(self, name: &str) -> NodeTime {
@@ -156,6 +168,9 @@ pub fn main(args: &Args) -> Result<Answer> {
     let read = |(n, f): &(String, PathBuf)| Ok((n.clone(), tensors::read_input(&graph, n, f)?));
     let given = args.input.iter().map(read).collect::<Result<Vec<_>>>()?;
     let inputs = tensors::inputs(&graph, &given, &Extents::default(), 0)?;
+    if args.backend == "onnxruntime" {
+        return in_onnxruntime(args, &graph, inputs);
+    }
     let cpu = Cpu { threads: args.threads.into(), ..Cpu::default() };
     let on_cpu = args.backend == "cpu";
     let progress = Progress::new();
@@ -202,9 +217,32 @@ pub fn main(args: &Args) -> Result<Answer> {
     let nodes = nodes.into_iter().enumerate().map(|(u, s)| s.node(label(u))).collect();
     let threads = if on_cpu { args.threads } else { 0 };
     let backend = args.backend.clone();
-    let profile = Profile { version: 1, backend, threads, runs, nodes, stretches, values };
+    written(args, &Profile { version: 1, backend, threads, runs, nodes, stretches, values })
+}
+
+/// The nodes as ONNX Runtime times them.
+fn in_onnxruntime(args: &Args, graph: &Graph, inputs: Vec<Tensor>) -> Result<Answer> {
+    if args.stretches > 0 || !args.codecs.is_empty() {
+        return Err(usage(
+            "stretches and codecs are measured with --backend cpu or wgpu, not in ONNX Runtime",
+        ));
+    }
+    let progress = Progress::new();
+    progress.say("running in ONNX Runtime");
+    let names = required(graph).into_iter().map(|v| graph.value(v).name.to_string());
+    let inputs: Vec<(String, Tensor)> = names.zip(inputs).collect();
+    let (threads, runs) = (args.threads, args.runs);
+    let text = kernels(graph, &inputs, &KernelRun { level: &args.ort_level, threads, runs })?;
+    drop(progress);
+    let profile = attributed(&text, graph, &args.model)?;
+    written(args, &Profile { threads, runs, ..profile })
+}
+
+/// The profile as the answer, and in the file that was asked for.
+fn written(args: &Args, profile: &Profile) -> Result<Answer> {
+    let csv = args.output.as_deref().is_some_and(is_csv);
     let text = if csv { profile.to_csv() } else { profile.to_json() }.map_err(internal)?;
-    let document = Document(serde_json::to_value(&profile).map_err(internal)?);
+    let document = Document(serde_json::to_value(profile).map_err(internal)?);
     match &args.output {
         Some(path) => {
             output::whole(path, text.as_bytes())?;

@@ -28,7 +28,7 @@ impl<'a> Devices<'a> {
         let at = |e: &dyn std::fmt::Display| usage(format!("{}: {e}", file.display()));
         let text = input::text(file)?;
         let cluster = Cluster::parse(&text).map_err(|e| at(&e))?;
-        let profiles = crate::plan::profiles(&cluster, file)?;
+        let profiles = crate::plan::profiles(&cluster, file, model)?;
         // Of several limits, the plan is best in the first, and keeps the others.
         let objective = match &limits {
             l if l.latency.is_some() => Objective::Latency,

@@ -85,6 +85,15 @@ pub enum ProfileError {
     /// Not JSON or CSV, or other fields than expected.
     #[error("{0}")]
     Syntax(String),
+    /// A profile of ONNX Runtime that was not written to its end.
+    #[error("the file ends early; end the session (end_profiling) before the file is read")]
+    Unfinished,
+    /// A list of events without any of a node.
+    #[error(
+        "expected a profile of ONNX Runtime, but found no event of a node; run the model with \
+         enable_profiling"
+    )]
+    NoKernels,
     /// The file is of another version of the format.
     #[error("expected a profile of version 1, found version {0}; measure again")]
     Version(u32),

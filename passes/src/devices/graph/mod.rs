@@ -10,6 +10,7 @@
 mod chain;
 mod choose_plan;
 mod error;
+mod kernel_times;
 mod pipeline;
 mod profiled;
 mod split;
@@ -19,6 +20,7 @@ mod values;
 pub use chain::Network;
 pub use choose_plan::choose_plan;
 pub use error::{Mismatch, PlanningError, ProfileMismatch, SplitError, TilingError};
+pub use kernel_times::{AttributedTimes, OtherModel};
 pub use pipeline::{PlanRequest, pipeline};
 pub use profiled::ProfiledCosts;
 pub use split::{Split, SplitPart};
