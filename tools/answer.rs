@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::failure::{Failure, Kind};
 use crate::{
-    bench, bisect, blocks, explain, inspect, opt, plan, reduce, repro, run, simulate, split,
-    verdict,
+    bench, bisect, blocks, cluster, explain, inspect, opt, plan, reduce, repro, run, simulate,
+    split, verdict,
 };
 
 /// Version of the envelope and of all that it holds.
@@ -74,6 +74,7 @@ results! {
     Bench(bench::Times),
     Bisect(bisect::Found),
     Blocks(blocks::Listed),
+    Cluster(cluster::Links),
     Explain(explain::Explained),
     Inspect(inspect::Inspected),
     Opt(opt::Optimised),

@@ -23,6 +23,7 @@ use crate::energy::Meter;
 use crate::failure::{Failure, Kind, Result, internal, say, usage};
 use crate::input::unread;
 use crate::measure::{KernelRun, kernels};
+use crate::plan::network;
 use crate::progress::Progress;
 use crate::run::{prepare_failure, run_failure};
 use crate::verify::backend;
@@ -157,10 +158,8 @@ pub fn main(args: &Args) -> Result<Answer> {
     if let Some(path) = &args.output {
         output::probe(path)?;
     }
-    let graph = Arc::new(model::load(&args.model)?);
-    let network = Network::of(&graph).map_err(|e| {
-        usage(format!("{e}; fix extents with graph-opt opt --dim NAME=N --fix-dims"))
-    })?;
+    let (graph, network, _) = network(model::load(&args.model)?)?;
+    let graph = Arc::new(graph);
     let csv = args.output.as_deref().is_some_and(is_csv);
     if csv && !args.codecs.is_empty() {
         return Err(usage("what codecs make of values is written as JSON only"));

@@ -3,7 +3,8 @@ repository for Triton Inference Server.
 
 Networks that graph-opt builds, and the models of ../shared/models with a recorded run, are planned over
 three devices and split. The annotated model must pass onnx's checker, hold the stages of the plan, and
-be the same model otherwise; `graph-opt plan` must keep to its stages. The repository's configurations
+be the same model otherwise; `graph-opt plan` must keep to its stages. `run.py` must find the outputs
+equal to the whole model's. The repository's configurations
 must be what Triton's own schema says; every tensor of the ensemble must be made once; and ONNX Runtime,
 stage by stage along the ensemble's wiring, must give the bits that it gives for the whole model. Without
 its optimisations it runs the same kernels in both; only half precision it rounds less often in the whole.
@@ -12,6 +13,8 @@ its optimisations it runs the same kernels in both; only half precision it round
 import importlib.util
 import json
 import pathlib
+import subprocess
+import sys
 import tempfile
 
 import numpy as np
@@ -71,6 +74,11 @@ def session(path):
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def is_half(path):
+    """ONNX Runtime computes half precision as float, and rounds only where a graph ends."""
+    return any(t.data_type == onnx.TensorProto.FLOAT16 for t in onnx.load(path).graph.initializer)
 
 
 def drawn(model):
@@ -171,8 +179,7 @@ def repository(folder, path, inputs, wanted):
     for o in ensemble.output:
         require(types[o.name] == (o.data_type, list(o.dims)), f"{o.name} changes its type")
     used = {i.name for i in whole.get_inputs()}
-    # ONNX Runtime computes half precision as float, and rounds only where a graph ends.
-    half = any(t.data_type == onnx.TensorProto.FLOAT16 for t in onnx.load(path).graph.initializer)
+    half = is_half(path)
     want = whole.run(outputs, {k: v for k, v in inputs.items() if k in used})
     for name, value in zip(outputs, want):
         got = values[name]
@@ -183,6 +190,21 @@ def repository(folder, path, inputs, wanted):
         elif name in wanted:
             require(got.tobytes() == value.tobytes(), f"{name}: other bits than the whole model's")
     return len(configs) - 1, len(made) - len(ensemble.input) - len(outputs)
+
+
+def chained(path, stages, inputs, wanted, scratch):
+    """run.py, as split writes it: without optimisations, the bits of the whole model."""
+    if set(wanted) != {o.name for o in onnx.load(path, load_external_data=False).graph.output}:
+        return
+    np.savez(scratch / "inputs.npz", **inputs)
+    command = [sys.executable, stages / "run.py", "--model", path, "--frames", "1"]
+    command += ["--input", scratch / "inputs.npz", "--level", "disable"]
+    half = is_half(path)
+    command += ["--tolerance", str(HALF_TOLERANCE if half else 0)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    said = done.stdout + done.stderr
+    require(done.returncode == 0, f"run.py: exit {done.returncode}: {common.last_line(said)}")
+    require(half or "equal, bit for bit" in said, f"run.py: {common.last_line(said)}")
 
 
 def check(args, path, inputs, wanted, scratch):
@@ -202,6 +224,7 @@ def check(args, path, inputs, wanted, scratch):
         return ["", "", f"skipped: unsupported: {common.last_line(errors)[:70]}"]
     require(code == 0, f"split: exit {code}: {common.last_line(errors)}")
     annotations(args, path, stages, json.loads(plan.read_text()), cluster, scratch)
+    chained(path, stages, inputs, wanted, scratch)
     steps, between = repository(triton, path, inputs, wanted)
     return [steps, between, "passed"]
 

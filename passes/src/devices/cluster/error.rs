@@ -78,6 +78,35 @@ pub enum ClusterError {
     },
 }
 
+/// Positions of nodes that make no cluster.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PositionsError {
+    /// Not CSV.
+    #[error("{0}")]
+    Syntax(String),
+    /// A column is missing from the header.
+    #[error("expected a column {0} in the header, which has to have name, x and y")]
+    MissingColumn(&'static str),
+    /// A place is no number of metres.
+    #[error("line {line}: expected metres within 100 km of the origin, found {cell:?}")]
+    Place {
+        /// Line of the file, from 1 on.
+        line: u64,
+        /// Text of the cell.
+        cell: String,
+    },
+    /// Two nodes have no distance, and so no bandwidth.
+    #[error("{0} and {1} are at the same place; move one")]
+    SamePlace(String, String),
+    /// There are too many nodes.
+    #[error("expected at most {0} nodes")]
+    TooMany(usize),
+    /// The devices are no cluster.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+}
+
 /// A profile that cannot be read or written.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]

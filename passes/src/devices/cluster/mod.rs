@@ -10,11 +10,13 @@ mod codec;
 mod error;
 mod kernel_times;
 mod profile;
+mod written;
 
 pub use allowed_codecs::AllowedCodecs;
 pub use cluster_file::{Cluster, DeviceSpec, Mode, Speed, seconds};
 pub use codec::{Codec, CodecMeasurement, ValueCodecs};
-pub use error::{ClusterError, ProfileError, QuantityError, RowError};
+pub use error::{ClusterError, PositionsError, ProfileError, QuantityError, RowError};
 pub(crate) use kernel_times::Kernel;
 pub use kernel_times::KernelTimes;
 pub use profile::{NodeTime, Profile, StretchTime, middle};
+pub use written::{cluster_at, link_table, wireless_bandwidth};

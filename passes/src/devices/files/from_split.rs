@@ -143,6 +143,7 @@ impl PlanFile {
             pipelined: goal.pipelined,
             stages,
             outputs,
+            by_devices: Vec::new(),
         };
         file.latency_s = Timeline::of(&file, 1).latency();
         file.interval_s = file.interval();

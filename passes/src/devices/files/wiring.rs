@@ -261,6 +261,7 @@ pub(super) mod tests {
                 ),
             ],
             outputs: vec![row(Some(3), &["y"], 0), row(Some(0), &["h"], 0)],
+            by_devices: Vec::new(),
         };
         Manifest {
             version: 1,

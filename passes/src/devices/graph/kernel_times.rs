@@ -76,6 +76,7 @@ fn undecorated(name: &str) -> Option<&str> {
     name.strip_prefix("fused ")
         .or_else(|| name.strip_prefix("InsertedPrecisionFreeCast_"))
         .or_else(|| name.strip_suffix("_nchwc"))
+        .or_else(|| name.strip_suffix("_bn"))
         .or_else(|| fusion().map(|f| f.0))
         .or_else(token)
 }
