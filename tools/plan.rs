@@ -9,7 +9,7 @@ use graph_opt_ir::onnx::devices::{Stages, stages};
 use graph_opt_passes::devices::cluster::{
     AllowedCodecs, Cluster, Codec, DeviceSpec, Profile, Speed, seconds,
 };
-use graph_opt_passes::devices::files::{OBJECTIVES, PlanFile};
+use graph_opt_passes::devices::files::{OBJECTIVES, PlanFile, SecondDevice};
 use graph_opt_passes::devices::graph::{
     LeastMemory, Network, PlanRequest, PlanningError, ProfiledCosts, by_devices, choose_plan,
     least_memory, on_two_devices,
@@ -171,7 +171,7 @@ impl Front {
             Some(s) => format!("complete for latencies below {:.3} ms", s * 1e3),
             None => "complete".to_owned(),
         };
-        format!("{t}\n{} plans; the front is {whole}\n", self.plans.len())
+        format!("{t}\n{}; the front is {whole}\n", count(self.plans.len(), "plan"))
     }
 
     /// A line for each plan.
@@ -287,7 +287,9 @@ pub fn main(args: &Args) -> Result<Answer> {
     } else if args.by_devices {
         say("there is no table by devices: the model is planned in a rewritten form only");
     }
-    let idle = if plain { model.idle(&file, &costs, &request) } else { String::new() };
+    if plain {
+        file.second_device = on_two_devices(&graph, &network, &cluster, &costs, &request, &file);
+    }
     drop(progress);
     let passes = [first, &file.rewrite];
     file.rewrite = passes.into_iter().filter(|p| !p.is_empty()).collect::<Vec<_>>().join(",");
@@ -296,7 +298,10 @@ pub fn main(args: &Args) -> Result<Answer> {
         output::whole(Path::new(path), format!("{json}\n").as_bytes())?;
     }
     let document = Document(serde_json::to_value(&file).map_err(internal)?);
-    Ok(Answer::new(document, shown(&file) + &idle + &counts(&file)))
+    Ok(Answer::new(
+        document,
+        shown(&file) + &idle(&file, aim, cluster.devices.len()) + &counts(&file),
+    ))
 }
 
 /// The model as units. Where sizes are unknown that shape arithmetic in the model gives, it is simplified:
@@ -323,7 +328,7 @@ struct Planned<'a> {
 
 impl Planned<'_> {
     fn label(&self, unit: usize) -> String {
-        short(self.graph.label(self.network.nodes[unit]), 30)
+        short(self.graph.label(self.network.nodes[unit]), 22)
     }
 
     /// Why there is no plan, and with what there would be one.
@@ -368,37 +373,39 @@ impl Planned<'_> {
         let settings = settings.join(" and ");
         format!("{devices} of {}{each} would do{tiles}: {settings}", ByteSize(*bytes))
     }
+}
 
-    /// Why devices are left without work; empty if none is.
-    fn idle(&self, plan: &PlanFile, costs: &ProfiledCosts, request: &PlanRequest) -> String {
-        let used: BTreeSet<&str> = plan.stages.iter().map(|s| &*s.device).collect();
-        let (used, all) = (used.len(), self.cluster.devices.len());
-        if used == all {
-            return String::new();
-        }
-        let aim = request.objective;
-        let Self { graph, network, cluster, .. } = self;
-        let two = on_two_devices(graph, network, cluster, costs, request, plan);
-        match two.filter(|_| aim != Objective::Memory && aim != Objective::Interval) {
-            Some((value, bytes)) => {
-                let best =
-                    if aim == Objective::Latency { "is quickest" } else { "needs least energy" };
-                let other = plan.by_devices.last().filter(|c| c.devices > 1);
-                let other = other.map_or(String::new(), |c| {
-                    format!("; --objective throughput uses {}", c.devices)
-                });
-                format!(
-                    "one device {best}: a second adds {} (receiving {}){other}\n",
-                    aim.amount((value - plan.value).max(0.0)),
-                    ByteSize(bytes)
-                )
-            }
-            None => {
-                let idle = count(all - used, "device");
-                format!("{idle} without work: using more does not lower the {}\n", plan.objective)
-            }
-        }
+/// Why devices are left without work; empty if none is.
+fn idle(plan: &PlanFile, aim: Objective, devices: usize) -> String {
+    let used = plan.stages.iter().map(|s| &*s.device).collect::<BTreeSet<&str>>().len();
+    if used == devices {
+        return String::new();
     }
+    let best = match aim {
+        Objective::Latency => "is quickest",
+        Objective::Energy => "needs least energy",
+        _ => "does best",
+    };
+    let Some(SecondDevice { value, receives_bytes }) = &plan.second_device else {
+        let idle = count(devices - used, "device");
+        return format!(
+            "{idle} without work: using more does not improve the {}\n",
+            plan.objective
+        );
+    };
+    let more = aim.amount((value - plan.value).max(0.0));
+    let mut text = format!(
+        "one device {best}: a second adds {more} (receiving {})\n",
+        ByteSize(*receives_bytes)
+    );
+    if let Some(c) = plan.by_devices.last().filter(|c| c.devices > 1 && aim != Objective::Interval)
+    {
+        text.push_str(&format!(
+            "for more frames a second: --objective throughput uses {}\n",
+            c.devices
+        ));
+    }
+    text
 }
 
 /// The option that raises a limit to what can be reached, rounded up to three digits.
@@ -539,15 +546,19 @@ pub fn shown(p: &PlanFile) -> String {
             ByteSize(s.memory_bytes).to_string(),
         ]);
     }
-    let proof = if p.proved && p.rewrite.is_empty() {
-        "proved to be the best".to_owned()
-    } else if p.proved {
-        "proved to be the best of the rewritten graph".to_owned()
-    } else {
-        format!("at most {:.2} % from the best", p.gap * 100.0)
-    };
     let aim = OBJECTIVES.iter().find(|o| o.0 == p.objective).map_or(Objective::Latency, |o| o.1);
-    let value = |x: f64| aim.amount(x);
+    let value = match (p.proved, &*p.rewrite) {
+        (true, "") => format!("{}, proved to be the best", aim.amount(p.value)),
+        (true, _) => {
+            format!("{}, proved to be the best of the rewritten graph", aim.amount(p.value))
+        }
+        (false, _) => format!(
+            "{}, lower bound {}, at most {:.2} % from the best",
+            aim.amount(p.value),
+            aim.amount(p.bound),
+            p.gap * 100.0
+        ),
+    };
     let rewrite = match &*p.rewrite {
         "" => String::new(),
         passes => format!("rewritten by: {}\n", passes.replace("},", "},\n  ")),
@@ -560,10 +571,8 @@ pub fn shown(p: &PlanFile) -> String {
         }
     };
     format!(
-        "{t}\n{rewrite}{}: {}, lower bound {}, {proof}\n{coded}latency {:.3} ms, a frame every {:.3} ms, {:.4} J a frame\n",
+        "{t}\n{rewrite}{}: {value}\n{coded}latency {:.3} ms, a frame every {:.3} ms, {:.4} J a frame\n",
         p.objective,
-        value(p.value),
-        value(p.bound),
         p.latency_s * 1e3,
         p.interval_s * 1e3,
         p.energy_j
@@ -585,7 +594,7 @@ fn counts(p: &PlanFile) -> String {
             ByteSize(c.memory_bytes).to_string(),
         ]);
     }
-    format!("\nfor most frames a second on so many devices:\n{t}\n")
+    format!("\nbest intervals between frames, by number of devices:\n{t}\n")
 }
 
 #[cfg(test)]

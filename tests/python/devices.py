@@ -4,14 +4,16 @@ repository for Triton Inference Server.
 Networks that graph-opt builds, and the models of ../shared/models with a recorded run, are planned over
 three devices and split. The annotated model must pass onnx's checker, hold the stages of the plan, and
 be the same model otherwise; `graph-opt plan` must keep to its stages. `run.py` must find the outputs
-equal to the whole model's. The repository's configurations
-must be what Triton's own schema says; every tensor of the ensemble must be made once; and ONNX Runtime,
-stage by stage along the ensemble's wiring, must give the bits that it gives for the whole model. Without
-its optimisations it runs the same kernels in both; only half precision it rounds less often in the whole.
+equal to the whole model's; a plan with a profile from ONNX Runtime must take what the profile says. The
+repository's configurations must be what Triton's own schema says; every tensor of the ensemble must be
+made once; and ONNX Runtime, stage by stage along the ensemble's wiring, must give the bits that it gives
+for the whole model. Without its optimisations it runs the same kernels in both; only half precision it
+rounds less often in the whole.
 """
 
 import importlib.util
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -207,6 +209,21 @@ def chained(path, stages, inputs, wanted, scratch):
     require(half or "equal, bit for bit" in said, f"run.py: {common.last_line(said)}")
 
 
+def profiled(args, path, cluster, scratch):
+    """What ONNX Runtime takes, node by node, is what the plan with that profile says."""
+    os.environ["GRAPH_OPT_PYTHON"] = sys.executable
+    profile = scratch / "profile.json"
+    command = ["profile", path, "--backend", "onnxruntime", "--runs", "3", "-o", profile]
+    graph_opt(args, *command)
+    total = sum(node["seconds"] for node in json.loads(profile.read_text())["nodes"])
+    device = DEVICE.format(name="a").replace("macs-per-second = 1e9\nper-node = \"50us\"", "")
+    cluster.write_text(device + f"profile = {json.dumps(str(profile))}\n")
+    plan = scratch / "profiled.json"
+    graph_opt(args, "plan", path, "--cluster", cluster, "-o", plan)
+    latency = json.loads(plan.read_text())["latency_s"]
+    require(abs(latency - total) <= 1e-9, f"the plan takes {latency} s, the profile {total} s")
+
+
 def check(args, path, inputs, wanted, scratch):
     """A row for a model: stages, values between them, verdict."""
     cluster, plan = scratch / "cluster.toml", scratch / "plan.json"
@@ -225,6 +242,8 @@ def check(args, path, inputs, wanted, scratch):
     require(code == 0, f"split: exit {code}: {common.last_line(errors)}")
     annotations(args, path, stages, json.loads(plan.read_text()), cluster, scratch)
     chained(path, stages, inputs, wanted, scratch)
+    if path.parent == scratch.parent and path.stem in {n.split("@")[0] for n in NETWORKS}:
+        profiled(args, path, cluster, scratch)
     steps, between = repository(triton, path, inputs, wanted)
     return [steps, between, "passed"]
 

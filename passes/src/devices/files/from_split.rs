@@ -144,6 +144,7 @@ impl PlanFile {
             stages,
             outputs,
             by_devices: Vec::new(),
+            second_device: None,
         };
         file.latency_s = Timeline::of(&file, 1).latency();
         file.interval_s = file.interval();

@@ -48,6 +48,19 @@ pub struct PlanFile {
     /// The best plans on 1, 2, … devices, for comparison; empty if they were not asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub by_devices: Vec<DeviceCount>,
+    /// Where one device does all: what the best plan on two would be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_device: Option<SecondDevice>,
+}
+
+/// The best plan on two devices, where one does better.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecondDevice {
+    /// Its value for the plan's objective: seconds, joules or bytes.
+    pub value: f64,
+    /// Bytes that the second device receives.
+    pub receives_bytes: u64,
 }
 
 /// What the best plan on so many devices costs.

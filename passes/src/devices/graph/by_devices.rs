@@ -6,7 +6,7 @@ use super::chain::Network;
 use super::error::PlanningError;
 use super::pipeline::{PlanRequest, pipeline};
 use crate::devices::cluster::Cluster;
-use crate::devices::files::{DeviceCount, PlanFile};
+use crate::devices::files::{DeviceCount, PlanFile, SecondDevice};
 use crate::devices::problem::{Choice, Costs, Limits, Objective};
 use crate::devices::{Effort, NoPlan};
 
@@ -49,9 +49,8 @@ pub fn by_devices(
 /// Most pairs of stages that are compared.
 const MOST_PAIRS: usize = 200_000;
 
-/// The least value of a plan with stages on two devices, where the plan has one stage, and the
-/// bytes that the second device receives; `None` if there is no such plan, or there are too many to
-/// compare.
+/// The best plan with stages on two devices, where the plan has one stage; `None` if there is no
+/// such plan, or there are too many to compare.
 pub fn on_two_devices(
     graph: &Graph,
     network: &Network,
@@ -59,7 +58,7 @@ pub fn on_two_devices(
     costs: &dyn Costs,
     request: &PlanRequest,
     plan: &PlanFile,
-) -> Option<(f64, u64)> {
+) -> Option<SecondDevice> {
     let [stage] = &plan.stages[..] else { return None };
     let (n, devices) = (network.nodes.len(), cluster.devices.len());
     let problem = network.problem(graph, cluster, costs, request);
@@ -78,7 +77,7 @@ pub fn on_two_devices(
     let judged = both.filter_map(|(cut, (a, b))| {
         let part = |units, device| Choice { units, device, mode: mode(device) };
         let found = problem.judge(&[part(0..cut, a), part(cut..n, b)]).ok()?;
-        Some((found.value, network.cuts[cut]))
+        Some(SecondDevice { value: found.value, receives_bytes: network.cuts[cut] })
     });
-    judged.min_by(|a, b| a.0.total_cmp(&b.0))
+    judged.min_by(|a, b| a.value.total_cmp(&b.value))
 }

@@ -51,7 +51,9 @@ pub fn least_memory(
     // No plan for sizes before `low`, one for that of `found`.
     let mut low = below(has).count();
     let mut found = plan(below(whole + ends).count().max(low))?;
-    while low < found.0 {
+    // Each question takes longer, the more nodes there are.
+    let coarse = network.nodes.len() / 500;
+    while low + coarse < found.0 {
         let middle = low.midpoint(found.0);
         match plan(middle) {
             Some(better) => found = better,

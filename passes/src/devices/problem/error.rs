@@ -151,11 +151,11 @@ pub enum PlanViolation {
 pub enum Reason {
     /// No device allowed for a unit can run it.
     Unit(usize),
-    /// A unit alone exceeds every device allowed for it.
+    /// Every stage with a unit exceeds every device allowed for it.
     TooLarge {
         /// Number of the unit concerned.
         unit: usize,
-        /// Bytes that it needs on the device where it needs least.
+        /// Bytes that the smallest stage with it needs, on the device where it needs least.
         needs: u64,
         /// Most bytes of such a device.
         has: u64,
@@ -214,7 +214,7 @@ impl Reason {
         match self {
             Self::Unit(u) => format!("no device allowed for {} can run it", unit(*u)),
             Self::TooLarge { unit: u, needs, has } => format!(
-                "{} needs {}, but the largest device allowed for it has {}",
+                "{} needs {}, more than the {} of a device",
                 unit(*u),
                 ByteSize(*needs),
                 ByteSize(*has)
