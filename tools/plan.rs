@@ -333,7 +333,14 @@ impl Planned<'_> {
 
     /// Why there is no plan, and with what there would be one.
     fn refusal(&self, e: NoPlan, request: &PlanRequest, progress: &Progress) -> String {
-        let NoPlan::Infeasible(mut reasons) = e else { return e.describe(&|u| self.label(u)) };
+        let mut reasons = match e {
+            NoPlan::Infeasible(reasons) => reasons,
+            NoPlan::NotFound(least) => {
+                let (aim, least) = (request.objective, request.objective.amount(least));
+                return format!("no plan was found by the search; {aim} is at least {least}");
+            }
+            e => return e.to_string(),
+        };
         let mut advice = String::new();
         if reasons.iter().any(Reason::is_of_memory) {
             progress.say("looking for the memory that would do");
@@ -388,10 +395,10 @@ fn idle(plan: &PlanFile, aim: Objective, devices: usize) -> String {
     };
     let Some(SecondDevice { value, receives_bytes }) = &plan.second_device else {
         let idle = count(devices - used, "device");
-        return format!(
-            "{idle} without work: using more does not improve the {}\n",
-            plan.objective
-        );
+        return match plan.proved {
+            true => format!("{idle} without work: more do not improve the {}\n", plan.objective),
+            false => format!("{idle} without work in the best plan found\n"),
+        };
     };
     let more = aim.amount((value - plan.value).max(0.0));
     let mut text = format!(

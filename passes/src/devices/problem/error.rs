@@ -220,7 +220,7 @@ impl Reason {
                 ByteSize(*has)
             ),
             Self::Weights { needs, has } => format!(
-                "the weights take {}, and all devices together have {}",
+                "weights take {}, but all devices together have {}",
                 ByteSize(*needs),
                 ByteSize(*has)
             ),
@@ -293,7 +293,8 @@ impl NoPlan {
                 None => kinds.push((r, 0)),
             }
         }
-        let line = |(r, more): &(&Reason, usize)| match more {
+        let several = kinds.len() > 1;
+        let line = |(r, more): &(&Reason, usize)| match if several { 0 } else { *more } {
             0 => r.describe(unit),
             1 => format!("{}\nanother node is like it", r.describe(unit)),
             n => format!("{}\n{n} other nodes are like it", r.describe(unit)),
