@@ -330,6 +330,45 @@ fn clusters_are_made() {
     assert!(err.contains("run graph-opt cluster probe --listen there"), "{err}");
 }
 
+/// Energy from the log of a power meter, and times over several frames.
+#[test]
+fn profiles_with_a_power_meter_and_frames() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |n: &str| dir.path().join(n);
+    let (model, log, frames) = (at("two.gir"), at("log.csv"), at("frames"));
+    let two = "graph @g(%x: f32[2]) -> (%y) opset 13 {\n%h = Neg %x : f32[2] ; a\n\
+               %y = Abs %h : f32[2] ; b\n}";
+    std::fs::write(&model, two).unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = now.as_secs();
+    let lines: String = (now - 5..now + 300).map(|t| format!("{t},3\n")).collect();
+    std::fs::write(&log, format!("time,watts\n{lines}")).unwrap();
+    let profile = ["profile", text(&model), "--runs", "2", "--power", text(&log)];
+    let (out, err) = ends(0, &[&profile[..], &["--stretches", "2"]].concat());
+    assert!(!err.contains("energy is not measured"), "{err}");
+    let p = Profile::json(&out).unwrap();
+    let joules = p.nodes.iter().map(|n| n.joules).chain(p.stretches.iter().map(|s| s.joules));
+    assert!(joules.clone().count() == 3 && joules.flatten().all(|j| j > 0.0 && j < 3.0), "{out}");
+    std::fs::write(&log, "time,watts\n1,3\n").unwrap();
+    assert!(ends(2, &profile).1.contains("expected an entry at least every 2 s"));
+
+    for frame in ["first", "second"] {
+        std::fs::create_dir_all(frames.join(frame)).unwrap();
+        let header = format!(
+            "{:117}\n",
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }"
+        );
+        let npy = [&b"\x93NUMPY\x01\x00\x76\x00"[..], header.as_bytes(), &[0; 8]].concat();
+        std::fs::write(frames.join(frame).join("x.npy"), npy).unwrap();
+    }
+    let profile = ["profile", text(&model), "--runs", "3", "--input-folder"];
+    let p = Profile::json(&ends(0, &[&profile[..], &[text(&frames)]].concat()).0).unwrap();
+    assert!(p.nodes.iter().all(|n| n.count == 6), "{p:?}");
+    std::fs::remove_file(frames.join("second/x.npy")).unwrap();
+    let (_, err) = ends(2, &[&profile[..], &[text(&frames)]].concat());
+    assert!(err.contains("it has no input of the model"), "{err}");
+}
+
 /// On wgpu, each node is run by itself.
 #[cfg(feature = "wgpu")]
 #[test]

@@ -1,7 +1,7 @@
 """Peak memory and time of runs of ONNX files in ONNX Runtime's CPU provider, with one thread.
 
     measure.py RUNTIME FILE...
-    measure.py --profile FILE LEVEL THREADS RUNS INPUT...
+    measure.py --profile FILE LEVEL THREADS RUNS FRAMES INPUT...
 
 RUNTIME is "onnxruntime", for the session options below, or "onnxruntime-default", for none. Prints a
 JSON object: the version of ONNX Runtime, and for each file [bytes, seconds]. Each file is measured in a
@@ -9,8 +9,9 @@ process of its own, in a second session, as the first one loads code. Inputs are
 figures; outputs are. "onnxruntime" needs MALLOC_MMAP_THRESHOLD_=16384 and MALLOC_TOP_PAD_=0 in the
 environment, by which larger blocks go back to the system when they are freed.
 
-The second form runs a file once more than RUNS with profiling on, with the inputs of these names from
-0.npy, 1.npy, … beside the file, and prints the profile that ONNX Runtime writes.
+The second form runs a file RUNS times for each frame, and once before, with profiling on, and prints the
+profile that ONNX Runtime writes. The inputs of these names are in 0-0.npy, 0-1.npy, … beside the file
+for the first frame, in 1-0.npy, … for the second.
 """
 
 import ctypes
@@ -85,7 +86,7 @@ def one(runtime, path):
     print(json.dumps([status("VmHWM") - before, min(times)]))
 
 
-def profile(path, level, threads, runs, *names):
+def profile(path, level, threads, runs, frames, *names):
     import numpy as np
     import onnxruntime as ort
 
@@ -98,9 +99,10 @@ def profile(path, level, threads, runs, *names):
     options.enable_profiling = True
     options.profile_file_prefix = str(folder / "kernels")
     session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    feed = {name: np.load(folder / f"{i}.npy") for i, name in enumerate(names)}
-    for _ in range(int(runs) + 1):
-        session.run(None, feed)
+    for frame in range(int(frames)):
+        feed = {name: np.load(folder / f"{frame}-{i}.npy") for i, name in enumerate(names)}
+        for _ in range(int(runs) + (frame == 0)):
+            session.run(None, feed)
     print(pathlib.Path(session.end_profiling()).read_text())
 
 

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::process::Command;
 
+use graph_opt_backends::inputs::required;
 use graph_opt_ir::{Def, Graph, Tensor};
 use graph_opt_passes::ByteSize;
 use graph_opt_passes::analysis::{Interpreter, MemoryModel, OnnxRuntime, UnknownSize, plan_for};
@@ -133,22 +134,26 @@ pub struct KernelRun<'a> {
     pub level: &'a str,
     /// Threads of a node.
     pub threads: u16,
-    /// Runs after one that warms up.
+    /// Runs of each frame, after one that warms up.
     pub runs: u16,
 }
 
-/// Runs a graph in ONNX Runtime with its profiling on: the profile as ONNX Runtime writes it.
-pub fn kernels(graph: &Graph, inputs: &[(String, Tensor)], run: &KernelRun<'_>) -> Result<String> {
+/// Runs a graph with the inputs of each frame in ONNX Runtime, with its profiling on: the profile as ONNX Runtime writes it.
+pub fn kernels(graph: &Graph, frames: &[Vec<Tensor>], run: &KernelRun<'_>) -> Result<String> {
     let folder = scratch()?;
     let path = folder.path().join("model.onnx");
     model::save(graph, &path.to_string_lossy())?;
-    for (i, (_, t)) in inputs.iter().enumerate() {
-        tensors::write(t, &folder.path().join(format!("{i}.npy")))?;
+    for (frame, inputs) in frames.iter().enumerate() {
+        for (i, t) in inputs.iter().enumerate() {
+            tensors::write(t, &folder.path().join(format!("{frame}-{i}.npy")))?;
+        }
     }
     let KernelRun { level, threads, runs } = run;
     let mut args: Vec<OsString> = vec!["--profile".into(), path.into(), level.into()];
-    args.extend([threads.to_string().into(), runs.to_string().into()]);
-    args.extend(inputs.iter().map(|(name, _)| OsString::from(name)));
+    args.extend([*threads, *runs].map(|n| OsString::from(n.to_string())));
+    args.push(frames.len().to_string().into());
+    let names = required(graph).into_iter().map(|v| graph.value(v).name.to_string());
+    args.extend(names.map(OsString::from));
     let (_, stdout) = python(&folder, &args, &[])?;
     String::from_utf8(stdout).map_err(internal)
 }
