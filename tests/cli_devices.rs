@@ -354,10 +354,8 @@ fn profiles_with_a_power_meter_and_frames() {
 
     for frame in ["first", "second"] {
         std::fs::create_dir_all(frames.join(frame)).unwrap();
-        let header = format!(
-            "{:117}\n",
-            "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }"
-        );
+        let header =
+            format!("{:117}\n", "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }");
         let npy = [&b"\x93NUMPY\x01\x00\x76\x00"[..], header.as_bytes(), &[0; 8]].concat();
         std::fs::write(frames.join(frame).join("x.npy"), npy).unwrap();
     }

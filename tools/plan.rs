@@ -333,7 +333,7 @@ impl Planned<'_> {
 
     /// Why there is no plan, and with what there would be one.
     fn refusal(&self, e: NoPlan, request: &PlanRequest, progress: &Progress) -> String {
-        let mut reasons = match e {
+        let reasons = match e {
             NoPlan::Infeasible(reasons) => reasons,
             NoPlan::NotFound(least) => {
                 let (aim, least) = (request.objective, request.objective.amount(least));
@@ -347,13 +347,12 @@ impl Planned<'_> {
             let Self { graph, network, cluster, profiles } = self;
             let effort = Effort::default();
             let least = least_memory(graph, network, cluster, profiles, request, &effort);
-            if let Some(least) = least {
-                // By the chain of units alone, without tiles.
-                if reasons.len() > 1 {
-                    reasons.retain(|r| !matches!(r, Reason::Capacity(_)));
+            advice = match least {
+                Some(least) => format!("\n{}", self.enough(&least, request)),
+                None => {
+                    "\nno memory of the devices would do; are the limits and pins meant?".into()
                 }
-                advice = format!("\n{}", self.enough(&least, request));
-            }
+            };
         }
         for r in &reasons {
             if let Reason::Limit { objective, least, .. } = *r {

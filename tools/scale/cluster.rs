@@ -50,7 +50,7 @@ impl<'a> Devices<'a> {
         match choose_plan(graph, &network, cluster, &profiles, request, false, &effort) {
             Ok(plan) => Ok(Ok(plan)),
             Err(PlanningError::NoPlan(e @ (NoPlan::Infeasible(_) | NoPlan::NotFound(_)))) => {
-                Ok(Err(e.describe(&|u| format!("unit {u} ({})", labels[u]))))
+                Ok(Err(e.describe(&|u| labels[u].to_owned()).replace('\n', "; ")))
             }
             Err(e) => Err(usage(e)),
         }

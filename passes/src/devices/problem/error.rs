@@ -225,7 +225,7 @@ impl Reason {
                 ByteSize(*has)
             ),
             Self::Capacity(bytes) => {
-                format!("every device needs at least {}", ByteSize(*bytes))
+                format!("whole layers need {} on every device", ByteSize(*bytes))
             }
             Self::Stages { needs, has } => {
                 format!("at least {} are needed, and {has} possible", count(*needs, "stage"))
