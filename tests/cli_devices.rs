@@ -1,5 +1,6 @@
 //! Profiles, and what split models are for others, as a user meets them.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -164,6 +165,206 @@ fn profiles_of_nodes_and_stretches() {
     }
     device("nowhere.json");
     assert!(ends(2, &to_plan).1.contains("nowhere.json"));
+}
+
+/// A profile that ONNX Runtime wrote for the model: it fused the convolution, the normalisation and the
+/// activation into one kernel, and inserted a reordering.
+#[test]
+fn profiles_of_onnxruntime_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |n: &str| dir.path().join(n);
+    let recorded = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/profiles/onnxruntime.json");
+    std::fs::copy(recorded, at("ort.json")).unwrap();
+    let device = "[[device]]\nname = \"a\"\nmemory = \"1GiB\"\nprofile = \"ort.json\"\n";
+    std::fs::write(at("cluster.toml"), device).unwrap();
+    let (cluster, plan) = (at("cluster.toml"), at("plan.json"));
+    let planned = |model: &str, code| {
+        ends(code, &["plan", model, "--cluster", text(&cluster), "-o", text(&plan)])
+    };
+    let (_, err) = planned(MODEL, 0);
+    assert!(!err.contains("left out"), "{err}");
+    let p: PlanFile = serde_json::from_str(&std::fs::read_to_string(&plan).unwrap()).unwrap();
+    // The medians of the kernels but for the first run: 16, 306 and 136 µs.
+    assert!((p.latency_s - 458e-6).abs() < 1e-9, "{}", p.latency_s);
+    let (_, err) = planned("zoo:resnet18@64x64", 2);
+    assert!(err.contains("% of the time belongs to no node"), "{err}");
+    std::fs::write(at("ort.json"), "[{\"cat\": \"Session\"},").unwrap();
+    assert!(planned(MODEL, 2).1.contains("ends early"));
+    let (_, err) = ends(2, &["profile", MODEL, "--backend", "onnxruntime", "--stretches", "2"]);
+    assert!(err.contains("--backend cpu or wgpu"), "{err}");
+}
+
+/// What would do is said where nothing does: memory with tiles, limits, and what another device costs.
+#[test]
+fn refusals_say_what_would_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |n: &str| dir.path().join(n);
+    let (cluster, plan, model) = (at("cluster.toml"), at("plan.json"), "zoo:resnet18@64x64");
+    let like = |memory: &str| {
+        let slow = CLUSTER.replace("100Gbit/s", "100Mbit/s").replace("1GiB", memory);
+        std::fs::write(&cluster, slow).unwrap();
+    };
+    let run = |code: i32, more: &[&str]| {
+        let args = ["plan", model, "--cluster", text(&cluster), "-o", text(&plan)];
+        let (out, err) = ends(code, &[&args[..], more].concat());
+        let lines = out.lines().chain(err.lines()).filter(|l| !l.contains(".rs"));
+        assert!(lines.clone().all(|l| l.chars().count() <= 80), "{out}{err}");
+        out + &err
+    };
+    like("1GiB");
+    let found = run(0, &[]);
+    assert!(found.contains("one device is quickest: a second adds "), "{found}");
+    assert!(found.contains("--objective throughput uses 2\n"), "{found}");
+    assert!(found.contains("best intervals between frames, by number of devices:\n"), "{found}");
+    let read =
+        || -> PlanFile { serde_json::from_str(&std::fs::read_to_string(&plan).unwrap()).unwrap() };
+    let p = read();
+    let [one, two] = &p.by_devices[..] else { panic!("{:?}", p.by_devices) };
+    assert_eq!((one.latency_s, one.devices, two.devices), (p.latency_s, 1, 2));
+    assert!(two.interval_s < one.interval_s && two.latency_s > one.latency_s);
+    assert!(p.second_device.unwrap().value > p.value);
+    let refused = run(4, &["--max-latency", "1ms"]);
+    let (_, tried) = refused.split_once("\ntry --max-latency ").unwrap();
+    run(0, &["--max-latency", tried.trim()]);
+    // Devices that are too small for any part of a layer: the size that is named does, less does not.
+    like("4MiB");
+    let refused = run(4, &[]);
+    let (_, size) = refused.split_once("would do").unwrap();
+    let size = size.split('"').nth(1).unwrap().to_owned();
+    like(&size);
+    run(0, &[]);
+    // A limit that is the cause is named, not the memory of a device.
+    let refused = run(4, &["--max-memory", "4MiB"]);
+    assert!(refused.contains(&format!("--max-memory {size}")), "{refused}");
+}
+
+/// Sizes that shape arithmetic in the model gives: it is simplified first, and so is what is split.
+#[test]
+fn models_are_simplified_before_they_are_planned() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let model = file("shape.gir");
+    let text = "graph @g(%x: f32[2,3,4]) -> (%y) opset 13 {
+       %s = Shape %x : i64[3] ; shape
+       %i = const [0] : i64[1]
+       %n = Gather %s, %i {axis=0} : i64[1] ; first
+       %m = const [-1] : i64[1]
+       %t = Concat %n, %m {axis=0} : i64[2] ; target
+       %r = Reshape %x, %t : f32[?,?] ; reshape
+       %y = Relu %r : f32[?,?] ; relu
+     }";
+    std::fs::write(&model, text).unwrap();
+    let (cluster, plan, folder) = (file("cluster.toml"), file("plan.json"), file("out"));
+    std::fs::write(&cluster, CLUSTER).unwrap();
+    let (out, err) = ends(0, &["plan", &model, "--cluster", &cluster, "-o", &plan]);
+    assert!(err.contains("the model is simplified first"), "{err}");
+    assert!(out.contains("rewritten by: simplify\n"), "{out}");
+    ends(0, &["split", &model, "--plan", &plan, "-o", &folder]);
+    let (out, _) = ends(0, &["simulate", &folder, "--model", &model, "--frames", "2"]);
+    assert!(out.contains("2 of 2 frames are equal"), "{out}");
+    assert!(std::fs::read_to_string(file("out/run.py")).unwrap().contains("manifest.json"));
+    let profile = ends(0, &["profile", &model, "--runs", "1"]).0;
+    assert_eq!(Profile::json(&profile).unwrap().nodes.len(), 2);
+}
+
+#[test]
+fn fronts_are_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (cluster, csv, json) = (file("cluster.toml"), file("front.csv"), file("front.json"));
+    let modes = "mode = [{ name = \"fast\", speed = 1, watts = 9 }, \
+                 { name = \"slow\", speed = 0.5, watts = 2 }]\nper-node";
+    std::fs::write(&cluster, CLUSTER.replace("per-node", modes)).unwrap();
+    let front = ["plan", MODEL, "--cluster", &cluster, "--front", "-o"];
+    let (out, _) = ends(0, &[&front[..], &[&csv]].concat());
+    let written = std::fs::read_to_string(&csv).unwrap();
+    let rows: Vec<(f64, f64)> = written
+        .lines()
+        .skip(1)
+        .map(|l| {
+            let mut cells = l.split(',').map(|c| c.parse().unwrap_or(f64::NAN));
+            (cells.next().unwrap(), cells.next().unwrap())
+        })
+        .collect();
+    assert!(written.starts_with("latency_s,energy_j,stages\n") && written.contains("a@slow"));
+    assert!(rows.len() > 1 && rows.windows(2).all(|w| w[0].0 < w[1].0 && w[0].1 > w[1].1));
+    assert!(out.contains(&format!("{} plans; the front is complete", rows.len())), "{out}");
+    ends(0, &[&front[..], &[&json]].concat());
+    let read: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+    assert_eq!(read["plans"].as_array().unwrap().len(), rows.len());
+}
+
+#[test]
+fn clusters_are_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (positions, cluster, links) = (file("p.csv"), file("cluster.toml"), file("links.toml"));
+    std::fs::write(&positions, "name,x,y\na,1,1\nb,4,5\n").unwrap();
+    ends(0, &["cluster", "from-positions", &positions, "-o", &cluster]);
+    ends(0, &["plan", MODEL, "--cluster", &cluster]);
+    std::fs::write(&positions, "name,x,y\na,1,1\nb,1,1\n").unwrap();
+    let (_, err) = ends(2, &["cluster", "from-positions", &positions]);
+    assert!(err.contains("a and b are at the same place"), "{err}");
+
+    let mut listener = Command::new(env!("CARGO_BIN_EXE_graph-opt"))
+        .args(["cluster", "probe", "--listen", "127.0.0.1:0", "--until", "60s"])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    BufReader::new(listener.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    let at = said.split_once("probes at ").unwrap().1.split(';').next().unwrap();
+    let probe = ["cluster", "probe", &format!("b={at}"), "--name", "a", "--time", "50ms"];
+    ends(0, &[&probe[..], &["-o", &links]].concat());
+    let (out, _) = ends(0, &[&["--json"][..], &probe].concat());
+    listener.kill().unwrap();
+    listener.wait().unwrap();
+    let found: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert!(found["result"]["links"][0]["bandwidth"].as_f64().unwrap() > 1e6, "{out}");
+    let devices = CLUSTER.split("[default-link]").next().unwrap();
+    let measured = std::fs::read_to_string(&links).unwrap();
+    std::fs::write(&cluster, format!("{devices}{measured}")).unwrap();
+    ends(0, &["plan", MODEL, "--cluster", &cluster]);
+    let (_, err) = ends(6, &probe);
+    assert!(err.contains("run graph-opt cluster probe --listen there"), "{err}");
+}
+
+/// Energy from the log of a power meter, and times over several frames.
+#[test]
+fn profiles_with_a_power_meter_and_frames() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |n: &str| dir.path().join(n);
+    let (model, log, frames) = (at("two.gir"), at("log.csv"), at("frames"));
+    let two = "graph @g(%x: f32[2]) -> (%y) opset 13 {\n%h = Neg %x : f32[2] ; a\n\
+               %y = Abs %h : f32[2] ; b\n}";
+    std::fs::write(&model, two).unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = now.as_secs();
+    let lines: String = (now - 5..now + 300).map(|t| format!("{t},3\n")).collect();
+    std::fs::write(&log, format!("time,watts\n{lines}")).unwrap();
+    let profile = ["profile", text(&model), "--runs", "2", "--power", text(&log)];
+    let (out, err) = ends(0, &[&profile[..], &["--stretches", "2"]].concat());
+    assert!(!err.contains("energy is not measured"), "{err}");
+    let p = Profile::json(&out).unwrap();
+    let joules = p.nodes.iter().map(|n| n.joules).chain(p.stretches.iter().map(|s| s.joules));
+    assert!(joules.clone().count() == 3 && joules.flatten().all(|j| j > 0.0 && j < 3.0), "{out}");
+    std::fs::write(&log, "time,watts\n1,3\n").unwrap();
+    assert!(ends(2, &profile).1.contains("expected an entry at least every 2 s"));
+
+    for frame in ["first", "second"] {
+        std::fs::create_dir_all(frames.join(frame)).unwrap();
+        let header =
+            format!("{:117}\n", "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }");
+        let npy = [&b"\x93NUMPY\x01\x00\x76\x00"[..], header.as_bytes(), &[0; 8]].concat();
+        std::fs::write(frames.join(frame).join("x.npy"), npy).unwrap();
+    }
+    let profile = ["profile", text(&model), "--runs", "3", "--input-folder"];
+    let p = Profile::json(&ends(0, &[&profile[..], &[text(&frames)]].concat()).0).unwrap();
+    assert!(p.nodes.iter().all(|n| n.count == 6), "{p:?}");
+    std::fs::remove_file(frames.join("second/x.npy")).unwrap();
+    let (_, err) = ends(2, &[&profile[..], &[text(&frames)]].concat());
+    assert!(err.contains("it has no input of the model"), "{err}");
 }
 
 /// On wgpu, each node is run by itself.

@@ -99,7 +99,7 @@ fn planned(g: &Graph, devices: usize, memory: &str, what: &str) {
     let problem = network.problem(g, &cluster, &costs, &PlanRequest::default());
     let alone = graph_opt_passes::devices::plan(&problem, &Effort::default());
     let told = alone.unwrap_err().to_string();
-    assert!(told.contains("but the largest device allowed for it has"), "{told}");
+    assert!(told.contains("of a device"), "{told}");
     let none = vec![None; devices];
     let start = std::time::Instant::now();
     let request = PlanRequest::default();

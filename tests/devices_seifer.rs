@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use graph_opt_passes::analysis::articulation_points;
+use graph_opt_passes::devices::cluster::wireless_bandwidth;
 use graph_opt_passes::devices::{
     Costs, Device, Effort, Limits, Link, Objective, Problem, place, place_greedily, plan,
 };
@@ -146,8 +147,7 @@ pub fn links(seed: u64) -> Vec<Option<Link>> {
     let places: Vec<(f64, f64)> = (0..DEVICES).map(|_| (place(), place())).collect();
     let link = |at: usize| {
         let (a, b) = (places[at / DEVICES], places[at % DEVICES]);
-        let square = (a.0 - b.0).powi(2) + (a.1 - b.1).powi(2);
-        (square > 0.0).then(|| Link::new((1.0 + 283_230.0 / square).log2() * MEBI, 0.0))
+        wireless_bandwidth(a, b).map(|bandwidth| Link::new(bandwidth, 0.0))
     };
     (0..DEVICES * DEVICES).map(link).collect()
 }

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::failure::{Failure, Kind, Tone};
 use crate::{
-    bench, bisect, blocks, check, explain, inspect, opt, plan, reduce, repro, run, simulate, split,
-    verdict,
+    bench, bisect, blocks, check, cluster, explain, inspect, opt, plan, reduce, repro, run,
+    simulate, split, verdict,
 };
 
 /// Version of the envelope and of all that it holds.
@@ -77,6 +77,7 @@ results! {
     Bisect(bisect::Found),
     Check(check::Checked),
     Blocks(blocks::Listed),
+    Cluster(cluster::Links),
     Explain(explain::Explained),
     Inspect(inspect::Inspected),
     Opt(opt::Optimised),

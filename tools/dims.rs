@@ -3,11 +3,11 @@
 use graph_opt_backends::Folder;
 use graph_opt_backends::inputs::Extents;
 use graph_opt_ir::Graph;
-use graph_opt_passes::analysis::{MemoryModel, plan_for};
+use graph_opt_passes::analysis::{MemoryModel, UnknownSize, plan_for};
 use graph_opt_passes::fix_dims::Symbolic;
 use graph_opt_passes::{Assumed, ByteSize, SizedGraph};
 
-use crate::failure::{Result, usage};
+use crate::failure::{Failure, Result, unsupported, usage};
 
 /// Extents of symbolic dimensions.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -56,6 +56,15 @@ impl Dims {
     /// The graph with these extents assumed.
     pub fn sized<'g>(&self, graph: &'g Graph) -> Result<SizedGraph<'g>> {
         self.assumed().sized(graph, &Folder).map_err(usage)
+    }
+}
+
+/// A size that is unknown although extents were assumed: what would give it, or that nothing does.
+pub fn no_size(e: &UnknownSize, graph: &Graph) -> Failure {
+    let why = format!("the size of {:?}, {}, is unknown; {}", e.name, e.ty, unknown(graph));
+    match Symbolic::of(graph).0.is_empty() {
+        true => unsupported(why),
+        false => usage(why),
     }
 }
 

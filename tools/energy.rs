@@ -1,6 +1,7 @@
-//! Energy counters of the processor: Linux's power capping (RAPL).
+//! Energy: counters of the processor, by Linux's power capping (RAPL), and logs of power meters.
 
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Counters of all processor packages, and of their memory where it is counted apart.
 pub struct Meter {
@@ -56,6 +57,84 @@ impl Meter {
     }
 }
 
+/// A stretch of time, in seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Period {
+    /// Its begin.
+    pub from: f64,
+    /// Its end.
+    pub to: f64,
+}
+
+/// The time now, in seconds since 1970.
+pub fn seconds_since_1970() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
+}
+
+/// What a power meter logged: seconds since 1970, and W from then to the next entry.
+pub struct PowerLog(Vec<(f64, f64)>);
+
+impl PowerLog {
+    /// Reads a CSV with the columns `time`, in seconds since 1970, and `watts`.
+    ///
+    /// # Errors
+    /// The column that is missing, or the line that is wrong.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut lines = text.lines().enumerate();
+        let header: Vec<&str> =
+            lines.next().map_or("", |l| l.1).split(',').map(str::trim).collect();
+        let column = |name: &str| {
+            let at = header.iter().position(|h| *h == name);
+            at.ok_or_else(|| format!("expected the columns time and watts, found no {name}"))
+        };
+        let (time, watts) = (column("time")?, column("watts")?);
+        let mut all: Vec<(f64, f64)> = Vec::new();
+        // The last line may be half written.
+        let whole = text.ends_with('\n');
+        let count = text.lines().count();
+        for (i, line) in lines.filter(|(i, l)| !l.trim().is_empty() && (whole || i + 1 < count)) {
+            let cells: Vec<&str> = line.split(',').map(str::trim).collect();
+            let number = |at: usize| cells.get(at).and_then(|c| c.parse::<f64>().ok());
+            let entry = number(time).zip(number(watts));
+            let entry = entry.filter(|(t, w)| t.is_finite() && (0.0..=1e9).contains(w));
+            let entry = entry.ok_or_else(|| format!("line {}: expected two numbers", i + 1))?;
+            if all.last().is_some_and(|l| l.0 >= entry.0) {
+                return Err(format!("line {}: expected a later time", i + 1));
+            }
+            all.push(entry);
+        }
+        Ok(Self(all))
+    }
+
+    /// Energy of a period, J.
+    ///
+    /// # Errors
+    /// If the log does not cover it, or has a gap of over 2 s in it.
+    pub fn joules(&self, period: Period) -> Result<f64, String> {
+        /// Longest time for which an entry is taken to hold.
+        const LONGEST: f64 = 2.0;
+        let Period { from, to } = period;
+        let begin = self.0.partition_point(|e| e.0 <= from).saturating_sub(1);
+        let mut sum = 0.0;
+        for (i, &(at, watts)) in self.0.iter().enumerate().skip(begin).take_while(|e| e.1.0 < to) {
+            let next = self.0.get(i + 1).map_or(f64::INFINITY, |n| n.0).min(at + LONGEST);
+            sum += watts * (next.min(to) - at.max(from)).max(0.0);
+        }
+        let covered = |t: f64| {
+            let last = self.0[..self.0.partition_point(|e| e.0 <= t)].last();
+            last.is_some_and(|e| t - e.0 <= LONGEST)
+        };
+        let inner = self.0.iter().filter(|e| e.0 > from && e.0 < to);
+        match covered(from) && covered(to) && inner.map(|e| e.0).all(|t| covered(t.next_down())) {
+            true => Ok(sum),
+            false => Err(format!(
+                "expected an entry at least every 2 s from {from:.3} to {to:.3}, when the model ran; \
+                 compare the clocks"
+            )),
+        }
+    }
+}
+
 fn number(path: &Path) -> Result<u64, String> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
     text.trim().parse().map_err(|_| format!("{}: {text:?} is no number", path.display()))
@@ -74,6 +153,24 @@ mod tests {
             ("max_energy_range_uj", "1000".into()),
         ] {
             std::fs::write(dir.join(file), text + "\n").unwrap();
+        }
+    }
+
+    #[test]
+    fn logs_of_power_are_integrated() {
+        let log = PowerLog::parse("time,watts\n10,2\n11, 4\n12,6\n13.5,1\n1").unwrap();
+        let joules = |from, to| log.joules(Period { from, to });
+        assert_eq!(joules(10.5, 12.5), Ok(1.0 + 4.0 + 3.0));
+        assert_eq!(joules(11.25, 11.75), Ok(2.0));
+        for (from, to) in [(9.0, 11.0), (12.0, 20.0), (8.0, 9.0)] {
+            assert!(joules(from, to).is_err_and(|e| e.contains("at least every 2 s")));
+        }
+        for (text, what) in [
+            ("time\n1\n", "found no watts"),
+            ("time,watts\n1,x\n", "line 2: expected two numbers"),
+            ("time,watts\n2,1\n1,1\n", "line 3: expected a later time"),
+        ] {
+            assert!(PowerLog::parse(text).is_err_and(|e| e.contains(what)), "{what}");
         }
     }
 

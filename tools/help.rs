@@ -7,7 +7,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Make a model fit", &["opt", "inspect", "explain", "passes"]),
     ("See whether the answer is the same", &["verify", "diff", "check"]),
     ("Run it here", &["run", "bench", "print"]),
-    ("Run it over several devices", &["plan", "profile", "split", "simulate", "worker"]),
+    ("Run it over several devices", &["plan", "cluster", "profile", "split", "simulate", "worker"]),
     ("Make it smaller, at a measured loss", &["blocks", "scale"]),
     ("Find what is at fault", &["bisect", "reduce", "repro"]),
 ];
@@ -58,9 +58,24 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "graph-opt plan model.onnx --cluster cluster.toml -o plan.json",
             "graph-opt plan model.onnx --cluster cluster.toml --objective throughput --max-latency 50ms",
+            "graph-opt plan model.onnx --cluster cluster.toml --front -o front.csv",
         ],
     ),
-    ("profile", &["graph-opt profile model.onnx -o camera.json"]),
+    (
+        "cluster",
+        &[
+            "graph-opt cluster probe --listen 0.0.0.0:7000",
+            "graph-opt cluster probe pi1=10.0.0.2:7000 -o links.toml",
+            "graph-opt cluster from-positions positions.csv -o cluster.toml",
+        ],
+    ),
+    (
+        "profile",
+        &[
+            "graph-opt profile model.onnx -o camera.json",
+            "graph-opt profile model.onnx --backend onnxruntime -o camera.json",
+        ],
+    ),
     ("split", &["graph-opt split model.onnx --plan plan.json -o stages/"]),
     ("simulate", &["graph-opt simulate stages/ --model model.onnx"]),
     ("blocks", &["graph-opt blocks model.onnx --data calibration.npz -o blocks/"]),

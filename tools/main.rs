@@ -10,6 +10,7 @@ mod bisect;
 mod blocks;
 mod budget;
 mod check;
+mod cluster;
 mod dataset;
 mod diff;
 mod dims;
@@ -122,6 +123,8 @@ enum Command {
     Repro(repro::Args),
     /// Measures how long nodes, and stretches of nodes, take on this machine
     Profile(profile::Args),
+    /// Measures links between machines, or makes a cluster from positions of nodes
+    Cluster(cluster::Args),
     /// Plans which nodes run on which device of a cluster, with a proven bound
     Plan(plan::Args),
     /// Cuts a model into the stages of a plan: an ONNX file each, and a manifest
@@ -207,6 +210,7 @@ impl Command {
             Self::Reduce(_) => "reduce",
             Self::Repro(_) => "repro",
             Self::Profile(_) => "profile",
+            Self::Cluster(_) => "cluster",
             Self::Plan(_) => "plan",
             Self::Split(_) => "split",
             Self::Simulate(_) => "simulate",
@@ -234,6 +238,7 @@ fn run(command: Command, json: bool, verbose: bool) -> failure::Result<Answer> {
         Command::Reduce(a) => reduce::main(&a, verbose),
         Command::Repro(a) => repro::main(&a),
         Command::Profile(a) => profile::main(&a),
+        Command::Cluster(a) => cluster::main(&a),
         Command::Plan(a) => plan::main(&a),
         Command::Split(a) => split::main(&a),
         Command::Simulate(a) => simulate::main(&a),

@@ -1,12 +1,17 @@
 """Peak memory and time of runs of ONNX files in ONNX Runtime's CPU provider, with one thread.
 
     measure.py RUNTIME FILE...
+    measure.py --profile FILE LEVEL THREADS RUNS FRAMES INPUT...
 
 RUNTIME is "onnxruntime", for the session options below, or "onnxruntime-default", for none. Prints a
 JSON object: the version of ONNX Runtime, and for each file [bytes, seconds]. Each file is measured in a
 process of its own, in a second session, as the first one loads code. Inputs are random, and not in the
 figures; outputs are. "onnxruntime" needs MALLOC_MMAP_THRESHOLD_=16384 and MALLOC_TOP_PAD_=0 in the
 environment, by which larger blocks go back to the system when they are freed.
+
+The second form runs a file RUNS times for each frame, and once before, with profiling on, and prints the
+profile that ONNX Runtime writes. The inputs of these names are in 0-0.npy, 0-1.npy, … beside the file
+for the first frame, in 1-0.npy, … for the second.
 """
 
 import ctypes
@@ -81,6 +86,26 @@ def one(runtime, path):
     print(json.dumps([status("VmHWM") - before, min(times)]))
 
 
+def profile(path, level, threads, runs, frames, *names):
+    import numpy as np
+    import onnxruntime as ort
+
+    folder = pathlib.Path(path).parent
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = int(threads), 1
+    options.log_severity_level = 4
+    level = "DISABLE_ALL" if level == "disable" else f"ENABLE_{level.upper()}"
+    options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, f"ORT_{level}")
+    options.enable_profiling = True
+    options.profile_file_prefix = str(folder / "kernels")
+    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    for frame in range(int(frames)):
+        feed = {name: np.load(folder / f"{frame}-{i}.npy") for i, name in enumerate(names)}
+        for _ in range(int(runs) + (frame == 0)):
+            session.run(None, feed)
+    print(pathlib.Path(session.end_profiling()).read_text())
+
+
 def main():
     runtime, files = sys.argv[1], sys.argv[2:]
     import onnxruntime as ort
@@ -96,5 +121,7 @@ def main():
 if __name__ == "__main__":
     if sys.argv[1] == "--one":
         one(*sys.argv[2:])
+    elif sys.argv[1] == "--profile":
+        profile(*sys.argv[2:])
     else:
         main()

@@ -1,16 +1,18 @@
 //! Measures files in an installed ONNX Runtime, in processes of their own.
 
+use std::ffi::OsString;
 use std::process::Command;
 
-use graph_opt_ir::{Def, Graph};
+use graph_opt_backends::inputs::required;
+use graph_opt_ir::{Def, Graph, Tensor};
 use graph_opt_passes::ByteSize;
 use graph_opt_passes::analysis::{Interpreter, MemoryModel, OnnxRuntime, UnknownSize, plan_for};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::failure::{Result, io, unsupported};
+use crate::failure::{Result, internal, io, unsupported};
 use crate::folder::Folder;
-use crate::model;
+use crate::{model, tensors};
 
 /// The script that measures, in Python.
 const SCRIPT: &str = include_str!("measure.py");
@@ -90,31 +92,23 @@ pub fn promise(graph: &Graph, model: &dyn MemoryModel) -> std::result::Result<u6
     Ok(peak.saturating_sub(lent))
 }
 
-/// Runs both graphs in ONNX Runtime: what they take and how long they run, beside what was promised.
-pub fn measure(before: &Graph, after: &Graph, model: &dyn MemoryModel) -> Result<Measured> {
-    // Removed again in all cases, an interrupt among them.
-    let target = std::env::temp_dir().join(format!("graph-opt-measure-{}", std::process::id()));
-    let folder = Folder::begin(&target)?;
+/// A folder for files to measure, removed again in all cases, an interrupt among them.
+fn scratch() -> Result<Folder> {
+    Folder::begin(&std::env::temp_dir().join(format!("graph-opt-measure-{}", std::process::id())))
+}
+
+/// Runs the script in the Python that has onnxruntime; gives its name, and what it printed.
+fn python(
+    folder: &Folder,
+    args: &[OsString],
+    settings: &[(&str, &str)],
+) -> Result<(String, Vec<u8>)> {
     let script = folder.path().join("measure.py");
     std::fs::write(&script, SCRIPT).map_err(|e| io("measuring", &e))?;
-    let mut files = Vec::new();
-    for (name, graph) in [("before.onnx", before), ("after.onnx", after)] {
-        let path = folder.path().join(name);
-        model::save(graph, &path.to_string_lossy())?;
-        files.push(path);
-    }
-    // The interpreter's plans are executed by this tool; in ONNX Runtime people run them without options.
-    let runtime = match model.name() == Interpreter.name() {
-        true => "onnxruntime-default",
-        false => model.name(),
-    };
     let python = std::env::var_os("GRAPH_OPT_PYTHON").unwrap_or_else(|| "python3".into());
     let shown = python.to_string_lossy().into_owned();
     let mut command = Command::new(&python);
-    command.arg(script).arg(runtime).args(files);
-    if runtime == OnnxRuntime.name() {
-        command.env("MALLOC_MMAP_THRESHOLD_", "16384").env("MALLOC_TOP_PAD_", "0");
-    }
+    command.arg(script).args(args).envs(settings.iter().copied());
     let done = command.output().map_err(|e| {
         unsupported(format!(
             "{shown} cannot be run ({e}); name a Python with onnxruntime in GRAPH_OPT_PYTHON"
@@ -131,7 +125,59 @@ pub fn measure(before: &Graph, after: &Graph, model: &dyn MemoryModel) -> Result
             false => format!("measuring with {shown} failed: {last}"),
         }));
     }
-    let found: Printed = serde_json::from_slice(&done.stdout)
+    Ok((shown, done.stdout))
+}
+
+/// How a model is run to time its kernels.
+pub struct KernelRun<'a> {
+    /// Graph optimization level: `disable`, `basic`, `extended` or `all`.
+    pub level: &'a str,
+    /// Threads of a node.
+    pub threads: u16,
+    /// Runs of each frame, after one that warms up.
+    pub runs: u16,
+}
+
+/// Runs a graph with the inputs of each frame in ONNX Runtime, with its profiling on: the profile as ONNX Runtime writes it.
+pub fn kernels(graph: &Graph, frames: &[Vec<Tensor>], run: &KernelRun<'_>) -> Result<String> {
+    let folder = scratch()?;
+    let path = folder.path().join("model.onnx");
+    model::save(graph, &path.to_string_lossy())?;
+    for (frame, inputs) in frames.iter().enumerate() {
+        for (i, t) in inputs.iter().enumerate() {
+            tensors::write(t, &folder.path().join(format!("{frame}-{i}.npy")))?;
+        }
+    }
+    let KernelRun { level, threads, runs } = run;
+    let mut args: Vec<OsString> = vec!["--profile".into(), path.into(), level.into()];
+    args.extend([*threads, *runs].map(|n| OsString::from(n.to_string())));
+    args.push(frames.len().to_string().into());
+    let names = required(graph).into_iter().map(|v| graph.value(v).name.to_string());
+    args.extend(names.map(OsString::from));
+    let (_, stdout) = python(&folder, &args, &[])?;
+    String::from_utf8(stdout).map_err(internal)
+}
+
+/// Runs both graphs in ONNX Runtime: what they take and how long they run, beside what was promised.
+pub fn measure(before: &Graph, after: &Graph, model: &dyn MemoryModel) -> Result<Measured> {
+    let folder = scratch()?;
+    let mut files = Vec::new();
+    for (name, graph) in [("before.onnx", before), ("after.onnx", after)] {
+        let path = folder.path().join(name);
+        model::save(graph, &path.to_string_lossy())?;
+        files.push(path);
+    }
+    // The interpreter's plans are executed by this tool; in ONNX Runtime people run them without options.
+    let runtime = match model.name() == Interpreter.name() {
+        true => "onnxruntime-default",
+        false => model.name(),
+    };
+    let given = runtime == OnnxRuntime.name();
+    let settings = [("MALLOC_MMAP_THRESHOLD_", "16384"), ("MALLOC_TOP_PAD_", "0")];
+    let mut args = vec![OsString::from(runtime)];
+    args.extend(files.into_iter().map(OsString::from));
+    let (shown, stdout) = python(&folder, &args, if given { &settings } else { &[] })?;
+    let found: Printed = serde_json::from_slice(&stdout)
         .map_err(|e| unsupported(format!("measuring with {shown} gave no figures: {e}")))?;
     let [(a, s), (b, t)] = found.files[..] else {
         return Err(unsupported(format!("measuring with {shown}: expected two files")));

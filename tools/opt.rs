@@ -283,8 +283,7 @@ impl Opt<'_> {
                 }
                 Err(why) => {
                     remarks(said, self.verbose);
-                    let why = format!("{}: {}", why.name, dims::unknown(&sized.graph));
-                    return Err(usage(format!("there is no budget without sizes; size of {why}")));
+                    return Err(dims::no_size(why, &sized.graph));
                 }
             }
         }

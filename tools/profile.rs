@@ -14,19 +14,22 @@ use graph_opt_backends::tolerance::change;
 use graph_opt_backends::{Backend, Executable};
 use graph_opt_ir::{Graph, Tensor, ValueId};
 use graph_opt_passes::devices::cluster::{
-    Codec, CodecMeasurement, NodeTime, Profile, StretchTime, ValueCodecs,
+    Codec, CodecMeasurement, KernelTimes, NodeTime, Profile, StretchTime, ValueCodecs, middle,
 };
 use graph_opt_passes::devices::graph::Network;
 
 use crate::answer::{Answer, Document};
-use crate::energy::Meter;
+use crate::dims::Dims;
+use crate::energy::{Meter, Period, PowerLog, seconds_since_1970};
 use crate::failure::{Failure, Kind, Result, internal, say, usage};
 use crate::input::unread;
+use crate::measure::{KernelRun, kernels};
+use crate::plan::network;
 use crate::progress::Progress;
 use crate::run::{prepare_failure, run_failure};
 use crate::tensors::Inputs;
 use crate::verify::backend;
-use crate::{model, output, tensors};
+use crate::{input, model, output, tensors};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -37,10 +40,14 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE.json")]
     output: Option<PathBuf>,
     /// Where to run it. On wgpu each node is run as a model of its own, copies to the device and
-    /// back included
-    #[arg(long, default_value = "cpu", value_name = "NAME", value_parser = ["cpu", "wgpu"])]
+    /// back included. onnxruntime is the one of the Python that GRAPH_OPT_PYTHON names, or python3
+    #[arg(long, default_value = "cpu", value_name = "NAME", value_parser = ["cpu", "wgpu", "onnxruntime"])]
     backend: String,
-    /// Threads of the CPU backend
+    /// What ONNX Runtime may optimize: its graph_optimization_level. Times of nodes that it fuses stand
+    /// with one of them
+    #[arg(long, default_value = "all", value_name = "LEVEL", value_parser = ["disable", "basic", "extended", "all"])]
+    ort_level: String,
+    /// Threads of the CPU backend or of ONNX Runtime
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: u16,
     /// Runs after one that warms up
@@ -58,7 +65,18 @@ pub struct Args {
     #[arg(long, value_name = "CODEC,…", value_delimiter = ',', value_parser = Codec::ALL.map(Codec::name))]
     codecs: Vec<String>,
     #[command(flatten)]
+    dims: Dims,
+    #[command(flatten)]
     inputs: Inputs,
+    /// Inputs of several frames: a folder of .npz files, or of folders with a .npy or .pb file for each
+    /// input. Nodes are timed with all of them, stretches and codecs with the first
+    #[arg(long, value_name = "DIR", conflicts_with = "inputs")]
+    input_folder: Option<PathBuf>,
+    /// The log that a power meter writes meanwhile: a CSV with the columns `time`, in seconds since 1970,
+    /// and `watts`. It is read at the end, and gives the energy of each node and stretch, which are
+    /// then run for a second each
+    #[arg(long, value_name = "FILE.csv")]
+    power: Option<PathBuf>,
     /// Where Linux shows the energy counters of the processor
     #[arg(long, default_value = "/sys/class/powercap", value_name = "DIR", hide = true)]
     powercap: PathBuf,
@@ -67,8 +85,8 @@ pub struct Args {
 /// Profiles are not larger than this.
 const LIMIT: u64 = 256 << 20;
 
-/// Reads a profile: CSV if the name ends so, else JSON.
-pub fn read(path: &Path) -> Result<Profile> {
+/// Reads a profile of this model: CSV if the name ends so, else JSON, ours or ONNX Runtime's.
+pub fn read(path: &Path, graph: &Graph) -> Result<Profile> {
     let at = |e: &dyn std::fmt::Display| usage(format!("{}: {e}", path.display()));
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(|e| unread(path, &e))?;
@@ -76,8 +94,24 @@ pub fn read(path: &Path) -> Result<Profile> {
     if read as u64 == LIMIT {
         return Err(at(&"larger than any profile"));
     }
+    if KernelTimes::recognises(&text) {
+        return attributed(&text, graph, &path.display());
+    }
     let profile = if is_csv(path) { Profile::csv(&text) } else { Profile::json(&text) };
     profile.map_err(|e| at(&e))
+}
+
+/// A profile from the text that ONNX Runtime wrote; says how much of its time is left out.
+fn attributed(text: &str, graph: &Graph, name: &dyn std::fmt::Display) -> Result<Profile> {
+    let kernels = KernelTimes::parse(text).map_err(|e| usage(format!("{name}: {e}")))?;
+    let times = kernels.attribute(graph).map_err(|e| usage(format!("{name}: {e}")))?;
+    if let Some(largest) = times.largest {
+        let share = times.lost * 100.0;
+        say(format!(
+            "{name}: {share:.1} % of the time is left out, as of {largest}: no node has it"
+        ));
+    }
+    Ok(times.profile)
 }
 
 fn is_csv(path: &Path) -> bool {
@@ -91,25 +125,18 @@ struct Sample {
     spread: f64,
     count: u64,
     joules: Option<f64>,
+    /// When it ran for the power meter, and how often.
+    period: Option<(Period, u32)>,
 }
 
 impl Sample {
     fn of(mut all: Vec<f64>) -> Self {
-        all.sort_by(f64::total_cmp);
-        let at = |share: f64| all[((all.len() - 1) as f64 * share) as usize];
-        match all.is_empty() {
-            true => Self::default(),
-            false => Self {
-                seconds: at(0.5),
-                spread: at(0.75) - at(0.25),
-                count: all.len() as u64,
-                joules: None,
-            },
-        }
+        let (seconds, spread) = middle(&mut all);
+        Self { seconds, spread, count: all.len() as u64, ..Self::default() }
     }
 
     fn node(self, name: &str) -> NodeTime {
-        let Self { seconds, spread, count, joules } = self;
+        let Self { seconds, spread, count, joules, .. } = self;
         NodeTime { name: name.into(), seconds, spread, count, joules }
     }
 }
@@ -119,9 +146,11 @@ struct Bench<'a> {
     network: Network,
     backend: Box<dyn Backend>,
     meter: Option<Meter>,
+    /// Whether a power meter logs meanwhile.
+    logged: bool,
     runs: u16,
-    /// Inputs of the model.
-    inputs: Vec<Tensor>,
+    /// Inputs of the model, for each frame.
+    frames: Vec<Vec<Tensor>>,
 }
 
 /// Consecutive units as a model, and its inputs.
@@ -145,48 +174,52 @@ pub fn main(args: &Args) -> Result<Answer> {
     if let Some(path) = &args.output {
         output::probe(path)?;
     }
-    let graph = Arc::new(model::load(&args.model)?);
-    let network = Network::of(&graph).map_err(|e| {
-        usage(format!("{e}; fix extents with graph-opt opt --dim NAME=N --fix-dims"))
-    })?;
+    let (graph, network, _) = network(model::load(&args.model)?, &args.dims)?;
+    let graph = Arc::new(graph);
     let csv = args.output.as_deref().is_some_and(is_csv);
     if csv && !args.codecs.is_empty() {
         return Err(usage("what codecs make of values is written as JSON only"));
     }
-    let given = args.inputs.read(&graph)?;
-    let inputs = tensors::inputs(&graph, &given, &Extents::default(), 0)?;
+    let frames = frames(args, &graph)?;
+    if args.backend == "onnxruntime" {
+        return in_onnxruntime(args, &graph, frames);
+    }
     let cpu = Cpu { threads: args.threads.into(), ..Cpu::default() };
     let on_cpu = args.backend == "cpu";
     let progress = Progress::new();
     // Graphics cards have counters of their own.
-    let meter = if on_cpu { Meter::open(&args.powercap) } else { Err("not on wgpu".into()) };
-    if let Err(why) = &meter {
+    let logged = args.power.is_some();
+    let meter = match on_cpu {
+        _ if logged => Err(String::new()),
+        true => Meter::open(&args.powercap),
+        false => Err("not on wgpu".into()),
+    };
+    if let Err(why) = &meter
+        && !logged
+    {
         say(format!("energy is not measured: {why}"));
     }
     let backend = if on_cpu { Box::new(cpu.clone()) } else { backend(&args.backend)? };
     let (meter, runs) = (meter.ok(), args.runs);
-    let bench = Bench { graph: &graph, network, backend, meter, runs, inputs };
+    let bench = Bench { graph: &graph, network, backend, meter, logged, runs, frames };
     let all: Vec<Range<usize>> = (0..bench.network.nodes.len()).map(|u| u..u + 1).collect();
     let mut nodes: Vec<Sample> = Vec::new();
     if on_cpu {
         nodes = bench.in_place(&cpu, graph.clone(), &progress)?;
     }
-    if !on_cpu || bench.meter.is_some() {
+    if !on_cpu || bench.meter.is_some() || logged {
         let mut alone = Vec::new();
         bench.stretches(&all, 1, &|_| true, &progress, &mut |_, sample| alone.push(sample))?;
         match on_cpu {
-            true => nodes.iter_mut().zip(alone).for_each(|(n, a)| n.joules = a.joules),
+            true => nodes.iter_mut().zip(alone).for_each(|(n, a)| {
+                (n.joules, n.period) = (a.joules, a.period);
+            }),
             false => nodes = alone,
         }
     }
-    let mut stretches = Vec::new();
+    let mut longer: Vec<(Range<usize>, Sample)> = Vec::new();
     let label = |u: usize| graph.label(bench.network.nodes[u]);
-    let mut add = |units: Range<usize>, sample: Sample| {
-        let Sample { seconds, spread, count, joules } = sample;
-        let (first, last) = (label(units.start).into(), label(units.end - 1).into());
-        let nodes = Some(units.len());
-        stretches.push(StretchTime { first, last, nodes, seconds, spread, count, joules });
-    };
+    let mut add = |units: Range<usize>, sample: Sample| longer.push((units, sample));
     let units = if args.units == "points" { bench.network.stretches(&graph) } else { all };
     if args.stretches > 0 {
         // Single nodes are known.
@@ -198,12 +231,81 @@ pub fn main(args: &Args) -> Result<Answer> {
         _ => bench.codecs(&units, &codecs, &progress)?,
     };
     drop(progress);
+    if let Some(path) = &args.power {
+        let log = PowerLog::parse(&input::text(path)?);
+        let log = log.map_err(|e| usage(format!("{}: {e}", path.display())))?;
+        for sample in nodes.iter_mut().chain(longer.iter_mut().map(|l| &mut l.1)) {
+            if let Some((period, runs)) = sample.period {
+                let joules = log.joules(period);
+                let joules = joules.map_err(|e| usage(format!("{}: {e}", path.display())))?;
+                sample.joules = Some(joules / f64::from(runs));
+            }
+        }
+    }
+    let stretch = |(units, sample): (Range<usize>, Sample)| {
+        let Sample { seconds, spread, count, joules, .. } = sample;
+        let (first, last) = (label(units.start).into(), label(units.end - 1).into());
+        let nodes = Some(units.len());
+        StretchTime { first, last, nodes, seconds, spread, count, joules }
+    };
+    let stretches = longer.into_iter().map(stretch).collect();
     let nodes = nodes.into_iter().enumerate().map(|(u, s)| s.node(label(u))).collect();
     let threads = if on_cpu { args.threads } else { 0 };
     let backend = args.backend.clone();
-    let profile = Profile { version: 1, backend, threads, runs, nodes, stretches, values };
+    written(args, &Profile { version: 1, backend, threads, runs, nodes, stretches, values })
+}
+
+/// The inputs of each frame: those of a folder, or those of one frame that was given or is random.
+fn frames(args: &Args, graph: &Graph) -> Result<Vec<Vec<Tensor>>> {
+    /// Frames are in memory all at once.
+    const MOST_FRAMES: usize = 1000;
+    let whole = |given: &[(String, Tensor)]| tensors::inputs(graph, given, &Extents::default(), 0);
+    let Some(folder) = &args.input_folder else {
+        return Ok(vec![whole(&args.inputs.read(graph)?)?]);
+    };
+    let entries = std::fs::read_dir(folder).map_err(|e| unread(folder, &e))?;
+    let entries = entries.map(|e| e.map(|e| e.path()).map_err(|e| unread(folder, &e)));
+    let mut paths = entries.collect::<Result<Vec<_>>>()?;
+    paths.retain(|p| p.is_dir() || p.extension().is_some_and(|e| e == "npz"));
+    paths.sort();
+    let found = paths.len();
+    if found == 0 || found > MOST_FRAMES {
+        return Err(usage(format!(
+            "{}: expected 1 to {MOST_FRAMES} .npz files or folders of inputs, found {found}",
+            folder.display()
+        )));
+    }
+    let frame = |path: &PathBuf| {
+        let given = tensors::read_all(path, graph)?;
+        if given.is_empty() {
+            return Err(usage(format!("{}: it has no input of the model", path.display())));
+        }
+        whole(&given)
+    };
+    paths.iter().map(frame).collect()
+}
+
+/// The nodes as ONNX Runtime times them.
+fn in_onnxruntime(args: &Args, graph: &Graph, frames: Vec<Vec<Tensor>>) -> Result<Answer> {
+    if args.stretches > 0 || !args.codecs.is_empty() || args.power.is_some() {
+        return Err(usage(
+            "stretches, codecs and power are measured with --backend cpu or wgpu, not in ONNX Runtime",
+        ));
+    }
+    let progress = Progress::new();
+    progress.say("running in ONNX Runtime");
+    let (threads, runs) = (args.threads, args.runs);
+    let text = kernels(graph, &frames, &KernelRun { level: &args.ort_level, threads, runs })?;
+    drop(progress);
+    let profile = attributed(&text, graph, &args.model)?;
+    written(args, &Profile { threads, runs, ..profile })
+}
+
+/// The profile as the answer, and in the file that was asked for.
+fn written(args: &Args, profile: &Profile) -> Result<Answer> {
+    let csv = args.output.as_deref().is_some_and(is_csv);
     let text = if csv { profile.to_csv() } else { profile.to_json() }.map_err(internal)?;
-    let document = Document(serde_json::to_value(&profile).map_err(internal)?);
+    let document = Document(serde_json::to_value(profile).map_err(internal)?);
     match &args.output {
         Some(path) => {
             output::whole(path, text.as_bytes())?;
@@ -218,11 +320,13 @@ impl Bench<'_> {
     fn in_place(&self, cpu: &Cpu, graph: Arc<Graph>, progress: &Progress) -> Result<Vec<Sample>> {
         let prepared = cpu.prepared(graph).map_err(prepare_failure)?;
         let mut times = vec![Vec::new(); self.network.nodes.len()];
-        for run in 0..=self.runs {
-            progress.say(&format!("run {run} of {}", self.runs));
-            let (_, measured) = prepared.run_measured(&self.inputs).map_err(run_failure)?;
-            for (all, s) in times.iter_mut().zip(&measured.seconds).filter(|_| run > 0) {
-                all.push(*s);
+        for (frame, inputs) in self.frames.iter().enumerate() {
+            for run in 0..=self.runs {
+                progress.say(&format!("frame {}, run {run} of {}", frame + 1, self.runs));
+                let (_, measured) = prepared.run_measured(inputs).map_err(run_failure)?;
+                for (all, s) in times.iter_mut().zip(&measured.seconds).filter(|_| run > 0) {
+                    all.push(*s);
+                }
             }
         }
         Ok(times.into_iter().map(Sample::of).collect())
@@ -260,7 +364,7 @@ impl Bench<'_> {
         each: &mut dyn FnMut(usize, &Values) -> Result,
     ) -> Result {
         let value = |v: &ValueId| self.graph.value(*v).name.to_string();
-        let given = required(self.graph).into_iter().zip(&self.inputs);
+        let given = required(self.graph).into_iter().zip(&self.frames[0]);
         let mut held: Values = given.map(|(v, t)| (value(&v), t.clone())).collect();
         for (i, unit) in units.iter().enumerate() {
             progress.say(&format!("unit {} of {}", i + 1, units.len()));
@@ -355,14 +459,15 @@ impl Bench<'_> {
 
     /// Runs of what has run once.
     fn time(&self, part: &Part) -> Result<Sample> {
-        /// Energy counters change about every millisecond.
-        const LONG: Duration = Duration::from_millis(50);
-        let (begin, mut count) = (Instant::now(), 0);
+        // Energy counters change about every millisecond, meters often log no faster than 10 Hz.
+        let long = Duration::from_millis(if self.logged { 1000 } else { 50 });
+        let (from, begin, mut count) = (seconds_since_1970(), Instant::now(), 0);
         let unread = |e| Failure::new(Kind::InputOutput, e);
         let read = || self.meter.as_ref().map(Meter::read).transpose().map_err(unread);
         let before = read()?;
         let mut times = Vec::new();
-        while count < u32::from(self.runs) || (before.is_some() && begin.elapsed() < LONG) {
+        let energy = before.is_some() || self.logged;
+        while count < u32::from(self.runs) || (energy && begin.elapsed() < long) {
             let start = Instant::now();
             part.run(&part.inputs)?;
             if count < u32::from(self.runs) {
@@ -371,6 +476,8 @@ impl Bench<'_> {
             count += 1;
         }
         let mut sample = Sample::of(times);
+        let period = Period { from, to: from + begin.elapsed().as_secs_f64() };
+        sample.period = self.logged.then_some((period, count));
         if let (Some(meter), Some(before), Some(after)) = (&self.meter, before, read()?) {
             sample.joules = Some(meter.between(&before, &after) / f64::from(count));
         }

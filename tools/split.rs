@@ -27,8 +27,9 @@ pub struct Args {
     /// The plan, as `graph-opt plan` wrote it for this model
     #[arg(long, value_name = "FILE.json")]
     plan: String,
-    /// The folder to make: an ONNX file for each part, manifest.json, dataflow.yml for dora-rs, and
-    /// annotated.onnx, the whole model with the parts as ONNX's own multi-device annotations
+    /// The folder to make: an ONNX file for each part, manifest.json, run.py, which runs the parts in
+    /// ONNX Runtime and compares with the whole model, dataflow.yml for dora-rs, and annotated.onnx, the
+    /// whole model with the parts as ONNX's own multi-device annotations
     #[arg(short, long, value_name = "DIR")]
     output: String,
     /// Another folder to make: a model repository for Triton Inference Server, with a model for each
@@ -36,6 +37,9 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     triton: Option<String>,
 }
+
+/// The script that runs the parts in ONNX Runtime, in Python.
+const RUN: &str = include_str!("run_stages.py");
 
 /// Reads a JSON file into its type.
 pub fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
@@ -121,6 +125,7 @@ pub fn main(args: &Args) -> Result<Answer> {
     manifest.check().map_err(usage)?;
     let text = serde_json::to_string_pretty(&manifest).map_err(internal)?;
     output::whole(&folder.path().join("manifest.json"), format!("{text}\n").as_bytes())?;
+    output::whole(&folder.path().join("run.py"), RUN.as_bytes())?;
     // The machines have the folder where it is here, until `graph-opt worker` is told otherwise.
     let target = Path::new(&args.output);
     let at = std::path::absolute(target).map_err(|e| failed(target, &e))?;

@@ -149,7 +149,7 @@ fn parse_input(s: &str) -> std::result::Result<Source, String> {
 
 /// All inputs of a folder of `NAME.npy` and `NAME.pb` files, or of a `.npz` file, where they may
 /// also be named `in:NAME`.
-fn read_all(path: &Path, graph: &Graph) -> Result<Vec<(String, Tensor)>> {
+pub fn read_all(path: &Path, graph: &Graph) -> Result<Vec<(String, Tensor)>> {
     let wanted = required(graph).into_iter().map(|v| graph.value(v));
     let at = |e: String| usage(format!("{}: {e}", path.display()));
     let mut out = Vec::new();

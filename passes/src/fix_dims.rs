@@ -6,6 +6,10 @@ use graph_opt_ir::infer::InferError;
 use graph_opt_ir::names::nearest;
 use graph_opt_ir::{Dim, Edit, EditError, Editor, Graph, Type, ValueId};
 
+use crate::options::{OptionError, OptionInfo, Options, items, quoted};
+use crate::pass::{Exactness, Outcome, Pass, PassCtx, PassInfo};
+use crate::units::count;
+
 /// Why extents cannot be written into a model, which is then as it was.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -153,6 +157,29 @@ impl fmt::Display for Symbolic {
 /// # Errors
 /// If a name is not there, or the extents contradict each other or the model.
 pub fn fix_dims(graph: &mut Graph, dims: &[(String, u64)]) -> Result<usize, FixDimsError> {
+    let (edit, fixed) = edit(graph, dims)?;
+    if fixed == 0 {
+        return Ok(0);
+    }
+    let mut narrow = graph.clone();
+    let mut editor = Editor::new(&mut narrow);
+    editor.apply(&edit)?;
+    editor.refine().map_err(|source| {
+        let known = Symbolic::of(graph);
+        FixDimsError::Shapes { dims: text(dims), source, known }
+    })?;
+    drop(editor);
+    *graph = narrow;
+    Ok(fixed)
+}
+
+fn text(dims: &[(String, u64)]) -> String {
+    let all: Vec<String> = dims.iter().map(|(n, e)| format!("{n}={e}")).collect();
+    all.join(" ")
+}
+
+/// The edit that gives inputs these extents, and the number of dimensions that become known by it.
+fn edit(graph: &Graph, dims: &[(String, u64)]) -> Result<(Edit, usize), FixDimsError> {
     let known = Symbolic::of(graph);
     let mut types: Vec<(ValueId, Type)> =
         graph.inputs().iter().map(|&v| (v, graph.value(v).ty.clone())).collect();
@@ -179,24 +206,93 @@ pub fn fix_dims(graph: &mut Graph, dims: &[(String, u64)]) -> Result<usize, FixD
             *d = Dim::Known(*extent);
         }
     }
-    if fixed == 0 {
-        return Ok(0);
-    }
-    if let Some((node, of)) = rounded_up(graph, None) {
+    if let Some((node, of)) = rounded_up(graph, None).filter(|_| fixed > 0) {
         return Err(FixDimsError::Ceil { node, of });
     }
-    let all: Vec<String> = dims.iter().map(|(n, e)| format!("{n}={e}")).collect();
-    let all = all.join(" ");
-    let mut edit = Edit::new(format!("fix-dims {all}"));
+    let mut edit = Edit::new(format!("fix-dims {}", text(dims)));
     types.retain(|(v, ty)| graph.value(*v).ty != *ty);
     edit.narrows = types;
-    let mut narrow = graph.clone();
-    let mut editor = Editor::new(&mut narrow);
-    editor.apply(&edit)?;
-    editor.refine().map_err(|source| FixDimsError::Shapes { dims: all, source, known })?;
-    drop(editor);
-    *graph = narrow;
-    Ok(fixed)
+    Ok((edit, fixed))
+}
+
+/// Its entry in the registry.
+pub(crate) const INFO: PassInfo = PassInfo {
+    name: "fix-dims",
+    summary: "gives symbolic dimensions of inputs an extent",
+    exactness: Exactness::BitExact,
+    options: &[OptionInfo {
+        name: "dims",
+        value: "[batch=1,x:2=480]",
+        help: "extents by the name of the dimension, or by INPUT:AXIS",
+    }],
+    make,
+};
+
+fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
+    let wrong =
+        |what: &str| OptionError(format!("dims: expected NAME=N such as batch=1, found {what:?}"));
+    let mut dims = Vec::new();
+    for item in items(o.get("dims").unwrap_or_default()) {
+        let (name, n) = match quoted(item) {
+            Some((length, name)) => (name, item[length..].strip_prefix('=')),
+            None => {
+                item.rsplit_once('=').map_or((String::new(), None), |(a, b)| (a.into(), Some(b)))
+            }
+        };
+        match n.and_then(|n| n.parse::<u64>().ok()) {
+            Some(n) if n > 0 && !name.is_empty() => dims.push((name, n)),
+            _ => return Err(wrong(item)),
+        }
+    }
+    Ok(Box::new(FixDims::new(dims)))
+}
+
+/// The pass `fix-dims`: [`fix_dims`] within a pipeline.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FixDims(Vec<(String, u64)>);
+
+impl FixDims {
+    /// Gives these dimensions, by name or as `INPUT:AXIS`, these extents.
+    pub fn new(dims: Vec<(String, u64)>) -> Self {
+        Self(dims)
+    }
+}
+
+impl Pass for FixDims {
+    fn name(&self) -> &'static str {
+        INFO.name
+    }
+
+    fn options(&self) -> Options {
+        let one = |(name, n): &(String, u64)| match name.contains([',', '"', '[', ']']) {
+            true => format!("{name:?}={n}"),
+            false => format!("{name}={n}"),
+        };
+        let all: Vec<String> = self.0.iter().map(one).collect();
+        Options::default().with("dims", format!("[{}]", all.join(",")))
+    }
+
+    fn exactness(&self) -> Exactness {
+        Exactness::BitExact
+    }
+
+    fn run(&self, cx: &mut PassCtx<'_, '_>) -> Result<(), EditError> {
+        // Bodies have no inputs of their own.
+        if !cx.editor.scope().is_empty() {
+            return Ok(());
+        }
+        let found =
+            fix_dims(&mut cx.graph().clone(), &self.0).and_then(|_| edit(cx.graph(), &self.0));
+        match found {
+            Ok((_, 0)) => cx.remark_on("", Outcome::NoEffect, "these extents are known already"),
+            Ok((edit, fixed)) => {
+                cx.apply(&edit)?;
+                cx.remark_on("", Outcome::Applied, format!("{} known", count(fixed, "dimension")));
+            }
+            Err(why) => cx.remark_on("", Outcome::Blocked, why.to_string()),
+        }
+        Ok(())
+    }
 }
 
 /// A pool in a body that rounds extents up which are not known there, and whose body it is.
@@ -298,6 +394,26 @@ mod tests {
             fix_dims(&mut g, &[("n".into(), 3)]).unwrap_err().to_string()
         };
         assert!(e.contains("n=3 contradicts the model") && e.contains("n (x:0)"), "{e}");
+    }
+
+    #[test]
+    fn the_pass_is_read_back_and_does_the_same() {
+        let text = "fix-dims{dims=[N=2,x:2=6,h=6]}";
+        let pipeline = crate::Pipeline::parse(text).unwrap();
+        assert_eq!(pipeline.to_string(), text);
+        let mut g = graph();
+        let report = crate::Runner::default().run(&mut g, &pipeline).unwrap();
+        assert_eq!((report.edits, ty(&g, "y")), (1, "f32[2,1,6,w]".into()));
+        let odd = FixDims::new(vec![("a,\"b]".into(), 3)]);
+        let again = crate::Pipeline::default().then(odd.clone()).to_string();
+        assert_eq!(crate::Pipeline::parse(&again).unwrap().to_string(), again);
+        for bad in ["[N]", "[N=0]", "[=1]", "[N=x]", "N", ""] {
+            assert!(crate::Pipeline::parse(&format!("fix-dims{{dims={bad}}}")).is_err(), "{bad}");
+        }
+        let mut g = graph();
+        let p = crate::Pipeline::default().then(FixDims::new(vec![("M".into(), 3)]));
+        let report = crate::Runner::default().run(&mut g, &p).unwrap();
+        assert!(report.remarks[0].message.contains("no input has a dimension"), "{report:?}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::devices::split_devices;
 use crate::eqsat;
 use crate::pass::PassInfo;
 use crate::pipeline::{Pipeline, Step};
-use crate::{fuse, schedule, simplify, tile};
+use crate::{fix_dims, fuse, schedule, simplify, tile};
 
 /// All passes, in the order of the help.
 pub const PASSES: &[PassInfo] = &[
@@ -21,6 +21,7 @@ pub const PASSES: &[PassInfo] = &[
     tile::hide_extents::INFO,
     tile::untile::INFO,
     schedule::INFO,
+    fix_dims::INFO,
     split_devices::INFO,
     #[cfg(feature = "eqsat")]
     eqsat::pass::INFO,

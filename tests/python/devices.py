@@ -3,15 +3,20 @@ repository for Triton Inference Server.
 
 Networks that graph-opt builds, and the models of ../shared/models with a recorded run, are planned over
 three devices and split. The annotated model must pass onnx's checker, hold the stages of the plan, and
-be the same model otherwise; `graph-opt plan` must keep to its stages. The repository's configurations
-must be what Triton's own schema says; every tensor of the ensemble must be made once; and ONNX Runtime,
-stage by stage along the ensemble's wiring, must give the bits that it gives for the whole model. Without
-its optimisations it runs the same kernels in both; only half precision it rounds less often in the whole.
+be the same model otherwise; `graph-opt plan` must keep to its stages. `run.py` must find the outputs
+equal to the whole model's; a plan with a profile from ONNX Runtime must take what the profile says. The
+repository's configurations must be what Triton's own schema says; every tensor of the ensemble must be
+made once; and ONNX Runtime, stage by stage along the ensemble's wiring, must give the bits that it gives
+for the whole model. Without its optimisations it runs the same kernels in both; only half precision it
+rounds less often in the whole.
 """
 
 import importlib.util
 import json
+import os
 import pathlib
+import subprocess
+import sys
 import tempfile
 
 import numpy as np
@@ -73,6 +78,11 @@ def session(path):
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
+def is_half(path):
+    """ONNX Runtime computes half precision as float, and rounds only where a graph ends."""
+    return any(t.data_type == onnx.TensorProto.FLOAT16 for t in onnx.load(path).graph.initializer)
+
+
 def drawn(model):
     """Random inputs."""
     random = np.random.default_rng(0)
@@ -106,8 +116,15 @@ def annotations(args, path, stages, plan, cluster, scratch):
             found[c.pipeline_stage].append(called)
         require(len(said) <= 1, f"{node.name} says {len(said)} times where it runs")
         node.ClearField("device_configurations")
-    require(found == [stage["nodes"] for stage in plan["stages"]], "other nodes than in the plan")
+    # Where the model was rewritten first, its memory plan may have another order than the file.
+    order = sorted if plan["rewrite"] else list
+    wanted = [order(stage["nodes"]) for stage in plan["stages"]]
+    require([order(nodes) for nodes in found] == wanted, "other nodes than in the plan")
     # All else is as it was.
+    if plan["rewrite"]:
+        rewritten = scratch / "rewritten.onnx"
+        graph_opt(args, "opt", path, "-p", plan["rewrite"], "-o", rewritten)
+        path = rewritten
     before = onnx.load(path)
     annotated.ClearField("configuration")
     annotated.ir_version = before.ir_version
@@ -171,8 +188,7 @@ def repository(folder, path, inputs, wanted):
     for o in ensemble.output:
         require(types[o.name] == (o.data_type, list(o.dims)), f"{o.name} changes its type")
     used = {i.name for i in whole.get_inputs()}
-    # ONNX Runtime computes half precision as float, and rounds only where a graph ends.
-    half = any(t.data_type == onnx.TensorProto.FLOAT16 for t in onnx.load(path).graph.initializer)
+    half = is_half(path)
     want = whole.run(outputs, {k: v for k, v in inputs.items() if k in used})
     for name, value in zip(outputs, want):
         got = values[name]
@@ -183,6 +199,36 @@ def repository(folder, path, inputs, wanted):
         elif name in wanted:
             require(got.tobytes() == value.tobytes(), f"{name}: other bits than the whole model's")
     return len(configs) - 1, len(made) - len(ensemble.input) - len(outputs)
+
+
+def chained(path, stages, inputs, wanted, scratch):
+    """run.py, as split writes it: without optimisations, the bits of the whole model."""
+    if set(wanted) != {o.name for o in onnx.load(path, load_external_data=False).graph.output}:
+        return
+    np.savez(scratch / "inputs.npz", **inputs)
+    command = [sys.executable, stages / "run.py", "--model", path, "--frames", "1"]
+    command += ["--input", scratch / "inputs.npz", "--level", "disable"]
+    half = is_half(path)
+    command += ["--tolerance", str(HALF_TOLERANCE if half else 0)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    said = done.stdout + done.stderr
+    require(done.returncode == 0, f"run.py: exit {done.returncode}: {common.last_line(said)}")
+    require(half or "equal, bit for bit" in said, f"run.py: {common.last_line(said)}")
+
+
+def profiled(args, path, cluster, scratch):
+    """What ONNX Runtime takes, node by node, is what the plan with that profile says."""
+    os.environ["GRAPH_OPT_PYTHON"] = sys.executable
+    profile = scratch / "profile.json"
+    command = ["profile", path, "--backend", "onnxruntime", "--runs", "3", "-o", profile]
+    graph_opt(args, *command)
+    total = sum(node["seconds"] for node in json.loads(profile.read_text())["nodes"])
+    device = DEVICE.format(name="a").replace("macs-per-second = 1e9\nper-node = \"50us\"", "")
+    cluster.write_text(device + f"profile = {json.dumps(str(profile))}\n")
+    plan = scratch / "profiled.json"
+    graph_opt(args, "plan", path, "--cluster", cluster, "-o", plan)
+    latency = json.loads(plan.read_text())["latency_s"]
+    require(abs(latency - total) <= 1e-9, f"the plan takes {latency} s, the profile {total} s")
 
 
 def check(args, path, inputs, wanted, scratch):
@@ -202,6 +248,9 @@ def check(args, path, inputs, wanted, scratch):
         return ["", "", f"skipped: unsupported: {common.last_line(errors)[:70]}"]
     require(code == 0, f"split: exit {code}: {common.last_line(errors)}")
     annotations(args, path, stages, json.loads(plan.read_text()), cluster, scratch)
+    chained(path, stages, inputs, wanted, scratch)
+    if path.parent == scratch.parent and path.stem in {n.split("@")[0] for n in NETWORKS}:
+        profiled(args, path, cluster, scratch)
     steps, between = repository(triton, path, inputs, wanted)
     return [steps, between, "passed"]
 

@@ -28,7 +28,7 @@ impl<'a> Devices<'a> {
         let at = |e: &dyn std::fmt::Display| usage(format!("{}: {e}", file.display()));
         let text = input::text(file)?;
         let cluster = Cluster::parse(&text).map_err(|e| at(&e))?;
-        let profiles = crate::plan::profiles(&cluster, file)?;
+        let profiles = crate::plan::profiles(&cluster, file, model)?;
         // Of several limits, the plan is best in the first, and keeps the others.
         let objective = match &limits {
             l if l.latency.is_some() => Objective::Latency,
@@ -50,7 +50,7 @@ impl<'a> Devices<'a> {
         match choose_plan(graph, &network, cluster, &profiles, request, false, &effort) {
             Ok(plan) => Ok(Ok(plan)),
             Err(PlanningError::NoPlan(e @ (NoPlan::Infeasible(_) | NoPlan::NotFound(_)))) => {
-                Ok(Err(e.describe(&|u| format!("unit {u} ({})", labels[u]))))
+                Ok(Err(e.describe(&|u| labels[u].to_owned()).replace('\n', "; ")))
             }
             Err(e) => Err(usage(e)),
         }

@@ -78,6 +78,35 @@ pub enum ClusterError {
     },
 }
 
+/// Positions of nodes that make no cluster.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PositionsError {
+    /// Not CSV.
+    #[error("{0}")]
+    Syntax(String),
+    /// A column is missing from the header.
+    #[error("expected a column {0} in the header, which has to have name, x and y")]
+    MissingColumn(&'static str),
+    /// A place is no number of metres.
+    #[error("line {line}: expected metres within 100 km of the origin, found {cell:?}")]
+    Place {
+        /// Line of the file, from 1 on.
+        line: u64,
+        /// Text of the cell.
+        cell: String,
+    },
+    /// Two nodes have no distance, and so no bandwidth.
+    #[error("{0} and {1} are at the same place; move one")]
+    SamePlace(String, String),
+    /// There are too many nodes.
+    #[error("expected at most {0} nodes")]
+    TooMany(usize),
+    /// The devices are no cluster.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+}
+
 /// A profile that cannot be read or written.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -85,6 +114,15 @@ pub enum ProfileError {
     /// Not JSON or CSV, or other fields than expected.
     #[error("{0}")]
     Syntax(String),
+    /// A profile of ONNX Runtime that was not written to its end.
+    #[error("the file ends early; end the session (end_profiling) before the file is read")]
+    Unfinished,
+    /// A list of events without any of a node.
+    #[error(
+        "expected a profile of ONNX Runtime, but found no event of a node; run the model with \
+         enable_profiling"
+    )]
+    NoKernels,
     /// The file is of another version of the format.
     #[error("expected a profile of version 1, found version {0}; measure again")]
     Version(u32),

@@ -217,6 +217,13 @@ impl Profile {
     }
 }
 
+/// The median of measured times and their interquartile range; zeros if there are none.
+pub fn middle(times: &mut [f64]) -> (f64, f64) {
+    times.sort_by(f64::total_cmp);
+    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+    if times.is_empty() { (0.0, 0.0) } else { (at(0.5), at(0.75) - at(0.25)) }
+}
+
 fn syntax(e: impl std::fmt::Display) -> ProfileError {
     ProfileError::Syntax(e.to_string())
 }

@@ -143,6 +143,8 @@ impl PlanFile {
             pipelined: goal.pipelined,
             stages,
             outputs,
+            by_devices: Vec::new(),
+            second_device: None,
         };
         file.latency_s = Timeline::of(&file, 1).latency();
         file.interval_s = file.interval();

@@ -16,6 +16,6 @@ pub use error::{DataflowError, ManifestError, PlanFileError};
 pub use from_split::OBJECTIVES;
 pub(super) use from_split::{PlanGoal, StageTiming};
 pub use manifest::{Manifest, PartFile};
-pub use plan_file::{PlanFile, ReceiveRow, StageRow};
+pub use plan_file::{DeviceCount, PlanFile, ReceiveRow, SecondDevice, StageRow};
 pub use timeline::Timeline;
 pub use wiring::{Edge, Endpoint, SentValue, Wiring};

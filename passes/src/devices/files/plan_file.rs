@@ -45,6 +45,51 @@ pub struct PlanFile {
     pub stages: Vec<StageRow>,
     /// Where the sink receives the network's outputs from.
     pub outputs: Vec<ReceiveRow>,
+    /// The best plans on 1, 2, … devices, for comparison; empty if they were not asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_devices: Vec<DeviceCount>,
+    /// Where one device does all: what the best plan on two would be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_device: Option<SecondDevice>,
+}
+
+/// The best plan on two devices, where one does better.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecondDevice {
+    /// Its value for the plan's objective: seconds, joules or bytes.
+    pub value: f64,
+    /// Bytes that the second device receives.
+    pub receives_bytes: u64,
+}
+
+/// What the best plan on so many devices costs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceCount {
+    /// Number of devices.
+    pub devices: usize,
+    /// Seconds from a frame's input to its output.
+    pub latency_s: f64,
+    /// Seconds between frames of a full pipeline.
+    pub interval_s: f64,
+    /// Energy of a frame in J.
+    pub energy_j: f64,
+    /// Most bytes that a device holds.
+    pub memory_bytes: u64,
+}
+
+impl DeviceCount {
+    /// Of a plan with a stage on each device.
+    pub(crate) fn of(plan: &PlanFile) -> Self {
+        Self {
+            devices: plan.stages.len(),
+            latency_s: plan.latency_s,
+            interval_s: plan.interval_s,
+            energy_j: plan.energy_j,
+            memory_bytes: plan.stages.iter().map(|s| s.memory_bytes).max().unwrap_or(0),
+        }
+    }
 }
 
 /// A part of the plan.

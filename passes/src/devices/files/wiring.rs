@@ -261,6 +261,8 @@ pub(super) mod tests {
                 ),
             ],
             outputs: vec![row(Some(3), &["y"], 0), row(Some(0), &["h"], 0)],
+            by_devices: Vec::new(),
+            second_device: None,
         };
         Manifest {
             version: 1,

@@ -42,7 +42,7 @@ pub fn choose_plan(
     let found = match pipeline(graph, network, cluster, &costs, request, effort) {
         Ok((_, file)) => Ok(file),
         Err(PlanningError::NoPlan(NoPlan::Infeasible(reasons)))
-            if reasons.iter().any(is_of_memory) =>
+            if reasons.iter().any(Reason::is_of_memory) =>
         {
             let rewriting = Rewriting { graph, network, cluster, times: &times, request, effort };
             rewriting.fit_by_rewriting()?.ok_or(NoPlan::Infeasible(reasons).into())
@@ -73,10 +73,6 @@ pub fn choose_plan(
 
 fn failed(e: impl ToString) -> PlanningError {
     PlanningError::Rewriting(e.to_string())
-}
-
-fn is_of_memory(r: &Reason) -> bool {
-    matches!(r, Reason::TooLarge { .. } | Reason::Capacity(_) | Reason::Stages { .. })
 }
 
 /// Whether a plan that was made without the limits keeps them.

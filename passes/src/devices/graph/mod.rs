@@ -7,18 +7,24 @@
 //! 3. [`Split`] assigns nodes to devices, checks who sends what to whom, and extracts each part as
 //!    a graph.
 
+mod by_devices;
 mod chain;
 mod choose_plan;
 mod error;
+mod kernel_times;
+mod least_memory;
 mod pipeline;
 mod profiled;
 mod split;
 pub mod tiles;
 mod values;
 
+pub use by_devices::{by_devices, on_two_devices};
 pub use chain::Network;
 pub use choose_plan::choose_plan;
 pub use error::{Mismatch, PlanningError, ProfileMismatch, SplitError, TilingError};
+pub use kernel_times::{AttributedTimes, OtherModel};
+pub use least_memory::{LeastMemory, least_memory};
 pub use pipeline::{PlanRequest, pipeline};
 pub use profiled::ProfiledCosts;
 pub use split::{Split, SplitPart};

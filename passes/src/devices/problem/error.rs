@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::Objective;
+use crate::{ByteSize, count};
 
 /// A [`Problem`](super::Problem) that contradicts itself. Found by [`Problem::check`](super::Problem::check).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -150,11 +151,11 @@ pub enum PlanViolation {
 pub enum Reason {
     /// No device allowed for a unit can run it.
     Unit(usize),
-    /// A unit alone exceeds every device allowed for it.
+    /// Every stage with a unit exceeds every device allowed for it.
     TooLarge {
         /// Number of the unit concerned.
         unit: usize,
-        /// Bytes that it needs on the device where it needs least.
+        /// Bytes that the smallest stage with it needs, on the device where it needs least.
         needs: u64,
         /// Most bytes of such a device.
         has: u64,
@@ -192,27 +193,47 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether more memory could remove the cause.
+    pub fn is_of_memory(&self) -> bool {
+        matches!(
+            self,
+            Self::TooLarge { .. } | Self::Weights { .. } | Self::Capacity(_) | Self::Stages { .. }
+        )
+    }
+
+    /// Whether another is the same about another unit.
+    fn is_like(&self, other: &Self) -> bool {
+        matches!(
+            (self, other),
+            (Self::Unit(_), Self::Unit(_)) | (Self::TooLarge { .. }, Self::TooLarge { .. })
+        )
+    }
+
     /// The reason as text; `unit` names units.
     fn describe(&self, unit: &dyn Fn(usize) -> String) -> String {
         match self {
             Self::Unit(u) => format!("no device allowed for {} can run it", unit(*u)),
             Self::TooLarge { unit: u, needs, has } => format!(
-                "{} needs {needs} B, but the largest device allowed for it has {has} B",
-                unit(*u)
+                "{} needs {}, more than the {} of a device",
+                unit(*u),
+                ByteSize(*needs),
+                ByteSize(*has)
             ),
             Self::Weights { needs, has } => format!(
-                "the weights take {needs} B, but all devices together have {has} B; add memory, \
-                 or use fewer or smaller weights"
+                "weights take {}, but all devices together have {}",
+                ByteSize(*needs),
+                ByteSize(*has)
             ),
             Self::Capacity(bytes) => {
-                format!("it would fit if every device had at least {bytes} B of memory")
+                format!("whole layers need {} on every device", ByteSize(*bytes))
             }
             Self::Stages { needs, has } => {
-                format!("at least {needs} stages are needed, but only {has} are possible")
+                format!("at least {} are needed, and {has} possible", count(*needs, "stage"))
             }
             Self::Limit { objective, limit, least } => format!(
-                "the limit on {objective} is {limit:.6e}, but no plan gets below {least:.6e}; \
-                 raise it"
+                "{objective} is at least {}, over the limit of {}",
+                objective.amount(*least),
+                objective.amount(*limit)
             ),
             Self::NoRoute => "links, pins, source and sink exclude every plan".into(),
             Self::Unclear => "the search ended before it found a cause; allow more effort".into(),
@@ -248,22 +269,37 @@ pub enum NoPlan {
     NotFound(f64),
 }
 
-/// Most reasons that a message lists.
-const MAX_REASONS: usize = 4;
+/// Most lines of reasons.
+const MAX_REASONS: usize = 2;
 
 impl NoPlan {
-    /// The error as text; `unit` names units.
+    /// The error as text, of at most three lines; `unit` names units. Of causes of a kind, only the
+    /// largest is shown.
     pub fn describe(&self, unit: &dyn Fn(usize) -> String) -> String {
-        match self {
-            Self::Infeasible(reasons) => {
-                let mut all: Vec<String> =
-                    reasons.iter().take(MAX_REASONS).map(|r| r.describe(unit)).collect();
-                if reasons.len() > MAX_REASONS {
-                    all.push(format!("and {} more such reasons", reasons.len() - MAX_REASONS));
+        let Self::Infeasible(reasons) = self else { return self.to_string() };
+        let size = |r: &Reason| match r {
+            Reason::TooLarge { needs, .. } => *needs,
+            _ => 0,
+        };
+        let mut kinds: Vec<(&Reason, usize)> = Vec::new();
+        for r in reasons {
+            match kinds.iter_mut().find(|(k, _)| k.is_like(r)) {
+                Some((k, more)) => {
+                    *more += 1;
+                    if size(r) > size(k) {
+                        *k = r;
+                    }
                 }
-                format!("no plan exists: {}", all.join("; "))
+                None => kinds.push((r, 0)),
             }
-            other => other.to_string(),
         }
+        let several = kinds.len() > 1;
+        let line = |(r, more): &(&Reason, usize)| match if several { 0 } else { *more } {
+            0 => r.describe(unit),
+            1 => format!("{}\nanother node is like it", r.describe(unit)),
+            n => format!("{}\n{n} other nodes are like it", r.describe(unit)),
+        };
+        let lines: Vec<String> = kinds.iter().take(MAX_REASONS).map(line).collect();
+        format!("no plan: {}", lines.join("\n"))
     }
 }

@@ -143,6 +143,22 @@ impl Objective {
     /// All objectives, in the order of [`DevicePlan::totals`].
     pub const ALL: [Self; 4] = [Self::Latency, Self::Interval, Self::Energy, Self::Memory];
 
+    /// An amount of it with its unit.
+    ///
+    /// ```
+    /// use graph_opt_passes::devices::Objective;
+    ///
+    /// assert_eq!(Objective::Latency.amount(0.0125), "12.500 ms");
+    /// assert_eq!(Objective::Memory.amount(1536.0), "1.50 KiB");
+    /// ```
+    pub fn amount(self, value: f64) -> String {
+        match self {
+            Self::Latency | Self::Interval => format!("{:.3} ms", value * 1e3),
+            Self::Energy => format!("{value:.4} J"),
+            Self::Memory => crate::ByteSize(value as u64).to_string(),
+        }
+    }
+
     /// Combines the costs of two parts of a plan: the sum for latency and energy, the maximum for
     /// interval and memory.
     pub(crate) fn join(self, a: f64, b: f64) -> f64 {

@@ -1,6 +1,6 @@
 //! Causes of infeasibility, found by solving relaxed problems.
 //!
-//! 1. Units that alone run on no device, or exceed every device allowed for them.
+//! 1. Units that run on no device, or of which every stage exceeds every device allowed for them.
 //! 2. Without limits on totals: if the problem is still infeasible, the number of stages, and the
 //!    least capacity for all devices (by bisection) at which it becomes feasible.
 //! 3. With limits: the least value that each limited objective reaches while the other limits hold.
@@ -73,26 +73,55 @@ pub(super) fn reasons(p: &Problem<'_>, effort: &Effort) -> Vec<Reason> {
     if reasons.is_empty() { vec![Reason::Unclear] } else { reasons }
 }
 
-/// Units that no allowed device can run, or that exceed every allowed device.
+/// Units that no allowed device can run, or of which every stage exceeds every allowed device.
 fn units(p: &Problem<'_>) -> Vec<Reason> {
     let mut reasons = Vec::new();
+    let needed: Vec<Vec<u64>> = (0..p.devices.len()).fold(Vec::new(), |mut all, d| {
+        let like = (0..d).find(|&e| same_memory(p, d, e));
+        all.push(like.map_or_else(|| least_needed(p, d), |e: usize| all[e].clone()));
+        all
+    });
+    let needs = |d: usize, u: usize| needed[d][u];
     for u in 0..p.units() {
         let may = |d: &usize| p.pin(u).is_none_or(|pin| pin == *d);
         let runs = |d: &usize| {
             (0..p.devices[*d].modes).any(|m| p.costs.seconds(u..u + 1, *d, m).is_some())
         };
         let devices: Vec<usize> = (0..p.devices.len()).filter(may).filter(runs).collect();
-        let needs = |d: usize| p.costs.memory(u..u + 1, d);
-        let Some(least) = devices.iter().map(|&d| needs(d)).min() else {
+        let Some(least) = devices.iter().map(|&d| needs(d, u)).min() else {
             reasons.push(Reason::Unit(u));
             continue;
         };
-        if devices.iter().all(|&d| needs(d) > p.capacity(d)) {
+        if devices.iter().all(|&d| needs(d, u) > p.capacity(d)) {
             let has = devices.iter().map(|&d| p.capacity(d)).max().unwrap_or(0);
             reasons.push(Reason::TooLarge { unit: u, needs: least, has });
         }
     }
     reasons
+}
+
+/// Whether two devices hold the same in every stage.
+fn same_memory(p: &Problem<'_>, a: usize, b: usize) -> bool {
+    let ends = [p.source, p.sink];
+    p.devices[a].kind == p.devices[b].kind && !ends.contains(&Some(a)) && !ends.contains(&Some(b))
+}
+
+/// Bytes that the smallest stage with each unit needs on a device. It need not be the unit alone:
+/// longer stages may have smaller buffers at their ends.
+fn least_needed(p: &Problem<'_>, device: usize) -> Vec<u64> {
+    let n = p.units();
+    let mut least: Vec<u64> = (0..n).map(|u| p.costs.memory(u..u + 1, device)).collect();
+    if least.iter().all(|&m| m <= p.capacity(device)) {
+        return least;
+    }
+    for i in 0..n {
+        let mut stage = u64::MAX;
+        for j in (i + 1..=n).rev() {
+            stage = stage.min(p.costs.memory(i..j, device));
+            least[j - 1] = least[j - 1].min(stage);
+        }
+    }
+    least
 }
 
 /// Whether a plan needs more stages than are allowed.

@@ -155,15 +155,19 @@ pub fn front(p: &Problem<'_>, effort: &Effort) -> Result<Front, NoPlan> {
     let keys = [Objective::Latency, Objective::Energy];
     let mut search = search(&s, &keys)?;
     let found = search.run(f64::INFINITY, effort.labels);
-    let mut plans = Vec::new();
-    let mut least = f64::INFINITY;
+    let mut plans: Vec<DevicePlan> = Vec::new();
+    // What is better by rounding only is not better: such plans may also arrive in the wrong order.
+    let below = |a: f64, b: f64| a < b * (1.0 - 1e-9);
     for choices in &found.plans {
         let plan = judged(p, choices, 0.0)?;
-        // Plans whose latencies differ by rounding only may arrive in the wrong order.
-        if plan.total(Objective::Energy) < least {
-            least = plan.total(Objective::Energy);
-            plans.push(DevicePlan { bound: plan.value, ..plan });
+        let energy = |p: &DevicePlan| p.total(Objective::Energy);
+        if plans.last().is_some_and(|l| !below(energy(&plan), energy(l))) {
+            continue;
         }
+        while plans.last().is_some_and(|l| !below(l.value, plan.value)) {
+            plans.pop();
+        }
+        plans.push(DevicePlan { bound: plan.value, ..plan });
     }
     match (plans.is_empty(), found.complete) {
         (true, true) => Err(NoPlan::Infeasible(explain::reasons(p, effort))),

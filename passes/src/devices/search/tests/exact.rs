@@ -100,6 +100,44 @@ fn check_reasons(case: &Case, reasons: &[Reason]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Buffers at the ends of stages: a unit alone may need more than a stage with it.
+#[test]
+fn units_are_too_large_only_in_every_stage() {
+    struct Ends;
+    impl Costs for Ends {
+        fn seconds(&self, units: std::ops::Range<usize>, _: usize, _: usize) -> Option<f64> {
+            Some(units.len() as f64)
+        }
+        fn memory(&self, units: std::ops::Range<usize>, _: usize) -> u64 {
+            4 + if units.start == 1 { 8 } else { 0 } + if units.end == 1 { 8 } else { 0 }
+        }
+    }
+    let device = Device { name: "a".into(), kind: 0, memory: 4, modes: 1 };
+    let mut problem = Problem {
+        cuts: vec![0, 8, 0],
+        forms: vec![],
+        devices: vec![device],
+        links: vec![None],
+        media: vec![],
+        costs: &Ends,
+        pins: vec![],
+        source: None,
+        sink: None,
+        reuse: false,
+        objective: Objective::Latency,
+        limits: Limits { latency: Some(1.0), ..Limits::default() },
+    };
+    let reasons = |p: &Problem<'_>| match plan(p, &Effort::default()) {
+        Err(NoPlan::Infeasible(reasons)) => reasons,
+        other => panic!("{other:?}"),
+    };
+    let limit = Reason::Limit { objective: Objective::Latency, limit: 1.0, least: 2.0 };
+    assert_eq!(reasons(&problem), [limit]);
+    problem.devices[0].memory = 3;
+    let too_large = |unit| Reason::TooLarge { unit, needs: 4, has: 3 };
+    assert_eq!(reasons(&problem), [too_large(0), too_large(1)]);
+}
+
 #[test]
 fn fronts_are_those_of_all_plans() {
     let points = std::cell::Cell::new(0);
