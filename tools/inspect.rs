@@ -216,8 +216,10 @@ impl Shown<'_> {
         ops.sort_by_key(|(_, n)| std::cmp::Reverse(**n));
         let ops: Vec<String> = ops.into_iter().map(|(n, k)| format!("{k} {n}")).collect();
         for (i, row) in wrapped(&ops, 60).into_iter().enumerate() {
-            let key = if i == 0 { format!("nodes {:>11}", c.nodes) } else { String::new() };
-            line(&key, row);
+            match i {
+                0 => line("nodes", format!("{}: {row}", c.nodes)),
+                _ => line("", row),
+            }
         }
         let unknown = match c.unknown_macs {
             0 => String::new(),

@@ -161,15 +161,17 @@ fn no_result(refused: &[Refused]) -> String {
     let mut text = format!("the model does not fit into {}\n", ByteSize(budget));
     for r in &all {
         let takes = r.over.map_or_else(String::new, |(_, takes, _)| {
-            format!("it takes {}, and ", ByteSize(takes))
+            format!("it takes {};\n    ", ByteSize(takes))
         });
-        text.push_str(&format!("  {}: {takes}{}\n", r.runtime, r.why));
+        // What sets the peak, and why, take lines of their own.
+        let why = r.why.replacen(", set by", "\n    set by", 1).replacen("; no", "\n    no", 1);
+        text.push_str(&format!("  {}: {takes}{why}\n", r.runtime));
     }
     // Rounded up, so that it does fit.
     let least = first.over.map_or(0, |(_, _, least)| least).div_ceil(1024);
     text + &format!(
-        "try --memory {least}KiB --runtime {0}, or what can be had with -p \
-         'simplify,schedule,fuse-tiles{{memory={budget}B runtime={0} best-effort=yes}}'",
+        "try --memory {least}KiB --runtime {0}; or for as little as can be had,\n\
+         -p 'fuse-tiles{{memory={budget}B runtime={0} best-effort=yes}}'",
         first.runtime
     )
 }
