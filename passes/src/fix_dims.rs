@@ -1,4 +1,17 @@
-//! Extents for symbolic dimensions of inputs, written into the model.
+//! `fix-dims`: extents for symbolic dimensions of inputs, written into the model.
+//!
+//! Before:
+//! ```text
+//! graph @main(%x: f32[n,3,h,16]) -> (%y) opset 13 {
+//!   %y = Relu %x : f32[n,3,h,16]
+//! }
+//! ```
+//! After `fix-dims{dims=[h=8]}`:
+//! ```text
+//! graph @main(%x: f32[n,3,8,16]) -> (%y) opset 13 {
+//!   %y = Relu %x : f32[n,3,8,16]
+//! }
+//! ```
 
 use std::fmt;
 
@@ -264,9 +277,10 @@ impl Pass for FixDims {
     }
 
     fn options(&self) -> Options {
-        let one = |(name, n): &(String, u64)| match name.contains([',', '"', '[', ']']) {
-            true => format!("{name:?}={n}"),
-            false => format!("{name}={n}"),
+        let plain = |c: char| c.is_alphanumeric() || "_./:-".contains(c);
+        let one = |(name, n): &(String, u64)| match name.chars().all(plain) {
+            true => format!("{name}={n}"),
+            false => format!("{name:?}={n}"),
         };
         let all: Vec<String> = self.0.iter().map(one).collect();
         Options::default().with("dims", format!("[{}]", all.join(",")))

@@ -61,6 +61,7 @@ pub fn help(info: &PassInfo) -> String {
 mod tests {
     use super::*;
     use crate::devices::split_devices::SplitDevices;
+    use crate::fix_dims::FixDims;
     use crate::pass::Pass;
     use crate::schedule::Schedule;
     use crate::tile::Reuse;
@@ -164,12 +165,14 @@ mod tests {
         fn passes_are_what_their_text_says(
             conv in conv(), by_hand in by_hand(), planned in planned(), states in any::<usize>(),
             stages in proptest::collection::vec((name(), name()), 1..4),
+            dims in proptest::collection::vec((name(), 1..9u64), 1..4),
         ) {
             stable(conv)?;
             stable(by_hand)?;
             stable(planned)?;
             stable(Schedule::default().states(states >> 1))?;
             stable(SplitDevices::new(stages).unwrap())?;
+            stable(FixDims::new(dims))?;
         }
 
         #[test]
@@ -198,6 +201,7 @@ mod tests {
             "fuse-tiles" => "from=\"first conv\" grid=4 reuse=rows split=ceil to=\"conv,1\"",
             "drop-dead-channels" => "constants=yes",
             "schedule" => "states=7",
+            "fix-dims" => "dims=[batch=1,x:2=480]",
             "split-devices" => "stages=[\"first conv\":camera,conv:1:\"b:x\"]",
             "eqsat" => "nodes=9 objective=launches",
             _ => "",
