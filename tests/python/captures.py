@@ -13,12 +13,12 @@ import tempfile
 CLUSTER = """source = "camera"
 [[device]]
 name = "camera"
-memory = "16MiB"
+memory = "32MiB"
 macs-per-second = 1.5e9
 watts = 4
 [[device]]
 name = "box"
-memory = "24MiB"
+memory = "64MiB"
 macs-per-second = 4e9
 watts = 10
 [default-link]
