@@ -70,8 +70,19 @@ pub fn no_size(e: &UnknownSize, graph: &Graph) -> Failure {
 
 /// What to say where sizes are unknown although extents were assumed.
 pub fn unknown(graph: &Graph) -> String {
-    let names = Symbolic::of(graph).names();
-    let options: Vec<String> = names.iter().map(|n| format!("--dim {n}=…")).collect();
+    let all = Symbolic::of(graph);
+    let mut options: Vec<String> = Vec::new();
+    for d in &all.0 {
+        // One name for several extents of an input, or for none in particular, is no help.
+        let alike = all.0.iter().filter(|o| o.input == d.input && o.name == d.name).count();
+        let option = match &d.name {
+            Some(name) if alike == 1 && name != "?" => format!("--dim {name}=…"),
+            _ => format!("--input-shape {}:N,…", d.input),
+        };
+        if !options.contains(&option) {
+            options.push(option);
+        }
+    }
     match options.is_empty() {
         true => "sizes depend on what the model computes".into(),
         false => format!("give {}", options.join(" ")),
@@ -138,6 +149,18 @@ fn parse_shape(s: &str) -> std::result::Result<(String, Vec<u64>), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let hint = |inputs: &str| {
+            let text = format!("graph @g({inputs}) -> (%y) opset 13 {{\n %y = Relu %x : ?\n}}");
+            unknown(&graph_opt_ir::text::parse(&text).unwrap())
+        };
+        assert_eq!(hint("%x: f32[1,3,h,w]"), "give --dim h=… --dim w=…");
+        assert_eq!(hint("%x: f32[1,3,n,n]"), "give --input-shape x:N,…");
+        assert_eq!(hint("%x: f32[1,3,?,?]"), "give --input-shape x:N,…");
+        assert_eq!(hint("%x: f32[1,3]"), "sizes depend on what the model computes");
+    }
 
     #[test]
     fn shapes_are_read_as_people_type_them() {

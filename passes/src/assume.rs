@@ -28,8 +28,9 @@ use crate::simplify::Fold;
 ///      }",
 /// )?;
 /// assert!(plan(&graph).is_err());
+/// // Relu overwrites its operand.
 /// let sized = Assumed::new(vec![("h".into(), 8)]).sized(&graph, &NoEvaluator)?;
-/// assert_eq!(plan(&sized.graph)?.peak, 2 * 3 * 8 * 16 * 4);
+/// assert_eq!(plan(&sized.graph)?.peak, 3 * 8 * 16 * 4);
 /// assert_eq!(sized.text(), "h=8 n=1");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
