@@ -104,8 +104,9 @@ pub fn internal(message: impl Display) -> Failure {
 }
 
 /// Writes to standard output, in colour where it is a terminal; a reader that went away is no failure.
-pub fn out(tone: Tone, text: &str) -> Result {
-    let text = shown(text);
+pub fn out(tone: Tone, text: impl Display) -> Result {
+    let text = text.to_string();
+    let text = shown(&text);
     match anstream::AutoStream::choice(&std::io::stdout()) {
         anstream::ColorChoice::Never => crate::output::bytes(text.as_bytes()),
         _ => crate::output::bytes(tone.dress(&text).as_bytes()),

@@ -181,7 +181,7 @@ fn end(json: bool, command: String, ended: failure::Result<Answer>) -> ExitCode 
     } else {
         Ok(answer.map(|a| (a.tone, a.text)).unwrap_or_default())
     };
-    if let Err(f) = text.and_then(|(tone, text)| failure::out(tone, &text)) {
+    if let Err(f) = text.and_then(|(tone, text)| failure::out(tone, text)) {
         failure = Some(f);
     }
     let Some(f) = failure else { return ExitCode::SUCCESS };

@@ -11,7 +11,7 @@ use graph_opt_backends::stages::{Stages, Values};
 use graph_opt_ir::Type;
 use graph_opt_passes::devices::files::dataflow::WINDOW;
 
-use crate::failure::{Result, differs, out, unsupported, usage};
+use crate::failure::{Result, Tone, differs, out, unsupported, usage};
 use crate::folder::Folder;
 use crate::frames::{self, Frames};
 use crate::model;
@@ -121,7 +121,7 @@ pub fn main(args: &Args) -> Result {
             100.0 * planned / measured
         ));
     }
-    out(text)?;
+    out(Tone::Plain, text)?;
     if equal != total {
         return Err(differs(format!("{} frames are missing", total - equal)));
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use graph_opt_passes::devices::files::dataflow::{self, Options};
 
-use crate::failure::{Failure, Result, differs, out, usage};
+use crate::failure::{Failure, Result, Tone, differs, out, usage};
 use crate::folder::Folder;
 use crate::{Link, frames, key, output, sink, stage};
 
@@ -83,7 +83,10 @@ fn write(n: &Nodes) -> Result<(PathBuf, BTreeSet<String>)> {
         std::fs::canonicalize(&folder.path).map_err(|e| usage(format!("{}: {e}", n.folder)))?;
     let key = folder.key(&n.link);
     if key::make(&key)? {
-        out(format!("{}: a new key; all machines of the dataflow need a copy\n", key.display()))?;
+        out(
+            Tone::Plain,
+            format!("{}: a new key; all machines of the dataflow need a copy\n", key.display()),
+        )?;
     }
     let mut link = vec![format!("--message={}", n.link.message)];
     link.extend(n.link.key.as_ref().map(|k| format!("--key={k}")));
@@ -123,7 +126,7 @@ fn write(n: &Nodes) -> Result<(PathBuf, BTreeSet<String>)> {
 pub fn write_only(args: &Write) -> Result {
     let (path, machines) = write(&args.nodes)?;
     let machines: Vec<String> = machines.into_iter().collect();
-    out(format!("{}: for the machines {}\n", path.display(), machines.join(", ")))
+    out(Tone::Plain, format!("{}: for the machines {}\n", path.display(), machines.join(", ")))
 }
 
 /// dora's command line, on a coordinator.
@@ -280,7 +283,7 @@ fn watch(dora: &Dora<'_>, name: &str, wanted: &BTreeSet<String>, file: &Path) ->
             let (status, id) = dora.status(name)?.unwrap_or_default();
             match &*status {
                 "Running" => {}
-                "Finished" => return out(format!("{name}: finished\n")),
+                "Finished" => return out(Tone::Plain, format!("{name}: finished\n")),
                 "Failed" => return Err(broken(dora, name, &id)),
                 other => {
                     let other = if other.is_empty() { "nothing" } else { other };
