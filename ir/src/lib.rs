@@ -11,6 +11,7 @@ pub mod atomic;
 mod body;
 mod build;
 mod digest;
+pub mod definition;
 pub mod edit;
 mod entity;
 mod extract;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::op::Op;
+use crate::graph::Functions;
 use crate::tensor::Tensor;
 use crate::{DType, Dim, Graph, NodeId, Type, ValueId};
 
@@ -25,6 +26,10 @@ pub struct OpCtx<'a> {
     pub op: &'a Op,
     /// Version of the operator set of the operator's domain.
     pub opset: i64,
+    /// Version of ONNX's own operator set, in which a [definition](crate::definition) is written.
+    pub onnx: i64,
+    /// The functions of the model; `None` if the operator is looked at without a model.
+    pub functions: Option<&'a Arc<Functions>>,
     /// Operands; `None` where an optional one is absent.
     pub inputs: Vec<Option<Operand<'a>>>,
     /// Number of results of the node.
@@ -61,6 +66,8 @@ impl<'a> OpCtx<'a> {
         Self {
             op: &n.op,
             opset: graph.opsets.get(n.op.domain()).copied().unwrap_or(1),
+            onnx: graph.opset(),
+            functions: Some(&graph.functions),
             inputs: n.inputs.iter().map(operand).collect(),
             outputs: n.outputs.len(),
         }

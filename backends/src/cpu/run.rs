@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use graph_opt_ir::op::{Attrs, Host, Other};
-use graph_opt_ir::{Def, Graph, NodeId, Op, Tensor, ValueId};
+use graph_opt_ir::definition::definition;
+use graph_opt_ir::graph::Functions;
+use graph_opt_ir::op::{Attrs, Host, Other, TABLE};
+use graph_opt_ir::op_context::{OpCtx, Operand};
+use graph_opt_ir::{Attr, Def, Graph, NodeId, Op, Tensor, Type, ValueId};
 
 use super::array::Array;
 use super::cx::{Cx, Env};
@@ -16,6 +19,8 @@ use crate::{PrepareError, RunError, Unsupported};
 
 /// How deep control flow and functions may nest.
 const DEPTH: usize = 32;
+/// Most elements of an operand on whose numbers a definition may depend.
+const SMALL: usize = 64;
 /// Most turns of all loops of a run together.
 const TURNS: u64 = 1 << 20;
 
@@ -55,15 +60,31 @@ fn one(graph: &Graph, id: NodeId, depth: usize, all: &mut Vec<Unsupported>) {
             op.subgraphs().iter().for_each(|g| collect(g, depth + 1, all));
         }
         Op::Other(o) => match graph.function(op) {
-            Some(f) if o.attrs.is_empty() && f.attrs.is_empty() => {
-                collect(&f.body, depth + 1, all);
-            }
-            Some(_) => report("a function with attributes"),
+            Some(f) => within(graph, &f.body, depth + 1, all),
             None if o.host.is_some() => {}
             None => report("no such operator here"),
         },
         op if ops::kernel(op).is_none() => report("no kernel"),
         _ => {}
+    }
+}
+
+/// The nodes of a function's body, in which calls are those of the model, and attributes may be the
+/// caller's.
+fn within(model: &Graph, body: &Graph, depth: usize, all: &mut Vec<Unsupported>) {
+    for id in body.schedule() {
+        let op = &body.node(id).op;
+        match (op, model.function(op)) {
+            (_, Some(f)) if depth <= DEPTH => within(model, &f.body, depth + 1, all),
+            (Op::Other(o), None) if o.attrs.iter().any(|(_, a)| matches!(a, Attr::Ref(..))) => {
+                let modelled =
+                    TABLE.iter().any(|(d, n, _)| (*d, *n) == (&*o.domain, &*o.op_type));
+                if !modelled {
+                    one(body, id, depth, all);
+                }
+            }
+            _ => one(body, id, depth, all),
+        }
     }
 }
 
@@ -219,9 +240,15 @@ fn inner(
                     of_host(graph, id, host, attrs, scope)
                 }
                 Op::Other(_) => {
-                    let f = graph.function(&node.op);
-                    let depth = outer.map_or(0, |o| o.depth) + 1;
-                    function(graph, f, id, (&values, constants), depth, here)
+                    let scope = Scope {
+                        graph,
+                        values: &values,
+                        constants,
+                        drawn: &drawn,
+                        outer,
+                        depth: outer.map_or(0, |o| o.depth) + 1,
+                    };
+                    function(&scope, id, here)
                 }
                 op => {
                     let mut operands = Vec::with_capacity(node.inputs.len());
@@ -417,25 +444,50 @@ fn of_host(
     results.iter().map(Array::of).collect()
 }
 
-/// Runs a function that the model defines.
+/// Runs a call of a function that the model defines.
 fn function(
-    graph: &Graph,
-    f: Option<&graph_opt_ir::graph::Function>,
+    scope: &Scope<'_>,
     id: NodeId,
-    (values, constants): (&[Option<Array>], &[Option<Array>]),
-    depth: usize,
     env: Env,
 ) -> Result<Vec<Array>, RunError> {
-    let Some(f) = f else { return Err(RunError::Unsupported("this operator".into())) };
-    let scope = Scope { graph, values, constants, drawn: &[], outer: None, depth };
-    let mut inputs = vec![];
-    for &v in &graph.node(id).inputs {
-        let a = read(&scope, v)?;
-        inputs.push(a.ok_or_else(|| RunError::Unsupported("an absent operand".into()))?);
-    }
-    // A function's body sees nothing of the graph that calls it.
+    let (graph, node) = (scope.graph, scope.graph.node(id));
+    let inputs = node.inputs.iter().map(|&v| read(scope, v)).collect::<Result<Vec<_>, _>>()?;
+    let opset = graph.opsets.get(node.op.domain()).copied().unwrap_or(1);
+    let model = (opset, graph.opset(), Some(&graph.functions));
+    defined(&node.op, model, inputs, node.outputs.len(), env, scope.depth)
+}
+
+/// Runs the definition of a node: `model` has the versions of its domain's operators and of ONNX's, and the
+/// model's functions.
+pub(super) fn defined(
+    op: &Op,
+    (opset, onnx, functions): (i64, i64, Option<&Arc<Functions>>),
+    inputs: Vec<Option<Array>>,
+    outputs: usize,
+    env: Env,
+    depth: usize,
+) -> Result<Vec<Array>, RunError> {
+    let ty = |a: &Array| Type::tensor(a.dtype, &a.dims.iter().map(|&d| d as u64).collect::<Vec<_>>());
+    let types: Vec<Option<Type>> = inputs.iter().map(|a| a.as_ref().map(ty)).collect();
+    // Sizes and axes, on which a definition may depend.
+    let value = |a: &Array| {
+        let small = a.dtype.is_int() && a.len() <= SMALL && !a.is_field();
+        small.then(|| a.tensor().ok().map(Arc::new)).flatten()
+    };
+    let values = inputs.iter().map(|a| a.as_ref().and_then(value));
+    let operands = types
+        .iter()
+        .zip(values)
+        .map(|(ty, value)| ty.as_ref().map(|ty| Operand { ty, value, dims: None }))
+        .collect();
+    let ctx = OpCtx { op, opset, onnx, functions, inputs: operands, outputs };
+    let Some(body) = definition(&ctx)? else {
+        return Err(RunError::Unsupported(format!("{} with these attributes or operands", op.name())));
+    };
+    // A definition sees nothing of the graph around it.
     let empty = Graph::default();
     let blank =
         Scope { graph: &empty, values: &[], constants: &[], drawn: &[], outer: None, depth };
-    nested(&blank, &f.body, &body_constants(&f.body, env.room)?, inputs, env)
+    let inputs = inputs.into_iter().flatten().collect();
+    nested(&blank, &body, &body_constants(&body, env.room)?, inputs, env)
 }

@@ -109,7 +109,8 @@ impl Checker<'_> {
             }
         }
         let opset = self.graph.opsets.get(n.op.domain()).copied().unwrap_or(1);
-        let ctx = OpCtx { op: &n.op, opset, inputs, outputs: n.outputs };
+        let (onnx, functions) = (self.graph.opset(), Some(&self.graph.functions));
+        let ctx = OpCtx { op: &n.op, opset, onnx, functions, inputs, outputs: n.outputs };
         infer::infer(&ctx).map_err(|reason| EditFault::Rule { node: n.name.clone(), reason })
     }
 

@@ -127,7 +127,7 @@ pub struct Function {
     pub outputs: Vec<Arc<str>>,
     /// Names of its attributes, and their defaults where they have one.
     pub attrs: Vec<(Arc<str>, Option<crate::op::Attr>)>,
-    /// The body. References to the function's attributes are [`crate::op::Attr::Raw`].
+    /// The body. References to the function's attributes are [`crate::op::Attr::Ref`].
     pub body: Arc<Graph>,
 }
 

@@ -15,13 +15,13 @@ mod windows;
 
 use crate::op::Class;
 use crate::op_context::{OpCtx, RuleError, fail};
-use crate::{DType, Dim, Graph, Type};
+use crate::{DType, Dim, Graph, Type, definition};
 
 pub use broadcast::broadcast;
 pub(crate) use reduce::reduction;
 
 use values::infer_at;
-pub(crate) use values::refine;
+pub(crate) use values::{infer_seeded, known_types, refine};
 pub use values::{InferError, follow, follow_with, infer_graph, symbolic_values};
 
 /// Infers the types of the results. If the shape of an operand is partly unknown, so may be theirs.
@@ -36,10 +36,14 @@ pub fn infer(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
         (None, Class::Matmul) => matmul::matmul(ctx)?,
         (None, Class::Reduce) => reduce::reduce(ctx)?,
         (None, Class::Layout) => layout::layout(ctx)?,
+        (None, Class::Composite) => definition::infer(ctx)?.unwrap_or_default(),
         (None, Class::Coupled | Class::Source | Class::Control | Class::Special) => {
             misc::misc(ctx)?
         }
     };
+    if matches!(ctx.op, crate::Op::Other(_)) && ctx.op.host().is_none() {
+        types = definition::infer(ctx)?.unwrap_or(types);
+    }
     types.resize(ctx.outputs, Type::Unknown);
     Ok(types)
 }

@@ -46,12 +46,25 @@ pub(super) fn infer_at(
     declared: &[(ValueId, Type)],
     depth: usize,
 ) -> Result<Vec<ValueId>, InferError> {
+    infer_seeded(graph, declared, depth, &[])
+}
+
+/// [`infer_at`], where these values are known to have these elements.
+pub(crate) fn infer_seeded(
+    graph: &mut Graph,
+    declared: &[(ValueId, Type)],
+    depth: usize,
+    seeds: &[(ValueId, Vec<Dim>)],
+) -> Result<Vec<ValueId>, InferError> {
     let mut hints = vec![None; graph.value_bound()];
     for (v, ty) in declared {
         hints[v.index()] = Some(ty);
     }
     let mut wrong = Vec::new();
     let mut values: Vec<Option<Vec<Dim>>> = vec![None; graph.value_bound()];
+    for (v, elements) in seeds {
+        values[v.index()] = Some(elements.clone());
+    }
     let order: Vec<NodeId> = graph.schedule().collect();
     for id in order {
         super::bodies::infer(graph, id, depth + 1);
@@ -96,10 +109,14 @@ pub(super) fn infer_at(
 
 /// Infers all types again. Types stay at least as precise as they are.
 pub(crate) fn refine(graph: &mut Graph) -> Result<(), InferError> {
-    let of_node = |v: &crate::Value| matches!(v.def, crate::Def::Node(..));
-    let known: Vec<(ValueId, Type)> =
-        graph.values().filter(|(_, v)| of_node(v)).map(|(id, v)| (id, v.ty.clone())).collect();
+    let known = known_types(graph);
     infer_graph(graph, &known).map(drop)
+}
+
+/// The types of the results of nodes.
+pub(crate) fn known_types(graph: &Graph) -> Vec<(ValueId, Type)> {
+    let of_node = |v: &crate::Value| matches!(v.def, crate::Def::Node(..));
+    graph.values().filter(|(_, v)| of_node(v)).map(|(id, v)| (id, v.ty.clone())).collect()
 }
 
 /// Types that follow from the types of the graph's inputs and constants, one for each value; types that

@@ -152,7 +152,7 @@ impl Place<'_> {
     /// The AttributeProto of an attribute.
     pub fn attr(&self, name: &str, a: &Attr) -> Result<Rope> {
         let mut out = Rope::default();
-        if let Attr::Raw(b) = a {
+        if let Attr::Raw(b) | Attr::Ref(_, b) = a {
             out.share(b);
             return Ok(out);
         }
@@ -190,7 +190,7 @@ impl Place<'_> {
                 v.iter().for_each(|v| out.text(attribute::STRINGS, v));
                 kind::STRINGS
             }
-            Attr::Raw(_) => kind::UNDEFINED,
+            Attr::Raw(_) | Attr::Ref(..) => kind::UNDEFINED,
         };
         out.int(attribute::TYPE, kind);
         Ok(out)

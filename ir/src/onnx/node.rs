@@ -209,7 +209,7 @@ impl RawAttr<'_> {
         let what = format!("attribute {}", self.name);
         let copy = |r: &Range<usize>| file.buf[r.clone()].to_vec();
         if !self.reference.is_empty() {
-            return Ok(Ok(Attr::Raw(file.bytes(self.range.clone()))));
+            return Ok(Ok(Attr::Ref(self.reference.into(), file.bytes(self.range.clone()))));
         }
         Ok(Ok(match self.kind {
             kind::FLOAT => Attr::Float(self.f),

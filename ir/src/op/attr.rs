@@ -34,8 +34,11 @@ pub enum Attr {
     Floats(Vec<f32>),
     /// A list of strings (field `strings`).
     Strs(Vec<Vec<u8>>),
-    /// Any other kind (types, sparse tensors, lists of graphs, references to a function's
-    /// attribute): the whole AttributeProto as it was in the file.
+    /// In the body of a function: the function's attribute of this name, and the whole AttributeProto as
+    /// it was in the file.
+    Ref(Arc<str>, Bytes),
+    /// Any other kind (types, sparse tensors, lists of graphs): the whole AttributeProto as it was in
+    /// the file.
     Raw(Bytes),
 }
 
@@ -51,6 +54,7 @@ impl Attr {
             Self::Ints(_) => "a list of ints",
             Self::Floats(_) => "a list of floats",
             Self::Strs(_) => "a list of strings",
+            Self::Ref(..) => "a reference to an attribute",
             Self::Raw(_) => "of another kind",
         }
     }

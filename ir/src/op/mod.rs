@@ -50,6 +50,9 @@ pub enum Class {
     Control,
     /// An operator with rules of its own.
     Special,
+    /// An operator that is said as a small graph of others, from which all its rules follow
+    /// ([`crate::definition`]).
+    Composite,
 }
 
 /// An operator that is not in the table. Passes leave it unchanged, unless a host defines it.
@@ -107,7 +110,7 @@ pub enum AttrError {
 }
 
 macro_rules! ops {
-    ($($(#[$doc:meta])* $domain:ident $class:ident $name:ident {
+    ($($(#[$doc:meta])* $domain:ident $class:ident $name:ident $(as $onnx:literal)? {
         $($field:ident: $ty:ty $(= $default:expr)?),* $(,)?
     })*) => {
         $(
@@ -175,7 +178,7 @@ macro_rules! ops {
             ) -> Result<(Self, Attrs), AttrError> {
                 let domain = if domain.is_empty() { ONNX } else { domain };
                 let op = match (domain, op_type) {
-                    $(($domain, stringify!($name)) => Self::$name($name::read(&mut attrs)?),)*
+                    $(($domain, ops!(@name $name $($onnx)?)) => Self::$name($name::read(&mut attrs)?),)*
                     _ => {
                         let attrs = std::mem::take(&mut attrs);
                         Self::Other(Other::new(domain, op_type, attrs))
@@ -195,7 +198,7 @@ macro_rules! ops {
             /// Name within its domain.
             pub fn name(&self) -> &str {
                 match self {
-                    $(Self::$name(_) => stringify!($name),)*
+                    $(Self::$name(_) => ops!(@name $name $($onnx)?),)*
                     Self::Other(op) => &op.op_type,
                 }
             }
@@ -219,8 +222,10 @@ macro_rules! ops {
 
         /// Domain, name and class of every operator in the table.
         pub const TABLE: &[(&str, &str, Class)] =
-            &[$(($domain, stringify!($name), Class::$class),)*];
+            &[$(($domain, ops!(@name $name $($onnx)?), Class::$class),)*];
     };
+    (@name $name:ident $onnx:literal) => { $onnx };
+    (@name $name:ident) => { stringify!($name) };
     (@default $op:ident $field:ident $ty:ty = $default:expr) => {{ let d: $ty = $default; d }};
     (@default $op:ident $field:ident $ty:ty) => {
         return Err(AttrError::Missing { op: stringify!($op), name: stringify!($field) })
@@ -401,6 +406,55 @@ ops! {
     // Control flow.
     ONNX Control If { then_branch: Subgraph, else_branch: Subgraph }
     ONNX Control Loop { body: Subgraph }
+
+    // Said as graphs of others, in `crate::definition`.
+    ONNX Composite CastLike { saturate: i64 = 1, round_mode: String = "up".into() }
+    ONNX Composite Swish { alpha: f32 = 1.0 }
+    ONNX Composite SwiGLU { alpha: f32 = 1.0 }
+    ONNX Composite Shrink { bias: f32 = 0.0, lambd: f32 = 0.5 }
+    ONNX Composite MeanVarianceNormalization { axes: Vec<i64> = vec![0, 2, 3] }
+    ONNX Composite RMSNormalization { axis: i64 = -1, epsilon: f32 = 1e-5, stash_type: i64 = 1 }
+    ONNX Composite GroupNormalization { epsilon: f32 = 1e-5, num_groups: i64, stash_type: i64 = 1 }
+    ONNX Composite NegativeLogLikelihoodLoss { ignore_index: Option<i64> = None, reduction: String = "mean".into() }
+    ONNX Composite SoftmaxCrossEntropyLoss { ignore_index: Option<i64> = None, reduction: String = "mean".into() }
+    ONNX Composite AffineGrid { align_corners: i64 = 0 }
+    ONNX Composite CenterCropPad { axes: Ints = None }
+    ONNX Composite RotaryEmbedding { interleaved: i64 = 0, num_heads: Option<i64> = None, rotary_embedding_dim: i64 = 0 }
+    ONNX Composite Attention { is_causal: i64 = 0, kv_num_heads: Option<i64> = None, left_window_size: i64 = -1, q_num_heads: Option<i64> = None, qk_matmul_output_mode: i64 = 0, right_window_size: i64 = -1, scale: Option<f32> = None, softcap: f32 = 0.0, softmax_precision: Option<i64> = None }
+    ONNX Composite LinearAttention { chunk_size: i64 = 64, kv_num_heads: Option<i64> = None, q_num_heads: Option<i64> = None, scale: f32 = 0.0, update_rule: String = "gated_delta".into() }
+    ONNX Composite CausalConvWithState { activation: String = "none".into() }
+    /// ONNX Runtime's, in ONNX's domain.
+    ONNX Composite SimplifiedLayerNormalization { axis: i64 = -1, epsilon: f32 = 1e-5, stash_type: i64 = 1 }
+    MICROSOFT Composite MsGelu as "Gelu" {}
+    MICROSOFT Composite FastGelu {}
+    MICROSOFT Composite BiasGelu {}
+    MICROSOFT Composite QuickGelu { alpha: f32 = 1.702 }
+    MICROSOFT Composite SkipLayerNormalization { epsilon: f32 = 1e-12 }
+    MICROSOFT Composite SkipSimplifiedLayerNormalization { epsilon: f32 = 1e-12 }
+    MICROSOFT Composite EmbedLayerNormalization { epsilon: f32 = 1e-12, mask_index_type: i64 = 0 }
+    MICROSOFT Composite BiasDropout { seed: Option<i64> = None }
+    MICROSOFT Composite FusedGemm { activation: String = "".into(), activation_alpha: Option<f32> = None, activation_beta: Option<f32> = None, activation_gamma: Option<f32> = None, alpha: f32 = 1.0, beta: f32 = 1.0, transA: i64 = 0, transB: i64 = 0 }
+    MICROSOFT Composite FusedMatMul { alpha: f32 = 1.0, transA: i64 = 0, transB: i64 = 0, transBatchA: i64 = 0, transBatchB: i64 = 0 }
+    MICROSOFT Composite TransposeMatMul { alpha: f32 = 1.0, transA: i64 = 0, transB: i64 = 0 }
+    MICROSOFT Composite MatMulNBits { K: i64, N: i64, accuracy_level: i64 = 0, bits: i64 = 4, block_size: i64 }
+    MICROSOFT Composite DynamicQuantizeMatMul {}
+    MICROSOFT Composite MatMulIntegerToFloat {}
+    MICROSOFT Composite QGemm { alpha: f32 = 1.0, transA: i64 = 0, transB: i64 = 0 }
+    MICROSOFT Composite QLinearAdd {}
+    MICROSOFT Composite QLinearMul {}
+    MICROSOFT Composite QLinearSigmoid {}
+    MICROSOFT Composite QLinearLeakyRelu { alpha: f32 = 0.01 }
+    MICROSOFT Composite QLinearSoftmax { axis: i64 = -1, opset: i64 }
+    MICROSOFT Composite QLinearAveragePool { auto_pad: String = "NOTSET".into(), ceil_mode: i64 = 0, channels_last: i64 = 0, count_include_pad: i64 = 0, kernel_shape: Vec<i64>, pads: Ints = None, strides: Ints = None }
+    MICROSOFT Composite QLinearGlobalAveragePool { channels_last: i64 = 0 }
+    MICROSOFT Composite QLinearConcat { axis: i64 }
+    MICROSOFT Composite QLinearReduceMean { axes: Ints = None, keepdims: i64 = 1 }
+    MICROSOFT Composite QLinearWhere {}
+    MICROSOFT Composite MsRotaryEmbedding as "RotaryEmbedding" { interleaved: i64 = 0, is_packed_batching: i64 = 0, num_heads: i64 = 0, rotary_embedding_dim: i64 = 0, scale: f32 = 1.0 }
+    MICROSOFT Composite MsAttention as "Attention" { do_rotary: i64 = 0, mask_filter_value: f32 = -10000.0, num_heads: i64, past_present_share_buffer: i64 = 0, qkv_hidden_sizes: Ints = None, rotary_embedding_dim: i64 = 0, scale: f32 = 0.0, unidirectional: i64 = 0 }
+    MICROSOFT Composite QAttention { do_rotary: i64 = 0, mask_filter_value: f32 = -10000.0, num_heads: i64, past_present_share_buffer: i64 = 0, scale: f32 = 0.0, unidirectional: i64 = 0 }
+    MICROSOFT Composite MultiHeadAttention { mask_filter_value: f32 = -10000.0, num_heads: i64, scale: f32 = 0.0, unidirectional: i64 = 0 }
+    MICROSOFT Composite GroupQueryAttention { do_rotary: i64 = 0, k_quant_type: String = "NONE".into(), kv_cache_bit_width: i64 = 0, kv_num_heads: i64, local_window_size: i64 = -1, num_heads: i64, qk_output: i64 = 0, rotary_interleaved: i64 = 0, scale: f32 = 0.0, smooth_softmax: i64 = 0, softcap: f32 = 0.0, v_quant_type: String = "NONE".into() }
 
     /// Moves a value to another device; the identity in value.
     GRAPH_OPT Pointwise Transfer { to: String }

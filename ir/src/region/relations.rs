@@ -24,6 +24,12 @@ pub fn relations(ctx: &OpCtx<'_>, output: usize) -> Result<Relations, Barrier> {
     if let Some(host) = ctx.op.host() {
         return host.relations(ctx, output);
     }
+    if ctx.op.class() == Class::Composite || matches!(ctx.op, Op::Other(_)) && ctx.functions.is_some() {
+        if let Ok(None) = crate::definition::definition(ctx) {
+            barrier!("{} has no region rule", ctx.op.name());
+        }
+        return crate::definition::relations(ctx, output);
+    }
     if output != 0 && !matches!(ctx.op, Op::Split(_)) {
         let what = if matches!(ctx.op, Op::MaxPool(_)) {
             "Indices are positions in the whole tensor".to_owned()
@@ -41,7 +47,7 @@ pub fn relations(ctx: &OpCtx<'_>, output: usize) -> Result<Relations, Barrier> {
         Class::Coupled | Class::Special => special(ctx, &mut rel)?,
         // All its elements are equal.
         Class::Source if matches!(ctx.op, Op::ConstantOfShape(_)) => {}
-        Class::Source | Class::Control => {
+        Class::Source | Class::Control | Class::Composite => {
             barrier!("{} has no region rule", ctx.op.name())
         }
     }

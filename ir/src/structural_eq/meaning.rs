@@ -182,7 +182,7 @@ fn attribute(h: &mut Hasher, a: &Attr) {
         Attr::Ints(v) => _ = h.ints(v),
         Attr::Floats(v) => v.iter().for_each(|x| _ = h.int(x.to_bits().into())),
         Attr::Strs(v) => v.iter().for_each(|s| _ = h.bytes(s)),
-        Attr::Raw(b) => _ = h.bytes(b),
+        Attr::Raw(b) | Attr::Ref(_, b) => _ = h.bytes(b),
     }
 }
 

@@ -258,7 +258,7 @@ fn attr(a: &Attr, indent: &str, spell: Spell<'_>) -> String {
         Attr::Ints(v) => list(v, ToString::to_string),
         Attr::Floats(v) => list(v, |x| point(float(*x))),
         Attr::Strs(v) => list(v, bytes),
-        Attr::Raw(b) => format!("raw\"{}\"", hex(b)),
+        Attr::Raw(b) | Attr::Ref(_, b) => format!("raw\"{}\"", hex(b)),
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use graph_opt_ir::definition::{inferred, is_defined};
 use graph_opt_ir::op::{Class, Op};
+use graph_opt_ir::op_context::OpCtx;
 use graph_opt_ir::{DType, Def, Graph, NodeId};
 
 /// Totals of a graph and of the bodies of its control flow.
@@ -30,7 +32,7 @@ pub fn cost(graph: &Graph) -> Cost {
     for id in graph.schedule() {
         let op = &graph.node(id).op;
         *c.operators.entry(op.name().to_owned()).or_default() += 1;
-        if multiplies(op) {
+        if multiplies(op) || is_defined(graph, op) {
             match node_macs(graph, id) {
                 Some(m) => c.macs = c.macs.saturating_add(m),
                 None => c.unknown_macs += 1,
@@ -83,10 +85,14 @@ fn multiplies(op: &Op) -> bool {
     op.class() == Class::Matmul || op.windowed().is_some_and(|w| !w.is_pool())
 }
 
-/// Multiply-accumulates of a convolution or matrix product, products with padding included; `None`
-/// for other operators and unknown shapes.
+/// Multiply-accumulates of a convolution or matrix product, products with padding included, or of an
+/// operator with a [definition](graph_opt_ir::definition); `None` for other operators and unknown shapes.
 pub fn node_macs(graph: &Graph, id: NodeId) -> Option<u64> {
     let node = graph.node(id);
+    if is_defined(graph, &node.op) {
+        let inner = cost(&inferred(&OpCtx::of(graph, id)).ok()??);
+        return (inner.unknown_macs == 0).then_some(inner.macs);
+    }
     let extents = |i: usize| graph.value(node.inputs.get(i).copied()??).ty.extents();
     macs_of(&node.op, &extents, graph.value(node.outputs.first().copied()??).ty.elements()?)
 }

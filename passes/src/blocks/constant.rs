@@ -297,6 +297,8 @@ impl<'a> Constants<'a> {
         let inside = OpCtx {
             op: &tile.op,
             opset: ctx.opset,
+            onnx: ctx.onnx,
+            functions: None,
             inputs: operands
                 .iter()
                 .map(|p| p.as_ref().map(|p| CtxOperand { ty: &p.ty, value: p.value(), dims: None }))

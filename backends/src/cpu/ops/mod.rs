@@ -147,8 +147,16 @@ pub(crate) fn kernel(op: &Op) -> Option<Kernel> {
         Op::MatMulInteger(_) | Op::QLinearMatMul(_) => quant::matmul,
         Op::Einsum(_) => einsum::einsum,
         Op::LSTM(_) | Op::GRU(_) | Op::RNN(_) => recurrent::recurrent,
+        op if op.class() == Class::Composite => defined,
         _ => return None,
     })
+}
+
+/// An operator that is said as a graph of others.
+fn defined(cx: &mut Cx<'_>) -> Outputs {
+    let onnx = graph_opt_ir::definition::opset(cx.op, cx.opset);
+    let inputs = std::mem::take(&mut cx.inputs);
+    super::run::defined(cx.op, (cx.opset, onnx, None), inputs, cx.outputs, cx.env, 0)
 }
 
 /// Whether the operator only moves elements, of whatever type.
@@ -250,6 +258,10 @@ pub(crate) fn evaluate(mut cx: Cx<'_>) -> Outputs {
     let Some(kernel) = kernel(cx.op) else {
         unsupported!("operator {}", cx.op.name());
     };
+    // The operators of the definition see to their operands themselves.
+    if cx.op.class() == Class::Composite {
+        return kernel(&mut cx);
+    }
     let inputs = || cx.inputs.iter().flatten();
     if inputs().any(|a| a.is_field()) {
         let (op, key) = (cx.op, cx.key());

@@ -203,7 +203,9 @@ impl Cx<'_, '_> {
                 Some(Operand { ty, value: v.and_then(|v| v.1), dims: None })
             })
             .collect();
-        let ctx = OpCtx { op: self.op, opset: self.opset, inputs, outputs: self.outputs };
+        let onnx = graph_opt_ir::definition::opset(self.op, self.opset);
+        let (op, opset, outputs) = (self.op, self.opset, self.outputs);
+        let ctx = OpCtx { op, opset, onnx, functions: None, inputs, outputs };
         Ok(Some(f(&ctx)))
     }
 

@@ -240,7 +240,9 @@ impl Terms {
         let operand = |t: &Option<TermId>| {
             t.map(|t| Operand { ty: self.ty(t), value: self.value(t).cloned(), dims: None })
         };
-        OpCtx { op, opset, inputs: inputs.iter().map(operand).collect(), outputs }
+        let inputs = inputs.iter().map(operand).collect();
+        let onnx = graph_opt_ir::definition::opset(op, opset);
+        OpCtx { op, opset, onnx, functions: None, inputs, outputs }
     }
 
     /// The operands of an application; empty for other terms.
