@@ -30,6 +30,7 @@ pub mod devices;
 #[cfg(feature = "eqsat")]
 pub mod eqsat;
 pub mod fix_dims;
+mod inline_functions;
 pub mod fuse;
 mod manager;
 mod options;

@@ -6,11 +6,12 @@ use crate::devices::split_devices;
 use crate::eqsat;
 use crate::pass::PassInfo;
 use crate::pipeline::{Pipeline, Step};
-use crate::{fix_dims, fuse, schedule, simplify, tile};
+use crate::{fix_dims, fuse, inline_functions, schedule, simplify, tile};
 
 /// All passes, in the order of the help.
 pub const PASSES: &[PassInfo] = &[
     simplify::INFO,
+    inline_functions::INFO,
     fuse::pad::INFO,
     fuse::batch_norm::INFO,
     fuse::matmul_add::INFO,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use graph_opt_ir::definition::{inferred, is_defined};
 use graph_opt_ir::op::Class;
 use graph_opt_ir::op_context::OpCtx;
 use graph_opt_ir::structural_eq::Structure;
@@ -311,9 +312,11 @@ fn control<'g>(
             control((g, id), (&mut fixed, &mut ranges), drawn, goals, depth + 1);
         }
     };
-    if let Op::Other(_) = &node.op {
-        if let Some(f) = graph.function(&node.op) {
-            inner(&f.body);
+    if is_defined(graph, &node.op) {
+        // One that could not be put in the node's place. Without it, nothing is known.
+        match inferred(&OpCtx::of(graph, id)) {
+            Ok(Some(body)) => inner(&body),
+            _ => goals.push((label(), Goal::Branches)),
         }
         return;
     }
@@ -325,7 +328,7 @@ fn control<'g>(
 /// Whether the node runs as a kernel: neither as a graph of its own, nor as a view.
 fn runs_by_itself(graph: &Graph, id: NodeId) -> bool {
     let op = &graph.node(id).op;
-    let is_graph = matches!(op, Op::Other(_)) || !op.bodies().is_empty();
+    let is_graph = matches!(op, Op::Other(_)) || is_defined(graph, op) || !op.bodies().is_empty();
     !is_graph && op.class() != Class::Layout && !OpCtx::of(graph, id).is_identity(0)
 }
 
@@ -388,9 +391,9 @@ fn bounds(graph: &Graph, id: NodeId, marks: &mut Vec<(bool, f64)>, depth: usize)
             }
         }
     }
-    let function = graph.function(&node.op).map(|f| &*f.body);
+    let definition = inferred(&OpCtx::of(graph, id)).ok().flatten();
     let bodies = node.op.bodies();
-    for body in bodies.iter().map(|(_, b)| &***b).chain(function).filter(|_| depth <= 16) {
+    for body in bodies.iter().map(|(_, b)| &***b).chain(&definition).filter(|_| depth <= 16) {
         for id in body.schedule() {
             bounds(body, id, marks, depth + 1);
         }

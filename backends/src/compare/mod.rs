@@ -28,6 +28,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
+use graph_opt_ir::definition::expanded;
 use graph_opt_ir::structural_eq::{Structure, identical};
 use graph_opt_ir::{Graph, Tensor, Type, ValueId};
 use graph_opt_passes::Runner;
@@ -353,6 +354,9 @@ impl Compare<'_> {
                 _ => {}
             }
         }
+        // Outcomes and branches within definitions count as others do.
+        let whole = |g: &Arc<Graph>| expanded(g).map_or_else(|| g.clone(), Arc::new);
+        let (a, b) = (&whole(a), &whole(b));
         match Cut::of(a, b) {
             Some(cut) => {
                 // What cannot be drawn is told by the whole models, too.

@@ -8,6 +8,7 @@
 
 mod attention;
 mod call;
+mod expand;
 mod masked;
 mod microsoft;
 mod norms;
@@ -21,11 +22,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use crate::graph::{Def, Graph};
-use crate::infer::{infer_seeded, known_types};
+use crate::infer::infer_seeded;
 use crate::op::{Class, ONNX, Op};
 use crate::op_context::{OpCtx, RuleError, fail};
 use crate::Type;
 
+pub use expand::{expanded, in_place};
 pub(crate) use regions::relations;
 use source::Source;
 
@@ -91,8 +93,7 @@ pub fn inferred(ctx: &OpCtx<'_>) -> Result<Option<Graph>, RuleError> {
             seeds.push((*v, dims.clone()));
         }
     }
-    let known = known_types(&graph);
-    let result = infer_seeded(&mut graph, &known, 0, &seeds);
+    let result = infer_seeded(&mut graph, &[], 0, &seeds);
     if outer.is_none() {
         LEFT.set(None);
     }

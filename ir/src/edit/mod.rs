@@ -4,6 +4,7 @@
 mod apply;
 mod check;
 mod error;
+mod inline;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::infer_at;
 use crate::graph::{Def, Graph};
 use crate::op::Op;
-use crate::{Dim, NodeId, Type, ValueId};
+use crate::{Dim, NodeId, Tensor, Type, ValueId};
 
 /// Largest number of times that the body of a loop is inferred until the types of its states are stable.
 /// With [`DEPTH`], it bounds the work for any file.
@@ -21,8 +21,9 @@ pub(super) fn infer(graph: &mut Graph, id: NodeId, depth: usize) {
     if node.op.bodies().is_empty() {
         return;
     }
-    let outer: HashMap<&str, &Type> =
-        (node.captures.iter()).map(|&v| graph.value(v)).map(|v| (&*v.name, &v.ty)).collect();
+    let outer: Outer<'_> = (node.captures.iter())
+        .map(|&v| (&*graph.value(v).name, (&graph.value(v).ty, graph.constant(v))))
+        .collect();
     let ty = |v: &Option<ValueId>| v.map_or(Type::Unknown, |v| graph.value(v).ty.clone());
     let found: Vec<Option<Graph>> = (node.op.bodies().into_iter())
         .map(|(_, body)| {
@@ -40,11 +41,14 @@ pub(super) fn infer(graph: &mut Graph, id: NodeId, depth: usize) {
     }
 }
 
+/// Types of captured values by name, and those that are constants.
+type Outer<'a> = HashMap<&'a str, (&'a Type, Option<Arc<Tensor>>)>;
+
 /// The body with inferred types, if its inputs have these types; `None` if they contradict it. If `sound`,
 /// types that are known or declared already are kept.
 fn attempt(
     body: &Graph,
-    outer: &HashMap<&str, &Type>,
+    outer: &Outer<'_>,
     inputs: &[(ValueId, Type)],
     sound: bool,
     depth: usize,
@@ -52,10 +56,14 @@ fn attempt(
     let mut g = body.clone();
     let captured: Vec<ValueId> =
         g.values().filter(|(_, v)| v.def == Def::Outer).map(|(id, _)| id).collect();
-    for v in captured {
+    for &v in &captured {
         let value = g.value_mut(v);
-        if let Some(&ty) = outer.get(&*value.name) {
+        if let Some((ty, constant)) = outer.get(&*value.name) {
             value.ty = value.ty.meet(ty)?;
+            // While types are inferred, extents may follow from it.
+            if let Some(t) = constant {
+                value.def = Def::Const(t.clone());
+            }
         }
     }
     for (v, ty) in inputs {
@@ -74,6 +82,7 @@ fn attempt(
     }
     let known: Vec<(ValueId, Type)> = known.into_iter().filter(|_| sound).collect();
     infer_at(&mut g, &known, depth).ok()?;
+    captured.into_iter().for_each(|v| g.value_mut(v).def = Def::Outer);
     Some(g)
 }
 
@@ -81,7 +90,7 @@ fn attempt(
 /// Parts of the type that the body does not preserve become unknown, and the body is inferred again.
 fn states(
     body: &Graph,
-    outer: &HashMap<&str, &Type>,
+    outer: &Outer<'_>,
     initial: &[Type],
     depth: usize,
 ) -> Option<Graph> {

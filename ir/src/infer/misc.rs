@@ -22,6 +22,7 @@ pub(super) fn misc(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
         Op::ScatterElements(_) | Op::ScatterND(_) => vec![ctx.ty(0).clone()],
         Op::QuantizeLinear(q) => like(match (ctx.dtype(2), q.output_dtype) {
             (Some(d), _) => Some(d),
+            (None, 0) if ctx.input(2).is_some() => None,
             (None, 0) => Some(DType::U8),
             (None, d) => Some(dtype_attr(d)?),
         }),
@@ -52,7 +53,11 @@ pub(super) fn misc(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
         Op::Size(_) => vec![Type::tensor(DType::I64, &[])],
         Op::Range(_) => {
             same_dtype(ctx, 0..3)?;
-            vec![typed(ctx.dtype(0), Some(vec![dim(range_len(ctx)?)]))]
+            let n = match (ctx.ints(0).as_deref(), ctx.symbolic(1).as_deref(), ctx.ints(2).as_deref()) {
+                (Some([0]), Some([n @ Dim::Param(_)]), Some([1])) => n.clone(),
+                _ => dim(range_len(ctx)?),
+            };
+            vec![typed(ctx.dtype(0), Some(vec![n]))]
         }
         Op::EyeLike(e) => like(match e.dtype {
             Some(d) => Some(dtype_attr(d)?),

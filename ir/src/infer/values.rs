@@ -109,14 +109,10 @@ pub(crate) fn infer_seeded(
 
 /// Infers all types again. Types stay at least as precise as they are.
 pub(crate) fn refine(graph: &mut Graph) -> Result<(), InferError> {
-    let known = known_types(graph);
-    infer_graph(graph, &known).map(drop)
-}
-
-/// The types of the results of nodes.
-pub(crate) fn known_types(graph: &Graph) -> Vec<(ValueId, Type)> {
     let of_node = |v: &crate::Value| matches!(v.def, crate::Def::Node(..));
-    graph.values().filter(|(_, v)| of_node(v)).map(|(id, v)| (id, v.ty.clone())).collect()
+    let known: Vec<(ValueId, Type)> =
+        graph.values().filter(|(_, v)| of_node(v)).map(|(id, v)| (id, v.ty.clone())).collect();
+    infer_graph(graph, &known).map(drop)
 }
 
 /// Types that follow from the types of the graph's inputs and constants, one for each value; types that

@@ -35,7 +35,7 @@ pub(super) fn write(pair: &Pair<'_>, steps: &[Step], claims: bool) -> Result<Str
         let comment = w.says(s.right);
         w.line(s.right, &format!("{} {left}", s.rule.row().name), &comment);
     }
-    let [a, b] = pair.graphs;
+    let [a, b] = &pair.graphs;
     for (&p, &q) in a.outputs().iter().zip(b.outputs()) {
         let (p, q) = (quoted(&a.value(p).name), quoted(&b.value(q).name));
         let _ = writeln!(w.out, "# so original:{p} = other:{q}");

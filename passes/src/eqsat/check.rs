@@ -18,8 +18,10 @@
 //! What has to be trusted: the reading of both models ([`super::terms`]), the rules
 //! ([`super::rules`]) with the region and shape rules that they ask, BLAKE3, and this file.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
+use graph_opt_ir::definition::expanded;
 use graph_opt_ir::{Def, Graph, Span, Type, ValueId};
 
 use super::error::{CertificateError, EqualityError};
@@ -46,7 +48,8 @@ pub struct Checked {
 /// Two models as terms.
 pub(super) struct Pair<'g> {
     pub terms: Terms,
-    pub graphs: [&'g Graph; 2],
+    /// Both, with definitions in the place of nodes that have one.
+    pub graphs: [Cow<'g, Graph>; 2],
     pub readings: [Reading; 2],
     /// Results of the other model that take a declared shape, each to be shown to be equal to one of
     /// the original of the same shape.
@@ -66,6 +69,9 @@ impl<'g> Pair<'g> {
         claims: bool,
     ) -> Result<Self, EqualityError> {
         same_inputs(original, other)?;
+        let whole = |g: &'g Graph| expanded(g).map_or(Cow::Borrowed(g), Cow::Owned);
+        let graphs = [whole(original), whole(other)];
+        let [original, other] = [&*graphs[0], &*graphs[1]];
         let mut terms = Terms::default();
         let believe = |_, _, ty: &Type| if claims { ty.clone() } else { Type::Unknown };
         let how = ReadOptions { apply: true, claims: &believe };
@@ -83,7 +89,7 @@ impl<'g> Pair<'g> {
         let claimed = claimed.filter(|t| !own.contains(t)).collect();
         let names = a.opaque.iter().filter(|o| shaped(&o.0, &a).is_some());
         let assumes = names.map(|o| original.value(o.0).name.to_string()).collect();
-        Ok(Self { terms, graphs: [original, other], readings: [a, b], claimed, assumes })
+        Ok(Self { terms, graphs, readings: [a, b], claimed, assumes })
     }
 
     /// The terms of each output of both.
@@ -187,7 +193,7 @@ struct Reader<'g> {
 impl<'g> Reader<'g> {
     fn new(pair: Pair<'g>) -> Self {
         let values = [0, 1].map(|i| {
-            let (graph, reading): (&Graph, &Reading) = (pair.graphs[i], &pair.readings[i]);
+            let (graph, reading): (&Graph, &Reading) = (&pair.graphs[i], &pair.readings[i]);
             let named = |(v, value): (ValueId, &graph_opt_ir::Value)| {
                 Some((value.name.to_string(), reading.term(v)?))
             };

@@ -86,12 +86,12 @@ fn directed(mut pair: Pair<'_>, from: usize, claims: bool) -> Result<Proof, NoPr
     let steps = std::mem::take(&mut p.classes.steps);
     pair.terms = p.terms;
     pair.concludes(|a, b| p.classes.are_equal(a, b)).map_err(|why| {
-        let graph = pair.graphs[to];
+        let graph = &pair.graphs[to];
         let named = |n| format!("{} {:?}", graph.node(n).op.name(), graph.label(n));
         NoProof::Equality { why, unmatched: unmatched.map(named) }
     })?;
     let certificate = certificate::write(&pair, &steps, claims).map_err(NoProof::Unwritable)?;
-    let [original, other] = pair.graphs;
+    let [original, other] = &pair.graphs;
     let checked = check(&certificate, original, other)?;
     let mut rules: Vec<(&str, usize)> = Vec::new();
     for s in &steps {

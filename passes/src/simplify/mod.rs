@@ -21,6 +21,7 @@
 //!
 //! Names of inputs and outputs stay. A constant is folded only where the file does not grow by it.
 
+mod branch;
 mod constants;
 mod cse;
 mod data_movement;
@@ -68,7 +69,7 @@ impl Pass for Simplify {
     }
 
     fn run(&self, cx: &mut PassCtx<'_, '_>) -> Result<(), EditError> {
-        let mut total = [0usize; 7];
+        let mut total = [0usize; 8];
         let before = cx.graph().len();
         for _ in 0..ROUNDS {
             let round = [
@@ -79,19 +80,20 @@ impl Pass for Simplify {
                 reshape::sweep(cx)?,
                 cse::sweep(cx)?,
                 dead::sweep(cx)?,
+                branch::sweep(cx)?,
             ];
             for (t, r) in total.iter_mut().zip(round) {
                 *t += r;
             }
-            if round == [0; 7] || cx.is_done() {
+            if round == [0; 8] || cx.is_done() {
                 break;
             }
         }
-        if total == [0; 7] {
+        if total == [0; 8] {
             cx.remark_on("", Outcome::NoEffect, "nothing to simplify");
             return Ok(());
         }
-        let [lifted, folded, identities, layouts, targets, merged, dead] = total;
+        let [lifted, folded, identities, layouts, targets, merged, dead, branches] = total;
         let after = cx.graph().len();
         let all = [
             (lifted + folded, "folded"),
@@ -99,6 +101,7 @@ impl Pass for Simplify {
             (layouts + targets, "data movements joined"),
             (merged, "merged"),
             (dead, "dead"),
+            (branches, "with a constant condition"),
         ];
         let made = all.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}"));
         let made: Vec<String> = made.collect();

@@ -1,0 +1,123 @@
+//! A graph in the place of a node: the body of a function, a definition, a branch.
+
+use std::collections::BTreeMap;
+
+use super::{Edit, NewNode, Ref};
+use crate::graph::{Def, Graph};
+use crate::op::{ONNX, Op, schema};
+use crate::{NodeId, ValueId};
+
+impl Edit {
+    /// Puts the nodes of `body` in the place of `node`: its inputs are `inputs`, and its outputs become the
+    /// results of the node. Values of enclosing graphs that it reads are those that the node captures.
+    ///
+    /// # Errors
+    /// With the reason, if a node of the body would mean something else in this graph, or cannot be moved.
+    pub fn inline(
+        graph: &Graph,
+        node: NodeId,
+        body: &Graph,
+        inputs: &[ValueId],
+        origin: &str,
+    ) -> Result<Self, String> {
+        let mut edit = Self::new(format!("{origin} {}", graph.label(node)));
+        let mut new: BTreeMap<ValueId, Ref> =
+            body.inputs().iter().zip(inputs).map(|(&b, &v)| (b, Ref::Value(v))).collect();
+        edit.body(graph, node, body, &mut new)?;
+        for (&ours, &theirs) in graph.node(node).outputs.iter().zip(body.outputs()) {
+            let Some(ours) = ours else { continue };
+            let by = edit.operand(graph, node, body, theirs, &mut new)?;
+            edit.define(graph, ours, by);
+        }
+        edit.before = Some(node);
+        edit.removes = vec![node];
+        Ok(edit)
+    }
+
+    /// Adds the nodes of the body; `new` says what its values are here.
+    fn body(
+        &mut self,
+        graph: &Graph,
+        like: NodeId,
+        body: &Graph,
+        new: &mut BTreeMap<ValueId, Ref>,
+    ) -> Result<(), String> {
+        for id in body.schedule() {
+            let node = body.node(id);
+            let fault = |why: &str| format!("{} {:?} {why}", node.op.name(), body.label(id));
+            if !node.op.subgraphs().is_empty() {
+                return Err(fault("has a body, which reads values by their names"));
+            }
+            if !means_the_same(&node.op, body, graph) {
+                let versions = [body, graph].map(|g| g.opsets.get(node.op.domain()).copied());
+                let [there, here] = versions.map(|v| v.map_or("none".into(), |v| v.to_string()));
+                return Err(fault(&format!(
+                    "is of version {there} of its operator set, and means something else in \
+                     version {here}, which the model imports"
+                )));
+            }
+            let mut inputs = Vec::with_capacity(node.inputs.len());
+            for v in &node.inputs {
+                let operand = |v: ValueId| self.operand(graph, like, body, v, new);
+                inputs.push((*v).map(operand).transpose()?);
+            }
+            for (o, v) in node.outputs.iter().enumerate() {
+                new.extend(v.map(|v| (v, Ref::New(self.nodes.len(), o))));
+            }
+            let own = body.label(id);
+            self.nodes.push(NewNode {
+                name: format!("{}/{own}", graph.label(like)),
+                op: node.op.clone(),
+                extra: node.extra.clone(),
+                inputs,
+                outputs: node.outputs.len(),
+                like: vec![like],
+            });
+        }
+        Ok(())
+    }
+
+    fn operand(
+        &mut self,
+        graph: &Graph,
+        node: NodeId,
+        body: &Graph,
+        v: ValueId,
+        new: &mut BTreeMap<ValueId, Ref>,
+    ) -> Result<Ref, String> {
+        if let Some(&r) = new.get(&v) {
+            return Ok(r);
+        }
+        let value = body.value(v);
+        let r = match &value.def {
+            Def::Const(t) => {
+                self.consts.push((format!("{}/{}", graph.label(node), value.name), t.clone()));
+                Ref::Const(self.consts.len() - 1)
+            }
+            Def::Outer => {
+                let mut captures = graph.node(node).captures.iter();
+                let own = captures.find(|c| graph.value(**c).name == value.name);
+                match own {
+                    Some(&c) => Ref::Value(c),
+                    None => return Err(format!("nothing here defines {:?}", value.name)),
+                }
+            }
+            _ => return Err(format!("{:?} cannot be moved", value.name)),
+        };
+        new.insert(v, r);
+        Ok(r)
+    }
+}
+
+/// Whether the operator of one graph means the same in another.
+fn means_the_same(op: &Op, from: &Graph, to: &Graph) -> bool {
+    let version = |g: &Graph| g.opsets.get(op.domain()).copied();
+    match (version(from), version(to)) {
+        (a, b) if a == b => true,
+        (Some(a), Some(b)) if op.domain() == ONNX => {
+            let meant = schema::meant(op.name(), a);
+            meant.is_some() && meant == schema::meant(op.name(), b)
+        }
+        _ => false,
+    }
+}
