@@ -1,6 +1,7 @@
 //! Samples for every row of the table of operators, and what each operator must have: a shape
 //! rule, regions, kernels, facts. What is missing is a red test, and no silent default.
 
+mod composites;
 mod samples;
 
 use std::cell::{Cell, RefCell};

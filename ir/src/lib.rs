@@ -10,8 +10,8 @@
 pub mod atomic;
 mod body;
 mod build;
-mod digest;
 pub mod definition;
+mod digest;
 pub mod edit;
 mod entity;
 mod extract;

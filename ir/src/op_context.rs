@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use crate::op::Op;
 use crate::graph::Functions;
+use crate::op::Op;
 use crate::tensor::Tensor;
 use crate::{DType, Dim, Graph, NodeId, Type, ValueId};
 

@@ -30,8 +30,8 @@ pub mod devices;
 #[cfg(feature = "eqsat")]
 pub mod eqsat;
 pub mod fix_dims;
-mod inline_functions;
 pub mod fuse;
+mod inline_functions;
 mod manager;
 mod options;
 mod pass;

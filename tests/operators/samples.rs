@@ -21,6 +21,7 @@ pub fn samples() -> Vec<Sample> {
         control(),
         variants(),
         trivial(),
+        super::composites::composites(),
     ];
     families.into_iter().flatten().collect()
 }

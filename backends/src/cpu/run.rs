@@ -77,8 +77,7 @@ fn within(model: &Graph, body: &Graph, depth: usize, all: &mut Vec<Unsupported>)
         match (op, model.function(op)) {
             (_, Some(f)) if depth <= DEPTH => within(model, &f.body, depth + 1, all),
             (Op::Other(o), None) if o.attrs.iter().any(|(_, a)| matches!(a, Attr::Ref(..))) => {
-                let modelled =
-                    TABLE.iter().any(|(d, n, _)| (*d, *n) == (&*o.domain, &*o.op_type));
+                let modelled = TABLE.iter().any(|(d, n, _)| (*d, *n) == (&*o.domain, &*o.op_type));
                 if !modelled {
                     one(body, id, depth, all);
                 }
@@ -445,11 +444,7 @@ fn of_host(
 }
 
 /// Runs a call of a function that the model defines.
-fn function(
-    scope: &Scope<'_>,
-    id: NodeId,
-    env: Env,
-) -> Result<Vec<Array>, RunError> {
+fn function(scope: &Scope<'_>, id: NodeId, env: Env) -> Result<Vec<Array>, RunError> {
     let (graph, node) = (scope.graph, scope.graph.node(id));
     let inputs = node.inputs.iter().map(|&v| read(scope, v)).collect::<Result<Vec<_>, _>>()?;
     let opset = graph.opsets.get(node.op.domain()).copied().unwrap_or(1);
@@ -467,7 +462,8 @@ pub(super) fn defined(
     env: Env,
     depth: usize,
 ) -> Result<Vec<Array>, RunError> {
-    let ty = |a: &Array| Type::tensor(a.dtype, &a.dims.iter().map(|&d| d as u64).collect::<Vec<_>>());
+    let ty =
+        |a: &Array| Type::tensor(a.dtype, &a.dims.iter().map(|&d| d as u64).collect::<Vec<_>>());
     let types: Vec<Option<Type>> = inputs.iter().map(|a| a.as_ref().map(ty)).collect();
     // Sizes and axes, on which a definition may depend.
     let value = |a: &Array| {
@@ -482,7 +478,10 @@ pub(super) fn defined(
         .collect();
     let ctx = OpCtx { op, opset, onnx, functions, inputs: operands, outputs };
     let Some(body) = definition(&ctx)? else {
-        return Err(RunError::Unsupported(format!("{} with these attributes or operands", op.name())));
+        return Err(RunError::Unsupported(format!(
+            "{} with these attributes or operands",
+            op.name()
+        )));
     };
     // A definition sees nothing of the graph around it.
     let empty = Graph::default();

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use graph_opt_ir::definition::{inferred, is_defined};
+use graph_opt_ir::op_context::OpCtx;
 use graph_opt_ir::{Dim, Graph, Op, ValueId};
 
 /// What an input is used as.
@@ -50,6 +52,13 @@ fn follow(
             }
             continue;
         }
+        if is_defined(graph, &node.op) {
+            let place = node.inputs[..u.index].iter().flatten().count();
+            if let Ok(Some(body)) = inferred(&OpCtx::of(graph, u.node)) {
+                follow(&body, body.inputs()[place], &mut HashSet::new(), found, rows, depth + 1);
+            }
+            continue;
+        }
         let dims = |i: usize| {
             let v = node.inputs.get(i).copied().flatten()?;
             graph.value(v).ty.dims().map(<[Dim]>::to_vec)
@@ -90,6 +99,7 @@ fn follow(
                 | Gather(_),
                 0,
             )
+            | (Where(_), 1..)
             | (Concat(_), _) => {
                 for &o in node.outputs.iter().flatten() {
                     follow(graph, o, seen, found, rows, depth);

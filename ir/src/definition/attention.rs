@@ -100,7 +100,12 @@ pub(super) fn join_heads(s: &mut Source<'_>, to: &str, width: Option<i64>) {
 }
 
 /// Defines `%to`, each head of `%from` repeated `times` times in a row.
-pub(super) fn repeat_heads(s: &mut Source<'_>, from: &str, to: &str, (heads, times, size): (i64, i64, i64)) {
+pub(super) fn repeat_heads(
+    s: &mut Source<'_>,
+    from: &str,
+    to: &str,
+    (heads, times, size): (i64, i64, i64),
+) {
     if times == 1 {
         s.text(&format!("%{to} = Identity %{from}"));
         return;
@@ -178,9 +183,7 @@ pub(super) fn attention(s: &mut Source<'_>) -> Written {
         fail!("expected operands of rank 3 or 4 for Attention, found {rank}");
     }
     let times = if kv_heads > 0 && q_heads % kv_heads == 0 { q_heads / kv_heads } else { 1 };
-    for (x, past, all) in
-        [("k", "past_key", "present_key"), ("v", "past_value", "present_value")]
-    {
+    for (x, past, all) in [("k", "past_key", "present_key"), ("v", "past_value", "present_value")] {
         match s.has(past) {
             true => s.text(&format!("%{all} = Concat %{past}, %{x} {{axis=2}}")),
             false => s.text(&format!("%{all} = Identity %{x}")),
@@ -236,7 +239,8 @@ fn attention_bias(
         let last = s.extent("mask", width - 1);
         let bool_mask = of == DType::Bool;
         // A mask may end before the keys do.
-        let missing = keys.zip(last).map_or(0, |(k, m)| if m == 1 && s.ctx.opset < 24 { 0 } else { k - m });
+        let missing =
+            keys.zip(last).map_or(0, |(k, m)| if m == 1 && s.ctx.opset < 24 { 0 } else { k - m });
         let mut mask = "mask";
         if bool_mask {
             allow(s, t, "mask", None, "mask_bias");
@@ -426,14 +430,18 @@ pub(super) fn linear(s: &mut Source<'_>) -> Written {
         fail!("expected q_num_heads and kv_num_heads for LinearAttention, found none");
     };
     if q_heads <= 0 || kv_heads <= 0 || q_heads % kv_heads != 0 {
-        fail!("expected q_num_heads that are a multiple of kv_num_heads, found {q_heads} and {kv_heads}");
+        fail!(
+            "expected q_num_heads that are a multiple of kv_num_heads, found {q_heads} and {kv_heads}"
+        );
     }
     let (gated, delta) = match &*o.update_rule {
         "linear" => (false, false),
         "gated" => (true, false),
         "delta" => (false, true),
         "gated_delta" => (true, true),
-        other => fail!("expected linear, gated, delta or gated_delta as update_rule, found {other:?}"),
+        other => {
+            fail!("expected linear, gated, delta or gated_delta as update_rule, found {other:?}")
+        }
     };
     if gated != s.has("decay") || delta != s.has("beta") {
         fail!("expected decay with gated rules and beta with delta rules only");
@@ -471,6 +479,8 @@ pub(super) fn linear(s: &mut Source<'_>) -> Written {
     }
     let scale = if o.scale == 0.0 { 1.0 / (d_k as f32).sqrt() } else { o.scale };
     s.size("length", "Q", 1);
+    // How often the loop turns, no rule tells.
+    let length = s.extent("Q", 1).unwrap_or(0);
     s.text(
         "%states, %steps_out = Loop %length, _, %initial {body=graph @step(%at: i64[], %go: bool[], %s0: f32[..]) -> (%again, %s3, %out) {
            %again = Identity %go
@@ -515,7 +525,7 @@ pub(super) fn linear(s: &mut Source<'_>) -> Written {
          %out = Mul %seen, %factor
          }} }} : ?, ?
          %by_batch = Transpose %steps_out {{perm=[1,0,2,3]}}
-         %joined_form = const [0,0,{}] : i64[3]
+         %joined_form = const [0,{length},{}] : i64[3]
          %joined = Reshape %by_batch, %joined_form
          %y = Cast %joined {{to={}}}
          %present = Cast %states {{to={}}}",

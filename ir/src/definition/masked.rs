@@ -85,7 +85,10 @@ fn packed(s: &mut Source<'_>, c: &Common, sizes: Option<&[i64]>) -> Written {
         None => vec![width / 3; 3],
     };
     if sizes.iter().sum::<i64>() != width || sizes.iter().any(|n| n % c.heads != 0 || *n <= 0) {
-        fail!("expected sizes that are multiples of {} heads and add up to {width}, found {sizes:?}", c.heads);
+        fail!(
+            "expected sizes that are multiples of {} heads and add up to {width}, found {sizes:?}",
+            c.heads
+        );
     }
     s.text(&format!("%q_all, %k_all, %v_all = Split %qkv {{axis=2, split={sizes:?}}}"));
     split_heads(s, "q_all", "q", c.heads);
@@ -270,8 +273,20 @@ fn finish(
 pub(super) fn grouped(s: &mut Source<'_>, o: &GroupQueryAttention) -> Written {
     s.names(
         &[
-            "Q", "K", "V", "past_key", "past_value", "last", "total", "cos", "sin", "position_ids",
-            "scores_bias", "head_sink", "k_scale", "v_scale",
+            "Q",
+            "K",
+            "V",
+            "past_key",
+            "past_value",
+            "last",
+            "total",
+            "cos",
+            "sin",
+            "position_ids",
+            "scores_bias",
+            "head_sink",
+            "k_scale",
+            "v_scale",
         ],
         &["y", "present_key", "present_value", "qk"],
     );
@@ -334,7 +349,13 @@ pub(super) fn grouped(s: &mut Source<'_>, o: &GroupQueryAttention) -> Written {
                 "%{x}_apart_form = const [0,0,{n},-1] : i64[4]
                  %{x}_apart = Reshape %{x}_all, %{x}_apart_form"
             ));
-            turn(s, &format!("{x}_apart"), &format!("{x}_turned"), (size, turned), o.rotary_interleaved != 0);
+            turn(
+                s,
+                &format!("{x}_apart"),
+                &format!("{x}_turned"),
+                (size, turned),
+                o.rotary_interleaved != 0,
+            );
             s.text(&format!("%{x} = Transpose %{x}_turned {{perm=[0,2,1,3]}}"));
         }
     } else {
@@ -424,7 +445,8 @@ pub(super) fn rotary(s: &mut Source<'_>, o: &MsRotaryEmbedding) -> Written {
     }
     let rank = known!(s.rank("x"));
     if known!(s.rank("position_ids")) == 1 {
-        let (batch, length) = (known!(s.extent("x", 0)), known!(s.extent("x", if rank == 4 { 2 } else { 1 })));
+        let (batch, length) =
+            (known!(s.extent("x", 0)), known!(s.extent("x", if rank == 4 { 2 } else { 1 })));
         s.text(&format!(
             "%none = const 0 : i64[]
              %unit = const 1 : i64[]

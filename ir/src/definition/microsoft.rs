@@ -256,4 +256,3 @@ fn fused_matmul(s: &mut Source<'_>, alpha: f32, trans: [bool; 2], batch: [bool; 
     }
     Ok(true)
 }
-

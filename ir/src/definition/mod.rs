@@ -21,11 +21,11 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
+use crate::Type;
 use crate::graph::{Def, Graph};
 use crate::infer::infer_seeded;
 use crate::op::{Class, ONNX, Op};
 use crate::op_context::{OpCtx, RuleError, fail};
-use crate::Type;
 
 pub use expand::{expanded, in_place};
 pub(crate) use regions::relations;
@@ -107,9 +107,9 @@ pub fn inferred(ctx: &OpCtx<'_>) -> Result<Option<Graph>, RuleError> {
 pub(crate) fn infer(ctx: &OpCtx<'_>) -> Result<Option<Vec<Type>>, RuleError> {
     let is_call = ctx.op.class() != Class::Composite;
     match inferred(ctx) {
-        Ok(graph) => Ok(graph.map(|g| {
-            g.outputs().iter().map(|&v| g.value(v).ty.clone()).collect()
-        })),
+        Ok(graph) => {
+            Ok(graph.map(|g| g.outputs().iter().map(|&v| g.value(v).ty.clone()).collect()))
+        }
         // A function that cannot run on these operands is the model's affair, as long as it does not run.
         Err(_) if is_call => Ok(None),
         Err(e) => Err(e),

@@ -2,9 +2,9 @@
 
 use super::source::Source;
 use super::{attention, microsoft, norms};
+use crate::DType;
 use crate::op::Op;
 use crate::op_context::{RuleError, axis_of, fail};
-use crate::DType;
 
 /// What a definition depends on is unknown.
 pub(super) const UNKNOWN: Written = Ok(false);
@@ -28,7 +28,9 @@ pub(super) fn write(s: &mut Source<'_>) -> Written {
         Op::CastLike(c) => {
             s.names(&["x", "like"], &["y"]);
             let to = known!(s.dtype("like")).to_onnx();
-            let mode = if c.round_mode == "up" { String::new() } else {
+            let mode = if c.round_mode == "up" {
+                String::new()
+            } else {
                 format!(", round_mode={:?}", c.round_mode)
             };
             s.text(&format!("%y = Cast %x {{to={to}, saturate={}{mode}}}", c.saturate));
@@ -52,11 +54,27 @@ pub(super) fn write(s: &mut Source<'_>) -> Written {
                     // Whole numbers are compared with the bounds themselves.
                     fail!("expected whole numbers for lambd and bias of Shrink of {t}");
                 }
-                let low = if matches!(t, DType::I8 | DType::I16 | DType::I32 | DType::I64) { low } else { 0 };
-                shrink(s, t, &format!("const {bias}"), &format!("const {low}"), &format!("const {high}"));
+                let low = if matches!(t, DType::I8 | DType::I16 | DType::I32 | DType::I64) {
+                    low
+                } else {
+                    0
+                };
+                shrink(
+                    s,
+                    t,
+                    &format!("const {bias}"),
+                    &format!("const {low}"),
+                    &format!("const {high}"),
+                );
                 return Ok(true);
             }
-            shrink(s, t, &format!("const {bias:?}"), &format!("const {low:?}"), &format!("const {high:?}"));
+            shrink(
+                s,
+                t,
+                &format!("const {bias:?}"),
+                &format!("const {low:?}"),
+                &format!("const {high:?}"),
+            );
         }
         Op::MeanVarianceNormalization(o) => {
             s.names(&["x"], &["y"]);

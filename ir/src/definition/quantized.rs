@@ -63,8 +63,9 @@ pub(super) fn write(s: &mut Source<'_>) -> Written {
         }
         Op::QLinearConcat(o) => {
             let n = s.ctx.inputs.len().saturating_sub(2) / 3;
-            let all: Vec<String> =
-                (0..n).flat_map(|i| [format!("x{i}"), format!("xs{i}"), format!("xz{i}")]).collect();
+            let all: Vec<String> = (0..n)
+                .flat_map(|i| [format!("x{i}"), format!("xs{i}"), format!("xz{i}")])
+                .collect();
             let names: Vec<&str> =
                 ["ys", "yz"].into_iter().chain(all.iter().map(String::as_str)).collect();
             s.names(&names, &["y"]);
@@ -187,7 +188,9 @@ fn n_bits(s: &mut Source<'_>, o: &MatMulNBits) -> Written {
     }
     let (k, n, bits, block) = (o.K, o.N, o.bits, o.block_size);
     if !matches!(bits, 2 | 4 | 8) || block <= 0 || k <= 0 || n <= 0 || block % (8 / bits) != 0 {
-        fail!("expected 2, 4 or 8 bits and positive K, N and block_size, found {bits}, {k}, {n}, {block}");
+        fail!(
+            "expected 2, 4 or 8 bits and positive K, N and block_size, found {bits}, {k}, {n}, {block}"
+        );
     }
     let blocks = (k + block - 1) / block;
     unpack(s, "b", "whole", bits);

@@ -88,12 +88,7 @@ fn attempt(
 
 /// The body of a loop. Each state is assumed to have the type of its initial value in every iteration.
 /// Parts of the type that the body does not preserve become unknown, and the body is inferred again.
-fn states(
-    body: &Graph,
-    outer: &Outer<'_>,
-    initial: &[Type],
-    depth: usize,
-) -> Option<Graph> {
+fn states(body: &Graph, outer: &Outer<'_>, initial: &[Type], depth: usize) -> Option<Graph> {
     let inputs: Vec<ValueId> = body.inputs().iter().skip(2).copied().collect();
     let declared: Vec<Type> = inputs.iter().map(|&v| body.value(v).ty.clone()).collect();
     let pairs = declared.iter().zip(initial);

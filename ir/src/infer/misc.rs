@@ -53,7 +53,11 @@ pub(super) fn misc(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
         Op::Size(_) => vec![Type::tensor(DType::I64, &[])],
         Op::Range(_) => {
             same_dtype(ctx, 0..3)?;
-            let n = match (ctx.ints(0).as_deref(), ctx.symbolic(1).as_deref(), ctx.ints(2).as_deref()) {
+            let n = match (
+                ctx.ints(0).as_deref(),
+                ctx.symbolic(1).as_deref(),
+                ctx.ints(2).as_deref(),
+            ) {
                 (Some([0]), Some([n @ Dim::Param(_)]), Some([1])) => n.clone(),
                 _ => dim(range_len(ctx)?),
             };

@@ -24,12 +24,6 @@ pub fn relations(ctx: &OpCtx<'_>, output: usize) -> Result<Relations, Barrier> {
     if let Some(host) = ctx.op.host() {
         return host.relations(ctx, output);
     }
-    if ctx.op.class() == Class::Composite || matches!(ctx.op, Op::Other(_)) && ctx.functions.is_some() {
-        if let Ok(None) = crate::definition::definition(ctx) {
-            barrier!("{} has no region rule", ctx.op.name());
-        }
-        return crate::definition::relations(ctx, output);
-    }
     if output != 0 && !matches!(ctx.op, Op::Split(_)) {
         let what = if matches!(ctx.op, Op::MaxPool(_)) {
             "Indices are positions in the whole tensor".to_owned()
@@ -37,6 +31,14 @@ pub fn relations(ctx: &OpCtx<'_>, output: usize) -> Result<Relations, Barrier> {
             format!("result {output} has no region rule")
         };
         return Err(Barrier(what));
+    }
+    if ctx.op.class() == Class::Composite
+        || matches!(ctx.op, Op::Other(_)) && ctx.functions.is_some()
+    {
+        if let Ok(None) = crate::definition::definition(ctx) {
+            barrier!("{} has no region rule", ctx.op.name());
+        }
+        return crate::definition::relations(ctx, output);
     }
     match ctx.op.class() {
         Class::Pointwise => pointwise(ctx, &mut rel)?,
