@@ -11,6 +11,7 @@ mod cli;
 mod cli_devices;
 mod dags;
 mod dead_channels;
+mod definitions;
 mod devices;
 mod devices_dime;
 mod devices_large;

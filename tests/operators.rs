@@ -308,6 +308,30 @@ fn on_wgpu(
     Ok(())
 }
 
+/// What an operator is said to be gives the same bits as the operator.
+#[test]
+fn definitions_run_as_their_operators() {
+    let (done, moved) = (Cell::new(0), Cell::new(0));
+    each(|_, b| {
+        if b.graph.node(b.node).op.class() != Class::Composite {
+            return Ok(());
+        }
+        done.set(done.get() + 1);
+        let (t, _) = optimise(&b.graph, "inline-functions{operators=yes}");
+        if t.edits() == 0 {
+            return Ok(());
+        }
+        moved.set(moved.get() + 1);
+        let left = t.schedule().find(|&n| t.node(n).op.class() == Class::Composite);
+        ensure(left.is_none(), || text::print(&t))?;
+        ensure(same_run(&b.graph, &t), || text::print(&t))?;
+        let proof = graph_opt_passes::eqsat::prove::prove(&b.graph, &t);
+        ensure(proof.is_ok(), || format!("{:?}", proof.err()))
+    });
+    // Loops stay where they are.
+    assert!(done.get() >= 45 && moved.get() + 1 == done.get(), "{} of {}", moved.get(), done.get());
+}
+
 /// Parts of the contracted axes that add up, of every operator of which that is said.
 #[test]
 fn partial_sums_add_up() {

@@ -6,7 +6,7 @@
 //!   %y = com.microsoft::QuickGelu %x : f32[2,3]
 //! }
 //! ```
-//! After (with `operators=yes`):
+//! After `inline-functions{operators=yes}`:
 //! ```text
 //! graph @main(%x: f32[2,3]) -> (%y) opset 24, com.microsoft 1 {
 //!   %a = const 1.702  : f32[]
@@ -48,6 +48,9 @@ fn make(o: &Options) -> Result<Box<dyn Pass>, OptionError> {
     Ok(Box::new(InlineFunctions { operators }))
 }
 
+/// Most nodes that are added: functions that call others twice double with each level.
+const NODES: usize = 1 << 18;
+
 /// The pass `inline-functions`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct InlineFunctions {
@@ -65,6 +68,7 @@ impl Pass for InlineFunctions {
     }
 
     fn run(&self, cx: &mut PassCtx<'_, '_>) -> Result<(), EditError> {
+        let most = cx.graph().len() + NODES;
         let mut tried: HashSet<NodeId> = HashSet::new();
         let mut done = 0;
         loop {
@@ -81,6 +85,10 @@ impl Pass for InlineFunctions {
             }
             for n in todo {
                 tried.insert(n);
+                if cx.graph().len() > most {
+                    cx.remark(n, Outcome::Blocked, format!("the graph has {most} nodes already"));
+                    continue;
+                }
                 match in_place(cx.graph(), n, &OpCtx::of(cx.graph(), n), INFO.name) {
                     None => {}
                     Some(Err(why)) => cx.remark(n, Outcome::Blocked, why),

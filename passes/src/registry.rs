@@ -201,6 +201,7 @@ mod tests {
             "tile-conv" => "axis=hxw ops=pool parts=2x3",
             "fuse-tiles" => "from=\"first conv\" grid=4 reuse=rows split=ceil to=\"conv,1\"",
             "drop-dead-channels" => "constants=yes",
+            "inline-functions" => "operators=yes",
             "schedule" => "states=7",
             "fix-dims" => "dims=[batch=1,x:2=480]",
             "split-devices" => "stages=[\"first conv\":camera,conv:1:\"b:x\"]",

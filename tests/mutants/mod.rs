@@ -54,6 +54,7 @@ const PIPELINES: &[&str] = &[
     "",
     "simplify",
     OPTIMISE,
+    "inline-functions{operators=yes}",
     "tile-conv{axis=h parts=2}",
     "tile-conv{axis=w parts=3}",
     "tile-conv{axis=c-out parts=2}",

@@ -46,6 +46,7 @@ fn runtime_32416_every_pair_of_rewriting_passes() {
     let passes = [
         "simplify",
         "fuse-pad",
+        "inline-functions{operators=yes}",
         "drop-zero-add",
         "fold-batch-norm",
         "fuse-matmul-add",

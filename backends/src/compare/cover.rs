@@ -54,6 +54,8 @@ pub(super) struct Missing<'a> {
     pub is_outcome: bool,
 }
 
+/// How many levels of bodies one definition counts as: functions that call others twice double with each.
+const DEFINITION: usize = 4;
 /// Marks that are used at most.
 const MARKS: usize = 16;
 
@@ -286,6 +288,8 @@ fn control<'g>(
 ) {
     let node = graph.node(id);
     if depth > 16 {
+        // What lies deeper is not looked at, so that no run is known to reach it.
+        goals.push((graph.label(id).to_owned(), Goal::Branches));
         return;
     }
     let label = || graph.label(id).to_owned();
@@ -306,22 +310,22 @@ fn control<'g>(
         }
         op => goals.extend(outcomes(graph, id, op, (fixed, ranges)).map(|g| (label(), g))),
     }
-    let mut inner = |g: &Graph| {
+    let mut inner = |g: &Graph, step: usize| {
         let (mut fixed, mut ranges) = (Fixed::default(), Ranges::new(g));
         for id in g.schedule() {
-            control((g, id), (&mut fixed, &mut ranges), drawn, goals, depth + 1);
+            control((g, id), (&mut fixed, &mut ranges), drawn, goals, depth + step);
         }
     };
     if is_defined(graph, &node.op) {
         // One that could not be put in the node's place. Without it, nothing is known.
         match inferred(&OpCtx::of(graph, id)) {
-            Ok(Some(body)) => inner(&body),
+            Ok(Some(body)) => inner(&body, DEFINITION),
             _ => goals.push((label(), Goal::Branches)),
         }
         return;
     }
     for (_, body) in node.op.bodies() {
-        inner(body);
+        inner(body, 1);
     }
 }
 
@@ -393,9 +397,11 @@ fn bounds(graph: &Graph, id: NodeId, marks: &mut Vec<(bool, f64)>, depth: usize)
     }
     let definition = inferred(&OpCtx::of(graph, id)).ok().flatten();
     let bodies = node.op.bodies();
-    for body in bodies.iter().map(|(_, b)| &***b).chain(&definition).filter(|_| depth <= 16) {
+    let steps = bodies.iter().map(|(_, b)| (&***b, 1));
+    let all = steps.chain(definition.iter().map(|d| (d, DEFINITION)));
+    for (body, step) in all.filter(|_| depth <= 16) {
         for id in body.schedule() {
-            bounds(body, id, marks, depth + 1);
+            bounds(body, id, marks, depth + step);
         }
     }
 }

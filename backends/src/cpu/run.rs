@@ -1,5 +1,6 @@
 //! Running a graph: nodes in the order of its schedule, values dropped after their last use.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -60,7 +61,7 @@ fn one(graph: &Graph, id: NodeId, depth: usize, all: &mut Vec<Unsupported>) {
             op.subgraphs().iter().for_each(|g| collect(g, depth + 1, all));
         }
         Op::Other(o) => match graph.function(op) {
-            Some(f) => within(graph, &f.body, depth + 1, all),
+            Some(f) => within(graph, &f.body, depth + 1, &mut HashSet::new(), all),
             None if o.host.is_some() => {}
             None => report("no such operator here"),
         },
@@ -71,11 +72,22 @@ fn one(graph: &Graph, id: NodeId, depth: usize, all: &mut Vec<Unsupported>) {
 
 /// The nodes of a function's body, in which calls are those of the model, and attributes may be the
 /// caller's.
-fn within(model: &Graph, body: &Graph, depth: usize, all: &mut Vec<Unsupported>) {
+fn within(
+    model: &Graph,
+    body: &Graph,
+    depth: usize,
+    seen: &mut HashSet<*const Graph>,
+    all: &mut Vec<Unsupported>,
+) {
     for id in body.schedule() {
         let op = &body.node(id).op;
         match (op, model.function(op)) {
-            (_, Some(f)) if depth <= DEPTH => within(model, &f.body, depth + 1, all),
+            // A body that many call is looked at once.
+            (_, Some(f)) if depth <= DEPTH => {
+                if seen.insert(Arc::as_ptr(&f.body)) {
+                    within(model, &f.body, depth + 1, seen, all);
+                }
+            }
             (Op::Other(o), None) if o.attrs.iter().any(|(_, a)| matches!(a, Attr::Ref(..))) => {
                 let modelled = TABLE.iter().any(|(d, n, _)| (*d, *n) == (&*o.domain, &*o.op_type));
                 if !modelled {
@@ -337,6 +349,17 @@ fn body_constants(body: &Graph, room: u64) -> Result<Vec<Option<Array>>, RunErro
     constants(body, room).map_err(|e| RunError::Invalid(e.to_string()))
 }
 
+/// Counts a turn of a loop, or a call.
+fn turn(env: Env) -> Result<(), RunError> {
+    let turns = env.turns.map_or(0, |t| t.fetch_add(1, Ordering::Relaxed));
+    if turns < TURNS {
+        return Ok(());
+    }
+    Err(RunError::Unsupported(format!(
+        "its loops take more than {TURNS} turns together, the limit of a run"
+    )))
+}
+
 fn control(scope: &Scope<'_>, id: NodeId, env: Env) -> Result<Vec<Array>, RunError> {
     let node = scope.graph.node(id);
     let operand = |i: usize| read(scope, node.inputs.get(i).copied().flatten());
@@ -373,12 +396,7 @@ fn control(scope: &Scope<'_>, id: NodeId, env: Env) -> Result<Vec<Array>, RunErr
                 vec![vec![]; body.outputs().len().saturating_sub(1 + carried)];
             let (mut i, mut held) = (0, 0u64);
             while go && i < limit {
-                let turns = env.turns.map_or(0, |t| t.fetch_add(1, Ordering::Relaxed));
-                if turns >= TURNS {
-                    return Err(RunError::Unsupported(format!(
-                        "its loops take more than {TURNS} turns together, the limit of a run"
-                    )));
-                }
+                turn(env)?;
                 let mut inputs = vec![Array::new(vec![], vec![i]), Array::new(vec![], vec![go])];
                 inputs.append(&mut state);
                 let here = Env { room: env.room.saturating_sub(held), ..env };
@@ -446,6 +464,7 @@ fn of_host(
 /// Runs a call of a function that the model defines.
 fn function(scope: &Scope<'_>, id: NodeId, env: Env) -> Result<Vec<Array>, RunError> {
     let (graph, node) = (scope.graph, scope.graph.node(id));
+    turn(env)?;
     let inputs = node.inputs.iter().map(|&v| read(scope, v)).collect::<Result<Vec<_>, _>>()?;
     let opset = graph.opsets.get(node.op.domain()).copied().unwrap_or(1);
     let model = (opset, graph.opset(), Some(&graph.functions));

@@ -55,7 +55,7 @@ fn follow(
         if is_defined(graph, &node.op) {
             let place = node.inputs[..u.index].iter().flatten().count();
             if let Ok(Some(body)) = inferred(&OpCtx::of(graph, u.node)) {
-                follow(&body, body.inputs()[place], &mut HashSet::new(), found, rows, depth + 1);
+                follow(&body, body.inputs()[place], &mut HashSet::new(), found, rows, depth + 2);
             }
             continue;
         }

@@ -7,8 +7,8 @@ use crate::graph::Graph;
 use crate::op_context::OpCtx;
 use crate::{Edit, Editor, NodeId, Type, ValueId, infer};
 
-/// Most nodes that a graph may have after expansion.
-const NODES: usize = 1 << 20;
+/// Most nodes that expansion may add.
+const NODES: usize = 1 << 16;
 
 /// The edit that puts the node's definition in its place; `None` if it has none.
 ///
@@ -38,12 +38,13 @@ pub fn in_place(
 /// Bodies of control flow stay as they are.
 pub fn expanded(graph: &Graph) -> Option<Graph> {
     graph.schedule().find(|&n| is_defined(graph, &graph.node(n).op))?;
+    let most = graph.len() + NODES;
     let mut all = graph.clone();
     let (mut tried, mut changed): (HashSet<NodeId>, bool) = (HashSet::new(), false);
     loop {
         let open = |&n: &NodeId| is_defined(&all, &all.node(n).op) && !tried.contains(&n);
         let todo: Vec<NodeId> = all.schedule().filter(open).collect();
-        if todo.is_empty() || all.len() > NODES {
+        if todo.is_empty() || all.len() > most {
             return changed.then_some(all);
         }
         let types = infer::follow(&all, None);
@@ -51,7 +52,7 @@ pub fn expanded(graph: &Graph) -> Option<Graph> {
             tried.insert(n);
             let ty = |v: ValueId| types.get(v.index()).unwrap_or(&Type::Unknown);
             let edit = in_place(&all, n, &OpCtx::with(&all, n, &ty), "expand");
-            if let Some(Ok(edit)) = edit.filter(|_| all.len() <= NODES) {
+            if let Some(Ok(edit)) = edit.filter(|_| all.len() <= most) {
                 changed |= Editor::new(&mut all).apply(&edit).is_ok();
             }
         }

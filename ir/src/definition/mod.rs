@@ -17,6 +17,10 @@ mod quantized;
 mod regions;
 mod source;
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests;
+
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -37,7 +41,9 @@ const VERSION: i64 = 18;
 /// The oldest version in which definitions are written.
 const OLDEST: i64 = 13;
 /// Most nodes of definitions that are inferred for one node, those of definitions within included.
-const NODES: usize = 1 << 16;
+const NODES: usize = 1 << 14;
+/// How deep definitions may nest.
+const DEPTH: usize = 32;
 /// Most definitions that are kept.
 const KEPT: usize = 1 << 10;
 
@@ -76,11 +82,15 @@ pub fn is_defined(graph: &Graph, op: &Op) -> bool {
 pub fn inferred(ctx: &OpCtx<'_>) -> Result<Option<Graph>, RuleError> {
     let Some(body) = definition(ctx)? else { return Ok(None) };
     thread_local! {
-        static LEFT: Cell<Option<usize>> = const { Cell::new(None) };
+        /// Nodes that are left to infer, and how deep; `None` outside of definitions.
+        static LEFT: Cell<Option<(usize, usize)>> = const { Cell::new(None) };
     }
     let outer = LEFT.get();
-    let Some(left) = outer.unwrap_or(NODES).checked_sub(body.len() + 1) else { return Ok(None) };
-    LEFT.set(Some(left));
+    let (left, depth) = outer.unwrap_or((NODES, 0));
+    let Some(left) = left.checked_sub(body.len() + 1).filter(|_| depth < DEPTH) else {
+        return Ok(None);
+    };
+    LEFT.set(Some((left, depth + 1)));
     let mut graph = (*body).clone();
     let mut seeds = Vec::new();
     for (v, operand) in body.inputs().iter().zip(ctx.inputs.iter().flatten()) {
@@ -94,9 +104,7 @@ pub fn inferred(ctx: &OpCtx<'_>) -> Result<Option<Graph>, RuleError> {
         }
     }
     let result = infer_seeded(&mut graph, &[], 0, &seeds);
-    if outer.is_none() {
-        LEFT.set(None);
-    }
+    LEFT.set(outer.and(LEFT.get()).map(|(left, _)| (left, depth)));
     match result {
         Ok(_) => Ok(Some(graph)),
         Err(e) => fail!("{}: {}", e.label, e.reason),
