@@ -2,7 +2,7 @@
 
 use std::f64::consts::{PI, TAU};
 
-use graph_opt_ir::Op;
+use graph_opt_ir::{DType, Op};
 
 use super::norm::by_type;
 use crate::RunError;
@@ -54,8 +54,23 @@ impl<T: Real> Circle<T> {
     }
 }
 
+/// Runs the kernel, in `f64` instead of `f32`: in sums of many terms that cancel, nothing else remains.
+macro_rules! widely {
+    ($f:ident, $cx:expr) => {{
+        let single = matches!($cx.input(0)?.data, Buf::F32(_));
+        for slot in $cx.inputs.iter_mut().filter(|_| single) {
+            if let Some(a) = slot.take_if(|a| a.dtype == DType::F32) {
+                *slot = Some(super::convert(a, DType::F64, $cx.env)?);
+            }
+        }
+        let out: Outputs = by_type!($f, $cx,);
+        let narrow = |a| if single { super::convert(a, DType::F32, $cx.env) } else { Ok(a) };
+        out?.into_iter().map(narrow).collect()
+    }};
+}
+
 pub(super) fn dft(cx: &mut Cx<'_>) -> Outputs {
-    by_type!(dft_of, cx,)
+    widely!(dft_of, cx)
 }
 
 fn dft_of<T: Real>(cx: &mut Cx<'_>) -> Outputs {
@@ -130,7 +145,7 @@ fn dft_of<T: Real>(cx: &mut Cx<'_>) -> Outputs {
 }
 
 pub(super) fn stft(cx: &mut Cx<'_>) -> Outputs {
-    by_type!(stft_of, cx,)
+    widely!(stft_of, cx)
 }
 
 fn stft_of<T: Real>(cx: &mut Cx<'_>) -> Outputs {
