@@ -672,7 +672,7 @@ fn bits() -> Vec<Sample> {
         two("BitwiseAnd"),
         two("BitwiseOr"),
         two("BitwiseXor"),
-        sample("%x: i16[2,3,4]", "%y = BitwiseNot %x : i16[2,3,4]", all).opset(18),
+        sample("%x: i8[2,3,4]", "%y = BitwiseNot %x : i8[2,3,4]", all).opset(18),
         sample(
             "%x: u8[2,3,4], %z: u8[3,1]",
             "%y = BitShift %x, %z {direction=\"LEFT\"} : u8[2,3,4]",

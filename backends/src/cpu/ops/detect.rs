@@ -43,6 +43,9 @@ impl Bins {
 
     /// Samples of a bin that lie in the image, and whether all of them do.
     fn samples(&self, bin: usize) -> (Vec<Sample>, bool) {
+        if !self.size.is_finite() || !self.start.is_finite() {
+            return (vec![], false);
+        }
         let start = self.round(self.start + self.round(bin as f64 * self.size));
         let step = self.size / self.samples;
         // Those far outside are not even looked at, as there may be any number of them.
@@ -105,6 +108,9 @@ fn roi_align_of<T: Real>(cx: &mut Cx<'_>) -> Outputs {
     }
     let dims = vec![count, channels, oh, ow];
     cx.room::<T>(&dims)?;
+    // Samples along an axis lie half an element from each other, or are as many as are asked for.
+    let most = (h.max(w) + 4).max(o.sampling_ratio.max(0) as usize);
+    cx.room::<[Sample; 2]>(&[oh.max(ow), most])?;
     let (v, places) = (a.get::<T>()?, cx.reals(1)?);
     let single = a.dtype != DType::F64 && !a.is_field();
     let round = |x: f64| if single { f64::from(x as f32) } else { x };

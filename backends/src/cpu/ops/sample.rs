@@ -84,13 +84,10 @@ impl Sampler {
         if self.mode == Mode::Nearest {
             c = c.round_ties_even();
         }
-        let (lo, hi) = self.borders(n);
-        if c < lo || c > hi {
-            c = match self.padding {
-                Padding::Zeros => c,
-                Padding::Border => c.max(0.0).min(n as f64 - 1.0),
-                Padding::Reflection => reflect(c, lo, hi),
-            };
+        // At borders, runtimes clamp the neighbours rather than the place.
+        if self.padding == Padding::Reflection {
+            let (lo, hi) = self.borders(n);
+            c = reflect(c, lo, hi);
         }
         let first = c.floor();
         let t = c - first;
@@ -156,6 +153,9 @@ impl Grid<'_> {
     /// Calls the function for every output: its index, where its plane starts in the image, its taps.
     fn each(&self, mut f: impl FnMut(usize, usize, &[Taps<f64>])) {
         let [batch, channels, size] = self.counts;
+        if channels * size == 0 {
+            return;
+        }
         let plane: usize = self.image.iter().product();
         for (n, p) in (0..batch).flat_map(|n| (0..size).map(move |p| (n, p))) {
             let taps = self.taps(n, p);

@@ -9,9 +9,10 @@ use crate::RunError;
 use crate::cpu::array::{Array, Buf, Element, on_any};
 use crate::cpu::cx::{Cx, Outputs, axis_of, extent, invalid, strides, unsupported};
 
-/// How many slices lie before each other, how many there are along the axis, and their elements.
+/// How many rows of slices there are (none if they are empty), how many slices in each, and their size.
 fn around(dims: &[usize], axis: usize) -> (usize, usize, usize) {
-    (dims[..axis].iter().product(), dims[axis], dims[axis + 1..].iter().product())
+    let outer = if dims.contains(&0) { 0 } else { dims[..axis].iter().product() };
+    (outer, dims[axis], dims[axis + 1..].iter().product())
 }
 
 pub(super) fn compress(cx: &mut Cx<'_>) -> Outputs {
@@ -146,7 +147,7 @@ pub(super) fn unique(cx: &mut Cx<'_>) -> Outputs {
     let a = cx.input(0)?;
     let axis = o.axis.map(|x| axis_of(x, a.rank())).transpose()?;
     let (outer, n, size) = axis.map_or((1, a.len(), 1), |x| around(&a.dims, x));
-    cx.room::<[u64; 4]>(&[n])?;
+    cx.room::<[u64; 12]>(&[n])?;
     let (order, tie) = orders(cx, a)?;
     // Slices are compared element by element.
     let by = |order: &Order<'_>, i: usize, j: usize| {

@@ -103,6 +103,9 @@ fn dft_of<T: Real>(cx: &mut Cx<'_>) -> Outputs {
     let made = if onesided && inverse { 1 } else { 2 };
     dims[a.rank() - 1] = made;
     let (circle, mut out) = (Circle::<T>::of(cx, len)?, cx.zeros::<T>(&dims)?);
+    if out.is_empty() {
+        return Ok(vec![Array { dims, dtype: a.dtype, data: T::wrap(out) }]);
+    }
     let v = a.get::<T>()?;
     // Elements between neighbours along the axis, of the operand and of the result.
     let inner: usize = a.dims[axis + 1..a.rank() - 1].iter().product();

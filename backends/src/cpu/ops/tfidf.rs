@@ -9,9 +9,9 @@ use crate::RunError;
 use crate::cpu::array::{Array, Buf};
 use crate::cpu::cx::{Cx, Outputs, extent, invalid, unsupported};
 
-/// The n-grams of the pool whose sizes count, by their place in the result.
+/// The n-grams of the pool whose sizes count: place in the result, and weight.
 struct Grams<'a, K> {
-    places: HashMap<&'a [K], usize>,
+    places: HashMap<&'a [K], (usize, f32)>,
     sizes: BTreeSet<usize>,
 }
 
@@ -21,6 +21,7 @@ impl<'a, K: Eq + Hash> Grams<'a, K> {
         let starts: Vec<usize> =
             o.ngram_counts.iter().map(|&n| extent(n)).collect::<Result<_, _>>()?;
         let mut place = o.ngram_indexes.iter();
+        let mut weight = o.weights.iter().flatten();
         for (i, &start) in starts.iter().enumerate() {
             let size = i + 1;
             let end = starts.get(size).copied().unwrap_or(pool.len());
@@ -30,8 +31,13 @@ impl<'a, K: Eq + Hash> Grams<'a, K> {
             let counts = (o.min_gram_length..=o.max_gram_length).contains(&(size as i64));
             for gram in part.chunks_exact(size) {
                 let Some(&at) = place.next() else { invalid!("more n-grams than indices") };
+                let weight = match (weight.next(), &o.weights) {
+                    (Some(&w), _) => w,
+                    (None, None) => 1.0,
+                    (None, Some(_)) => invalid!("more n-grams than weights"),
+                };
                 if counts {
-                    all.places.insert(gram, extent(at)?);
+                    all.places.insert(gram, (extent(at)?, weight));
                     all.sizes.insert(size);
                 }
             }
@@ -39,8 +45,8 @@ impl<'a, K: Eq + Hash> Grams<'a, K> {
         Ok(all)
     }
 
-    /// Counts the n-grams of a row.
-    fn count(&self, row: &'a [K], skips: usize, counts: &mut [f32])
+    /// Calls the function with the place and the weight of each n-gram of a row.
+    fn each(&self, row: &[K], skips: usize, mut f: impl FnMut(usize, f32))
     where
         K: Clone,
     {
@@ -50,10 +56,10 @@ impl<'a, K: Eq + Hash> Grams<'a, K> {
             for &size in self.sizes.iter().filter(|&&size| step == 1 || size > 1) {
                 let reach = (size - 1).saturating_mul(step);
                 for start in 0..row.len().saturating_sub(reach) {
-                    let gram: Vec<K> =
-                        row[start..=start + reach].iter().step_by(step).cloned().collect();
-                    if let Some(&at) = self.places.get(&gram[..]) {
-                        counts[at] += 1.0;
+                    let part = row[start..=start + reach].iter().step_by(step);
+                    let gram: Vec<K> = part.cloned().collect();
+                    if let Some(&(at, weight)) = self.places.get(&gram[..]) {
+                        f(at, weight);
                     }
                 }
             }
@@ -89,14 +95,10 @@ fn counted<K: Eq + Hash + Clone>(
         [n, _] => (vec![n, size], n),
         _ => invalid!("rank {}", a.rank()),
     };
-    let weights = o.weights.as_deref();
-    if weights.is_some_and(|w| w.len() < size) {
-        invalid!("{} weights for {size} results", weights.map_or(0, <[f32]>::len));
-    }
-    let (tf, idf) = match o.mode.as_str() {
-        "TF" => (true, false),
-        "IDF" => (false, true),
-        "TFIDF" => (true, true),
+    let found: fn(&mut f32, f32) = match o.mode.as_str() {
+        "TF" => |c, _| *c += 1.0,
+        "IDF" => |c, w| *c = w,
+        "TFIDF" => |c, w| *c += w,
         m => invalid!("mode {m:?}"),
     };
     let grams = Grams::of(o, pool)?;
@@ -104,20 +106,7 @@ fn counted<K: Eq + Hash + Clone>(
     let skips = extent(o.max_skip_count)?;
     let len = v.len() / rows.max(1);
     for (i, counts) in out.chunks_exact_mut(size.max(1)).enumerate() {
-        grams.count(&v[i * len..(i + 1) * len], skips, counts);
-        for (i, c) in counts.iter_mut().enumerate() {
-            let weight = if idf { weights.map_or(1.0, |w| w[i]) } else { 1.0 };
-            *c = match (tf, *c > 0.0) {
-                (true, _) => *c * weight,
-                (false, found) => {
-                    if found {
-                        weight
-                    } else {
-                        0.0
-                    }
-                }
-            };
-        }
+        grams.each(&v[i * len..(i + 1) * len], skips, |at, weight| found(&mut counts[at], weight));
     }
     Ok(vec![Array::new(dims, out)])
 }

@@ -93,6 +93,7 @@ pub(super) fn col2im(cx: &mut Cx<'_>) -> Outputs {
         let room = sum([image[d] as i128, pad, -reach, -1])?;
         counts.push(room / extent(steps[d])? + 1);
     }
+    cx.room::<u8>(&image)?;
     let taps = cx.room::<u8>(&block)?;
     let places = cx.room::<u8>(&counts)?;
     if taps == 0 || !c.is_multiple_of(taps) || places != l {
