@@ -13,7 +13,7 @@ pub(super) fn signals(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
     };
     Ok(match ctx.op {
         Op::DFT(o) => vec![same_type(ctx, transformed(ctx, o.inverse != 0, o.onesided != 0)?)],
-        Op::STFT(o) => vec![same_type(ctx, frames(ctx, o.onesided != 0)?)],
+        Op::STFT(o) => vec![same_type(ctx, frames(ctx, o.onesided != 0))],
         Op::MelWeightMatrix(o) => {
             let bins = one(1).filter(|n| *n >= 0).map(|n| n / 2 + 1);
             made(o.output_datatype, vec![dim(bins), dim(one(0))])?
@@ -69,11 +69,8 @@ fn transformed(
     Ok(Some(out))
 }
 
-fn frames(ctx: &OpCtx<'_>, onesided: bool) -> Result<Option<Vec<Dim>>, RuleError> {
-    let Some(x) = ctx.dims(0) else { return Ok(None) };
-    let [batch, length, _] = x else {
-        fail!("expected a signal of rank 3 for STFT, found {}", ctx.ty(0))
-    };
+fn frames(ctx: &OpCtx<'_>, onesided: bool) -> Option<Vec<Dim>> {
+    let Some([batch, length, _]) = ctx.dims(0) else { return None };
     let window = || match ctx.input(2) {
         Some(_) => ctx.dims(2).and_then(<[Dim]>::first).and_then(known),
         None => known(length),
@@ -82,7 +79,7 @@ fn frames(ctx: &OpCtx<'_>, onesided: bool) -> Result<Option<Vec<Dim>>, RuleError
     let step = given(ctx, 1, || None).filter(|n| *n > 0);
     let count = || Some((known(length)?.checked_sub(frame?)?) / step? + 1);
     let bins = frame.map(|n| if onesided { n / 2 + 1 } else { n });
-    Ok(Some(vec![batch.clone(), dim(count()), dim(bins), Dim::Known(2)]))
+    Some(vec![batch.clone(), dim(count()), dim(bins), Dim::Known(2)])
 }
 
 /// Types of operators that draw random numbers.
