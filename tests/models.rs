@@ -266,6 +266,11 @@ fn floats(mut file: impl std::io::Read) -> Option<(Vec<u64>, Vec<f32>)> {
     header.contains("'<f4'").then(|| (dims, bytes[end..].chunks_exact(4).map(one).collect()))
 }
 
+/// Whether a node of the graph draws random numbers.
+pub fn draws(g: &Graph) -> bool {
+    g.any_node(&mut |g, n| g.node(n).op.is_random())
+}
+
 /// Recorded runs of ONNX Runtime are reproduced within 1e-4 of the largest element.
 #[test]
 fn recorded_runs_are_reproduced() {
@@ -273,6 +278,10 @@ fn recorded_runs_are_reproduced() {
     let mut run = 0;
     for (name, g) in convolutional() {
         let Ok(file) = std::fs::File::open(dir.join(format!("{name}.io.npz"))) else { continue };
+        if draws(&g) {
+            println!("{name}: random numbers, which runtimes draw differently");
+            continue;
+        }
         let mut npz = zip::ZipArchive::new(file).unwrap();
         let mut array = |key: String| floats(npz.by_name(&format!("{key}.npy")).ok()?);
         let graph = Arc::new(g);

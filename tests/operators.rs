@@ -372,7 +372,7 @@ fn other_facts_hold() {
                 (0..rel.operands.len()).filter(|&i| rel.operands[i].iter().any(slides)).collect();
             ensure(images == [w.image], || format!("windows slide over operands {images:?}"))?;
         }
-        ensure(!ctx.is_random(), || "the interpreter runs it, so it is not random".into())?;
+        ensure(ctx.is_random() == op.is_random(), || "it draws only with other operands".into())?;
         if ctx.is_identity(b.output) {
             same.borrow_mut().insert(op.name().to_owned());
             let inputs = b.inputs();

@@ -161,3 +161,43 @@ fn outcomes_that_cannot_be_are_not_missed() {
     ];
     verdicts(&pairs, |inputs, all, s| assert!(s.is_equal(), "{inputs}: {all}"));
 }
+
+/// What such operators give is no function that a few runs show.
+#[test]
+fn parameters_that_runs_need_not_show_are_never_equal() {
+    let ngrams = |pool: &str| {
+        format!(
+            "%y = TfIdfVectorizer %x {{max_gram_length=1, max_skip_count=0, min_gram_length=1,
+               mode=\"TF\", ngram_counts=[0], ngram_indexes=[0], pool_int64s=[{pool}]}} : ?"
+        )
+    };
+    let boxes = |threshold: &str| {
+        format!(
+            "%n = const 2 : i64[]\n%t = const {threshold} : f32[]
+             %y = NonMaxSuppression %x, %s, %n, %t : ?"
+        )
+    };
+    let image = |last: &str| {
+        format!("%t = const [1,2,3,{last}] : f32[1,1,2,2]\n%y = GridSample %t, %x : ?")
+    };
+    let pairs = [
+        ("%x: i64[8]", ngrams("123456"), ngrams("123457")),
+        ("%x: f32[1,4,4], %s: f32[1,1,4]", boxes("0.5"), boxes("0.5001")),
+        ("%x: f32[1,1,1,2]", image("4"), image("5")),
+    ];
+    let pairs = pairs.each_ref().map(|(i, a, b)| (*i, a.as_str(), b.as_str()));
+    verdicts(&pairs, |inputs, all, summary| assert!(!summary.is_equal(), "{inputs}: {all}"));
+}
+
+#[test]
+fn random_numbers_stay_undecided() {
+    let pair = (
+        X,
+        "%r = RandomUniformLike %x {seed=1.0} : ?\n%y = Add %x, %r : ?",
+        "%r = RandomUniformLike %x {seed=1.0} : ?\n%y = Sub %x, %r : ?",
+    );
+    verdicts(&[pair], |_, all, summary| {
+        let undecided = matches!(summary, Summary::Unknown(_));
+        assert!(undecided && all.contains("(cpu): random numbers are drawn"), "{all}");
+    });
+}

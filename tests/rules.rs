@@ -27,7 +27,7 @@ fn operator(d: &mut Draws<'_>) -> String {
     let window = format!("pads={pads:?}, strides=[{s},{s}]");
     let x = format!("%x: f32[{n},{c},{h},{w}]");
     let flag = d.below(2);
-    let (inputs, body) = match d.below(24) {
+    let (inputs, body) = match d.below(27) {
         0..=4 => (
             format!("{x}, %w: f32[{m},{},{k},{k}], %b: f32[{m}]", c / g),
             format!("Conv %x, %w, %b {{{window}, dilations=[{l},{l}], group={g}}}"),
@@ -83,6 +83,18 @@ fn operator(d: &mut Draws<'_>) -> String {
                 1 + flag
             ),
         ),
+        23 => (
+            format!("%x: f32[{n},{h},{c}], %l: i64[{n}]"),
+            "ReverseSequence %x, %l {batch_axis=0, time_axis=1}".into(),
+        ),
+        24 => (
+            format!("{x}, %r: f32[{m},4], %i: i64[{m}]"),
+            format!(
+                "RoiAlign %x, %r, %i {{output_height={s}, output_width={k}, mode={:?}}}",
+                ["avg", "max"][flag as usize]
+            ),
+        ),
+        25 => (format!("%x: f32[{n},{c},{k},{k}]"), "Det %x".into()),
         _ => (format!("%x: f32[{n},{},{h},{w}]", 4 * c), "DepthToSpace %x {blocksize=2}".into()),
     };
     // Constants come first.

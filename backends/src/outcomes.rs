@@ -90,13 +90,7 @@ impl Kind {
 
 /// Elements as the real numbers by which they are compared.
 fn reals(a: &Array, key: Key<'_>) -> Vec<f64> {
-    let a = a.clone().contiguous();
-    match &a.data {
-        Buf::Field(v) => v.iter().map(|&x| key.real(x)).collect(),
-        Buf::Bool(v) => v.iter().map(|&x| f64::from(u8::from(x))).collect(),
-        Buf::Str(_) => Vec::new(),
-        _ => a.to_f64s().unwrap_or_default(),
-    }
+    a.clone().contiguous().reals(key).unwrap_or_default()
 }
 
 /// As [`reals`], without infinities and NaN.

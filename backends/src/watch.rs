@@ -109,6 +109,14 @@ impl Watch {
                 let inner = at(1).and_then(|a| a.dims.first()).map_or(1, |&d| d as u64).max(1);
                 len(0) * (len(1) / inner)
             }
+            Op::DeformConv(_) => {
+                let area = extent(2, 2) * extent(2, 3);
+                extent(0, 0).saturating_mul(area).saturating_mul(len(1))
+            }
+            // A transform of n elements takes n times as many products.
+            Op::DFT(_) => len(0)
+                .saturating_mul(at(0).and_then(|a| a.dims.iter().max()).map_or(1, |&d| d as u64)),
+            Op::STFT(_) => len(0).saturating_mul(extent(0, 1)),
             Op::LSTM(_) | Op::GRU(_) | Op::RNN(_) => {
                 extent(0, 0) * extent(0, 1) * (len(1) + len(2))
             }

@@ -101,6 +101,25 @@ pub fn slice_axes(ctx: &OpCtx<'_>) -> Result<Option<Vec<usize>>, RuleError> {
     (0..count as i64).map(|a| axis_of(a, rank)).collect::<Result<_, _>>().map(Some)
 }
 
+/// The axis of a `DFT`: since version 20 an operand. `None` if it is computed at run time, or the rank is
+/// unknown.
+///
+/// # Errors
+/// If it is out of range, or the last, along which real and imaginary parts lie.
+pub fn dft_axis(ctx: &OpCtx<'_>) -> Result<Option<usize>, RuleError> {
+    let (Op::DFT(o), Some(rank)) = (ctx.op, ctx.ty(0).rank()) else { return Ok(None) };
+    let axis = match ctx.input(2) {
+        _ if ctx.opset < 20 => Some(o.axis),
+        Some(_) => ctx.ints(2).and_then(|v| v.first().copied()),
+        None => Some(-2),
+    };
+    let Some(axis) = axis.map(|a| axis_of(a, rank)).transpose()? else { return Ok(None) };
+    if axis + 1 == rank {
+        fail!("expected an axis of DFT before the last, found {axis}");
+    }
+    Ok(Some(axis))
+}
+
 /// Clamps start and end to an axis of `n` elements (ONNX, operator Slice).
 fn take(n: i64, start: i64, end: i64, step: i64) -> Taken {
     let wrap = |x: i64| if x < 0 { x.saturating_add(n) } else { x };

@@ -22,6 +22,11 @@ pub fn samples() -> Vec<Sample> {
         variants(),
         trivial(),
         super::composites::composites(),
+        bits(),
+        selections(),
+        sampled(),
+        signals(),
+        random(),
     ];
     families.into_iter().flatten().collect()
 }
@@ -655,5 +660,203 @@ fn trivial() -> Vec<Sample> {
         of("Resize %x, _, %s").with("%s = const [1,1,1] : f32[3]"),
         of("Split %x {axis=1}"),
         of("ReduceSum %x {noop_with_empty_axes=1}"),
+    ]
+}
+
+fn bits() -> Vec<Sample> {
+    let all = Cut(&[0, 1, 2]);
+    let two = |op: &str| {
+        let node = format!("%y = {op} %x, %z : i32[2,3,4]");
+        sample("%x: i32[2,3,4], %z: i32[3,1]", &node, all).opset(18)
+    };
+    vec![
+        two("BitwiseAnd"),
+        two("BitwiseOr"),
+        two("BitwiseXor"),
+        sample("%x: i8[2,3,4]", "%y = BitwiseNot %x : i8[2,3,4]", all).opset(18),
+        sample(
+            "%x: u8[2,3,4], %z: u8[3,1]",
+            "%y = BitShift %x, %z {direction=\"LEFT\"} : u8[2,3,4]",
+            all,
+        ),
+        sample(
+            "%x: i64[2,3,4], %z: i64[3,1]",
+            "%y = BitShift %x, %z {direction=\"RIGHT\"} : i64[2,3,4]",
+            all,
+        )
+        .opset(28),
+        sample("%x: i32[2,3,4]", "%y = BitCast %x {to=12} : u32[2,3,4]", all).opset(26),
+    ]
+}
+
+fn selections() -> Vec<Sample> {
+    let x = "%x: f32[2,5,6]";
+    let chosen = "%c = const [1,0,1,1] : bool[4]";
+    vec![
+        sample(
+            x,
+            "%y = CumProd %x, %a {reverse=1} : f32[2,5,6]",
+            Barred("CumProd multiplies along"),
+        )
+        .with("%a = const 1 : i64[]")
+        .opset(26)
+        .gpu(Host),
+        sample(x, "%y = Compress %x, %c {axis=1} : f32[2,3,6]", Cut(&[0, 2]))
+            .with(chosen)
+            .gpu(Host),
+        sample(x, "%y = Compress %x, %c : f32[3]", Barred("all axes as one"))
+            .with(chosen)
+            .gpu(Host),
+        sample(
+            "%x: f32[8,3,4], %l: i64[3]",
+            "%y = ReverseSequence %x, %l : f32[8,3,4]",
+            Cut(&[1, 2]),
+        )
+        .gpu(Host),
+        sample(
+            "%x: f32[8,2], %i: i64[3,2], %u: f32[3,2]",
+            "%y = Scatter %x, %i, %u : f32[8,2]",
+            OPAQUE,
+        )
+        .opset(10)
+        .gpu(Host),
+        sample(
+            "%x: f32[2,3,12,4], %u: f32[2,3,2,4], %i: i64[2]",
+            "%y = TensorScatter %x, %u, %i {mode=\"circular\"} : f32[2,3,12,4]",
+            Cut(&[0, 1, 3]),
+        )
+        .opset(24)
+        .gpu(Host),
+        sample(
+            "%x: f32[2,12,3], %u: f32[2,2,3]",
+            "%y = TensorScatter %x, %u : f32[2,12,3]",
+            Cut(&[0, 2]),
+        )
+        .opset(24)
+        .gpu(Host),
+        sample(x, "%y, %i = Unique %x {axis=1} : f32[2,?,6], i64[?]", OPAQUE).gpu(Host),
+        sample(
+            "%x: f32[2,2,3,4], %i: i64[2,2,3,4]",
+            "%y = MaxUnpool %x, %i {kernel_shape=[2,2], strides=[2,2]} : f32[2,2,6,8]",
+            Barred("Indices are positions in the whole tensor"),
+        )
+        .gpu(Host),
+        sample("%x: f32[2,12,9]", "%y = Col2Im %x, %s, %b : f32[2,3,4,4]", Cut(&[0, 1]))
+            .with("%s = const [4,4] : i64[2] %b = const [2,2] : i64[2]")
+            .opset(18)
+            .gpu(Host),
+        sample("%x: f32[2,5,3,3]", "%y = Det %x : f32[2,5]", Cut(&[0, 1])).gpu(Host),
+    ]
+}
+
+/// Operators that read images at places that are computed.
+fn sampled() -> Vec<Sample> {
+    let grid = |attributes: &str| {
+        let node = format!("%y = GridSample %x, %g {{{attributes}}} : f32[2,4,3,5]");
+        sample("%x: f32[2,4,7,6], %g: f32[2,3,5,2]", &node, ALL).opset(20).gpu(Host)
+    };
+    vec![
+        grid("mode=\"linear\""),
+        grid("mode=\"cubic\", padding_mode=\"border\""),
+        grid("mode=\"nearest\", padding_mode=\"reflection\", align_corners=1"),
+        grid("mode=\"bilinear\", padding_mode=\"reflection\"").opset(16),
+        sample(
+            "%x: f32[2,3,4,5,3], %g: f32[2,3,2,4,3]",
+            "%y = GridSample %x, %g {align_corners=1} : f32[2,3,3,2,4]",
+            Cut(&[0, 1, 2, 3, 4]),
+        )
+        .opset(22)
+        .gpu(Host),
+        sample(
+            "%x: f32[8,4,7,6], %r: f32[3,4], %i: i64[3]",
+            "%y = RoiAlign %x, %r, %i {output_height=2, output_width=2, spatial_scale=2.0}
+               : f32[3,4,2,2]",
+            Cut(&[0, 1]),
+        )
+        .opset(16)
+        .gpu(Host),
+        sample(
+            "%x: f32[8,4,7,6], %r: f32[3,4], %i: i64[3]",
+            "%y = RoiAlign %x, %r, %i {mode=\"max\", sampling_ratio=2, output_width=3}
+               : f32[3,4,1,3]",
+            Cut(&[0, 1]),
+        )
+        .gpu(Host),
+        sample(
+            "%b: f32[2,6,4], %s: f32[2,3,6]",
+            "%y = NonMaxSuppression %b, %s, %n, %t : i64[?,3]",
+            OPAQUE,
+        )
+        .with("%n = const 4 : i64[] %t = const 0.25 : f32[]")
+        .gpu(Host),
+        sample(
+            "%x: f32[2,4,7,6], %w: f32[6,4,3,3], %o: f32[2,18,5,4], %b: f32[6], %m: f32[2,9,5,4]",
+            "%y = DeformConv %x, %w, %o, %b, %m : f32[2,6,5,4]",
+            Cut(&[0, 1]),
+        )
+        .opset(19)
+        .gpu(Host),
+        sample(
+            "%x: f32[2,4,7,6], %w: f32[6,2,3,3], %o: f32[2,36,4,3]",
+            "%y = DeformConv %x, %w, %o {group=2, offset_group=2, strides=[2,2], pads=[1,1,1,1]}
+               : f32[2,6,4,3]",
+            Cut(&[0]),
+        )
+        .opset(19)
+        .gpu(Host),
+    ]
+}
+
+fn signals() -> Vec<Sample> {
+    let window = |op: &str| {
+        let node = format!("%y = {op} %n : f32[10]");
+        sample("", &node, OPAQUE).with("%n = const 10 : i64[]").opset(17)
+    };
+    vec![
+        sample("%x: f32[2,5,6,1]", "%y = DFT %x {axis=2} : f32[2,5,6,2]", Cut(&[0, 1]))
+            .opset(17)
+            .gpu(Host),
+        sample("%x: f32[2,5,6,1]", "%y = DFT %x, %n, %a {onesided=1} : f32[2,5,6,2]", Cut(&[0, 2]))
+            .with("%n = const 8 : i64[] %a = const 1 : i64[]")
+            .opset(20)
+            .gpu(Host),
+        sample("%x: f32[2,6,2]", "%y = DFT %x {inverse=1, onesided=1} : f32[2,10,1]", Cut(&[0]))
+            .opset(20)
+            .gpu(Host),
+        sample("%x: f32[2,16,1], %w: f32[8]", "%y = STFT %x, %s, %w : f32[2,3,5,2]", Cut(&[0]))
+            .with("%s = const 4 : i64[]")
+            .opset(17)
+            .gpu(Host),
+        sample("", "%y = MelWeightMatrix %n, %l, %r, %a, %b : f32[9,8]", OPAQUE)
+            .with(
+                "%n = const 8 : i64[] %l = const 16 : i64[] %r = const 8192 : i64[]
+                 %a = const 0 : f32[] %b = const 4096 : f32[]",
+            )
+            .opset(17),
+        window("HannWindow"),
+        window("HammingWindow"),
+        window("BlackmanWindow"),
+        sample(
+            "%x: i64[3,7]",
+            "%y = TfIdfVectorizer %x {max_gram_length=2, max_skip_count=1, min_gram_length=1,
+               mode=\"TF\", ngram_counts=[0,3], ngram_indexes=[0,1,2,3,4],
+               pool_int64s=[1,2,3,1,2,3,4]} : f32[3,5]",
+            Cut(&[0]),
+        ),
+    ]
+}
+
+fn random() -> Vec<Sample> {
+    let drawn = Barred("draws random numbers");
+    let like = |node: &str| {
+        sample("%x: f32[2,3]", &format!("%y = {node} : f32[2,3]"), drawn).opset(15).gpu(Host)
+    };
+    vec![
+        sample("", "%y = RandomUniform {shape=[2,3], low=-1.0} : f32[2,3]", drawn),
+        sample("", "%y = RandomNormal {shape=[2,3], dtype=11} : f64[2,3]", drawn),
+        like("RandomUniformLike %x {seed=2.0}"),
+        like("RandomNormalLike %x"),
+        like("Bernoulli %x"),
+        sample("%x: f32[2,3]", "%y = Multinomial %x {sample_size=4} : i32[2,4]", drawn).gpu(Host),
     ]
 }

@@ -25,6 +25,8 @@ enum Goal {
     Rows(BTreeSet<i64>, String),
     /// All of a table that is read in another way, by its name.
     Parts(String),
+    /// What tells an operator, by its name, from one with other parameters.
+    Parameters(String),
     /// Outcomes of an operator, by its name: bits, and what the operands of each are.
     Outcomes(String, Vec<(u32, String)>),
     /// Different numbers of these operands, by their places and names, of an operator.
@@ -170,6 +172,9 @@ impl Cover {
             Goal::Parts(table) => {
                 Some(format!("runs read parts of {table:?}, in which the models differ"))
             }
+            Goal::Parameters(op) => {
+                Some(format!("runs need not show in what the parameters of {op} {label:?} differ"))
+            }
             Goal::Outcomes(op, bits) => {
                 let had = seen.outcomes.get(label).copied().unwrap_or(0);
                 let (_, missed) = bits.iter().find(|(b, _)| had & b == 0)?;
@@ -237,7 +242,20 @@ fn table(
             let wanted = wanted.unwrap_or_else(|| (0..rows as i64).collect());
             Some((label(), Goal::Rows(wanted, name)))
         }
-        Op::GatherElements(_) | Op::GatherND(_) | Op::Slice(_) => {
+        Op::TfIdfVectorizer(_) | Op::NonMaxSuppression(_) => {
+            let same = other.schedule().any(|n| other.node(n).op == node.op);
+            let alike = same && (2..node.inputs.len()).filter_map(operand).all(known);
+            let varies = node.inputs.iter().flatten().any(|&v| !fixed.is(graph, v, 0));
+            let goal = Goal::Parameters(node.op.name().to_owned());
+            (varies && !alike).then(|| (label(), goal))
+        }
+        Op::GatherElements(_)
+        | Op::GatherND(_)
+        | Op::Slice(_)
+        | Op::GridSample(_)
+        | Op::RoiAlign(_)
+        | Op::DeformConv(_)
+        | Op::Compress(_) => {
             let table = fixed.is(graph, data, 0) || held(graph, data).is_some();
             let differs = !known(data) && table && indexed(fixed);
             differs.then(|| (label(), Goal::Parts(name)))

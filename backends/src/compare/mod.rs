@@ -357,6 +357,17 @@ impl Compare<'_> {
         // Outcomes and branches within definitions count as others do.
         let whole = |g: &Arc<Graph>| expanded(g).map_or_else(|| g.clone(), Arc::new);
         let (a, b) = (&whole(a), &whole(b));
+        if draws(a) || draws(b) {
+            let rungs = field.then_some(FIELD).into_iter();
+            for by in rungs.chain(self.backends.iter().map(|b| b.name())) {
+                let why = "random numbers are drawn, so runs say nothing of others";
+                let unknown = Verdict::Unknown(by.into(), why.into());
+                let all = vec![unknown; report.outputs.len()];
+                self.add(&mut report, all);
+            }
+            report.outputs.iter_mut().for_each(|o| o.summary = Summary::of(&o.verdicts, None));
+            return Ok(report);
+        }
         match Cut::of(a, b) {
             Some(cut) => {
                 // What cannot be drawn is told by the whole models, too.
@@ -525,6 +536,12 @@ impl Compare<'_> {
         let report = again.run(&a, &b).ok()?;
         Some(report.outputs.iter().map(|o| o.summary.is_equal()).collect())
     }
+}
+
+/// Whether some node of the graph, its bodies or its functions draws random numbers.
+fn draws(g: &Graph) -> bool {
+    let mut random = |g: &Graph, n| g.node(n).op.is_random();
+    g.any_node(&mut random) || g.functions.values().any(|f| f.body.any_node(&mut random))
 }
 
 /// What both graphs together say of the inputs to draw: in one, extents may have been fixed.

@@ -360,6 +360,14 @@ impl Array {
         })
     }
 
+    /// Elements as the real numbers by which they are compared.
+    pub fn reals(&self, k: Key<'_>) -> Result<Vec<f64>, RunError> {
+        match &self.data {
+            Buf::Field(v) => Ok(v.iter().map(|&x| k.real(x)).collect()),
+            _ => self.to_f64s(),
+        }
+    }
+
     /// In the field, if it is of a floating-point type.
     pub fn embedded(self, k: Key<'_>) -> Self {
         if !matches!(self.data, Buf::F32(_) | Buf::F64(_) | Buf::F16(_) | Buf::BF16(_)) {

@@ -44,6 +44,8 @@ pub(crate) struct Env<'a> {
     pub watch: Option<&'a Watch>,
     /// Counts the turns of all loops of the run.
     pub turns: Option<&'a AtomicU64>,
+    /// Tells random numbers of this node from those of others; `None` outside of a graph.
+    pub draws: Option<u64>,
     /// Bytes that may be allocated: the limit less what is live.
     pub room: u64,
 }
@@ -97,6 +99,13 @@ impl<'a> Cx<'a> {
         self.opt(i).map(Array::to_i64s).transpose()
     }
 
+    /// Elements of an operand as the real numbers by which they are compared.
+    pub fn reals(&self, i: usize) -> Result<Vec<f64>, RunError> {
+        let a = self.input(i)?;
+        self.room::<f64>(&a.dims)?;
+        a.reals(self.key())
+    }
+
     /// The single element of an operand.
     pub fn int(&self, i: usize) -> Result<i64, RunError> {
         match self.ints(i)?[..] {
@@ -106,7 +115,7 @@ impl<'a> Cx<'a> {
     }
 
     /// Number of elements of a shape, after checking that there is room for them.
-    pub fn room<T: Element>(&self, dims: &[usize]) -> Result<usize, RunError> {
+    pub fn room<T>(&self, dims: &[usize]) -> Result<usize, RunError> {
         room(self.env.room, dims, size_of::<T>())
     }
 

@@ -101,6 +101,7 @@ impl Cpu {
             held: None,
             watch: None,
             turns: None,
+            draws: None,
             room: self.max_bytes,
         }
     }
@@ -345,9 +346,22 @@ pub fn evaluate(
     outputs: usize,
     max_bytes: u64,
 ) -> Result<Vec<Tensor>, RunError> {
+    evaluate_as(None, op, opset, inputs, outputs, max_bytes)
+}
+
+/// As [`evaluate`], of the node with this label.
+pub(crate) fn evaluate_as(
+    label: Option<&str>,
+    op: &Op,
+    opset: i64,
+    inputs: &[Option<Tensor>],
+    outputs: usize,
+    max_bytes: u64,
+) -> Result<Vec<Tensor>, RunError> {
     let of = |t: &Option<Tensor>| t.as_ref().map(Array::of).transpose();
     let inputs = inputs.iter().map(of).collect::<Result<_, _>>()?;
     let env = Cpu { threads: 1, fused: true, max_bytes }.env();
+    let env = Env { draws: label.and_then(|l| ops::draws(op, l)), ..env };
     let out =
         ops::evaluate(Cx { op, opset, inputs, outputs, env, packs: None, target: None.into() })?;
     out.iter().map(Array::tensor).collect()

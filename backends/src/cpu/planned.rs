@@ -186,7 +186,8 @@ impl Store<'_> {
             inputs.push(v.map(|v| self.value(v)).transpose()?);
         }
         let place = plan.place(result).ok_or_else(|| missing(graph, result))?;
-        let env = Env { room: env.room.saturating_sub(self.live), ..env };
+        let draws = ops::draws(&node.op, graph.label(id));
+        let env = Env { room: env.room.saturating_sub(self.live), draws, ..env };
         let in_place = access::in_place(&node.op, inputs.len());
         let mut target = None;
         if self.is_whole(result, place) {

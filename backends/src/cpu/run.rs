@@ -229,7 +229,8 @@ fn inner(
         let node = graph.node(id);
         let skip = !needed[id.index()];
         let narrow = held.first(graph, id);
-        let here = Env { room: env.room.saturating_sub(live), held: narrow, ..env };
+        let draws = ops::draws(&node.op, graph.label(id));
+        let here = Env { room: env.room.saturating_sub(live), held: narrow, draws, ..env };
         held.after(graph, id);
         let out = if skip {
             vec![]

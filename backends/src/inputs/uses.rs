@@ -76,6 +76,23 @@ fn follow(
             }
             (GatherElements(o), 1) => found.into.extend(axis(o.axis)),
             (ScatterElements(o), 1) => found.into.extend(axis(o.axis)),
+            (Scatter(o), 1) => found.into.extend(axis(o.axis)),
+            (ReverseSequence(o), 1) => found.into.extend(axis(o.time_axis)),
+            (TensorScatter(o), 2) => {
+                let axis = |i: usize| {
+                    let d = dims(i)?;
+                    let at = graph_opt_ir::op_context::axis_of(o.axis, d.len()).ok()?;
+                    d[at].known()
+                };
+                // Whole updates fit from these places on.
+                let rest = axis(0).zip(axis(1)).and_then(|(n, m)| n.checked_sub(m));
+                found.into.push(rest.map_or(Dim::Known(1), |n| Dim::Known(n + 1)));
+            }
+            (MaxUnpool(_), 1) => {
+                let all = dims(0).and_then(|d| d.iter().map(Dim::known).product::<Option<u64>>());
+                found.into.push(Dim::Known(all.unwrap_or(1)));
+            }
+            (RoiAlign(_), 2) => found.into.extend(dims(0).and_then(|d| d.first().cloned())),
             (GatherND(_) | ScatterND(_), 1) => found.into.extend(dims(0).unwrap_or_default()),
             (OneHot(_), 0) => {
                 let depth = node.inputs.get(1).copied().flatten().and_then(|v| graph.constant(v));
@@ -84,11 +101,18 @@ fn follow(
                 found.rows.extend(rows.get(graph.label(u.node)).into_iter().flatten());
             }
             (Reshape(_), 1) => found.reshapes = true,
-            (Squeeze(_) | Unsqueeze(_) | CumSum(_) | ReduceSum(_), 1) | (Trilu(_), 1) => {
+            (Squeeze(_) | Unsqueeze(_) | CumSum(_) | CumProd(_) | ReduceSum(_) | Trilu(_), 1)
+            | (DFT(_), 2) => {
                 found.into.push(Dim::Known(1));
             }
             (Expand(_) | Tile(_) | Pad(_) | TopK(_) | Split(_) | OneHot(_), 1)
             | (ConstantOfShape(_) | Range(_), _)
+            | (HannWindow(_) | HammingWindow(_) | BlackmanWindow(_), 0)
+            | (MelWeightMatrix(_), 0..3)
+            | (DFT(_), 1)
+            | (STFT(_), 1 | 3)
+            | (Col2Im(_), 1..)
+            | (NonMaxSuppression(_), 2)
             | (Slice(_), 1..)
             | (Resize(_) | Upsample(_), 1..)
             | (LSTM(_) | GRU(_) | RNN(_), 4)

@@ -266,7 +266,8 @@ impl<'a> Run<'a> {
             self.fallbacks.push((graph.label(id).to_owned(), op.name().to_owned()));
         }
         let most = crate::cpu::DEFAULT_MAX_BYTES;
-        let out = crate::cpu::evaluate(op, opset, &operands, node.outputs.len(), most)?;
+        let label = Some(graph.label(id));
+        let out = crate::cpu::evaluate_as(label, op, opset, &operands, node.outputs.len(), most)?;
         let mut slots = vec![];
         for t in out {
             let mut slot = Slot { host: Some(t), ..Slot::default() };

@@ -56,6 +56,24 @@ pub(super) fn pointwise(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
     }
     let dtype = match ctx.op {
         Cast(c) => Some(dtype_attr(c.to)?),
+        BitCast(c) => {
+            let to = dtype_attr(c.to)?;
+            if let Some(from) = ctx.dtype(0)
+                && (from.bits() != to.bits() || (from == DType::String) != (to == DType::String))
+            {
+                fail!("expected a type of {} bits for BitCast, found {to}", from.bits());
+            }
+            Some(to)
+        }
+        BitShift(_) | BitwiseAnd(_) | BitwiseOr(_) | BitwiseXor(_) | BitwiseNot(_) => {
+            let all = 0..ctx.inputs.len();
+            same_dtype(ctx, all.clone())?;
+            let dtype = all.clone().find_map(|i| ctx.dtype(i));
+            if let Some(d) = dtype.filter(|d| !d.is_int()) {
+                fail!("expected whole numbers for {}, found {d}", ctx.op.name());
+            }
+            dtype
+        }
         Equal(_) | Less(_) | LessOrEqual(_) | Greater(_) | GreaterOrEqual(_) => {
             same_dtype(ctx, 0..2)?;
             Some(DType::Bool)

@@ -18,8 +18,34 @@ pub(super) fn misc(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
             axis_checked(ctx, layout_params::softmax_axis(ctx).unwrap_or_default())?
         }
         Op::LpNormalization(l) => axis_checked(ctx, l.axis)?,
-        Op::Trilu(_) | Op::LRN(_) | Op::CumSum(_) | Op::ImageScaler(_) => vec![ctx.ty(0).clone()],
-        Op::ScatterElements(_) | Op::ScatterND(_) => vec![ctx.ty(0).clone()],
+        Op::Trilu(_) | Op::LRN(_) | Op::CumSum(_) | Op::CumProd(_) | Op::ImageScaler(_) => {
+            vec![ctx.ty(0).clone()]
+        }
+        Op::ScatterElements(_) | Op::ScatterND(_) | Op::Scatter(_) => vec![ctx.ty(0).clone()],
+        Op::TensorScatter(_)
+        | Op::Compress(_)
+        | Op::ReverseSequence(_)
+        | Op::Unique(_)
+        | Op::MaxUnpool(_)
+        | Op::Col2Im(_)
+        | Op::Det(_)
+        | Op::GridSample(_)
+        | Op::RoiAlign(_)
+        | Op::NonMaxSuppression(_)
+        | Op::DeformConv(_) => super::picks::picks(ctx)?,
+        Op::DFT(_)
+        | Op::STFT(_)
+        | Op::MelWeightMatrix(_)
+        | Op::HannWindow(_)
+        | Op::HammingWindow(_)
+        | Op::BlackmanWindow(_)
+        | Op::TfIdfVectorizer(_) => super::signals::signals(ctx)?,
+        Op::RandomUniform(_)
+        | Op::RandomNormal(_)
+        | Op::RandomUniformLike(_)
+        | Op::RandomNormalLike(_)
+        | Op::Bernoulli(_)
+        | Op::Multinomial(_) => super::signals::drawn(ctx)?,
         Op::QuantizeLinear(q) => like(match (ctx.dtype(2), q.output_dtype) {
             (Some(d), _) => Some(d),
             (None, 0) if ctx.input(2).is_some() => None,

@@ -9,7 +9,9 @@ mod broadcast;
 mod layout;
 mod matmul;
 mod misc;
+mod picks;
 mod reduce;
+mod signals;
 mod values;
 mod windows;
 

@@ -305,6 +305,8 @@ ops! {
     ONNX Pointwise IsInf { detect_negative: i64 = 1, detect_positive: i64 = 1 }
     ONNX Pointwise Identity {}
     ONNX Pointwise Cast { to: i64, saturate: i64 = 1 }
+    ONNX Pointwise BitCast { to: i64 }
+    ONNX Pointwise BitwiseNot {}
     ONNX Pointwise Clip { min: Option<f32> = None, max: Option<f32> = None }
     ONNX Pointwise Dropout { ratio: f32 = 0.5, seed: Option<i64> = None }
 
@@ -319,6 +321,10 @@ ops! {
     ONNX Pointwise And {}
     ONNX Pointwise Or {}
     ONNX Pointwise Xor {}
+    ONNX Pointwise BitShift { direction: String }
+    ONNX Pointwise BitwiseAnd {}
+    ONNX Pointwise BitwiseOr {}
+    ONNX Pointwise BitwiseXor {}
     ONNX Pointwise Equal {}
     ONNX Pointwise Less {}
     ONNX Pointwise LessOrEqual {}
@@ -347,6 +353,7 @@ ops! {
     ONNX Coupled LpNormalization { axis: i64 = -1, p: i64 = 2 }
     ONNX Coupled LRN { alpha: f32 = 1e-4, beta: f32 = 0.75, bias: f32 = 1.0, size: i64 }
     ONNX Coupled CumSum { exclusive: i64 = 0, reverse: i64 = 0 }
+    ONNX Coupled CumProd { exclusive: i64 = 0, reverse: i64 = 0 }
 
     // Reductions.
     ONNX Reduce ReduceSum { axes: Ints = None, keepdims: i64 = 1, noop_with_empty_axes: i64 = 0 }
@@ -384,6 +391,36 @@ ops! {
     ONNX Special GatherND { batch_dims: i64 = 0 }
     ONNX Special ScatterElements { axis: i64 = 0, reduction: String = "none".into() }
     ONNX Special ScatterND { reduction: String = "none".into() }
+    ONNX Special Scatter { axis: i64 = 0 }
+    ONNX Special TensorScatter { axis: i64 = -2, mode: String = "linear".into() }
+    ONNX Special Compress { axis: Option<i64> = None }
+    ONNX Special ReverseSequence { batch_axis: i64 = 1, time_axis: i64 = 0 }
+    ONNX Special Unique { axis: Option<i64> = None, sorted: i64 = 1 }
+    ONNX Special MaxUnpool { kernel_shape: Vec<i64>, pads: Ints = None, strides: Ints = None }
+    ONNX Special Col2Im { dilations: Ints = None, pads: Ints = None, strides: Ints = None }
+
+    // Samples and regions of images.
+    ONNX Special GridSample { align_corners: i64 = 0, mode: String = "linear".into(), padding_mode: String = "zeros".into() }
+    ONNX Special RoiAlign { coordinate_transformation_mode: String = "half_pixel".into(), mode: String = "avg".into(), output_height: i64 = 1, output_width: i64 = 1, sampling_ratio: i64 = 0, spatial_scale: f32 = 1.0 }
+    ONNX Special NonMaxSuppression { center_point_box: i64 = 0 }
+    ONNX Special DeformConv { dilations: Ints = None, group: i64 = 1, kernel_shape: Ints = None, offset_group: i64 = 1, pads: Ints = None, strides: Ints = None }
+
+    // Signals.
+    ONNX Special DFT { axis: i64 = 1, inverse: i64 = 0, onesided: i64 = 0 }
+    ONNX Special STFT { onesided: i64 = 1 }
+    ONNX Source MelWeightMatrix { output_datatype: i64 = 1 }
+    ONNX Source HannWindow { output_datatype: i64 = 1, periodic: i64 = 1 }
+    ONNX Source HammingWindow { output_datatype: i64 = 1, periodic: i64 = 1 }
+    ONNX Source BlackmanWindow { output_datatype: i64 = 1, periodic: i64 = 1 }
+    ONNX Special TfIdfVectorizer { max_gram_length: i64, max_skip_count: i64, min_gram_length: i64, mode: String, ngram_counts: Vec<i64>, ngram_indexes: Vec<i64>, pool_int64s: Ints = None, pool_strings: Option<Vec<String>> = None, weights: Option<Vec<f32>> = None }
+
+    // Random numbers.
+    ONNX Source RandomUniform { dtype: i64 = 1, high: f32 = 1.0, low: f32 = 0.0, seed: Option<f32> = None, shape: Vec<i64> }
+    ONNX Source RandomNormal { dtype: i64 = 1, mean: f32 = 0.0, scale: f32 = 1.0, seed: Option<f32> = None, shape: Vec<i64> }
+    ONNX Source RandomUniformLike { dtype: Option<i64> = None, high: f32 = 1.0, low: f32 = 0.0, seed: Option<f32> = None }
+    ONNX Source RandomNormalLike { dtype: Option<i64> = None, mean: f32 = 0.0, scale: f32 = 1.0, seed: Option<f32> = None }
+    ONNX Special Bernoulli { dtype: Option<i64> = None, seed: Option<f32> = None }
+    ONNX Special Multinomial { dtype: i64 = 6, sample_size: i64 = 1, seed: Option<f32> = None }
 
     // Sources and shapes.
     ONNX Source Constant { value: Option<Arc<crate::tensor::Tensor>> = None, value_float: Option<f32> = None, value_floats: Option<Vec<f32>> = None, value_int: Option<i64> = None, value_ints: Ints = None }
@@ -398,6 +435,7 @@ ops! {
     ONNX Special OneHot { axis: i64 = -1 }
     ONNX Special TopK { axis: i64 = -1, k: Option<i64> = None, largest: i64 = 1, sorted: i64 = 1 }
     ONNX Special Trilu { upper: i64 = 1 }
+    ONNX Special Det {}
     ONNX Special Einsum { equation: String }
     ONNX Special LSTM { activation_alpha: Option<Vec<f32>> = None, activation_beta: Option<Vec<f32>> = None, activations: Option<Vec<String>> = None, clip: Option<f32> = None, direction: String = "forward".into(), hidden_size: Option<i64> = None, input_forget: i64 = 0, layout: i64 = 0 }
     ONNX Special GRU { activation_alpha: Option<Vec<f32>> = None, activation_beta: Option<Vec<f32>> = None, activations: Option<Vec<String>> = None, clip: Option<f32> = None, direction: String = "forward".into(), hidden_size: Option<i64> = None, layout: i64 = 0, linear_before_reset: i64 = 0 }
@@ -466,13 +504,13 @@ impl Op {
     /// on the operands: Dropout draws only in training.
     pub fn is_random(&self) -> bool {
         matches!(
-            self.name(),
-            "RandomNormal"
-                | "RandomNormalLike"
-                | "RandomUniform"
-                | "RandomUniformLike"
-                | "Multinomial"
-                | "Bernoulli"
+            self,
+            Self::RandomNormal(_)
+                | Self::RandomNormalLike(_)
+                | Self::RandomUniform(_)
+                | Self::RandomUniformLike(_)
+                | Self::Multinomial(_)
+                | Self::Bernoulli(_)
         )
     }
 

@@ -398,6 +398,46 @@ fn special(ctx: &OpCtx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
         }
         Op::LRN(_) => coupled(rel, 1..2, "sums along"),
         Op::CumSum(_) => coupled(rel, 0..rank, "sums along"),
+        Op::CumProd(_) => coupled(rel, 0..rank, "multiplies along"),
+        Op::Compress(o) => {
+            let Some(axis) = o.axis else { barrier!("Compress takes elements of all axes as one") };
+            let a = axis_of(axis, rank)?;
+            coupled(rel, a..a + 1, "selects along");
+        }
+        Op::ReverseSequence(o) => {
+            let a = axis_of(o.time_axis, rank)?;
+            coupled(rel, a..a + 1, "reverses parts of");
+            rel.operands[1] = vec![Same(axis_of(o.batch_axis, rank)?)];
+        }
+        Op::TensorScatter(o) => {
+            if dims(ctx, 1)?.len() != rank {
+                barrier!("operand 1 has another rank");
+            }
+            let a = axis_of(o.axis, rank)?;
+            coupled(rel, a..a + 1, "writes along");
+            rel.operands[1] = rel.operands[0].clone();
+            if ctx.input(2).is_some() {
+                rel.operands[2] = vec![Same(0)];
+            }
+        }
+        Op::Scatter(_) | Op::ScatterElements(_) | Op::ScatterND(_) => {
+            barrier!("{} has no region rule: it writes anywhere", ctx.op.name())
+        }
+        Op::Unique(_) => barrier!("Unique has no region rule: it compares all elements"),
+        Op::MaxUnpool(_) => barrier!("Indices are positions in the whole tensor"),
+        Op::NonMaxSuppression(_) => {
+            barrier!("NonMaxSuppression has no region rule: boxes suppress others")
+        }
+        Op::Det(_) => {
+            if rank < 2 {
+                barrier!("the operand has no matrices");
+            }
+            rel.operands[0][rank - 2..].fill(Whole);
+        }
+        Op::GridSample(_) | Op::RoiAlign(_) | Op::DeformConv(_) | Op::Col2Im(_) => {
+            sampled(ctx, rank, rel)?;
+        }
+        Op::DFT(_) | Op::STFT(_) | Op::TfIdfVectorizer(_) => signal(ctx, rank, rel)?,
         Op::Gather(g) => {
             let a = axis_of(g.axis, rank)?;
             let i = dims(ctx, 1)?.len();
@@ -467,5 +507,93 @@ fn resized(ctx: &OpCtx<'_>, x: &[Dim], rel: &mut Relations) -> Result<(), Barrie
             }
         }
     }
+    Ok(())
+}
+
+/// Operators that read an image at places that other operands say, or write one.
+fn sampled(ctx: &OpCtx<'_>, rank: usize, rel: &mut Relations) -> Result<(), Barrier> {
+    let fits = match ctx.op {
+        Op::Col2Im(_) => rank == 3,
+        Op::RoiAlign(_) => rank == 4,
+        _ => rank >= 3,
+    };
+    if !fits {
+        barrier!("the image has rank {rank}");
+    }
+    rel.operands[0][2..].fill(Whole);
+    let spatial = |rel: &mut Relations, axes: std::ops::Range<usize>, why: &str| {
+        rel.barriers.extend(axes.map(|a| (a, format!("{} {why}", ctx.op.name()))));
+    };
+    match ctx.op {
+        Op::GridSample(_) => {
+            if dims(ctx, 1)?.len() != rank {
+                barrier!("the grid has another rank");
+            }
+            // The grid has an axis of batches, those of the result, and one of coordinates.
+            rel.operands[1] = (0..rank)
+                .map(|a| match a {
+                    0 => Same(0),
+                    a if a + 1 == rank => Whole,
+                    a => Same(a + 1),
+                })
+                .collect();
+        }
+        Op::RoiAlign(_) => {
+            rel.operands[0][0] = Whole;
+            rel.operands[1] = vec![Same(0), Whole];
+            rel.operands[2] = vec![Same(0)];
+            spatial(rel, 2..4, "divides each region into bins");
+        }
+        Op::DeformConv(o) => {
+            rel.operands[0][1] = Whole;
+            match (o.group, rel.operands[1].first_mut()) {
+                (1, Some(outs)) => {
+                    *outs = Same(1);
+                    if ctx.input(3).is_some() {
+                        rel.operands[3] = vec![Same(1)];
+                    }
+                }
+                _ => spatial(rel, 1..2, "with groups has no region rule for channels"),
+            }
+            for i in [2, 4] {
+                if let Some(batch) = rel.operands[i].first_mut() {
+                    *batch = Same(0);
+                }
+            }
+            spatial(rel, 2..rank, "reads anywhere");
+        }
+        _ => {
+            let block = ctx.ints(2).and_then(|b| b.iter().try_fold(1i64, |a, &b| a.checked_mul(b)));
+            match block.filter(|&b| b > 0) {
+                Some(inner) => {
+                    rel.operands[0][1] = Block { out: 1, outer: 1, inner, partial: false };
+                }
+                None => {
+                    rel.operands[0][1] = Whole;
+                    spatial(rel, 1..2, "has blocks that are computed at run time");
+                }
+            }
+            let axes = dims(ctx, 1)?.first().and_then(known).filter(|n| (0..64).contains(n));
+            let Some(axes) = axes else { barrier!("the rank of the image is unknown") };
+            spatial(rel, 2..2 + axes as usize, "adds blocks up");
+        }
+    }
+    Ok(())
+}
+
+/// Transforms and counts along an axis of signals.
+fn signal(ctx: &OpCtx<'_>, rank: usize, rel: &mut Relations) -> Result<(), Barrier> {
+    let (whole, out) = match ctx.op {
+        Op::DFT(_) => match layout_params::dft_axis(ctx)? {
+            Some(a) => (vec![a, rank - 1], vec![a, rank - 1]),
+            None => barrier!("the axis of DFT is computed at run time"),
+        },
+        Op::STFT(_) if rank == 3 => (vec![1, 2], vec![1, 2, 3]),
+        Op::TfIdfVectorizer(_) if rank == 2 => (vec![1], vec![1]),
+        _ => barrier!("{} has no region rule for rank {rank}", ctx.op.name()),
+    };
+    whole.into_iter().for_each(|a| rel.operands[0][a] = Whole);
+    let why = |a| (a, format!("{} runs along this axis", ctx.op.name()));
+    rel.barriers.extend(out.into_iter().map(why));
     Ok(())
 }

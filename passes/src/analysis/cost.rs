@@ -82,7 +82,9 @@ fn add(c: &mut Cost, t: &graph_opt_ir::Tensor) {
 }
 
 fn multiplies(op: &Op) -> bool {
-    op.class() == Class::Matmul || op.windowed().is_some_and(|w| !w.is_pool())
+    op.class() == Class::Matmul
+        || matches!(op, Op::DeformConv(_))
+        || op.windowed().is_some_and(|w| !w.is_pool())
 }
 
 /// Multiply-accumulates of a convolution or matrix product, products with padding included, or of an
@@ -114,6 +116,7 @@ pub(crate) fn macs_of(
     }
     match op {
         Op::Gemm(g) => out.checked_mul(extents(0)?[usize::from(g.transA == 0)]),
+        Op::DeformConv(_) => out.checked_mul(product(extents(1)?.get(1..)?)?),
         _ => out.checked_mul(*extents(0)?.last()?),
     }
 }

@@ -18,7 +18,7 @@ fn index(i: i64, n: usize) -> Result<usize, RunError> {
 }
 
 /// Blocks of `size` elements from these places.
-fn blocks<T: Element>(v: &[T], from: &[usize], size: usize) -> Vec<T> {
+pub(super) fn blocks<T: Element>(v: &[T], from: &[usize], size: usize) -> Vec<T> {
     from.iter().flat_map(|&at| &v[at..at + size]).cloned().collect()
 }
 
@@ -119,14 +119,16 @@ pub(super) fn gather_nd(cx: &mut Cx<'_>) -> Outputs {
 
 pub(super) fn scatter(cx: &mut Cx<'_>) -> Outputs {
     let (a, i, u) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
-    let (to, size, reduction) = match cx.op {
-        Op::ScatterElements(o) => {
-            let axis = axis_of(o.axis, a.rank())?;
-            if u.dims != i.dims {
-                invalid!("updates {:?} for indices {:?}", u.dims, i.dims);
-            }
-            (along(&cx.ints(1)?, &i.dims, &a.dims, axis)?, 1, &o.reduction)
+    let elements = |axis: i64| {
+        let axis = axis_of(axis, a.rank())?;
+        if u.dims != i.dims {
+            invalid!("updates {:?} for indices {:?}", u.dims, i.dims);
         }
+        along(&cx.ints(1)?, &i.dims, &a.dims, axis)
+    };
+    let (to, size, reduction) = match cx.op {
+        Op::ScatterElements(o) => (elements(o.axis)?, 1, o.reduction.as_str()),
+        Op::Scatter(o) => (elements(o.axis)?, 1, "none"),
         Op::ScatterND(o) => {
             let Some(&width) = i.dims.last() else { invalid!("indices are a scalar") };
             let mut dims = i.dims[..i.rank() - 1].to_vec();
@@ -137,7 +139,8 @@ pub(super) fn scatter(cx: &mut Cx<'_>) -> Outputs {
             if u.dims != dims {
                 invalid!("updates {:?} instead of {dims:?}", u.dims);
             }
-            (points(&cx.ints(1)?, width, &a.dims)?, rest.iter().product(), &o.reduction)
+            let to = points(&cx.ints(1)?, width, &a.dims)?;
+            (to, rest.iter().product(), o.reduction.as_str())
         }
         _ => invalid!("{} is no scatter", cx.op.name()),
     };
@@ -182,7 +185,7 @@ pub(super) fn scatter(cx: &mut Cx<'_>) -> Outputs {
             other => invalid!("reduction {other:?}"),
         })
     }
-    let data = match reduction.as_str() {
+    let data = match reduction {
         "none" => on_any!(&a.data, v => Element::wrap(place(cx, v, u, &to, size)?)),
         name => on_number!(&a.data, v => {
             Element::wrap(merge(cx, v, u, &to, size, &*of(name, k)?)?)

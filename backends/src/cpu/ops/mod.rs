@@ -2,7 +2,11 @@
 //! that are taken into the finite field.
 
 pub(crate) mod binary;
+mod bits;
 mod conv;
+mod deform;
+mod det;
+mod detect;
 mod einsum;
 mod gather;
 mod im2col;
@@ -11,17 +15,24 @@ mod matmul;
 mod norm;
 mod pool;
 pub(crate) mod quant;
+mod random;
 mod recurrent;
 mod reduce;
 mod resize;
+mod sample;
+mod select;
 mod shapes;
+mod signal;
+mod tfidf;
 mod unary;
+mod unpool;
 
 use graph_opt_ir::op::Class;
 use graph_opt_ir::{DType, Op};
 
 use super::array::{Array, Buf};
 use super::cx::{Cx, Env, Outputs, unsupported};
+use super::field::Key;
 use crate::RunError;
 
 /// What runs an operator.
@@ -55,6 +66,9 @@ pub(crate) fn kernel(op: &Op) -> Option<Kernel> {
         | Op::Greater(_)
         | Op::GreaterOrEqual(_) => binary::compare,
         Op::And(_) | Op::Or(_) | Op::Xor(_) => binary::logic,
+        Op::BitShift(_) | Op::BitwiseAnd(_) | Op::BitwiseOr(_) | Op::BitwiseXor(_) => bits::logic,
+        Op::BitwiseNot(_) => bits::not,
+        Op::BitCast(_) => bits::cast,
         Op::Where(_) => binary::choose,
         Op::BatchNormalization(_) | Op::ImageScaler(_) | Op::Affine(_) => norm::channels,
         Op::InstanceNormalization(_) => norm::instance,
@@ -73,7 +87,7 @@ pub(crate) fn kernel(op: &Op) -> Option<Kernel> {
         | Op::ReduceLogSum(_)
         | Op::ReduceLogSumExp(_) => reduce::reduce,
         Op::ArgMax(_) | Op::ArgMin(_) => reduce::arg,
-        Op::CumSum(_) => reduce::cumsum,
+        Op::CumSum(_) | Op::CumProd(_) => reduce::cumulate,
         Op::Identity(_) | Op::Transfer(_) => shapes::identity,
         Op::Dropout(_) => shapes::dropout,
         Op::Reshape(_) | Op::Flatten(_) | Op::Squeeze(_) | Op::Unsqueeze(_) => shapes::reshape,
@@ -134,7 +148,29 @@ pub(crate) fn kernel(op: &Op) -> Option<Kernel> {
         Op::Gather(_) => gather::gather,
         Op::GatherElements(_) => gather::gather_elements,
         Op::GatherND(_) => gather::gather_nd,
-        Op::ScatterElements(_) | Op::ScatterND(_) => gather::scatter,
+        Op::ScatterElements(_) | Op::ScatterND(_) | Op::Scatter(_) => gather::scatter,
+        Op::TensorScatter(_) => select::tensor_scatter,
+        Op::Compress(_) => select::compress,
+        Op::ReverseSequence(_) => select::reverse_sequence,
+        Op::Unique(_) => select::unique,
+        Op::MaxUnpool(_) => unpool::max_unpool,
+        Op::Col2Im(_) => unpool::col2im,
+        Op::GridSample(_) => sample::grid_sample,
+        Op::RoiAlign(_) => detect::roi_align,
+        Op::NonMaxSuppression(_) => detect::non_max_suppression,
+        Op::DeformConv(_) => deform::deform_conv,
+        Op::Det(_) => det::det,
+        Op::DFT(_) => signal::dft,
+        Op::STFT(_) => signal::stft,
+        Op::MelWeightMatrix(_) => signal::mel_weights,
+        Op::HannWindow(_) | Op::HammingWindow(_) | Op::BlackmanWindow(_) => signal::window,
+        Op::TfIdfVectorizer(_) => tfidf::tfidf,
+        Op::RandomUniform(_)
+        | Op::RandomNormal(_)
+        | Op::RandomUniformLike(_)
+        | Op::RandomNormalLike(_)
+        | Op::Bernoulli(_)
+        | Op::Multinomial(_) => random::draw,
         Op::OneHot(_) => gather::one_hot,
         Op::NonZero(_) => gather::non_zero,
         Op::TopK(_) => gather::top_k,
@@ -180,6 +216,12 @@ fn moves(op: &Op) -> bool {
                 | Op::EyeLike(_)
                 | Op::Trilu(_)
                 | Op::Dropout(_)
+                | Op::BitCast(_)
+                | Op::Scatter(_)
+                | Op::TensorScatter(_)
+                | Op::Compress(_)
+                | Op::ReverseSequence(_)
+                | Op::Unique(_)
         )
 }
 
@@ -205,7 +247,26 @@ pub(crate) fn keeps(op: &Op) -> bool {
             | Unsqueeze(_)
             | Split(_)
     );
-    picks || moves(op) && !matches!(op, ConstantOfShape(_) | EyeLike(_) | Constant(_) | Dropout(_))
+    let others =
+        matches!(op, ConstantOfShape(_) | EyeLike(_) | Constant(_) | Dropout(_) | BitCast(_));
+    picks || moves(op) && !others
+}
+
+/// Whether the results are numbers that the kernel makes, of the type that an attribute says.
+fn makes(op: &Op) -> bool {
+    op.is_random()
+        || matches!(
+            op,
+            Op::MelWeightMatrix(_)
+                | Op::HannWindow(_)
+                | Op::HammingWindow(_)
+                | Op::BlackmanWindow(_)
+        )
+}
+
+/// What tells the random numbers of the node with this label from those of others, if it draws any.
+pub(crate) fn draws(op: &Op, label: &str) -> Option<u64> {
+    op.is_random().then(|| Key::new(0).named(label).bits)
 }
 
 /// The wider of two types of floats, if it holds all numbers of the other.
@@ -279,7 +340,7 @@ pub(crate) fn evaluate(mut cx: Cx<'_>) -> Outputs {
             }
         }
     }
-    if moves(cx.op) {
+    if moves(cx.op) || makes(cx.op) {
         return kernel(&mut cx);
     }
     if let Some(a) = cx.inputs.iter().flatten().find(|a| !a.is_computable())

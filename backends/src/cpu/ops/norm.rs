@@ -22,6 +22,8 @@ macro_rules! by_type {
     }};
 }
 
+pub(super) use by_type;
+
 fn vector<'a, T: Element>(cx: &'a Cx<'_>, i: usize, n: usize) -> Result<&'a [T], RunError> {
     let v = cx.input(i)?.get::<T>()?;
     if v.len() != n {

@@ -344,37 +344,46 @@ pub(super) fn arg(cx: &mut Cx<'_>) -> Outputs {
     Ok(vec![Array::new(dims, v)])
 }
 
-pub(super) fn cumsum(cx: &mut Cx<'_>) -> Outputs {
-    let Op::CumSum(o) = cx.op else { invalid!("not a CumSum") };
-    let axis = axis_of(cx.int(1)?, cx.input(0)?.rank())?;
+/// CumSum and CumProd.
+pub(super) fn cumulate(cx: &mut Cx<'_>) -> Outputs {
+    let (exclusive, reverse) = match cx.op {
+        Op::CumSum(o) => (o.exclusive != 0, o.reverse != 0),
+        Op::CumProd(o) => (o.exclusive != 0, o.reverse != 0),
+        _ => invalid!("{} does not cumulate", cx.op.name()),
+    };
     let a = cx.input(0)?;
+    let axis = axis_of(cx.int(1)?, a.rank())?;
     let n = a.dims[axis];
     let inner: usize = a.dims[axis + 1..].iter().product();
     fn run<T: Scalar>(
         cx: &Cx<'_>,
         v: &[T],
         dims: &[usize],
-        n: usize,
-        inner: usize,
-        o: &graph_opt_ir::op::CumSum,
+        (n, inner): (usize, usize),
+        (exclusive, reverse): (bool, bool),
     ) -> Result<Vec<T>, RunError> {
+        let (start, step): (T, fn(T, T) -> T) = match cx.op {
+            Op::CumProd(_) => (T::ONE, T::times),
+            _ => (T::ZERO, T::plus),
+        };
         let mut out = cx.zeros::<T>(dims)?;
         let size = (n * inner).max(1);
         for (v, out) in v.chunks_exact(size).zip(out.chunks_exact_mut(size)) {
             for i in 0..inner {
-                let mut s = T::ZERO;
+                let mut s = start;
                 for j in 0..n {
-                    let at = if o.reverse != 0 { n - 1 - j } else { j } * inner + i;
-                    let next = s.plus(v[at]);
-                    out[at] = if o.exclusive != 0 { s } else { next };
+                    let at = if reverse { n - 1 - j } else { j } * inner + i;
+                    let next = step(s, v[at]);
+                    out[at] = if exclusive { s } else { next };
                     s = next;
                 }
             }
         }
         Ok(out)
     }
-    let data = on_number!(&a.data, v => Element::wrap(run(cx, v, &a.dims, n, inner, o)?), else {
-        invalid!("CumSum of {}", a.dtype)
+    let how = (exclusive, reverse);
+    let data = on_number!(&a.data, v => Element::wrap(run(cx, v, &a.dims, (n, inner), how)?), else {
+        invalid!("{} of {}", cx.op.name(), a.dtype)
     });
     Ok(vec![Array { dims: a.dims.clone(), dtype: a.dtype, data }])
 }
