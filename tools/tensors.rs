@@ -40,7 +40,7 @@ fn read_input(graph: &Graph, name: &str, path: &Path) -> Result<Tensor> {
     read(path, input.map(|v| &v.ty))
 }
 
-/// Writes a tensor as `.npy`; bf16, which it does not know, as f32.
+/// Writes a tensor as `.npy`; types that it does not know, in wider ones.
 pub fn write(t: &Tensor, path: &Path) -> Result {
     let bytes = npy::write(t).map_err(|e| usage(format!("{}: {e}", path.display())))?;
     output::whole(path, &bytes)

@@ -10,6 +10,7 @@ use crate::cpu::Key;
 use crate::cpu::arena::Elements;
 use crate::cpu::array::{Array, Buf};
 use crate::cpu::ops::binary::{broadcast, spread};
+use crate::cpu::small::{self, Rounding};
 
 /// What tells the outcomes of an operator apart.
 pub(crate) enum Kind {
@@ -52,7 +53,9 @@ pub(crate) fn kind(op: &Op) -> Option<Kind> {
         Max(_) => Some(Kind::Best(true)),
         Min(_) => Some(Kind::Best(false)),
         Floor(_) | Ceil(_) | Round(_) | QuantizeLinear(_) => Some(Kind::Levels),
-        Cast(o) if DType::from_onnx(o.to).is_some_and(|t| t.is_int()) => Some(Kind::Levels),
+        Cast(o) if DType::from_onnx(o.to).is_some_and(|t| !t.is_float() && t != DType::Bool) => {
+            Some(Kind::Levels)
+        }
         _ => None,
     }
 }
@@ -88,13 +91,19 @@ impl Kind {
     }
 }
 
+fn digest(s: &[u8]) -> u32 {
+    s.iter().fold(s.len() as u32, |h, &b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193))
+}
+
 /// Elements as the real numbers by which they are compared.
 fn reals(a: &Array, key: Key<'_>) -> Vec<f64> {
     let a = a.clone().contiguous();
     match &a.data {
         Buf::Field(v) => v.iter().map(|&x| key.real(x)).collect(),
         Buf::Bool(v) => v.iter().map(|&x| f64::from(u8::from(x))).collect(),
-        Buf::Str(_) => Vec::new(),
+        // Strings that differ are different numbers, but for chance.
+        Buf::Str(v) => v.iter().map(|s| f64::from(digest(s))).collect(),
+        Buf::U8(_) if !a.is_computable() => small::decoded(&a).unwrap_or_default(),
         _ => a.to_f64s().unwrap_or_default(),
     }
 }
@@ -123,9 +132,6 @@ fn together(operands: &[&Array], key: Key<'_>) -> Option<Vec<Vec<f64>>> {
 
 /// Whether the array has two different numbers, or one other than the first of all runs.
 pub(crate) fn varies<K: Ord>(a: &Array, key: Key<'_>, first: Entry<'_, K, f64>) -> bool {
-    if matches!(a.data, Buf::Str(_)) {
-        return true;
-    }
     let v = finite(a, key);
     let Some(&one) = v.first() else { return false };
     let one = *first.or_insert(one);
@@ -224,7 +230,11 @@ fn has_levels(
     let level = |x: f64| match op {
         Op::Floor(_) => x.floor(),
         Op::Ceil(_) => x.ceil(),
-        Op::Cast(_) => x.trunc(),
+        Op::Cast(o) => match DType::from_onnx(o.to) {
+            Some(t) if small::is_float(t) => f64::from(small::encode(x, t, Rounding::DEFAULT)),
+            _ => x.trunc(),
+        },
+        // To floats, too: this asks for more.
         _ => (x / scale).round_ties_even(),
     };
     let mut results = finite(x, key).into_iter().map(level);

@@ -53,8 +53,11 @@ def difference(got, want, case):
     if want.dtype == object or want.dtype.kind in "SU":
         same = np.array_equal(got.astype(str), want.astype(str))
         return None if same else "other strings"
-    if want.dtype.name == "bfloat16":  # which .npy files cannot say, so they hold f32
+    # Types that .npy files cannot say are written in wider ones.
+    if want.dtype.name.startswith(("bfloat", "float8", "float4")):
         want = want.astype(np.float32)
+    elif want.dtype.name in ("int4", "int2", "uint4", "uint2"):
+        want = want.astype(np.int8 if want.dtype.name[0] == "i" else np.uint8)
     if got.dtype != want.dtype:
         return f"type {got.dtype}, not {want.dtype}"
     try:

@@ -9,6 +9,9 @@ use super::arena::{Elements, Lines, LinesMut};
 use super::field::{Fp, Key};
 use crate::RunError;
 
+/// A string, which need not be UTF-8. Operators that move strings share them.
+pub(crate) type Text = std::sync::Arc<[u8]>;
+
 macro_rules! buffers {
     ($($variant:ident $t:ty;)*) => {
         /// Elements of an array.
@@ -16,7 +19,7 @@ macro_rules! buffers {
         pub(crate) enum Buf {
             $($variant(Elements<$t>),)*
             Bool(Elements<bool>),
-            Str(Elements<Vec<u8>>),
+            Str(Elements<Text>),
             Field(Elements<Fp>),
         }
 
@@ -52,7 +55,7 @@ macro_rules! buffers {
                     t.dims().iter().map(|&d| usize::try_from(d).ok()).collect();
                 let dims = dims.ok_or_else(|| TensorError::Overflow(t.dims().to_vec()))?;
                 let data = match (t.dtype(), t.data()) {
-                    (_, Data::Strings(s)) => Buf::Str(s.to_vec().into()),
+                    (_, Data::Strings(s)) => Buf::Str(s.iter().map(|s| s[..].into()).collect()),
                     $((DType::$variant, _) => <$t as Element>::wrap(from_bytes(&t.bytes()?)),)*
                     (DType::Bool, _) => {
                         Buf::Bool(t.bytes()?.iter().map(|&b| b != 0).collect())
@@ -78,7 +81,14 @@ macro_rules! buffers {
             pub(crate) fn tensor(&self) -> Result<Tensor, RunError> {
                 let dims = self.dims.iter().map(|&d| d as u64).collect();
                 let data = match &self.data {
-                    Buf::Str(s) => Data::Strings(s.to_vec().into()),
+                    Buf::Str(s) => {
+                        let total: u64 = s.iter().map(|t| t.len() as u64).sum();
+                        if total > super::DEFAULT_MAX_BYTES {
+                            let left = super::DEFAULT_MAX_BYTES;
+                            return Err(RunError::TooLarge { what: "text", elements: total, left });
+                        }
+                        Data::Strings(s.iter().map(|t| t.to_vec()).collect::<Vec<_>>().into())
+                    }
                     Buf::Bool(v) => {
                         Data::Bytes(v.iter().map(|&b| u8::from(b)).collect::<Vec<_>>().into())
                     }
@@ -164,7 +174,7 @@ macro_rules! element {
     };
 }
 element!(Bool, bool, Bool);
-element!(Str, Vec<u8>, String);
+element!(Str, Text, String);
 element!(Field, Fp, F32);
 
 /// A tensor at run time.
@@ -307,12 +317,16 @@ impl Array {
         Self { data, ..self }
     }
 
-    /// Bytes of the elements in memory, strings without their text.
+    /// Bytes of the elements in memory.
     pub fn bytes(&self) -> u64 {
         fn size<T>(_: &Elements<T>) -> u64 {
             size_of::<T>() as u64
         }
-        self.len() as u64 * on_any!(&self.data, v => size(v))
+        let text = match &self.data {
+            Buf::Str(v) if v.is_contiguous() => v.iter().map(|t| t.len() as u64).sum(),
+            _ => 0,
+        };
+        self.len() as u64 * on_any!(&self.data, v => size(v)) + text
     }
 
     /// Whether it is of a kind that operators compute with: not one of the carried types.

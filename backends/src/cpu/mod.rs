@@ -22,6 +22,7 @@ mod planned;
 mod run;
 mod scalar;
 mod simd;
+pub(crate) mod small;
 mod threads;
 
 use std::sync::Arc;

@@ -72,6 +72,21 @@ pub(super) fn misc(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
         Op::GRU(l) => rnn(ctx, 3, l.hidden_size, &l.direction, l.layout),
         Op::RNN(l) => rnn(ctx, 1, l.hidden_size, &l.direction, l.layout),
         Op::Einsum(e) => vec![same_type(ctx, einsum(ctx, &e.equation)?)],
+        Op::StringConcat(_) => {
+            let dims = x.zip(ctx.dims(1)).map(|(x, y)| super::broadcast(&[x, y])).transpose()?;
+            vec![typed(Some(DType::String), dims)]
+        }
+        Op::StringSplit(_) => {
+            let parts = x.map(|x| x.iter().cloned().chain([Dim::Unknown]).collect());
+            let counts = x.map(<[Dim]>::to_vec);
+            vec![typed(Some(DType::String), parts), typed(Some(DType::I64), counts)]
+        }
+        Op::StringNormalizer(_) => {
+            let rest = |x: &[Dim]| vec![Dim::Known(1); x.len().saturating_sub(1).min(1)];
+            let dims = x.map(|x| rest(x).into_iter().chain([Dim::Unknown]).collect());
+            vec![typed(Some(DType::String), dims)]
+        }
+        Op::RegexFullMatch(_) => like(Some(DType::Bool)),
         Op::If(i) => branches(&i.then_branch.0, &i.else_branch.0),
         Op::Loop(l) => loop_types(ctx, &l.body.0),
         _ => vec![Type::Unknown; ctx.outputs],

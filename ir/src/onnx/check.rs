@@ -75,9 +75,10 @@ pub(super) fn node(op: &Op, extra: &Attrs, inputs: usize, outputs: usize) -> Res
                 c.value_floats.is_some(),
                 c.value_int.is_some(),
                 c.value_ints.is_some(),
+                c.value_string.is_some(),
+                c.value_strings.is_some(),
             ];
-            let others = ["value_string", "value_strings", "sparse_value"];
-            let others = extra.iter().filter(|(n, _)| others.contains(&&**n)).count();
+            let others = extra.iter().filter(|(n, _)| &**n == "sparse_value").count();
             match own.iter().filter(|&&b| b).count() + others {
                 1 => Ok(()),
                 0 => Err("it has no value".into()),

@@ -299,7 +299,7 @@ ops! {
     ONNX Pointwise IsNaN {}
     ONNX Pointwise IsInf { detect_negative: i64 = 1, detect_positive: i64 = 1 }
     ONNX Pointwise Identity {}
-    ONNX Pointwise Cast { to: i64, saturate: i64 = 1 }
+    ONNX Pointwise Cast { to: i64, saturate: i64 = 1, round_mode: String = "up".into() }
     ONNX Pointwise Clip { min: Option<f32> = None, max: Option<f32> = None }
     ONNX Pointwise Dropout { ratio: f32 = 0.5, seed: Option<i64> = None }
 
@@ -381,7 +381,7 @@ ops! {
     ONNX Special ScatterND { reduction: String = "none".into() }
 
     // Sources and shapes.
-    ONNX Source Constant { value: Option<Arc<crate::tensor::Tensor>> = None, value_float: Option<f32> = None, value_floats: Option<Vec<f32>> = None, value_int: Option<i64> = None, value_ints: Ints = None }
+    ONNX Source Constant { value: Option<Arc<crate::tensor::Tensor>> = None, value_float: Option<f32> = None, value_floats: Option<Vec<f32>> = None, value_int: Option<i64> = None, value_ints: Ints = None, value_string: Option<Vec<u8>> = None, value_strings: Option<Vec<Vec<u8>>> = None }
     ONNX Source ConstantOfShape { value: Option<Arc<crate::tensor::Tensor>> = None }
     ONNX Source Shape { start: i64 = 0, end: Option<i64> = None }
     ONNX Source Size {}
@@ -397,6 +397,12 @@ ops! {
     ONNX Special LSTM { activation_alpha: Option<Vec<f32>> = None, activation_beta: Option<Vec<f32>> = None, activations: Option<Vec<String>> = None, clip: Option<f32> = None, direction: String = "forward".into(), hidden_size: Option<i64> = None, input_forget: i64 = 0, layout: i64 = 0 }
     ONNX Special GRU { activation_alpha: Option<Vec<f32>> = None, activation_beta: Option<Vec<f32>> = None, activations: Option<Vec<String>> = None, clip: Option<f32> = None, direction: String = "forward".into(), hidden_size: Option<i64> = None, layout: i64 = 0, linear_before_reset: i64 = 0 }
     ONNX Special RNN { activation_alpha: Option<Vec<f32>> = None, activation_beta: Option<Vec<f32>> = None, activations: Option<Vec<String>> = None, clip: Option<f32> = None, direction: String = "forward".into(), hidden_size: Option<i64> = None, layout: i64 = 0 }
+
+    // Strings.
+    ONNX Special StringConcat {}
+    ONNX Special StringSplit { delimiter: Option<Vec<u8>> = None, maxsplit: Option<i64> = None }
+    ONNX Special StringNormalizer { case_change_action: String = "NONE".into(), is_case_sensitive: i64 = 0, locale: Option<String> = None, stopwords: Option<Vec<String>> = None }
+    ONNX Special RegexFullMatch { pattern: Option<String> = None }
 
     // Control flow.
     ONNX Control If { then_branch: Subgraph, else_branch: Subgraph }

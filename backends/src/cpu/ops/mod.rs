@@ -2,6 +2,7 @@
 //! that are taken into the finite field.
 
 pub(crate) mod binary;
+mod cast;
 mod conv;
 mod einsum;
 mod gather;
@@ -15,6 +16,7 @@ mod recurrent;
 mod reduce;
 mod resize;
 mod shapes;
+mod strings;
 mod unary;
 
 use graph_opt_ir::op::Class;
@@ -92,7 +94,7 @@ pub(crate) fn kernel(op: &Op) -> Option<Kernel> {
         Op::Concat(_) => layout::concat,
         Op::Split(_) => layout::split,
         Op::Pad(_) => layout::pad,
-        Op::Cast(_) => unary::cast,
+        Op::Cast(_) => cast::cast,
         Op::Clip(_) => unary::clip,
         Op::Not(_) | Op::IsNaN(_) | Op::IsInf(_) => unary::test,
         Op::Relu(_)
@@ -147,6 +149,10 @@ pub(crate) fn kernel(op: &Op) -> Option<Kernel> {
         Op::MatMulInteger(_) | Op::QLinearMatMul(_) => quant::matmul,
         Op::Einsum(_) => einsum::einsum,
         Op::LSTM(_) | Op::GRU(_) | Op::RNN(_) => recurrent::recurrent,
+        Op::StringConcat(_) => strings::concat,
+        Op::StringSplit(_) => strings::split,
+        Op::StringNormalizer(_) => strings::normalize,
+        Op::RegexFullMatch(_) => strings::full_match,
         _ => return None,
     })
 }
@@ -234,15 +240,18 @@ fn limits(t: DType) -> (i64, i64) {
 fn reads_narrow(op: &Op) -> bool {
     matches!(
         op,
-        Op::QuantizeLinear(_)
-            | Op::DequantizeLinear(_)
-            | Op::ConvInteger(_)
+        Op::ConvInteger(_)
             | Op::QLinearConv(_)
             | Op::MatMulInteger(_)
             | Op::QLinearMatMul(_)
             | Op::Resize(_)
             | Op::Upsample(_)
     )
+}
+
+/// Whether the kernel widens and narrows on its own.
+fn rounds_itself(op: &Op) -> bool {
+    matches!(op, Op::QuantizeLinear(_) | Op::DequantizeLinear(_))
 }
 
 /// Runs one node on arrays.
@@ -267,12 +276,10 @@ pub(crate) fn evaluate(mut cx: Cx<'_>) -> Outputs {
             }
         }
     }
-    if moves(cx.op) {
+    if moves(cx.op) || rounds_itself(cx.op) {
         return kernel(&mut cx);
     }
-    if let Some(a) = cx.inputs.iter().flatten().find(|a| !a.is_computable())
-        && !matches!(cx.op, Op::DequantizeLinear(_))
-    {
+    if let Some(a) = cx.inputs.iter().flatten().find(|a| !a.is_computable()) {
         unsupported!("arithmetic on {}", a.dtype);
     }
     // Whole numbers are computed in 64 bits and cut off after, which is the same but for overflow
@@ -306,6 +313,11 @@ pub(crate) fn evaluate(mut cx: Cx<'_>) -> Outputs {
         };
         let out = out.into_iter().map(same).collect::<Result<Vec<_>, _>>()?;
         return Ok(out.into_iter().chain(tail).collect());
+    }
+    // Narrowed below, all results would get the type of the first operand.
+    let mixed = cx.outputs > 1 && cx.opt(3).map(|a| a.dtype) != cx.opt(0).map(|a| a.dtype);
+    if mixed && matches!(cx.op, Op::BatchNormalization(_)) {
+        unsupported!("statistics of another type in training");
     }
     let half = |a: &&Array| matches!(a.dtype, DType::F16 | DType::BF16);
     let float = cx.inputs.iter().flatten().find(|a| a.dtype.is_float());
