@@ -101,6 +101,7 @@ fn reals(a: &Array, key: Key<'_>) -> Vec<f64> {
     match &a.data {
         Buf::Field(v) => v.iter().map(|&x| key.real(x)).collect(),
         Buf::Bool(v) => v.iter().map(|&x| f64::from(u8::from(x))).collect(),
+        Buf::List(v) => v.iter().flat_map(|i| &i.0).flat_map(|a| reals(a, key)).collect(),
         // Strings that differ are different numbers, but for chance.
         Buf::Str(v) => v.iter().map(|s| f64::from(digest(s))).collect(),
         Buf::U8(_) if !a.is_computable() => small::decoded(&a).unwrap_or_default(),

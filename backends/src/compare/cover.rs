@@ -234,6 +234,10 @@ fn table(
             let wanted = wanted.unwrap_or_else(|| (0..rows as i64).collect());
             Some((label(), Goal::Rows(wanted, name)))
         }
+        // Which elements are read or dropped, no run tells.
+        Op::SequenceAt(_) | Op::SequenceErase(_) if !known(data) && indexed(fixed) => {
+            Some((label(), Goal::Parts(name)))
+        }
         Op::GatherElements(_) | Op::GatherND(_) | Op::Slice(_) => {
             let table = fixed.is(graph, data, 0) || held(graph, data).is_some();
             let differs = !known(data) && table && indexed(fixed);
@@ -301,6 +305,13 @@ fn control<'g>(
                 (true, _) => goals.push((label(), Goal::Trips(&[0, 1, 2]))),
                 (false, true) => goals.push((label(), Goal::Trips(&[2]))),
                 _ => {}
+            }
+        }
+        // As many as the extent of what is scanned.
+        Op::Scan(_) => {
+            let open = |v: &ValueId| graph.value(*v).ty.extents().is_none();
+            if node.inputs.iter().flatten().any(open) {
+                goals.push((label(), Goal::Trips(&[2])));
             }
         }
         op => goals.extend(outcomes(graph, id, op, (fixed, ranges)).map(|g| (label(), g))),

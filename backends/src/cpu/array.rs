@@ -2,7 +2,7 @@
 //! only changes its name or shape.
 
 use graph_opt_ir::tensor::{Data, TensorError};
-use graph_opt_ir::{DType, Tensor};
+use graph_opt_ir::{DType, Datum, Tensor};
 use half::{bf16, f16};
 
 use super::arena::{Elements, Lines, LinesMut};
@@ -20,6 +20,7 @@ macro_rules! buffers {
             $($variant(Elements<$t>),)*
             Bool(Elements<bool>),
             Str(Elements<Text>),
+            List(Elements<Item>),
             Field(Elements<Fp>),
         }
 
@@ -43,6 +44,7 @@ macro_rules! buffers {
                     $($crate::cpu::array::Buf::$variant($v) => $body,)*
                     $crate::cpu::array::Buf::Bool($v) => $body,
                     $crate::cpu::array::Buf::Str($v) => $body,
+                    $crate::cpu::array::Buf::List($v) => $body,
                     $crate::cpu::array::Buf::Field($v) => $body,
                 }
             };
@@ -94,6 +96,9 @@ macro_rules! buffers {
                     }
                     Buf::Field(_) => {
                         return Err(RunError::NotInField("bytes of a tensor".into()));
+                    }
+                    Buf::List(_) => {
+                        return Err(RunError::Unsupported("a sequence as a tensor".into()));
                     }
                     Buf::U8(v) if self.dtype.bits() < 8 => {
                         Data::Bytes(pack(v.iter().copied(), self.dtype.bits()).into())
@@ -175,9 +180,25 @@ macro_rules! element {
 }
 element!(Bool, bool, Bool);
 element!(Str, Text, String);
+// Lists are labelled as what nothing computes with.
+element!(List, Item, String);
 element!(Field, Fp, F32);
 
-/// A tensor at run time.
+/// An element of a sequence; `None` in an optional that holds nothing.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Item(pub Option<std::sync::Arc<Array>>);
+
+impl PartialEq for Item {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Some(a), Some(b)) => std::sync::Arc::ptr_eq(a, b),
+            (a, b) => a.is_none() && b.is_none(),
+        }
+    }
+}
+
+/// A tensor at run time, or a sequence: a list along one axis. An optional is what it holds, or a list
+/// without axes.
 #[derive(Clone, Debug)]
 pub(crate) struct Array {
     pub dims: Vec<usize>,
@@ -322,11 +343,57 @@ impl Array {
         fn size<T>(_: &Elements<T>) -> u64 {
             size_of::<T>() as u64
         }
-        let text = match &self.data {
+        let text: u64 = match &self.data {
             Buf::Str(v) if v.is_contiguous() => v.iter().map(|t| t.len() as u64).sum(),
+            Buf::List(v) if v.is_contiguous() => {
+                v.iter().flat_map(|i| &i.0).map(|a| 128 + a.bytes()).fold(0, u64::saturating_add)
+            }
             _ => 0,
         };
         self.len() as u64 * on_any!(&self.data, v => size(v)) + text
+    }
+
+    /// The elements, if it is a sequence.
+    pub fn items(&self) -> Option<&[Item]> {
+        match &self.data {
+            Buf::List(v) if self.dims.len() == 1 && v.is_contiguous() => Some(v),
+            _ => None,
+        }
+    }
+
+    /// An optional that holds nothing.
+    pub fn absent() -> Self {
+        Self::new(vec![], vec![Item(None)])
+    }
+
+    pub fn is_absent(&self) -> bool {
+        matches!(self.data, Buf::List(_)) && self.dims.is_empty()
+    }
+
+    /// As a run is given it.
+    pub fn of_datum(d: &Datum) -> Result<Self, RunError> {
+        Ok(match d {
+            Datum::Tensor(t) => Self::of(t)?,
+            Datum::Absent => Self::absent(),
+            Datum::Sequence(all) => {
+                let one = |t| Ok(Item(Some(std::sync::Arc::new(Self::of(t)?))));
+                let all = all.iter().map(one).collect::<Result<Vec<_>, RunError>>()?;
+                Self::new(vec![all.len()], all)
+            }
+        })
+    }
+
+    /// As a run gives it.
+    pub fn datum(&self) -> Result<Datum, RunError> {
+        let Some(all) = self.items() else {
+            return if self.is_absent() {
+                Ok(Datum::Absent)
+            } else {
+                self.tensor().map(Datum::Tensor)
+            };
+        };
+        let all = all.iter().flat_map(|i| &i.0).map(|a| a.tensor());
+        Ok(Datum::Sequence(all.collect::<Result<_, _>>()?))
     }
 
     /// Whether it is of a kind that operators compute with: not one of the carried types.

@@ -87,6 +87,27 @@ fn format(t: DType) -> Option<Format> {
     }
 }
 
+/// The number in 32 bits, inexact ones with a last bit of 1. Rounded on to fewer bits, it is as if rounded
+/// once.
+fn to_odd(x: f64) -> f32 {
+    let near = x as f32;
+    if f64::from(near) == x || x.is_nan() {
+        return near;
+    }
+    let beyond = f64::from(near).abs() > x.abs();
+    f32::from_bits((near.to_bits() - u32::from(beyond)) | 1)
+}
+
+/// The nearest `f16`. What the crate `half` has ignores the last 32 bits.
+pub(crate) fn to_f16(x: f64) -> half::f16 {
+    half::f16::from_f32(to_odd(x))
+}
+
+/// The nearest `bf16`.
+pub(crate) fn to_bf16(x: f64) -> half::bf16 {
+    half::bf16::from_f32(to_odd(x))
+}
+
 /// 2 to this power, for normal numbers of `f64`.
 fn power(n: i32) -> f64 {
     f64::from_bits(((n + 1023) as u64) << 52)
@@ -236,6 +257,18 @@ mod tests {
                 assert_eq!(encode(decode(code, F8E8M0), F8E8M0, r), code);
             }
         }
+    }
+
+    #[test]
+    fn halves_are_rounded_once() {
+        // Just above the middle of two neighbours, by less than f32 has digits for.
+        let x = 1.0 + 2f64.powi(-8) + 2f64.powi(-40);
+        assert_eq!(to_bf16(x).to_f64(), 1.0 + 2f64.powi(-7));
+        assert_eq!(to_bf16(1.0 + 2f64.powi(-8)).to_f64(), 1.0);
+        let x = 1.0 + 2f64.powi(-11) + 2f64.powi(-40);
+        assert_eq!(to_f16(x).to_f64(), 1.0 + 2f64.powi(-10));
+        assert_eq!(to_f16(-x).to_f64(), -1.0 - 2f64.powi(-10));
+        assert!(to_bf16(1e300).is_infinite() && to_f16(f64::NAN).is_nan());
     }
 
     /// The nearest of all numbers, and of two the one with the even code.

@@ -10,6 +10,7 @@ mod layout;
 mod matmul;
 mod misc;
 mod reduce;
+mod sequences;
 mod values;
 mod windows;
 
@@ -102,24 +103,5 @@ pub(crate) fn shape_text(dims: &[Dim]) -> String {
 fn branches(a: &Graph, b: &Graph) -> Vec<Type> {
     let types =
         |g: &Graph| -> Vec<Type> { g.outputs().iter().map(|&v| g.value(v).ty.clone()).collect() };
-    types(a)
-        .into_iter()
-        .zip(types(b))
-        .map(|(x, y)| match (&x, &y) {
-            _ if x == y => x,
-            (Type::Tensor(s), Type::Tensor(t)) if s.dtype == t.dtype => {
-                let dims = match (&s.shape, &t.shape) {
-                    (Some(p), Some(q)) if p.len() == q.len() => Some(
-                        p.iter()
-                            .zip(q)
-                            .map(|(m, n)| if m == n { m.clone() } else { Dim::Unknown })
-                            .collect(),
-                    ),
-                    _ => None,
-                };
-                typed(Some(s.dtype), dims)
-            }
-            _ => Type::Unknown,
-        })
-        .collect()
+    types(a).iter().zip(types(b)).map(|(x, y)| x.join(&y)).collect()
 }

@@ -114,6 +114,20 @@ pub(super) fn node(op: &Op, extra: &Attrs, inputs: usize, outputs: usize) -> Res
             }
             Ok(())
         }
+        Op::Scan(s) => {
+            let have = (s.body.0.inputs().len(), s.body.0.outputs().len());
+            // Before version 9, the first input is no operand of the body.
+            if have.0 != inputs && have.0 + 1 != inputs {
+                return Err(format!("expected {inputs} inputs of its body, found {}", have.0));
+            }
+            if have.1 < outputs {
+                return Err(format!("expected {outputs} outputs of its body, found {}", have.1));
+            }
+            match usize::try_from(s.num_scan_inputs) {
+                Ok(1..) => Ok(()),
+                _ => Err(format!("expected scanned inputs, found {}", s.num_scan_inputs)),
+            }
+        }
         _ => Ok(()),
     }
 }

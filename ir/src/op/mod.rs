@@ -404,9 +404,23 @@ ops! {
     ONNX Special StringNormalizer { case_change_action: String = "NONE".into(), is_case_sensitive: i64 = 0, locale: Option<String> = None, stopwords: Option<Vec<String>> = None }
     ONNX Special RegexFullMatch { pattern: Option<String> = None }
 
+    // Sequences and optionals.
+    ONNX Source SequenceEmpty { dtype: Option<i64> = None }
+    ONNX Special SequenceConstruct {}
+    ONNX Special SequenceInsert {}
+    ONNX Special SequenceErase {}
+    ONNX Special SequenceAt {}
+    ONNX Special SequenceLength {}
+    ONNX Special SplitToSequence { axis: i64 = 0, keepdims: i64 = 1 }
+    ONNX Special ConcatFromSequence { axis: i64, new_axis: i64 = 0 }
+    ONNX Special Optional {}
+    ONNX Special OptionalHasElement {}
+    ONNX Special OptionalGetElement {}
+
     // Control flow.
     ONNX Control If { then_branch: Subgraph, else_branch: Subgraph }
     ONNX Control Loop { body: Subgraph }
+    ONNX Control Scan { body: Subgraph, directions: Ints = None, num_scan_inputs: i64, scan_input_axes: Ints = None, scan_input_directions: Ints = None, scan_output_axes: Ints = None, scan_output_directions: Ints = None }
 
     /// Moves a value to another device; the identity in value.
     GRAPH_OPT Pointwise Transfer { to: String }

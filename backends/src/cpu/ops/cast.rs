@@ -104,8 +104,8 @@ pub(super) fn convert(cx: &Cx<'_>, a: Array, to: DType) -> Result<Array, RunErro
     Ok(to! {
         F32 f32: x => x as f32, x as f32;
         F64 f64: x => x, x as f64;
-        F16 half::f16: x => half::f16::from_f64(x), half::f16::from_f64(x as f64);
-        BF16 half::bf16: x => half::bf16::from_f64(x), half::bf16::from_f64(x as f64);
+        F16 half::f16: x => small::to_f16(x), small::to_f16(x as f64);
+        BF16 half::bf16: x => small::to_bf16(x), small::to_bf16(x as f64);
         Bool bool: x => x != 0.0, x != 0;
         I8 i8: x => whole_of(x) as i8, x as i8;
         I16 i16: x => whole_of(x) as i16, x as i16;
@@ -173,8 +173,8 @@ fn text(n: Number, of: DType) -> String {
     };
     let (short, most) = match of {
         DType::F32 => (format!("{:e}", x as f32), 1e6),
-        DType::F16 => (half(&|y| half::f16::from_f64(y).to_f64()), 1e3),
-        DType::BF16 => (half(&|y| half::bf16::from_f64(y).to_f64()), 1e3),
+        DType::F16 => (half(&|y| small::to_f16(y).to_f64()), 1e3),
+        DType::BF16 => (half(&|y| small::to_bf16(y).to_f64()), 1e3),
         _ => (format!("{x:e}"), 1e16),
     };
     let (digits, exponent) = short.split_once('e').unwrap_or((&short, "0"));

@@ -15,6 +15,7 @@ pub(crate) mod quant;
 mod recurrent;
 mod reduce;
 mod resize;
+mod sequences;
 mod shapes;
 mod strings;
 mod unary;
@@ -149,6 +150,17 @@ pub(crate) fn kernel(op: &Op) -> Option<Kernel> {
         Op::MatMulInteger(_) | Op::QLinearMatMul(_) => quant::matmul,
         Op::Einsum(_) => einsum::einsum,
         Op::LSTM(_) | Op::GRU(_) | Op::RNN(_) => recurrent::recurrent,
+        Op::SequenceEmpty(_)
+        | Op::SequenceConstruct(_)
+        | Op::SequenceInsert(_)
+        | Op::SequenceErase(_)
+        | Op::SequenceAt(_)
+        | Op::SequenceLength(_) => sequences::sequences,
+        Op::SplitToSequence(_) => sequences::split,
+        Op::ConcatFromSequence(_) => sequences::concat,
+        Op::Optional(_) | Op::OptionalHasElement(_) | Op::OptionalGetElement(_) => {
+            sequences::optionals
+        }
         Op::StringConcat(_) => strings::concat,
         Op::StringSplit(_) => strings::split,
         Op::StringNormalizer(_) => strings::normalize,
@@ -179,6 +191,23 @@ fn moves(op: &Op) -> bool {
                 | Op::Trilu(_)
                 | Op::Dropout(_)
         )
+}
+
+/// Whether the operator is one of sequences or optionals, of whatever elements.
+fn lists(op: &Op) -> bool {
+    use Op::*;
+    let sequence = matches!(
+        op,
+        SequenceEmpty(_)
+            | SequenceConstruct(_)
+            | SequenceInsert(_)
+            | SequenceErase(_)
+            | SequenceAt(_)
+            | SequenceLength(_)
+            | SplitToSequence(_)
+            | ConcatFromSequence(_)
+    );
+    sequence || matches!(op, Optional(_) | OptionalHasElement(_) | OptionalGetElement(_))
 }
 
 /// Whether every floating-point element of a result is one of an operand, or the negative of one.
@@ -276,7 +305,11 @@ pub(crate) fn evaluate(mut cx: Cx<'_>) -> Outputs {
             }
         }
     }
-    if moves(cx.op) || rounds_itself(cx.op) {
+    let list = cx.inputs.iter().flatten().any(|a| matches!(a.data, Buf::List(_)));
+    if list && !lists(cx.op) && !matches!(cx.op, Op::Identity(_) | Op::Transfer(_)) {
+        unsupported!("{} of sequences or optionals", cx.op.name());
+    }
+    if moves(cx.op) || lists(cx.op) || rounds_itself(cx.op) {
         return kernel(&mut cx);
     }
     if let Some(a) = cx.inputs.iter().flatten().find(|a| !a.is_computable()) {
@@ -357,14 +390,23 @@ pub(crate) fn convert(a: Array, to: DType, env: Env) -> Result<Array, RunError> 
 
 /// Arrays of one shape along a new first axis.
 pub(crate) fn stack(all: Vec<Array>, env: Env) -> Result<Array, RunError> {
-    let op = Op::from(graph_opt_ir::op::Concat { axis: 0 });
+    stack_along(all, 0, env)
+}
+
+/// Arrays of one shape along a new axis.
+pub(crate) fn stack_along(all: Vec<Array>, axis: usize, env: Env) -> Result<Array, RunError> {
+    let op = Op::from(graph_opt_ir::op::Concat { axis: axis as i64 });
+    if all.iter().any(|a| matches!(a.data, Buf::List(_))) {
+        unsupported!("sequences or optionals as a scan");
+    }
     if all.is_empty() {
         return Ok(Array::new(vec![0], Vec::<f32>::new()));
     }
     let mut inputs = vec![];
     for a in all {
-        let dims = std::iter::once(1).chain(a.dims.iter().copied()).collect();
-        inputs.push(Some(a.reshaped(dims)?));
+        let mut dims = a.dims.clone();
+        dims.insert(axis, 1);
+        inputs.push(Some(a.contiguous().reshaped(dims)?));
     }
     Ok(layout::concat(&mut Cx {
         op: &op,

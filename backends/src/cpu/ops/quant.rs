@@ -104,8 +104,8 @@ fn of_type(dims: Vec<usize>, v: impl Iterator<Item = f64>, t: DType) -> Result<A
 fn rounded(x: f64, to: DType) -> f64 {
     match to {
         DType::F64 => x,
-        DType::F16 => half::f16::from_f64(x).to_f64(),
-        DType::BF16 => half::bf16::from_f64(x).to_f64(),
+        DType::F16 => small::to_f16(x).to_f64(),
+        DType::BF16 => small::to_bf16(x).to_f64(),
         _ => f64::from(x as f32),
     }
 }
