@@ -42,3 +42,4 @@ mod schedule;
 mod snapshots;
 mod support;
 mod tutorial;
+mod values;

@@ -10,7 +10,7 @@ use crate::cpu::Key;
 use crate::cpu::arena::Elements;
 use crate::cpu::array::{Array, Buf};
 use crate::cpu::ops::binary::{broadcast, spread};
-use crate::cpu::small::{self, Rounding};
+use crate::cpu::small;
 
 /// What tells the outcomes of an operator apart.
 pub(crate) enum Kind {
@@ -53,9 +53,11 @@ pub(crate) fn kind(op: &Op) -> Option<Kind> {
         Max(_) => Some(Kind::Best(true)),
         Min(_) => Some(Kind::Best(false)),
         Floor(_) | Ceil(_) | Round(_) | QuantizeLinear(_) => Some(Kind::Levels),
-        Cast(o) if DType::from_onnx(o.to).is_some_and(|t| !t.is_float() && t != DType::Bool) => {
-            Some(Kind::Levels)
-        }
+        Cast(o) => match DType::from_onnx(o.to)? {
+            t if t.is_float() || t == DType::Bool => None,
+            t => small::bounds(t)
+                .map_or(Some(Kind::Levels), |(lo, hi)| Some(Kind::Bounds(Some(lo), Some(hi)))),
+        },
         _ => None,
     }
 }
@@ -231,10 +233,7 @@ fn has_levels(
     let level = |x: f64| match op {
         Op::Floor(_) => x.floor(),
         Op::Ceil(_) => x.ceil(),
-        Op::Cast(o) => match DType::from_onnx(o.to) {
-            Some(t) if small::is_float(t) => f64::from(small::encode(x, t, Rounding::DEFAULT)),
-            _ => x.trunc(),
-        },
+        Op::Cast(_) => x.trunc(),
         // To floats, too: this asks for more.
         _ => (x / scale).round_ties_even(),
     };

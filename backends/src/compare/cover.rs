@@ -24,6 +24,8 @@ enum Goal {
     Rows(BTreeSet<i64>, String),
     /// All of a table that is read in another way, by its name.
     Parts(String),
+    /// Results of an operator that rounds in its own way, by its name: no run tells all.
+    Rounds(String),
     /// Outcomes of an operator, by its name: bits, and what the operands of each are.
     Outcomes(String, Vec<(u32, String)>),
     /// Different numbers of these operands, by their places and names, of an operator.
@@ -167,6 +169,7 @@ impl Cover {
             Goal::Parts(table) => {
                 Some(format!("runs read parts of {table:?}, in which the models differ"))
             }
+            Goal::Rounds(op) => Some(format!("runs may not show how {op} {label:?} rounds")),
             Goal::Outcomes(op, bits) => {
                 let had = seen.outcomes.get(label).copied().unwrap_or(0);
                 let (_, missed) = bits.iter().find(|(b, _)| had & b == 0)?;
@@ -294,6 +297,11 @@ fn control<'g>(
     let label = || graph.label(id).to_owned();
     let operand = |i: usize| node.inputs.get(i).copied().flatten();
     match &node.op {
+        // Saturation to floats and another precision show in few numbers.
+        Op::QuantizeLinear(q) if q.precision != 0 || q.saturate == 0 => {
+            goals.push((label(), Goal::Rounds(node.op.name().to_owned())));
+            goals.extend(outcomes(graph, id, &node.op, (fixed, ranges)).map(|g| (label(), g)));
+        }
         Op::If(_) if operand(0).is_some_and(|v| !fixed.is(graph, v, 0)) => {
             goals.push((label(), Goal::Branches));
         }

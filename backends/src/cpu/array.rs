@@ -2,11 +2,12 @@
 //! only changes its name or shape.
 
 use graph_opt_ir::tensor::{Data, TensorError};
-use graph_opt_ir::{DType, Datum, Tensor};
+use graph_opt_ir::{DType, Tensor};
 use half::{bf16, f16};
 
 use super::arena::{Elements, Lines, LinesMut};
 use super::field::{Fp, Key};
+pub(crate) use super::list::Item;
 use crate::RunError;
 
 /// A string, which need not be UTF-8. Operators that move strings share them.
@@ -184,19 +185,6 @@ element!(Str, Text, String);
 element!(List, Item, String);
 element!(Field, Fp, F32);
 
-/// An element of a sequence; `None` in an optional that holds nothing.
-#[derive(Clone, Default, Debug)]
-pub(crate) struct Item(pub Option<std::sync::Arc<Array>>);
-
-impl PartialEq for Item {
-    fn eq(&self, other: &Self) -> bool {
-        match (&self.0, &other.0) {
-            (Some(a), Some(b)) => std::sync::Arc::ptr_eq(a, b),
-            (a, b) => a.is_none() && b.is_none(),
-        }
-    }
-}
-
 /// A tensor at run time, or a sequence: a list along one axis. An optional is what it holds, or a list
 /// without axes.
 #[derive(Clone, Debug)]
@@ -351,49 +339,6 @@ impl Array {
             _ => 0,
         };
         self.len() as u64 * on_any!(&self.data, v => size(v)) + text
-    }
-
-    /// The elements, if it is a sequence.
-    pub fn items(&self) -> Option<&[Item]> {
-        match &self.data {
-            Buf::List(v) if self.dims.len() == 1 && v.is_contiguous() => Some(v),
-            _ => None,
-        }
-    }
-
-    /// An optional that holds nothing.
-    pub fn absent() -> Self {
-        Self::new(vec![], vec![Item(None)])
-    }
-
-    pub fn is_absent(&self) -> bool {
-        matches!(self.data, Buf::List(_)) && self.dims.is_empty()
-    }
-
-    /// As a run is given it.
-    pub fn of_datum(d: &Datum) -> Result<Self, RunError> {
-        Ok(match d {
-            Datum::Tensor(t) => Self::of(t)?,
-            Datum::Absent => Self::absent(),
-            Datum::Sequence(all) => {
-                let one = |t| Ok(Item(Some(std::sync::Arc::new(Self::of(t)?))));
-                let all = all.iter().map(one).collect::<Result<Vec<_>, RunError>>()?;
-                Self::new(vec![all.len()], all)
-            }
-        })
-    }
-
-    /// As a run gives it.
-    pub fn datum(&self) -> Result<Datum, RunError> {
-        let Some(all) = self.items() else {
-            return if self.is_absent() {
-                Ok(Datum::Absent)
-            } else {
-                self.tensor().map(Datum::Tensor)
-            };
-        };
-        let all = all.iter().flat_map(|i| &i.0).map(|a| a.tensor());
-        Ok(Datum::Sequence(all.collect::<Result<_, _>>()?))
     }
 
     /// Whether it is of a kind that operators compute with: not one of the carried types.

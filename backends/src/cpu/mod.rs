@@ -15,6 +15,7 @@ mod draw;
 mod field;
 mod gemm;
 mod held;
+mod list;
 mod math;
 pub(crate) mod ops;
 mod packs;

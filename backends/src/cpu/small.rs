@@ -221,6 +221,20 @@ pub(crate) fn low_bits(x: i128, to: DType) -> i8 {
     }
 }
 
+/// Numbers below and above which the type has none, if it is small: those beyond become others.
+pub(crate) fn bounds(t: DType) -> Option<(f64, f64)> {
+    match (t, format(t)) {
+        (_, Some(f)) => Some((-decode(f.greatest, t), decode(f.greatest, t))),
+        (DType::F8E8M0, _) => Some((power(-127), power(127))),
+        (DType::I4 | DType::I2, _) => {
+            let half = power(t.bits() as i32 - 1);
+            Some((-half - 1.0, half))
+        }
+        (DType::U4 | DType::U2, _) => Some((-1.0, power(t.bits() as i32))),
+        _ => None,
+    }
+}
+
 /// An array of the small type, of bits of numbers or codes.
 pub(crate) fn array(dims: Vec<usize>, v: Vec<i8>, to: DType) -> Result<Array, RunError> {
     let a = match to {

@@ -17,11 +17,14 @@ mod reduce;
 mod resize;
 mod sequences;
 mod shapes;
+mod stack;
 mod strings;
 mod unary;
 
 use graph_opt_ir::op::Class;
 use graph_opt_ir::{DType, Op};
+
+pub(crate) use stack::{stack, stack_along};
 
 use super::array::{Array, Buf};
 use super::cx::{Cx, Env, Outputs, unsupported};
@@ -194,7 +197,7 @@ fn moves(op: &Op) -> bool {
 }
 
 /// Whether the operator is one of sequences or optionals, of whatever elements.
-fn lists(op: &Op) -> bool {
+pub(crate) fn lists(op: &Op) -> bool {
     use Op::*;
     let sequence = matches!(
         op,
@@ -386,36 +389,4 @@ pub(crate) fn convert(a: Array, to: DType, env: Env) -> Result<Array, RunError> 
         a,
         to,
     )
-}
-
-/// Arrays of one shape along a new first axis.
-pub(crate) fn stack(all: Vec<Array>, env: Env) -> Result<Array, RunError> {
-    stack_along(all, 0, env)
-}
-
-/// Arrays of one shape along a new axis.
-pub(crate) fn stack_along(all: Vec<Array>, axis: usize, env: Env) -> Result<Array, RunError> {
-    let op = Op::from(graph_opt_ir::op::Concat { axis: axis as i64 });
-    if all.iter().any(|a| matches!(a.data, Buf::List(_))) {
-        unsupported!("sequences or optionals as a scan");
-    }
-    if all.is_empty() {
-        return Ok(Array::new(vec![0], Vec::<f32>::new()));
-    }
-    let mut inputs = vec![];
-    for a in all {
-        let mut dims = a.dims.clone();
-        dims.insert(axis, 1);
-        inputs.push(Some(a.contiguous().reshaped(dims)?));
-    }
-    Ok(layout::concat(&mut Cx {
-        op: &op,
-        opset: 13,
-        inputs,
-        outputs: 1,
-        env,
-        packs: None,
-        target: None.into(),
-    })?
-    .remove(0))
 }

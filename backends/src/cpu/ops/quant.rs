@@ -130,9 +130,11 @@ pub(super) fn quantize(cx: &mut Cx<'_>) -> Outputs {
     let at = places(&a.dims, &scale.dims, o.axis, o.block_size)?;
     let zeros = zeros(cx)?;
     let z = |i: usize| zeros.as_ref().map_or(0.0, |z| z[at.of(i)]);
-    // The type in which it is divided; a scale of few bits has none of its own.
+    // The type in which it is divided; a scale of few bits has none of its own. Before version 23 nothing is
+    // said of it, and runtimes widen halves.
     let precision = match (o.precision, scale.dtype) {
         (0, DType::F8E8M0) => a.dtype,
+        (0, DType::F16 | DType::BF16) if cx.opset < 23 => DType::F32,
         (0, t) => t,
         (t, _) => dtype_of(t)?,
     };

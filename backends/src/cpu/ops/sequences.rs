@@ -32,7 +32,10 @@ fn items<'a>(cx: &'a Cx<'_>) -> Result<&'a [Item], RunError> {
 /// The position that an operand says, or the last one, among `n`.
 fn position(cx: &Cx<'_>, i: usize, n: usize) -> Result<usize, RunError> {
     match cx.opt(i) {
-        Some(_) => axis_of(cx.int(i)?, n),
+        Some(_) => {
+            let at = cx.int(i)?;
+            axis_of(at, n).or_else(|_| invalid!("position {at} in a sequence of {n}"))
+        }
         None => n.checked_sub(1).ok_or_else(|| RunError::Invalid("an empty sequence".into())),
     }
 }
