@@ -56,6 +56,30 @@ fn models_that_differ_are_not_called_equal() {
                %y = RegexFullMatch %x {{pattern=\"{word}\"}} : bool[2] }}"
         )
     };
+    let printed = |word: &str| {
+        format!(
+            "graph @g(%x: i64[2]) -> (%y) opset 20 {{
+               %t = Cast %x {{to=8}} : string[2]
+               %y = RegexFullMatch %t {{pattern=\"{word}\"}} : bool[2] }}"
+        )
+    };
+    let constant = |i: &str| {
+        format!(
+            "graph @g(%x: f32[3,4], %i: i64[]) -> (%y) opset 18 {{
+               %k = const 0 : i64[]
+               %a = Neg %x : f32[3,4]
+               %s = SequenceConstruct %x, %a : sequence(f32[3,4])
+               %y = SequenceAt %s, {i} : f32[3,4] }}"
+        )
+    };
+    let small = |end: &str| {
+        format!(
+            "graph @g(%x: f8e4m3fn[3]) -> (%y) opset 25 {{
+               %a = const 4.0 : f32[]
+               %z = Cast %x {{to=1}} : f32[3]
+               %y = {end} : f32[3] }}"
+        )
+    };
     let e4 = "f8e4m3fn";
     let pairs = [
         (cast("to=17", e4), cast("to=17, saturate=0", e4)),
@@ -68,6 +92,9 @@ fn models_that_differ_are_not_called_equal() {
         (scan("Add", ""), scan("Add", "scan_input_directions=[1],")),
         (scan("Add", ""), scan("Add", "scan_output_directions=[1],")),
         (text("www.*"), text("ftp.*")),
+        (printed("12345678"), printed("87654321")),
+        (constant("%i"), constant("%k")),
+        (small("Min %z, %a"), small("Identity %z")),
     ];
     for (a, b) in pairs {
         let r = compared(&a, &b);

@@ -24,8 +24,8 @@ enum Goal {
     Rows(BTreeSet<i64>, String),
     /// All of a table that is read in another way, by its name.
     Parts(String),
-    /// Results of an operator that rounds in its own way, by its name: no run tells all.
-    Rounds(String),
+    /// What an operator does to few of its operands, by its name: no run tells all.
+    Hidden(String),
     /// Outcomes of an operator, by its name: bits, and what the operands of each are.
     Outcomes(String, Vec<(u32, String)>),
     /// Different numbers of these operands, by their places and names, of an operator.
@@ -169,7 +169,7 @@ impl Cover {
             Goal::Parts(table) => {
                 Some(format!("runs read parts of {table:?}, in which the models differ"))
             }
-            Goal::Rounds(op) => Some(format!("runs may not show how {op} {label:?} rounds")),
+            Goal::Hidden(op) => Some(format!("runs may not show all that {op} {label:?} does")),
             Goal::Outcomes(op, bits) => {
                 let had = seen.outcomes.get(label).copied().unwrap_or(0);
                 let (_, missed) = bits.iter().find(|(b, _)| had & b == 0)?;
@@ -237,10 +237,6 @@ fn table(
             let wanted = wanted.unwrap_or_else(|| (0..rows as i64).collect());
             Some((label(), Goal::Rows(wanted, name)))
         }
-        // Which elements are read or dropped, no run tells.
-        Op::SequenceAt(_) | Op::SequenceErase(_) if !known(data) && indexed(fixed) => {
-            Some((label(), Goal::Parts(name)))
-        }
         Op::GatherElements(_) | Op::GatherND(_) | Op::Slice(_) => {
             let table = fixed.is(graph, data, 0) || held(graph, data).is_some();
             let differs = !known(data) && table && indexed(fixed);
@@ -297,10 +293,9 @@ fn control<'g>(
     let label = || graph.label(id).to_owned();
     let operand = |i: usize| node.inputs.get(i).copied().flatten();
     match &node.op {
-        // Saturation to floats and another precision show in few numbers.
-        Op::QuantizeLinear(q) if q.precision != 0 || q.saturate == 0 => {
-            goals.push((label(), Goal::Rounds(node.op.name().to_owned())));
-            goals.extend(outcomes(graph, id, &node.op, (fixed, ranges)).map(|g| (label(), g)));
+        op if hides(op, &mut |i| operand(i).is_some_and(|v| !fixed.is(graph, v, 0))) => {
+            goals.push((label(), Goal::Hidden(op.name().to_owned())));
+            goals.extend(outcomes(graph, id, op, (fixed, ranges)).map(|g| (label(), g)));
         }
         Op::If(_) if operand(0).is_some_and(|v| !fixed.is(graph, v, 0)) => {
             goals.push((label(), Goal::Branches));
@@ -338,6 +333,19 @@ fn control<'g>(
     }
     for (_, body) in node.op.bodies() {
         inner(body);
+    }
+}
+
+/// Whether the operator treats few numbers, strings or positions in another way than all that runs are likely
+/// to have; `varies` says of an operand whether it depends on inputs.
+fn hides(op: &Op, varies: &mut dyn FnMut(usize) -> bool) -> bool {
+    match op {
+        // Saturation and the precision of the quotient.
+        Op::QuantizeLinear(q) => (q.precision != 0 || q.saturate == 0) && varies(0),
+        Op::RegexFullMatch(_) | Op::StringNormalizer(_) | Op::StringSplit(_) => varies(0),
+        Op::SequenceAt(_) | Op::SequenceErase(_) | Op::SplitToSequence(_) => varies(1),
+        Op::SequenceInsert(_) => varies(2),
+        _ => false,
     }
 }
 

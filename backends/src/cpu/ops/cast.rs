@@ -268,12 +268,12 @@ pub(super) fn drawn_ints(
         DType::U32 => Array::new(dims, bits.map(|b| (b & 0xffff) as u32).collect()),
         DType::I64 => Array::new(dims, bits.map(|b| (b & 0xffff) as i64 - 0x8000).collect()),
         DType::U64 => Array::new(dims, bits.map(|b| b & 0xffff).collect()),
-        // Neither NaN nor infinite.
+        // All numbers of the type, but neither NaN nor infinities.
         t if small::is_float(t) => {
-            let mask = if t == DType::F4E2M1 { 0xf } else { 0xb7 };
-            let code = |b: u64| match b & mask {
-                0x80 => 0,
-                b => b as i8,
+            let code = |b: u64| {
+                let code = if t == DType::F4E2M1 { b as u8 & 0xf } else { b as u8 };
+                let finite = small::decode(code, t).is_finite();
+                (if finite { code } else { code & 0x3f }) as i8
             };
             small::array(dims, bits.map(code).collect(), to)?
         }
