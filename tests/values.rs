@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use graph_opt_backends::Backend;
 use graph_opt_backends::compare::{Compare, Report};
 use graph_opt_backends::cpu::Cpu;
-use graph_opt_backends::{Backend, Executable};
 use graph_opt_ir::text::{parse, print};
 use graph_opt_ir::{Datum, Graph, Tensor, infer, onnx};
 
@@ -197,4 +197,51 @@ fn text_is_bounded() {
     assert!(run(10).is_ok());
     let e = run(60).unwrap_err().to_string();
     assert!(e.contains("left"), "{e}");
+}
+
+/// Files cannot make types that nest without end.
+#[test]
+fn optionals_of_optionals_are_refused() {
+    let text = "graph @g(%x: f32[2]) -> (%z) opset 18 {
+        %y = Optional %x : optional(f32[2])
+        %z = Optional %y : ? }";
+    let e = parse(text).unwrap_err().to_string();
+    assert!(e.contains("expected tensors for Optional"), "{e}");
+}
+
+/// What one run writes as a sequence, another one reads.
+#[test]
+fn sequences_are_folders_of_tensors() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let run = |model: &str, args: &[String], out: &str| {
+        let file = at("model.gir");
+        std::fs::write(&file, model).unwrap();
+        let done = std::process::Command::new(env!("CARGO_BIN_EXE_graph-opt"))
+            .arg("run")
+            .arg(&file)
+            .args(args)
+            .arg("--output")
+            .arg(at(out))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.success(), "{said}");
+    };
+    let split = "graph @g(%x: f32[3,2]) -> (%y) opset 18 {
+        %y = SplitToSequence %x {keepdims=0} : sequence(f32[2]) }";
+    let erase = "graph @g(%s: sequence(f32[2])) -> (%t, %l) opset 18 {
+        %i = const 0 : i64[]
+        %t = SequenceErase %s, %i : sequence(f32[2])
+        %l = SequenceLength %t : i64[] }";
+    run(split, &[], "first");
+    let given = format!("s={}", at("first/y").display());
+    // An element that was there before goes.
+    std::fs::create_dir_all(at("second/t")).unwrap();
+    std::fs::write(at("second/t/2.npy"), "old").unwrap();
+    run(erase, &["--input".into(), given], "second");
+    let read = |f: &str| std::fs::read(at(f)).unwrap();
+    assert_eq!(read("second/t/0.npy"), read("first/y/1.npy"));
+    assert_eq!(read("second/t/1.npy"), read("first/y/2.npy"));
+    assert!(!at("second/t/2.npy").exists() && at("second/l.npy").exists());
 }

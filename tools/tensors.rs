@@ -97,14 +97,14 @@ pub fn write_datum(d: &Datum, path: &Path) -> Result<Option<PathBuf>> {
         Datum::Absent => Ok(None),
         Datum::Sequence(all) => {
             let dir = path.with_extension("");
-            // What an earlier run left would be read as more elements.
-            if dir.exists() {
-                let why = "exists already; a sequence is written to a new folder";
-                return Err(usage(format!("{} {why}", dir.display())));
-            }
             std::fs::create_dir_all(&dir).map_err(|e| output::failed(&dir, &e))?;
+            let file = |i: usize| dir.join(format!("{i}.npy"));
             for (i, t) in all.iter().enumerate() {
-                write(t, &dir.join(format!("{i}.npy")))?;
+                write(t, &file(i))?;
+            }
+            // What an earlier run left would be read as more elements.
+            for old in (all.len()..).map(file).take_while(|f| f.is_file()) {
+                std::fs::remove_file(&old).map_err(|e| output::failed(&old, &e))?;
             }
             Ok(Some(dir))
         }

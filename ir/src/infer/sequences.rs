@@ -13,6 +13,20 @@ pub(super) fn sequences(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
         Type::Unknown => Ok(Type::Unknown),
         other => fail!("expected a sequence for {}, found {other}", ctx.op.name()),
     };
+    // Types nest no deeper, whatever a file says.
+    let nested = |i: usize| match (ctx.op, ctx.ty(i)) {
+        (Op::Optional(_), Type::Sequence(_)) => false,
+        (_, t) => t.inner().is_some(),
+    };
+    let mut tensors = match ctx.op {
+        Op::SequenceConstruct(_) => 0..ctx.inputs.len(),
+        Op::SequenceInsert(_) => 1..2,
+        Op::Optional(_) => 0..1,
+        _ => 0..0,
+    };
+    if let Some(i) = tensors.find(|&i| nested(i)) {
+        fail!("expected tensors for {}, found {}", ctx.op.name(), ctx.ty(i));
+    }
     Ok(vec![match ctx.op {
         Op::SequenceEmpty(o) => {
             let dtype = o.dtype.map_or(Ok(DType::F32), dtype_attr)?;
