@@ -159,7 +159,7 @@ fn types_of_sequences_and_optionals_are_kept() {
 #[test]
 fn sequences_grow_in_loops() {
     let text = "graph @g(%n: i64[]) -> (%l, %s) opset 18 {
-        %e = SequenceEmpty : sequence(f32[..])
+        %e = SequenceEmpty {dtype=1} : sequence(f32[..])
         %s = Loop %n, _, %e {body=graph @b(%i: i64[], %c: bool[], %q: sequence(f32[..])) -> (%d, %r) {
           %d = Identity %c : ?
           %k = Cast %i {to=1} : ?

@@ -493,7 +493,7 @@ fn control() -> Vec<Sample> {
 }
 
 fn strings() -> Vec<Sample> {
-    let of = |inputs, node| sample(inputs, node, OPAQUE).opset(20).gpu(Host);
+    let of = |inputs, node| sample(inputs, node, OPAQUE).opset(20);
     vec![
         of("%x: string[2,3], %z: string[3]", "%y = StringConcat %x, %z : string[2,3]"),
         of("%x: string[2]", "%y, %n = StringSplit %x {delimiter=\"a\"} : string[2,?], i64[2]"),
@@ -503,7 +503,7 @@ fn strings() -> Vec<Sample> {
                : string[1,?]",
         ),
         of("%x: string[2,3]", "%y = RegexFullMatch %x {pattern=\"a[0-3]\"} : bool[2,3]"),
-        sample("", "%y = Constant {value_strings=[\"a\",\"b\"]} : string[2]", OPAQUE).gpu(Host),
+        sample("", "%y = Constant {value_strings=[\"a\",\"b\"]} : string[2]", OPAQUE),
     ]
 }
 
