@@ -43,3 +43,4 @@ mod schedule;
 mod snapshots;
 mod support;
 mod tutorial;
+mod values;

@@ -4,7 +4,9 @@
 
 use std::io::Read;
 
-use graph_opt_ir::{DType, Tensor};
+use graph_opt_backends::cpu;
+use graph_opt_ir::tensor::Data;
+use graph_opt_ir::{DType, Tensor, op};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 /// The longest header that is read. NumPy's own is a multiple of 64 bytes, mostly 128.
@@ -167,7 +169,8 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// The tensor as a `.npy` file; bf16, which NumPy lacks, as f32.
+/// The tensor as a `.npy` file. Of the types that NumPy lacks, floats are written as f32, whole numbers in 8
+/// bits.
 ///
 /// # Errors
 /// If NumPy has no type for its elements, or they cannot be read.
@@ -185,13 +188,45 @@ pub fn write(t: &Tensor) -> Result<Vec<u8>, String> {
         DType::U32 => "<u4",
         DType::U64 => "<u8",
         DType::Bool => "|b1",
-        DType::BF16 => {
-            let wide = Tensor::f32s(t.dims(), &t.to_f32s().unwrap_or_default());
-            return write(&wide.map_err(|e| e.to_string())?);
+        DType::String => return strings(t),
+        DType::I4 | DType::I2 => return write(&cast(t, DType::I8)?),
+        DType::U4 | DType::U2 => return write(&cast(t, DType::U8)?),
+        other @ (DType::C64 | DType::C128) => {
+            return Err(format!("a tensor of {other} has no .npy form"));
         }
-        other => return Err(format!("a tensor of {other} has no .npy form")),
+        _ => return write(&cast(t, DType::F32)?),
     };
-    let dims: Vec<String> = t.dims().iter().map(|d| format!("{d},")).collect();
+    let bytes = t.bytes().map_err(|e| e.to_string())?;
+    framed(code, t.dims(), &bytes)
+}
+
+fn cast(t: &Tensor, to: DType) -> Result<Tensor, String> {
+    let cast = op::Cast { to: to.to_onnx().into(), saturate: 1, round_mode: "up".into() };
+    let most = cpu::DEFAULT_MAX_BYTES;
+    let all = cpu::evaluate(&cast.into(), 25, &[Some(t.clone())], 1, most);
+    all.map_err(|e| e.to_string())?.pop().ok_or_else(|| "no result".into())
+}
+
+/// Strings of one length in UTF-32, padded with zeros, as NumPy has them.
+fn strings(t: &Tensor) -> Result<Vec<u8>, String> {
+    let Data::Strings(all) = t.data() else { return Err("a tensor without strings".into()) };
+    let text = |s: &Vec<u8>| std::str::from_utf8(s).map(|s| s.chars().collect::<Vec<char>>());
+    let all = all.iter().map(text).collect::<Result<Vec<_>, _>>();
+    let all = all.map_err(|_| "a string that is not UTF-8 has no .npy form".to_owned())?;
+    let longest = all.iter().map(Vec::len).max().unwrap_or(0).max(1);
+    if all.len().saturating_mul(longest) > 1 << 28 {
+        return Err(format!("{} strings of up to {longest} characters are too many", all.len()));
+    }
+    let padded = all.iter().flat_map(|s| {
+        let rest = std::iter::repeat_n('\0', longest - s.len());
+        s.iter().copied().chain(rest).flat_map(|c| u32::from(c).to_le_bytes())
+    });
+    framed(&format!("<U{longest}"), t.dims(), &padded.collect::<Vec<u8>>())
+}
+
+/// A file of these elements of NumPy's type `code`.
+fn framed(code: &str, dims: &[u64], bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let dims: Vec<String> = dims.iter().map(|d| format!("{d},")).collect();
     let mut header =
         format!("{{'descr': '{code}', 'fortran_order': False, 'shape': ({}), }}", dims.join(" "));
     // The elements begin at a multiple of 64.
@@ -199,8 +234,7 @@ pub fn write(t: &Tensor) -> Result<Vec<u8>, String> {
     header.push_str(&" ".repeat(unpadded.next_multiple_of(64) - unpadded));
     header.push('\n');
     let length = u16::try_from(header.len()).map_err(|_| "a tensor of too many axes")?;
-    let bytes = t.bytes().map_err(|e| e.to_string())?;
-    Ok([MAGIC, &[1, 0], &length.to_le_bytes(), header.as_bytes(), &bytes].concat())
+    Ok([MAGIC, &[1, 0], &length.to_le_bytes(), header.as_bytes(), bytes].concat())
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub struct Args {
     backend: String,
     #[command(flatten)]
     inputs: Inputs,
-    /// Folder for the outputs, NAME.npy each; "/" in a name becomes "_"
+    /// Folder for the outputs, NAME.npy each, or a folder NAME for a sequence; "/" in a name becomes "_"
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -72,9 +72,9 @@ pub fn main(args: &Args) -> Result<Answer> {
         output::probe_folder(dir)?;
     }
     let graph = Arc::new(model::load(&args.model)?);
-    let given = args.inputs.read(&graph)?;
+    let given = args.inputs.read_data(&graph)?;
     let extents = args.dims.extents();
-    let inputs = tensors::inputs(&graph, &given, &extents, args.seed)?;
+    let inputs = tensors::data(&graph, &given, &extents, args.seed)?;
     let backend = backend(&args.backend)?;
     let files = match &args.output {
         Some(dir) => files(dir, &graph)?,
@@ -84,20 +84,17 @@ pub fn main(args: &Args) -> Result<Answer> {
     progress.say("preparing");
     let executable = backend.prepare(graph.clone()).map_err(prepare_failure)?;
     progress.say("running");
-    let results = executable.run(&inputs, graph.outputs()).map_err(run_failure)?;
+    let results = executable.run_data(&inputs, graph.outputs()).map_err(run_failure)?;
     drop(progress);
     if let Some(dir) = &args.output {
         std::fs::create_dir_all(dir).map_err(|e| output::failed(dir, &e))?;
     }
     let (mut text, mut outputs) = (String::new(), Vec::new());
     for (i, (&v, t)) in graph.outputs().iter().zip(&results).enumerate() {
-        let values = Values::of(t);
+        let values = t.tensor().and_then(Values::of);
         let summary = values.map(|v| v.to_string()).unwrap_or_default();
         text.push_str(&format!("{}: {}{summary}\n", name(&graph.value(v).name), t.ty()));
-        let file = files.get(i);
-        if let Some(file) = file {
-            tensors::write(t, file)?;
-        }
+        let file = files.get(i).map(|file| tensors::write_datum(t, file)).transpose()?.flatten();
         outputs.push(OutputRow {
             name: graph.value(v).name.to_string(),
             r#type: t.ty().to_string(),

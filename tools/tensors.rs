@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use graph_opt_backends::inputs::{Extents, draw, required};
-use graph_opt_ir::{Graph, Tensor, Type, onnx};
+use graph_opt_backends::inputs::{Extents, draw, draw_one, required};
+use graph_opt_ir::{Datum, Graph, Tensor, Type, ValueId, onnx};
 
-use crate::failure::{Result, say, usage};
+use crate::failure::{Result, say, unsupported, usage};
 use crate::input::unread;
 use crate::{npy, output};
 
@@ -35,15 +35,123 @@ pub fn read(path: &Path, expected: Option<&Type>) -> Result<Tensor> {
 }
 
 /// Reads an input that the user gave by its name.
-fn read_input(graph: &Graph, name: &str, path: &Path) -> Result<Tensor> {
+fn read_input(graph: &Graph, name: &str, path: &Path) -> Result<Datum> {
     let input = graph.inputs().iter().map(|&v| graph.value(v)).find(|v| *v.name == *name);
-    read(path, input.map(|v| &v.ty))
+    read_datum(path, input.map(|v| &v.ty))
 }
 
-/// Writes a tensor as `.npy`; bf16, which it does not know, as f32.
+/// Reads an input; of this type, if it is known. A sequence is a SequenceProto, an optional an OptionalProto;
+/// both may be a folder or a `.npz` file of tensors that are numbered from 0.
+fn read_datum(path: &Path, expected: Option<&Type>) -> Result<Datum> {
+    let Some(ty @ (Type::Sequence(of) | Type::Optional(of))) = expected else {
+        return read(path, expected).map(Datum::Tensor);
+    };
+    let at = |e: String| usage(format!("{}: {e}", path.display()));
+    match path.extension().and_then(|e| e.to_str()) {
+        Some("pb") => {
+            let bytes = std::fs::read(path).map_err(|e| unread(path, &e))?;
+            onnx::datum(bytes, ty).map_err(|e| at(e.to_string()))
+        }
+        _ if matches!(ty, Type::Optional(_)) => read_datum(path, Some(of)),
+        Some("npz") => {
+            let file = File::open(path).map_err(|e| unread(path, &e))?;
+            let mut npz =
+                zip::ZipArchive::new(BufReader::new(file)).map_err(|e| at(e.to_string()))?;
+            let mut all = Vec::new();
+            loop {
+                let name = format!("{}.npy", all.len());
+                let entry = match npz.by_name(&name) {
+                    Err(zip::result::ZipError::FileNotFound) => break,
+                    entry => entry.map_err(|e| at(format!("{name}: {e}")))?,
+                };
+                let t = npy::read(entry, most(Some(of)), Some(of));
+                all.push(t.map_err(|e| at(format!("{name}: {e}")))?);
+            }
+            // Nothing else may be there, or a misnamed tensor would be lost.
+            if all.len() != npz.len() {
+                return Err(at("expected tensors named 0, 1 and so on".into()));
+            }
+            Ok(Datum::Sequence(all))
+        }
+        _ if path.is_dir() => {
+            let file = |i: usize| path.join(format!("{i}.npy"));
+            let there = (0..).map(file).take_while(|f| f.is_file());
+            let all = there.map(|f| read(&f, Some(of))).collect::<Result<_>>()?;
+            Ok(Datum::Sequence(all))
+        }
+        _ => Err(at(format!("expected a .pb or .npz file or a folder, for {ty}"))),
+    }
+}
+
+/// Writes a tensor as `.npy`; types that it does not know, in wider ones.
 pub fn write(t: &Tensor, path: &Path) -> Result {
     let bytes = npy::write(t).map_err(|e| usage(format!("{}: {e}", path.display())))?;
     output::whole(path, &bytes)
+}
+
+/// Writes a result and says where: a sequence as a folder of tensors that are numbered from 0; nothing for
+/// an optional that holds nothing.
+pub fn write_datum(d: &Datum, path: &Path) -> Result<Option<PathBuf>> {
+    match d {
+        Datum::Tensor(t) => write(t, path).map(|()| Some(path.into())),
+        Datum::Absent => Ok(None),
+        Datum::Sequence(all) => {
+            let dir = path.with_extension("");
+            std::fs::create_dir_all(&dir).map_err(|e| output::failed(&dir, &e))?;
+            let file = |i: usize| dir.join(format!("{i}.npy"));
+            for (i, t) in all.iter().enumerate() {
+                write(t, &file(i))?;
+            }
+            // What an earlier run left would be read as more elements.
+            for old in (all.len()..).map(file).take_while(|f| f.is_file()) {
+                std::fs::remove_file(&old).map_err(|e| output::failed(&old, &e))?;
+            }
+            Ok(Some(dir))
+        }
+    }
+}
+
+/// As [`inputs`], of models that also read sequences and optionals: those must be given.
+pub fn data(
+    graph: &Graph,
+    given: &[(String, Datum)],
+    extents: &Extents,
+    seed: u64,
+) -> Result<Vec<Datum>> {
+    let wanted = required(graph);
+    let of = |v: ValueId| given.iter().find(|g| *g.0 == *graph.value(v).name).map(|g| &g.1);
+    if wanted.iter().all(|&v| graph.value(v).ty.inner().is_none()) {
+        let tensors: Option<Vec<_>> =
+            given.iter().map(|(n, d)| Some((n.clone(), d.tensor()?.clone()))).collect();
+        if let Some(tensors) = tensors {
+            let all = inputs(graph, &tensors, extents, seed)?;
+            return Ok(all.into_iter().map(Datum::Tensor).collect());
+        }
+    }
+    known(graph, &wanted, given.iter().map(|g| &*g.0))?;
+    let one = |(i, &v): (usize, &ValueId)| match of(v) {
+        Some(d) => Ok(d.clone()),
+        None => {
+            let (value, seed) = (graph.value(v), seed);
+            draw_one(&value.name, &value.ty, extents, seed, i).map(Datum::Tensor).map_err(usage)
+        }
+    };
+    wanted.iter().enumerate().map(one).collect()
+}
+
+/// Refuses names that are not those of inputs.
+fn known<'a>(
+    graph: &Graph,
+    wanted: &[ValueId],
+    given: impl Iterator<Item = &'a str>,
+) -> Result<()> {
+    for name in given {
+        if !wanted.iter().any(|&v| &*graph.value(v).name == name) {
+            let names: Vec<&str> = wanted.iter().map(|&v| &*graph.value(v).name).collect();
+            return Err(usage(format!("no input is named {name:?}; inputs are {names:?}")));
+        }
+    }
+    Ok(())
 }
 
 /// Inputs that the user gave by name, and random ones for the rest; `None` if none was given.
@@ -54,12 +162,7 @@ pub fn inputs(
     seed: u64,
 ) -> Result<Vec<Tensor>> {
     let wanted = required(graph);
-    for (name, _) in given {
-        if !wanted.iter().any(|&v| &*graph.value(v).name == name) {
-            let names: Vec<&str> = wanted.iter().map(|&v| &*graph.value(v).name).collect();
-            return Err(usage(format!("no input is named {name:?}; inputs are {names:?}")));
-        }
-    }
+    known(graph, &wanted, given.iter().map(|g| &*g.0))?;
     // Extents that the given inputs fix hold for the others too.
     let mut extents = extents.clone();
     for &v in &wanted {
@@ -96,7 +199,8 @@ pub fn inputs(
 #[command(next_help_heading = "Inputs")]
 pub struct Inputs {
     /// Inputs from files: NAME=FILE for one (.npy, or a TensorProto as .pb), or a .npz file or a folder of
-    /// NAME.npy and NAME.pb for several; others are drawn at random
+    /// NAME.npy and NAME.pb for several; others are drawn at random. A sequence is a SequenceProto, or a .npz
+    /// file or folder of tensors 0, 1 and so on
     #[arg(long = "input", alias = "inputs", value_name = "NAME=FILE|FILE.npz|DIR", value_parser = parse_input)]
     inputs: Vec<Source>,
 }
@@ -109,8 +213,17 @@ enum Source {
 }
 
 impl Inputs {
-    /// The inputs of the graph that are given, with their names.
+    /// The inputs of the graph that are given, with their names. Sequences and optionals are refused.
     pub fn read(&self, graph: &Graph) -> Result<Vec<(String, Tensor)>> {
+        let one = |(name, d): (String, Datum)| match d {
+            Datum::Tensor(t) => Ok((name, t)),
+            other => Err(unsupported(format!("input {name:?} of type {}", other.ty()))),
+        };
+        self.read_data(graph)?.into_iter().map(one).collect()
+    }
+
+    /// The inputs of the graph that are given, with their names.
+    pub fn read_data(&self, graph: &Graph) -> Result<Vec<(String, Datum)>> {
         let mut all = Vec::new();
         for source in &self.inputs {
             match source {
@@ -125,7 +238,7 @@ impl Inputs {
                     }
                     let names: Vec<&str> = found.iter().map(|(n, _)| n.as_str()).collect();
                     say(format!("{}: inputs {}", path.display(), names.join(", ")));
-                    all.extend(found);
+                    all.extend(found.into_iter().map(|(n, t)| (n, Datum::Tensor(t))));
                 }
             }
         }

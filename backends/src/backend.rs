@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use graph_opt_ir::tensor::TensorError;
-use graph_opt_ir::{Graph, Tensor, ValueId};
+use graph_opt_ir::{Datum, Graph, Tensor, ValueId};
 
 use crate::watch::Watch;
 
@@ -30,6 +30,15 @@ pub trait Executable {
     /// backend would be exceeded.
     fn run(&self, inputs: &[Tensor], wanted: &[ValueId]) -> Result<Vec<Tensor>, RunError>;
 
+    /// As [`Executable::run`], of sequences and optionals, too, if the backend has them.
+    ///
+    /// # Errors
+    /// As [`Executable::run`].
+    fn run_data(&self, inputs: &[Datum], wanted: &[ValueId]) -> Result<Vec<Datum>, RunError> {
+        let out = self.run(&tensors(inputs.to_vec())?, wanted)?;
+        Ok(data(&out))
+    }
+
     /// As [`Executable::run`], telling what is reached if the backend can.
     ///
     /// # Errors
@@ -47,6 +56,19 @@ pub trait Executable {
     fn watches(&self) -> bool {
         false
     }
+}
+
+/// Tensors as they are, and nothing else.
+pub(crate) fn tensors(all: Vec<Datum>) -> Result<Vec<Tensor>, RunError> {
+    let one = |d: Datum| match d {
+        Datum::Tensor(t) => Ok(t),
+        other => Err(RunError::Unsupported(format!("a value of type {}", other.ty()))),
+    };
+    all.into_iter().map(one).collect()
+}
+
+pub(crate) fn data(all: &[Tensor]) -> Vec<Datum> {
+    all.iter().cloned().map(Datum::Tensor).collect()
 }
 
 /// A node that a backend cannot run.

@@ -10,6 +10,7 @@ use crate::cpu::Key;
 use crate::cpu::arena::Elements;
 use crate::cpu::array::{Array, Buf};
 use crate::cpu::ops::binary::{broadcast, spread};
+use crate::cpu::small;
 
 /// What tells the outcomes of an operator apart.
 pub(crate) enum Kind {
@@ -52,7 +53,11 @@ pub(crate) fn kind(op: &Op) -> Option<Kind> {
         Max(_) => Some(Kind::Best(true)),
         Min(_) => Some(Kind::Best(false)),
         Floor(_) | Ceil(_) | Round(_) | QuantizeLinear(_) => Some(Kind::Levels),
-        Cast(o) if DType::from_onnx(o.to).is_some_and(|t| t.is_int()) => Some(Kind::Levels),
+        Cast(o) => match DType::from_onnx(o.to)? {
+            t if t.is_float() || t == DType::Bool => None,
+            t => small::bounds(t)
+                .map_or(Some(Kind::Levels), |(lo, hi)| Some(Kind::Bounds(Some(lo), Some(hi)))),
+        },
         _ => None,
     }
 }
@@ -88,9 +93,21 @@ impl Kind {
     }
 }
 
+fn digest(s: &[u8]) -> u32 {
+    s.iter().fold(s.len() as u32, |h, &b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193))
+}
+
 /// Elements as the real numbers by which they are compared.
 fn reals(a: &Array, key: Key<'_>) -> Vec<f64> {
-    a.clone().contiguous().reals(key).unwrap_or_default()
+    let a = a.clone().contiguous();
+    match &a.data {
+        Buf::List(v) => v.iter().flat_map(|i| &i.0).flat_map(|a| reals(a, key)).collect(),
+        // Strings that differ are different numbers, but for chance.
+        Buf::Str(v) => v.iter().map(|s| f64::from(digest(s))).collect(),
+        Buf::Bool(v) => v.iter().map(|&x| f64::from(u8::from(x))).collect(),
+        Buf::U8(_) if !a.is_computable() => small::decoded(&a).unwrap_or_default(),
+        _ => a.reals(key).unwrap_or_default(),
+    }
 }
 
 /// As [`reals`], without infinities and NaN.
@@ -117,9 +134,6 @@ fn together(operands: &[&Array], key: Key<'_>) -> Option<Vec<Vec<f64>>> {
 
 /// Whether the array has two different numbers, or one other than the first of all runs.
 pub(crate) fn varies<K: Ord>(a: &Array, key: Key<'_>, first: Entry<'_, K, f64>) -> bool {
-    if matches!(a.data, Buf::Str(_)) {
-        return true;
-    }
     let v = finite(a, key);
     let Some(&one) = v.first() else { return false };
     let one = *first.or_insert(one);
@@ -219,6 +233,7 @@ fn has_levels(
         Op::Floor(_) => x.floor(),
         Op::Ceil(_) => x.ceil(),
         Op::Cast(_) => x.trunc(),
+        // To floats, too: this asks for more.
         _ => (x / scale).round_ties_even(),
     };
     let mut results = finite(x, key).into_iter().map(level);

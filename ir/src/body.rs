@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::edit::Editor;
 use crate::graph::{Def, Graph, Use};
-use crate::op::{Attr, ONNX, Op};
+use crate::op::{Attr, Op};
 use crate::{NodeId, ValueId};
 
 impl Op {
@@ -19,15 +19,7 @@ impl Op {
                 ("else_branch", &i.else_branch.0),
             ],
             Self::Loop(l) => vec![("body", &l.body.0)],
-            Self::Other(o) if &*o.domain == ONNX && &*o.op_type == "Scan" => {
-                let mut all = Vec::new();
-                for (k, a) in &o.attrs {
-                    if let Attr::Graph(g) = a {
-                        all.push((&**k, &g.0));
-                    }
-                }
-                all
-            }
+            Self::Scan(s) => vec![("body", &s.body.0)],
             _ => Vec::new(),
         }
     }
@@ -36,15 +28,7 @@ impl Op {
         match self {
             Self::If(i) => vec![&mut i.then_branch.0, &mut i.else_branch.0],
             Self::Loop(l) => vec![&mut l.body.0],
-            Self::Other(o) if &*o.domain == ONNX && &*o.op_type == "Scan" => {
-                let mut all = Vec::new();
-                for (_, a) in &mut o.attrs {
-                    if let Attr::Graph(g) = a {
-                        all.push(&mut g.0);
-                    }
-                }
-                all
-            }
+            Self::Scan(s) => vec![&mut s.body.0],
             _ => Vec::new(),
         }
     }

@@ -10,6 +10,7 @@
 pub mod atomic;
 mod body;
 mod build;
+mod datum;
 pub mod definition;
 mod digest;
 pub mod edit;
@@ -34,6 +35,7 @@ pub mod verify;
 pub mod window;
 
 pub use build::Builder;
+pub use datum::Datum;
 pub use digest::{Digest, Hasher};
 pub use edit::{Edit, EditError, EditFault, Editor, Ref};
 pub use entity::{NodeId, ValueId};

@@ -155,7 +155,11 @@ pub enum Type {
     Unknown,
     /// A tensor, with what is known of its shape.
     Tensor(TensorType),
-    /// A sequence, map, optional or sparse tensor. Only its presence is known.
+    /// A sequence of values of this type.
+    Sequence(Box<Type>),
+    /// A value of this type, or none.
+    Optional(Box<Type>),
+    /// A map or sparse tensor. Only its presence is known.
     Other,
 }
 
@@ -173,6 +177,49 @@ impl Type {
     /// A tensor of unknown rank.
     pub fn unranked(dtype: DType) -> Self {
         Self::Tensor(TensorType { dtype, shape: None })
+    }
+
+    /// A sequence of such values.
+    pub fn sequence(of: Self) -> Self {
+        Self::Sequence(Box::new(of))
+    }
+
+    /// What a sequence or optional is made of, if it is one and that is known.
+    pub fn inner(&self) -> Option<&Self> {
+        match self {
+            Self::Sequence(t) | Self::Optional(t) => Some(t),
+            _ => None,
+        }
+    }
+
+    /// The least upper bound of both types: what is known from each.
+    pub fn join(&self, other: &Self) -> Self {
+        match (self, other) {
+            (x, y) if x == y => x.clone(),
+            (Self::Sequence(x), Self::Sequence(y)) => Self::Sequence(Box::new(x.join(y))),
+            (Self::Optional(x), Self::Optional(y)) => Self::Optional(Box::new(x.join(y))),
+            (Self::Tensor(s), Self::Tensor(t)) if s.dtype == t.dtype => {
+                let same = |(m, n): (&Dim, &Dim)| if m == n { m.clone() } else { Dim::Unknown };
+                let shape = match (&s.shape, &t.shape) {
+                    (Some(p), Some(q)) if p.len() == q.len() => {
+                        Some(p.iter().zip(q).map(same).collect())
+                    }
+                    _ => None,
+                };
+                Self::Tensor(TensorType { dtype: s.dtype, shape })
+            }
+            _ => Self::Unknown,
+        }
+    }
+
+    /// The type without extents, its own or those of what it is made of.
+    pub fn without_extents(&self) -> Self {
+        match self {
+            Self::Tensor(t) => Self::unranked(t.dtype),
+            Self::Sequence(t) => Self::Sequence(Box::new(t.without_extents())),
+            Self::Optional(t) => Self::Optional(Box::new(t.without_extents())),
+            other => other.clone(),
+        }
     }
 
     /// Element type, if it is a tensor.
@@ -217,6 +264,8 @@ impl Type {
         let (a, b) = match (self, other) {
             (Self::Unknown, t) | (t, Self::Unknown) => return Some(t.clone()),
             (Self::Tensor(a), Self::Tensor(b)) => (a, b),
+            (Self::Sequence(a), Self::Sequence(b)) => return Some(Self::Sequence(met(a, b)?)),
+            (Self::Optional(a), Self::Optional(b)) => return Some(Self::Optional(met(a, b)?)),
             (a, b) => return (a == b).then(|| a.clone()),
         };
         if a.dtype != b.dtype {
@@ -241,9 +290,18 @@ impl Type {
     }
 }
 
+/// As [`Type::meet`] of what sequences and optionals are made of. Exporters declare extents of one element
+/// for all, so those that contradict each other are dropped.
+fn met(a: &Type, b: &Type) -> Option<Box<Type>> {
+    let kinds = || a.without_extents().meet(&b.without_extents());
+    a.meet(b).or_else(kinds).map(Box::new)
+}
+
 impl fmt::Display for Type {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Sequence(t) => write!(f, "sequence({t})"),
+            Self::Optional(t) => write!(f, "optional({t})"),
             Self::Unknown => f.write_str("?"),
             Self::Other => f.write_str("other"),
             Self::Tensor(TensorType { dtype, shape: None }) => write!(f, "{dtype}[..]"),

@@ -19,6 +19,8 @@ pub fn samples() -> Vec<Sample> {
         sources(),
         recurrent(),
         control(),
+        strings(),
+        sequences(),
         variants(),
         trivial(),
         super::composites::composites(),
@@ -485,6 +487,59 @@ fn control() -> Vec<Sample> {
             OPAQUE,
         )
         .gpu(No("control flow")),
+        sample(
+            "%x: f32[2], %z: f32[3,2]",
+            "%y, %all = Scan %x, %z {num_scan_inputs=1, scan_output_axes=[1],
+               body=graph @b(%s: f32[2], %e: f32[2]) -> (%t, %u) {
+               %t = Add %s, %e : ? %u = Neg %t : ? }} : f32[2], f32[2,3]",
+            OPAQUE,
+        )
+        .gpu(No("control flow")),
+    ]
+}
+
+fn strings() -> Vec<Sample> {
+    let of = |inputs, node| sample(inputs, node, OPAQUE).opset(20);
+    vec![
+        of("%x: string[2,3], %z: string[3]", "%y = StringConcat %x, %z : string[2,3]"),
+        of("%x: string[2]", "%y, %n = StringSplit %x {delimiter=\"a\"} : string[2,?], i64[2]"),
+        of(
+            "%x: string[1,3]",
+            "%y = StringNormalizer %x {case_change_action=\"UPPER\", stopwords=[\"a0\"]}
+               : string[1,?]",
+        ),
+        of("%x: string[2,3]", "%y = RegexFullMatch %x {pattern=\"a[0-3]\"} : bool[2,3]"),
+        sample("", "%y = Constant {value_strings=[\"a\",\"b\"]} : string[2]", OPAQUE),
+    ]
+}
+
+fn sequences() -> Vec<Sample> {
+    let of = |inputs, node| {
+        let regions = Barred("region rule");
+        sample(inputs, node, regions).opset(18).gpu(No("sequences and optionals"))
+    };
+    let from =
+        |inputs, node| Sample { regions: Barred("the rank of operand 0"), ..of(inputs, node) };
+    let list = "%s: sequence(f32[2,3])";
+    let index = "%i = const 1 : i64[]";
+    vec![
+        of("", "%y = SequenceEmpty {dtype=7} : sequence(i64[..])"),
+        of("%x: f32[2,3], %z: f32[2,4]", "%y = SequenceConstruct %x, %z : sequence(f32[2,?])"),
+        from(
+            "%s: sequence(f32[2,3]), %x: f32[2,3]",
+            "%y = SequenceInsert %s, %x, %i : sequence(f32[2,3])",
+        )
+        .with(index),
+        from(list, "%y = SequenceErase %s, %i : sequence(f32[2,3])").with(index),
+        from(list, "%y = SequenceAt %s, %i : f32[2,3]").with(index),
+        from(list, "%y = SequenceLength %s : i64[]"),
+        of("%x: f32[4,3]", "%y = SplitToSequence %x : sequence(f32[1,3])"),
+        of("%x: f32[4,3]", "%y = SplitToSequence %x, %n {axis=-1} : sequence(f32[4,?])")
+            .with("%n = const [1,2] : i64[2]"),
+        from(list, "%y = ConcatFromSequence %s {axis=1} : f32[2,?]"),
+        of("%x: f32[2,3]", "%y = Optional %x : optional(f32[2,3])"),
+        from("%o: optional(f32[2,3])", "%y = OptionalHasElement %o : bool[]"),
+        from("%o: optional(f32[2,3])", "%y = OptionalGetElement %o : f32[2,3]"),
     ]
 }
 
@@ -492,6 +547,21 @@ fn control() -> Vec<Sample> {
 fn variants() -> Vec<Sample> {
     let x = "%x: f32[2,5,6]";
     vec![
+        sample(x, "%y = Cast %x {to=17, saturate=0} : f8e4m3fn[2,5,6]", Cut(&[0, 1, 2]))
+            .opset(19)
+            .gpu(Host),
+        sample(x, "%y = QuantizeLinear %x, %s {output_dtype=19} : f8e5m2[2,5,6]", Cut(&[0, 1, 2]))
+            .opset(21)
+            .with("%s = const 0.5 : f32[]")
+            .gpu(Host),
+        sample(
+            "%x: f32[2,3,4], %s: f32[3], %b: f32[3], %m: f32[3], %v: f32[3]",
+            "%y, %n, %w = BatchNormalization %x, %s, %b, %m, %v {training_mode=1}
+               : f32[2,3,4], f32[3], f32[3]",
+            Barred("training mode"),
+        )
+        .opset(15)
+        .gpu(Host),
         sample(
             "%x: f32[2,4,7,6], %w: f32[6,4,3,3]",
             "%y = Conv %x, %w {auto_pad=\"SAME_LOWER\", strides=[2,3]} : f32[2,6,4,2]",

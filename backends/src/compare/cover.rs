@@ -27,6 +27,8 @@ enum Goal {
     Parts(String),
     /// What tells an operator, by its name, from one with other parameters.
     Parameters(String),
+    /// What an operator does to few of its operands, by its name: no run tells all.
+    Hidden(String),
     /// Outcomes of an operator, by its name: bits, and what the operands of each are.
     Outcomes(String, Vec<(u32, String)>),
     /// Different numbers of these operands, by their places and names, of an operator.
@@ -175,6 +177,7 @@ impl Cover {
             Goal::Parameters(op) => {
                 Some(format!("runs need not show in what the parameters of {op} {label:?} differ"))
             }
+            Goal::Hidden(op) => Some(format!("runs may not show all that {op} {label:?} does")),
             Goal::Outcomes(op, bits) => {
                 let had = seen.outcomes.get(label).copied().unwrap_or(0);
                 let (_, missed) = bits.iter().find(|(b, _)| had & b == 0)?;
@@ -313,6 +316,10 @@ fn control<'g>(
     let label = || graph.label(id).to_owned();
     let operand = |i: usize| node.inputs.get(i).copied().flatten();
     match &node.op {
+        op if hides(op, &mut |i| operand(i).is_some_and(|v| !fixed.is(graph, v, 0))) => {
+            goals.push((label(), Goal::Hidden(op.name().to_owned())));
+            goals.extend(outcomes(graph, id, op, (fixed, ranges)).map(|g| (label(), g)));
+        }
         Op::If(_) if operand(0).is_some_and(|v| !fixed.is(graph, v, 0)) => {
             goals.push((label(), Goal::Branches));
         }
@@ -324,6 +331,13 @@ fn control<'g>(
                 (true, _) => goals.push((label(), Goal::Trips(&[0, 1, 2]))),
                 (false, true) => goals.push((label(), Goal::Trips(&[2]))),
                 _ => {}
+            }
+        }
+        // As many as the extent of what is scanned.
+        Op::Scan(_) => {
+            let open = |v: &ValueId| graph.value(*v).ty.extents().is_none();
+            if node.inputs.iter().flatten().any(open) {
+                goals.push((label(), Goal::Trips(&[2])));
             }
         }
         op => goals.extend(outcomes(graph, id, op, (fixed, ranges)).map(|g| (label(), g))),
@@ -344,6 +358,19 @@ fn control<'g>(
     }
     for (_, body) in node.op.bodies() {
         inner(body, 1);
+    }
+}
+
+/// Whether the operator treats few numbers, strings or positions in another way than all that runs are likely
+/// to have; `varies` says of an operand whether it depends on inputs.
+fn hides(op: &Op, varies: &mut dyn FnMut(usize) -> bool) -> bool {
+    match op {
+        // Saturation and the precision of the quotient.
+        Op::QuantizeLinear(q) => (q.precision != 0 || q.saturate == 0) && varies(0),
+        Op::RegexFullMatch(_) | Op::StringNormalizer(_) | Op::StringSplit(_) => varies(0),
+        Op::SequenceAt(_) | Op::SequenceErase(_) | Op::SplitToSequence(_) => varies(1),
+        Op::SequenceInsert(_) => varies(2),
+        _ => false,
     }
 }
 

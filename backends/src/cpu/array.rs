@@ -7,7 +7,11 @@ use half::{bf16, f16};
 
 use super::arena::{Elements, Lines, LinesMut};
 use super::field::{Fp, Key};
+pub(crate) use super::list::Item;
 use crate::RunError;
+
+/// A string, which need not be UTF-8. Operators that move strings share them.
+pub(crate) type Text = std::sync::Arc<[u8]>;
 
 macro_rules! buffers {
     ($($variant:ident $t:ty;)*) => {
@@ -16,7 +20,8 @@ macro_rules! buffers {
         pub(crate) enum Buf {
             $($variant(Elements<$t>),)*
             Bool(Elements<bool>),
-            Str(Elements<Vec<u8>>),
+            Str(Elements<Text>),
+            List(Elements<Item>),
             Field(Elements<Fp>),
         }
 
@@ -40,6 +45,7 @@ macro_rules! buffers {
                     $($crate::cpu::array::Buf::$variant($v) => $body,)*
                     $crate::cpu::array::Buf::Bool($v) => $body,
                     $crate::cpu::array::Buf::Str($v) => $body,
+                    $crate::cpu::array::Buf::List($v) => $body,
                     $crate::cpu::array::Buf::Field($v) => $body,
                 }
             };
@@ -52,7 +58,7 @@ macro_rules! buffers {
                     t.dims().iter().map(|&d| usize::try_from(d).ok()).collect();
                 let dims = dims.ok_or_else(|| TensorError::Overflow(t.dims().to_vec()))?;
                 let data = match (t.dtype(), t.data()) {
-                    (_, Data::Strings(s)) => Buf::Str(s.to_vec().into()),
+                    (_, Data::Strings(s)) => Buf::Str(s.iter().map(|s| s[..].into()).collect()),
                     $((DType::$variant, _) => <$t as Element>::wrap(from_bytes(&t.bytes()?)),)*
                     (DType::Bool, _) => {
                         Buf::Bool(t.bytes()?.iter().map(|&b| b != 0).collect())
@@ -78,12 +84,22 @@ macro_rules! buffers {
             pub(crate) fn tensor(&self) -> Result<Tensor, RunError> {
                 let dims = self.dims.iter().map(|&d| d as u64).collect();
                 let data = match &self.data {
-                    Buf::Str(s) => Data::Strings(s.to_vec().into()),
+                    Buf::Str(s) => {
+                        let total: u64 = s.iter().map(|t| t.len() as u64).sum();
+                        if total > super::DEFAULT_MAX_BYTES {
+                            let left = super::DEFAULT_MAX_BYTES;
+                            return Err(RunError::TooLarge { what: "text", elements: total, left });
+                        }
+                        Data::Strings(s.iter().map(|t| t.to_vec()).collect::<Vec<_>>().into())
+                    }
                     Buf::Bool(v) => {
                         Data::Bytes(v.iter().map(|&b| u8::from(b)).collect::<Vec<_>>().into())
                     }
                     Buf::Field(_) => {
                         return Err(RunError::NotInField("bytes of a tensor".into()));
+                    }
+                    Buf::List(_) => {
+                        return Err(RunError::Unsupported("a sequence as a tensor".into()));
                     }
                     Buf::U8(v) if self.dtype.bits() < 8 => {
                         Data::Bytes(pack(v.iter().copied(), self.dtype.bits()).into())
@@ -164,10 +180,13 @@ macro_rules! element {
     };
 }
 element!(Bool, bool, Bool);
-element!(Str, Vec<u8>, String);
+element!(Str, Text, String);
+// Lists are labelled as what nothing computes with.
+element!(List, Item, String);
 element!(Field, Fp, F32);
 
-/// A tensor at run time.
+/// A tensor at run time, or a sequence: a list along one axis. An optional is what it holds, or a list
+/// without axes.
 #[derive(Clone, Debug)]
 pub(crate) struct Array {
     pub dims: Vec<usize>,
@@ -307,12 +326,19 @@ impl Array {
         Self { data, ..self }
     }
 
-    /// Bytes of the elements in memory, strings without their text.
+    /// Bytes of the elements in memory.
     pub fn bytes(&self) -> u64 {
         fn size<T>(_: &Elements<T>) -> u64 {
             size_of::<T>() as u64
         }
-        self.len() as u64 * on_any!(&self.data, v => size(v))
+        let text: u64 = match &self.data {
+            Buf::Str(v) if v.is_contiguous() => v.iter().map(|t| t.len() as u64).sum(),
+            Buf::List(v) if v.is_contiguous() => {
+                v.iter().flat_map(|i| &i.0).map(|a| 128 + a.bytes()).fold(0, u64::saturating_add)
+            }
+            _ => 0,
+        };
+        self.len() as u64 * on_any!(&self.data, v => size(v)) + text
     }
 
     /// Whether it is of a kind that operators compute with: not one of the carried types.

@@ -116,7 +116,12 @@ impl<'a> Cx<'a> {
 
     /// Number of elements of a shape, after checking that there is room for them.
     pub fn room<T>(&self, dims: &[usize]) -> Result<usize, RunError> {
-        room(self.env.room, dims, size_of::<T>())
+        self.room_of(dims, size_of::<T>())
+    }
+
+    /// The same with elements of this many bytes.
+    pub fn room_of(&self, dims: &[usize], size: usize) -> Result<usize, RunError> {
+        room(self.env.room, dims, size)
     }
 
     /// The `m` by `k` weights in packed form.

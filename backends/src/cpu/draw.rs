@@ -78,6 +78,9 @@ pub(super) fn draw(
             };
             let v: Vec<Fp> = bits.map(one).collect();
             Array { dtype, ..Array::new(dims, v) }
+        } else if !dtype.is_int() && dtype != DType::Bool {
+            // Few strings or numbers of few bits would stand for all.
+            return Err(RunError::NotInField(format!("inputs of {dtype}")));
         } else {
             // Small, as they may be indices, lengths or shapes.
             let small = bits.map(|b| if dtype == DType::Bool { b & 1 } else { b & 3 });

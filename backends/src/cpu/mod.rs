@@ -15,6 +15,7 @@ mod draw;
 mod field;
 mod gemm;
 mod held;
+mod list;
 mod math;
 pub(crate) mod ops;
 mod packs;
@@ -22,12 +23,14 @@ mod planned;
 mod run;
 mod scalar;
 mod simd;
+pub(crate) mod small;
 mod threads;
 
 use std::sync::Arc;
 
-use graph_opt_ir::{DType, Graph, Op, Tensor, ValueId};
+use graph_opt_ir::{DType, Datum, Graph, Op, Tensor, ValueId};
 
+use crate::backend::{data, tensors};
 use crate::watch::Watch;
 use crate::{Backend, Executable, PrepareError, RunError};
 use array::{Array, Buf};
@@ -157,19 +160,29 @@ fn redrawn(a: &mut Array, key: Key<'_>) {
 impl Prepared {
     fn run_in(
         &self,
-        inputs: &[Tensor],
+        inputs: &[Datum],
         wanted: &[ValueId],
         env: Env<'_>,
-    ) -> Result<Vec<Tensor>, RunError> {
+    ) -> Result<Vec<Datum>, RunError> {
         let inputs = run::bind(&self.graph, inputs)?;
         if let Ok(p) = &self.planned
             && p.claims().is_empty()
             && p.covers(&self.graph, &inputs, wanted)
         {
-            return Ok(p.run(&self.graph, inputs, wanted, env, &self.packs)?.0);
+            let out = p.run(&self.graph, inputs, wanted, env, &self.packs)?.0;
+            return Ok(out.into_iter().map(Datum::Tensor).collect());
         }
         let out = run::graph(&self.graph, &self.constants, inputs, wanted, env, Some(&self.packs))?;
-        out.iter().map(Array::tensor).collect()
+        out.iter().map(Array::datum).collect()
+    }
+
+    fn run_tensors(
+        &self,
+        inputs: &[Tensor],
+        wanted: &[ValueId],
+        env: Env<'_>,
+    ) -> Result<Vec<Tensor>, RunError> {
+        tensors(self.run_in(&data(inputs), wanted, env)?)
     }
 
     /// Runs the graph by its plan and gives its outputs. `inputs` are those without a default.
@@ -179,7 +192,7 @@ impl Prepared {
     pub fn run_measured(&self, inputs: &[Tensor]) -> Result<(Vec<Tensor>, Measured), RunError> {
         let wanted = self.graph.outputs();
         let planned = self.planned.as_ref().map_err(|e| RunError::Unsupported(e.clone()))?;
-        let inputs = run::bind(&self.graph, inputs)?;
+        let inputs = run::bind(&self.graph, &data(inputs))?;
         if !planned.covers(&self.graph, &inputs, wanted) {
             return Err(RunError::Unsupported("inputs with a default are given".into()));
         }
@@ -205,6 +218,10 @@ impl Prepared {
 
 impl Executable for Prepared {
     fn run(&self, inputs: &[Tensor], wanted: &[ValueId]) -> Result<Vec<Tensor>, RunError> {
+        self.run_tensors(inputs, wanted, self.env)
+    }
+
+    fn run_data(&self, inputs: &[Datum], wanted: &[ValueId]) -> Result<Vec<Datum>, RunError> {
         self.run_in(inputs, wanted, self.env)
     }
 
@@ -214,7 +231,7 @@ impl Executable for Prepared {
         wanted: &[ValueId],
         watch: &Watch,
     ) -> Result<Vec<Tensor>, RunError> {
-        self.run_in(inputs, wanted, Env { watch: Some(watch), ..self.env })
+        self.run_tensors(inputs, wanted, Env { watch: Some(watch), ..self.env })
     }
 
     fn watches(&self) -> bool {

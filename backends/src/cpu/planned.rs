@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use graph_opt_ir::infer::infer_graph;
+use graph_opt_ir::op::Class;
 use graph_opt_ir::op_context::axis_of;
 use graph_opt_ir::{Def, Graph, Node, NodeId, Op, Tensor, ValueId};
 use graph_opt_passes::analysis::memory::access;
@@ -73,7 +74,7 @@ impl Planned {
         }
         for &id in &plan.steps {
             let node = graph.node(id);
-            if matches!(node.op, Op::If(_) | Op::Loop(_) | Op::Other(_)) {
+            if node.op.class() == Class::Control || matches!(node.op, Op::Other(_)) {
                 return Err(format!("{} runs other graphs", graph.label(id)));
             }
             for &v in node.outputs.iter().flatten() {

@@ -1,14 +1,16 @@
 //! Running a graph: nodes in the order of its schedule, values dropped after their last use.
 
+mod control;
+
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use graph_opt_ir::definition::definition;
 use graph_opt_ir::graph::Functions;
 use graph_opt_ir::op::{Attrs, Host, Other, TABLE};
 use graph_opt_ir::op_context::{OpCtx, Operand};
-use graph_opt_ir::{Attr, Def, Graph, NodeId, Op, Tensor, Type, ValueId};
+use graph_opt_ir::{Attr, Datum, Def, Graph, NodeId, Op, Tensor, Type, ValueId};
 
 use super::array::Array;
 use super::cx::{Cx, Env};
@@ -22,8 +24,6 @@ use crate::{PrepareError, RunError, Unsupported};
 const DEPTH: usize = 32;
 /// Most elements of an operand on whose numbers a definition may depend.
 const SMALL: usize = 64;
-/// Most turns of all loops of a run together.
-const TURNS: u64 = 1 << 20;
 
 /// Every node, in subgraphs too, that has no kernel.
 pub(super) fn unsupported(graph: &Graph) -> Vec<Unsupported> {
@@ -57,7 +57,7 @@ fn one(graph: &Graph, id: NodeId, depth: usize, all: &mut Vec<Unsupported>) {
         return;
     }
     match op {
-        Op::If(_) | Op::Loop(_) => {
+        Op::If(_) | Op::Loop(_) | Op::Scan(_) => {
             op.subgraphs().iter().for_each(|g| collect(g, depth + 1, all));
         }
         Op::Other(o) => match graph.function(op) {
@@ -130,7 +130,7 @@ pub(super) fn required(graph: &Graph, id: ValueId) -> bool {
 }
 
 /// The inputs of a run by value: all of the graph's inputs, or those without a default.
-pub(super) fn bind(graph: &Graph, given: &[Tensor]) -> Result<Vec<(ValueId, Array)>, RunError> {
+pub(super) fn bind(graph: &Graph, given: &[Datum]) -> Result<Vec<(ValueId, Array)>, RunError> {
     let all = graph.inputs();
     let needed: Vec<ValueId> = all.iter().copied().filter(|&v| required(graph, v)).collect();
     let ids = match given.len() {
@@ -143,12 +143,12 @@ pub(super) fn bind(graph: &Graph, given: &[Tensor]) -> Result<Vec<(ValueId, Arra
             )));
         }
     };
-    let one = |(&id, t): (&ValueId, &Tensor)| {
+    let one = |(&id, d): (&ValueId, &Datum)| {
         let ty = &graph.value(id).ty;
-        if ty.meet(&t.ty()).is_none() {
-            return Err(bad_input(graph, id, format!("{} given for {ty}", t.ty())));
+        if !d.is_of(ty) {
+            return Err(bad_input(graph, id, format!("{} given for {ty}", d.ty())));
         }
-        Ok((id, Array::of(t)?))
+        Ok((id, Array::of_datum(d)?))
     };
     ids.iter().zip(given).map(one).collect()
 }
@@ -236,7 +236,7 @@ fn inner(
             vec![]
         } else {
             let result = match &node.op {
-                Op::If(_) | Op::Loop(_) => {
+                Op::If(_) | Op::Loop(_) | Op::Scan(_) => {
                     let scope = Scope {
                         graph,
                         values: &values,
@@ -245,7 +245,7 @@ fn inner(
                         outer,
                         depth: outer.map_or(0, |o| o.depth) + 1,
                     };
-                    control(&scope, id, here)
+                    control::control(&scope, id, here)
                 }
                 Op::Other(Other { host: Some(host), attrs, .. }) => {
                     let scope = (&values[..], constants);
@@ -350,89 +350,6 @@ fn body_constants(body: &Graph, room: u64) -> Result<Vec<Option<Array>>, RunErro
     constants(body, room).map_err(|e| RunError::Invalid(e.to_string()))
 }
 
-/// Counts a turn of a loop, or a call.
-fn turn(env: Env) -> Result<(), RunError> {
-    let turns = env.turns.map_or(0, |t| t.fetch_add(1, Ordering::Relaxed));
-    if turns < TURNS {
-        return Ok(());
-    }
-    Err(RunError::Unsupported(format!(
-        "its loops take more than {TURNS} turns together, the limit of a run"
-    )))
-}
-
-fn control(scope: &Scope<'_>, id: NodeId, env: Env) -> Result<Vec<Array>, RunError> {
-    let node = scope.graph.node(id);
-    let operand = |i: usize| read(scope, node.inputs.get(i).copied().flatten());
-    let truth = |a: Option<Array>| -> Result<bool, RunError> {
-        match a {
-            Some(a) => Ok(a.get::<bool>()?.first().copied().unwrap_or(false)),
-            None => Ok(true),
-        }
-    };
-    match &node.op {
-        Op::If(o) => {
-            let taken = truth(operand(0)?)?;
-            if let Some(w) = env.watch {
-                w.branch(scope.graph.label(id), taken);
-            }
-            let branch = if taken { &o.then_branch } else { &o.else_branch };
-            nested(scope, &branch.0, &body_constants(&branch.0, env.room)?, vec![], env)
-        }
-        Op::Loop(o) => {
-            let body: &Arc<Graph> = &o.body.0;
-            let constants = body_constants(body, env.room)?;
-            let limit = match operand(0)? {
-                Some(a) => a.to_i64s()?.first().copied().unwrap_or(0),
-                None => i64::MAX,
-            };
-            let mut go = truth(operand(1)?)?;
-            let mut state = vec![];
-            for i in 2..node.inputs.len() {
-                let a = operand(i)?;
-                state.push(a.ok_or_else(|| RunError::Invalid(format!("operand {i} is missing")))?);
-            }
-            let carried = state.len();
-            let mut scans: Vec<Vec<Array>> =
-                vec![vec![]; body.outputs().len().saturating_sub(1 + carried)];
-            let (mut i, mut held) = (0, 0u64);
-            while go && i < limit {
-                turn(env)?;
-                let mut inputs = vec![Array::new(vec![], vec![i]), Array::new(vec![], vec![go])];
-                inputs.append(&mut state);
-                let here = Env { room: env.room.saturating_sub(held), ..env };
-                let mut out = nested(scope, body, &constants, inputs, here)?;
-                if out.len() < 1 + carried {
-                    return Err(RunError::Invalid("the body has too few results".into()));
-                }
-                go = truth(Some(out.remove(0)))?;
-                for (all, a) in scans.iter_mut().zip(out.split_off(carried)) {
-                    // Small arrays cost more than their elements.
-                    held = held.saturating_add(a.bytes()).saturating_add(64);
-                    all.push(a);
-                }
-                if held > env.room {
-                    return Err(RunError::TooLarge {
-                        what: "scan",
-                        elements: held,
-                        left: env.room,
-                    });
-                }
-                state = out;
-                i += 1;
-            }
-            if let Some(w) = env.watch {
-                w.trips(scope.graph.label(id), i);
-            }
-            for all in scans {
-                state.push(ops::stack(all, env)?);
-            }
-            Ok(state)
-        }
-        _ => Err(RunError::Invalid("not control flow".into())),
-    }
-}
-
 /// Runs an operator of the host on what it reads.
 fn of_host(
     graph: &Graph,
@@ -465,7 +382,7 @@ fn of_host(
 /// Runs a call of a function that the model defines.
 fn function(scope: &Scope<'_>, id: NodeId, env: Env) -> Result<Vec<Array>, RunError> {
     let (graph, node) = (scope.graph, scope.graph.node(id));
-    turn(env)?;
+    control::turn(env)?;
     let inputs = node.inputs.iter().map(|&v| read(scope, v)).collect::<Result<Vec<_>, _>>()?;
     let opset = graph.opsets.get(node.op.domain()).copied().unwrap_or(1);
     let model = (opset, graph.opset(), Some(&graph.functions));

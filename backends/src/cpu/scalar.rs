@@ -302,8 +302,8 @@ impl Real for f64 {
             Fun::Asinh => x.asinh(),
             Fun::Acosh => x.acosh(),
             Fun::Atanh => x.atanh(),
-            Fun::Narrow16 => half::f16::from_f64(x).to_f64(),
-            Fun::NarrowB16 => half::bf16::from_f64(x).to_f64(),
+            Fun::Narrow16 => crate::cpu::small::to_f16(x).to_f64(),
+            Fun::NarrowB16 => crate::cpu::small::to_bf16(x).to_f64(),
             Fun::Narrow32 => Self::from(x as f32),
         }
     }

@@ -105,6 +105,11 @@ fn follow(
             | (DFT(_), 2) => {
                 found.into.push(Dim::Known(1));
             }
+            // How long it is is not known.
+            (SequenceAt(_) | SequenceErase(_), 1) | (SequenceInsert(_), 2) => {
+                found.into.push(Dim::Known(1));
+            }
+            (SplitToSequence(_), 1) => found.sizes = true,
             (Expand(_) | Tile(_) | Pad(_) | TopK(_) | Split(_) | OneHot(_), 1)
             | (ConstantOfShape(_) | Range(_), _)
             | (HannWindow(_) | HammingWindow(_) | BlackmanWindow(_), 0)
@@ -131,6 +136,14 @@ fn follow(
             }
             (Loop(o), i) => {
                 if let Some(&inner) = o.body.0.inputs().get(i) {
+                    follow(&o.body.0, inner, &mut HashSet::new(), found, rows, depth + 1);
+                }
+            }
+            (Scan(o), i) => {
+                // Before version 9, lengths go before what the body reads.
+                let lengths = usize::from(graph.opset() < 9);
+                let at = i.checked_sub(lengths);
+                if let Some(&inner) = at.and_then(|i| o.body.0.inputs().get(i)) {
                     follow(&o.body.0, inner, &mut HashSet::new(), found, rows, depth + 1);
                 }
             }

@@ -322,12 +322,20 @@ pub fn constant_value(c: &crate::op::Constant) -> Option<Arc<Tensor>> {
         return Some(t.clone());
     }
     let scalar = |t: Tensor| t.reshaped(Vec::new()).ok();
+    let strings = |dims, all: Vec<Vec<u8>>| {
+        let data = crate::tensor::Data::Strings(Arc::new(all));
+        Tensor::new(crate::DType::String, dims, data).ok()
+    };
     let t = if let Some(x) = c.value_float {
         Tensor::f32s(&[], &[x]).ok()
     } else if let Some(x) = &c.value_floats {
         Tensor::f32s(&[x.len() as u64], x).ok()
     } else if let Some(x) = c.value_int {
         scalar(Tensor::i64s(&[x]))
+    } else if let Some(s) = &c.value_string {
+        strings(Vec::new(), vec![s.clone()])
+    } else if let Some(all) = &c.value_strings {
+        strings(vec![all.len() as u64], all.clone())
     } else {
         c.value_ints.as_deref().map(Tensor::i64s)
     };

@@ -25,13 +25,27 @@ pub(super) fn infer(graph: &mut Graph, id: NodeId, depth: usize) {
         .map(|&v| (&*graph.value(v).name, (&graph.value(v).ty, graph.constant(v))))
         .collect();
     let ty = |v: &Option<ValueId>| v.map_or(Type::Unknown, |v| graph.value(v).ty.clone());
+    let opset = graph.opset();
     let found: Vec<Option<Graph>> = (node.op.bodies().into_iter())
         .map(|(_, body)| {
-            let initial: Vec<Type> = match &node.op {
-                Op::Loop(_) => node.inputs.iter().skip(2).map(ty).collect(),
+            // Sequences grow in loops, by elements of other extents.
+            let state = |v: &Option<ValueId>| match ty(v) {
+                t if t.inner().is_some() => t.without_extents(),
+                t => t,
+            };
+            let (skip, initial, scanned): (usize, Vec<Type>, Vec<Type>) = match &node.op {
+                Op::Loop(_) => (2, node.inputs.iter().skip(2).map(state).collect(), Vec::new()),
+                // Before version 9, operands also have an axis for the batch.
+                Op::Scan(s) if opset >= 9 => {
+                    let carried = super::misc::carried(s, node.inputs.len());
+                    let axis = |i: usize| super::misc::nth(&s.scan_input_axes, i);
+                    let scanned = node.inputs[carried..].iter().enumerate();
+                    let initial = node.inputs[..carried].iter().map(state).collect();
+                    (0, initial, scanned.map(|(i, v)| element(&ty(v), axis(i))).collect())
+                }
                 _ => return attempt(body, &outer, &[], true, depth),
             };
-            states(body, &outer, &initial, depth)
+            states(body, &outer, (skip, &initial), &scanned, depth)
         })
         .collect();
     for (slot, body) in graph.node_mut(id).op.bodies_mut().into_iter().zip(found) {
@@ -43,6 +57,15 @@ pub(super) fn infer(graph: &mut Graph, id: NodeId, depth: usize) {
 
 /// Types of captured values by name, and those that are constants.
 type Outer<'a> = HashMap<&'a str, (&'a Type, Option<Arc<Tensor>>)>;
+/// Type of what a Scan takes of a value of this type in one turn.
+fn element(ty: &Type, axis: i64) -> Type {
+    let dims = ty.dims().and_then(|d| {
+        let mut d = d.to_vec();
+        d.remove(crate::op_context::axis_of(axis, d.len()).ok()?);
+        Some(d)
+    });
+    super::typed(ty.dtype(), dims)
+}
 
 /// The body with inferred types, if its inputs have these types; `None` if they contradict it. If `sound`,
 /// types that are known or declared already are kept.
@@ -86,19 +109,33 @@ fn attempt(
     Some(g)
 }
 
-/// The body of a loop. Each state is assumed to have the type of its initial value in every iteration.
+/// The body of a loop, whose states follow `skip` other inputs: the count and condition of a Loop, which also
+/// has a condition before its results. Each state is assumed to have the type of its initial value in every iteration.
 /// Parts of the type that the body does not preserve become unknown, and the body is inferred again.
-fn states(body: &Graph, outer: &Outer<'_>, initial: &[Type], depth: usize) -> Option<Graph> {
-    let inputs: Vec<ValueId> = body.inputs().iter().skip(2).copied().collect();
+fn states(
+    body: &Graph,
+    outer: &Outer<'_>,
+    (skip, initial): (usize, &[Type]),
+    scanned: &[Type],
+    depth: usize,
+) -> Option<Graph> {
+    let all = body.inputs().iter().skip(skip).copied();
+    let inputs: Vec<ValueId> = all.clone().take(initial.len()).collect();
+    let scanned = all.skip(initial.len()).zip(scanned).map(|(v, t)| {
+        let declared = &body.value(v).ty;
+        (v, declared.meet(t).unwrap_or_else(|| declared.clone()))
+    });
+    let scanned: Vec<(ValueId, Type)> = scanned.collect();
     let declared: Vec<Type> = inputs.iter().map(|&v| body.value(v).ty.clone()).collect();
     let pairs = declared.iter().zip(initial);
     let mut types: Vec<Type> = pairs.map(|(d, i)| d.meet(i).unwrap_or(d.clone())).collect();
     let turns = if depth > DEPTH { 0 } else { TURNS };
     for turn in 0..turns {
-        let given: Vec<_> = inputs.iter().copied().zip(types.iter().cloned()).collect();
+        let given = inputs.iter().copied().zip(types.iter().cloned());
+        let given: Vec<_> = given.chain(scanned.iter().cloned()).collect();
         // After the first turn the assumption was wrong, and so may be types that followed from it.
         let g = attempt(body, outer, &given, turn == 0, depth)?;
-        let after = g.outputs().iter().skip(1).map(|&v| &g.value(v).ty);
+        let after = g.outputs().iter().skip(skip / 2).map(|&v| &g.value(v).ty);
         let next: Vec<Type> =
             types.iter().zip(after).zip(&declared).map(|((t, a), d)| kept(t, a, d)).collect();
         if next[..] == types[..next.len()] {
@@ -106,15 +143,17 @@ fn states(body: &Graph, outer: &Outer<'_>, initial: &[Type], depth: usize) -> Op
         }
         types[..next.len()].clone_from_slice(&next);
     }
-    let any = types.iter().map(|t| super::typed(t.dtype(), None));
-    let given: Vec<_> = inputs.iter().copied().zip(any).collect();
+    let any = types.iter().map(Type::without_extents);
+    let given: Vec<_> = inputs.iter().copied().zip(any).chain(scanned).collect();
     attempt(body, outer, &given, false, depth)
 }
 
 /// The part of a state's type that an iteration preserves, if the state has the type `after` then and the
 /// file declares `declared`.
 fn kept(ty: &Type, after: &Type, declared: &Type) -> Type {
-    let Some((dims, dtype)) = ty.dims().zip(ty.dtype()) else { return ty.clone() };
+    let Some((dims, dtype)) = ty.dims().zip(ty.dtype()) else {
+        return if ty.inner().is_some() { ty.join(after) } else { ty.clone() };
+    };
     let claimed = declared.dims().filter(|d| d.len() == dims.len());
     let dims = match after.dims() {
         Some(a) if a.len() != dims.len() => None,

@@ -39,6 +39,9 @@ pub(super) fn pointwise(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
     if ctx.inputs.is_empty() {
         fail!("expected at least one input for {}, found none", ctx.op.name());
     }
+    if matches!(ctx.op, Identity(_) | Transfer(_)) {
+        return Ok(vec![ctx.ty(0).clone()]);
+    }
     // The other operands of these are parameters, which do not broadcast.
     if matches!(ctx.op, Clip(_) | Dropout(_)) {
         let ty = ctx.ty(0).clone();

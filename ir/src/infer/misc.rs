@@ -1,6 +1,7 @@
 //! The operators whose shape rules are their own.
 
 use super::broadcast::vector_of;
+use super::sequences;
 use super::{branches, dim, dtype_attr, known, same_dtype, same_type, shape_text, typed};
 use crate::layout_params;
 use crate::op::Op;
@@ -107,8 +108,35 @@ pub(super) fn misc(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
         Op::GRU(l) => rnn(ctx, 3, l.hidden_size, &l.direction, l.layout),
         Op::RNN(l) => rnn(ctx, 1, l.hidden_size, &l.direction, l.layout),
         Op::Einsum(e) => vec![same_type(ctx, einsum(ctx, &e.equation)?)],
+        Op::StringConcat(_) => {
+            let dims = x.zip(ctx.dims(1)).map(|(x, y)| super::broadcast(&[x, y])).transpose()?;
+            vec![typed(Some(DType::String), dims)]
+        }
+        Op::StringSplit(_) => {
+            let parts = x.map(|x| x.iter().cloned().chain([Dim::Unknown]).collect());
+            let counts = x.map(<[Dim]>::to_vec);
+            vec![typed(Some(DType::String), parts), typed(Some(DType::I64), counts)]
+        }
+        Op::StringNormalizer(_) => {
+            let rest = |x: &[Dim]| vec![Dim::Known(1); x.len().saturating_sub(1).min(1)];
+            let dims = x.map(|x| rest(x).into_iter().chain([Dim::Unknown]).collect());
+            vec![typed(Some(DType::String), dims)]
+        }
+        Op::RegexFullMatch(_) => like(Some(DType::Bool)),
+        Op::SequenceEmpty(_)
+        | Op::SequenceConstruct(_)
+        | Op::SequenceInsert(_)
+        | Op::SequenceErase(_)
+        | Op::SequenceAt(_)
+        | Op::SequenceLength(_)
+        | Op::SplitToSequence(_)
+        | Op::ConcatFromSequence(_)
+        | Op::Optional(_)
+        | Op::OptionalHasElement(_)
+        | Op::OptionalGetElement(_) => sequences::sequences(ctx)?,
         Op::If(i) => branches(&i.then_branch.0, &i.else_branch.0),
         Op::Loop(l) => loop_types(ctx, &l.body.0),
+        Op::Scan(s) if ctx.opset >= 9 => scan_types(ctx, s),
         _ => vec![Type::Unknown; ctx.outputs],
     })
 }
@@ -338,17 +366,52 @@ fn loop_types(ctx: &OpCtx<'_>, body: &crate::Graph) -> Vec<Type> {
     let outs = body.outputs().iter().skip(1).enumerate();
     outs.map(|(i, &v)| {
         let ty = &body.value(v).ty;
-        if i < states {
-            let initial = ctx.ty(i + 2);
-            if initial == ty { ty.clone() } else { typed(ty.dtype().or(initial.dtype()), None) }
-        } else {
-            let dims = ty.dims().map(|d| {
-                let mut all = vec![Dim::Unknown];
-                all.extend_from_slice(d);
-                all
-            });
-            typed(ty.dtype(), dims)
+        if i < states { state_type(ctx.ty(i + 2), ty) } else { stacked(ty, 0, Dim::Unknown) }
+    })
+    .collect()
+}
+
+/// Type of a state after any number of turns.
+fn state_type(initial: &Type, ty: &Type) -> Type {
+    match (initial, ty) {
+        (a, b) if a.inner().or(b.inner()).is_some() => {
+            a.without_extents().join(&b.without_extents())
         }
+        (a, b) if a == b => b.clone(),
+        _ => typed(ty.dtype().or(initial.dtype()), None),
+    }
+}
+
+/// Type of values of this type along a new axis.
+fn stacked(ty: &Type, axis: i64, n: Dim) -> Type {
+    let dims = ty.dims().and_then(|d| {
+        let mut all = d.to_vec();
+        all.insert(axis_of(axis, d.len() + 1).ok()?, n);
+        Some(all)
+    });
+    typed(ty.dtype(), dims)
+}
+
+/// How many of the operands of a Scan are states.
+pub(super) fn carried(s: &crate::op::Scan, operands: usize) -> usize {
+    let scanned = usize::try_from(s.num_scan_inputs).unwrap_or(usize::MAX);
+    operands.saturating_sub(scanned)
+}
+
+/// Number `i` of the attribute's numbers, or 0.
+pub(super) fn nth(all: &Option<Vec<i64>>, i: usize) -> i64 {
+    all.as_ref().and_then(|v| v.get(i)).copied().unwrap_or(0)
+}
+
+/// Types of the results of a Scan: as of a Loop of as many turns as the extent of what is scanned.
+fn scan_types(ctx: &OpCtx<'_>, s: &crate::op::Scan) -> Vec<Type> {
+    let states = carried(s, ctx.inputs.len());
+    let along = |x: &[Dim]| x.get(axis_of(nth(&s.scan_input_axes, 0), x.len()).ok()?).cloned();
+    let turns = ctx.dims(states).and_then(along).unwrap_or(Dim::Unknown);
+    let outs = s.body.0.outputs().iter().enumerate();
+    outs.map(|(i, &v)| match &s.body.0.value(v).ty {
+        ty if i < states => state_type(ctx.ty(i), ty),
+        ty => stacked(ty, nth(&s.scan_output_axes, i - states), turns.clone()),
     })
     .collect()
 }

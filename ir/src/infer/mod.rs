@@ -11,6 +11,7 @@ mod matmul;
 mod misc;
 mod picks;
 mod reduce;
+mod sequences;
 mod signals;
 mod values;
 mod windows;
@@ -108,24 +109,5 @@ pub(crate) fn shape_text(dims: &[Dim]) -> String {
 fn branches(a: &Graph, b: &Graph) -> Vec<Type> {
     let types =
         |g: &Graph| -> Vec<Type> { g.outputs().iter().map(|&v| g.value(v).ty.clone()).collect() };
-    types(a)
-        .into_iter()
-        .zip(types(b))
-        .map(|(x, y)| match (&x, &y) {
-            _ if x == y => x,
-            (Type::Tensor(s), Type::Tensor(t)) if s.dtype == t.dtype => {
-                let dims = match (&s.shape, &t.shape) {
-                    (Some(p), Some(q)) if p.len() == q.len() => Some(
-                        p.iter()
-                            .zip(q)
-                            .map(|(m, n)| if m == n { m.clone() } else { Dim::Unknown })
-                            .collect(),
-                    ),
-                    _ => None,
-                };
-                typed(Some(s.dtype), dims)
-            }
-            _ => Type::Unknown,
-        })
-        .collect()
+    types(a).iter().zip(types(b)).map(|(x, y)| x.join(&y)).collect()
 }

@@ -76,9 +76,10 @@ pub(super) fn node(op: &Op, extra: &Attrs, inputs: usize, outputs: usize) -> Res
                 c.value_floats.is_some(),
                 c.value_int.is_some(),
                 c.value_ints.is_some(),
+                c.value_string.is_some(),
+                c.value_strings.is_some(),
             ];
-            let others = ["value_string", "value_strings", "sparse_value"];
-            let others = extra.iter().filter(|(n, _)| others.contains(&&**n)).count();
+            let others = extra.iter().filter(|(n, _)| &**n == "sparse_value").count();
             match own.iter().filter(|&&b| b).count() + others {
                 1 => Ok(()),
                 0 => Err("it has no value".into()),
@@ -113,6 +114,20 @@ pub(super) fn node(op: &Op, extra: &Attrs, inputs: usize, outputs: usize) -> Res
                 return Err(format!("expected {need} outputs of its body, found {have_out}"));
             }
             Ok(())
+        }
+        Op::Scan(s) => {
+            let have = (s.body.0.inputs().len(), s.body.0.outputs().len());
+            // Before version 9, the first input is no operand of the body.
+            if have.0 != inputs && have.0 + 1 != inputs {
+                return Err(format!("expected {inputs} inputs of its body, found {}", have.0));
+            }
+            if have.1 < outputs {
+                return Err(format!("expected {outputs} outputs of its body, found {}", have.1));
+            }
+            match usize::try_from(s.num_scan_inputs) {
+                Ok(1..) => Ok(()),
+                _ => Err(format!("expected scanned inputs, found {}", s.num_scan_inputs)),
+            }
         }
         _ => Ok(()),
     }

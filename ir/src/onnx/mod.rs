@@ -4,6 +4,7 @@
 //! than its file. The writer writes the original bytes of everything that did not change.
 
 mod check;
+mod datum;
 pub mod devices;
 mod encode;
 mod encode_graph;
@@ -99,6 +100,15 @@ pub fn tensor(bytes: Vec<u8>) -> Result<Tensor, OnnxError> {
     let whole = 0..bytes.len();
     let file = file::File { buf: std::sync::Arc::new(bytes), dir: None, data: Default::default() };
     tensor::read(&file, std::slice::from_ref(&whole), "the tensor")
+}
+
+/// Reads a file of a value of this type: a TensorProto, SequenceProto or OptionalProto.
+///
+/// # Errors
+/// If the bytes are not a valid one, or of another kind.
+pub fn datum(bytes: Vec<u8>, ty: &crate::Type) -> Result<crate::Datum, OnnxError> {
+    let file = file::File { buf: std::sync::Arc::new(bytes), dir: None, data: Default::default() };
+    datum::read(&file, ty)
 }
 
 /// Writes a model. A graph that did not change since it was read is written with its original bytes.

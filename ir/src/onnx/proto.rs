@@ -43,6 +43,21 @@ numbers! {
         METADATA_PROPS = 16,
     }
 
+    // SequenceProto.
+    sequence: u32 {
+        NAME = 1,
+        KIND = 2,
+        TENSORS = 3,
+    }
+
+    // OptionalProto.
+    optional: u32 {
+        NAME = 1,
+        KIND = 2,
+        TENSOR = 3,
+        SEQUENCE = 5,
+    }
+
     // NodeProto.
     node: u32 {
         INPUT = 1,

@@ -3,6 +3,7 @@
 use onnx_protobuf::type_proto::Value;
 use onnx_protobuf::{Message, TensorShapeProto, TypeProto, ValueInfoProto};
 use onnx_protobuf::{tensor_shape_proto, type_proto};
+use protobuf::MessageField;
 
 use super::error::{OnnxError, Result};
 use crate::{DType, Dim, TensorType, Type};
@@ -34,6 +35,8 @@ fn of(t: &TypeProto) -> (Type, Option<String>) {
         }
         None => return (Type::Unknown, Some("has no type".into())),
         Some(Value::TensorType(t)) => t,
+        Some(Value::SequenceType(s)) => return (Type::Sequence(element(&s.elem_type)), None),
+        Some(Value::OptionalType(o)) => return (Type::Optional(element(&o.elem_type)), None),
         Some(_) => return (Type::Other, None),
     };
     let Some(dtype) = DType::from_onnx(t.elem_type.into()) else {
@@ -41,6 +44,12 @@ fn of(t: &TypeProto) -> (Type, Option<String>) {
     };
     let shape = t.shape.as_ref().map(|s| s.dim.iter().map(dim).collect());
     (Type::Tensor(TensorType { dtype, shape }), None)
+}
+
+/// What a sequence or optional is made of, if it is a type that can be read. The reader of protobuf limits
+/// how deep they nest.
+fn element(t: &MessageField<TypeProto>) -> Box<Type> {
+    Box::new(t.as_ref().map_or(Type::Unknown, |t| of(t).0))
 }
 
 fn dim(d: &tensor_shape_proto::Dimension) -> Dim {
@@ -66,19 +75,35 @@ pub(super) fn rewrite(bytes: &[u8], ty: &Type) -> Result<Vec<u8>> {
 }
 
 fn finish(mut v: ValueInfoProto, ty: &Type) -> Result<Vec<u8>> {
-    if let Type::Tensor(t) = ty {
-        let shape = t.shape.as_ref().map(|dims| TensorShapeProto {
-            dim: dims.iter().map(dim_proto).collect(),
-            ..Default::default()
-        });
-        let t = type_proto::Tensor {
-            elem_type: t.dtype.to_onnx(),
-            shape: shape.into(),
-            ..Default::default()
-        };
-        v.type_.mut_or_insert_default().value = Some(Value::TensorType(t));
+    if let Some(value) = value(ty) {
+        v.type_.mut_or_insert_default().value = Some(value);
     }
     v.write_to_bytes().map_err(|e| OnnxError::Model(format!("cannot write a value's type: {e}")))
+}
+
+fn value(ty: &Type) -> Option<Value> {
+    let inner = |t: &Type| {
+        let value = Some(value(t)?);
+        Some(MessageField::some(TypeProto { value, ..Default::default() }))
+    };
+    Some(match ty {
+        Type::Tensor(t) => {
+            let shape = t.shape.as_ref().map(|dims| TensorShapeProto {
+                dim: dims.iter().map(dim_proto).collect(),
+                ..Default::default()
+            });
+            let elem_type = t.dtype.to_onnx();
+            let t = type_proto::Tensor { elem_type, shape: shape.into(), ..Default::default() };
+            Value::TensorType(t)
+        }
+        Type::Sequence(t) => {
+            Value::SequenceType(type_proto::Sequence { elem_type: inner(t)?, ..Default::default() })
+        }
+        Type::Optional(t) => {
+            Value::OptionalType(type_proto::Optional { elem_type: inner(t)?, ..Default::default() })
+        }
+        Type::Unknown | Type::Other => return None,
+    })
 }
 
 fn dim_proto(d: &Dim) -> tensor_shape_proto::Dimension {

@@ -91,6 +91,8 @@ macro_rules! field {
 
 field!(i64, "an int", Int);
 field!(f32, "a float", Float);
+field!(Vec<u8>, "a string", Str);
+field!(Vec<Vec<u8>>, "a list of strings", Strs);
 field!(Vec<i64>, "a list of ints", Ints);
 field!(Vec<f32>, "a list of floats", Floats);
 field!(Arc<Tensor>, "a tensor", Tensor);

@@ -304,7 +304,7 @@ ops! {
     ONNX Pointwise IsNaN {}
     ONNX Pointwise IsInf { detect_negative: i64 = 1, detect_positive: i64 = 1 }
     ONNX Pointwise Identity {}
-    ONNX Pointwise Cast { to: i64, saturate: i64 = 1 }
+    ONNX Pointwise Cast { to: i64, saturate: i64 = 1, round_mode: String = "up".into() }
     ONNX Pointwise BitCast { to: i64 }
     ONNX Pointwise BitwiseNot {}
     ONNX Pointwise Clip { min: Option<f32> = None, max: Option<f32> = None }
@@ -423,7 +423,7 @@ ops! {
     ONNX Special Multinomial { dtype: i64 = 6, sample_size: i64 = 1, seed: Option<f32> = None }
 
     // Sources and shapes.
-    ONNX Source Constant { value: Option<Arc<crate::tensor::Tensor>> = None, value_float: Option<f32> = None, value_floats: Option<Vec<f32>> = None, value_int: Option<i64> = None, value_ints: Ints = None }
+    ONNX Source Constant { value: Option<Arc<crate::tensor::Tensor>> = None, value_float: Option<f32> = None, value_floats: Option<Vec<f32>> = None, value_int: Option<i64> = None, value_ints: Ints = None, value_string: Option<Vec<u8>> = None, value_strings: Option<Vec<Vec<u8>>> = None }
     ONNX Source ConstantOfShape { value: Option<Arc<crate::tensor::Tensor>> = None }
     ONNX Source Shape { start: i64 = 0, end: Option<i64> = None }
     ONNX Source Size {}
@@ -441,9 +441,29 @@ ops! {
     ONNX Special GRU { activation_alpha: Option<Vec<f32>> = None, activation_beta: Option<Vec<f32>> = None, activations: Option<Vec<String>> = None, clip: Option<f32> = None, direction: String = "forward".into(), hidden_size: Option<i64> = None, layout: i64 = 0, linear_before_reset: i64 = 0 }
     ONNX Special RNN { activation_alpha: Option<Vec<f32>> = None, activation_beta: Option<Vec<f32>> = None, activations: Option<Vec<String>> = None, clip: Option<f32> = None, direction: String = "forward".into(), hidden_size: Option<i64> = None, layout: i64 = 0 }
 
+    // Strings.
+    ONNX Special StringConcat {}
+    ONNX Special StringSplit { delimiter: Option<Vec<u8>> = None, maxsplit: Option<i64> = None }
+    ONNX Special StringNormalizer { case_change_action: String = "NONE".into(), is_case_sensitive: i64 = 0, locale: Option<String> = None, stopwords: Option<Vec<String>> = None }
+    ONNX Special RegexFullMatch { pattern: Option<String> = None }
+
+    // Sequences and optionals.
+    ONNX Source SequenceEmpty { dtype: Option<i64> = None }
+    ONNX Special SequenceConstruct {}
+    ONNX Special SequenceInsert {}
+    ONNX Special SequenceErase {}
+    ONNX Special SequenceAt {}
+    ONNX Special SequenceLength {}
+    ONNX Special SplitToSequence { axis: i64 = 0, keepdims: i64 = 1 }
+    ONNX Special ConcatFromSequence { axis: i64, new_axis: i64 = 0 }
+    ONNX Special Optional {}
+    ONNX Special OptionalHasElement {}
+    ONNX Special OptionalGetElement {}
+
     // Control flow.
     ONNX Control If { then_branch: Subgraph, else_branch: Subgraph }
     ONNX Control Loop { body: Subgraph }
+    ONNX Control Scan { body: Subgraph, directions: Ints = None, num_scan_inputs: i64, scan_input_axes: Ints = None, scan_input_directions: Ints = None, scan_output_axes: Ints = None, scan_output_directions: Ints = None }
 
     // Said as graphs of others, in `crate::definition`.
     ONNX Composite CastLike { saturate: i64 = 1, round_mode: String = "up".into() }

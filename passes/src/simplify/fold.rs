@@ -24,10 +24,18 @@ fn foldable(graph: &Graph, id: NodeId) -> bool {
     // Parts of a quantized unit belong together; a Constant is one already.
     let kept = matches!(op, Op::Constant(_) | Op::QuantizeLinear(_) | Op::DequantizeLinear(_));
     !kept
+        && !prints(graph, id)
         && !matches!(op, Op::Other(_))
         && op.class() != Class::Control
         && !has_effects(graph, id)
         && !OpCtx::of(graph, id).is_random()
+}
+
+/// Whether the node prints numbers that runtimes print in several ways: all but whole ones.
+fn prints(graph: &Graph, id: NodeId) -> bool {
+    let to = i64::from(DType::String.to_onnx());
+    let whole = || OpCtx::of(graph, id).dtype(0).is_some_and(DType::is_int);
+    matches!(&graph.node(id).op, Op::Cast(c) if c.to == to) && !whole()
 }
 
 fn constants(cx: &mut PassCtx<'_, '_>) -> Result<usize, EditError> {

@@ -115,7 +115,8 @@ pub(super) fn edit(graph: &Graph) -> Option<Edit> {
         let dequantize = op::DequantizeLinear { axis: 1, block_size: 0, output_dtype: 0 };
         let float =
             edit.node(format!("{name}/float"), dequantize, vec![Some(whole), Some(one)], &[]);
-        let cast = op::Cast { to: i64::from(DType::I64.to_onnx()), saturate: 1 };
+        let to = DType::I64.to_onnx().into();
+        let cast = op::Cast { to, saturate: 1, round_mode: "up".into() };
         let back = edit.node(format!("{name}/back"), cast, vec![Some(float)], &[]);
         edit.replaces.push((from, back));
     }

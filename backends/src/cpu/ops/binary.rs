@@ -4,7 +4,7 @@ use graph_opt_ir::Op;
 
 use crate::RunError;
 use crate::cpu::arena::{Elements, pairs};
-use crate::cpu::array::{Array, Buf, Element, on_any, on_number};
+use crate::cpu::array::{Array, Buf, Element, Text, on_any, on_number};
 use crate::cpu::cx::{Cx, Outputs, invalid, strides, unsupported};
 use crate::cpu::field::Fp;
 use crate::cpu::scalar::{Real, Scalar};
@@ -273,6 +273,13 @@ pub(super) fn compare(cx: &mut Cx<'_>) -> Outputs {
     let (a, b) = (cx.take(0)?, cx.take(1)?);
     if let (Op::Equal(_), Buf::Bool(_)) = (cx.op, &a.data) {
         return Ok(vec![zip(cx, a, &b, |x: bool, y: bool| x == y)?]);
+    }
+    if let (Op::Equal(_), Buf::Str(_)) = (cx.op, &a.data) {
+        let dims = broadcast(&a.dims, &b.dims)?;
+        let (a, b) = (expand(cx, &a, &dims)?, expand(cx, &b, &dims)?);
+        let all = a.get::<Text>()?.iter().zip(b.get::<Text>()?);
+        let v = all.map(|(x, y)| x == y).collect();
+        return Ok(vec![Array::new(dims, v)]);
     }
     fn run<T: Scalar>(cx: &Cx<'_>, a: Array, b: &Array) -> Result<Array, RunError> {
         let k = cx.key();

@@ -3,6 +3,7 @@
 
 pub(crate) mod binary;
 mod bits;
+mod cast;
 mod conv;
 mod deform;
 mod det;
@@ -21,14 +22,19 @@ mod reduce;
 mod resize;
 mod sample;
 mod select;
+mod sequences;
 mod shapes;
 mod signal;
+mod stack;
+mod strings;
 mod tfidf;
 mod unary;
 mod unpool;
 
 use graph_opt_ir::op::Class;
 use graph_opt_ir::{DType, Op};
+
+pub(crate) use stack::{stack, stack_along};
 
 use super::array::{Array, Buf};
 use super::cx::{Cx, Env, Outputs, unsupported};
@@ -106,7 +112,7 @@ pub(crate) fn kernel(op: &Op) -> Option<Kernel> {
         Op::Concat(_) => layout::concat,
         Op::Split(_) => layout::split,
         Op::Pad(_) => layout::pad,
-        Op::Cast(_) => unary::cast,
+        Op::Cast(_) => cast::cast,
         Op::Clip(_) => unary::clip,
         Op::Not(_) | Op::IsNaN(_) | Op::IsInf(_) => unary::test,
         Op::Relu(_)
@@ -183,6 +189,21 @@ pub(crate) fn kernel(op: &Op) -> Option<Kernel> {
         Op::MatMulInteger(_) | Op::QLinearMatMul(_) => quant::matmul,
         Op::Einsum(_) => einsum::einsum,
         Op::LSTM(_) | Op::GRU(_) | Op::RNN(_) => recurrent::recurrent,
+        Op::SequenceEmpty(_)
+        | Op::SequenceConstruct(_)
+        | Op::SequenceInsert(_)
+        | Op::SequenceErase(_)
+        | Op::SequenceAt(_)
+        | Op::SequenceLength(_) => sequences::sequences,
+        Op::SplitToSequence(_) => sequences::split,
+        Op::ConcatFromSequence(_) => sequences::concat,
+        Op::Optional(_) | Op::OptionalHasElement(_) | Op::OptionalGetElement(_) => {
+            sequences::optionals
+        }
+        Op::StringConcat(_) => strings::concat,
+        Op::StringSplit(_) => strings::split,
+        Op::StringNormalizer(_) => strings::normalize,
+        Op::RegexFullMatch(_) => strings::full_match,
         op if op.class() == Class::Composite => defined,
         _ => return None,
     })
@@ -223,6 +244,23 @@ fn moves(op: &Op) -> bool {
                 | Op::ReverseSequence(_)
                 | Op::Unique(_)
         )
+}
+
+/// Whether the operator is one of sequences or optionals, of whatever elements.
+pub(crate) fn lists(op: &Op) -> bool {
+    use Op::*;
+    let sequence = matches!(
+        op,
+        SequenceEmpty(_)
+            | SequenceConstruct(_)
+            | SequenceInsert(_)
+            | SequenceErase(_)
+            | SequenceAt(_)
+            | SequenceLength(_)
+            | SplitToSequence(_)
+            | ConcatFromSequence(_)
+    );
+    sequence || matches!(op, Optional(_) | OptionalHasElement(_) | OptionalGetElement(_))
 }
 
 /// Whether every floating-point element of a result is one of an operand, or the negative of one.
@@ -303,15 +341,18 @@ fn limits(t: DType) -> (i64, i64) {
 fn reads_narrow(op: &Op) -> bool {
     matches!(
         op,
-        Op::QuantizeLinear(_)
-            | Op::DequantizeLinear(_)
-            | Op::ConvInteger(_)
+        Op::ConvInteger(_)
             | Op::QLinearConv(_)
             | Op::MatMulInteger(_)
             | Op::QLinearMatMul(_)
             | Op::Resize(_)
             | Op::Upsample(_)
     )
+}
+
+/// Whether the kernel widens and narrows on its own.
+fn rounds_itself(op: &Op) -> bool {
+    matches!(op, Op::QuantizeLinear(_) | Op::DequantizeLinear(_))
 }
 
 /// Runs one node on arrays.
@@ -340,12 +381,14 @@ pub(crate) fn evaluate(mut cx: Cx<'_>) -> Outputs {
             }
         }
     }
-    if moves(cx.op) || makes(cx.op) {
+    let list = cx.inputs.iter().flatten().any(|a| matches!(a.data, Buf::List(_)));
+    if list && !lists(cx.op) && !matches!(cx.op, Op::Identity(_) | Op::Transfer(_)) {
+        unsupported!("{} of sequences or optionals", cx.op.name());
+    }
+    if moves(cx.op) || lists(cx.op) || makes(cx.op) || rounds_itself(cx.op) {
         return kernel(&mut cx);
     }
-    if let Some(a) = cx.inputs.iter().flatten().find(|a| !a.is_computable())
-        && !matches!(cx.op, Op::DequantizeLinear(_))
-    {
+    if let Some(a) = cx.inputs.iter().flatten().find(|a| !a.is_computable()) {
         unsupported!("arithmetic on {}", a.dtype);
     }
     // Whole numbers are computed in 64 bits and cut off after, which is the same but for overflow
@@ -379,6 +422,11 @@ pub(crate) fn evaluate(mut cx: Cx<'_>) -> Outputs {
         };
         let out = out.into_iter().map(same).collect::<Result<Vec<_>, _>>()?;
         return Ok(out.into_iter().chain(tail).collect());
+    }
+    // Narrowed below, all results would get the type of the first operand.
+    let mixed = cx.outputs > 1 && cx.opt(3).map(|a| a.dtype) != cx.opt(0).map(|a| a.dtype);
+    if mixed && matches!(cx.op, Op::BatchNormalization(_)) {
+        unsupported!("statistics of another type in training");
     }
     let half = |a: &&Array| matches!(a.dtype, DType::F16 | DType::BF16);
     let float = cx.inputs.iter().flatten().find(|a| a.dtype.is_float());
@@ -414,27 +462,4 @@ pub(crate) fn convert(a: Array, to: DType, env: Env) -> Result<Array, RunError> 
         a,
         to,
     )
-}
-
-/// Arrays of one shape along a new first axis.
-pub(crate) fn stack(all: Vec<Array>, env: Env) -> Result<Array, RunError> {
-    let op = Op::from(graph_opt_ir::op::Concat { axis: 0 });
-    if all.is_empty() {
-        return Ok(Array::new(vec![0], Vec::<f32>::new()));
-    }
-    let mut inputs = vec![];
-    for a in all {
-        let dims = std::iter::once(1).chain(a.dims.iter().copied()).collect();
-        inputs.push(Some(a.reshaped(dims)?));
-    }
-    Ok(layout::concat(&mut Cx {
-        op: &op,
-        opset: 13,
-        inputs,
-        outputs: 1,
-        env,
-        packs: None,
-        target: None.into(),
-    })?
-    .remove(0))
 }

@@ -56,6 +56,9 @@ fn channels_of<T: Real>(cx: &mut Cx<'_>) -> Outputs {
             (vec![T::ZERO; c], vec![T::of(o.scale.into(), k); c], bias)
         }
         Op::BatchNormalization(o) => {
+            if o.training_mode != 0 && cx.opset >= 14 {
+                return training::<T>(cx, o, c);
+            }
             if o.training_mode != 0 || o.spatial == 0 || cx.outputs > 1 {
                 unsupported!("BatchNormalization in training");
             }
@@ -85,6 +88,39 @@ fn channels_of<T: Real>(cx: &mut Cx<'_>) -> Outputs {
         widest_float::<T>(Channels::<T, false> { planes, mean, scale, bias });
     }
     Ok(vec![a])
+}
+
+/// BatchNormalization by the statistics of the batch: the result, and the running mean and variance.
+fn training<T: Real>(cx: &Cx<'_>, o: &graph_opt_ir::op::BatchNormalization, c: usize) -> Outputs {
+    let (a, k) = (cx.input(0)?, cx.key());
+    let inner: usize = a.dims.iter().skip(2).product();
+    let n = T::of(a.len().checked_div(c).unwrap_or(0) as f64, k);
+    let (s, b) = (vector::<T>(cx, 1, c)?, vector::<T>(cx, 2, c)?);
+    let (m, v) = (vector::<T>(cx, 3, c)?, vector::<T>(cx, 4, c)?);
+    let e = T::of(o.epsilon.into(), k);
+    let (kept, new) = (T::of(o.momentum.into(), k), T::of(1.0 - f64::from(o.momentum), k));
+    cx.room::<T>(&a.dims)?;
+    let mut y = a.get::<T>()?.to_vec();
+    let (mut mean, mut var) = (m.to_vec(), v.to_vec());
+    let rows = |y: &[T], i: usize| -> Vec<std::ops::Range<usize>> {
+        let starts = (i * inner..y.len()).step_by((c * inner).max(1));
+        starts.map(|at| at..at + inner).collect()
+    };
+    for i in 0..if y.is_empty() { 0 } else { c } {
+        let rows = rows(&y, i);
+        let all = || rows.iter().flat_map(|r| &y[r.clone()]);
+        let middle = all().fold(T::ZERO, |s, &x| s.plus(x)).over(n, k);
+        let square = |s: T, x: &T| s.plus(x.minus(middle).times(x.minus(middle)));
+        let spread = all().fold(T::ZERO, square).over(n, k);
+        let r = s[i].over(T::call(Fun::Sqrt, spread.plus(e), k), k);
+        for row in rows {
+            y[row].iter_mut().for_each(|x| *x = x.minus(middle).times(r).plus(b[i]));
+        }
+        mean[i] = mean[i].times(kept).plus(middle.times(new));
+        var[i] = var[i].times(kept).plus(spread.times(new));
+    }
+    let of = |dims: Vec<usize>, v: Vec<T>| Array { data: T::wrap(v), dims, dtype: a.dtype };
+    Ok(vec![of(a.dims.clone(), y), of(vec![c], mean), of(vec![c], var)])
 }
 
 /// `(x - mean) * scale + bias`, by channel.

@@ -132,6 +132,7 @@ fn orders<'a>(cx: &Cx<'a>, a: &'a Array) -> Result<(Order<'a>, Order<'a>), RunEr
                     let tie = |i: usize, j: usize| v[i].centred().cmp(&v[j].centred());
                     return Ok((Box::new(order), Box::new(tie)));
                 }
+                Buf::List(_) => unsupported!("Unique of sequences"),
             }
         };
     }

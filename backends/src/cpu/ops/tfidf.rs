@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
+use std::sync::Arc;
 
 use graph_opt_ir::{Op, op::TfIdfVectorizer};
 
@@ -73,7 +74,7 @@ pub(super) fn tfidf(cx: &mut Cx<'_>) -> Outputs {
     match &a.data {
         Buf::Str(v) => {
             let pool = o.pool_strings.iter().flatten();
-            let pool: Vec<Vec<u8>> = pool.map(|s| s.clone().into_bytes()).collect();
+            let pool: Vec<Arc<[u8]>> = pool.map(|s| s.as_bytes().into()).collect();
             counted(cx, o, a, v, &pool)
         }
         Buf::I64(v) => counted(cx, o, a, v, o.pool_int64s.as_deref().unwrap_or_default()),

@@ -1,14 +1,16 @@
 //! Operators of one operand, element by element.
 
-use graph_opt_ir::{DType, Op};
+use graph_opt_ir::Op;
 
 use crate::RunError;
 use crate::cpu::arena::Elements;
-use crate::cpu::array::{Array, Buf, Element, on_any, on_number};
-use crate::cpu::cx::{Cx, Outputs, dtype_of, invalid, unsupported};
+use crate::cpu::array::{Array, Buf, Element, on_number};
+use crate::cpu::cx::{Cx, Outputs, invalid, unsupported};
 use crate::cpu::field::{Fp, Key};
 use crate::cpu::scalar::{Fun, Real, Scalar};
 use crate::cpu::simd::vectorised_for;
+
+pub(super) use super::cast::{convert, within};
 
 /// Applies the function to every element, in place if nobody else reads the array.
 pub(super) fn map<T: Element + Copy>(
@@ -220,173 +222,4 @@ pub(super) fn test(cx: &mut Cx<'_>) -> Outputs {
         _ => invalid!("{} of {} elements", cx.op.name(), a.dtype),
     };
     Ok(vec![Array::new(a.dims.clone(), v)])
-}
-
-pub(super) fn cast(cx: &mut Cx<'_>) -> Outputs {
-    let Op::Cast(o) = cx.op else { invalid!("not a Cast") };
-    let to = dtype_of(o.to)?;
-    let a = cx.take(0)?;
-    Ok(vec![convert(cx, a, to)?])
-}
-
-/// The elements in another type.
-pub(super) fn convert(cx: &Cx<'_>, a: Array, to: DType) -> Result<Array, RunError> {
-    if a.dtype == to {
-        return Ok(a);
-    }
-    if let Buf::Field(v) = &a.data {
-        return field_cast(cx, v, &a, to);
-    }
-    if !a.is_computable() {
-        unsupported!("Cast from {}", a.dtype);
-    }
-    // The pairs that networks use in earnest.
-    let dims = &a.dims;
-    match (&a.data, to) {
-        (Buf::F32(v), DType::F16) => return each(cx, dims, v, half::f16::from_f32),
-        (Buf::F16(v), DType::F32) => return each(cx, dims, v, half::f16::to_f32),
-        (Buf::F32(v), DType::I64) => return each(cx, dims, v, |x| whole_of(x.into()) as i64),
-        (Buf::F32(v), DType::I32) => return each(cx, dims, v, |x| whole_of(x.into()) as i32),
-        (Buf::F32(v), DType::F64) => return each(cx, dims, v, f64::from),
-        (Buf::F64(v), DType::F32) => return each(cx, dims, v, |x| x as f32),
-        (Buf::I32(v), DType::F32) => return each(cx, dims, v, |x| x as f32),
-        (Buf::I64(v), DType::F32) => return each(cx, dims, v, |x| x as f32),
-        (Buf::U8(v), DType::F32) => return each(cx, dims, v, f32::from),
-        _ => {}
-    }
-    let number: &dyn Fn(usize) -> Number = match &a.data {
-        Buf::F32(v) => &|i| Number::Float(v[i].into()),
-        Buf::F64(v) => &|i| Number::Float(v[i]),
-        Buf::F16(v) => &|i| Number::Float(v[i].to_f64()),
-        Buf::BF16(v) => &|i| Number::Float(v[i].to_f64()),
-        Buf::I8(v) => &|i| Number::Whole(v[i].into()),
-        Buf::I16(v) => &|i| Number::Whole(v[i].into()),
-        Buf::I32(v) => &|i| Number::Whole(v[i].into()),
-        Buf::I64(v) => &|i| Number::Whole(v[i].into()),
-        Buf::U8(v) => &|i| Number::Whole(v[i].into()),
-        Buf::U16(v) => &|i| Number::Whole(v[i].into()),
-        Buf::U32(v) => &|i| Number::Whole(v[i].into()),
-        Buf::U64(v) => &|i| Number::Whole(v[i].into()),
-        Buf::Bool(v) => &|i| Number::Whole(v[i].into()),
-        _ => unsupported!("Cast from {}", a.dtype),
-    };
-    macro_rules! to {
-        ($($dtype:ident $t:ty: $x:ident => $float:expr, $whole:expr;)*) => {
-            match to {
-                $(DType::$dtype => {
-                    let n = cx.room::<$t>(dims)?;
-                    let one = |i| match number(i) {
-                        Number::Float($x) => $float,
-                        Number::Whole($x) => $whole,
-                    };
-                    Array::new(dims.clone(), (0..n).map(one).collect::<Vec<$t>>())
-                })*
-                _ => unsupported!("Cast to {to}"),
-            }
-        };
-    }
-    Ok(to! {
-        F32 f32: x => x as f32, x as f32;
-        F64 f64: x => x, x as f64;
-        F16 half::f16: x => half::f16::from_f64(x), half::f16::from_f64(x as f64);
-        BF16 half::bf16: x => half::bf16::from_f64(x), half::bf16::from_f64(x as f64);
-        Bool bool: x => x != 0.0, x != 0;
-        I8 i8: x => whole_of(x) as i8, x as i8;
-        I16 i16: x => whole_of(x) as i16, x as i16;
-        I32 i32: x => whole_of(x) as i32, x as i32;
-        I64 i64: x => whole_of(x) as i64, x as i64;
-        U8 u8: x => whole_of(x) as u8, x as u8;
-        U16 u16: x => whole_of(x) as u16, x as u16;
-        U32 u32: x => whole_of(x) as u32, x as u32;
-        U64 u64: x => whole_of(x) as u64, x as u64;
-    })
-}
-
-/// An element on its way between types.
-enum Number {
-    Float(f64),
-    Whole(i128),
-}
-
-fn each<S: Copy, T: Element>(
-    cx: &Cx<'_>,
-    dims: &[usize],
-    v: &[S],
-    f: impl Fn(S) -> T,
-) -> Result<Array, RunError> {
-    cx.room::<T>(dims)?;
-    Ok(Array::new(dims.to_vec(), v.iter().map(|&x| f(x)).collect()))
-}
-
-/// Truncated towards 0; then whole-number types take the low bits, as C does on most machines.
-fn whole_of(x: f64) -> i128 {
-    x as i128
-}
-
-type Outcome<T> = Result<Vec<T>, RunError>;
-
-/// Whether every number of the one type is one of the other.
-pub(super) fn within(from: DType, to: DType) -> bool {
-    use DType::*;
-    from == to || matches!((from, to), (F16 | BF16, F32 | F64) | (F32, F64))
-}
-
-fn field_cast(cx: &Cx<'_>, v: &[Fp], a: &Array, to: DType) -> Result<Array, RunError> {
-    let k = cx.key();
-    let held = cx.env.held.unwrap_or(a.dtype);
-    let round = match to {
-        // Rounding to fewer bits is a function; the other way it is the identity.
-        DType::F16 | DType::BF16 | DType::F32 | DType::F64 if within(held, to) => None,
-        DType::F16 => Some(Fun::Narrow16),
-        DType::BF16 => Some(Fun::NarrowB16),
-        DType::F32 => Some(Fun::Narrow32),
-        DType::Bool => {
-            cx.room::<bool>(&a.dims)?;
-            return Ok(Array::new(a.dims.clone(), v.iter().map(|&x| k.real(x) != 0.0).collect()));
-        }
-        _ => {
-            cx.room::<i64>(&a.dims)?;
-            let key = k.named("cast").with(to.to_onnx() as u64);
-            let ints = drawn_ints(v.iter().map(|&x| key.draw(x)), a.dims.clone(), to)?;
-            let known: Vec<Option<f64>> = v.iter().map(|&x| k.known(x)).collect();
-            if known.iter().all(Option::is_none) {
-                return Ok(ints);
-            }
-            let numbers = known.iter().map(|x| x.unwrap_or(0.0)).collect();
-            let mut out = convert(cx, Array::new(a.dims.clone(), numbers), to)?;
-            fn merge<T: Element>(out: &[T], drawn: &Array, known: &[Option<f64>]) -> Outcome<T> {
-                let all = out.iter().zip(drawn.get::<T>()?).zip(known);
-                Ok(all.map(|((o, d), k)| if k.is_some() { o } else { d }.clone()).collect())
-            }
-            out.data = on_any!(&out.data, v => Element::wrap(merge(v, &ints, &known)?));
-            return Ok(out);
-        }
-    };
-    cx.room::<Fp>(&a.dims)?;
-    let v = match round {
-        Some(f) => v.iter().map(|&x| Fp::call(f, x, k)).collect(),
-        None => v.to_vec(),
-    };
-    Ok(Array { dims: a.dims.clone(), dtype: to, data: Fp::wrap(v) })
-}
-
-/// Whole numbers of the type from random bits; of the wide types only small ones, so that sums
-/// of them do not wrap.
-pub(super) fn drawn_ints(
-    bits: impl Iterator<Item = u64>,
-    dims: Vec<usize>,
-    to: DType,
-) -> Result<Array, RunError> {
-    Ok(match to {
-        DType::Bool => Array::new(dims, bits.map(|b| b & 1 == 1).collect()),
-        DType::I8 => Array::new(dims, bits.map(|b| b as i8).collect()),
-        DType::U8 => Array::new(dims, bits.map(|b| b as u8).collect()),
-        DType::I16 => Array::new(dims, bits.map(|b| b as i16).collect()),
-        DType::U16 => Array::new(dims, bits.map(|b| b as u16).collect()),
-        DType::I32 => Array::new(dims, bits.map(|b| (b & 0xffff) as i32 - 0x8000).collect()),
-        DType::U32 => Array::new(dims, bits.map(|b| (b & 0xffff) as u32).collect()),
-        DType::I64 => Array::new(dims, bits.map(|b| (b & 0xffff) as i64 - 0x8000).collect()),
-        DType::U64 => Array::new(dims, bits.map(|b| b & 0xffff).collect()),
-        _ => unsupported!("{to} from the finite field"),
-    })
 }

@@ -50,6 +50,7 @@ fn touched(g: &Graph, deep: bool) -> Graph {
                 sub(&mut i.else_branch);
             }
             Op::Loop(l) => sub(&mut l.body),
+            Op::Scan(s) => sub(&mut s.body),
             Op::Other(o) => {
                 for (_, a) in &mut o.attrs {
                     if let Attr::Graph(s) = a {

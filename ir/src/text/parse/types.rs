@@ -5,13 +5,28 @@ use super::{Parser, Result};
 use crate::{DType, Dim, Type};
 
 impl Parser<'_> {
-    /// `?`, `other`, `dtype[..]` or `dtype[extents]`.
+    /// `?`, `other`, `sequence(type)`, `optional(type)`, `dtype[..]` or `dtype[extents]`.
     pub(super) fn ty(&mut self) -> Result<Type> {
         if self.eat('?') {
             return Ok(Type::Unknown);
         }
         if self.eat_word("other") {
             return Ok(Type::Other);
+        }
+        let kinds: [(&str, fn(Box<Type>) -> Type); 2] =
+            [("sequence", Type::Sequence), ("optional", Type::Optional)];
+        for (word, of) in kinds {
+            if self.eat_word(word) {
+                self.depth += 1;
+                if self.depth > super::MAX_DEPTH {
+                    return self.fail("types nest too deeply".to_owned());
+                }
+                self.sign('(')?;
+                let inner = self.ty()?;
+                self.sign(')')?;
+                self.depth -= 1;
+                return Ok(of(Box::new(inner)));
+            }
         }
         let dtype = self.token("a type such as f32[1,3]", |t| match t {
             Token::Word(w) => DType::from_name(&w),
