@@ -1,4 +1,4 @@
-//! Bodies: the graphs that If, Loop and Scan run. They are ordinary graphs; [`Editor::within`] edits
+//! Bodies: the graphs that If, Loop, Scan and SequenceMap run. They are ordinary graphs; [`Editor::within`] edits
 //! them.
 
 use std::collections::HashSet;
@@ -10,7 +10,7 @@ use crate::op::{Attr, Op};
 use crate::{NodeId, ValueId};
 
 impl Op {
-    /// The bodies of If, Loop and Scan, each with the name of the attribute that holds it. Graphs in
+    /// The bodies of If, Loop, Scan and SequenceMap, each with the name of the attribute that holds it. Graphs in
     /// attributes of other operators are not included.
     pub fn bodies(&self) -> Vec<(&str, &Arc<Graph>)> {
         match self {
@@ -20,6 +20,7 @@ impl Op {
             ],
             Self::Loop(l) => vec![("body", &l.body.0)],
             Self::Scan(s) => vec![("body", &s.body.0)],
+            Self::SequenceMap(s) => vec![("body", &s.body.0)],
             _ => Vec::new(),
         }
     }
@@ -29,6 +30,7 @@ impl Op {
             Self::If(i) => vec![&mut i.then_branch.0, &mut i.else_branch.0],
             Self::Loop(l) => vec![&mut l.body.0],
             Self::Scan(s) => vec![&mut s.body.0],
+            Self::SequenceMap(s) => vec![&mut s.body.0],
             _ => Vec::new(),
         }
     }

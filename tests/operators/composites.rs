@@ -21,6 +21,22 @@ fn microsoft(inputs: &str, node: &str, regions: Regions) -> Sample {
     onnx(18, inputs, &format!("{results} = com.microsoft::{rest}"), regions)
 }
 
+/// An optimizer over one tensor.
+fn training(name: &str, state: &str, attrs: &str, results: usize) -> Sample {
+    let others = ", _".repeat(results - 1);
+    let mut s = onnx(
+        18,
+        "%r: f32[], %x: f32[4,5], %g: f32[4,5], %h: f32[4,5]",
+        &format!(
+            "%y{others} = ai.onnx.preview.training::{name} %r, %t, %x, %g, {state} {attrs} \
+             : f32[4,5]{others}"
+        ),
+        Cut(&[0, 1]),
+    );
+    s.constants = "%t = const 3 : i64[]".into();
+    s
+}
+
 const THREE: Regions = Cut(&[0, 1, 2]);
 
 pub fn composites() -> Vec<Sample> {
@@ -109,6 +125,14 @@ pub fn composites() -> Vec<Sample> {
             "%x: f32[2,5,6], %s: f32[6]",
             "%y = SimplifiedLayerNormalization %x, %s : f32[2,5,6]",
             Cut(&[0, 1]),
+        ),
+        training("Adagrad", "%h", "{decay_factor=0.1}", 2),
+        training("Adam", "%h, %h", "{norm_coefficient=0.01}", 3),
+        training(
+            "Momentum",
+            "%h",
+            "{alpha=0.9, beta=0.5, mode=\"nesterov\", norm_coefficient=0.01}",
+            2,
         ),
         microsoft(x, "%y = Gelu %x : f32[2,5,6]", THREE),
         microsoft("%x: f32[2,5,6], %b: f32[6]", "%y = FastGelu %x, %b : f32[2,5,6]", THREE),

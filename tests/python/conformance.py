@@ -26,7 +26,7 @@ ALLOWED = pathlib.Path(__file__).with_name("conformance.unsupported.txt")
 def modelled():
     """Names of the operators in graph-opt's table."""
     text = (common.ROOT / "ir" / "src" / "op" / "mod.rs").read_text()
-    names = set(re.findall(r"^    ONNX \w+ (\w+) \{", text, re.MULTILINE))
+    names = set(re.findall(r"^    (?:ONNX|TRAINING) \w+ (\w+) \{", text, re.MULTILINE))
     assert len(names) > 100, "the table of operators has moved"
     return names
 
@@ -34,7 +34,7 @@ def modelled():
 def operators(model):
     """Operators of a case's graph; None where one is not ONNX's own."""
     nodes = model.graph.node
-    if any(n.domain not in ("", "ai.onnx") for n in nodes):
+    if any(n.domain not in ("", "ai.onnx", "ai.onnx.preview.training") for n in nodes):
         return None
     return {n.op_type for n in nodes}
 
@@ -146,7 +146,7 @@ def main():
     parser.add_argument("--update", action="store_true", help="rewrite the list of the unsupported")
     args = common.parsed(parser)
     known = modelled()
-    chosen = []
+    chosen, others = [], collections.Counter()
     with warnings.catch_warnings():
         # NumPy's, about the infinities that some cases are there to make.
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -155,6 +155,9 @@ def main():
         ops = operators(case.model)
         if ops and ops <= known and args.only in case.name:
             chosen.append((next(iter(ops)) if len(ops) == 1 else "(several operators)", case))
+        elif args.only in case.name:
+            missing = {n.op_type for n in case.model.graph.node} - known
+            others[", ".join(sorted(missing)) or "other domains"] += 1
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         verdicts = list(pool.map(lambda c: run(args.graph_opt, c[1]), chosen))
     if args.update:
@@ -182,6 +185,9 @@ def main():
         print(f"listed, but passes: {name}")
     for fault in faults:
         print(fault)
+    print(f"{len(chosen) + sum(others.values())} cases, of which {len(chosen)} run; not in the table:")
+    for name, n in sorted(others.items()):
+        print(f"  {name}: {n}")
     if not passed:
         print("FAILED: no case passed")
         failed += 1

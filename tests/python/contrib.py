@@ -272,6 +272,15 @@ def q_where(d):
     d.result(kind)
 
 
+def q_where(d):
+    kind = d.pick(np.uint8, np.int8)
+    s = shape(d)
+    d.add("c", d.rng.random(s) < 0.5)
+    d.quantized("x", kind, *s)
+    d.quantized("w", kind, *s)
+    d.result(kind)
+
+
 def q_mean(d):
     kind = d.pick(np.uint8, np.int8)
     s = shape(d)
@@ -431,7 +440,6 @@ OPERATORS = {
     "QLinearAveragePool": q_pool,
     "QLinearGlobalAveragePool": q_global,
     "QLinearConcat": q_concat,
-    "QLinearReduceMean": q_mean,
     "QLinearWhere": q_where,
     "RotaryEmbedding": rotary,
     "Attention": attention,

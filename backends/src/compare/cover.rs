@@ -333,6 +333,7 @@ fn control<'g>(
                 _ => {}
             }
         }
+        Op::SequenceMap(_) => goals.push((label(), Goal::Trips(&[0, 1, 2]))),
         // As many as the extent of what is scanned.
         Op::Scan(_) => {
             let open = |v: &ValueId| graph.value(*v).ty.extents().is_none();

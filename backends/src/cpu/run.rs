@@ -57,7 +57,7 @@ fn one(graph: &Graph, id: NodeId, depth: usize, all: &mut Vec<Unsupported>) {
         return;
     }
     match op {
-        Op::If(_) | Op::Loop(_) | Op::Scan(_) => {
+        Op::If(_) | Op::Loop(_) | Op::Scan(_) | Op::SequenceMap(_) => {
             op.subgraphs().iter().for_each(|g| collect(g, depth + 1, all));
         }
         Op::Other(o) => match graph.function(op) {
@@ -236,7 +236,7 @@ fn inner(
             vec![]
         } else {
             let result = match &node.op {
-                Op::If(_) | Op::Loop(_) | Op::Scan(_) => {
+                Op::If(_) | Op::Loop(_) | Op::Scan(_) | Op::SequenceMap(_) => {
                     let scope = Scope {
                         graph,
                         values: &values,

@@ -84,7 +84,7 @@ pub(super) fn unsupported(graph: &Graph) -> Vec<Unsupported> {
             domain => format!("{domain}.{}", op.name()),
         };
         let why = match op {
-            Op::If(_) | Op::Loop(_) | Op::Scan(_) => "control flow",
+            Op::If(_) | Op::Loop(_) | Op::Scan(_) | Op::SequenceMap(_) => "control flow",
             op if crate::cpu::ops::lists(op) => "sequences and optionals",
             Op::Other(_) => "no such operator here",
             _ => "no kernel",
@@ -99,7 +99,7 @@ pub(super) fn unsupported(graph: &Graph) -> Vec<Unsupported> {
 fn on_host(graph: &Graph, op: &Op) -> bool {
     match op {
         Op::Constant(_) => true,
-        Op::If(_) | Op::Loop(_) | Op::Scan(_) | Op::Other(_) => false,
+        Op::If(_) | Op::Loop(_) | Op::Scan(_) | Op::SequenceMap(_) | Op::Other(_) => false,
         op if crate::cpu::ops::lists(op) => false,
         op => {
             let opset = graph.opsets.get(op.domain()).copied().unwrap_or(1);

@@ -16,6 +16,7 @@ mod onnx;
 mod quantized;
 mod regions;
 mod source;
+mod training;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]

@@ -1,7 +1,7 @@
 //! Definitions of ONNX's operators.
 
 use super::source::Source;
-use super::{attention, microsoft, norms};
+use super::{attention, microsoft, norms, training};
 use crate::DType;
 use crate::op::Op;
 use crate::op_context::{RuleError, axis_of, fail};
@@ -146,6 +146,7 @@ pub(super) fn write(s: &mut Source<'_>) -> Written {
                 other => fail!("expected none, silu or swish as activation, found {other:?}"),
             }
         }
+        Op::Adagrad(_) | Op::Adam(_) | Op::Momentum(_) => return training::write(s),
         _ => return microsoft::write(s),
     }
     Ok(true)

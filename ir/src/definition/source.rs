@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{OLDEST, parsed};
 use crate::graph::Graph;
 use crate::infer::known;
-use crate::op::{MICROSOFT, ONNX};
+use crate::op::ONNX;
 use crate::op_context::{OpCtx, RuleError};
 use crate::{DType, Dim};
 
@@ -45,9 +45,9 @@ impl<'a> Source<'a> {
     }
 
     /// Names of the operands, present or not, and of the results.
-    pub fn names(&mut self, inputs: &[&str], outputs: &[&str]) {
-        self.inputs = inputs.iter().map(|&n| n.into()).collect();
-        self.outputs = outputs.iter().map(|&n| n.into()).collect();
+    pub fn names<N: AsRef<str>>(&mut self, inputs: &[N], outputs: &[N]) {
+        self.inputs = inputs.iter().map(|n| n.as_ref().into()).collect();
+        self.outputs = outputs.iter().map(|n| n.as_ref().into()).collect();
     }
 
     fn index(&self, name: &str) -> usize {
@@ -171,7 +171,10 @@ impl<'a> Source<'a> {
         let outputs: Vec<String> =
             self.outputs.iter().take(self.ctx.outputs).map(|n| format!("%{n}")).collect();
         let op = self.ctx.op;
-        let own = if op.domain() == ONNX { "" } else { &format!(", {MICROSOFT} 1") };
+        let own = match op.domain() {
+            ONNX => String::new(),
+            domain => format!(", {domain} 1"),
+        };
         let text = format!(
             "graph @{}({}) -> ({}) opset {}{own} {{\n{}}}\n",
             op.name(),

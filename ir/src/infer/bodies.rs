@@ -43,6 +43,16 @@ pub(super) fn infer(graph: &mut Graph, id: NodeId, depth: usize) {
                     let initial = node.inputs[..carried].iter().map(state).collect();
                     (0, initial, scanned.map(|(i, v)| element(&ty(v), axis(i))).collect())
                 }
+                // One element of each sequence, of any extents; other operands as they are.
+                Op::SequenceMap(_) => {
+                    let inputs = body.inputs().iter().zip(&node.inputs);
+                    let one = |v| match ty(v) {
+                        Type::Sequence(t) => t.without_extents(),
+                        t => t,
+                    };
+                    let typed: Vec<_> = inputs.map(|(&b, v)| (b, one(v))).collect();
+                    return attempt(body, &outer, &typed, false, depth);
+                }
                 _ => return attempt(body, &outer, &[], true, depth),
             };
             states(body, &outer, (skip, &initial), &scanned, depth)

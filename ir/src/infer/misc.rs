@@ -137,6 +137,10 @@ pub(super) fn misc(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
         Op::If(i) => branches(&i.then_branch.0, &i.else_branch.0),
         Op::Loop(l) => loop_types(ctx, &l.body.0),
         Op::Scan(s) if ctx.opset >= 9 => scan_types(ctx, s),
+        Op::SequenceMap(s) => {
+            let outs = s.body.0.outputs().iter();
+            outs.map(|&v| Type::sequence(s.body.0.value(v).ty.without_extents())).collect()
+        }
         _ => vec![Type::Unknown; ctx.outputs],
     })
 }

@@ -26,6 +26,8 @@ pub use windowed::{Kind, Windowed, WindowedMut};
 pub const ONNX: &str = "ai.onnx";
 /// The domain of ONNX Runtime's own operators.
 pub(crate) const MICROSOFT: &str = "com.microsoft";
+/// The domain of ONNX's optimizers.
+pub(crate) const TRAINING: &str = "ai.onnx.preview.training";
 /// The domain of graph-opt's own operators.
 pub(crate) const GRAPH_OPT: &str = "graph_opt";
 
@@ -464,6 +466,7 @@ ops! {
     ONNX Control If { then_branch: Subgraph, else_branch: Subgraph }
     ONNX Control Loop { body: Subgraph }
     ONNX Control Scan { body: Subgraph, directions: Ints = None, num_scan_inputs: i64, scan_input_axes: Ints = None, scan_input_directions: Ints = None, scan_output_axes: Ints = None, scan_output_directions: Ints = None }
+    ONNX Control SequenceMap { body: Subgraph }
 
     // Said as graphs of others, in `crate::definition`.
     ONNX Composite CastLike { saturate: i64 = 1, round_mode: String = "up".into() }
@@ -483,6 +486,9 @@ ops! {
     ONNX Composite CausalConvWithState { activation: String = "none".into() }
     /// ONNX Runtime's, in ONNX's domain.
     ONNX Composite SimplifiedLayerNormalization { axis: i64 = -1, epsilon: f32 = 1e-5, stash_type: i64 = 1 }
+    TRAINING Composite Adagrad { decay_factor: f32 = 0.0, epsilon: f32 = 1e-6, norm_coefficient: f32 = 0.0 }
+    TRAINING Composite Adam { alpha: f32 = 0.9, beta: f32 = 0.999, epsilon: f32 = 1e-6, norm_coefficient: f32 = 0.0, norm_coefficient_post: f32 = 0.0 }
+    TRAINING Composite Momentum { alpha: f32, beta: f32, mode: String, norm_coefficient: f32 }
     MICROSOFT Composite MsGelu as "Gelu" {}
     MICROSOFT Composite FastGelu {}
     MICROSOFT Composite BiasGelu {}

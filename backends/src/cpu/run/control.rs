@@ -1,12 +1,13 @@
 //! If, Loop and Scan.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use graph_opt_ir::{Graph, NodeId, Op, ValueId};
 
 use super::{Scope, body_constants, nested, read};
 use crate::RunError;
-use crate::cpu::array::{Array, Buf};
+use crate::cpu::array::{Array, Buf, Item};
 use crate::cpu::cx::{Env, axis_of};
 use crate::cpu::ops;
 
@@ -25,6 +26,7 @@ pub(super) fn control(scope: &Scope<'_>, id: NodeId, env: Env) -> Result<Vec<Arr
             nested(scope, &branch.0, &body_constants(&branch.0, env.room)?, vec![], env)
         }
         Op::Loop(o) => run_loop(scope, id, &o.body.0, env),
+        Op::SequenceMap(o) => map(scope, id, &o.body.0, env),
         Op::Scan(o) if opset(scope) < 9 => scan_batches(scope, id, o, env),
         Op::Scan(o) => {
             let operands = operands(scope, id, 0)?;
@@ -121,6 +123,34 @@ fn run_loop(scope: &Scope<'_>, id: NodeId, body: &Graph, env: Env) -> Result<Vec
         state.push(ops::stack(all, env)?);
     }
     Ok(state)
+}
+
+/// The body for each element of the first sequence, with those of others and with operands as they are.
+fn map(scope: &Scope<'_>, id: NodeId, body: &Graph, env: Env) -> Result<Vec<Array>, RunError> {
+    let operands = operands(scope, id, 0)?;
+    let Some(turns) = operands.first().and_then(|a| a.items()).map(<[_]>::len) else {
+        return Err(RunError::Invalid("the first operand is no sequence".into()));
+    };
+    let constants = body_constants(body, env.room)?;
+    let mut scans = Scans { all: vec![vec![]; body.outputs().len()], held: 0 };
+    for i in 0..turns {
+        turn(env)?;
+        let mut inputs = Vec::with_capacity(operands.len());
+        for a in &operands {
+            inputs.push(match a.items().map(|all| all.get(i).and_then(|item| item.0.clone())) {
+                None => a.clone(),
+                Some(Some(element)) => (*element).clone(),
+                Some(None) => return Err(RunError::Invalid("sequences of several lengths".into())),
+            });
+        }
+        let here = Env { room: env.room.saturating_sub(scans.held), ..env };
+        scans.push(nested(scope, body, &constants, inputs, here)?, env)?;
+    }
+    let item = |a: Array| Item(Some(Arc::new(a.contiguous())));
+    let list = |all: Vec<Array>| {
+        Array::new(vec![all.len()], all.into_iter().map(item).collect::<Vec<_>>())
+    };
+    Ok(scans.all.into_iter().map(list).collect())
 }
 
 /// Number `i` of the attribute's numbers, or 0.
