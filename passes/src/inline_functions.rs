@@ -63,6 +63,13 @@ impl Pass for InlineFunctions {
         INFO.name
     }
 
+    fn options(&self) -> Options {
+        match self.operators {
+            true => Options::default().with("operators", "yes"),
+            false => Options::default(),
+        }
+    }
+
     fn exactness(&self) -> Exactness {
         INFO.exactness
     }

@@ -37,7 +37,7 @@ impl Extents {
 }
 
 /// A random tensor for each input without a default: floats in [0, 1) as images have them, whole
-/// numbers in 0..8.
+/// numbers in 0..8, those that index an axis inside of it.
 ///
 /// # Errors
 /// If an input's rank is unknown or its type has no random elements.
@@ -56,8 +56,26 @@ pub fn draw_as(
     extents: &Extents,
     seed: u64,
 ) -> Result<Vec<Tensor>, String> {
+    let uses = uses::uses(graph, &BTreeMap::new());
+    let of = |v: ValueId| graph.inputs().iter().position(|&w| w == v).map(|i| &uses[i]);
     let each = required(graph).into_iter().zip(types).enumerate();
-    each.map(|(i, (v, ty))| draw_one(&graph.value(v).name, ty, extents, seed, i)).collect()
+    let one = |(i, (v, ty)): (usize, (ValueId, &Type))| {
+        let t = draw_one(&graph.value(v).name, ty, extents, seed, i)?;
+        Ok(of(v).and_then(|u| indices(&t, u)).unwrap_or(t))
+    };
+    each.map(one).collect()
+}
+
+/// The tensor with its elements inside of the axes that they index, if they index some of known extent.
+fn indices(t: &Tensor, uses: &uses::Uses) -> Option<Tensor> {
+    let least = uses.into.iter().filter_map(Dim::known).min().filter(|&n| n > 0)?;
+    let v: Vec<i64> = t.to_i64s()?.into_iter().map(|x| x.rem_euclid(least as i64)).collect();
+    let bytes = match t.dtype() {
+        DType::I64 => v.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>(),
+        DType::I32 => v.iter().flat_map(|&x| (x as i32).to_le_bytes()).collect(),
+        _ => return None,
+    };
+    Tensor::from_bytes(t.dtype(), t.dims().to_vec(), bytes).ok()
 }
 
 /// The random tensor that the input of this name and type gets, `index` inputs without a default

@@ -367,12 +367,37 @@ fn einsum(ctx: &OpCtx<'_>, equation: &str) -> Result<Option<Vec<Dim>>, RuleError
 /// they differ from the initial value's.
 fn loop_types(ctx: &OpCtx<'_>, body: &crate::Graph) -> Vec<Type> {
     let states = ctx.inputs.len().saturating_sub(2);
+    let turns = turns(ctx, body);
     let outs = body.outputs().iter().skip(1).enumerate();
     outs.map(|(i, &v)| {
         let ty = &body.value(v).ty;
-        if i < states { state_type(ctx.ty(i + 2), ty) } else { stacked(ty, 0, Dim::Unknown) }
+        if i < states { state_type(ctx.ty(i + 2), ty) } else { stacked(ty, 0, turns.clone()) }
     })
     .collect()
+}
+
+/// How often a Loop turns, if that is its count: its condition is true before the first turn, and stays as
+/// it is.
+fn turns(ctx: &OpCtx<'_>, body: &crate::Graph) -> Dim {
+    let count = match ctx.symbolic(0).as_deref() {
+        Some([n]) if *n != Dim::Known(0) => n.clone(),
+        _ => return Dim::Unknown,
+    };
+    let holds = |t: &crate::Tensor| t.bytes().is_ok_and(|b| b.first() == Some(&1));
+    let starts = ctx.input(1).is_none_or(|c| c.value.as_ref().is_some_and(|t| holds(t)));
+    let mut v = body.outputs().first().copied();
+    for _ in 0..8 {
+        let Some(condition) = v else { return Dim::Unknown };
+        if body.inputs().get(1) == Some(&condition) {
+            return if starts { count } else { Dim::Unknown };
+        }
+        if let Some(t) = body.constant(condition) {
+            return if starts && holds(&t) { count } else { Dim::Unknown };
+        }
+        let node = body.producer(condition).map(|n| body.node(n));
+        v = node.filter(|n| matches!(n.op, Op::Identity(_))).and_then(|n| n.inputs[0]);
+    }
+    Dim::Unknown
 }
 
 /// Type of a state after any number of turns.
