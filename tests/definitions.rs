@@ -39,18 +39,43 @@ fn convolutions_beside_functions_are_tiled() {
 
 #[test]
 fn functions_become_nodes() {
-    for name in ["50_function_no_inference", "74_function_attr_default"] {
-        let Some(t) = rewritten(name, "inline-functions") else { return };
-        let calls = t.schedule().filter(|&n| t.function(&t.node(n).op).is_some()).count();
-        assert_eq!(calls, 0, "{name}");
-        let g = fault(name).unwrap();
-        assert!(prove(&g, &t).is_ok(), "{name}");
-        let run = |g: &Graph| {
-            let g = Arc::new(g.clone());
-            let inputs = draw(&g, &Extents::default(), 3).unwrap();
-            Cpu::default().prepared(g.clone()).unwrap().run(&inputs, g.outputs()).unwrap()
-        };
-        assert_eq!(run(&g), run(&t), "{name}");
+    let name = "50_function_no_inference";
+    let Some(t) = rewritten(name, "inline-functions") else { return };
+    let calls = t.schedule().filter(|&n| t.function(&t.node(n).op).is_some()).count();
+    assert_eq!(calls, 0, "{name}");
+    let g = fault(name).unwrap();
+    assert!(prove(&g, &t).is_ok(), "{name}");
+    let run = |g: &Graph| {
+        let g = Arc::new(g.clone());
+        let inputs = draw(&g, &Extents::default(), 3).unwrap();
+        Cpu::default().prepared(g.clone()).unwrap().run(&inputs, g.outputs()).unwrap()
+    };
+    assert_eq!(run(&g), run(&t), "{name}");
+}
+
+/// A function with a default for its attribute, an If in it, and a call without the attribute.
+#[test]
+fn functions_run_with_their_attributes() {
+    let Some(g) = fault("74_function_attr_default") else { return };
+    let g = Arc::new(g);
+    let inputs = draw(&g, &Extents::default(), 3).unwrap();
+    let out = Cpu::default().prepared(g.clone()).unwrap().run(&inputs, g.outputs()).unwrap();
+    assert!(out[0].to_f32s().unwrap().iter().all(|x| x.is_finite()), "{out:?}");
+    // The If reads values of the function by their names, so that the function stays.
+    let (t, remarks) = optimise(&g, "inline-functions");
+    assert_eq!(t.edits(), 0);
+    assert!(remarks.iter().any(|r| r.message.contains("has a body")), "{remarks:?}");
+}
+
+/// Extents that follow from a constant which a body captures, and from the count of a Loop.
+#[test]
+fn bodies_know_captured_constants_and_loops_their_turns() {
+    let Some(_) = rewritten("53_captured_constant_shape", "tile-conv{axis=h parts=2}") else {
+        return;
+    };
+    let g = fault("55_loop_constant_trip_plan").unwrap();
+    for &v in g.outputs() {
+        assert!(g.value(v).ty.extents().is_some(), "{}", g.value(v).ty);
     }
 }
 

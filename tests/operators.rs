@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use graph_opt_backends::cpu::{Cpu, FieldTensor, run_field};
-use graph_opt_backends::inputs::{Extents, draw_one};
+use graph_opt_backends::inputs::{Extents, draw, draw_one};
 use graph_opt_backends::{Executable, RunError};
 use graph_opt_ir::op::{Class, TABLE};
 use graph_opt_ir::op_context::OpCtx;
@@ -341,14 +341,15 @@ fn on_wgpu(
 /// What an operator is said to be gives the same bits as the operator.
 #[test]
 fn definitions_run_as_their_operators() {
-    let (done, moved) = (Cell::new(0), Cell::new(0));
+    let (stay, moved) = (RefCell::new(BTreeSet::new()), Cell::new(0));
     each(|_, b| {
-        if b.graph.node(b.node).op.class() != Class::Composite {
+        let op = &b.graph.node(b.node).op;
+        if op.class() != Class::Composite {
             return Ok(());
         }
-        done.set(done.get() + 1);
         let (t, _) = optimise(&b.graph, "inline-functions{operators=yes}");
         if t.edits() == 0 {
+            stay.borrow_mut().insert(op.name().to_owned());
             return Ok(());
         }
         moved.set(moved.get() + 1);
@@ -358,8 +359,9 @@ fn definitions_run_as_their_operators() {
         let proof = graph_opt_passes::eqsat::prove::prove(&b.graph, &t);
         ensure(proof.is_ok(), || format!("{:?}", proof.err()))
     });
-    // Loops stay where they are.
-    assert!(done.get() >= 45 && moved.get() + 1 == done.get(), "{} of {}", moved.get(), done.get());
+    // It has a loop, which reads values by their names.
+    assert_eq!(stay.into_inner(), BTreeSet::from(["LinearAttention".to_owned()]));
+    assert!(moved.get() >= 50, "{}", moved.get());
 }
 
 /// Parts of the contracted axes that add up, of every operator of which that is said.

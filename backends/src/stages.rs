@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use graph_opt_ir::{Graph, Tensor};
-use graph_opt_passes::analysis::cost;
+use graph_opt_passes::analysis::{self, cost};
 use graph_opt_passes::devices::files::{Manifest, PartFile, PlanFile, ReceiveRow};
 
 use crate::codec::sent;
 use crate::cpu::{Cpu, Prepared};
 use crate::inputs::required;
-use crate::{PrepareError, RunError};
+use crate::{Executable, PrepareError, RunError};
 
 /// Tensors by the names of values.
 pub type Values = BTreeMap<String, Tensor>;
@@ -112,7 +112,7 @@ impl Stages {
     }
 
     /// Most bytes that each part's device held while it ran: constants of all its parts, activations
-    /// as the allocator had them, what lay there for later parts, and, in a pipeline, a frame that
+    /// as the allocator had them (with bodies or functions: as planned), what lay there for later parts, and, in a pipeline, a frame that
     /// comes in and one that goes out.
     pub fn held(&self) -> &[u64] {
         &self.held
@@ -145,8 +145,8 @@ impl Stages {
             let lacks = |e| missing(format!("{}: {e}", part.file));
             let read = take(&self.graphs[i], &values).map_err(lacks)?;
             let failed = |e| StagesError::Run(part.file.clone(), e);
-            let (made, measured) = self.prepared[i].run_measured(&read).map_err(failed)?;
-            peaks.push(measured.peak + store.after(i));
+            let (made, peak) = ran(&self.graphs[i], &self.prepared[i], &read).map_err(failed)?;
+            peaks.push(peak + store.after(i));
             store.values.retain(|name, _| store.until[name] > i);
             values.extend(part.outputs.iter().cloned().zip(made));
             frame.send(Some(i), &values).map_err(missing)?;
@@ -159,6 +159,20 @@ impl Stages {
             self.received[i] += frame.received[i];
         }
         Ok(frame.outputs)
+    }
+}
+
+/// The outputs of a part, and the bytes that it held: what the allocator had or, of a part with bodies or
+/// functions, which run without a plan, what they would have by one.
+fn ran(graph: &Graph, part: &Prepared, inputs: &[Tensor]) -> Result<(Vec<Tensor>, u64), RunError> {
+    let plan = || analysis::plan(graph).map(|p| p.peak);
+    match part.run_measured(inputs) {
+        Ok((made, measured)) => Ok((made, measured.peak)),
+        Err(e @ RunError::Unsupported(_)) => {
+            let peak = plan().map_err(|_| e)?;
+            Ok((part.run(inputs, graph.outputs())?, peak))
+        }
+        Err(e) => Err(e),
     }
 }
 

@@ -193,7 +193,7 @@ fn wrong_ones_are_never_called_equal() {
     let (mut wrong, mut equal): (Vec<String>, BTreeMap<&str, usize>) = Default::default();
     let alone: Option<usize> = std::env::var("MUTANT").ok().and_then(|v| v.parse().ok());
     let total = count("MUTANTS", 300);
-    let mut made = 0;
+    let (mut made, mut undecidable) = (0, 0);
     let first = count("MUTANTS_FROM", 0);
     for seed in first..first + total * 20 {
         if made == total {
@@ -231,6 +231,7 @@ fn wrong_ones_are_never_called_equal() {
             println!("{}\n{}", graph_opt_ir::text::print(g), graph_opt_ir::text::print(&mutant));
         }
         table.add(kind, rung);
+        undecidable += usize::from(rung == "unknown" && name.starts_with("custom"));
         if std::env::var("MUTANTS_SHOW").is_ok_and(|v| v == rung) {
             let all: Vec<String> = report.all().map(ToString::to_string).collect();
             let last = report.outputs.iter().map(|o| o.summary.to_string());
@@ -249,6 +250,7 @@ fn wrong_ones_are_never_called_equal() {
     equal.iter().for_each(|(why, n)| println!("  {n}: {why}"));
     assert!(wrong.is_empty(), "{} of {made} called equal:\n{}", wrong.len(), wrong.join("\n"));
     assert_eq!(made, total);
-    let unknown = table.total("unknown");
-    assert!(unknown * 50 <= made, "{unknown} of {made} are unknown");
+    // Of an operator that cannot run, nothing but unknown is right.
+    let unknown = table.total("unknown") - undecidable;
+    assert!(unknown * 50 <= made, "{unknown} of {made} are unknown, and {undecidable} rightly");
 }

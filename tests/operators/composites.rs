@@ -47,7 +47,7 @@ pub fn composites() -> Vec<Sample> {
         onnx(19, "%x: f32[2,5,6], %z: f64[1]", "%y = CastLike %x, %z : f64[2,5,6]", THREE),
         onnx(24, x, "%y = Swish %x {alpha=0.5} : f32[2,5,6]", THREE),
         onnx(28, "%a: f32[2,5], %b: f32[2,5]", "%y = SwiGLU %a, %b : f32[2,5]", Cut(&[0, 1])),
-        onnx(9, x, "%y = Shrink %x {lambd=0.7, bias=0.25} : f32[2,5,6]", THREE),
+        onnx(13, x, "%y = Shrink %x {lambd=0.7, bias=0.25} : f32[2,5,6]", THREE),
         onnx(13, "%x: f32[2,3,4,5]", "%y = MeanVarianceNormalization %x : f32[2,3,4,5]", Cut(&[1])),
         onnx(
             23,
