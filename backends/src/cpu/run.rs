@@ -236,22 +236,12 @@ fn inner(
             vec![]
         } else {
             let result = match &node.op {
-                Op::If(_) | Op::Loop(_) | Op::Scan(_) | Op::SequenceMap(_) => {
-                    let scope = Scope {
-                        graph,
-                        values: &values,
-                        constants,
-                        drawn: &drawn,
-                        outer,
-                        depth: outer.map_or(0, |o| o.depth) + 1,
-                    };
-                    control::control(&scope, id, here)
-                }
                 Op::Other(Other { host: Some(host), attrs, .. }) => {
                     let scope = (&values[..], constants);
                     of_host(graph, id, host, attrs, scope)
                 }
-                Op::Other(_) => {
+                op
+                @ (Op::If(_) | Op::Loop(_) | Op::Scan(_) | Op::SequenceMap(_) | Op::Other(_)) => {
                     let scope = Scope {
                         graph,
                         values: &values,
@@ -260,7 +250,10 @@ fn inner(
                         outer,
                         depth: outer.map_or(0, |o| o.depth) + 1,
                     };
-                    function(&scope, id, here)
+                    match op {
+                        Op::Other(_) => function(&scope, id, here),
+                        _ => control::control(&scope, id, here),
+                    }
                 }
                 op => {
                     let mut operands = Vec::with_capacity(node.inputs.len());

@@ -121,18 +121,18 @@ pub(super) fn repeat_heads(
 }
 
 /// Defines `%back`: for each query i (column) and key j (row), how far key j is behind query i + offset, as
-/// whole numbers of shape `[…, queries, keys]`. `%q_len`, `%kv_len` and `%offset` are scalars; or `%offset`
+/// whole numbers of shape `[…, queries, keys]`. `%q_len`, `%{keys}` and `%offset` are scalars; or `%offset`
 /// is `[batch, 1, 1, 1]`.
-pub(super) fn distances(s: &mut Source<'_>) {
-    s.text(
+pub(super) fn distances(s: &mut Source<'_>, keys: &str) {
+    s.text(&format!(
         "%none = const 0 : i64[]
          %unit = const 1 : i64[]
          %i_flat = Range %none, %q_len, %unit
-         %j = Range %none, %kv_len, %unit
-         %i = Unsqueeze %i_flat {axes=[1]}
+         %j = Range %none, %{keys}, %unit
+         %i = Unsqueeze %i_flat {{axes=[1]}}
          %position = Add %i, %offset
-         %back = Sub %position, %j",
-    );
+         %back = Sub %position, %j"
+    ));
 }
 
 /// Defines `%bias`, `%before` (if any) and 0 where `%allowed`, -∞ elsewhere.
@@ -283,7 +283,7 @@ fn attention_bias(
         } else {
             s.text("%offset = const 0 : i64[]");
         }
-        distances(s);
+        distances(s, "kv_len");
     }
     let mut add = |s: &mut Source<'_>, allowed: &str, name: &str| {
         allow(s, t, allowed, bias.as_deref(), name);

@@ -238,7 +238,7 @@ fn finish(
     }
     if c.causal {
         s.text("%offset = Identity %past_len");
-        distances(s);
+        distances(s, "kv_len");
         let lowest = match t {
             DType::F16 => -65504.0,
             DType::BF16 => -3.389_531_4e38,
@@ -398,17 +398,9 @@ pub(super) fn grouped(s: &mut Source<'_>, o: &GroupQueryAttention) -> Written {
     }
     repeat_heads(s, "present_key", "keys", (groups, heads / groups, size));
     repeat_heads(s, "present_value", "values", (groups, heads / groups, size));
-    s.text(
-        "%offset = Unsqueeze %before {axes=[1,2,3]}
-         %none = const 0 : i64[]
-         %unit = const 1 : i64[]
-         %i_flat = Range %none, %q_len, %unit
-         %j = Range %none, %length, %unit
-         %i = Unsqueeze %i_flat {axes=[1]}
-         %position = Add %i, %offset
-         %back = Sub %position, %j
-         %seen = GreaterOrEqual %back, %none",
-    );
+    s.text("%offset = Unsqueeze %before {axes=[1,2,3]}");
+    distances(s, "length");
+    s.text("%seen = GreaterOrEqual %back, %none");
     let before = if s.has("scores_bias") { Some("scores_bias") } else { None };
     allow(s, t, "seen", before, "causal_bias");
     let mut bias = "causal_bias";

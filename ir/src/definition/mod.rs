@@ -66,7 +66,7 @@ pub fn definition(ctx: &OpCtx<'_>) -> Result<Option<Arc<Graph>>, RuleError> {
     if ctx.op.class() != Class::Composite {
         return Ok(None);
     }
-    let Some(mut source) = Source::new(ctx) else { return Ok(None) };
+    let mut source = Source::new(ctx);
     if onnx::write(&mut source)? { source.graph().map(Some) } else { Ok(None) }
 }
 

@@ -37,11 +37,11 @@ pub(super) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// An empty definition; `None` if the model imports no version of ONNX's operators.
-    pub fn new(ctx: &'a OpCtx<'a>) -> Option<Self> {
+    /// An empty definition.
+    pub fn new(ctx: &'a OpCtx<'a>) -> Self {
         let version = ctx.onnx.max(OLDEST);
         let (inputs, outputs) = (Vec::new(), Vec::new());
-        Some(Self { ctx, version, inputs, outputs, text: String::new(), count: 0 })
+        Self { ctx, version, inputs, outputs, text: String::new(), count: 0 }
     }
 
     /// Names of the operands, present or not, and of the results.
