@@ -98,18 +98,12 @@ fn packed(s: &mut Source<'_>, c: &Common, sizes: Option<&[i64]>) -> Written {
         s.text(
             "%past_key1, %past_value1 = Split %past {axis=0, split=[1,1]}
              %past_key = Squeeze %past_key1 {axes=[0]}
-             %past_value = Squeeze %past_value1 {axes=[0]}
-             %keys = Concat %past_key, %k {axis=2}
-             %values = Concat %past_value, %v {axis=2}",
+             %past_value = Squeeze %past_value1 {axes=[0]}",
         );
         s.size("past_len", "past", 3);
-    } else {
-        s.text(
-            "%keys = Identity %k
-             %values = Identity %v
-             %past_len = const 0 : i64[]",
-        );
     }
+    let past = s.has("past");
+    join_past(s, past);
     if s.gives("present") {
         s.text(
             "%present_key1 = Unsqueeze %keys {axes=[0]}
@@ -158,18 +152,10 @@ fn multi_head(s: &mut Source<'_>, c: &Common) -> Written {
     }
     s.size("own_len", "K", if projected { 2 } else { 1 });
     if s.has("past_key") {
-        s.text(
-            "%keys = Concat %past_key, %k {axis=2}
-             %values = Concat %past_value, %v {axis=2}",
-        );
         s.size("past_len", "past_key", 2);
-    } else {
-        s.text(
-            "%keys = Identity %k
-             %values = Identity %v
-             %past_len = const 0 : i64[]",
-        );
     }
+    let past = s.has("past_key");
+    join_past(s, past);
     if s.gives("present_key") {
         s.text(
             "%present_key = Identity %keys
@@ -180,6 +166,22 @@ fn multi_head(s: &mut Source<'_>, c: &Common) -> Written {
     s.text("%kv_len = Add %own_len, %past_len");
     let bias = if s.has("scores_bias") { Some("scores_bias") } else { None };
     finish(s, c, t, (width / c.heads, v_width), "mask", bias)
+}
+
+/// Defines `%keys` and `%values`: the new ones behind those of the past, if there is one; without it,
+/// `%past_len` is 0.
+fn join_past(s: &mut Source<'_>, past: bool) {
+    s.text(match past {
+        true => {
+            "%keys = Concat %past_key, %k {axis=2}
+             %values = Concat %past_value, %v {axis=2}"
+        }
+        false => {
+            "%keys = Identity %k
+             %values = Identity %v
+             %past_len = const 0 : i64[]"
+        }
+    });
 }
 
 /// Masks, scores and `%y`.

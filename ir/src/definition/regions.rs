@@ -118,7 +118,6 @@ pub(crate) fn relations(ctx: &OpCtx<'_>, output: usize) -> Result<Relations, Bar
         }
     }
     rel.barriers = ties.barriers.into_iter().collect();
-    // An operand of extent 1 along a cut axis is read whole, and broadcast.
     Ok(rel)
 }
 

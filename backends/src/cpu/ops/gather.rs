@@ -117,6 +117,22 @@ pub(super) fn gather_nd(cx: &mut Cx<'_>) -> Outputs {
     Ok(vec![Array { dims, dtype: a.dtype, data }])
 }
 
+/// The elements with blocks of `size` updates in their places.
+pub(super) fn place<T: Element>(
+    cx: &Cx<'_>,
+    v: &[T],
+    u: &Array,
+    to: &[usize],
+    size: usize,
+) -> Result<Vec<T>, RunError> {
+    cx.room::<T>(&[v.len()])?;
+    let mut out = v.to_vec();
+    for (&to, u) in to.iter().zip(u.get::<T>()?.chunks_exact(size.max(1))) {
+        out[to..to + size].clone_from_slice(u);
+    }
+    Ok(out)
+}
+
 pub(super) fn scatter(cx: &mut Cx<'_>) -> Outputs {
     let (a, i, u) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
     let elements = |axis: i64| {
@@ -144,21 +160,6 @@ pub(super) fn scatter(cx: &mut Cx<'_>) -> Outputs {
         }
         _ => invalid!("{} is no scatter", cx.op.name()),
     };
-    fn place<T: Element>(
-        cx: &Cx<'_>,
-        v: &[T],
-        u: &Array,
-        to: &[usize],
-        size: usize,
-    ) -> Result<Vec<T>, RunError> {
-        cx.room::<T>(&[v.len()])?;
-        let mut out = v.to_vec();
-        let u = u.get::<T>()?;
-        for (&to, u) in to.iter().zip(u.chunks_exact(size.max(1))) {
-            out[to..to + size].clone_from_slice(u);
-        }
-        Ok(out)
-    }
     fn merge<T: Scalar>(
         cx: &Cx<'_>,
         v: &[T],

@@ -92,21 +92,7 @@ pub(super) fn tensor_scatter(cx: &mut Cx<'_>) -> Outputs {
             }
         }
     }
-    fn place<T: Element>(
-        cx: &Cx<'_>,
-        v: &[T],
-        u: &Array,
-        to: &[usize],
-        size: usize,
-    ) -> Result<Vec<T>, RunError> {
-        cx.room::<T>(&[v.len()])?;
-        let mut out = v.to_vec();
-        for (&to, u) in to.iter().zip(u.get::<T>()?.chunks_exact(size.max(1))) {
-            out[to..to + size].clone_from_slice(u);
-        }
-        Ok(out)
-    }
-    let data = on_any!(&a.data, v => Element::wrap(place(cx, v, u, &to, size)?));
+    let data = on_any!(&a.data, v => Element::wrap(super::gather::place(cx, v, u, &to, size)?));
     Ok(vec![Array { dims: a.dims.clone(), dtype: a.dtype, data }])
 }
 

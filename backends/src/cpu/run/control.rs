@@ -129,7 +129,9 @@ fn run_loop(scope: &Scope<'_>, id: NodeId, body: &Graph, env: Env) -> Result<Vec
 fn map(scope: &Scope<'_>, id: NodeId, body: &Graph, env: Env) -> Result<Vec<Array>, RunError> {
     let operands = operands(scope, id, 0)?;
     let Some(turns) = operands.first().and_then(|a| a.items()).map(<[_]>::len) else {
-        return Err(RunError::Invalid("the first operand is no sequence".into()));
+        return Err(RunError::Invalid(
+            "expected a sequence as the first operand, found a tensor".into(),
+        ));
     };
     let constants = body_constants(body, env.room)?;
     let mut scans = Scans { all: vec![vec![]; body.outputs().len()], held: 0 };
