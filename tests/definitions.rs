@@ -8,8 +8,11 @@ use graph_opt_backends::Executable;
 use graph_opt_backends::compare::Summary;
 use graph_opt_backends::cpu::Cpu;
 use graph_opt_backends::inputs::{Extents, draw};
-use graph_opt_ir::{Graph, Op};
+use graph_opt_ir::text::parse;
+use graph_opt_ir::verify::verify;
+use graph_opt_ir::{DType, Graph, Op, Tensor, onnx};
 use graph_opt_passes::eqsat::prove::prove;
+use onnx_protobuf::{FunctionProto, Message, ModelProto, ValueInfoProto};
 
 use crate::support::{load, optimise, shared};
 
@@ -61,10 +64,76 @@ fn functions_run_with_their_attributes() {
     let inputs = draw(&g, &Extents::default(), 3).unwrap();
     let out = Cpu::default().prepared(g.clone()).unwrap().run(&inputs, g.outputs()).unwrap();
     assert!(out[0].to_f32s().unwrap().iter().all(|x| x.is_finite()), "{out:?}");
-    // The If reads values of the function by their names, so that the function stays.
+    let t = Arc::new(rewritten("74_function_attr_default", "inline-functions").unwrap());
+    let inlined = Cpu::default().prepared(t.clone()).unwrap().run(&inputs, t.outputs()).unwrap();
+    assert_eq!(out, inlined);
+}
+
+/// The model of a graph that calls `ours.f`, whose nodes and names are those of another graph.
+fn with_function(main: &str, body: &str) -> Vec<u8> {
+    let proto = |text: &str| {
+        let mut bytes = Vec::new();
+        onnx::export(&parse(text).unwrap(), &mut bytes).unwrap();
+        ModelProto::parse_from_bytes(&bytes).unwrap()
+    };
+    let (mut m, f) = (proto(main), proto(body));
+    let graph = f.graph.unwrap();
+    let names = |all: &[ValueInfoProto]| all.iter().map(|v| v.name.clone()).collect();
+    m.functions.push(FunctionProto {
+        domain: "ours".into(),
+        name: "f".into(),
+        input: names(&graph.input),
+        output: names(&graph.output),
+        node: graph.node.clone(),
+        opset_import: f.opset_import,
+        ..Default::default()
+    });
+    m.write_to_bytes().unwrap()
+}
+
+/// Bodies in a function read its operands, its values and, in inner bodies, those of outer bodies. The names of
+/// all of them are taken where the function is called, twice.
+#[test]
+fn functions_with_bodies_become_nodes() {
+    let main = "graph @main(%c: bool[], %a: f32[2,3]) -> (%y, %z) opset 17, ours 1 {
+       %m = Abs %a : f32[2,3]
+       %s = ours::f %c, %a : ?
+       %y = Add %s, %m : ?
+       %z = ours::f %c, %y : ?
+     }";
+    let body = "graph @f(%c: bool[], %x: f32[2,3]) -> (%z) opset 17 {
+       %s = Add %x, %x : ?
+       %z = If %c {then_branch=graph @t() -> (%m) {
+         %m = Mul %s, %x : ?
+       }, else_branch=graph @e() -> (%r) {
+         %n = Neg %s : ?
+         %r = If %c {then_branch=graph @tt() -> (%a) {
+           %a = Exp %n : ?
+         }, else_branch=graph @ee() -> (%y) {
+           %q = Sub %n, %x : ?
+           %y = Mul %q, %s : ?
+         }} : ?
+       }} : ?
+     }";
+    let g = onnx::import(with_function(main, body), None).unwrap().graph;
     let (t, remarks) = optimise(&g, "inline-functions");
-    assert_eq!(t.edits(), 0);
-    assert!(remarks.iter().any(|r| r.message.contains("has a body")), "{remarks:?}");
+    assert!(t.schedule().all(|n| t.function(&t.node(n).op).is_none()), "{remarks:?}");
+    assert!(prove(&g, &t).is_ok());
+    let mut bytes = Vec::new();
+    onnx::export(&t, &mut bytes).unwrap();
+    let again = onnx::import(bytes, None).unwrap().graph;
+    assert_eq!(verify(&again), Ok(()));
+    for c in [true, false] {
+        let c = Tensor::from_bytes(DType::Bool, vec![], vec![u8::from(c)]).unwrap();
+        let x = Tensor::f32s(&[2, 3], &[0.5, -1.0, 2.0, 3.0, -0.25, 1.5]).unwrap();
+        let run = |g: &Graph| {
+            let g = Arc::new(g.clone());
+            let inputs = [c.clone(), x.clone()];
+            Cpu::default().prepared(g.clone()).unwrap().run(&inputs, g.outputs()).unwrap()
+        };
+        assert_eq!(run(&g), run(&t));
+        assert_eq!(run(&g), run(&again));
+    }
 }
 
 /// Extents that follow from a constant which a body captures, and from the count of a Loop.

@@ -141,6 +141,9 @@ pub fn main(args: Args, json: bool, verbose: bool) -> Result<Answer> {
     Err(does_not_fit(no_result(&refused)))
 }
 
+/// Key of the model's metadata with the extents that tiles were planned for.
+const EXTENTS: &str = "graph_opt.extents";
+
 /// Why there is no result for a runtime.
 struct Refused {
     runtime: String,
@@ -307,12 +310,20 @@ impl Opt<'_> {
     fn finish(
         &self,
         case: &Case,
-        graph: Graph,
+        mut graph: Graph,
         model: &dyn MemoryModel,
         budget: Option<u64>,
         report: &Report,
     ) -> Result<Answer> {
         let Self { args, verbose, start, .. } = self;
+        let tiled = |r: &Remark| r.outcome == Outcome::Applied && r.pass == "fuse-tiles";
+        if report.remarks.iter().any(tiled) {
+            let sized = self.sized(&graph)?;
+            let extents = start.fixed.clone().unwrap_or_else(|| sized.text());
+            if !extents.is_empty() {
+                graph.notes.insert(EXTENTS.into(), extents);
+            }
+        }
         let graph = Arc::new(graph);
         let mut found: Option<Comparison> = None;
         if let Some(backends) = &args.verify {

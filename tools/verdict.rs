@@ -54,6 +54,8 @@ pub struct OutputVerdict {
 pub enum EqualFor {
     /// For all inputs.
     AllInputs,
+    /// For all inputs of the extents that `why` names.
+    AllInputsOfExtents,
     /// In all runs that were made.
     Runs,
     /// In all runs up to rounding.
@@ -174,9 +176,10 @@ impl Comparison {
 
 impl OutputVerdict {
     fn of(o: &Output) -> Self {
-        use EqualFor::{AllInputs, Runs, RunsUpToRounding};
+        use EqualFor::{AllInputs, AllInputsOfExtents, Runs, RunsUpToRounding};
         let (verdict, equal_for) = match &o.summary {
             Summary::Identical | Summary::Proved => (Decision::Equal, Some(AllInputs)),
+            Summary::ProvedAt(_) => (Decision::Equal, Some(AllInputsOfExtents)),
             Summary::Exact | Summary::BitExact(_) => (Decision::Equal, Some(Runs)),
             Summary::Close(_) => (Decision::Equal, Some(RunsUpToRounding)),
             Summary::Differs(_) => (Decision::Differs, None),
@@ -198,6 +201,9 @@ impl OutputVerdict {
     fn head(&self) -> &'static str {
         match (self.verdict, self.equal_for) {
             (Decision::Equal, Some(EqualFor::AllInputs)) => "equal for all inputs",
+            (Decision::Equal, Some(EqualFor::AllInputsOfExtents)) => {
+                "equal for all inputs of these extents"
+            }
             (Decision::Equal, Some(EqualFor::Runs)) => "equal in all runs",
             (Decision::Equal, _) => "equal up to rounding",
             (Decision::Differs, _) => "differs",
@@ -280,6 +286,7 @@ impl Rung {
         match v {
             Verdict::Identical => rung("identical", None, None),
             Verdict::Proved { .. } => rung("proved", None, None),
+            Verdict::ProvedAt { .. } => rung("proved-at-extents", None, None),
             Verdict::Exact(n) => rung("exact", Some(&"finite field".into()), Some(*n)),
             Verdict::BitExact(by, n) => rung("bit-exact", Some(by), Some(*n)),
             Verdict::Finite(by, _) => rung("bit-exact-if-finite", Some(by), None),

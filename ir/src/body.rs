@@ -1,13 +1,13 @@
 //! Bodies: the graphs that If, Loop, Scan and SequenceMap run. They are ordinary graphs; [`Editor::within`] edits
 //! them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::edit::Editor;
 use crate::graph::{Def, Graph, Use};
-use crate::op::{Attr, Op};
-use crate::{NodeId, ValueId};
+use crate::op::{self, Attr, Op};
+use crate::{NodeId, Tensor, ValueId};
 
 impl Op {
     /// The bodies of If, Loop, Scan and SequenceMap, each with the name of the attribute that holds it. Graphs in
@@ -36,6 +36,16 @@ impl Op {
     }
 }
 
+impl op::If {
+    /// The branch that is taken where this is the condition.
+    pub fn taken(&self, condition: &Tensor) -> Option<&Arc<Graph>> {
+        match condition.bytes().ok()?.first()? {
+            0 => Some(&self.else_branch.0),
+            _ => Some(&self.then_branch.0),
+        }
+    }
+}
+
 impl Editor<'_> {
     /// Runs `f` with the editor inside body `index` of the node (as in [`Op::bodies`]), and puts the body
     /// back if it was edited. Returns `None` if there is no such body.
@@ -45,8 +55,10 @@ impl Editor<'_> {
         index: usize,
         f: impl FnOnce(&mut Self) -> R,
     ) -> Option<R> {
-        let op = &self.graph.get_node(node)?.op;
-        let (attr, body) = *op.bodies().get(index)?;
+        let n = self.graph.get_node(node)?;
+        let (attr, body) = *n.op.bodies().get(index)?;
+        let known = |&v: &ValueId| Some((self.graph.value(v).name.clone(), self.constant(v)?));
+        let captured = n.captures.iter().filter_map(known).collect();
         let scope = format!("{}/{attr}", self.graph.label(node));
         let mut body = Graph::clone(body);
         // A name must be unique over all bodies.
@@ -54,7 +66,9 @@ impl Editor<'_> {
         let before = body.edits;
         let around = std::mem::replace(self.graph, body);
         self.scopes.push(scope);
+        self.captured.push(captured);
         let result = f(self);
+        self.captured.pop();
         self.scopes.pop();
         let mut body = std::mem::replace(self.graph, around);
         self.graph.names = std::mem::take(&mut body.names);
@@ -104,6 +118,45 @@ impl Graph {
         }
         n.meta.verbatim = None;
         *self.node_mut(node) = n;
+    }
+
+    /// Makes the operator's bodies, which come from another graph, bodies of this one: `here` says what the
+    /// names stand for that they read from outside. What they define gets names that are free.
+    pub(crate) fn move_bodies(&mut self, op: &mut Op, here: &[(Arc<str>, ValueId)]) {
+        let outer = here.iter().map(|(name, v)| (name.clone(), self.value(*v).name.clone())).collect();
+        for body in op.bodies_mut() {
+            *body = Arc::new(self.moved(body, &outer));
+        }
+    }
+
+    /// A body of another graph as one of this graph; `outer` has the names of what it reads from outside.
+    fn moved(&mut self, body: &Self, outer: &HashMap<Arc<str>, Arc<str>>) -> Self {
+        let mut new = body.clone();
+        // What the file says of it is under other names.
+        new.source = None;
+        new.opsets = self.opsets.clone();
+        new.functions = self.functions.clone();
+        new.ir_version = self.ir_version;
+        let mut names = outer.clone();
+        for v in new.values.iter_mut().flatten() {
+            let name = match &v.def {
+                Def::Outer => outer.get(&v.name).unwrap_or(&v.name).clone(),
+                _ => self.fresh(&v.name),
+            };
+            names.insert(std::mem::replace(&mut v.name, name.clone()), name);
+            v.part_of = None;
+        }
+        for node in new.nodes.iter_mut().flatten() {
+            if !node.name.is_empty() {
+                node.name = self.fresh(&node.name);
+            }
+            (node.meta.verbatim, node.meta.model) = (None, None);
+            for inner in node.op.bodies_mut() {
+                *inner = Arc::new(self.moved(inner, &names));
+            }
+        }
+        new.names = new.own_names();
+        new
     }
 
     /// Names of its nodes and values, and those in its subgraphs.

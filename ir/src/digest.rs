@@ -47,7 +47,7 @@ impl Hasher {
     }
 
     /// Adds one integer of 64 bits.
-    pub(crate) fn int(&mut self, n: u64) -> &mut Self {
+    pub fn int(&mut self, n: u64) -> &mut Self {
         self.0.update(&n.to_le_bytes());
         self
     }
@@ -64,7 +64,7 @@ impl Hasher {
     }
 
     /// Adds an object by its own digest.
-    pub(crate) fn part(&mut self, d: Digest) -> &mut Self {
+    pub fn part(&mut self, d: Digest) -> &mut Self {
         self.0.update(&d.0);
         self
     }

@@ -5,8 +5,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use graph_opt_ir::infer::infer_graph;
-use graph_opt_ir::{Def, Dim, Graph, Type, ValueId};
+use graph_opt_ir::{Def, Dim, Editor, Graph, ValueId, infer};
 
 use crate::Runner;
 use crate::fix_dims::{FixDimsError, Symbolic, fix_dims};
@@ -48,12 +47,22 @@ pub struct SizedGraph<'g> {
     pub extents: Vec<(String, u64)>,
     /// Number of the extents, at the end, that were not given but are those of the batch.
     pub defaults: usize,
+    /// Whether extents follow from the defaults of inputs.
+    pub by_default: bool,
 }
 
-impl SizedGraph<'_> {
+impl<'g> SizedGraph<'g> {
+    /// The graph, with nothing assumed.
+    pub fn of(graph: &'g Graph) -> Self {
+        Self { graph: Cow::Borrowed(graph), extents: Vec::new(), defaults: 0, by_default: false }
+    }
+
     /// What was assumed, as text: `h=480 batch=1`.
     pub fn text(&self) -> String {
-        let all: Vec<String> = self.extents.iter().map(|(n, e)| format!("{n}={e}")).collect();
+        let mut all: Vec<String> = self.extents.iter().map(|(n, e)| format!("{n}={e}")).collect();
+        if self.by_default {
+            all.push("inputs=default".into());
+        }
         all.join(" ")
     }
 }
@@ -79,28 +88,54 @@ impl Assumed {
         graph: &'g Graph,
         evaluator: &dyn Evaluate,
     ) -> Result<SizedGraph<'g>, FixDimsError> {
-        if self.0.is_empty() && graph.values().all(|(_, v)| v.ty.bytes().is_some()) {
-            return Ok(SizedGraph {
-                graph: Cow::Borrowed(graph),
-                extents: Vec::new(),
-                defaults: 0,
-            });
+        if self.0.is_empty() && is_sized(graph) {
+            return Ok(SizedGraph::of(graph));
         }
-        let mut sized = graph.clone();
-        let mut extents = self.named(graph);
-        if !extents.is_empty() {
-            fix_dims(&mut sized, &extents)?;
-        }
-        // A model may be made for other batches only.
-        let batch = leading(&sized);
-        let defaults = if fix_dims(&mut sized, &batch).is_ok() { batch.len() } else { 0 };
-        extents.extend(batch.into_iter().take(defaults));
-        infer_by_values(&mut sized, evaluator);
-        Ok(SizedGraph { graph: Cow::Owned(sized), extents, defaults })
+        let (mut sized, extents, defaults) = self.fixed(graph)?;
+        infer_by_values(&mut sized, |g| g.clone(), evaluator);
+        // Inputs with defaults may hold shapes.
+        let default = |v: &ValueId| matches!(graph.value(*v).def, Def::Input(Some(_)));
+        let by_default = graph.inputs().iter().any(default)
+            && infer_by_values(&mut sized, Graph::at_defaults, evaluator);
+        Ok(SizedGraph { graph: Cow::Owned(sized), extents, defaults, by_default })
     }
 }
 
 impl Assumed {
+    /// The graph with these extents written into it and nodes folded that follow from them, and the extents as
+    /// text. A leading dimension without one is 1.
+    ///
+    /// # Errors
+    /// As [`sized`](Self::sized).
+    pub fn folded(
+        &self,
+        graph: &Graph,
+        evaluator: &dyn Evaluate,
+    ) -> Result<(Graph, String), FixDimsError> {
+        let (fixed, extents, defaults) = self.fixed(graph)?;
+        let graph = folded(fixed.clone(), evaluator).unwrap_or(fixed);
+        let sized = SizedGraph { extents, defaults, ..SizedGraph::of(&graph) };
+        let text = sized.text();
+        Ok((graph, text))
+    }
+
+    /// The graph with the extents, all of them, and the number of those at the end that were not given.
+    fn fixed(
+        &self,
+        graph: &Graph,
+    ) -> Result<(Graph, Vec<(String, u64)>, usize), FixDimsError> {
+        let mut fixed = graph.clone();
+        let mut extents = self.named(graph);
+        if !extents.is_empty() {
+            fix_dims(&mut fixed, &extents)?;
+        }
+        // A model may be made for other batches only.
+        let batch = leading(&fixed);
+        let defaults = if fix_dims(&mut fixed, &batch).is_ok() { batch.len() } else { 0 };
+        extents.extend(batch.into_iter().take(defaults));
+        Ok((fixed, extents, defaults))
+    }
+
     /// The extents, those for `?` one by one.
     fn named(&self, graph: &Graph) -> Vec<(String, u64)> {
         let mut all = Vec::new();
@@ -140,29 +175,53 @@ fn leading(graph: &Graph) -> Vec<(String, u64)> {
     all
 }
 
-/// Infers extents that follow from values which are computed from constants and known extents. What is
-/// folded for that is folded in a copy: the graph keeps its nodes.
-fn infer_by_values(graph: &mut Graph, evaluator: &dyn Evaluate) {
-    let of_node = |g: &Graph, v: ValueId| matches!(g.value(v).def, Def::Node(..));
-    if graph.values().all(|(v, value)| !of_node(graph, v) || value.ty.bytes().is_some()) {
-        return;
+/// Whether the sizes of all values are known, in bodies too.
+fn is_sized(graph: &Graph) -> bool {
+    let here = |g: &Graph| g.values().all(|(_, v)| v.ty.bytes().is_some());
+    here(graph)
+        && !graph.any_node(&mut |g, n| {
+            g.node(n).op.bodies().into_iter().any(|(_, body)| !here(body))
+        })
+}
+
+/// Infers extents that follow from values which are computed from constants and known extents, in a copy of
+/// the graph: the graph keeps its nodes. Returns whether anything is known that was not.
+fn infer_by_values(
+    graph: &mut Graph,
+    copy: impl Fn(&Graph) -> Graph,
+    evaluator: &dyn Evaluate,
+) -> bool {
+    if is_sized(graph) {
+        return false;
     }
-    let mut folded = graph.clone();
+    let Some(folded) = folded(copy(graph), evaluator) else { return false };
+    let mut typed = graph.clone();
+    let known = |g: &Graph| g.values().filter(|(_, v)| v.ty.bytes().is_some()).count();
+    if infer::adopt(&mut typed, &folded).is_err() {
+        return false;
+    }
+    let more = known(&typed) > known(graph);
+    *graph = typed;
+    more
+}
+
+/// Most times that constants are folded and extents inferred from them.
+const ROUNDS: usize = 8;
+
+/// The graph with nodes whose results are known ahead of time replaced by them; `None` if it contradicts its
+/// operators' definitions.
+fn folded(mut graph: Graph, evaluator: &dyn Evaluate) -> Option<Graph> {
     let fold: Arc<dyn Pass> = Arc::new(Fold);
     let pipeline = Pipeline(vec![Step::Pass(fold)]);
-    // A fold that is refused leaves the types that were inferred before it.
-    let _ = Runner::default().evaluator(evaluator).run(&mut folded, &pipeline);
-    let more = |v: ValueId| folded.get_value(v).filter(|_| of_node(&folded, v));
-    let known: Vec<(ValueId, Type)> = (graph.values())
-        .filter(|(v, _)| of_node(graph, *v))
-        .map(|(v, value)| {
-            let same = more(v).filter(|f| f.name == value.name);
-            let met = same.and_then(|f| f.ty.meet(&value.ty));
-            (v, met.unwrap_or_else(|| value.ty.clone()))
-        })
-        .collect();
-    let mut typed = graph.clone();
-    if infer_graph(&mut typed, &known).is_ok() {
-        *graph = typed;
+    // What is folded makes extents known, of which more is computed.
+    for _ in 0..ROUNDS {
+        Editor::new(&mut graph).refine().ok()?;
+        let edits = graph.edits();
+        // A fold that is refused leaves what was folded before it.
+        let _ = Runner::default().evaluator(evaluator).run(&mut graph, &pipeline);
+        if graph.edits() == edits {
+            break;
+        }
     }
+    Some(graph)
 }

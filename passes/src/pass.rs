@@ -1,8 +1,7 @@
 //! Passes: their interface, and what they return.
 
-use graph_opt_ir::{Edit, EditError, Editor, Graph, NodeId, Op, Tensor};
+use graph_opt_ir::{Edit, EditError, Editor, Graph, NodeId, Op, Tensor, ValueId};
 use regex::Regex;
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::assume::{Assumed, SizedGraph};
@@ -231,17 +230,20 @@ impl PassCtx<'_, '_> {
         self.editor.graph()
     }
 
+    /// The value's elements, if it is a constant of the graph or, in a body, of a graph around it.
+    pub fn constant(&self, v: ValueId) -> Option<Arc<Tensor>> {
+        self.editor.constant(v)
+    }
+
     /// The graph with the extents that are assumed for symbolic dimensions: the same nodes and values, for
     /// what depends on sizes. Bodies are as they are.
     pub fn sized(&self) -> SizedGraph<'_> {
         let graph = self.graph();
-        let as_it_is =
-            || SizedGraph { graph: Cow::Borrowed(graph), extents: Vec::new(), defaults: 0 };
         if !self.editor.scope().is_empty() {
-            return as_it_is();
+            return SizedGraph::of(graph);
         }
         // Extents that contradict the graph leave sizes unknown, and the pass says which.
-        self.assumed.sized(graph, self.evaluator).unwrap_or_else(|_| as_it_is())
+        self.assumed.sized(graph, self.evaluator).unwrap_or_else(|_| SizedGraph::of(graph))
     }
 
     /// Whether the pass may rewrite the node; `only` in the pipeline restricts it.

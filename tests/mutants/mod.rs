@@ -170,7 +170,7 @@ impl Table {
 pub fn rung(r: &Report) -> &'static str {
     let of = |s: &Summary| match s {
         Summary::Identical => (0, "identical"),
-        Summary::Proved => (1, "proved"),
+        Summary::Proved | Summary::ProvedAt(_) => (1, "proved"),
         Summary::Exact => (2, "exact"),
         Summary::BitExact(_) => (3, "bit-exact"),
         Summary::Close(_) => (4, "close"),

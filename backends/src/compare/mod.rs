@@ -31,7 +31,7 @@ use std::sync::Arc;
 use graph_opt_ir::definition::expanded;
 use graph_opt_ir::structural_eq::{Structure, identical};
 use graph_opt_ir::{Graph, Tensor, Type, ValueId};
-use graph_opt_passes::Runner;
+use graph_opt_passes::{Assumed, Runner};
 use graph_opt_passes::eqsat::prove::prove;
 use graph_opt_passes::registry::{OPTIMISE, optimise};
 
@@ -102,6 +102,14 @@ pub enum Verdict {
         /// Values whose declared shapes the proof assumes.
         assumes: Vec<String>,
     },
+    /// Equal for all inputs of these extents and for all weights, by the rules of the prover after constants
+    /// were folded.
+    ProvedAt {
+        /// The extents, such as `batch=1 tokens=6`.
+        extents: String,
+        /// As of a proof for all extents.
+        reassociates: bool,
+    },
     /// Equal over the finite field, in this many runs.
     Exact(usize),
     /// Equal bits on this backend, in this many runs.
@@ -123,12 +131,13 @@ impl Verdict {
         match self {
             Self::Identical => 0,
             Self::Proved { .. } => 1,
-            Self::Exact(_) => 2,
-            Self::BitExact(..) => 3,
-            Self::Finite(..) => 4,
-            Self::Close(..) => 5,
-            Self::Unknown(..) => 6,
-            Self::Differs(..) => 7,
+            Self::ProvedAt { .. } => 2,
+            Self::Exact(_) => 3,
+            Self::BitExact(..) => 4,
+            Self::Finite(..) => 5,
+            Self::Close(..) => 6,
+            Self::Unknown(..) => 7,
+            Self::Differs(..) => 8,
         }
     }
 }
@@ -146,6 +155,10 @@ impl fmt::Display for Verdict {
                     write!(f, " (if {} have their declared shapes)", assumes.join(", "))?;
                 }
                 Ok(())
+            }
+            Self::ProvedAt { extents, reassociates } => {
+                let how = if *reassociates { " (in exact arithmetic)" } else { "" };
+                write!(f, "proved{how} at {extents}")
             }
             Self::Exact(_) => f.write_str("exact"),
             Self::BitExact(b, _) => write!(f, "bit-exact on {b}"),
@@ -340,14 +353,26 @@ impl Compare<'_> {
                     report.certificate = Some(proof.certificate);
                     Verdict::Proved { reassociates: proof.reassociates, assumes: proof.assumes }
                 }
-                Err(why) => Verdict::Unknown("proof".into(), why.to_string()),
+                Err(why) => match self.proved_at_extents(a, b) {
+                    Some(verdict) => verdict,
+                    None => Verdict::Unknown("proof".into(), why.to_string()),
+                },
             };
-            let equal = matches!(verdict, Verdict::Proved { reassociates: false, .. });
+            let equal = matches!(
+                verdict,
+                Verdict::Proved { reassociates: false, .. }
+                    | Verdict::ProvedAt { reassociates: false, .. }
+            );
+            let summary = Summary::of(std::slice::from_ref(&verdict), None);
             let all = vec![verdict; report.outputs.len()];
             self.add(&mut report, all);
+            if equal && (draws(a) || draws(b)) {
+                let note = "both models are taken to draw the same random numbers";
+                report.notes.push(note.into());
+            }
             match self.spared {
                 Spared::Runs if equal => {
-                    report.outputs.iter_mut().for_each(|o| o.summary = Summary::Proved);
+                    report.outputs.iter_mut().for_each(|o| o.summary = summary.clone());
                     return Ok(report);
                 }
                 Spared::Field if equal => field = false,
@@ -391,6 +416,19 @@ impl Compare<'_> {
             }
             None => self.ladder(a, b, field, report),
         }
+    }
+
+    /// A proof for the extents that are given, with constants folded that follow from them.
+    fn proved_at_extents(&self, a: &Graph, b: &Graph) -> Option<Verdict> {
+        if self.extents.0.is_empty() {
+            return None;
+        }
+        let assumed = Assumed::new(self.extents.0.clone().into_iter().collect());
+        let (a, extents) = assumed.folded(a, &Folder).ok()?;
+        let (b, of_b) = assumed.folded(b, &Folder).ok()?;
+        let proof = (extents == of_b).then(|| prove(&a, &b).ok())??;
+        let reassociates = proof.reassociates;
+        proof.assumes.is_empty().then_some(Verdict::ProvedAt { extents, reassociates })
     }
 
     /// The rungs on which the models run.

@@ -11,6 +11,8 @@ pub enum Summary {
     Identical,
     /// Equal for all inputs and weights.
     Proved,
+    /// Equal for all inputs of these extents, and for all weights.
+    ProvedAt(String),
     /// Equal over the finite field.
     Exact,
     /// Equal bits on all backends; and why it is no more, if there is something to say.
@@ -29,11 +31,12 @@ impl Summary {
         match self {
             Self::Identical => 0,
             Self::Proved => 1,
-            Self::Exact => 2,
-            Self::BitExact(_) => 3,
-            Self::Close(_) => 4,
-            Self::Unknown(_) => 5,
-            Self::Differs(_) => 6,
+            Self::ProvedAt(_) => 2,
+            Self::Exact => 3,
+            Self::BitExact(_) => 4,
+            Self::Close(_) => 5,
+            Self::Unknown(_) => 6,
+            Self::Differs(_) => 7,
         }
     }
 
@@ -85,8 +88,15 @@ impl Summary {
             };
         }
         let proved = any(&|v| matches!(v, V::Proved { .. })).is_some();
+        let at = verdicts.iter().find_map(|v| match v {
+            V::ProvedAt { extents, .. } => Some(extents.clone()),
+            _ => None,
+        });
         let exact = any(&|v| matches!(v, V::Exact(_))).is_some();
         let in_field = if exact || proved { "equal in exact arithmetic" } else { "" };
+        if let (Some(extents), None, false) = (at, close, proved) {
+            return Self::ProvedAt(extents);
+        }
         match (close, proved, exact, bits) {
             (Some(_), ..) => Self::Close(in_field.to_owned()),
             (_, true, ..) => Self::Proved,
@@ -108,6 +118,7 @@ impl fmt::Display for Summary {
         let (name, why) = match self {
             Self::Identical => ("identical", ""),
             Self::Proved => ("proved", ""),
+            Self::ProvedAt(extents) => return write!(f, "proved at {extents}"),
             Self::Exact => ("exact", ""),
             Self::BitExact(why) => ("bit-exact", &**why),
             Self::Close(why) => ("close", &**why),

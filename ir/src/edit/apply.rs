@@ -1,6 +1,6 @@
 //! Applies edits that were checked.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::check::{CheckedEdit, captures, keeps_name, merged_into};
@@ -95,13 +95,23 @@ fn add_nodes(
             Ref::Const(c) => consts[*c],
         };
         let inputs = n.inputs.iter().map(|r| r.as_ref().map(resolve)).collect();
+        let mut captures = captures(graph, n, edit.moved.get(&i)).unwrap_or_default();
+        let mut op = n.op.clone();
+        if let Some(moved) = edit.moved.get(&i) {
+            let here: Vec<(Arc<str>, ValueId)> =
+                moved.iter().map(|(name, r)| (name.clone(), resolve(r))).collect();
+            graph.move_bodies(&mut op, &here);
+            let new = here.iter().map(|(_, v)| *v).filter(|v| !captures.contains(v));
+            let new: BTreeSet<ValueId> = new.collect();
+            captures.extend(new);
+        }
         let node = Node {
             name,
-            op: n.op.clone(),
+            op,
             extra: n.extra.clone(),
             inputs,
             outputs: outputs.iter().map(|&v| Some(v)).collect(),
-            captures: captures(graph, n).unwrap_or_default(),
+            captures,
             meta: inherited(graph, n, &edit.origin),
             order: 0,
             prev: None,

@@ -1,6 +1,7 @@
 //! Checks before an edit is applied, so that applying it cannot fail.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::{Edit, EditError, EditFault, NewNode, Ref};
 use crate::graph::{Def, Graph, Value};
@@ -97,7 +98,11 @@ impl Checker<'_> {
     fn new_node(&self, i: usize, n: &NewNode) -> Result<Vec<Type>, EditFault> {
         let operand = |r: &Option<Ref>| r.map(|r| self.operand(r)).transpose();
         let inputs = n.inputs.iter().map(operand).collect::<Result<_, _>>()?;
-        for v in captures(self.graph, n).map_err(|value| EditFault::Undefined { value })? {
+        for r in self.edit.moved.get(&i).into_iter().flatten().map(|(_, r)| *r) {
+            self.operand(r)?;
+        }
+        let read = captures(self.graph, n, self.edit.moved.get(&i));
+        for v in read.map_err(|value| EditFault::Undefined { value })? {
             let new = self.edit.replaces.iter().find_map(|(r, new)| (*r == v).then_some(new));
             let early = match (new, self.graph.producer(v)) {
                 (Some(Ref::New(m, _)), _) => *m < i,
@@ -184,7 +189,7 @@ impl Checker<'_> {
 
     /// Whether value `w` of the graph can take the place of `v`.
     fn takes_over(&self, v: ValueId, w: ValueId) -> Result<(), EditFault> {
-        let keeps = |v| keeps_name(self.graph, v);
+        let keeps = |v| keeps_name(self.graph, v) || self.edit.reads_by_name(Ref::Value(v));
         let producer = self.graph.producer(w);
         let lost = self.loses_producer(w);
         if keeps(v) && (w == v || keeps(w) || producer.is_none() || lost) {
@@ -204,7 +209,9 @@ impl Checker<'_> {
 
     /// What the new nodes read must still be defined.
     fn operands(&self) -> Result<(), EditFault> {
-        for r in self.edit.nodes.iter().flat_map(|n| n.inputs.iter().flatten()) {
+        let operands = self.edit.nodes.iter().flat_map(|n| n.inputs.iter().flatten());
+        let moved = self.edit.moved.values().flatten().map(|(_, r)| r);
+        for r in operands.chain(moved) {
             if let Ref::Value(v) = *r
                 && self.loses_producer(v)
                 && !self.is_replaced(v)
@@ -276,18 +283,26 @@ pub(super) fn order(graph: &Graph, order: &[NodeId]) -> Result<(), EditFault> {
     Ok(())
 }
 
-/// Values that the bodies of a new node read.
+/// Values that the bodies of a new node read by the names that these have in the graph. Names that stand for
+/// operands of the edit are left out.
 ///
 /// # Errors
 /// With a name that the graph does not have.
-pub(super) fn captures(graph: &Graph, n: &NewNode) -> Result<Vec<ValueId>, String> {
+pub(super) fn captures(
+    graph: &Graph,
+    n: &NewNode,
+    moved: Option<&Vec<(Arc<str>, Ref)>>,
+) -> Result<Vec<ValueId>, String> {
     let mut all = Vec::new();
     let extra = n.extra.iter().filter_map(|(_, a)| match a {
         Attr::Graph(g) => Some(g.0.clone()),
         _ => None,
     });
     for body in n.op.subgraphs().into_iter().chain(extra) {
-        let read = |v: &Value| v.def == Def::Outer && (!v.uses.is_empty() || v.is_output());
+        let stands = |v: &Value| moved.is_some_and(|m| m.iter().any(|(n, _)| *n == v.name));
+        let read = |v: &Value| {
+            v.def == Def::Outer && (!v.uses.is_empty() || v.is_output()) && !stands(v)
+        };
         for (_, v) in body.values().filter(|(_, v)| read(v)) {
             let here = graph.find_value(&v.name).ok_or_else(|| v.name.to_string())?;
             if !all.contains(&here) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Edit, NewNode, Ref};
 use crate::graph::{Def, Graph};
-use crate::op::{ONNX, Op, schema};
+use crate::op::{Attr, ONNX, Op, schema};
 use crate::{NodeId, ValueId};
 
 impl Edit {
@@ -23,6 +23,7 @@ impl Edit {
         let mut edit = Self::new(format!("{origin} {}", graph.label(node)));
         let mut new: BTreeMap<ValueId, Ref> =
             body.inputs().iter().zip(inputs).map(|(&b, &v)| (b, Ref::Value(v))).collect();
+        movable(body, graph)?;
         edit.body(graph, node, body, &mut new)?;
         for (&ours, &theirs) in graph.node(node).outputs.iter().zip(body.outputs()) {
             let Some(ours) = ours else { continue };
@@ -44,17 +45,13 @@ impl Edit {
     ) -> Result<(), String> {
         for id in body.schedule() {
             let node = body.node(id);
-            let fault = |why: &str| format!("{} {:?} {why}", node.op.name(), body.label(id));
-            if !node.op.subgraphs().is_empty() {
-                return Err(fault("has a body, which reads values by their names"));
-            }
-            if !means_the_same(&node.op, body, graph) {
-                let versions = [body, graph].map(|g| g.opsets.get(node.op.domain()).copied());
-                let [there, here] = versions.map(|v| v.map_or("none".into(), |v| v.to_string()));
-                return Err(fault(&format!(
-                    "is of version {there} of its operator set, and means something else in \
-                     version {here}, which the model imports"
-                )));
+            if !node.op.bodies().is_empty() {
+                let mut read = Vec::with_capacity(node.captures.len());
+                for &v in &node.captures {
+                    let name = body.value(v).name.clone();
+                    read.push((name, self.operand(graph, like, body, v, new)?));
+                }
+                self.moved.insert(self.nodes.len(), read);
             }
             let mut inputs = Vec::with_capacity(node.inputs.len());
             for v in &node.inputs {
@@ -109,8 +106,32 @@ impl Edit {
     }
 }
 
+/// Refuses a body with a node that would mean something else in the graph, or reads values by names that cannot
+/// be changed.
+fn movable(body: &Graph, graph: &Graph) -> Result<(), String> {
+    for id in body.schedule() {
+        let node = body.node(id);
+        let bodies = node.op.bodies();
+        let fault = |why: &str| Err(format!("{} {:?} {why}", node.op.name(), body.label(id)));
+        let graphs = node.extra.iter().filter(|(_, a)| matches!(a, Attr::Graph(_))).count();
+        if node.op.subgraphs().len() + graphs > bodies.len() {
+            return fault("has a graph in an attribute, which reads values by their names");
+        }
+        if !same_version(&node.op, body, graph) {
+            let versions = [body, graph].map(|g| g.opsets.get(node.op.domain()).copied());
+            let [there, here] = versions.map(|v| v.map_or("none".into(), |v| v.to_string()));
+            return fault(&format!(
+                "is of version {there} of its operator set, and means something else in \
+                 version {here}, which the model imports"
+            ));
+        }
+        bodies.into_iter().try_for_each(|(_, inner)| movable(inner, graph))?;
+    }
+    Ok(())
+}
+
 /// Whether the operator of one graph means the same in another.
-fn means_the_same(op: &Op, from: &Graph, to: &Graph) -> bool {
+fn same_version(op: &Op, from: &Graph, to: &Graph) -> bool {
     let version = |g: &Graph| g.opsets.get(op.domain()).copied();
     match (version(from), version(to)) {
         (a, b) if a == b => true,

@@ -10,9 +10,10 @@ mod inline;
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests;
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::graph::Graph;
+use crate::graph::{Def, Graph};
 use crate::op::{Attrs, Op};
 use crate::tensor::Tensor;
 use crate::{NodeId, Type, ValueId, infer};
@@ -66,6 +67,9 @@ pub struct Edit {
     pub parts: Vec<(usize, ValueId)>,
     /// Nodes to add.
     pub nodes: Vec<NewNode>,
+    /// New nodes (by index in `nodes`) whose bodies come from another graph, each with what the names that
+    /// the bodies read from outside stand for here. The bodies get names of their own.
+    pub moved: BTreeMap<usize, Vec<(Arc<str>, Ref)>>,
     /// Values that get a new definition and keep their name, type and readers.
     pub replaces: Vec<(ValueId, Ref)>,
     /// Nodes to remove.
@@ -132,9 +136,17 @@ impl Edit {
             Ref::New(..) => !taken(),
             Ref::Value(w) => {
                 !keeps_name(graph, v)
-                    || (!taken() && graph.producer(w).is_some() && !keeps_name(graph, w))
+                    || (!taken()
+                        && graph.producer(w).is_some()
+                        && !keeps_name(graph, w)
+                        && !self.reads_by_name(by))
             }
         }
+    }
+
+    /// Whether the body of a new node reads it.
+    fn reads_by_name(&self, r: Ref) -> bool {
+        self.moved.values().flatten().any(|(_, read)| *read == r)
     }
 
     fn copy(&mut self, graph: &Graph, v: ValueId, of: Ref) -> Ref {
@@ -175,13 +187,16 @@ pub struct Editor<'a> {
     edits: usize,
     /// The bodies that the editor is in, from the outside in.
     pub(crate) scopes: Vec<String>,
+    /// For each of them, the constants that it reads from outside, by name.
+    pub(crate) captured: Vec<HashMap<Arc<str>, Arc<Tensor>>>,
 }
 
 impl<'a> Editor<'a> {
     /// An editor of this graph, without observers and without a limit.
     pub fn new(graph: &'a mut Graph) -> Self {
         let edits = graph.edits;
-        Self { graph, observers: Vec::new(), limit: usize::MAX, edits, scopes: Vec::new() }
+        let (scopes, captured) = (Vec::new(), Vec::new());
+        Self { graph, observers: Vec::new(), limit: usize::MAX, edits, scopes, captured }
     }
 
     /// Adds an observer, which is called after those that were added before.
@@ -197,6 +212,15 @@ impl<'a> Editor<'a> {
     /// The graph as it is now; [within](Editor::within) a node, the body.
     pub fn graph(&self) -> &Graph {
         self.graph
+    }
+
+    /// The value's elements, if it is a constant of the graph, or of a graph around the body.
+    pub fn constant(&self, v: ValueId) -> Option<Arc<Tensor>> {
+        let value = self.graph.get_value(v)?;
+        match value.def {
+            Def::Outer => self.captured.last()?.get(&value.name).cloned(),
+            _ => self.graph.constant(v),
+        }
     }
 
     /// The bodies that the editor is in, as `NODE/ATTRIBUTE` from the outside in.

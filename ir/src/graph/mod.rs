@@ -7,6 +7,7 @@ mod mutate;
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::op::{Attrs, ONNX, Op};
@@ -145,6 +146,9 @@ pub struct Graph {
     pub functions: Arc<Functions>,
     /// `ir_version` of the file.
     pub ir_version: i64,
+    /// Entries for the metadata of the model (`metadata_props`). They replace those of the file that have the
+    /// same key, once the graph has been edited.
+    pub notes: BTreeMap<String, String>,
     pub(crate) nodes: Vec<Option<Node>>,
     pub(crate) values: Vec<Option<Value>>,
     pub(crate) inputs: Vec<ValueId>,
@@ -171,6 +175,9 @@ pub struct Graph {
 pub(crate) trait Source: Any + Send + Sync + std::fmt::Debug {
     /// Types that the file declares for values other than inputs.
     fn declared(&self) -> &[(ValueId, Type)];
+
+    /// The folder of the file, if it is known.
+    fn folder(&self) -> Option<&Path>;
 
     /// For a downcast to the reader's own type.
     #[cfg_attr(not(feature = "onnx"), allow(dead_code))]

@@ -23,6 +23,18 @@ impl Graph {
         name
     }
 
+    /// The graph where all inputs that have a default hold it: they are constants.
+    pub fn at_defaults(&self) -> Self {
+        let mut graph = self.clone();
+        for &v in &self.inputs {
+            if let Def::Input(Some(t)) = &self.value(v).def {
+                graph.value_mut(v).def = Def::Const(t.clone());
+            }
+        }
+        graph.inputs.retain(|&v| !matches!(self.value(v).def, Def::Input(Some(_))));
+        graph
+    }
+
     pub(crate) fn node_mut(&mut self, id: NodeId) -> &mut Node {
         match self.nodes.get_mut(id.index()).and_then(Option::as_mut) {
             Some(n) => n,

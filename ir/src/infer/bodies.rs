@@ -34,7 +34,8 @@ pub(super) fn infer(graph: &mut Graph, id: NodeId, depth: usize) {
                 t => t,
             };
             let (skip, initial, scanned): (usize, Vec<Type>, Vec<Type>) = match &node.op {
-                Op::Loop(_) => (2, node.inputs.iter().skip(2).map(state).collect(), Vec::new()),
+                // The condition is a state, too.
+                Op::Loop(_) => (1, node.inputs.iter().skip(1).map(state).collect(), Vec::new()),
                 // Before version 9, operands also have an axis for the batch.
                 Op::Scan(s) if opset >= 9 => {
                     let carried = super::misc::carried(s, node.inputs.len());
@@ -119,8 +120,7 @@ fn attempt(
     Some(g)
 }
 
-/// The body of a loop, whose states follow `skip` other inputs: the count and condition of a Loop, which also
-/// has a condition before its results. Each state is assumed to have the type of its initial value in every iteration.
+/// The body of a loop, whose states follow `skip` other inputs: the count of a Loop. Each state is assumed to have the type of its initial value in every iteration.
 /// Parts of the type that the body does not preserve become unknown, and the body is inferred again.
 fn states(
     body: &Graph,
@@ -145,7 +145,7 @@ fn states(
         let given: Vec<_> = given.chain(scanned.iter().cloned()).collect();
         // After the first turn the assumption was wrong, and so may be types that followed from it.
         let g = attempt(body, outer, &given, turn == 0, depth)?;
-        let after = g.outputs().iter().skip(skip / 2).map(|&v| &g.value(v).ty);
+        let after = g.outputs().iter().map(|&v| &g.value(v).ty);
         let next: Vec<Type> =
             types.iter().zip(after).zip(&declared).map(|((t, a), d)| kept(t, a, d)).collect();
         if next[..] == types[..next.len()] {

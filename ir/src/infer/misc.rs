@@ -134,7 +134,7 @@ pub(super) fn misc(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
         | Op::Optional(_)
         | Op::OptionalHasElement(_)
         | Op::OptionalGetElement(_) => sequences::sequences(ctx)?,
-        Op::If(i) => branches(&i.then_branch.0, &i.else_branch.0),
+        Op::If(i) => branches(ctx, i),
         Op::Loop(l) => loop_types(ctx, &l.body.0),
         Op::Scan(s) if ctx.opset >= 9 => scan_types(ctx, s),
         Op::SequenceMap(s) => {

@@ -4,6 +4,7 @@
 //! evaluates small integer tensors symbolically, so that extents are known after a Reshape whose target is
 //! computed with Shape, Gather and Concat.
 
+mod adopt;
 mod bodies;
 mod broadcast;
 mod layout;
@@ -18,8 +19,9 @@ mod windows;
 
 use crate::op::Class;
 use crate::op_context::{OpCtx, RuleError, fail};
-use crate::{DType, Dim, Graph, Type, definition};
+use crate::{DType, Dim, Graph, Type, definition, op};
 
+pub use adopt::adopt;
 pub use broadcast::broadcast;
 pub(crate) use reduce::reduction;
 
@@ -105,9 +107,13 @@ pub(crate) fn shape_text(dims: &[Dim]) -> String {
     format!("[{}]", parts.join(","))
 }
 
-/// Types of the results of an If: what holds for both branches.
-fn branches(a: &Graph, b: &Graph) -> Vec<Type> {
+/// Types of the results of an If: those of the branch that is always taken, or what holds for both.
+fn branches(ctx: &OpCtx<'_>, op: &op::If) -> Vec<Type> {
     let types =
         |g: &Graph| -> Vec<Type> { g.outputs().iter().map(|&v| g.value(v).ty.clone()).collect() };
-    types(a).iter().zip(types(b)).map(|(x, y)| x.join(&y)).collect()
+    if let Some(taken) = ctx.input(0).and_then(|c| op.taken(c.value.as_ref()?)) {
+        return types(taken);
+    }
+    let (a, b) = (types(&op.then_branch.0), types(&op.else_branch.0));
+    a.iter().zip(b).map(|(x, y)| x.join(&y)).collect()
 }

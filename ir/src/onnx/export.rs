@@ -1,6 +1,7 @@
 //! Writing models: the header of the input, with the graph in it.
 
 use std::collections::BTreeMap;
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use super::encode::Place;
@@ -8,7 +9,7 @@ use super::encode_graph::graph;
 use super::error::{OnnxError, Result};
 use super::file::string_in;
 use super::origin::Origin;
-use super::proto::{model as proto, opset_id};
+use super::proto::{entry, model as proto, opset_id};
 use super::rope::Rope;
 use super::wire::fields_in;
 use crate::graph::Graph;
@@ -45,6 +46,7 @@ pub(super) fn model(g: &Graph, place: &Place<'_>) -> Result<Rope> {
             opset(&mut out, spelled(&domain), version);
         }
         out.share(&g.configurations.clone().unwrap_or_default());
+        notes(g, &mut out);
         return Ok(out);
     };
     let keep = place.same && place.spill.is_none();
@@ -83,6 +85,8 @@ pub(super) fn model(g: &Graph, place: &Place<'_>) -> Result<Rope> {
                 }
             }
             (proto::CONFIGURATION, _) if g.configurations.is_some() => {}
+            (proto::METADATA_PROPS, Some(r))
+                if g.notes.contains_key(string_in(&origin.buf, from_ref(&r), entry::KEY)?) => {}
             _ => out.share(&origin.slice(f.span)),
         }
     }
@@ -90,7 +94,12 @@ pub(super) fn model(g: &Graph, place: &Place<'_>) -> Result<Rope> {
         opset(&mut out, spelled(&domain), version);
     }
     out.share(&g.configurations.clone().unwrap_or_default());
+    notes(g, &mut out);
     Ok(out)
+}
+
+fn notes(g: &Graph, out: &mut Rope) {
+    g.notes.iter().for_each(|(k, v)| out.entry(proto::METADATA_PROPS, k, v));
 }
 
 /// Versions of all operator sets, including graph-opt's own if the graph uses it.

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::graph::{Graph, Source};
@@ -38,6 +38,10 @@ pub(super) struct Origin {
 impl Source for Origin {
     fn declared(&self) -> &[(ValueId, Type)] {
         &self.declared
+    }
+
+    fn folder(&self) -> Option<&Path> {
+        self.dir.as_deref()
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -19,6 +19,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Structure;
 use crate::graph::{Def, Function, Functions, Graph};
@@ -44,6 +45,8 @@ pub struct Meaning {
 /// Computes the meanings of the nodes of a model.
 pub struct Meanings<'g> {
     functions: &'g Functions,
+    /// The folder of the model's file.
+    folder: Option<String>,
     /// Digests of functions that were computed already, as a function may be called from many nodes.
     known: RefCell<BTreeMap<Key, (Digest, bool)>>,
 }
@@ -53,7 +56,9 @@ type Key = (Arc<str>, Arc<str>, Arc<str>);
 impl<'g> Meanings<'g> {
     /// Meanings of the nodes of this graph and its bodies.
     pub fn of(graph: &'g Graph) -> Self {
-        Self { functions: &graph.functions, known: RefCell::default() }
+        let folder = graph.source.as_deref().and_then(|s| s.folder());
+        let folder = folder.map(|f| f.display().to_string());
+        Self { functions: &graph.functions, folder, known: RefCell::default() }
     }
 
     /// The meaning of a node, where the graph's values have these types ([`infer::follow`]).
@@ -78,8 +83,10 @@ impl<'g> Meanings<'g> {
             random |= draws;
             h.part(digest);
         }
-        // External data that graph-opt does not read may differ between models with equal attributes.
-        random |= all().any(|(_, a)| matches!(a, Attr::Raw(b) if names_a_file(b)));
+        // External data that graph-opt does not read may differ between folders.
+        if all().any(|(_, a)| matches!(a, Attr::Raw(b) if names_a_file(b))) {
+            h.part(self.folder());
+        }
         let mut names = Vec::new();
         bodies.iter().for_each(|b| read(b, &mut names));
         let capture = |name: &str| {
@@ -102,6 +109,15 @@ impl<'g> Meanings<'g> {
         }
         let captures = names.iter().filter_map(|n| capture(n)).collect();
         Meaning { digest: h.done(), captures, modelled: false, random }
+    }
+
+    /// A digest of the folder in which the model's external data is; one of its own if that is not known.
+    fn folder(&self) -> Digest {
+        static UNKNOWN: AtomicU64 = AtomicU64::new(0);
+        match &self.folder {
+            Some(folder) => Hasher::new("folder").text(folder).done(),
+            None => Hasher::new("unknown").int(UNKNOWN.fetch_add(1, Ordering::Relaxed)).done(),
+        }
     }
 
     /// The digest of the function that the operator calls, and whether it draws random numbers.

@@ -1,7 +1,7 @@
 //! If with a constant condition.
 
 use graph_opt_ir::op::Op;
-use graph_opt_ir::{Edit, EditError, Graph, NodeId};
+use graph_opt_ir::{Edit, EditError, NodeId};
 
 use super::attempt;
 use crate::pass::PassCtx;
@@ -15,20 +15,18 @@ pub(super) fn sweep(cx: &mut PassCtx<'_, '_>) -> Result<usize, EditError> {
             continue;
         }
         // A branch that cannot be moved stays where it is.
-        if let Some(Ok(edit)) = taken(cx.graph(), id) {
+        if let Some(Ok(edit)) = taken(cx, id) {
             done += attempt(cx, &edit)?;
         }
     }
     Ok(done)
 }
 
-fn taken(graph: &Graph, id: NodeId) -> Option<Result<Edit, String>> {
+fn taken(cx: &PassCtx<'_, '_>, id: NodeId) -> Option<Result<Edit, String>> {
+    let graph = cx.graph();
     let node = graph.node(id);
     let Op::If(i) = &node.op else { return None };
-    let condition = graph.constant((*node.inputs.first()?)?)?;
-    let branch = match condition.bytes().ok()?.first()? {
-        0 => &i.else_branch.0,
-        _ => &i.then_branch.0,
-    };
+    let condition = cx.constant((*node.inputs.first()?)?)?;
+    let branch = i.taken(&condition)?;
     Some(Edit::inline(graph, id, branch, &[], "simplify If"))
 }

@@ -1,6 +1,6 @@
 //! Constants computed ahead of time, and values that follow from shapes alone.
 //!
-//! Neither ever grows the file: the new constant may take no more than what goes with the node.
+//! In `simplify`, neither ever grows the file: the new constant may take no more than what goes with the node.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,8 +15,32 @@ use super::attempt;
 use super::dead::has_effects;
 use crate::pass::PassCtx;
 
-pub(super) fn sweep(cx: &mut PassCtx<'_, '_>) -> Result<usize, EditError> {
-    Ok(shapes(cx)? + constants(cx)?)
+/// What is folded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Folding {
+    /// What makes the file no larger.
+    Smaller,
+    /// Whole numbers and truth values that may be parts of shapes, even if the file gets a little larger. What
+    /// is computed of them stays, with its type.
+    Shapes,
+}
+
+impl Folding {
+    /// Bytes by which the file may grow with each constant.
+    fn growth(self) -> u64 {
+        match self {
+            Self::Smaller => 0,
+            Self::Shapes => 1024,
+        }
+    }
+
+    fn takes(self, t: Option<DType>) -> bool {
+        self == Self::Smaller || t.is_some_and(|t| t.is_int() || t == DType::Bool)
+    }
+}
+
+pub(super) fn sweep(cx: &mut PassCtx<'_, '_>, what: Folding) -> Result<usize, EditError> {
+    Ok(shapes(cx, what)? + constants(cx, what)?)
 }
 
 fn foldable(graph: &Graph, id: NodeId) -> bool {
@@ -38,7 +62,7 @@ fn prints(graph: &Graph, id: NodeId) -> bool {
     matches!(&graph.node(id).op, Op::Cast(c) if c.to == to) && !whole()
 }
 
-fn constants(cx: &mut PassCtx<'_, '_>) -> Result<usize, EditError> {
+fn constants(cx: &mut PassCtx<'_, '_>, what: Folding) -> Result<usize, EditError> {
     let mut done = 0;
     let order: Vec<NodeId> = cx.graph().schedule().collect();
     for id in order {
@@ -47,16 +71,19 @@ fn constants(cx: &mut PassCtx<'_, '_>) -> Result<usize, EditError> {
         if !cx.selected(id) || !foldable(graph, id) || node.outputs.iter().any(Option::is_none) {
             continue;
         }
+        if !node.outputs.iter().flatten().all(|v| what.takes(graph.value(*v).ty.dtype())) {
+            continue;
+        }
         let operands: Option<Vec<Option<Arc<Tensor>>>> = node
             .inputs
             .iter()
-            .map(|v| v.map(|v| graph.constant(v)).map_or(Some(None), |t| t.map(Some)))
+            .map(|v| v.map(|v| cx.constant(v)).map_or(Some(None), |t| t.map(Some)))
             .collect();
         let Some(operands) = operands else { continue };
         if operands.iter().all(Option::is_none) {
             continue;
         }
-        let room = freed(graph, id);
+        let room = freed(graph, id) + what.growth();
         let results =
             cx.evaluator.evaluate(&node.op, graph.opset(), &operands, node.outputs.len(), room);
         // What cannot be computed now is left to the runtime.
@@ -81,7 +108,7 @@ fn constants(cx: &mut PassCtx<'_, '_>) -> Result<usize, EditError> {
 }
 
 /// Whole-number values that are known because they are computed from known extents.
-fn shapes(cx: &mut PassCtx<'_, '_>) -> Result<usize, EditError> {
+fn shapes(cx: &mut PassCtx<'_, '_>, what: Folding) -> Result<usize, EditError> {
     let values = infer::symbolic_values(cx.graph());
     let graph = cx.graph();
     let known = |v: ValueId| -> Option<Vec<i64>> {
@@ -118,7 +145,7 @@ fn shapes(cx: &mut PassCtx<'_, '_>) -> Result<usize, EditError> {
             _ => continue,
         };
         let Ok(t) = t else { continue };
-        if constant_cost(&value.name, &t) > freed(graph, id) {
+        if constant_cost(&value.name, &t) > freed(graph, id) + what.growth() {
             continue;
         }
         let mut edit = Edit::new(format!("simplify shape {}", graph.label(id)));

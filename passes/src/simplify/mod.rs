@@ -34,6 +34,8 @@ mod strides;
 
 use graph_opt_ir::{Edit, EditError, EditFault};
 
+use fold::Folding;
+
 use crate::options::{OptionError, Options};
 use crate::pass::{Change, Data, Exactness, Outcome, Pass, PassCtx, PassInfo};
 use crate::units::count;
@@ -74,7 +76,7 @@ impl Pass for Simplify {
         for _ in 0..ROUNDS {
             let round = [
                 constants::sweep(cx)?,
-                fold::sweep(cx)?,
+                fold::sweep(cx, Folding::Smaller)?,
                 identity::sweep(cx)?,
                 data_movement::sweep(cx)?,
                 reshape::sweep(cx)?,
@@ -112,7 +114,7 @@ impl Pass for Simplify {
     }
 }
 
-/// Only what is known ahead of time: constants, and values that follow from extents.
+/// Whole numbers that are known ahead of time: constants, and values that follow from extents.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fold;
 
@@ -127,7 +129,7 @@ impl Pass for Fold {
 
     fn run(&self, cx: &mut PassCtx<'_, '_>) -> Result<(), EditError> {
         for _ in 0..ROUNDS {
-            if constants::sweep(cx)? + fold::sweep(cx)? == 0 || cx.is_done() {
+            if constants::sweep(cx)? + fold::sweep(cx, Folding::Shapes)? == 0 || cx.is_done() {
                 break;
             }
         }

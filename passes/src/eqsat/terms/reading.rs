@@ -6,7 +6,7 @@ use std::sync::Arc;
 use graph_opt_ir::infer::{follow, follow_with};
 use graph_opt_ir::op_context::dequantized;
 use graph_opt_ir::structural_eq::{self, Meaning, Meanings};
-use graph_opt_ir::{Def, Digest, Graph, NodeId, Tensor, Type, ValueId};
+use graph_opt_ir::{Def, Digest, Graph, Hasher, NodeId, Tensor, Type, ValueId};
 
 use super::{TermId, Terms};
 
@@ -65,6 +65,7 @@ impl Reading {
             position += u64::from(matches!(graph.value(v).def, Def::Input(None)));
             r.terms[v.index()] = Some(terms.leaf(leaf, graph.value(v).ty.clone()));
         }
+        let mut draws = 0;
         for id in graph.schedule() {
             let node = graph.node(id);
             let opset = graph.opsets.get(node.op.domain()).copied().unwrap_or(1);
@@ -86,14 +87,20 @@ impl Reading {
                     (None, None) => terms.apply(&node.op, opset, &operands, of, ty),
                     (None, Some(m)) => {
                         r.opaque.push((v, m.digest, o, graph.value(v).ty.clone()));
-                        let function = how.apply && !m.random;
-                        function.then(|| terms.opaque(&node.op, m.digest, opset, &operands, of, ty))
+                        // The k-th node of each model that draws random numbers draws the same ones.
+                        let meaning = match m.random {
+                            true => Hasher::new("draw").part(m.digest).int(draws).done(),
+                            false => m.digest,
+                        };
+                        let opaque = || terms.opaque(&node.op, meaning, opset, &operands, of, ty);
+                        how.apply.then(opaque)
                     }
                 };
                 let term = term.unwrap_or_else(|| terms.leaf(structure.hash(v), ty.clone()));
                 r.terms[v.index()] = Some(term);
                 r.made.push((id, v, term));
             }
+            draws += u64::from(opaque.is_some_and(|m| m.random));
         }
         for &v in graph.outputs() {
             r.known(graph, terms, &structure, v);
