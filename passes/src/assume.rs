@@ -102,21 +102,18 @@ impl Assumed {
 }
 
 impl Assumed {
-    /// The graph with these extents written into it and nodes folded that follow from them, and the extents as
-    /// text. A leading dimension without one is 1.
+    /// The graph with the extents that are given written into it, and whole numbers folded that follow from
+    /// them.
     ///
     /// # Errors
     /// As [`sized`](Self::sized).
-    pub fn folded(
-        &self,
-        graph: &Graph,
-        evaluator: &dyn Evaluate,
-    ) -> Result<(Graph, String), FixDimsError> {
-        let (fixed, extents, defaults) = self.fixed(graph)?;
-        let graph = folded(fixed.clone(), evaluator).unwrap_or(fixed);
-        let sized = SizedGraph { extents, defaults, ..SizedGraph::of(&graph) };
-        let text = sized.text();
-        Ok((graph, text))
+    pub fn folded(&self, graph: &Graph, evaluator: &dyn Evaluate) -> Result<Graph, FixDimsError> {
+        let mut fixed = graph.clone();
+        let extents = self.named(graph);
+        if !extents.is_empty() {
+            fix_dims(&mut fixed, &extents)?;
+        }
+        Ok(folded(fixed.clone(), evaluator).unwrap_or(fixed))
     }
 
     /// The graph with the extents, all of them, and the number of those at the end that were not given.

@@ -18,6 +18,7 @@
 //! It is no part of `simplify` because it turns the sum of -0 and +0, which is +0, back into -0.
 
 use graph_opt_ir::op::Op;
+use graph_opt_ir::op_context::OpCtx;
 use graph_opt_ir::{Edit, EditError, Graph, NodeId, Ref};
 
 use super::{Candidate, result, sweep};
@@ -59,8 +60,9 @@ impl Pass for DropZeroAdd {
 fn find(graph: &Graph, id: NodeId) -> Option<Candidate> {
     let node = graph.node(id);
     let (Op::Add(_), 7..) = (&node.op, graph.opset()) else { return None };
-    let x = neutral(graph, &node.inputs, 0.0, true)
-        .or_else(|| neutral(graph, &node.inputs, -0.0, true))?;
+    let ctx = OpCtx::of(graph, id);
+    let x = neutral(&ctx, 0.0, true).or_else(|| neutral(&ctx, -0.0, true))?;
+    let x = node.inputs[x]?;
     let mut edit = Edit::new(format!("drop-zero-add {}", graph.label(id)));
     edit.replaces.push((result(graph, id)?, Ref::Value(x)));
     edit.removes.push(id);

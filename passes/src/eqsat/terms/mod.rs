@@ -13,7 +13,7 @@ use std::sync::Arc;
 use graph_opt_ir::op::{Attrs, Op, Other};
 use graph_opt_ir::op_context::{OpCtx, Operand};
 use graph_opt_ir::region::Region;
-use graph_opt_ir::{Digest, Span, Tensor, Type};
+use graph_opt_ir::{DType, Digest, Dim, Hasher, Span, Tensor, Type};
 
 use crate::tile::slices::slice_tensor;
 pub(crate) use reading::ReadOptions;
@@ -102,6 +102,8 @@ pub struct Terms {
     all: Vec<Term>,
     types: Vec<Type>,
     values: Vec<Option<Arc<Tensor>>>,
+    /// The elements of leaves that stand for extents.
+    extents: HashMap<TermId, Vec<Dim>>,
     ids: HashMap<Key, TermId>,
 }
 
@@ -166,6 +168,16 @@ impl Terms {
     /// The leaf of this digest, which is made if there is none.
     pub(crate) fn leaf(&mut self, number: Digest, ty: Type) -> TermId {
         self.add(Head::Leaf(number), Vec::new(), ty)
+    }
+
+    /// The term of a whole-number tensor with these extents as its elements.
+    fn extents(&mut self, elements: Vec<Dim>) -> TermId {
+        let mut h = Hasher::new("extents");
+        elements.iter().for_each(|d| _ = h.text(&format!("{d:?}")));
+        let ty = Type::tensor(DType::I64, &[elements.len() as u64]);
+        let id = self.leaf(h.done(), ty);
+        self.extents.insert(id, elements);
+        id
     }
 
     /// The term of a constant.
@@ -238,7 +250,11 @@ impl Terms {
         outputs: usize,
     ) -> OpCtx<'a> {
         let operand = |t: &Option<TermId>| {
-            t.map(|t| Operand { ty: self.ty(t), value: self.value(t).cloned(), dims: None })
+            t.map(|t| Operand {
+                ty: self.ty(t),
+                value: self.value(t).cloned(),
+                dims: self.extents.get(&t).cloned(),
+            })
         };
         let inputs = inputs.iter().map(operand).collect();
         let onnx = graph_opt_ir::definition::opset(op, opset);

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use graph_opt_ir::op::{Attrs, Op};
 use graph_opt_ir::region::{self, Region};
-use graph_opt_ir::{Span, Tensor, Type, infer, layout_params, op, structural_eq};
+use graph_opt_ir::{Dim, Span, Tensor, Type, infer, layout_params, op, structural_eq};
 
 use super::{Apply, Head, TermId, Terms};
+use crate::simplify::identity::unchanged;
 
 impl Terms {
     /// A result of an operator in normal form: the result at position `output` of `outputs`. Its type is
@@ -59,6 +60,9 @@ impl Terms {
     ) -> Option<TermId> {
         let x = inputs.first().copied().flatten()?;
         let ctx = self.ctx(op, opset, inputs, outputs);
+        if let Some(i) = unchanged(&ctx, ty).filter(|_| output == 0) {
+            return inputs.get(i).copied().flatten();
+        }
         match op {
             _ if ctx.is_identity(output) => Some(x),
             Op::Slice(_) => {
@@ -82,14 +86,11 @@ impl Terms {
             }
             Op::Concat(c) => {
                 let rank = ty.rank()? as i64;
-                match inputs {
-                    [one] => *one,
-                    _ if c.axis < 0 => {
-                        let op = op::Concat { axis: c.axis + rank };
-                        self.apply(&op.into(), opset, inputs, (0, 1), ty)
-                    }
-                    _ => None,
+                if c.axis >= 0 {
+                    return None;
                 }
+                let op = op::Concat { axis: c.axis + rank };
+                self.apply(&op.into(), opset, inputs, (0, 1), ty)
             }
             Op::Reshape(_) | Op::Flatten(_) | Op::Squeeze(_) | Op::Unsqueeze(_) => {
                 self.reshaped(x, opset, ty)
@@ -97,9 +98,6 @@ impl Terms {
             Op::Transpose(_) => {
                 let rank = self.ty(x).rank()?;
                 let mut perm = layout_params::permutation(&ctx, rank).ok()?;
-                if perm.iter().enumerate().all(|(i, &p)| i == p) {
-                    return Some(x);
-                }
                 let Head::Apply(Apply { op: inner, .. }) = &self.get(x).head else { return None };
                 let Op::Transpose(_) = &**inner else { return None };
                 let below = self.ctx_of(x)?;
@@ -109,32 +107,27 @@ impl Terms {
                 let perm = Some(perm.iter().map(|&p| p as i64).collect());
                 self.apply(&op::Transpose { perm }.into(), opset, &[Some(base)], (0, 1), ty)
             }
-            Op::Pad(_) => {
-                let pads = layout_params::pads(&ctx).ok()??;
-                pads.iter().all(|p| *p == (0, 0)).then_some(x)
-            }
-            Op::Cast(_) => {
-                let same = self.ty(x).dtype().is_some_and(|d| ty.dtype() == Some(d));
-                same.then_some(x)
-            }
             _ => None,
         }
     }
 
     /// A Reshape to the extents of this type, over what a Reshape below reads.
     fn reshaped(&mut self, x: TermId, opset: i64, ty: &Type) -> Option<TermId> {
-        let want = ty.extents()?;
+        let want = ty.dims().filter(|d| !d.contains(&Dim::Unknown))?.to_vec();
         let mut base = x;
         if let Head::Apply(a) = &self.get(x).head
             && let Op::Reshape(_) = &*a.op
         {
             base = self.get(x).children[0];
         }
-        if self.ty(base).extents().as_ref() == Some(&want) {
+        if self.ty(base).dims() == Some(&want) {
             return Some(base);
         }
-        let shape: Vec<i64> = want.iter().map(|&n| n as i64).collect();
-        let shape = self.constant(&Arc::new(Tensor::i64s(&shape)));
+        let known: Option<Vec<i64>> = want.iter().map(|d| Some(d.known()? as i64)).collect();
+        let shape = match known {
+            Some(shape) => self.constant(&Arc::new(Tensor::i64s(&shape))),
+            None => self.extents(want),
+        };
         let op: Op = op::Reshape { allowzero: 0 }.into();
         // Terms have the form with a shape operand, whichever version the file has.
         let opset = opset.max(7);
