@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::bodies::can_run;
 use super::{InferError, infer_graph};
 use crate::graph::{Def, Graph};
 use crate::op::Op;
@@ -9,14 +10,48 @@ use crate::{NodeId, Type, ValueId};
 
 /// Gives the results of nodes the types that they have in `folded`, a copy of the graph in which nodes were
 /// replaced by their results, and infers what follows. In bodies, too; an If whose condition is constant in
-/// `folded` gets the branch that is taken as both of its branches.
+/// `folded`, or of which only one branch can run at these extents, gets this branch as both of its branches.
 ///
 /// # Errors
 /// If a node contradicts its operator's definition with these types. The graph may then be changed in part.
 pub fn adopt(graph: &mut Graph, folded: &Graph) -> Result<(), InferError> {
     bodies(graph, folded);
     let known = known(graph, folded);
-    infer_graph(graph, &known).map(drop)
+    infer_graph(graph, &known)?;
+    if one_branch(graph, 0) { infer_graph(graph, &known).map(drop) } else { Ok(()) }
+}
+
+/// Gives an If of which only one branch can run at these extents that branch as both of its branches; returns
+/// whether there is one.
+fn one_branch(graph: &mut Graph, depth: usize) -> bool {
+    let mut any = false;
+    for id in graph.schedule().collect::<Vec<_>>() {
+        let mut op = graph.node(id).op.clone();
+        if op.bodies().is_empty() {
+            continue;
+        }
+        let mut changed = false;
+        for body in op.bodies_mut() {
+            let mut inner = Graph::clone(body);
+            if one_branch(&mut inner, depth + 1) {
+                (*body, changed) = (Arc::new(inner), true);
+            }
+        }
+        if let Op::If(i) = &mut op {
+            let (a, b) = (i.then_branch.0.clone(), i.else_branch.0.clone());
+            let runs = |g: &Graph| can_run(graph, id, g, depth);
+            if !Arc::ptr_eq(&a, &b) && runs(&a) != runs(&b) {
+                let only = if runs(&a) { a } else { b };
+                (i.then_branch.0, i.else_branch.0) = (only.clone(), only);
+                changed = true;
+            }
+        }
+        if changed {
+            graph.node_mut(id).op = op;
+            any = true;
+        }
+    }
+    any
 }
 
 /// Types of the results of nodes, the more precise ones of the two graphs.

@@ -21,9 +21,7 @@ pub(super) fn infer(graph: &mut Graph, id: NodeId, depth: usize) {
     if node.op.bodies().is_empty() {
         return;
     }
-    let outer: Outer<'_> = (node.captures.iter())
-        .map(|&v| (&*graph.value(v).name, (&graph.value(v).ty, graph.constant(v))))
-        .collect();
+    let outer = captured(graph, id);
     let ty = |v: &Option<ValueId>| v.map_or(Type::Unknown, |v| graph.value(v).ty.clone());
     let opset = graph.opset();
     let found: Vec<Option<Graph>> = (node.op.bodies().into_iter())
@@ -68,6 +66,28 @@ pub(super) fn infer(graph: &mut Graph, id: NodeId, depth: usize) {
 
 /// Types of captured values by name, and those that are constants.
 type Outer<'a> = HashMap<&'a str, (&'a Type, Option<Arc<Tensor>>)>;
+
+fn captured(graph: &Graph, id: NodeId) -> Outer<'_> {
+    let captures = graph.node(id).captures.iter();
+    captures.map(|&v| (&*graph.value(v).name, (&graph.value(v).ty, graph.constant(v)))).collect()
+}
+
+/// Whether a branch of the If can run with operands of the types that they have: no node contradicts its
+/// operator's definition, neither here nor in both branches of an If in the branch.
+pub(super) fn can_run(graph: &Graph, id: NodeId, branch: &Graph, depth: usize) -> bool {
+    if depth > DEPTH {
+        return true;
+    }
+    let Some(g) = attempt(branch, &captured(graph, id), &[], true, depth) else { return false };
+    g.schedule().all(|n| match &g.node(n).op {
+        Op::If(i) => {
+            let branches = [&i.then_branch.0, &i.else_branch.0];
+            branches.into_iter().any(|b| can_run(&g, n, b, depth + 1))
+        }
+        _ => true,
+    })
+}
+
 /// Type of what a Scan takes of a value of this type in one turn.
 fn element(ty: &Type, axis: i64) -> Type {
     let dims = ty.dims().and_then(|d| {
