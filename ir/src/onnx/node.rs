@@ -8,7 +8,7 @@ use super::file::File;
 use super::proto::{attribute, attribute_type as kind, entry, node};
 use super::tensor::{self, numbers};
 use super::wire::{Payload, fields_in};
-use crate::op::{Attr, Attrs, ONNX};
+use crate::op::{Attr, ONNX};
 use crate::tensor::Data;
 
 /// A NodeProto. Its strings are in the file's buffer.
@@ -251,11 +251,4 @@ impl RawAttr<'_> {
             }
         }))
     }
-}
-
-/// The name of an attribute that occurs twice, if there is one.
-pub(super) fn repeated(attrs: &Attrs) -> Option<&str> {
-    let again =
-        |(i, (name, _)): &(usize, &(Arc<str>, Attr))| attrs[..*i].iter().any(|a| a.0 == *name);
-    attrs.iter().enumerate().find(again).map(|(_, a)| &*a.0)
 }

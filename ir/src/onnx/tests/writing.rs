@@ -15,6 +15,11 @@ fn written(g: &Graph) -> ModelProto {
     ModelProto::parse_from_bytes(&out).unwrap()
 }
 
+fn inferred(mut g: Graph) -> Graph {
+    crate::infer::infer_graph(&mut g, &[]).unwrap();
+    g
+}
+
 /// Appends a Relu, as an edit would.
 fn append(g: &mut Graph, input: ValueId, name: &str) -> ValueId {
     let out = g.push_value(name.into(), g.value(input).ty.clone(), Def::Outer);
@@ -54,6 +59,24 @@ fn a_graph_that_never_was_a_file_becomes_a_model() {
     let again = read(&m).unwrap().graph;
     assert_eq!(again.value(again.inputs()[0]).ty.to_string(), "f32[1,4]");
     assert_eq!(written(&again), m);
+}
+
+#[test]
+fn constants_of_old_branches_are_written_once() {
+    let g = crate::text::parse(
+        "graph @g(%k: bool[], %x: f32[2]) -> (%y) opset 8 {
+           %y = If %k {then_branch=graph @t() -> (%a) {
+             %c = const [1,2] : f32[2]
+             %a = Add %x, %c  : ?
+           }, else_branch=graph @e() -> (%b) {
+             %b = Identity %x : ?
+           }} : ?
+         }",
+    )
+    .unwrap();
+    assert_eq!(g.ir_version, 3);
+    let again = read(&written(&g)).unwrap().graph;
+    assert!(crate::structural_eq::identical(&g, &inferred(again)));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::super::lex::Token;
 use super::{ParseError, Parser, Result, Scope};
 use crate::build::Builder;
 use crate::graph::{Def, Meta, Node};
-use crate::op::{Attr, Attrs, GRAPH_OPT, ONNX, Op};
+use crate::op::{Attr, Attrs, GRAPH_OPT, ONNX, Op, fits, repeated};
 use crate::op_context::OpCtx;
 use crate::tensor::Tensor;
 use crate::{Type, ValueId, infer};
@@ -131,7 +131,11 @@ impl Parser<'_> {
             }
             _ => String::new(),
         };
+        if let Some(name) = repeated(&attrs) {
+            return Err(ParseError::new(line, format!("it has the attribute {name} twice")));
+        }
         let (op, extra) = op.read(attrs, line)?;
+        fits(&op, &extra, inputs.len(), results.len()).map_err(|e| ParseError::new(line, e))?;
         let mut captures = Vec::new();
         for n in inner {
             let v = body.lookup(&n, line)?;
