@@ -91,12 +91,8 @@ pub(super) fn read<'a>(file: &'a File, range: &Range<usize>) -> Result<RawNode<'
             (node::DOC_STRING, Some(r)) => n.doc = file.str(r)?,
             (node::DOMAIN, Some(r)) => n.domain = file.str(r)?,
             (node::METADATA_PROPS, Some(r)) => n.props.push(read_entry(file, &r)?),
-            (number, bytes) => {
-                if let (node::OVERLOAD, Some(r)) = (number, bytes) {
-                    n.overload = file.str(r)?;
-                }
-                n.foreign.push(f.span);
-            }
+            (node::OVERLOAD, Some(r)) => n.overload = file.str(r)?,
+            _ => n.foreign.push(f.span),
         }
     }
     if n.domain.is_empty() {

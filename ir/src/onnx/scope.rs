@@ -261,10 +261,14 @@ impl Importer<'_> {
             };
             return Ok((Op::Other(other), Attrs::new()));
         }
-        match Op::from_attrs(raw.domain, raw.op_type, attrs) {
-            Ok(x) => Ok(x),
-            Err(e) => raw.fail(e.to_string()),
+        let (mut op, extra) = match Op::from_attrs(raw.domain, raw.op_type, attrs) {
+            Ok(x) => x,
+            Err(e) => return raw.fail(e.to_string()),
+        };
+        if let Op::Other(o) = &mut op {
+            o.overload = raw.overload.into();
         }
+        Ok((op, extra))
     }
 
     /// Values of this scope that the node's subgraphs read.

@@ -104,6 +104,8 @@ mod tests {
                 2,
                 "scanned",
             ),
+            ("graph @g(%x: f32[2]) -> (%y) opset 13 {\n  %y, %y = Split %x : ?\n}", 2, "twice"),
+            ("graph @g(%x: f32[2],\n  %x: f32[2]) -> (%x) opset 13 {}", 2, "twice"),
             ("grph", 1, "graph"),
         ] {
             let e = parse(text).unwrap_err();

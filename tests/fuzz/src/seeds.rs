@@ -25,12 +25,22 @@ const LARGEST: u64 = 50_000;
 const SOURCES: [&str; 4] =
     ["../../tests", "../../ir/src", "../../passes/src", "../../backends/src"];
 
+/// Pipelines for graphs, besides passes without options.
+const PIPELINES: [&str; 6] = [
+    "tile-conv{axis=h parts=2}",
+    "tile-conv{axis=c-out parts=2},untile",
+    "fuse-tiles{memory=1KiB best-effort=yes}",
+    "fuse-tiles{memory=256B best-effort=yes reuse=rows}",
+    "inline-functions{operators=yes},simplify",
+    "eqsat{objective=macs},schedule",
+];
+
 /// Writes `corpus/TARGET/…` and `dictionaries/TARGET` into a folder. The working folder is this package's.
 ///
 /// # Errors
 /// If a file cannot be read or written.
 pub fn write(out: PathBuf) -> io::Result<()> {
-    let mut seeds = Seeds { out, attributes: BTreeSet::new() };
+    let mut seeds = Seeds { out, turn: 0, attributes: BTreeSet::new() };
     let mut strings = Vec::new();
     for file in SOURCES.iter().flat_map(|dir| files(Path::new(dir))) {
         let ends = |e: &str| file.extension().is_some_and(|x| x == e);
@@ -81,6 +91,8 @@ pub fn write(out: PathBuf) -> io::Result<()> {
 
 struct Seeds {
     out: PathBuf,
+    /// The pipeline that the next graph gets, besides that of `-O`.
+    turn: usize,
     attributes: BTreeSet<String>,
 }
 
@@ -123,7 +135,12 @@ impl Seeds {
             false
         });
         self.add("text", text.as_bytes())?;
-        self.add("pipeline", format!("{}\n{text}", registry::OPTIMISE).as_bytes())?;
+        let plain = registry::PASSES.iter().map(|p| p.name).filter(|p| Pipeline::parse(p).is_ok());
+        let turn = plain.chain(PIPELINES).nth(self.turn);
+        self.turn = if turn.is_some() { self.turn + 1 } else { 0 };
+        for pipeline in [Some(registry::OPTIMISE), turn].into_iter().flatten() {
+            self.add("pipeline", format!("{pipeline}\n{text}").as_bytes())?;
+        }
         exported(graph).map_or(Ok(()), |bytes| self.add("import", &bytes))
     }
 

@@ -1,8 +1,8 @@
 //! Bytes as the text form of a graph.
 
-use graph_opt_ir::Graph;
 use graph_opt_ir::structural_eq::identical;
 use graph_opt_ir::text::{parse, print_whole};
+use graph_opt_ir::{Graph, Op};
 
 use crate::read::{reread, sound};
 
@@ -19,21 +19,26 @@ pub fn check(bytes: &[u8]) {
     let Some(graph) = std::str::from_utf8(bytes).ok().and_then(read) else { return };
     sound(&graph);
     let mut printed = whole(&graph);
+    // A Slice is printed with the bounds that it takes, which where extents are unknown is another spelling.
+    let cuts = graph.any_node(&mut |g, n| matches!(g.node(n).op, Op::Slice(_)));
+    let mut before = (!cuts).then_some(graph.clone());
     for _ in 0..READINGS {
         let again =
             parse(&printed).unwrap_or_else(|e| panic!("refused what was printed: {e}\n{printed}"));
         sound(&again);
-        assert!(
-            identical(&graph, &again),
-            "read back as another graph:\n{}\n{printed}",
-            whole(&graph)
-        );
+        if let Some(before) = before {
+            assert!(
+                identical(&before, &again),
+                "read back as another graph:\n{}\n{printed}",
+                whole(&before)
+            );
+        }
         let next = whole(&again);
         if next == printed {
             let _ = reread(&graph);
             return;
         }
-        printed = next;
+        (printed, before) = (next, Some(again));
     }
     panic!("printed otherwise after every reading:\n{printed}");
 }

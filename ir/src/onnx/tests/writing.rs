@@ -80,6 +80,27 @@ fn constants_of_old_branches_are_written_once() {
 }
 
 #[test]
+fn calls_of_overloads_stay_calls_of_them() {
+    let text = |call: &str| {
+        format!("graph @g(%x: f32[2]) -> (%y) opset 21, acme 1 {{\n  %y = {call} %x : f32[2]\n}}")
+    };
+    let g = crate::text::parse(&text("acme::Frob@fast")).unwrap();
+    assert_eq!(written(&g).graph.node[0].overload, "fast");
+    // What replaces such a call is no call of the overload.
+    let mut again = inferred(read(&written(&g)).unwrap().graph);
+    assert!(crate::structural_eq::identical(&g, &again));
+    let old = again.schedule().next().unwrap();
+    let (x, y) = (again.inputs()[0], again.outputs()[0]);
+    let mut edit = crate::Edit::new("test");
+    let new = edit.node("relu", op::Relu {}, vec![Some(crate::Ref::Value(x))], &[old]);
+    edit.define(&again, y, new);
+    edit.removes.push(old);
+    crate::Editor::new(&mut again).apply(&edit).unwrap();
+    let node = &written(&again).graph.node[0];
+    assert_eq!((&*node.op_type, &*node.overload), ("Relu", ""));
+}
+
+#[test]
 fn concat_says_its_axis_where_onnx_requires_it() {
     let axis = |opset| {
         let mut b = Builder::new("made", opset);

@@ -91,8 +91,9 @@ impl Parser<'_> {
     pub(super) fn statement(&mut self, body: &mut Body<'_>) -> Result<()> {
         let line = self.line();
         let results = self.items(|p| p.optional("a result"))?;
-        for n in results.iter().flatten() {
-            if body.names.contains_key(n) {
+        for (i, n) in results.iter().enumerate() {
+            let Some(n) = n else { continue };
+            if body.names.contains_key(n) || results[..i].iter().flatten().any(|r| r == n) {
                 return Err(ParseError::new(line, format!("%{n} is defined twice")));
             }
         }
