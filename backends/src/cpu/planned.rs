@@ -233,6 +233,12 @@ impl Store<'_> {
                     let why = format!("{name} is {:?}, and was planned as {planned:?}", a.dims);
                     return Err(RunError::Invalid(why));
                 }
+                let bytes = plan.buffers[p.buffer].bytes;
+                if self.is_whole(v, p) && a.bytes() != bytes {
+                    let (name, ty, found) = (&graph.value(v).name, &graph.value(v).ty, a.dtype);
+                    let why = format!("{name} is {found}, and was planned as {ty}");
+                    return Err(RunError::Invalid(why));
+                }
                 self.put(p.buffer, a)?;
             }
         }

@@ -365,3 +365,16 @@ fn endless_loops_end() {
     let why = p.run(&[x], g.outputs()).unwrap_err().to_string();
     assert!(why.contains("1048576 turns"), "{why}");
 }
+
+/// ONNX quantizes `f32` so; of other types, the kernel's scale has another size than the plan has room for.
+#[test]
+fn results_of_other_types_than_planned_are_refused() {
+    let text = "graph @g(%x: f16[2,4]) -> (%y, %s, %z) opset 18 {
+                  %y, %s, %z = DynamicQuantizeLinear %x : ?, ?, ?
+                }";
+    let g = Arc::new(graph_opt_ir::text::parse(text).unwrap());
+    let x = Tensor::random(graph_opt_ir::DType::F16, &[2, 4], 1).unwrap();
+    let run = Cpu::default().prepare(g.clone()).unwrap().run(&[x], g.outputs());
+    let why = run.unwrap_err().to_string();
+    assert!(why.contains("s is f16, and was planned as f32[]"), "{why}");
+}

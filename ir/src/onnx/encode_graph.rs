@@ -113,6 +113,10 @@ impl GraphWriter<'_> {
         if !done.contains(&proto::NAME) {
             self.name(false);
         }
+        // Constants that become nodes are written with those, and not once more.
+        if self.hosts_constants() && done.insert(proto::NODE) {
+            self.list(proto::NODE, old)?;
+        }
         self.new_constants()?;
         for number in [proto::NODE, proto::INPUT, proto::OUTPUT] {
             if !done.contains(&number) {
@@ -136,8 +140,12 @@ impl GraphWriter<'_> {
         }
     }
 
-    /// Before IR version 4, initializers must be inputs as well. Branches have no inputs, and bodies of loops
-    /// have only those of the loop, so new constants become nodes in them.
+    /// Whether new constants become nodes. Before IR version 4, initializers must be inputs as well; branches have
+    /// no inputs, and bodies of loops have only those of the loop.
+    fn hosts_constants(&self) -> bool {
+        self.inner && self.g.ir_version < 4
+    }
+
     fn constants_as_nodes(&mut self) {
         let kept = |name: &str| self.origin.is_some_and(|o| o.tensors.contains_key(name));
         let new = |(_, v): &(ValueId, &crate::Value)| v.constant().is_some() && !kept(&v.name);
@@ -159,7 +167,7 @@ impl GraphWriter<'_> {
     }
 
     fn nodes(&mut self) -> Result<()> {
-        if self.inner && self.g.ir_version < 4 {
+        if self.hosts_constants() {
             self.constants_as_nodes();
         }
         for id in self.g.schedule() {

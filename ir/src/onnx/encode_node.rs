@@ -22,7 +22,7 @@ const ORIGIN: &str = "graph_opt.origin";
 
 /// Fields of a NodeProto that are written from the node, in the order in which new ones are written.
 /// Others are written as they were read.
-const FIELDS: [u32; 8] = [
+const FIELDS: [u32; 9] = [
     proto::INPUT,
     proto::OUTPUT,
     proto::NAME,
@@ -30,6 +30,7 @@ const FIELDS: [u32; 8] = [
     proto::ATTRIBUTE,
     proto::DOC_STRING,
     proto::DOMAIN,
+    proto::OVERLOAD,
     proto::METADATA_PROPS,
 ];
 
@@ -89,6 +90,17 @@ impl Writer<'_> {
                     Some(d) => out.text(number, d),
                     None if own == ONNX => {}
                     None => out.text(number, own.as_bytes()),
+                }
+            }
+            proto::OVERLOAD => {
+                let own = match &n.op {
+                    Op::Other(o) => o.overload.as_bytes(),
+                    _ => b"",
+                };
+                match self.old_text(number) {
+                    _ if !own.is_empty() => out.text(number, own),
+                    Some(old) => out.text(number, old),
+                    None => {}
                 }
             }
             proto::METADATA_PROPS => {

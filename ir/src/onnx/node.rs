@@ -8,7 +8,7 @@ use super::file::File;
 use super::proto::{attribute, attribute_type as kind, entry, node};
 use super::tensor::{self, numbers};
 use super::wire::{Payload, fields_in};
-use crate::op::{Attr, Attrs, ONNX};
+use crate::op::{Attr, ONNX};
 use crate::tensor::Data;
 
 /// A NodeProto. Its strings are in the file's buffer.
@@ -91,12 +91,8 @@ pub(super) fn read<'a>(file: &'a File, range: &Range<usize>) -> Result<RawNode<'
             (node::DOC_STRING, Some(r)) => n.doc = file.str(r)?,
             (node::DOMAIN, Some(r)) => n.domain = file.str(r)?,
             (node::METADATA_PROPS, Some(r)) => n.props.push(read_entry(file, &r)?),
-            (number, bytes) => {
-                if let (node::OVERLOAD, Some(r)) = (number, bytes) {
-                    n.overload = file.str(r)?;
-                }
-                n.foreign.push(f.span);
-            }
+            (node::OVERLOAD, Some(r)) => n.overload = file.str(r)?,
+            _ => n.foreign.push(f.span),
         }
     }
     if n.domain.is_empty() {
@@ -251,11 +247,4 @@ impl RawAttr<'_> {
             }
         }))
     }
-}
-
-/// The name of an attribute that occurs twice, if there is one.
-pub(super) fn repeated(attrs: &Attrs) -> Option<&str> {
-    let again =
-        |(i, (name, _)): &(usize, &(Arc<str>, Attr))| attrs[..*i].iter().any(|a| a.0 == *name);
-    attrs.iter().enumerate().find(again).map(|(_, a)| &*a.0)
 }

@@ -8,14 +8,14 @@ use super::check;
 use super::error::{OnnxError, Result};
 use super::file::File;
 use super::names::Scope;
-use super::node::{self, RawNode, Subgraphs, repeated, short};
+use super::node::{self, RawNode, Subgraphs, short};
 use super::origin::Origin;
 use super::parts::{self, Parts};
 use super::sort;
 use super::types::Info;
 use super::{tensor, tensor::name_in};
 use crate::graph::{Def, Functions, Graph, Meta, Node};
-use crate::op::{Attr, Attrs, Op, Other, Subgraph};
+use crate::op::{Attr, Attrs, Op, Other, Subgraph, fits, repeated};
 use crate::tensor::Tensor;
 use crate::{Type, ValueId};
 
@@ -209,7 +209,7 @@ impl Importer<'_> {
             inputs.push(v);
         }
         let captures = self.captures(s, raw, &subs)?;
-        if let Err(what) = check::node(&op, &extra, raw.inputs.len(), raw.outputs.len()) {
+        if let Err(what) = fits(&op, &extra, raw.inputs.len(), raw.outputs.len()) {
             return raw.fail(what);
         }
         let bytes = self.file.bytes(raw.range.clone());
@@ -261,10 +261,14 @@ impl Importer<'_> {
             };
             return Ok((Op::Other(other), Attrs::new()));
         }
-        match Op::from_attrs(raw.domain, raw.op_type, attrs) {
-            Ok(x) => Ok(x),
-            Err(e) => raw.fail(e.to_string()),
+        let (mut op, extra) = match Op::from_attrs(raw.domain, raw.op_type, attrs) {
+            Ok(x) => x,
+            Err(e) => return raw.fail(e.to_string()),
+        };
+        if let Op::Other(o) = &mut op {
+            o.overload = raw.overload.into();
         }
+        Ok((op, extra))
     }
 
     /// Values of this scope that the node's subgraphs read.

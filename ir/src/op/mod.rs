@@ -10,6 +10,7 @@
 
 mod attr;
 mod facts;
+mod fit;
 mod host;
 pub(crate) mod schema;
 mod windowed;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use attr::Field;
 pub use attr::{Attr, Attrs, Subgraph};
 pub use facts::PartialSums;
+pub(crate) use fit::{fits, repeated};
 pub use host::{Host, Operator, adopt};
 pub use windowed::{Kind, Windowed, WindowedMut};
 

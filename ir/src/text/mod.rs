@@ -94,6 +94,18 @@ mod tests {
             ("graph @g(%x: f32[1]) -> (%y) opset 13 {\n  %y = Relu %x : f32[2]\n}", 2, "f32[1]"),
             ("graph @g() -> () opset 13 {\n  %y = Conv {group=\"a\"} : ?\n}", 2, "group"),
             ("graph @g() -> () opset 13 {\n  %y = const #00 : f32[3]\n}", 2, "#00"),
+            (
+                "graph @g(%x: f32[1]) -> (%y) opset 13 {\n  %y = Elu %x {alpha=1.0, alpha=2.0} : ?\n}",
+                2,
+                "twice",
+            ),
+            (
+                "graph @g(%x: f32[1]) -> (%y) opset 13 {\n  %y = Scan %x {num_scan_inputs=0, body=graph @b(%s: f32[1]) -> (%t) {\n    %t = Relu %s : ?\n  }} : ?\n}",
+                2,
+                "scanned",
+            ),
+            ("graph @g(%x: f32[2]) -> (%y) opset 13 {\n  %y, %y = Split %x : ?\n}", 2, "twice"),
+            ("graph @g(%x: f32[2],\n  %x: f32[2]) -> (%x) opset 13 {}", 2, "twice"),
             ("grph", 1, "graph"),
         ] {
             let e = parse(text).unwrap_err();

@@ -15,6 +15,11 @@ fn written(g: &Graph) -> ModelProto {
     ModelProto::parse_from_bytes(&out).unwrap()
 }
 
+fn inferred(mut g: Graph) -> Graph {
+    crate::infer::infer_graph(&mut g, &[]).unwrap();
+    g
+}
+
 /// Appends a Relu, as an edit would.
 fn append(g: &mut Graph, input: ValueId, name: &str) -> ValueId {
     let out = g.push_value(name.into(), g.value(input).ty.clone(), Def::Outer);
@@ -54,6 +59,45 @@ fn a_graph_that_never_was_a_file_becomes_a_model() {
     let again = read(&m).unwrap().graph;
     assert_eq!(again.value(again.inputs()[0]).ty.to_string(), "f32[1,4]");
     assert_eq!(written(&again), m);
+}
+
+#[test]
+fn constants_of_old_branches_are_written_once() {
+    let g = crate::text::parse(
+        "graph @g(%k: bool[], %x: f32[2]) -> (%y) opset 8 {
+           %y = If %k {then_branch=graph @t() -> (%a) {
+             %c = const [1,2] : f32[2]
+             %a = Add %x, %c  : ?
+           }, else_branch=graph @e() -> (%b) {
+             %b = Identity %x : ?
+           }} : ?
+         }",
+    )
+    .unwrap();
+    assert_eq!(g.ir_version, 3);
+    let again = read(&written(&g)).unwrap().graph;
+    assert!(crate::structural_eq::identical(&g, &inferred(again)));
+}
+
+#[test]
+fn calls_of_overloads_stay_calls_of_them() {
+    let text = |call: &str| {
+        format!("graph @g(%x: f32[2]) -> (%y) opset 21, acme 1 {{\n  %y = {call} %x : f32[2]\n}}")
+    };
+    let g = crate::text::parse(&text("acme::Frob@fast")).unwrap();
+    assert_eq!(written(&g).graph.node[0].overload, "fast");
+    // What replaces such a call is no call of the overload.
+    let mut again = inferred(read(&written(&g)).unwrap().graph);
+    assert!(crate::structural_eq::identical(&g, &again));
+    let old = again.schedule().next().unwrap();
+    let (x, y) = (again.inputs()[0], again.outputs()[0]);
+    let mut edit = crate::Edit::new("test");
+    let new = edit.node("relu", op::Relu {}, vec![Some(crate::Ref::Value(x))], &[old]);
+    edit.define(&again, y, new);
+    edit.removes.push(old);
+    crate::Editor::new(&mut again).apply(&edit).unwrap();
+    let node = &written(&again).graph.node[0];
+    assert_eq!((&*node.op_type, &*node.overload), ("Relu", ""));
 }
 
 #[test]

@@ -211,7 +211,10 @@ impl Parser<'_> {
             None => self.opsets(&name)?,
         };
         let mut body = Body::new(builder, outer.map(|o| o.0));
-        for (name, ty, default) in inputs {
+        for (line, name, ty, default) in inputs {
+            if body.names.contains_key(&name) {
+                return Err(ParseError::new(line, format!("%{name} is defined twice")));
+            }
             body.input(name, ty, default);
         }
         self.sign('{')?;
@@ -227,12 +230,13 @@ impl Parser<'_> {
     }
 
     /// `%name: type`, perhaps with `= default`.
-    fn input(&mut self) -> Result<(String, Type, Option<Tensor>)> {
+    fn input(&mut self) -> Result<(usize, String, Type, Option<Tensor>)> {
+        let line = self.line();
         let name = self.value_name("an input")?;
         self.sign(':')?;
         let ty = self.ty()?;
         let default = if self.eat('=') { Some(self.tensor(&ty)?) } else { None };
-        Ok((name, ty, default))
+        Ok((line, name, ty, default))
     }
 
     /// `opset VERSION`, and versions of other domains.

@@ -7,7 +7,7 @@ use super::super::lex::Token;
 use super::{ParseError, Parser, Result, Scope};
 use crate::build::Builder;
 use crate::graph::{Def, Meta, Node};
-use crate::op::{Attr, Attrs, GRAPH_OPT, ONNX, Op};
+use crate::op::{Attr, Attrs, GRAPH_OPT, ONNX, Op, fits, repeated};
 use crate::op_context::OpCtx;
 use crate::tensor::Tensor;
 use crate::{Type, ValueId, infer};
@@ -91,8 +91,9 @@ impl Parser<'_> {
     pub(super) fn statement(&mut self, body: &mut Body<'_>) -> Result<()> {
         let line = self.line();
         let results = self.items(|p| p.optional("a result"))?;
-        for n in results.iter().flatten() {
-            if body.names.contains_key(n) {
+        for (i, n) in results.iter().enumerate() {
+            let Some(n) = n else { continue };
+            if body.names.contains_key(n) || results[..i].iter().flatten().any(|r| r == n) {
                 return Err(ParseError::new(line, format!("%{n} is defined twice")));
             }
         }
@@ -131,7 +132,11 @@ impl Parser<'_> {
             }
             _ => String::new(),
         };
+        if let Some(name) = repeated(&attrs) {
+            return Err(ParseError::new(line, format!("it has the attribute {name} twice")));
+        }
         let (op, extra) = op.read(attrs, line)?;
+        fits(&op, &extra, inputs.len(), results.len()).map_err(|e| ParseError::new(line, e))?;
         let mut captures = Vec::new();
         for n in inner {
             let v = body.lookup(&n, line)?;
