@@ -36,6 +36,7 @@ mod mutants;
 mod operators;
 mod outcomes;
 mod peers_faults;
+mod pictures;
 mod proofs;
 mod properties;
 mod rules;

@@ -13,8 +13,8 @@ use graph_opt_passes::eqsat::check as certificate;
 use crate::answer::Answer;
 use crate::dims::Dims;
 use crate::failure::{Failure, Result, differs, say, undecided, usage};
+use crate::inputs::Inputs;
 use crate::progress::Progress;
-use crate::tensors::Inputs;
 use crate::verdict::{CheckedProof, Comparison};
 use crate::{input, model, output, tensors};
 
@@ -172,7 +172,7 @@ pub fn with_compare<T>(
         made.push(backend(name)?);
     }
     let extents = checks.dims.extents();
-    let given = checks.inputs.read(a)?;
+    let given = checks.inputs.read(a, &extents)?;
     let inputs: Option<Vec<Tensor>> = match &given[..] {
         [] => None,
         given => Some(tensors::inputs(b, given, &extents, checks.seed)?),
