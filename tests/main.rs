@@ -30,6 +30,7 @@ mod fused;
 mod golden;
 mod hostile;
 mod hosts;
+mod large;
 mod models;
 mod msf;
 mod mutants;

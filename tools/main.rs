@@ -60,6 +60,7 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use graph_opt_ir::tensor::bytes_read;
 
 use crate::answer::{Answer, Envelope};
 use crate::failure::{Kind, Tone};
@@ -160,7 +161,9 @@ fn main() -> ExitCode {
     let name = cli.command.name();
     let command = || {
         guard::on_interrupt()?;
-        run(cli.command, cli.json, cli.verbose)
+        let answer = run(cli.command, cli.json, cli.verbose);
+        tracing::info!("{} bytes of external data read", bytes_read());
+        answer
     };
     end(cli.json, name, guard::guarded(Path::new(""), command))
 }

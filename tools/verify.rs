@@ -189,14 +189,21 @@ pub fn with_compare<T>(
         extents,
         inputs,
         progress: Some(&say),
+        cpu: cpu(),
         ..Compare::default()
     })
+}
+
+/// The interpreter for runs of which there are few: it keeps no more than this of large external weights,
+/// and reads the others when nodes need them.
+fn cpu() -> Cpu {
+    Cpu { keep: 512 << 20, ..Cpu::default() }
 }
 
 /// The backend of this name. One that this machine lacks says so when it prepares a graph.
 pub fn backend(name: &str) -> Result<Box<dyn Backend>> {
     match name {
-        "cpu" => Ok(Box::new(Cpu::default())),
+        "cpu" => Ok(Box::new(cpu())),
         #[cfg(feature = "wgpu")]
         "wgpu" => Ok(match graph_opt_backends::wgpu::Wgpu::new() {
             Ok(w) => Box::new(w),
