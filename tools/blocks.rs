@@ -13,10 +13,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::answer::{Answer, Document};
-use crate::dataset::{self, Images};
+use crate::dataset;
 use crate::failure::{Result, internal, say, unsupported, usage};
 use crate::folder::Folder;
 use crate::library::{Entry, Library, MODEL};
+use crate::pictures::Images;
 use crate::progress::Progress;
 use crate::table::rows;
 use crate::workshop::{How, Made, Workshop, dims_of, failed, fixed};

@@ -4,34 +4,14 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use graph_opt_backends::inputs::required;
+use graph_opt_backends::inputs::{Extents, required};
 use graph_opt_backends::scale::dataset::Dataset;
-use graph_opt_ir::{DType, Dim, Graph, Tensor, Type};
-use image::imageops::{FilterType, resize};
+use graph_opt_ir::{Graph, Tensor};
 
 use crate::failure::{Result, usage};
 use crate::input::unread;
 use crate::npy;
-
-/// The most bytes that the arrays of a data set take together.
-const MOST_BYTES: u64 = 2 << 30;
-/// The most bytes that an image takes while it is decoded, and its greatest width and height.
-const IMAGE_BYTES: u64 = 256 << 20;
-const IMAGE_SIDE: u32 = 1 << 14;
-
-/// How the pixels of images become inputs: (pixel · scale − mean) / std, with pixels from 0 to 255.
-#[derive(clap::Args, Clone, Debug)]
-pub struct Images {
-    /// For a folder of images: subtract this mean, one number or one a channel
-    #[arg(long, value_name = "MEAN", value_delimiter = ',', allow_hyphen_values = true)]
-    mean: Vec<f32>,
-    /// For a folder of images: divide by this standard deviation, after the mean
-    #[arg(long, value_name = "STD", value_delimiter = ',')]
-    std: Vec<f32>,
-    /// For a folder of images: multiply pixels (0 to 255) by this first [default: 1/255]
-    #[arg(long, value_name = "SCALE")]
-    scale: Option<f32>,
-}
+use crate::pictures::{ENDINGS, Frame, Images, MOST_BYTES};
 
 /// Reads the samples for a network, in batches of this size if the network takes any.
 ///
@@ -46,10 +26,10 @@ pub fn read(path: &Path, graph: &Graph, images: &Images, batch: usize) -> Result
     let at = |e: String| usage(format!("{}: {e}", path.display()));
     let npy = if path.is_dir() { files(path, &["npy"])? } else { Vec::new() };
     let arrays = if !path.is_dir() {
-        images.unused(path)?;
+        unused(path, images)?;
         archive(path).map_err(at)?
     } else if !npy.is_empty() {
-        images.unused(path)?;
+        unused(path, images)?;
         folder(&npy, graph)?
     } else {
         pictures(path, graph, images)?
@@ -109,75 +89,6 @@ fn folder(files: &[PathBuf], graph: &Graph) -> Result<Vec<(String, Tensor)>> {
     Ok(arrays.all)
 }
 
-impl Images {
-    /// Refuses options that have no effect.
-    fn unused(&self, path: &Path) -> Result {
-        if self.mean.is_empty() && self.std.is_empty() && self.scale.is_none() {
-            return Ok(());
-        }
-        let path = path.display();
-        Err(usage(format!(
-            "{path} holds arrays; --mean, --std and --scale are for folders of images"
-        )))
-    }
-
-    /// Factor and summand of each channel.
-    fn affine(&self, channels: usize) -> Result<Vec<(f32, f32)>> {
-        let each = |option: &str, all: &[f32], default: f32| match all {
-            [] => Ok(vec![default; channels]),
-            [one] => Ok(vec![*one; channels]),
-            all if all.len() == channels => Ok(all.to_vec()),
-            all => Err(usage(format!(
-                "{option} has {} numbers, expected one, or one for each of the {channels} channels",
-                all.len()
-            ))),
-        };
-        let (mean, std) = (each("--mean", &self.mean, 0.0)?, each("--std", &self.std, 1.0)?);
-        if std.contains(&0.0) {
-            return Err(usage("--std is 0, expected a number that can divide"));
-        }
-        let scale = self.scale.unwrap_or(1.0 / 255.0);
-        Ok(mean.iter().zip(&std).map(|(mean, std)| (scale / std, -mean / std)).collect())
-    }
-}
-
-/// What an input takes of an image.
-struct Frame {
-    dtype: DType,
-    channels: usize,
-    /// Whether channels come before height and width.
-    planar: bool,
-    height: Option<u32>,
-    width: Option<u32>,
-}
-
-impl Frame {
-    /// `None` if the input is not for images.
-    fn of(ty: &Type) -> Option<Self> {
-        let dtype = ty.dtype().filter(|d| matches!(d, DType::F32 | DType::U8))?;
-        let dims = match ty.dims()? {
-            [_, rest @ ..] if rest.len() == 3 => rest,
-            all => all,
-        };
-        let [a, b, c] = dims else { return None };
-        let of = |channels: &Dim, planar, height: &Dim, width: &Dim| {
-            let channels = channels.known().filter(|n| matches!(n, 1 | 3))? as usize;
-            let side = |d: &Dim| match d.known() {
-                Some(n) => u32::try_from(n).ok().filter(|n| (1..=IMAGE_SIDE).contains(n)).map(Some),
-                None => Some(None),
-            };
-            Some(Self { dtype, channels, planar, height: side(height)?, width: side(width)? })
-        };
-        of(a, true, b, c).or_else(|| of(c, false, a, b))
-    }
-
-    /// Extents of one image.
-    fn extents(&self, height: u32, width: u32) -> [u64; 3] {
-        let (c, h, w) = (self.channels as u64, u64::from(height), u64::from(width));
-        if self.planar { [c, h, w] } else { [h, w, c] }
-    }
-}
-
 fn pictures(path: &Path, graph: &Graph, images: &Images) -> Result<Vec<(String, Tensor)>> {
     let at = |e: String| usage(format!("{}: {e}", path.display()));
     let wanted = required(graph);
@@ -186,74 +97,36 @@ fn pictures(path: &Path, graph: &Graph, images: &Images) -> Result<Vec<(String, 
         return Err(at(format!("images need a network of one input, this one has {n}; use .npz")));
     };
     let input = graph.value(input);
-    let frame = Frame::of(&input.ty).ok_or_else(|| {
-        let (name, ty) = (&input.name, &input.ty);
-        let want = "expected f32 or u8 with 1 or 3 channels, then height and width, or after them";
-        at(format!("images do not fit input {name:?} of type {ty}: {want}"))
-    })?;
+    let frame =
+        Frame::of(&input.name, &input.ty, &Extents::default(), images.layout).map_err(at)?;
     let (files, labels) = listed(path)?;
-    let [first, ..] = &files[..] else {
+    if files.is_empty() {
         return Err(at("no .npy, .png, .jpg or .jpeg files in it or in its subfolders".into()));
-    };
-    let shape = match (frame.height, frame.width) {
-        (Some(h), Some(w)) => (h, w),
-        (h, w) => {
-            let found = decoded(first)?;
-            (h.unwrap_or(found.height()), w.unwrap_or(found.width()))
-        }
-    };
-    let each = frame.extents(shape.0, shape.1);
-    let n = files.len() as u64;
-    let dims = [n, each[0], each[1], each[2]];
-    let ty = Type::tensor(frame.dtype, &dims);
-    let size = ty.bytes().filter(|&bytes| bytes <= MOST_BYTES).ok_or_else(|| {
-        let most = gib(MOST_BYTES);
-        at(format!("{n} images would take more than {most} as {ty}; give fewer"))
-    })?;
-    if frame.dtype == DType::U8 {
-        images.unused(path).map_err(|_| {
-            at(format!(
-                "input {:?} takes pixels as they are, without --mean, --std and --scale",
-                input.name
-            ))
-        })?;
     }
-    let affine = images.affine(frame.channels)?;
-    let mut bytes = Vec::with_capacity(size as usize);
-    for file in &files {
-        append(&mut bytes, &frame, &affine, &pixels(file, &frame, shape)?);
-    }
-    let t = Tensor::from_bytes(frame.dtype, dims.to_vec(), bytes).map_err(|e| at(e.to_string()))?;
+    let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+    let t = images.batch(&files, &input.name, &frame)?;
     let labels = labels.map(|all| ("labels".to_owned(), Tensor::i64s(&all)));
     Ok([(input.name.to_string(), t)].into_iter().chain(labels).collect())
 }
 
-/// Adds the pixels of an image, channel by channel within a pixel, in the order of the input.
-fn append(bytes: &mut Vec<u8>, frame: &Frame, affine: &[(f32, f32)], pixels: &[u8]) {
-    let mut add = |channel: usize, pixel: u8| match frame.dtype {
-        DType::U8 => bytes.push(pixel),
-        _ => {
-            let (factor, summand) = affine[channel];
-            bytes.extend((f32::from(pixel) * factor + summand).to_le_bytes());
-        }
-    };
-    if frame.planar {
-        for c in 0..frame.channels {
-            pixels.iter().skip(c).step_by(frame.channels).for_each(|&p| add(c, p));
-        }
-    } else {
-        pixels.iter().enumerate().for_each(|(i, &p)| add(i % frame.channels, p));
+/// Refuses options that have no effect.
+fn unused(path: &Path, images: &Images) -> Result {
+    match images.is_given() {
+        true => Err(usage(format!(
+            "{} holds arrays; --image-… options, --mean, --std and --scale are for folders of images",
+            path.display()
+        ))),
+        false => Ok(()),
     }
 }
 
 /// The images of a folder, and the class of each if they are in subfolders.
 fn listed(path: &Path) -> Result<(Vec<PathBuf>, Option<Vec<i64>>)> {
-    const IMAGES: [&str; 3] = ["png", "jpg", "jpeg"];
-    let flat = files(path, &IMAGES)?;
+    let flat = files(path, &ENDINGS)?;
     let (mut all, mut labels) = (Vec::new(), Vec::new());
     let folders = entries(path)?.into_iter().filter(|p| p.is_dir());
     for (class, folder) in folders.enumerate() {
-        let found = files(&folder, &IMAGES)?;
+        let found = files(&folder, &ENDINGS)?;
         labels.extend(std::iter::repeat_n(class as i64, found.len()));
         all.extend(found);
     }
@@ -288,33 +161,6 @@ fn files(path: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>> {
     Ok(all)
 }
 
-fn decoded(path: &Path) -> Result<image::DynamicImage> {
-    let at = |e: String| usage(format!("{}: {e}", path.display()));
-    let file = File::open(path).map_err(|e| unread(path, &e))?;
-    let mut reader = image::ImageReader::new(BufReader::new(file));
-    let mut limits = image::Limits::default();
-    limits.max_alloc = Some(IMAGE_BYTES);
-    limits.max_image_width = Some(IMAGE_SIDE);
-    limits.max_image_height = Some(IMAGE_SIDE);
-    reader.limits(limits);
-    let reader = reader.with_guessed_format().map_err(|e| at(e.to_string()))?;
-    reader.decode().map_err(|e| at(e.to_string()))
-}
-
-/// The pixels of an image of this height and width, channels last.
-fn pixels(path: &Path, frame: &Frame, (height, width): (u32, u32)) -> Result<Vec<u8>> {
-    let image = decoded(path)?;
-    let same = (image.height(), image.width()) == (height, width);
-    // Bilinear, over all pixels when made smaller.
-    let filter = FilterType::Triangle;
-    Ok(match frame.channels {
-        1 if same => image.into_luma8().into_raw(),
-        1 => resize(&image.into_luma8(), width, height, filter).into_raw(),
-        _ if same => image.into_rgb8().into_raw(),
-        _ => resize(&image.into_rgb8(), width, height, filter).into_raw(),
-    })
-}
-
 fn gib(bytes: u64) -> String {
     format!("{} GiB", bytes >> 30)
 }
@@ -327,7 +173,15 @@ mod tests {
 
     use super::*;
 
-    const NONE: Images = Images { mean: Vec::new(), std: Vec::new(), scale: None };
+    const NONE: Images = Images {
+        resize: None,
+        layout: None,
+        color: None,
+        norm: None,
+        mean: Vec::new(),
+        std: Vec::new(),
+        scale: None,
+    };
 
     fn graph(input: &str) -> Graph {
         parse(&format!(
@@ -369,17 +223,17 @@ mod tests {
         assert_eq!(d.inputs.len(), 3);
         assert_eq!(*d.inputs[2][0].bytes().unwrap(), [red_green; 2].concat());
         // Without a batch axis, in grey, with a mean and a deviation.
-        let images = Images { mean: vec![0.5], std: vec![0.5], scale: None };
+        let images = Images { mean: vec![0.5], std: vec![0.5], ..NONE };
         let d = read(dir.path(), &graph("f32[1,1,2]"), &images, 3).unwrap();
         assert_eq!(d.inputs[0][0].dims(), [1, 1, 2]);
         assert_eq!(d.inputs[0][0].to_f32s().unwrap(), [1.0, 1.0]);
         assert_eq!(d.inputs[1][0].to_f32s().unwrap(), [-1.0, -1.0]);
         let e = why(dir.path(), "f32[N,5,4,2]", &NONE);
         assert!(e.contains("do not fit input \"in/x\" of type f32[N,5,4,2]"), "{e}");
-        let e = why(dir.path(), "u8[N,1,2,3]", &images);
+        let e = why(dir.path(), "u8[N,2,2,3]", &images);
         assert!(e.contains("takes pixels as they are"), "{e}");
         let two = Images { std: vec![1.0, 2.0], ..NONE };
-        assert!(why(dir.path(), "f32[N,3,1,2]", &two).contains("--std has 2 numbers"));
+        assert!(why(dir.path(), "f32[N,3,1,2]", &two).contains("--image-std has 2 numbers"));
         png(&dir.path().join("c.png"), 1, 1, &[0; 3]);
         assert!(
             why(dir.path(), "f32[N,3,1,2]", &NONE).contains("both in it and in its subfolders")

@@ -49,6 +49,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "graph-opt run model.onnx --input x=frame.npy -o outputs/",
             "graph-opt run model.onnx --dim batch=4",
+            "graph-opt run model.onnx --input cat.jpg --image-norm imagenet --top 5 --labels synset.txt",
         ],
     ),
     ("bench", &["graph-opt bench model.onnx --threads 2"]),

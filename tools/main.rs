@@ -21,6 +21,7 @@ mod folder;
 mod guard;
 mod help;
 mod input;
+mod inputs;
 mod inspect;
 mod judge;
 mod library;
@@ -31,6 +32,7 @@ mod npy;
 mod opt;
 mod output;
 mod passes;
+mod pictures;
 mod plan;
 mod plot;
 mod print;
@@ -46,6 +48,7 @@ mod simulate;
 mod split;
 mod table;
 mod tensors;
+mod top;
 mod triton;
 mod verdict;
 mod verify;
@@ -57,6 +60,7 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use graph_opt_ir::tensor::bytes_read;
 
 use crate::answer::{Answer, Envelope};
 use crate::failure::{Kind, Tone};
@@ -157,7 +161,9 @@ fn main() -> ExitCode {
     let name = cli.command.name();
     let command = || {
         guard::on_interrupt()?;
-        run(cli.command, cli.json, cli.verbose)
+        let answer = run(cli.command, cli.json, cli.verbose);
+        tracing::info!("{} bytes of external data read", bytes_read());
+        answer
     };
     end(cli.json, name, guard::guarded(Path::new(""), command))
 }

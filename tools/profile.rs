@@ -23,11 +23,11 @@ use crate::dims::Dims;
 use crate::energy::{Meter, Period, PowerLog, seconds_since_1970};
 use crate::failure::{Failure, Kind, Result, internal, say, usage};
 use crate::input::unread;
+use crate::inputs::Inputs;
 use crate::measure::{KernelRun, kernels};
 use crate::plan::network;
 use crate::progress::Progress;
 use crate::run::{prepare_failure, run_failure};
-use crate::tensors::Inputs;
 use crate::verify::backend;
 use crate::{input, model, output, tensors};
 
@@ -64,13 +64,9 @@ pub struct Args {
     /// they change the outputs. `graph-opt plan --codecs` reads it
     #[arg(long, value_name = "CODEC,…", value_delimiter = ',', value_parser = Codec::ALL.map(Codec::name))]
     codecs: Vec<String>,
-    #[command(flatten)]
-    dims: Dims,
-    #[command(flatten)]
-    inputs: Inputs,
     /// Inputs of several frames: a folder of .npz files, or of folders with a .npy or .pb file for each
     /// input. Nodes are timed with all of them, stretches and codecs with the first
-    #[arg(long, value_name = "DIR", conflicts_with = "inputs")]
+    #[arg(long, value_name = "DIR", conflicts_with = "inputs", help_heading = "Inputs")]
     input_folder: Option<PathBuf>,
     /// The log that a power meter writes meanwhile: a CSV with the columns `time`, in seconds since 1970,
     /// and `watts`. It is read at the end, and gives the energy of each node and stretch, which are
@@ -80,6 +76,10 @@ pub struct Args {
     /// Where Linux shows the energy counters of the processor
     #[arg(long, default_value = "/sys/class/powercap", value_name = "DIR", hide = true)]
     powercap: PathBuf,
+    #[command(flatten)]
+    dims: Dims,
+    #[command(flatten)]
+    inputs: Inputs,
 }
 
 /// Profiles are not larger than this.
@@ -261,7 +261,7 @@ fn frames(args: &Args, graph: &Graph) -> Result<Vec<Vec<Tensor>>> {
     const MOST_FRAMES: usize = 1000;
     let whole = |given: &[(String, Tensor)]| tensors::inputs(graph, given, &Extents::default(), 0);
     let Some(folder) = &args.input_folder else {
-        return Ok(vec![whole(&args.inputs.read(graph)?)?]);
+        return Ok(vec![whole(&args.inputs.read(graph, &Extents::default())?)?]);
     };
     let entries = std::fs::read_dir(folder).map_err(|e| unread(folder, &e))?;
     let entries = entries.map(|e| e.map(|e| e.path()).map_err(|e| unread(folder, &e)));

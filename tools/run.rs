@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use graph_opt_backends::{PrepareError, RunError};
-use graph_opt_ir::{Graph, Tensor};
+use graph_opt_ir::{Datum, Graph, Tensor};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::answer::Answer;
 use crate::dims::Dims;
 use crate::failure::{Failure, Result, does_not_fit, name, unsupported, usage};
+use crate::inputs::Inputs;
 use crate::progress::Progress;
-use crate::tensors::Inputs;
+use crate::top::{Scores, TopRow};
 use crate::verify::backend;
 use crate::{model, output, tensors};
 
@@ -24,16 +25,18 @@ pub struct Args {
     /// Where to run it
     #[arg(long, default_value = "cpu", value_name = "NAME", value_parser = ["cpu", "wgpu"])]
     backend: String,
-    #[command(flatten)]
-    inputs: Inputs,
     /// Folder for the outputs, NAME.npy each, or a folder NAME for a sequence; "/" in a name becomes "_"
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
-    #[command(flatten)]
-    dims: Dims,
     /// Seed of random inputs
     #[arg(long, default_value_t = 0, value_name = "S")]
     seed: u64,
+    #[command(flatten)]
+    dims: Dims,
+    #[command(flatten)]
+    inputs: Inputs,
+    #[command(flatten)]
+    scores: Scores,
 }
 
 /// The outputs of a run.
@@ -52,6 +55,8 @@ struct OutputRow {
     r#type: String,
     /// Its numbers; `null` for other types, or without elements.
     values: Option<Values>,
+    /// Its highest scores, row by row; `null` without `--top`, or if it has none.
+    top: Option<Vec<TopRow>>,
     /// The file that it was written to; `null` without one.
     file: Option<String>,
 }
@@ -72,8 +77,9 @@ pub fn main(args: &Args) -> Result<Answer> {
         output::probe_folder(dir)?;
     }
     let graph = Arc::new(model::load(&args.model)?);
-    let given = args.inputs.read_data(&graph)?;
     let extents = args.dims.extents();
+    let given = args.inputs.read_data(&graph, &extents)?;
+    let labels = args.scores.labels()?;
     let inputs = tensors::data(&graph, &given, &extents, args.seed)?;
     let backend = backend(&args.backend)?;
     let files = match &args.output {
@@ -86,19 +92,24 @@ pub fn main(args: &Args) -> Result<Answer> {
     progress.say("running");
     let results = executable.run_data(&inputs, graph.outputs()).map_err(run_failure)?;
     drop(progress);
+    let named: Vec<_> = graph.outputs().iter().map(|&v| &*graph.value(v).name).collect();
+    let tensors: Vec<_> = named.into_iter().zip(results.iter().map(Datum::tensor)).collect();
+    let top = args.scores.of(&tensors, labels.as_deref())?;
     if let Some(dir) = &args.output {
         std::fs::create_dir_all(dir).map_err(|e| output::failed(dir, &e))?;
     }
     let (mut text, mut outputs) = (String::new(), Vec::new());
-    for (i, (&v, t)) in graph.outputs().iter().zip(&results).enumerate() {
+    for (i, ((&v, t), top)) in graph.outputs().iter().zip(&results).zip(top).enumerate() {
         let values = t.tensor().and_then(Values::of);
         let summary = values.map(|v| v.to_string()).unwrap_or_default();
         text.push_str(&format!("{}: {}{summary}\n", name(&graph.value(v).name), t.ty()));
+        text.push_str(&top.as_deref().map(|all| args.scores.table(all)).unwrap_or_default());
         let file = files.get(i).map(|file| tensors::write_datum(t, file)).transpose()?.flatten();
         outputs.push(OutputRow {
             name: graph.value(v).name.to_string(),
             r#type: t.ty().to_string(),
             values,
+            top,
             file: file.map(|f| f.display().to_string()),
         });
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use graph_opt_backends::inputs::{Extents, draw, draw_one, required};
 use graph_opt_ir::{Datum, Graph, Tensor, Type, ValueId, onnx};
 
-use crate::failure::{Result, say, unsupported, usage};
+use crate::failure::{Result, usage};
 use crate::input::unread;
 use crate::{npy, output};
 
@@ -30,12 +30,12 @@ pub fn read(path: &Path, expected: Option<&Type>) -> Result<Tensor> {
             let bytes = std::fs::read(path).map_err(|e| unread(path, &e))?;
             onnx::tensor(bytes).map_err(|e| at(e.to_string()))
         }
-        _ => Err(at("expected a .npy or .pb file".into())),
+        _ => Err(at("expected a .npy or .pb file, or a picture (.png, .jpg or .jpeg)".into())),
     }
 }
 
 /// Reads an input that the user gave by its name.
-fn read_input(graph: &Graph, name: &str, path: &Path) -> Result<Datum> {
+pub fn read_input(graph: &Graph, name: &str, path: &Path) -> Result<Datum> {
     let input = graph.inputs().iter().map(|&v| graph.value(v)).find(|v| *v.name == *name);
     read_datum(path, input.map(|v| &v.ty))
 }
@@ -140,7 +140,7 @@ pub fn data(
 }
 
 /// Refuses names that are not those of inputs.
-fn known<'a>(
+pub fn known<'a>(
     graph: &Graph,
     wanted: &[ValueId],
     given: impl Iterator<Item = &'a str>,
@@ -192,72 +192,6 @@ pub fn inputs(
             given.iter().find(|g| *g.0 == *graph.value(v).name).map_or(d, |g| g.1.clone())
         })
         .collect())
-}
-
-/// Inputs from files, alike in all commands.
-#[derive(clap::Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Inputs")]
-pub struct Inputs {
-    /// Inputs from files: NAME=FILE for one (.npy, or a TensorProto as .pb), or a .npz file or a folder of
-    /// NAME.npy and NAME.pb for several; others are drawn at random. A sequence is a SequenceProto, or a .npz
-    /// file or folder of tensors 0, 1 and so on
-    #[arg(long = "input", alias = "inputs", value_name = "NAME=FILE|FILE.npz|DIR", value_parser = parse_input)]
-    inputs: Vec<Source>,
-}
-
-/// A file that inputs come from.
-#[derive(Clone, Debug, PartialEq)]
-enum Source {
-    One(String, PathBuf),
-    Several(PathBuf),
-}
-
-impl Inputs {
-    /// The inputs of the graph that are given, with their names. Sequences and optionals are refused.
-    pub fn read(&self, graph: &Graph) -> Result<Vec<(String, Tensor)>> {
-        let one = |(name, d): (String, Datum)| match d {
-            Datum::Tensor(t) => Ok((name, t)),
-            other => Err(unsupported(format!("input {name:?} of type {}", other.ty()))),
-        };
-        self.read_data(graph)?.into_iter().map(one).collect()
-    }
-
-    /// The inputs of the graph that are given, with their names.
-    pub fn read_data(&self, graph: &Graph) -> Result<Vec<(String, Datum)>> {
-        let mut all = Vec::new();
-        for source in &self.inputs {
-            match source {
-                Source::One(name, path) => {
-                    all.push((name.clone(), read_input(graph, name, path)?));
-                }
-                Source::Several(path) => {
-                    let found = read_all(path, graph)?;
-                    if found.is_empty() {
-                        let why = "no input of the model is there";
-                        return Err(usage(format!("{}: {why}", path.display())));
-                    }
-                    let names: Vec<&str> = found.iter().map(|(n, _)| n.as_str()).collect();
-                    say(format!("{}: inputs {}", path.display(), names.join(", ")));
-                    all.extend(found.into_iter().map(|(n, t)| (n, Datum::Tensor(t))));
-                }
-            }
-        }
-        Ok(all)
-    }
-}
-
-/// `NAME=FILE`, or a file or folder with several inputs.
-fn parse_input(s: &str) -> std::result::Result<Source, String> {
-    // Names may contain '='; files rarely do.
-    let several = Path::new(s);
-    let npz = several.extension().is_some_and(|e| e == "npz");
-    if several.is_dir() || npz && (several.is_file() || !s.contains('=')) {
-        return Ok(Source::Several(several.into()));
-    }
-    match s.rsplit_once('=') {
-        Some((name, file)) => Ok(Source::One(name.to_owned(), file.into())),
-        None => Err("expected NAME=FILE, or a .npz file or a folder that is there".into()),
-    }
 }
 
 /// All inputs of a folder of `NAME.npy` and `NAME.pb` files, or of a `.npz` file, where they may

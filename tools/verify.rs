@@ -13,8 +13,8 @@ use graph_opt_passes::eqsat::check as certificate;
 use crate::answer::Answer;
 use crate::dims::Dims;
 use crate::failure::{Failure, Result, differs, say, undecided, usage};
+use crate::inputs::Inputs;
 use crate::progress::Progress;
-use crate::tensors::Inputs;
 use crate::verdict::{CheckedProof, Comparison};
 use crate::{input, model, output, tensors};
 
@@ -172,7 +172,7 @@ pub fn with_compare<T>(
         made.push(backend(name)?);
     }
     let extents = checks.dims.extents();
-    let given = checks.inputs.read(a)?;
+    let given = checks.inputs.read(a, &extents)?;
     let inputs: Option<Vec<Tensor>> = match &given[..] {
         [] => None,
         given => Some(tensors::inputs(b, given, &extents, checks.seed)?),
@@ -189,14 +189,21 @@ pub fn with_compare<T>(
         extents,
         inputs,
         progress: Some(&say),
+        cpu: cpu(),
         ..Compare::default()
     })
+}
+
+/// The interpreter for runs of which there are few: it keeps no more than this of large external weights,
+/// and reads the others when nodes need them.
+fn cpu() -> Cpu {
+    Cpu { keep: 512 << 20, ..Cpu::default() }
 }
 
 /// The backend of this name. One that this machine lacks says so when it prepares a graph.
 pub fn backend(name: &str) -> Result<Box<dyn Backend>> {
     match name {
-        "cpu" => Ok(Box::new(Cpu::default())),
+        "cpu" => Ok(Box::new(cpu())),
         #[cfg(feature = "wgpu")]
         "wgpu" => Ok(match graph_opt_backends::wgpu::Wgpu::new() {
             Ok(w) => Box::new(w),

@@ -29,6 +29,7 @@ impl fmt::Debug for Digest {
 
 /// Computes a digest of a list of parts. Each part is hashed with its length, so that different lists
 /// never hash the same bytes.
+#[derive(Clone)]
 pub struct Hasher(blake3::Hasher);
 
 impl Hasher {
@@ -44,6 +45,11 @@ impl Hasher {
         self.int(b.len() as u64);
         self.0.update(b);
         self
+    }
+
+    /// Adds a part of a byte string, the length of which was added before.
+    pub(crate) fn more(&mut self, b: &[u8]) {
+        self.0.update(b);
     }
 
     /// Adds one integer of 64 bits.

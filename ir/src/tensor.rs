@@ -1,11 +1,14 @@
 //! Constant tensors: shared, compared by digest, and read from external files only on demand.
 
+pub(crate) mod external;
+
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use crate::digest::{Digest, Hasher};
+pub use external::bytes_read;
 
 use crate::DType;
 
@@ -271,22 +274,88 @@ impl Tensor {
             Data::Bytes(b) => Ok(b.clone()),
             Data::Strings(_) => Err(TensorError::Type(self.dtype, "numbers")),
             Data::External { path, offset, len } => {
-                let read = || -> std::io::Result<Vec<u8>> {
-                    use std::io::{Read, Seek, SeekFrom};
-                    let mut f = std::fs::File::open(path.as_path())?;
-                    f.seek(SeekFrom::Start(*offset))?;
-                    let mut buf = Vec::new();
-                    f.take(*len).read_to_end(&mut buf)?;
-                    Ok(buf)
-                };
-                let buf = read()
-                    .map_err(|source| TensorError::Io { path: path.to_path_buf(), source })?;
-                if buf.len() as u64 != *len {
-                    let source = std::io::ErrorKind::UnexpectedEof.into();
-                    return Err(TensorError::Io { path: path.to_path_buf(), source });
-                }
+                let mut buf = Vec::new();
+                external::read(path, *offset, *len, &mut buf)?;
                 Ok(buf.into())
             }
+        }
+    }
+
+    /// The `len` elements from `start` on, counted in row-major order, as a tensor of these extents. It
+    /// shares the memory, or refers to the same file, which is not read.
+    ///
+    /// # Errors
+    /// If there are not as many elements as the extents say, if elements are not whole bytes, or if they
+    /// are strings.
+    pub fn part(&self, start: u64, dims: Vec<u64>) -> Result<Self, TensorError> {
+        let bits = self.dtype.bits() as u64;
+        if bits == 0 || !bits.is_multiple_of(8) {
+            return Err(TensorError::Type(self.dtype, "whole bytes"));
+        }
+        let overflow = || TensorError::Overflow(dims.clone());
+        let need = crate::Type::tensor(self.dtype, &dims).bytes().ok_or_else(overflow)?;
+        let from = start.checked_mul(bits / 8).ok_or_else(overflow)?;
+        let to = from.checked_add(need).ok_or_else(overflow)?;
+        let have = match &self.data {
+            Data::Bytes(b) => b.len() as u64,
+            Data::External { len, .. } => *len,
+            Data::Strings(_) => 0,
+        };
+        if to > have {
+            let have = have.saturating_sub(from);
+            return Err(TensorError::Length { dtype: self.dtype, dims, need, have });
+        }
+        let data = match &self.data {
+            Data::Bytes(b) => b.slice(from as usize..to as usize).map(Data::Bytes),
+            Data::External { path, offset, .. } => offset
+                .checked_add(from)
+                .map(|offset| Data::External { path: path.clone(), offset, len: need }),
+            Data::Strings(_) => None,
+        };
+        Self::new(self.dtype, dims.clone(), data.ok_or_else(overflow)?)
+    }
+
+    /// Runs of `len` bytes that begin at these bytes of the elements, one after the other. Of external data
+    /// no more is read than that, if runs are long.
+    ///
+    /// # Errors
+    /// As [`Tensor::bytes`], and if a run ends beyond the elements.
+    pub fn runs(
+        &self,
+        starts: impl Iterator<Item = u64>,
+        len: usize,
+    ) -> Result<Vec<u8>, TensorError> {
+        let mut out = Vec::new();
+        match &self.data {
+            Data::External { path, offset, len: have } if len >= external::LONG => {
+                for at in starts {
+                    let inside = at.checked_add(len as u64).is_some_and(|end| end <= *have);
+                    let from = offset.checked_add(at).filter(|_| inside);
+                    let from = from.ok_or_else(|| TensorError::Overflow(self.dims.clone()))?;
+                    external::read(path, from, len as u64, &mut out)?;
+                }
+            }
+            _ => {
+                let all = self.bytes()?;
+                for at in starts {
+                    let run = usize::try_from(at).ok().and_then(|at| all.get(at..)?.get(..len));
+                    out.extend(run.ok_or_else(|| TensorError::Overflow(self.dims.clone()))?);
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// Takes over the digest of `other` if both are the same place of the same file, which is then read for
+    /// it once.
+    pub fn share_digest(&self, other: &Self) {
+        let place = |t: &Self| match &t.data {
+            Data::External { path, offset, len } => Some((path.clone(), *offset, *len)),
+            Data::Bytes(_) | Data::Strings(_) => None,
+        };
+        let alike = self.dtype == other.dtype && self.dims == other.dims;
+        if alike && place(self).is_some_and(|p| Some(p) == place(other)) {
+            self.digest.get_or_init(|| other.digest());
         }
     }
 
@@ -342,13 +411,18 @@ impl Tensor {
             let mut h = Hasher::new("tensor");
             h.int(self.dtype.to_onnx() as u64).int(self.dims.len() as u64);
             self.dims.iter().for_each(|&d| _ = h.int(d));
-            match (&self.data, self.bytes()) {
-                (Data::Strings(s), _) => s.iter().for_each(|v| _ = h.bytes(v)),
-                (_, Ok(b)) => _ = h.bytes(&b),
-                (Data::External { path, offset, len }, Err(_)) => {
-                    h.text("unreadable").text(&path.to_string_lossy()).int(*offset).int(*len);
+            match &self.data {
+                Data::Strings(s) => s.iter().for_each(|v| _ = h.bytes(v)),
+                Data::Bytes(b) => _ = h.bytes(b),
+                Data::External { path, offset, len } => {
+                    let head = h.clone();
+                    h.int(*len);
+                    let hashed = external::each(path, *offset, *len, |part| h.more(part));
+                    if hashed.is_err() {
+                        h = head;
+                        h.text("unreadable").text(&path.to_string_lossy()).int(*offset).int(*len);
+                    }
                 }
-                (Data::Bytes(_), Err(_)) => {}
             }
             h.done()
         })

@@ -22,12 +22,13 @@ use graph_opt_passes::{ByteSize, Pipeline, Runner, count};
 
 use crate::answer::Answer;
 use crate::blocks::BATCH;
-use crate::dataset::{self, Images};
+use crate::dataset;
 use crate::failure::{Failure, Result, does_not_fit, say, unsupported, usage};
 use crate::judge::Judge;
 use crate::library::{Library, Variant};
 use crate::model;
 use crate::output;
+use crate::pictures::Images;
 use crate::plot;
 use crate::progress::Progress;
 use crate::serve::{self, Service};

@@ -25,11 +25,13 @@ mod rungs;
 mod summary;
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use graph_opt_ir::definition::expanded;
 use graph_opt_ir::structural_eq::{Structure, identical};
+use graph_opt_ir::tensor::Data;
 use graph_opt_ir::{Graph, Tensor, Type, ValueId};
 use graph_opt_passes::{Assumed, Runner};
 use graph_opt_passes::eqsat::prove::prove;
@@ -338,6 +340,7 @@ impl Compare<'_> {
                 )));
             }
         }
+        share_digests(a, b);
         let mut report = Report::like(a);
         let mut field = self.exact;
         if identical(a, b) {
@@ -602,4 +605,20 @@ fn types(a: &Graph, b: &Graph) -> Result<Vec<Type>, Incomparable> {
         })
     };
     both.map(meet).collect()
+}
+/// Constants of both graphs at one place of a file have one digest, for which it is read once.
+fn share_digests(a: &Graph, b: &Graph) {
+    let mut places = HashMap::new();
+    for t in a.values().filter_map(|(_, v)| v.constant()) {
+        if let Data::External { path, offset, .. } = t.data() {
+            places.insert((path.clone(), *offset), t);
+        }
+    }
+    for t in b.values().filter_map(|(_, v)| v.constant()) {
+        if let Data::External { path, offset, .. } = t.data()
+            && let Some(other) = places.get(&(path.clone(), *offset))
+        {
+            t.share_digest(other);
+        }
+    }
 }

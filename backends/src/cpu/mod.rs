@@ -10,6 +10,7 @@
 
 pub(crate) mod arena;
 pub(crate) mod array;
+mod constants;
 pub(crate) mod cx;
 mod draw;
 mod field;
@@ -34,6 +35,7 @@ use crate::backend::{data, tensors};
 use crate::watch::Watch;
 use crate::{Backend, Executable, PrepareError, RunError};
 use array::{Array, Buf};
+use constants::Constants;
 use cx::{Cx, Env};
 pub use field::{Fp, Key};
 use packs::Packs;
@@ -52,12 +54,15 @@ pub struct Cpu {
     pub fused: bool,
     /// Bytes that the tensors of a run may take together.
     pub max_bytes: u64,
+    /// Bytes of large external constants that stay in memory from run to run. Nodes read the others from
+    /// their files, in each run.
+    pub keep: u64,
 }
 
 impl Default for Cpu {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { threads, fused: true, max_bytes: DEFAULT_MAX_BYTES }
+        Self { threads, fused: true, max_bytes: DEFAULT_MAX_BYTES, keep: u64::MAX }
     }
 }
 
@@ -85,10 +90,7 @@ impl Cpu {
         if !unsupported.is_empty() {
             return Err(PrepareError::Unsupported(unsupported));
         }
-        let mut constants = run::constants(&graph, self.max_bytes)?;
-        if let Some(key) = key {
-            constants.iter_mut().flatten().for_each(|a| redrawn(a, Key::new(key)));
-        }
+        let constants = Constants::new(&graph, self.max_bytes, self.keep, key)?;
         let packs = Packs::new(&constants, self.max_bytes / 2);
         let planned = Planned::new(&graph, &constants);
         Ok(Prepared { graph, constants, packs, env: self.env(), planned })
@@ -124,7 +126,7 @@ impl Backend for Cpu {
 /// [memory plan](graph_opt_passes::analysis::plan) of its schedule.
 pub struct Prepared {
     graph: Arc<Graph>,
-    constants: Vec<Option<Array>>,
+    constants: Constants,
     packs: Packs,
     env: Env<'static>,
     planned: Result<Planned, String>,
@@ -328,8 +330,8 @@ pub(crate) fn run_field_watched(
         return Err(RunError::Unsupported(u.to_string()));
     }
     let env = Env { key, field: true, watch, ..cpu.env() };
-    let constants =
-        run::constants(graph, cpu.max_bytes).map_err(|e| RunError::Invalid(e.to_string()))?;
+    let constants = Constants::new(graph, cpu.max_bytes, cpu.keep, None)
+        .map_err(|e| RunError::Invalid(e.to_string()))?;
     let inputs = draw::draw(graph, inputs, env)?;
     let out = run::graph(graph, &constants, inputs, wanted, env, None)?;
     out.into_iter()
@@ -377,7 +379,7 @@ pub(crate) fn evaluate_as(
 ) -> Result<Vec<Tensor>, RunError> {
     let of = |t: &Option<Tensor>| t.as_ref().map(Array::of).transpose();
     let inputs = inputs.iter().map(of).collect::<Result<_, _>>()?;
-    let env = Cpu { threads: 1, fused: true, max_bytes }.env();
+    let env = Cpu { threads: 1, max_bytes, ..Cpu::default() }.env();
     let env = Env { draws: label.and_then(|l| ops::draws(op, l)), ..env };
     let out =
         ops::evaluate(Cx { op, opset, inputs, outputs, env, packs: None, target: None.into() })?;

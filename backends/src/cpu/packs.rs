@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use super::array::{Array, Buf};
+use super::constants::Constants;
 use super::gemm::{Rows, Strided};
 
 /// Packed weights by where the weights lie in memory.
@@ -24,12 +25,12 @@ struct Kept {
 
 impl Packs {
     /// For these constants; keeps up to `bytes`.
-    pub fn new(constants: &[Option<Array>], bytes: u64) -> Self {
+    pub(super) fn new(constants: &Constants, bytes: u64) -> Self {
         let place = |a: &Array| match &a.data {
             Buf::F32(v) => Some(v.as_ptr_range()).map(|r| r.start as usize..r.end as usize),
             _ => None,
         };
-        let mut constants: Vec<_> = constants.iter().flatten().filter_map(place).collect();
+        let mut constants: Vec<_> = constants.held().filter_map(place).collect();
         constants.sort_by_key(|r| r.start);
         let room = usize::try_from(bytes / 4).unwrap_or(usize::MAX);
         Self { constants, packed: Mutex::new(Kept { room, ..Kept::default() }) }

@@ -12,6 +12,7 @@ use graph_opt_passes::analysis::memory::access;
 use graph_opt_passes::analysis::{MemoryPlan, Place, plan};
 
 use super::array::{Array, Element};
+use super::constants::Constants;
 use super::cx::{Cx, Env};
 use super::ops;
 use super::packs::Packs;
@@ -22,7 +23,7 @@ use crate::schedule::{locate, missing};
 pub(super) struct Planned {
     pub plan: MemoryPlan,
     /// By value, results of `Constant` nodes included.
-    constants: Vec<Option<Array>>,
+    constants: Constants,
     /// By step, the buffers that end with it.
     ends: Vec<Vec<usize>>,
     claims: Vec<ValueId>,
@@ -62,10 +63,10 @@ fn claims(graph: &Graph) -> Result<Vec<ValueId>, String> {
 impl Planned {
     /// # Errors
     /// With the reason if the graph cannot run by a plan.
-    pub fn new(graph: &Graph, constants: &[Option<Array>]) -> Result<Self, String> {
+    pub fn new(graph: &Graph, constants: &Constants) -> Result<Self, String> {
         let plan = plan(graph).map_err(|e| e.to_string())?;
         let claims = claims(graph)?;
-        let mut constants = constants.to_vec();
+        let mut constants = constants.clone();
         // They are unpacked here, which takes more than the plan says.
         let packed = |v: &graph_opt_ir::Value| v.ty.dtype().is_none_or(|t| t.bits() < 8);
         let mut all = graph.values();
@@ -78,8 +79,8 @@ impl Planned {
                 return Err(format!("{} runs other graphs", graph.label(id)));
             }
             for &v in node.outputs.iter().flatten() {
-                if let Some(t) = graph.constant(v) {
-                    constants[v.index()] = Array::of(&t).ok();
+                if let Some(a) = graph.constant(v).and_then(|t| Array::of(&t).ok()) {
+                    constants.set(v, a);
                 }
             }
         }
@@ -160,7 +161,7 @@ impl Store<'_> {
     fn value(&self, v: ValueId) -> Result<Array, RunError> {
         let missing = || missing(self.graph, v);
         let Some(p) = self.planned.plan.place(v) else {
-            return self.planned.constants[v.index()].clone().ok_or_else(missing);
+            return self.planned.constants.get(v)?.ok_or_else(missing);
         };
         let a = self.buffers[p.buffer].as_ref().ok_or_else(missing)?;
         let dtype = self.graph.value(v).ty.dtype().unwrap_or(a.dtype);

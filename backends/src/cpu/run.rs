@@ -13,12 +13,13 @@ use graph_opt_ir::op_context::{OpCtx, Operand};
 use graph_opt_ir::{Attr, Datum, Def, Graph, NodeId, Op, Tensor, Type, ValueId};
 
 use super::array::Array;
+use super::constants::Constants;
 use super::cx::{Cx, Env};
 use super::held::Held;
 use super::ops;
 use super::packs::Packs;
 use crate::schedule::{locate, missing, needed};
-use crate::{PrepareError, RunError, Unsupported};
+use crate::{RunError, Unsupported};
 
 /// How deep control flow and functions may nest.
 const DEPTH: usize = 32;
@@ -99,28 +100,6 @@ fn within(
     }
 }
 
-/// The constants of the graph by value.
-pub(super) fn constants(graph: &Graph, max_bytes: u64) -> Result<Vec<Option<Array>>, PrepareError> {
-    let mut all = vec![None; graph.value_bound()];
-    for (id, v) in graph.values() {
-        let fail = |source: RunError| match source {
-            RunError::Tensor(source) => PrepareError::Constant { name: v.name.to_string(), source },
-            other => PrepareError::Other(format!("constant {}: {other}", v.name)),
-        };
-        match &v.def {
-            Def::Const(t) | Def::Input(Some(t)) => {
-                all[id.index()] = Some(Array::of(t).map_err(fail)?);
-            }
-            Def::Sparse(s) => {
-                let dense = s.dense(max_bytes).map_err(|e| fail(e.into()))?;
-                all[id.index()] = Some(Array::of(&dense).map_err(fail)?);
-            }
-            Def::Node(..) | Def::Input(None) | Def::Outer => {}
-        }
-    }
-    Ok(all)
-}
-
 pub(super) fn bad_input(graph: &Graph, id: ValueId, why: String) -> RunError {
     RunError::Input { name: graph.value(id).name.to_string(), why }
 }
@@ -158,7 +137,7 @@ pub(super) fn bind(graph: &Graph, given: &[Datum]) -> Result<Vec<(ValueId, Array
 struct Scope<'a> {
     graph: &'a Graph,
     values: &'a [Option<Array>],
-    constants: &'a [Option<Array>],
+    constants: &'a Constants,
     /// Values whose elements depend on inputs.
     drawn: &'a [bool],
     outer: Option<&'a Scope<'a>>,
@@ -170,8 +149,8 @@ impl Scope<'_> {
     fn find(&self, name: &str) -> Option<(Array, bool)> {
         let here = self.graph.find_value(name).and_then(|id| {
             let i = id.index();
-            let a = self.values[i].as_ref().or(self.constants[i].as_ref());
-            Some((a?.clone(), self.drawn[i]))
+            let constant = || self.constants.get(id).ok().flatten();
+            Some((self.values[i].clone().or_else(constant)?, self.drawn[i]))
         });
         here.or_else(|| self.outer?.find(name))
     }
@@ -180,7 +159,7 @@ impl Scope<'_> {
 /// Runs the graph on these inputs.
 pub(super) fn graph(
     graph: &Graph,
-    constants: &[Option<Array>],
+    constants: &Constants,
     inputs: Vec<(ValueId, Array)>,
     wanted: &[ValueId],
     env: Env,
@@ -192,7 +171,7 @@ pub(super) fn graph(
 
 fn inner(
     graph: &Graph,
-    constants: &[Option<Array>],
+    constants: &Constants,
     inputs: Vec<(ValueId, Array)>,
     wanted: &[ValueId],
     env: Env,
@@ -268,7 +247,10 @@ fn inner(
                                 if last && let Some(a) = &a {
                                     live = live.saturating_sub(a.bytes());
                                 }
-                                let a = a.or_else(|| constants[v.index()].clone());
+                                let a = match a {
+                                    None => constants.get(*v).map_err(|e| locate(graph, id, e))?,
+                                    a => a,
+                                };
                                 Some(a.ok_or_else(|| missing(graph, *v))?)
                             }
                             None => None,
@@ -310,25 +292,33 @@ fn inner(
             }
         }
     }
-    let get = |w: &ValueId| {
-        let i = w.index();
-        let a = values[i].as_ref().or(constants[i].as_ref());
-        a.cloned().ok_or_else(|| missing(graph, *w))
-    };
+    let get = |w: &ValueId| any(&values, constants, *w)?.ok_or_else(|| missing(graph, *w));
     wanted.iter().map(get).collect()
+}
+
+/// The value, or the constant that it is.
+fn any(
+    values: &[Option<Array>],
+    constants: &Constants,
+    v: ValueId,
+) -> Result<Option<Array>, RunError> {
+    match &values[v.index()] {
+        Some(a) => Ok(Some(a.clone())),
+        None => constants.get(v),
+    }
 }
 
 fn read(scope: &Scope<'_>, v: Option<ValueId>) -> Result<Option<Array>, RunError> {
     let Some(v) = v else { return Ok(None) };
-    let a = scope.values[v.index()].as_ref().or(scope.constants[v.index()].as_ref());
-    a.cloned().map(Some).ok_or_else(|| missing(scope.graph, v))
+    let a = any(scope.values, scope.constants, v)?;
+    a.map(Some).ok_or_else(|| missing(scope.graph, v))
 }
 
 /// Runs a subgraph on these inputs.
 fn nested(
     scope: &Scope<'_>,
     body: &Graph,
-    constants: &[Option<Array>],
+    constants: &Constants,
     inputs: Vec<Array>,
     env: Env,
 ) -> Result<Vec<Array>, RunError> {
@@ -339,8 +329,9 @@ fn nested(
     inner(body, constants, inputs, body.outputs(), env, Some(scope), None)
 }
 
-fn body_constants(body: &Graph, room: u64) -> Result<Vec<Option<Array>>, RunError> {
-    constants(body, room).map_err(|e| RunError::Invalid(e.to_string()))
+/// Of a body, which may run many times.
+fn body_constants(body: &Graph, room: u64) -> Result<Constants, RunError> {
+    Constants::new(body, room, u64::MAX, None).map_err(|e| RunError::Invalid(e.to_string()))
 }
 
 /// Runs an operator of the host on what it reads.
@@ -349,12 +340,11 @@ fn of_host(
     id: NodeId,
     host: &Host,
     attrs: &Attrs,
-    (values, constants): (&[Option<Array>], &[Option<Array>]),
+    (values, constants): (&[Option<Array>], &Constants),
 ) -> Result<Vec<Array>, RunError> {
     let read = |v: &Option<ValueId>| -> Result<Option<Tensor>, RunError> {
         let Some(v) = *v else { return Ok(None) };
-        let a = values[v.index()].as_ref().or(constants[v.index()].as_ref());
-        let a = a.ok_or_else(|| missing(graph, v))?;
+        let a = any(values, constants, v)?.ok_or_else(|| missing(graph, v))?;
         if a.is_field() {
             return Err(RunError::NotInField("an operator of the host".into()));
         }
@@ -414,9 +404,9 @@ pub(super) fn defined(
         )));
     };
     // A definition sees nothing of the graph around it.
-    let empty = Graph::default();
+    let (empty, none) = (Graph::default(), Constants::default());
     let blank =
-        Scope { graph: &empty, values: &[], constants: &[], drawn: &[], outer: None, depth };
+        Scope { graph: &empty, values: &[], constants: &none, drawn: &[], outer: None, depth };
     let inputs = inputs.into_iter().flatten().collect();
     nested(&blank, &body, &body_constants(&body, env.room)?, inputs, env)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::proto::entry;
-use crate::tensor::Bytes;
+use crate::tensor::{Bytes, external};
 
 /// One part of a rope.
 #[derive(Debug, Clone)]
@@ -143,7 +143,9 @@ impl Rope {
                 Part::File { path, offset, len } => {
                     let mut f = std::fs::File::open(path.as_path())?;
                     f.seek(SeekFrom::Start(*offset))?;
-                    if io::copy(&mut f.take(*len), out)? != *len {
+                    let copied = io::copy(&mut f.take(*len), out)?;
+                    external::count(copied);
+                    if copied != *len {
                         return Err(io::ErrorKind::UnexpectedEof.into());
                     }
                 }

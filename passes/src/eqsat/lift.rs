@@ -3,6 +3,7 @@
 
 use graph_opt_ir::op::Op;
 use graph_opt_ir::region::{self, Region, Relation};
+use graph_opt_ir::tensor::Data;
 use graph_opt_ir::{Dim, Span, Tensor};
 
 use super::egraph::Classes;
@@ -147,9 +148,28 @@ fn constant_part(whole: &Tensor, part: &Tensor) -> Option<Region> {
     if !bits.is_multiple_of(8) || m[axis] > n[axis] {
         return None;
     }
-    let (a, b) = (whole.bytes().ok()?, part.bytes().ok()?);
     let row = n[axis + 1..].iter().product::<u64>() as usize * bits / 8;
     let rows: usize = n[..axis].iter().product::<u64>() as usize;
+    let region = |lo: u64| {
+        let mut region = vec![None; n.len()];
+        region[axis] = Some(Span::new(lo as i64, (lo + m[axis]) as i64));
+        region
+    };
+    // A stretch of the whole's file needs not be read.
+    if let (
+        Data::External { path: p, offset: from, .. },
+        Data::External { path: q, offset: to, .. },
+    ) = (whole.data(), part.data())
+        && rows == 1
+        && row > 0
+        && p == q
+        && let Some(apart) = to.checked_sub(*from)
+        && apart.is_multiple_of(row as u64)
+        && apart / row as u64 <= n[axis] - m[axis]
+    {
+        return Some(region(apart / row as u64));
+    }
+    let (a, b) = (whole.bytes().ok()?, part.bytes().ok()?);
     let (long, short) = (n[axis] as usize * row, m[axis] as usize * row);
     let fits = |lo: usize| {
         (0..rows).all(|r| {
@@ -157,8 +177,5 @@ fn constant_part(whole: &Tensor, part: &Tensor) -> Option<Region> {
             a[from..from + short] == b[r * short..(r + 1) * short]
         })
     };
-    let lo = (0..=(n[axis] - m[axis]) as usize).find(|&lo| fits(lo))?;
-    let mut region = vec![None; n.len()];
-    region[axis] = Some(Span::new(lo as i64, (lo + m[axis] as usize) as i64));
-    Some(region)
+    (0..=(n[axis] - m[axis]) as usize).find(|&lo| fits(lo)).map(|lo| region(lo as u64))
 }

@@ -78,7 +78,6 @@ fn barrier(e: TensorError) -> Barrier {
 /// If a span lies outside of its axis, if elements are not whole bytes, or if they cannot be read.
 pub(crate) fn slice_tensor(t: &Tensor, cuts: &[(usize, Span)]) -> Result<Tensor, Barrier> {
     let (size, dims) = (element_bytes(t)?, t.dims());
-    let src = t.bytes().map_err(barrier)?;
     let mut out_dims = dims.to_vec();
     let mut starts = vec![0u64; dims.len()];
     for (a, s) in cuts {
@@ -94,9 +93,8 @@ pub(crate) fn slice_tensor(t: &Tensor, cuts: &[(usize, Span)]) -> Result<Tensor,
     let split = dims.len().saturating_sub(inner + 1);
     let stride: u64 = dims[split + 1..].iter().product();
     let run = (out_dims[split] * stride) as usize * size;
-    let mut out = Vec::with_capacity(out_dims.iter().product::<u64>() as usize * size);
     let rows: u64 = out_dims[..split].iter().product();
-    for row in 0..rows {
+    let start = |row: u64| {
         let (mut rest, mut at) = (row, 0u64);
         let mut scale: u64 = dims[split..].iter().product();
         for a in (0..split).rev() {
@@ -104,9 +102,14 @@ pub(crate) fn slice_tensor(t: &Tensor, cuts: &[(usize, Span)]) -> Result<Tensor,
             rest /= out_dims[a];
             scale *= dims[a];
         }
-        let from = (at + starts[split] * stride) as usize * size;
-        out.extend_from_slice(&src[from..from + run]);
+        at + starts[split] * stride
+    };
+    if rows == 1 {
+        // One stretch of the elements, of which there is no copy.
+        return t.part(start(0), out_dims.clone()).map_err(barrier);
     }
+    let starts = (0..rows).map(|row| start(row) * size as u64);
+    let out = t.runs(starts, run).map_err(barrier)?;
     Tensor::from_bytes(t.dtype(), out_dims, out).map_err(barrier)
 }
 
