@@ -10,6 +10,7 @@ use graph_opt_backends::inputs::Extents;
 use graph_opt_ir::text::parse;
 use graph_opt_ir::{Dim, Graph};
 use graph_opt_passes::analysis::plan;
+use graph_opt_passes::eqsat::prove::prove;
 use graph_opt_passes::{Assumed, Pipeline, Runner};
 
 /// Two convolutions, a residual and a Resize by computed sizes, over a symbolic batch.
@@ -158,4 +159,171 @@ fn rows_are_cut_once_their_extent_is_given() {
     let (_, out, _) = run(&["inspect", &free, "--dim", "h=64", "--dim", "w=64"]);
     let want = "peak activations  192.00 KiB · batch at z\n";
     assert!(out.contains(want), "{out}");
+}
+
+/// The sizes of all values with these extents, which must be known in bodies, too.
+fn sized(text: &str, extents: &[(&str, u64)]) -> Graph {
+    let g = parse(text).unwrap();
+    let extents = extents.iter().map(|(n, e)| ((*n).to_owned(), *e)).collect();
+    let sized = Assumed::new(extents).sized(&g, &Folder).unwrap().graph.into_owned();
+    let known = |g: &Graph| g.values().find(|(_, v)| v.ty.bytes().is_none()).map(|(_, v)| v.name.clone());
+    assert_eq!(known(&sized), None);
+    let mut inner = Vec::new();
+    sized.any_node(&mut |g, n| {
+        inner.extend(g.node(n).op.bodies().iter().filter_map(|(_, body)| known(body)));
+        false
+    });
+    assert!(inner.is_empty(), "{inner:?}");
+    sized
+}
+
+fn extents(g: &Graph, name: &str) -> Vec<u64> {
+    g.value(g.find_value(name).unwrap()).ty.extents().unwrap()
+}
+
+/// The shape of a constant is arithmetic on extents that no symbolic rule covers.
+#[test]
+fn shapes_that_are_computed_count() {
+    let g = sized(
+        "graph @g(%x: f32[N,4]) -> (%y) opset 13 {
+           %s = Shape %x                                  : i64[2]
+           %p = ReduceProd %s {axes=[0], keepdims=1}      : i64[1]
+           %z = const 0                                   : f32[]
+           %e = Expand %z, %p                             : ?
+           %t = const [-1,4]                              : i64[2]
+           %r = Reshape %e, %t                            : ?
+           %y = Add %x, %r                                : ?
+         }",
+        &[("N", 3)],
+    );
+    assert_eq!(extents(&g, "e"), [12]);
+}
+
+/// A Loop turns as often as its input is long, on a condition that its body makes of a captured constant.
+#[test]
+fn counts_of_loops_follow_extents() {
+    let g = sized(
+        "graph @g(%x: f32[T,1,4]) -> (%y) opset 13 {
+           %one = const 1                                 : i64[]
+           %zero = const 0                                : i64[]
+           %s = Shape %x                                  : i64[3]
+           %n = Gather %s, %zero                          : i64[]
+           %go = Cast %one {to=9}                         : bool[]
+           %h = Gather %x, %zero                          : f32[1,4]
+           %last, %y = Loop %n, %go, %h {body=graph @b(%i: i64[], %c: bool[..], %p: f32[1,4]) -> (%d, %q, %o) {
+             %v = Gather %x, %i                           : ?
+             %q = Add %p, %v                              : ?
+             %o = Neg %q                                  : ?
+             %d = Cast %one {to=9}                        : ?
+           }} : ?, ?
+         }",
+        &[("T", 5)],
+    );
+    assert_eq!(extents(&g, "y"), [5, 1, 4]);
+}
+
+/// Of an If, one branch is taken or one can run at these extents; a nested If asks for the rank.
+#[test]
+fn branches_that_do_not_run_do_not_count() {
+    let text = "graph @g(%c: bool[], %x: f32[N,W]) -> (%y) opset 13 {
+       %k = const random(1)                               : f32[8,3]
+       %l = const random(2)                               : f32[4,3]
+       %y = If %c {then_branch=graph @t() -> (%a) {
+         %a = MatMul %x, %k                               : ?
+       }, else_branch=graph @e() -> (%b) {
+         %s = Shape %x                                    : ?
+         %i = const 1                                     : i64[]
+         %w = Gather %s, %i                               : ?
+         %four = const 4                                  : i64[]
+         %short = Equal %w, %four                         : ?
+         %b = If %short {then_branch=graph @u() -> (%d) {
+           %d = MatMul %x, %l                             : ?
+         }, else_branch=graph @v() -> (%f) {
+           %m = MatMul %x, %l                             : ?
+           %f = Relu %m                                   : ?
+         }} : ?
+       }} : ?
+     }";
+    for width in [8, 4] {
+        let g = sized(text, &[("N", 2), ("W", width)]);
+        assert_eq!(extents(&g, "y"), [2, 3], "{width}");
+    }
+}
+
+/// Shapes that are inputs with defaults are taken from these, and it is said.
+#[test]
+fn defaults_of_inputs_count() {
+    let g = parse(
+        "graph @g(%x: f32[2,6], %s: i64[2] = [3,4]) -> (%y) opset 13 {
+           %y = Reshape %x, %s : ?
+         }",
+    )
+    .unwrap();
+    let sized = Assumed::default().sized(&g, &Folder).unwrap();
+    assert_eq!(extents(&sized.graph, "y"), [3, 4]);
+    assert_eq!(sized.text(), "inputs=default");
+    assert!(g.value(g.outputs()[0]).ty.extents().is_none());
+}
+
+/// At given extents, what is computed of them is a number. At others, the models differ.
+#[test]
+fn proofs_at_given_extents_say_so() {
+    let graph = |shape: &str| {
+        let text = format!(
+            "graph @g(%x: f32[N,8]) -> (%y) opset 13 {{
+               {shape}
+               %r = Reshape %x, %t : ?
+               %y = Softmax %r {{axis=-1}} : ?
+             }}"
+        );
+        Arc::new(parse(&text).unwrap())
+    };
+    let computed = graph(
+        "%s = Shape %x : i64[2]
+         %p = ReduceProd %s {axes=[0], keepdims=1} : i64[1]
+         %k = const [4] : i64[1]
+         %q = Div %p, %k : i64[1]
+         %t = Concat %q, %k {axis=0} : i64[2]",
+    );
+    let fixed = graph("%t = const [4,4] : i64[2]");
+    let verdict = |n: Option<u64>| {
+        let extents = Extents(n.map(|n| ("N".to_owned(), n)).into_iter().collect());
+        let c = Compare { prove: true, exact: false, extents, ..Compare::default() };
+        let report = c.run(&computed, &fixed).unwrap();
+        report.outputs[0].summary.to_string()
+    };
+    assert_eq!(verdict(Some(2)), "proved at N=2");
+    for other in [None, Some(3)] {
+        assert!(!verdict(other).contains("proved at"), "{other:?}: {}", verdict(other));
+    }
+}
+
+/// Two Reshapes of one value are equal if their results have the same symbolic extents, and only then.
+#[test]
+fn reshapes_are_known_by_symbolic_extents() {
+    let graph = |reshape: &str| {
+        let text = format!(
+            "graph @g(%x: f32[N,3,4], %z: f32[M]) -> (%y) opset 13 {{
+               {reshape}
+               %r = Reshape %x, %t : ?
+               %y = Transpose %r : ?
+             }}"
+        );
+        parse(&text).unwrap()
+    };
+    let computed = |from: &str| {
+        graph(&format!(
+            "%s = Shape %{from} : ?
+             %i = const [0] : i64[1]
+             %n = Gather %s, %i : i64[1]
+             %k = const [12] : i64[1]
+             %t = Concat %n, %k {{axis=0}} : i64[2]"
+        ))
+    };
+    let a = computed("x");
+    assert!(prove(&a, &graph("%t = const [0,12] : i64[2]")).is_ok());
+    assert!(prove(&a, &graph("%t = const [0,-1] : i64[2]")).is_ok());
+    for other in [computed("z"), graph("%t = const [-1,6] : i64[2]"), graph("%t = const [0,2,6] : i64[3]")] {
+        assert!(prove(&a, &other).is_err());
+    }
 }

@@ -201,3 +201,41 @@ fn random_numbers_stay_undecided() {
         assert!(undecided && all.contains("(cpu): random numbers are drawn"), "{all}");
     });
 }
+
+/// Nodes that draw random numbers are paired in the order in which they run, and then draw the same ones.
+#[test]
+fn models_that_draw_alike_are_proved() {
+    let drawn = |reads: &str, attributes: &str| {
+        let text = format!(
+            "%r = RandomUniformLike {reads} {attributes} : ?
+             %s = RandomNormalLike %x : ?
+             %p = Mul %r, %s : ?
+             %one = const 1 : f32[]
+             %y = Add %p, %x : ?"
+        );
+        graph(X, &text)
+    };
+    let a = drawn("%x", "{high=2.0}");
+    let tiled = graph(
+        X,
+        "%one = const 1 : f32[]
+         %r = RandomUniformLike %x {high=2.0} : ?
+         %s = RandomNormalLike %x : ?
+         %u = Mul %r, %one : ?
+         %p = Mul %u, %s : ?
+         %y = Add %p, %x : ?",
+    );
+    let proved = |b: &Graph| matches!(verified(&a, b, &[], 1).outputs[0].summary, Summary::Proved);
+    assert!(proved(&tiled));
+    // Another distribution, another number of draws, and one draw for two.
+    assert!(!proved(&drawn("%x", "{high=3.0}")));
+    let once = graph(X, "%r = RandomUniformLike %x {high=2.0} : ?\n%y = Mul %r, %r : ?");
+    let twice = graph(
+        X,
+        "%r = RandomUniformLike %x {high=2.0} : ?
+         %s = RandomUniformLike %x {high=2.0} : ?
+         %y = Mul %r, %s : ?",
+    );
+    let report = verified(&once, &twice, &[], 1);
+    assert!(matches!(report.outputs[0].summary, Summary::Unknown(_)), "{}", text(&report));
+}

@@ -325,3 +325,24 @@ fn parts_of_initializers_inherit_and_annotations_of_them_go() {
     assert_eq!(all, [("w/half", "weights")]);
     assert!(now.graph.quantization_annotation.is_empty());
 }
+
+/// Notes replace entries of the model's metadata that have their keys; unchanged models stay as they are.
+#[test]
+fn notes_become_metadata() {
+    let mut m = model(graph(vec![node("Relu", "x", "y")], "x", "y"));
+    let entry = |k: &str, v: &str| onnx_protobuf::StringStringEntryProto {
+        key: k.into(),
+        value: v.into(),
+        ..Default::default()
+    };
+    m.metadata_props = vec![entry("ours", "old"), entry("theirs", "kept")];
+    let mut g = inferred(read(&m).unwrap().graph);
+    g.notes.insert("ours".into(), "new".into());
+    assert_eq!(written(&g), m);
+    let out = g.outputs()[0];
+    append(&mut g, out, "more");
+    let props: Vec<(String, String)> =
+        written(&g).metadata_props.into_iter().map(|e| (e.key, e.value)).collect();
+    let pair = |k: &str, v: &str| (k.to_owned(), v.to_owned());
+    assert_eq!(props, [pair("theirs", "kept"), pair("ours", "new")]);
+}
