@@ -115,6 +115,13 @@ mod tests {
     }
 
     #[test]
+    fn operators_without_operands_print_and_parse() {
+        let text = "graph @g() -> (%y, %z) opset 13 {\n  %y = Draw        : f32[2]\n  %z = my.dom::Take : f32[2]\n}\n";
+        let once = print(&parse(text).unwrap());
+        assert_eq!(once, print(&parse(&once).unwrap()));
+    }
+
+    #[test]
     fn subgraphs_print_and_parse() {
         let text = r#"graph @main(%c: bool[], %x: f32[2]) -> (%y) opset 13 {
   %y = If %c {then_branch=graph @t() -> (%a) {

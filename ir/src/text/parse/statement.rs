@@ -168,7 +168,10 @@ impl Parser<'_> {
 
     /// The rest of an operator that starts with this word: `::name` after a domain, and `@overload`.
     fn operator(&mut self, word: String) -> Result<Operator> {
-        let (domain, name) = if self.eat(':') {
+        // One colon ends an operator without operands.
+        let colons = self.tokens[self.at..].iter().take_while(|t| t.0 == Token::Sign(':')).count();
+        let (domain, name) = if colons >= 2 {
+            self.sign(':')?;
             self.sign(':')?;
             (Some(word), self.name("an operator")?)
         } else {
