@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::TensorError;
 
 /// Runs of at least so many bytes are read by themselves.
-pub(super) const LONG: usize = 4096;
+pub(super) const LONG: usize = 1024;
 /// Bytes that are read at once where all are only looked at.
 const PART: u64 = 1 << 20;
 
@@ -32,15 +32,33 @@ pub(super) fn read(
     len: u64,
     to: &mut Vec<u8>,
 ) -> Result<(), TensorError> {
-    let mut read = || -> std::io::Result<()> {
+    runs(path, std::iter::once(Some(offset)), len, to)
+}
+
+/// Appends runs of this length that begin at these offsets of the file; `None` lies beyond its end.
+pub(super) fn runs(
+    path: &Path,
+    offsets: impl Iterator<Item = Option<u64>>,
+    len: u64,
+    to: &mut Vec<u8>,
+) -> Result<(), TensorError> {
+    let read = || -> std::io::Result<()> {
         let mut f = File::open(path)?;
-        // Nothing is allocated for what is not there.
-        let there = f.metadata()?.len().saturating_sub(offset).min(len);
-        to.reserve(usize::try_from(there).unwrap_or(0));
-        f.seek(SeekFrom::Start(offset))?;
-        let n = f.take(len).read_to_end(to)? as u64;
-        count(n);
-        if n == len { Ok(()) } else { Err(std::io::ErrorKind::UnexpectedEof.into()) }
+        let size = f.metadata()?.len();
+        for offset in offsets {
+            let end = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+            let offset = offset.ok_or_else(end)?;
+            // Nothing is allocated for what is not there.
+            let there = size.saturating_sub(offset).min(len);
+            to.reserve(usize::try_from(there).unwrap_or(0));
+            f.seek(SeekFrom::Start(offset))?;
+            let n = f.by_ref().take(len).read_to_end(to)? as u64;
+            count(n);
+            if n != len {
+                return Err(end());
+            }
+        }
+        Ok(())
     };
     read().map_err(|source| TensorError::Io { path: path.into(), source })
 }
