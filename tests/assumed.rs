@@ -166,7 +166,8 @@ fn sized(text: &str, extents: &[(&str, u64)]) -> Graph {
     let g = parse(text).unwrap();
     let extents = extents.iter().map(|(n, e)| ((*n).to_owned(), *e)).collect();
     let sized = Assumed::new(extents).sized(&g, &Folder).unwrap().graph.into_owned();
-    let known = |g: &Graph| g.values().find(|(_, v)| v.ty.bytes().is_none()).map(|(_, v)| v.name.clone());
+    let known =
+        |g: &Graph| g.values().find(|(_, v)| v.ty.bytes().is_none()).map(|(_, v)| v.name.clone());
     assert_eq!(known(&sized), None);
     let mut inner = Vec::new();
     sized.any_node(&mut |g, n| {
@@ -323,7 +324,9 @@ fn reshapes_are_known_by_symbolic_extents() {
     let a = computed("x");
     assert!(prove(&a, &graph("%t = const [0,12] : i64[2]")).is_ok());
     assert!(prove(&a, &graph("%t = const [0,-1] : i64[2]")).is_ok());
-    for other in [computed("z"), graph("%t = const [-1,6] : i64[2]"), graph("%t = const [0,2,6] : i64[3]")] {
+    for other in
+        [computed("z"), graph("%t = const [-1,6] : i64[2]"), graph("%t = const [0,2,6] : i64[3]")]
+    {
         assert!(prove(&a, &other).is_err());
     }
 }

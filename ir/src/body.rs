@@ -123,7 +123,8 @@ impl Graph {
     /// Makes the operator's bodies, which come from another graph, bodies of this one: `here` says what the
     /// names stand for that they read from outside. What they define gets names that are free.
     pub(crate) fn move_bodies(&mut self, op: &mut Op, here: &[(Arc<str>, ValueId)]) {
-        let outer = here.iter().map(|(name, v)| (name.clone(), self.value(*v).name.clone())).collect();
+        let outer =
+            here.iter().map(|(name, v)| (name.clone(), self.value(*v).name.clone())).collect();
         for body in op.bodies_mut() {
             *body = Arc::new(self.moved(body, &outer));
         }

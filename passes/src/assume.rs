@@ -117,10 +117,7 @@ impl Assumed {
     }
 
     /// The graph with the extents, all of them, and the number of those at the end that were not given.
-    fn fixed(
-        &self,
-        graph: &Graph,
-    ) -> Result<(Graph, Vec<(String, u64)>, usize), FixDimsError> {
+    fn fixed(&self, graph: &Graph) -> Result<(Graph, Vec<(String, u64)>, usize), FixDimsError> {
         let mut fixed = graph.clone();
         let mut extents = self.named(graph);
         if !extents.is_empty() {
@@ -176,9 +173,8 @@ fn leading(graph: &Graph) -> Vec<(String, u64)> {
 fn is_sized(graph: &Graph) -> bool {
     let here = |g: &Graph| g.values().all(|(_, v)| v.ty.bytes().is_some());
     here(graph)
-        && !graph.any_node(&mut |g, n| {
-            g.node(n).op.bodies().into_iter().any(|(_, body)| !here(body))
-        })
+        && !graph
+            .any_node(&mut |g, n| g.node(n).op.bodies().into_iter().any(|(_, body)| !here(body)))
 }
 
 /// Infers extents that follow from values which are computed from constants and known extents, in a copy of

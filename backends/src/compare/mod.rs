@@ -33,9 +33,9 @@ use graph_opt_ir::definition::expanded;
 use graph_opt_ir::structural_eq::{Structure, identical};
 use graph_opt_ir::tensor::Data;
 use graph_opt_ir::{Graph, Tensor, Type, ValueId};
-use graph_opt_passes::{Assumed, Runner};
 use graph_opt_passes::eqsat::prove::prove;
 use graph_opt_passes::registry::{OPTIMISE, optimise};
+use graph_opt_passes::{Assumed, Runner};
 
 use crate::cpu::Cpu;
 use crate::inputs::{Extents, required};

@@ -300,9 +300,8 @@ pub(super) fn captures(
     });
     for body in n.op.subgraphs().into_iter().chain(extra) {
         let stands = |v: &Value| moved.is_some_and(|m| m.iter().any(|(n, _)| *n == v.name));
-        let read = |v: &Value| {
-            v.def == Def::Outer && (!v.uses.is_empty() || v.is_output()) && !stands(v)
-        };
+        let read =
+            |v: &Value| v.def == Def::Outer && (!v.uses.is_empty() || v.is_output()) && !stands(v);
         for (_, v) in body.values().filter(|(_, v)| read(v)) {
             let here = graph.find_value(&v.name).ok_or_else(|| v.name.to_string())?;
             if !all.contains(&here) {
