@@ -3,13 +3,13 @@
     target/venv/bin/python tests/python/large.py [--gib 3] [--only opt,verify] [--kind dense]
 
 The model has convolutions of 144 MiB and fully connected layers of 64 MiB, random f32 in one data file, or with
-`--kind nbits` MatMulNBits of 4 bits. It is made in a temporary folder, for which there must be about 7 times its size,
+`--kind nbits` MatMulNBits of 4 bits. It is made in a temporary folder, for which there must be about 3 times its size,
 and which goes at the end.
 
 For each command: its exit code and time; the most resident memory (resident, of which anonymous), and what it read
 from files, all as a multiple of the size of the weights. A command fails if its exit code is not the expected one, or if
-it takes more than 1.5 times the file in resident memory; `run` may hold the weights twice, in the form that kernels
-read, and is not judged by it.
+it takes more than 1.5 times the weights in resident memory. Runs keep 512 MiB of weights of each model, and as much in
+the form that kernels read, so that models below 2 GiB fail at `verify: runs`.
 """
 
 import os
@@ -183,30 +183,30 @@ def checked(args, folder):
     cluster(at("fits.toml"), 4, int(mib * 0.4))
     cluster(at("small.toml"), 4, int(mib * 0.2))
     pipeline = "tile-conv{axis=h parts=2}" if args.kind == "dense" else "inline-functions{operators=yes}"
-    # What is checked, its command, the exit code, and whether its memory counts.
+    # What is checked, its command, and the exit code; no tiles of it may halve its peak.
     checks = [
-        ("inspect", ["inspect", model], 0, True),
-        ("opt -O", ["opt", model, "-O", "-o", at("o.onnx")], 0, True),
-        ("opt --memory", ["opt", model, "--memory", "50%", "-o", at("m.onnx")], (0, 4), True),
-        ("opt -p", ["opt", model, "-p", pipeline, "-o", at("p.onnx")], 0, True),
-        ("opt --verify", ["opt", model, "-p", pipeline, "-o", at("v.onnx"), "--verify"], 0, True),
-        ("verify: proof", ["verify", model, at("p.onnx")], 0, True),
-        ("verify: runs", ["verify", model, at("p.onnx"), "--by", "run"], 0, True),
-        ("plan: fits", ["plan", model, "--cluster", at("fits.toml"), "-o", at("plan.json")], 0, True),
-        ("plan: too small", ["plan", model, "--cluster", at("small.toml")], 4, True),
-        ("split", ["split", model, "--plan", at("plan.json"), "-o", at("stages")], 0, True),
-        ("run", ["run", model], 0, False),
+        ("inspect", ["inspect", model], 0),
+        ("opt -O", ["opt", model, "-O", "-o", at("o.onnx")], 0),
+        ("opt --memory", ["opt", model, "--memory", "50%", "-o", at("m.onnx")], (0, 4)),
+        ("opt -p", ["opt", model, "-p", pipeline, "-o", at("p.onnx")], 0),
+        ("opt --verify", ["opt", model, "-p", pipeline, "-o", at("v.onnx"), "--verify"], 0),
+        ("verify: proof", ["verify", model, at("p.onnx")], 0),
+        ("verify: runs", ["verify", model, at("p.onnx"), "--by", "run"], 0),
+        ("plan: fits", ["plan", model, "--cluster", at("fits.toml"), "-o", at("plan.json")], 0),
+        ("plan: too small", ["plan", model, "--cluster", at("small.toml")], 4),
+        ("split", ["split", model, "--plan", at("plan.json"), "-o", at("stages")], 0),
+        ("run", ["run", model], 0),
     ]
     only = args.only.split(",") if args.only else None
     header = f"{'':16} {'exit':>4} {'seconds':>8} {'resident':>9} {'anonymous':>9} {'read':>6}"
     print(header, flush=True)
     ran = failures = 0
-    for name, command, code, judged in checks:
+    for name, command, code in checks:
         if only and not any(name.startswith(o) for o in only):
             continue
         m = Measured([str(c) for c in [args.graph_opt, *command]])
         codes = code if isinstance(code, tuple) else (code,)
-        wrong = m.code not in codes or (judged and m.resident > MOST * size)
+        wrong = m.code not in codes or m.resident > MOST * size
         ran, failures = ran + 1, failures + wrong
         print(
             f"{name:16} {m.code:4} {m.seconds:8.1f} {m.resident / size:8.2f}x {m.anonymous / size:8.2f}x"
