@@ -341,17 +341,13 @@ fn on_wgpu(
 /// What an operator is said to be gives the same bits as the operator.
 #[test]
 fn definitions_run_as_their_operators() {
-    let (stay, moved) = (RefCell::new(BTreeSet::new()), Cell::new(0));
+    let moved = Cell::new(0);
     each(|_, b| {
         let op = &b.graph.node(b.node).op;
         if op.class() != Class::Composite {
             return Ok(());
         }
         let (t, _) = optimise(&b.graph, "inline-functions{operators=yes}");
-        if t.edits() == 0 {
-            stay.borrow_mut().insert(op.name().to_owned());
-            return Ok(());
-        }
         moved.set(moved.get() + 1);
         let left = t.schedule().find(|&n| t.node(n).op.class() == Class::Composite);
         ensure(left.is_none(), || text::print(&t))?;
@@ -359,8 +355,6 @@ fn definitions_run_as_their_operators() {
         let proof = graph_opt_passes::eqsat::prove::prove(&b.graph, &t);
         ensure(proof.is_ok(), || format!("{:?}", proof.err()))
     });
-    // It has a loop, which reads values by their names.
-    assert_eq!(stay.into_inner(), BTreeSet::from(["LinearAttention".to_owned()]));
     assert!(moved.get() >= 50, "{}", moved.get());
 }
 

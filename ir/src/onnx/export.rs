@@ -86,7 +86,8 @@ pub(super) fn model(g: &Graph, place: &Place<'_>) -> Result<Rope> {
             }
             (proto::CONFIGURATION, _) if g.configurations.is_some() => {}
             (proto::METADATA_PROPS, Some(r))
-                if g.notes.contains_key(string_in(&origin.buf, from_ref(&r), entry::KEY)?) => {}
+                if string_in(&origin.buf, from_ref(&r), entry::KEY)
+                    .is_ok_and(|key| g.notes.contains_key(key)) => {}
             _ => out.share(&origin.slice(f.span)),
         }
     }

@@ -30,8 +30,10 @@ impl Terms {
             .ok()
             .and_then(|mut all| (output < all.len()).then(|| all.swap_remove(output)));
         let ty = match inferred {
-            Some(t) if t.extents().is_some() || declared.extents().is_none() => t,
-            _ => declared.clone(),
+            Some(t) if t.extents().is_some() => t,
+            _ if declared.extents().is_some() => declared.clone(),
+            Some(t) => t.meet(declared).unwrap_or(t),
+            None => declared.clone(),
         };
         if let Some(t) = self.simpler(op, opset, inputs, (output, outputs), &ty) {
             return Some(t);
