@@ -330,3 +330,30 @@ fn reshapes_are_known_by_symbolic_extents() {
         assert!(prove(&a, &other).is_err());
     }
 }
+
+/// A shape that a file declares for a value that depends on data decides nothing.
+#[test]
+fn declared_shapes_decide_nothing() {
+    let graph = |count: &str| {
+        let text = format!(
+            "graph @g(%x: f32[N,4]) -> (%y) opset 13 {{
+               %k = NonZero %x                        : i64[2,8]
+               {count}
+               %f = Cast %c {{to=1}}                  : ?
+               %y = Add %x, %f                        : ?
+             }}"
+        );
+        Arc::new(parse(&text).unwrap())
+    };
+    let counted = graph("%s = Shape %k : i64[2]\n%i = const 1 : i64[]\n%c = Gather %s, %i : i64[]");
+    let believed = graph("%c = const 8 : i64[]");
+    let cpu = Cpu::default();
+    let compare = Compare {
+        prove: true,
+        extents: Extents([("N".to_owned(), 2)].into()),
+        backends: vec![&cpu],
+        ..Compare::default()
+    };
+    let report = compare.run(&counted, &believed).unwrap();
+    assert!(!report.is_equal(), "{report:?}");
+}

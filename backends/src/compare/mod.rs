@@ -30,6 +30,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use graph_opt_ir::definition::expanded;
+use graph_opt_ir::infer::infer_graph;
 use graph_opt_ir::structural_eq::{Structure, identical};
 use graph_opt_ir::tensor::Data;
 use graph_opt_ir::{Graph, Tensor, Type, ValueId};
@@ -421,10 +422,16 @@ impl Compare<'_> {
         }
     }
 
-    /// The graph with the given extents, and with what follows from them folded.
-    fn at_extents(&self, g: &Graph) -> Graph {
+    /// The graph with the given extents, and with whole numbers folded that follow from them: not from types that
+    /// the file declares. `None` if it runs other graphs, of which declared types are not told apart.
+    fn at_extents(&self, g: &Graph) -> Option<Graph> {
+        if g.schedule().any(|n| !g.node(n).op.subgraphs().is_empty()) {
+            return None;
+        }
+        let mut g = g.clone();
+        infer_graph(&mut g, &[]).ok()?;
         let given = self.extents.0.clone().into_iter().collect();
-        Assumed::new(given).folded(g, &Folder).unwrap_or_else(|_| g.clone())
+        Assumed::new(given).folded(&g, &Folder).ok()
     }
 
     /// A proof for the extents that are given.
@@ -432,7 +439,7 @@ impl Compare<'_> {
         if self.extents.0.is_empty() {
             return None;
         }
-        let proof = prove(&self.at_extents(a), &self.at_extents(b)).ok()?;
+        let proof = prove(&self.at_extents(a)?, &self.at_extents(b)?).ok()?;
         let extents: Vec<String> =
             self.extents.0.iter().map(|(name, n)| format!("{name}={n}")).collect();
         let (extents, reassociates) = (extents.join(" "), proof.reassociates);
@@ -452,8 +459,9 @@ impl Compare<'_> {
         // A proof holds for all inputs, so runs need not reach any outcome.
         let outcomes = !report.all().any(|v| matches!(v, Verdict::Proved { .. }));
         // What the given extents decide, no run has to show.
-        let (p, q) = (self.at_extents(a), self.at_extents(b));
-        let (p, q) = ((&p, &Structure::of(&p)), (&q, &Structure::of(&q)));
+        let decided = self.at_extents(a).zip(self.at_extents(b));
+        let (p, q) = decided.as_ref().map_or((&**a, &**b), |(p, q)| (p, q));
+        let (p, q) = ((p, &Structure::of(p)), (q, &Structure::of(q)));
         let cover = [Cover::of(p, q, outcomes), Cover::of(q, p, outcomes)];
         let mut rows = cover[0].rows();
         rows.extend(cover[1].rows());
