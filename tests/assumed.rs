@@ -12,6 +12,7 @@ use graph_opt_ir::{Dim, Graph};
 use graph_opt_passes::analysis::plan;
 use graph_opt_passes::eqsat::prove::prove;
 use graph_opt_passes::{Assumed, Pipeline, Runner};
+use onnx_protobuf::{Message, ModelProto};
 
 /// Two convolutions, a residual and a Resize by computed sizes, over a symbolic batch.
 const TEXT: &str = "graph @g(%x: f32[N,3,32,32]) -> (%z) opset 13 {
@@ -117,7 +118,7 @@ fn what_is_assumed_is_said() {
 fn rows_are_cut_once_their_extent_is_given() {
     let dir = tempfile::tempdir().unwrap();
     let at = |n: &str| dir.path().join(n).to_str().unwrap().to_owned();
-    let (free, small) = (at("free.gir"), at("small.gir"));
+    let (free, small) = (at("free.gir"), at("small.onnx"));
     let text = "graph @g(%x: f32[n,3,h,w]) -> (%z) opset 13 {
       %k = const random(1)              : f32[8,3,3,3]
       %l = const random(2)              : f32[4,8,3,3]
@@ -155,6 +156,10 @@ fn rows_are_cut_once_their_extent_is_given() {
         assert!(err.contains("tiles need these extents, which the file declares now: "), "{err}");
         let (_, out, _) = run(&["print", &small]);
         assert!(out.contains(",3,64,64])"), "{out}");
+        let model = ModelProto::parse_from_bytes(&std::fs::read(&small).unwrap()).unwrap();
+        let made_for = model.metadata_props.iter().find(|p| p.key == "graph_opt.extents").unwrap();
+        let named = ["h=64 w=64", "x:0=1 x:1=3 x:2=64 x:3=64"];
+        assert!(named.contains(&&*made_for.value), "{made_for:?}");
     }
     let (_, out, _) = run(&["inspect", &free, "--dim", "h=64", "--dim", "w=64"]);
     let want = "peak activations  192.00 KiB · batch at z\n";

@@ -108,21 +108,23 @@ impl Assumed {
     /// # Errors
     /// As [`sized`](Self::sized).
     pub fn folded(&self, graph: &Graph, evaluator: &dyn Evaluate) -> Result<Graph, FixDimsError> {
+        let (given, _) = self.given(graph)?;
+        Ok(folded(given.clone(), evaluator).unwrap_or(given))
+    }
+
+    /// The graph with the extents that are given, and those.
+    fn given(&self, graph: &Graph) -> Result<(Graph, Vec<(String, u64)>), FixDimsError> {
         let mut fixed = graph.clone();
         let extents = self.named(graph);
         if !extents.is_empty() {
             fix_dims(&mut fixed, &extents)?;
         }
-        Ok(folded(fixed.clone(), evaluator).unwrap_or(fixed))
+        Ok((fixed, extents))
     }
 
     /// The graph with the extents, all of them, and the number of those at the end that were not given.
     fn fixed(&self, graph: &Graph) -> Result<(Graph, Vec<(String, u64)>, usize), FixDimsError> {
-        let mut fixed = graph.clone();
-        let mut extents = self.named(graph);
-        if !extents.is_empty() {
-            fix_dims(&mut fixed, &extents)?;
-        }
+        let (mut fixed, mut extents) = self.given(graph)?;
         // A model may be made for other batches only.
         let batch = leading(&fixed);
         let defaults = if fix_dims(&mut fixed, &batch).is_ok() { batch.len() } else { 0 };

@@ -140,8 +140,9 @@ fn attempt(
     Some(g)
 }
 
-/// The body of a loop, whose states follow `skip` other inputs: the count of a Loop. Each state is assumed to have the type of its initial value in every iteration.
-/// Parts of the type that the body does not preserve become unknown, and the body is inferred again.
+/// The body of a loop, whose states follow `skip` other inputs: the count of a Loop. Each state is assumed to
+/// have the type of its initial value in every iteration. Parts of the type that the body does not preserve become
+/// unknown, and the body is inferred again.
 fn states(
     body: &Graph,
     outer: &Outer<'_>,
