@@ -137,7 +137,7 @@ fn types(graph: &Graph) -> Vec<&Type> {
 }
 
 fn outputs(graph: &Graph, inputs: &[Tensor]) -> Option<Vec<Tensor>> {
-    let cpu = Cpu { threads: 1, fused: true, max_bytes: BYTES };
+    let cpu = Cpu { threads: 1, max_bytes: BYTES, ..Cpu::default() };
     let run = cpu.prepare(Arc::new(graph.clone())).ok()?;
     run.run(inputs, graph.outputs()).ok()
 }
