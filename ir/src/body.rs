@@ -55,6 +55,7 @@ impl Editor<'_> {
         index: usize,
         f: impl FnOnce(&mut Self) -> R,
     ) -> Option<R> {
+        let repeated = self.graph.repeated();
         let n = self.graph.get_node(node)?;
         let (attr, body) = *n.op.bodies().get(index)?;
         let known = |&v: &ValueId| Some((self.graph.value(v).name.clone(), self.constant(v)?));
@@ -63,6 +64,7 @@ impl Editor<'_> {
         let mut body = Graph::clone(body);
         // A name must be unique over all bodies.
         body.names = std::mem::take(&mut self.graph.names);
+        body.repeated = Some(repeated);
         let before = body.edits;
         let around = std::mem::replace(self.graph, body);
         self.scopes.push(scope);

@@ -61,9 +61,12 @@ fn add_nodes(
     before: Option<NodeId>,
     types: Vec<Vec<Type>>,
 ) -> Vec<NodeId> {
-    // A new node may have the name of a removed one.
-    let mut vacant: Vec<Arc<str>> =
-        edit.removes.iter().map(|n| graph.node(*n).name.clone()).collect();
+    // A new node may have the name of a removed one, unless another node of the file has it, too.
+    let repeated = graph.repeated();
+    let mut vacant: Vec<Arc<str>> = (edit.removes.iter())
+        .map(|n| graph.node(*n).name.clone())
+        .filter(|name| !repeated.contains(name))
+        .collect();
     let mut results: Vec<Vec<ValueId>> = Vec::new();
     let mut nodes = Vec::new();
     for ((i, n), types) in edit.nodes.iter().enumerate().zip(types) {

@@ -161,3 +161,22 @@ fn slices_keep_what_they_take_of_axes_of_unknown_extent() {
         assert!(crate::region::tile(&ctx, 0, &cut).is_err(), "axis {axis}");
     }
 }
+
+/// Files may give nodes one name. What replaces one of them gets another, as the other node keeps it.
+#[test]
+fn names_that_nodes_share_are_not_vacant() {
+    let g = parse(
+        "graph @g(%x: f32[3]) -> (%y) opset 16 {
+           %t = Relu %x : f32[3] ; twin
+           %y = Neg %t  : f32[3] ; twin
+         }",
+    )
+    .unwrap();
+    let mut edit = Edit::new("test");
+    let new = edit.node("twin", op::Abs {}, vec![Some(Ref::Value(value(&g, "x")))], &[]);
+    edit.replaces = vec![(value(&g, "t"), new)];
+    edit.removes = vec![node(&g, 0)];
+    let out = applied(&g, &edit).unwrap();
+    let names: Vec<&str> = out.schedule().map(|n| out.label(n)).collect();
+    assert_eq!(names, ["twin_2", "twin"]);
+}

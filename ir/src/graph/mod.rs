@@ -159,6 +159,8 @@ pub struct Graph {
     /// Every name of a node or value in this graph and its subgraphs; while an editor is in a body,
     /// the body has those of all scopes.
     pub(crate) names: HashSet<Arc<str>>,
+    /// Names that several nodes of the file have, once an edit asked for them.
+    pub(crate) repeated: Option<Arc<HashSet<Arc<str>>>>,
     /// Number of edits applied since the graph was made.
     pub(crate) edits: usize,
     /// Whether an edit made extents of inputs known, so that types which the file declares are

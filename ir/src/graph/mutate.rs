@@ -1,6 +1,6 @@
 //! Changes of a graph: for [`Builder`](crate::Builder), the editor and the readers of files.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::{Def, Graph, Node, Use, Value, missing};
@@ -21,6 +21,22 @@ impl Graph {
         }
         self.names.insert(name.clone());
         name
+    }
+
+    /// Names that several nodes of the file have. Edits add none.
+    pub(crate) fn repeated(&mut self) -> Arc<HashSet<Arc<str>>> {
+        if let Some(known) = &self.repeated {
+            return known.clone();
+        }
+        let (mut seen, mut again) = (HashSet::new(), HashSet::new());
+        self.any_node(&mut |g, n| {
+            let name = &g.node(n).name;
+            if !seen.insert(name.clone()) {
+                again.insert(name.clone());
+            }
+            false
+        });
+        self.repeated.insert(Arc::new(again)).clone()
     }
 
     /// The graph where all inputs that have a default hold it: they are constants.
