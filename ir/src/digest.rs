@@ -47,7 +47,7 @@ impl Hasher {
         self
     }
 
-    /// Adds a part of a byte string, the length of which was added before.
+    /// Adds the next bytes of a string whose length was added before.
     pub(crate) fn more(&mut self, b: &[u8]) {
         self.0.update(b);
     }

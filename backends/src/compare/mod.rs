@@ -422,8 +422,9 @@ impl Compare<'_> {
         }
     }
 
-    /// The graph with the given extents, and with whole numbers folded that follow from them: not from types that
-    /// the file declares. `None` if it runs other graphs, of which declared types are not told apart.
+    /// The graph with the given extents, and with the whole numbers folded that follow from them. Types that the
+    /// file declares are not used; in bodies they cannot be told from inferred ones, so that a graph with bodies
+    /// gives `None`.
     fn at_extents(&self, g: &Graph) -> Option<Graph> {
         if g.schedule().any(|n| !g.node(n).op.subgraphs().is_empty()) {
             return None;

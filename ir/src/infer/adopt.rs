@@ -10,7 +10,7 @@ use crate::{NodeId, Type, ValueId};
 
 /// Gives the results of nodes the types that they have in `folded`, a copy of the graph in which nodes were
 /// replaced by their results, and infers what follows. In bodies, too; an If whose condition is constant in
-/// `folded`, or of which only one branch can run at these extents, gets this branch as both of its branches.
+/// `folded`, or of which only one branch can run at these extents, gets that branch in both places.
 ///
 /// # Errors
 /// If a node contradicts its operator's definition with these types. The graph may then be changed in part.
@@ -21,8 +21,8 @@ pub fn adopt(graph: &mut Graph, folded: &Graph) -> Result<(), InferError> {
     if one_branch(graph, 0) { infer_graph(graph, &known).map(drop) } else { Ok(()) }
 }
 
-/// Gives an If of which only one branch can run at these extents that branch as both of its branches; returns
-/// whether there is one.
+/// Where only one branch of an If can run at these extents, puts it in the place of the other one, too. Returns
+/// whether there is such an If.
 fn one_branch(graph: &mut Graph, depth: usize) -> bool {
     let mut any = false;
     for id in graph.schedule().collect::<Vec<_>>() {

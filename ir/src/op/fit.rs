@@ -1,4 +1,4 @@
-//! Whether attributes and bodies fit their node, whatever the types.
+//! Checks of a node's attributes and bodies that do not depend on types.
 
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ pub(crate) fn fits(op: &Op, extra: &Attrs, inputs: usize, outputs: usize) -> Res
         }
         Op::Scan(s) => {
             let have = (s.body.0.inputs().len(), s.body.0.outputs().len());
-            // Before version 9, the first input is no operand of the body.
+            // Before version 9, the first input holds sequence lengths, which the body does not get.
             if have.0 != inputs && have.0 + 1 != inputs {
                 return Err(format!("expected {inputs} inputs of its body, found {}", have.0));
             }

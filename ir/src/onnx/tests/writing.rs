@@ -86,7 +86,7 @@ fn calls_of_overloads_stay_calls_of_them() {
     };
     let g = crate::text::parse(&text("acme::Frob@fast")).unwrap();
     assert_eq!(written(&g).graph.node[0].overload, "fast");
-    // What replaces such a call is no call of the overload.
+    // A node that replaces the call does not inherit its overload.
     let mut again = inferred(read(&written(&g)).unwrap().graph);
     assert!(crate::structural_eq::identical(&g, &again));
     let old = again.schedule().next().unwrap();
