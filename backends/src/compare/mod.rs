@@ -461,8 +461,11 @@ impl Compare<'_> {
         let outcomes = !report.all().any(|v| matches!(v, Verdict::Proved { .. }));
         // What the given extents decide, no run has to show.
         let decided = self.at_extents(a).zip(self.at_extents(b));
-        let (p, q) = decided.as_ref().map_or((&**a, &**b), |(p, q)| (p, q));
-        let (p, q) = ((p, &Structure::of(p)), (q, &Structure::of(q)));
+        let decided = decided.map(|(g, h)| (Structure::of(&g), Structure::of(&h), g, h));
+        let (p, q) = match &decided {
+            Some((s, t, g, h)) => ((g, s), (h, t)),
+            None => ((&**a, &s), (&**b, &t)),
+        };
         let cover = [Cover::of(p, q, outcomes), Cover::of(q, p, outcomes)];
         let mut rows = cover[0].rows();
         rows.extend(cover[1].rows());
