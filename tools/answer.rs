@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::failure::{Failure, Kind, Tone};
 use crate::{
-    bench, bisect, blocks, check, cluster, explain, inspect, opt, plan, reduce, repro, run,
-    simulate, split, verdict,
+    bench, bisect, blocks, check, cluster, diff, explain, inspect, opt, passes, plan, reduce,
+    repro, run, scale, simulate, split, verdict,
 };
 
 /// Version of the envelope and of all that it holds.
@@ -78,13 +78,16 @@ results! {
     Check(check::Checked),
     Blocks(blocks::Listed),
     Cluster(cluster::Links),
+    Diff(diff::Difference),
     Explain(explain::Explained),
     Inspect(inspect::Inspected),
     Opt(opt::Optimised),
+    Passes(passes::Passes),
     Plans(plan::Front),
     Reduce(reduce::Reduced),
     Repro(repro::Reproduced),
     Run(run::Outputs),
+    Scale(scale::Scaled),
     Simulate(simulate::Simulated),
     Split(split::Parts),
     Verify(verdict::Comparison),

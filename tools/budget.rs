@@ -36,7 +36,7 @@ impl Budget {
         bytes(text).map(Self::Bytes).map_err(or)
     }
 
-    /// In bytes, for a model of this peak and with weights of so many bytes.
+    /// In bytes, for a model of this peak and with weights of so many bytes, to run on these backends, too.
     ///
     /// # Errors
     /// If the peak is not known, or nothing is left on this machine.
@@ -44,6 +44,7 @@ impl Budget {
         self,
         peak: &dyn Fn() -> Option<u64>,
         weights: &dyn Fn() -> u64,
+        backends: &[String],
     ) -> Result<u64, String> {
         match self {
             Self::Bytes(n) => Ok(n),
@@ -57,18 +58,24 @@ impl Budget {
                 let (free, from) =
                     free().ok_or("the memory of this machine cannot be read; give a size")?;
                 let weights = weights();
-                let left = free.checked_sub(weights).filter(|n| *n > 0).ok_or_else(|| {
+                let mut left = free.checked_sub(weights).filter(|n| *n > 0).ok_or_else(|| {
                     let (free, weights) = (ByteSize(free), ByteSize(weights));
                     format!(
                         "{free} are left on this machine ({from}), and the weights take {weights}"
                     )
                 })?;
-                say(format!(
-                    "budget {}: {} left by {from}, less {} of weights",
-                    ByteSize(left),
+                let mut why = format!(
+                    "{} left by {from}, less {} of weights",
                     ByteSize(free),
                     ByteSize(weights)
-                ));
+                );
+                // What is live at once holds every value, so each of them fits a buffer.
+                let wgpu = backends.iter().any(|b| b == "wgpu");
+                if let Some((most, adapter)) = largest_buffer(wgpu).filter(|l| l.0 < left) {
+                    left = most;
+                    why = format!("the largest buffer of {adapter}");
+                }
+                say(format!("budget {}: {why}", ByteSize(left)));
                 Ok(left)
             }
         }
@@ -83,6 +90,17 @@ fn free() -> Option<(u64, &'static str)> {
     let available = Some((system.available_memory(), "the system")).filter(|a| a.0 > 0);
     let group = system.cgroup_limits().map(|c| (c.free_memory, "the control group"));
     available.into_iter().chain(group).min_by_key(|a| a.0)
+}
+
+/// The largest buffer of the adapter, in bytes, and the adapter's name, if it is asked for and there is one.
+fn largest_buffer(wanted: bool) -> Option<(u64, String)> {
+    #[cfg(feature = "wgpu")]
+    if wanted {
+        let wgpu = graph_opt_backends::wgpu::Wgpu::new().ok()?;
+        return Some((wgpu.largest_value(), wgpu.adapter_name().to_owned()));
+    }
+    let _ = wanted;
+    None
 }
 
 #[cfg(test)]
@@ -105,10 +123,10 @@ mod tests {
     #[test]
     fn shares_are_of_the_peak_and_auto_leaves_room_for_weights() {
         let (peak, none) = (|| Some(1000), || None);
-        assert_eq!(Budget::Share(0.5).bytes(&peak, &|| 0), Ok(500));
-        assert!(Budget::Share(0.5).bytes(&none, &|| 0).is_err());
+        assert_eq!(Budget::Share(0.5).bytes(&peak, &|| 0, &[]), Ok(500));
+        assert!(Budget::Share(0.5).bytes(&none, &|| 0, &[]).is_err());
         let (free, _) = free().unwrap();
-        assert!(Budget::Auto.bytes(&peak, &|| 1).unwrap() < free.saturating_mul(2));
-        assert!(Budget::Auto.bytes(&peak, &|| u64::MAX).is_err());
+        assert!(Budget::Auto.bytes(&peak, &|| 1, &[]).unwrap() < free.saturating_mul(2));
+        assert!(Budget::Auto.bytes(&peak, &|| u64::MAX, &[]).is_err());
     }
 }

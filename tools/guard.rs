@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use graph_opt_ir::atomic;
 
 use crate::failure::{Failure, Kind, Result, internal, say};
-use crate::{output, reduce};
+use crate::{cpufreq, output, reduce};
 
 /// The last panic: its place and the calls that led to it.
 static LAST: Mutex<Option<(String, String)>> = Mutex::new(None);
@@ -31,6 +31,7 @@ pub fn place() -> String {
 pub fn on_interrupt() -> Result {
     let handler = || {
         atomic::abandon();
+        cpufreq::restore();
         reduce::stop_check();
         say("interrupted");
         std::process::exit(Kind::Interrupted.code().into());

@@ -11,6 +11,7 @@ mod blocks;
 mod budget;
 mod check;
 mod cluster;
+mod cpufreq;
 mod dataset;
 mod diff;
 mod dims;
@@ -29,6 +30,7 @@ mod log;
 mod measure;
 mod model;
 mod npy;
+mod onnxruntime;
 mod opt;
 mod output;
 mod passes;
@@ -235,13 +237,13 @@ fn run(command: Command, json: bool, verbose: bool) -> failure::Result<Answer> {
         Command::Run(a) => run::main(&a),
         Command::Bench(a) => bench::main(&a),
         Command::Blocks(a) => blocks::main(&a),
-        Command::Scale(a) => scale::main(&a),
+        Command::Scale(a) => scale::main(&a, json),
         Command::Inspect(a) => inspect::main(&a),
         Command::Print(a) => print::main(&a),
         Command::Diff(a) => diff::main(&a),
         Command::Explain(a) => explain::main(&a),
         Command::Bisect(a) => bisect::main(&a),
-        Command::Reduce(a) => reduce::main(&a, verbose),
+        Command::Reduce(a) => reduce::main(&a, json, verbose),
         Command::Repro(a) => repro::main(&a),
         Command::Profile(a) => profile::main(&a),
         Command::Cluster(a) => cluster::main(&a),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::{Result, internal, io, unsupported};
 use crate::folder::Folder;
-use crate::{model, tensors};
+use crate::{model, onnxruntime, tensors};
 
 /// The script that measures, in Python.
 const SCRIPT: &str = include_str!("measure.py");
@@ -105,26 +105,15 @@ fn python(
 ) -> Result<(String, Vec<u8>)> {
     let script = folder.path().join("measure.py");
     std::fs::write(&script, SCRIPT).map_err(|e| io("measuring", &e))?;
-    let python = std::env::var_os("GRAPH_OPT_PYTHON").unwrap_or_else(|| "python3".into());
-    let shown = python.to_string_lossy().into_owned();
+    let python = onnxruntime::python();
     let mut command = Command::new(&python);
     command.arg(script).args(args).envs(settings.iter().copied());
-    let done = command.output().map_err(|e| {
-        unsupported(format!(
-            "{shown} cannot be run ({e}); name a Python with onnxruntime in GRAPH_OPT_PYTHON"
-        ))
-    })?;
+    let done = command.output().map_err(|e| unsupported(onnxruntime::unstarted(&python, &e)))?;
     if !done.status.success() {
-        let said = String::from_utf8_lossy(&done.stderr).into_owned();
-        let last = said.lines().last().unwrap_or_default();
-        return Err(unsupported(match said.contains("No module named 'onnxruntime'") {
-            true => format!(
-                "onnxruntime is not installed for {shown}; run {shown} -m pip install onnxruntime, or name \
-                 another Python in GRAPH_OPT_PYTHON"
-            ),
-            false => format!("measuring with {shown} failed: {last}"),
-        }));
+        let said = String::from_utf8_lossy(&done.stderr);
+        return Err(unsupported(onnxruntime::ended(&python, &said)));
     }
+    let shown = python.to_string_lossy().into_owned();
     Ok((shown, done.stdout))
 }
 

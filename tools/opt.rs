@@ -26,7 +26,7 @@ use crate::progress::Progress;
 use crate::rewrite::Start;
 use crate::table::{rows, scaled};
 use crate::verdict::Comparison;
-use crate::verify::{Checks, How, compare};
+use crate::verify::{BACKENDS, Checks, How, compare};
 use crate::{answer, dims, measure, model as model_file, output, rewrite};
 
 #[derive(clap::Args)]
@@ -63,7 +63,7 @@ pub struct Args {
     output: Option<String>,
     /// Compare the result with the model, and write it only if they are equal: by a proof, or by
     /// runs where there is none; on backends that are named, the models run in any case
-    #[arg(long, value_name = "BACKENDS", num_args = 0..=1, require_equals = true, value_delimiter = ',', value_parser = ["cpu", "wgpu"])]
+    #[arg(long, value_name = "BACKENDS", num_args = 0..=1, require_equals = true, value_delimiter = ',', value_parser = BACKENDS)]
     verify: Option<Vec<String>>,
     /// Write the extents given with --dim into the model, before the passes run; INPUT:AXIS=N fixes
     /// a dimension without a name
@@ -106,9 +106,6 @@ pub struct Optimised {
 }
 
 pub fn main(args: Args, json: bool, verbose: bool) -> Result<Answer> {
-    if json && args.output.as_deref() == Some("-") {
-        return Err(usage("--json and -o -: only one of them can have standard output"));
-    }
     let candidates: Vec<Arc<dyn MemoryModel>> = match (&args.runtime, &args.memory) {
         (Some(one), _) => vec![Arc::clone(one)],
         (None, None) => vec![Arc::new(Interpreter)],
@@ -118,7 +115,7 @@ pub fn main(args: Args, json: bool, verbose: bool) -> Result<Answer> {
     };
     let passes = passes(&args).map_err(usage)?;
     if let Some(name) = &args.output {
-        output::probe_model(name)?;
+        output::probe_model(name, json)?;
     }
     let start = Start::read(&args.model, args.fix_dims, &args.checks.dims)?;
     let mut opt = Opt { args: &args, verbose, passes, start };
@@ -232,7 +229,8 @@ impl Opt<'_> {
         let sized = self.sized(&self.start.graph)?;
         let peak = || plan_for(&sized.graph, model).ok().map(|p| p.peak);
         let weights = || cost(&sized.graph).constant_bytes;
-        budget.bytes(&peak, &weights).map(Some).map_err(usage)
+        let backends = self.args.verify.as_deref().unwrap_or_default();
+        budget.bytes(&peak, &weights, backends).map(Some).map_err(usage)
     }
 
     /// The passes to run for a budget in this runtime.

@@ -50,8 +50,11 @@ pub fn probe_folder(path: &Path) -> Result {
 }
 
 /// Refuses a model that could not be written: see [`probe`]; or one of a form that is not known, or
-/// bytes for a terminal.
-pub fn probe_model(name: &str) -> Result {
+/// bytes for a terminal, or where standard output has the answer as JSON.
+pub fn probe_model(name: &str, json: bool) -> Result {
+    if name == "-" && json {
+        return Err(usage("--json and -o -: only one of them can have standard output"));
+    }
     if name == "-" {
         return match std::io::stdout().is_terminal() {
             true => Err(usage("-o -: a model is not for a terminal; send it to a file or a pipe")),

@@ -1,5 +1,6 @@
 //! `graph-opt profile`
 
+use std::fmt;
 use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -17,18 +18,21 @@ use graph_opt_passes::devices::cluster::{
     Codec, CodecMeasurement, KernelTimes, NodeTime, Profile, StretchTime, ValueCodecs, middle,
 };
 use graph_opt_passes::devices::graph::Network;
+use serde::Serialize;
 
 use crate::answer::{Answer, Document};
+use crate::cpufreq::{Frequencies, shown};
 use crate::dims::Dims;
 use crate::energy::{Meter, Period, PowerLog, seconds_since_1970};
-use crate::failure::{Failure, Kind, Result, internal, say, usage};
+use crate::failure::{Failure, Kind, Result, internal, say, unsupported, usage};
 use crate::input::unread;
 use crate::inputs::Inputs;
 use crate::measure::{KernelRun, kernels};
+use crate::onnxruntime::LEVELS;
 use crate::plan::network;
 use crate::progress::Progress;
 use crate::run::{prepare_failure, run_failure};
-use crate::verify::backend;
+use crate::verify::{BACKENDS, backend};
 use crate::{input, model, output, tensors};
 
 #[derive(clap::Args)]
@@ -41,11 +45,11 @@ pub struct Args {
     output: Option<PathBuf>,
     /// Where to run it. On wgpu each node is run as a model of its own, copies to the device and
     /// back included. onnxruntime is the one of the Python that GRAPH_OPT_PYTHON names, or python3
-    #[arg(long, default_value = "cpu", value_name = "NAME", value_parser = ["cpu", "wgpu", "onnxruntime"])]
+    #[arg(long, default_value = "cpu", value_name = "NAME", value_parser = BACKENDS)]
     backend: String,
     /// What ONNX Runtime may optimize: its graph_optimization_level. Times of nodes that it fuses stand
     /// with one of them
-    #[arg(long, default_value = "all", value_name = "LEVEL", value_parser = ["disable", "basic", "extended", "all"])]
+    #[arg(long, default_value = "all", value_name = "LEVEL", value_parser = LEVELS)]
     ort_level: String,
     /// Threads of the CPU backend or of ONNX Runtime
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -73,6 +77,19 @@ pub struct Args {
     /// then run for a second each
     #[arg(long, value_name = "FILE.csv")]
     power: Option<PathBuf>,
+    /// Set the processor to each of these frequencies (all, or such as 1.2GHz,600MHz), the highest for
+    /// the profile, and print the modes of the device for cluster.toml. Takes the right to write
+    /// Linux's cpufreq settings, which are set back at the end
+    #[arg(long, value_name = "FREQ,…", value_delimiter = ',')]
+    frequencies: Vec<String>,
+    /// Where Linux shows the frequencies of the processor
+    #[arg(
+        long,
+        default_value = "/sys/devices/system/cpu/cpufreq",
+        value_name = "DIR",
+        hide = true
+    )]
+    cpufreq: PathBuf,
     /// Where Linux shows the energy counters of the processor
     #[arg(long, default_value = "/sys/class/powercap", value_name = "DIR", hide = true)]
     powercap: PathBuf,
@@ -142,7 +159,7 @@ impl Sample {
 }
 
 struct Bench<'a> {
-    graph: &'a Graph,
+    graph: &'a Arc<Graph>,
     network: Network,
     backend: Box<dyn Backend>,
     meter: Option<Meter>,
@@ -184,6 +201,7 @@ pub fn main(args: &Args) -> Result<Answer> {
     if args.backend == "onnxruntime" {
         return in_onnxruntime(args, &graph, frames);
     }
+    let modes = Modes::begin(args)?;
     let cpu = Cpu { threads: args.threads.into(), ..Cpu::default() };
     let on_cpu = args.backend == "cpu";
     let progress = Progress::new();
@@ -203,24 +221,12 @@ pub fn main(args: &Args) -> Result<Answer> {
     let (meter, runs) = (meter.ok(), args.runs);
     let bench = Bench { graph: &graph, network, backend, meter, logged, runs, frames };
     let all: Vec<Range<usize>> = (0..bench.network.nodes.len()).map(|u| u..u + 1).collect();
-    let mut nodes: Vec<Sample> = Vec::new();
-    if on_cpu {
-        nodes = bench.in_place(&cpu, graph.clone(), &progress)?;
-    }
-    if !on_cpu || bench.meter.is_some() || logged {
-        let mut alone = Vec::new();
-        bench.stretches(&all, 1, &|_| true, &progress, &mut |_, sample| alone.push(sample))?;
-        match on_cpu {
-            true => nodes.iter_mut().zip(alone).for_each(|(n, a)| {
-                (n.joules, n.period) = (a.joules, a.period);
-            }),
-            false => nodes = alone,
-        }
-    }
+    let nodes_now = || bench.nodes(on_cpu.then_some(&cpu), &all, &progress);
+    let mut nodes = nodes_now()?;
     let mut longer: Vec<(Range<usize>, Sample)> = Vec::new();
     let label = |u: usize| graph.label(bench.network.nodes[u]);
     let mut add = |units: Range<usize>, sample: Sample| longer.push((units, sample));
-    let units = if args.units == "points" { bench.network.stretches(&graph) } else { all };
+    let units = if args.units == "points" { bench.network.stretches(&graph) } else { all.clone() };
     if args.stretches > 0 {
         // Single nodes are known.
         bench.stretches(&units, args.stretches, &|u| u.len() > 1, &progress, &mut add)?;
@@ -230,11 +236,13 @@ pub fn main(args: &Args) -> Result<Answer> {
         [] => Vec::new(),
         _ => bench.codecs(&units, &codecs, &progress)?,
     };
+    let mut slower = modes.each_but_the_first(nodes_now)?;
     drop(progress);
     if let Some(path) = &args.power {
         let log = PowerLog::parse(&input::text(path)?);
         let log = log.map_err(|e| usage(format!("{}: {e}", path.display())))?;
-        for sample in nodes.iter_mut().chain(longer.iter_mut().map(|l| &mut l.1)) {
+        let others = longer.iter_mut().map(|l| &mut l.1).chain(slower.iter_mut().flatten());
+        for sample in nodes.iter_mut().chain(others) {
             if let Some((period, runs)) = sample.period {
                 let joules = log.joules(period);
                 let joules = joules.map_err(|e| usage(format!("{}: {e}", path.display())))?;
@@ -249,10 +257,13 @@ pub fn main(args: &Args) -> Result<Answer> {
         StretchTime { first, last, nodes, seconds, spread, count, joules }
     };
     let stretches = longer.into_iter().map(stretch).collect();
+    let totals = std::iter::once(&nodes).chain(&slower).map(|all| total(all));
+    let modes = modes.rows(&totals.collect::<Vec<_>>());
     let nodes = nodes.into_iter().enumerate().map(|(u, s)| s.node(label(u))).collect();
     let threads = if on_cpu { args.threads } else { 0 };
     let backend = args.backend.clone();
-    written(args, &Profile { version: 1, backend, threads, runs, nodes, stretches, values })
+    let profile = Profile { version: 1, backend, threads, runs, nodes, stretches, values };
+    written(args, &profile, modes)
 }
 
 /// The inputs of each frame: those of a folder, or those of one frame that was given or is random.
@@ -295,27 +306,133 @@ fn in_onnxruntime(args: &Args, graph: &Graph, frames: Vec<Vec<Tensor>>) -> Resul
     let progress = Progress::new();
     progress.say("running in ONNX Runtime");
     let (threads, runs) = (args.threads, args.runs);
-    let text = kernels(graph, &frames, &KernelRun { level: &args.ort_level, threads, runs })?;
+    let modes = Modes::begin(args)?;
+    let now = || {
+        let text = kernels(graph, &frames, &KernelRun { level: &args.ort_level, threads, runs })?;
+        attributed(&text, graph, &args.model)
+    };
+    let profile = now()?;
+    let slower = modes.each_but_the_first(now)?;
     drop(progress);
-    let profile = attributed(&text, graph, &args.model)?;
-    written(args, &Profile { threads, runs, ..profile })
+    let total =
+        |p: &Profile| Total { seconds: p.nodes.iter().map(|n| n.seconds).sum(), joules: None };
+    let totals: Vec<Total> = std::iter::once(&profile).chain(&slower).map(total).collect();
+    written(args, &Profile { threads, runs, ..profile }, modes.rows(&totals))
 }
 
-/// The profile as the answer, and in the file that was asked for.
-fn written(args: &Args, profile: &Profile) -> Result<Answer> {
-    let csv = args.output.as_deref().is_some_and(is_csv);
-    let text = if csv { profile.to_csv() } else { profile.to_json() }.map_err(internal)?;
-    let document = Document(serde_json::to_value(profile).map_err(internal)?);
-    match &args.output {
-        Some(path) => {
-            output::whole(path, text.as_bytes())?;
-            Ok(Answer::new(document, String::new()))
+/// The frequencies that the model is profiled at.
+struct Modes {
+    set: Option<Frequencies>,
+    /// In kHz, the highest first.
+    all: Vec<u64>,
+}
+
+/// What a run of all nodes takes.
+struct Total {
+    seconds: f64,
+    joules: Option<f64>,
+}
+
+fn total(nodes: &[Sample]) -> Total {
+    let seconds = nodes.iter().map(|n| n.seconds).sum();
+    Total { seconds, joules: nodes.iter().map(|n| n.joules).sum() }
+}
+
+/// A mode of a device, as `cluster.toml` has it.
+#[derive(Serialize)]
+struct ModeRow {
+    name: String,
+    /// Relative to the highest frequency.
+    speed: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    watts: Option<f64>,
+}
+
+impl Modes {
+    /// Sets the highest of the frequencies, if any are asked for.
+    fn begin(args: &Args) -> Result<Self> {
+        if args.frequencies.is_empty() {
+            return Ok(Self { set: None, all: Vec::new() });
         }
-        None => Ok(Answer::new(document, text)),
+        if args.backend == "wgpu" {
+            return Err(usage("--frequencies are of the processor; profile on cpu or onnxruntime"));
+        }
+        let set = Frequencies::open(&args.cpufreq).map_err(unsupported)?;
+        let all = set.named(&args.frequencies).map_err(usage)?;
+        all.first().map_or(Ok(()), |&f| set.set(f)).map_err(unsupported)?;
+        Ok(Self { set: Some(set), all })
+    }
+
+    /// What is measured at each of the other frequencies.
+    fn each_but_the_first<T>(&self, measure: impl Fn() -> Result<T>) -> Result<Vec<T>> {
+        let one = |&f: &u64| {
+            self.set.as_ref().map_or(Ok(()), |s| s.set(f)).map_err(unsupported)?;
+            measure()
+        };
+        self.all.iter().skip(1).map(one).collect()
+    }
+
+    /// The modes, given what a run takes in each.
+    fn rows(&self, totals: &[Total]) -> Vec<ModeRow> {
+        let row = |(&f, t): (&u64, &Total)| ModeRow {
+            name: shown(f),
+            speed: totals[0].seconds / t.seconds,
+            watts: t.joules.map(|j| j / t.seconds),
+        };
+        self.all.iter().zip(totals).map(row).collect()
     }
 }
 
+impl fmt::Display for ModeRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{{ name = {:?}, speed = {:.4}", self.name, self.speed)?;
+        self.watts.map_or(Ok(()), |w| write!(f, ", watts = {w:.3}"))?;
+        f.write_str(" }")
+    }
+}
+
+/// The profile as the answer, and in the file that was asked for; then the modes.
+fn written(args: &Args, profile: &Profile, modes: Vec<ModeRow>) -> Result<Answer> {
+    let csv = args.output.as_deref().is_some_and(is_csv);
+    let mut text = if csv { profile.to_csv() } else { profile.to_json() }.map_err(internal)?;
+    let mut document = serde_json::to_value(profile).map_err(internal)?;
+    if let Some(path) = &args.output {
+        output::whole(path, text.as_bytes())?;
+        text = String::new();
+    }
+    if !modes.is_empty() {
+        let rows: Vec<String> = modes.iter().map(ToString::to_string).collect();
+        let line = format!("mode = [{}]\n", rows.join(", "));
+        document["modes"] = serde_json::to_value(modes).map_err(internal)?;
+        // Standard output may be the profile.
+        match args.output {
+            Some(_) => text = line,
+            None => say(line.trim_end()),
+        }
+    }
+    Ok(Answer::new(Document(document), text))
+}
+
 impl Bench<'_> {
+    /// Each node: on the CPU in runs of the whole model, and alone for its energy; elsewhere alone.
+    fn nodes(
+        &self,
+        cpu: Option<&Cpu>,
+        all: &[Range<usize>],
+        progress: &Progress,
+    ) -> Result<Vec<Sample>> {
+        let mut alone = Vec::new();
+        if cpu.is_none() || self.meter.is_some() || self.logged {
+            self.stretches(all, 1, &|_| true, progress, &mut |_, sample| alone.push(sample))?;
+        }
+        let Some(cpu) = cpu else { return Ok(alone) };
+        let mut nodes = self.in_place(cpu, self.graph.clone(), progress)?;
+        nodes.iter_mut().zip(alone).for_each(|(n, a)| {
+            (n.joules, n.period) = (a.joules, a.period);
+        });
+        Ok(nodes)
+    }
+
     /// Each node in runs of the whole model.
     fn in_place(&self, cpu: &Cpu, graph: Arc<Graph>, progress: &Progress) -> Result<Vec<Sample>> {
         let prepared = cpu.prepared(graph).map_err(prepare_failure)?;

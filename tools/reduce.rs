@@ -65,12 +65,12 @@ struct Part {
     nodes: usize,
 }
 
-pub fn main(args: &Args, verbose: bool) -> Result<Answer> {
+pub fn main(args: &Args, json: bool, verbose: bool) -> Result<Answer> {
     if !args.check.contains("{}") {
         return Err(usage("--check: the command has no {} for the file"));
     }
     for name in [Some(&args.output), args.works.as_ref()].into_iter().flatten() {
-        output::probe_model(name)?;
+        output::probe_model(name, json)?;
     }
     let graph = model::load(&args.model)?;
     // It is never finished, and so removed at the end.

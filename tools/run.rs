@@ -15,7 +15,7 @@ use crate::failure::{Failure, Result, does_not_fit, name, unsupported, usage};
 use crate::inputs::Inputs;
 use crate::progress::Progress;
 use crate::top::{Scores, TopRow};
-use crate::verify::backend;
+use crate::verify::{BACKENDS, backend};
 use crate::{model, output, tensors};
 
 #[derive(clap::Args)]
@@ -23,7 +23,7 @@ pub struct Args {
     /// The model
     model: String,
     /// Where to run it
-    #[arg(long, default_value = "cpu", value_name = "NAME", value_parser = ["cpu", "wgpu"])]
+    #[arg(long, default_value = "cpu", value_name = "NAME", value_parser = BACKENDS)]
     backend: String,
     /// Folder for the outputs, NAME.npy each, or a folder NAME for a sequence; "/" in a name becomes "_"
     #[arg(short, long, value_name = "DIR")]

@@ -14,6 +14,7 @@ use crate::answer::Answer;
 use crate::dims::Dims;
 use crate::failure::{Failure, Result, differs, say, undecided, usage};
 use crate::inputs::Inputs;
+use crate::onnxruntime::OnnxRuntime;
 use crate::progress::Progress;
 use crate::verdict::{CheckedProof, Comparison};
 use crate::{input, model, output, tensors};
@@ -42,8 +43,9 @@ pub struct How {
     /// all of them. By default, a proof is looked for, and the models run only if there is none
     #[arg(long, value_delimiter = ',', value_name = "HOW", value_parser = ["all", "prove", "exact", "run"])]
     by: Vec<String>,
-    /// Backends to run on, also where there is a proof [default: cpu, where there is none]
-    #[arg(long, value_delimiter = ',', value_name = "NAME", value_parser = ["cpu", "wgpu"])]
+    /// Backends to run on, also where there is a proof [default: cpu, where there is none]. onnxruntime is
+    /// the one of the Python that GRAPH_OPT_PYTHON names, or python3, with all its optimizations
+    #[arg(long, value_delimiter = ',', value_name = "NAME", value_parser = BACKENDS)]
     backend: Vec<String>,
 }
 
@@ -200,6 +202,9 @@ fn cpu() -> Cpu {
     Cpu { keep: 512 << 20, ..Cpu::default() }
 }
 
+/// Names of backends.
+pub const BACKENDS: [&str; 3] = ["cpu", "wgpu", "onnxruntime"];
+
 /// The backend of this name. One that this machine lacks says so when it prepares a graph.
 pub fn backend(name: &str) -> Result<Box<dyn Backend>> {
     match name {
@@ -212,6 +217,7 @@ pub fn backend(name: &str) -> Result<Box<dyn Backend>> {
                 Box::new(Missing(e.to_string()))
             }
         }),
+        "onnxruntime" => Ok(Box::new(OnnxRuntime { level: "all".into(), threads: 0 })),
         other => Err(usage(format!("no backend {other:?} in this build"))),
     }
 }

@@ -112,6 +112,20 @@ def halos(args, folder, _):
     measured(args, folder, stages, 100_000_000, f"{parts} parts, rows handed over", 1)
 
 
+def runtime(args, folder, _):
+    """Stages in ONNX Runtime, without optimisations: the bits of the whole model there."""
+    python = os.environ.setdefault("GRAPH_OPT_PYTHON", str(ROOT / "target/venv/bin/python"))
+    if shutil.which(python) is None or subprocess.run([python, "-c", "import onnxruntime"], stderr=subprocess.DEVNULL).returncode:
+        print(f"SKIPPED: {python} has no onnxruntime", file=sys.stderr)
+        return
+    folder = folder / "runtime"
+    folder.mkdir()
+    level = ["--ort-level", "disable"]
+    run(args.graph_opt, "profile", args.model, "--backend", "onnxruntime", *level, "-o", str(folder / "profile.json"))
+    args = argparse.Namespace(**{**vars(args), "backend": "onnxruntime"})
+    measured(args, folder, planned(args, folder, 100_000_000), 100_000_000, "three stages in ONNX Runtime", options=level)
+
+
 def large(args, folder, _):
     """Values of 67 MB, each more than a message may have, in both hops of a super-resolution."""
     folder = folder / "large"
@@ -240,7 +254,7 @@ def main():
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--share", type=float, default=0.9, help="of the planned rate that must be reached")
     parser.add_argument("--outage", type=float, default=9, help="seconds without a link")
-    parser.add_argument("--only", default="rates,codecs,tiles,halos,kills,outage,partition,daemon")
+    parser.add_argument("--only", default="rates,runtime,codecs,tiles,halos,kills,outage,partition,daemon")
     parser.add_argument("--keep", help="a new folder for all files and logs, to be kept")
     args = parser.parse_args()
     for name in ("graph_opt", "worker"):
@@ -267,7 +281,7 @@ def experiments(args, folder):
     profile(args, args.model, folder / "profile.json")
     stages = planned(args, folder, 100_000_000)
     for name in args.only.split(","):
-        {"rates": rates, "codecs": codecs, "tiles": tiles, "halos": halos, "kills": kills, "daemon": daemon, "large": large, "outage": outage, "partition": partition}[name](args, folder, stages)
+        {"rates": rates, "runtime": runtime, "codecs": codecs, "tiles": tiles, "halos": halos, "kills": kills, "daemon": daemon, "large": large, "outage": outage, "partition": partition}[name](args, folder, stages)
 
 
 if __name__ == "__main__":

@@ -137,13 +137,13 @@ def the_plan(stages):
     return json.loads((stages / "manifest.json").read_text())["plan"]
 
 
-def measured(args, folder, stages, rate, what, window=4):
+def measured(args, folder, stages, rate, what, window=4, options=()):
     """N of N frames, bit-equal, at the planned rate, and over the link."""
     rows = [r for s in the_plan(stages)["stages"] for r in s["receives"] if r["over"] and r["over"].startswith("a to ")]
     crosses = sum(r.get("sent_bytes", r["bytes"]) for r in rows)
     # What is compressed has another size in each frame; plans have the largest that was measured.
     varies = any("lz4" in r.get("codecs", {}).values() for r in rows)
-    options = ["--window", str(window)]
+    options = ["--window", str(window), *options]
     for left in reversed(range(TRIES)):
         cluster = Cluster(args, folder, rate)
         try:

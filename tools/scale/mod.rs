@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use graph_opt_backends::scale::dataset::Dataset;
 use graph_opt_backends::scale::{self, Interpreter, Profiler};
-use graph_opt_ir::{Graph, Tensor};
+use graph_opt_ir::Graph;
 use graph_opt_passes::analysis::peak;
 use graph_opt_passes::blocks::choose::{self, Choice, Costs, Limits, Problem, Quantity, k_best};
 use graph_opt_passes::blocks::{Block, splice};
@@ -19,11 +19,13 @@ use graph_opt_passes::schedule::Schedule;
 use graph_opt_passes::simplify::Simplify;
 use graph_opt_passes::tile::fuse_tiles::{FuseTiles, Planned};
 use graph_opt_passes::{ByteSize, Pipeline, Runner, count};
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Document};
 use crate::blocks::BATCH;
 use crate::dataset;
-use crate::failure::{Failure, Result, does_not_fit, say, unsupported, usage};
+use crate::failure::{Failure, Result, does_not_fit, internal, say, unsupported, usage};
 use crate::judge::Judge;
 use crate::library::{Library, Variant};
 use crate::model;
@@ -105,12 +107,117 @@ pub struct Args {
     images: Images,
 }
 
+/// The network that was chosen.
+#[derive(Serialize, JsonSchema)]
+pub struct Scaled {
+    /// What each block became.
+    blocks: Vec<BlockRow>,
+    /// Of all that is in no block.
+    rest: CostRow,
+    /// Of the whole network, by the sums that it was chosen by.
+    predicted: CostRow,
+    /// No choice has a loss lower by more than this.
+    gap: f64,
+    /// The network itself.
+    network: NetworkRow,
+    /// Its plan over the devices of `--cluster`, as `graph-opt plan` writes it; `null` without them.
+    plan: Option<Document>,
+    /// Measured times of a sample; `null` without `--data`.
+    seconds: Option<Times>,
+    /// The metric on `--data`; `null` without it.
+    metric: Option<MetricRow>,
+    /// The file that it was written to; `null` if there is none.
+    written: Option<String>,
+}
+
+/// What a block became.
+#[derive(Serialize, JsonSchema)]
+struct BlockRow {
+    /// Its name.
+    block: String,
+    /// Sparsity of the variant, `original` or `imported`.
+    variant: String,
+    /// Whether it runs tile by tile.
+    tiled: bool,
+    /// What it costs.
+    #[serde(flatten)]
+    costs: CostRow,
+}
+
+/// What a part costs.
+#[derive(Clone, Copy, Serialize, JsonSchema)]
+struct CostRow {
+    /// Bytes of constants.
+    bytes: u64,
+    /// Multiply-accumulates of a sample.
+    macs: u64,
+    /// Peak of activations while it runs, in bytes.
+    peak: u64,
+    /// Seconds a sample.
+    seconds: f64,
+    /// How much it lowers the metric.
+    loss: f64,
+}
+
+impl CostRow {
+    fn of(c: &Costs) -> Self {
+        Self { bytes: c.bytes, macs: c.macs, peak: c.peak, seconds: c.latency, loss: c.loss }
+    }
+
+    fn cells(&self, name: &str, variant: String) -> [String; 7] {
+        [
+            name.to_owned(),
+            variant,
+            ByteSize(self.bytes).to_string(),
+            self.macs.to_string(),
+            ByteSize(self.peak).to_string(),
+            format!("{:.3} ms", self.seconds * 1e3),
+            format!("{:.4}", self.loss),
+        ]
+    }
+}
+
+/// Sizes of a network.
+#[derive(Serialize, JsonSchema)]
+struct NetworkRow {
+    /// Bytes of constants.
+    bytes: u64,
+    /// Multiply-accumulates of a sample.
+    macs: u64,
+    /// Peak of activations, in bytes.
+    peak: u64,
+}
+
+/// Seconds that a sample takes.
+#[derive(Serialize, JsonSchema)]
+struct Times {
+    /// In the network.
+    network: f64,
+    /// In the model.
+    model: f64,
+}
+
+/// A metric on samples.
+#[derive(Serialize, JsonSchema)]
+struct MetricRow {
+    /// Which.
+    name: String,
+    /// Of the network.
+    network: f64,
+    /// Of the model.
+    model: f64,
+    /// How much worse the network is, over the same samples.
+    loss: f64,
+    /// On how many samples.
+    samples: usize,
+}
+
 /// Most choices that are tried with the memory plan of the whole network.
 const TRIES: usize = 64;
 
-pub fn main(args: &Args) -> Result<Answer> {
+pub fn main(args: &Args, json: bool) -> Result<Answer> {
     if let Some(name) = &args.output {
-        output::probe_model(name)?;
+        output::probe_model(name, json)?;
     }
     let (library, graph) = Library::open(&args.folder)?;
     let blocks = library.blocks(&graph)?;
@@ -158,11 +265,11 @@ pub fn main(args: &Args) -> Result<Answer> {
         _ => scaler.choose(&problem, &progress)?,
     };
     drop(progress);
-    let text = scaler.report(&problem, &choice, &network)?;
+    let (scaled, text) = scaler.report(&problem, &choice, &network)?;
     if let Some(name) = &args.output {
         model::save(&network, name)?;
     }
-    Ok(Answer::text(text))
+    Ok(Answer::new(scaled, text))
 }
 
 impl Args {
@@ -455,72 +562,94 @@ impl Scaler<'_> {
         Ok(network)
     }
 
-    fn report(&self, problem: &Problem, choice: &Choice, network: &Graph) -> Result<String> {
+    fn report(
+        &self,
+        problem: &Problem,
+        choice: &Choice,
+        network: &Graph,
+    ) -> Result<(Scaled, String)> {
         let mut table = rows(&["block", "variant", "bytes", "MACs", "peak", "time", "loss"]);
-        let row = |name: &str, variant: String, c: &Costs| {
-            [
-                name.to_owned(),
-                variant,
-                ByteSize(c.bytes).to_string(),
-                c.macs.to_string(),
-                ByteSize(c.peak).to_string(),
-                format!("{:.3} ms", c.latency * 1e3),
-                format!("{:.4}", c.loss),
-            ]
-        };
+        let mut blocks = Vec::new();
         for (b, &p) in choice.picks.iter().enumerate() {
-            let tiled = if self.table[b][p].tiled { ", in tiles" } else { "" };
-            let variant = match self.variant(b, p) {
-                Variant { sparsity: Some(s), .. } => format!("{s}{tiled}"),
-                Variant { file: None, .. } => format!("original{tiled}"),
-                _ => format!("imported{tiled}"),
+            let tiled = self.table[b][p].tiled;
+            let mut variant = match self.variant(b, p) {
+                Variant { sparsity: Some(s), .. } => s.to_string(),
+                Variant { file: None, .. } => "original".into(),
+                _ => "imported".into(),
             };
-            table.add_row(row(&self.manifest.blocks[b].name, variant, &problem.blocks[b][p]));
+            let block = self.manifest.blocks[b].name.clone();
+            let costs = CostRow::of(&problem.blocks[b][p]);
+            blocks.push(BlockRow { block, variant: variant.clone(), tiled, costs });
+            if tiled {
+                variant += ", in tiles";
+            }
+            table.add_row(costs.cells(&self.manifest.blocks[b].name, variant));
         }
-        table.add_row(row("the rest", String::new(), &problem.base));
-        table.add_row(row("predicted", String::new(), &choice.totals));
+        let (rest, predicted) = (CostRow::of(&problem.base), CostRow::of(&choice.totals));
+        table.add_row(rest.cells("the rest", String::new()));
+        table.add_row(predicted.cells("predicted", String::new()));
         let mut text = format!("{table}\n");
         if choice.gap > 0.0 {
             text += &format!("no choice has a loss lower by more than {:.2e}\n", choice.gap);
         }
         let one = fixed(network, &self.manifest.dims);
-        let size = scale::size(&one);
+        let scale::Profile { bytes, macs, peak, .. } = scale::size(&one);
         text += &format!(
-            "the network: {} of constants, {} MACs, peak {}\n",
-            ByteSize(size.bytes),
-            size.macs,
-            ByteSize(size.peak)
+            "the network: {} of constants, {macs} MACs, peak {}\n",
+            ByteSize(bytes),
+            ByteSize(peak)
         );
+        let network_size = NetworkRow { bytes, macs, peak };
+        let mut plan = None;
         if let Some(devices) = &self.devices
-            && let Ok(plan) = devices.plan(&one)?
+            && let Ok(found) = devices.plan(&one)?
         {
-            text += &crate::plan::shown(&plan);
+            text += &crate::plan::shown(&found);
+            plan = Some(Document(serde_json::to_value(&found).map_err(internal)?));
         }
+        let (mut seconds, mut metric) = (None, None);
         if let Some(path) = &self.args.data {
             let data = dataset::read(path, self.graph, &self.args.images, BATCH)?;
             if let Some(sample) = data.first_sample(self.graph) {
-                text += &self.latency(network, &sample)?;
+                let pair = [(self.graph, &sample[..]), (network, &sample[..])];
+                let measured = Interpreter::default().seconds(&pair).map_err(failed)?;
+                let [model, network] = [measured[0], measured[1]];
+                text += &format!(
+                    "time: {:.3} ms measured, the model {:.3} ms\n",
+                    network * 1e3,
+                    model * 1e3
+                );
+                seconds = Some(Times { network, model });
             }
             let judge = Judge::new(self.graph, data)?;
-            let (metric, model) = judge.of_model();
+            let (name, model) = judge.of_model();
             // Tiles need the extents of one sample, and change no result.
             let tiled = !fits_batches(network, self.graph);
             let whole = if tiled { &self.assemble(&choice.picks)? } else { network };
             let (now, loss) = judge.judge(whole)?;
-            let samples = count(judge.samples(), "sample");
-            text += &format!("{metric}: {now}, the model {model}, loss {loss}, on {samples}\n");
+            let samples = judge.samples();
+            let on = count(samples, "sample");
+            text += &format!("{name}: {now}, the model {model}, loss {loss}, on {on}\n");
+            metric = Some(MetricRow {
+                name,
+                network: now.value,
+                model: model.value,
+                loss: loss.value,
+                samples,
+            });
         }
-        Ok(text)
-    }
-
-    fn latency(&self, network: &Graph, sample: &[Tensor]) -> Result<String> {
-        let pair = [(self.graph, sample), (network, sample)];
-        let measured = Interpreter::default().seconds(&pair).map_err(failed)?;
-        Ok(format!(
-            "time: {:.3} ms measured, the model {:.3} ms\n",
-            measured[1] * 1e3,
-            measured[0] * 1e3
-        ))
+        let scaled = Scaled {
+            blocks,
+            rest,
+            predicted,
+            gap: choice.gap,
+            network: network_size,
+            plan,
+            seconds,
+            metric,
+            written: self.args.output.clone(),
+        };
+        Ok((scaled, text))
     }
 
     fn serve(&self, problem: Problem, script: &Path) -> Result<String> {

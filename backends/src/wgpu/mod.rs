@@ -80,6 +80,11 @@ impl Wgpu {
         &self.gpu.info.name
     }
 
+    /// Bytes of the largest value that the adapter takes: it is in one buffer, and bound whole.
+    pub fn largest_value(&self) -> u64 {
+        self.gpu.largest()
+    }
+
     /// How the adapter rounds sums of products, found out by running one.
     ///
     /// # Errors

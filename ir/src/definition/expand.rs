@@ -8,7 +8,7 @@ use crate::op_context::OpCtx;
 use crate::{Edit, Editor, NodeId, Type, ValueId, infer};
 
 /// Most nodes that expansion may add.
-const NODES: usize = 1 << 16;
+pub(super) const NODES: usize = 1 << 16;
 
 /// The edit that puts the node's definition in its place; `None` if it has none.
 ///

@@ -7,6 +7,7 @@
 //! own may stand beside it.
 
 mod attention;
+mod branches;
 mod call;
 mod expand;
 mod masked;
@@ -32,6 +33,7 @@ use crate::infer::infer_seeded;
 use crate::op::{Class, ONNX, Op};
 use crate::op_context::{OpCtx, RuleError, fail};
 
+pub use branches::unconditional;
 pub use expand::{expanded, in_place};
 pub(crate) use regions::relations;
 use source::Source;

@@ -35,6 +35,48 @@ impl Edit {
         Ok(edit)
     }
 
+    /// Puts the nodes of both branches of an If in its place. Result `i` is what the operator `choice(i)` gives of
+    /// the condition and the branches' values.
+    ///
+    /// # Errors
+    /// As [`Edit::inline`].
+    pub fn both_branches(
+        graph: &Graph,
+        node: NodeId,
+        branches: [&Graph; 2],
+        choice: &dyn Fn(usize) -> Op,
+        origin: &str,
+    ) -> Result<Self, String> {
+        let mut edit = Self::new(format!("{origin} {}", graph.label(node)));
+        let mut new = [BTreeMap::new(), BTreeMap::new()];
+        for (body, new) in branches.iter().zip(&mut new) {
+            movable(body, graph)?;
+            edit.body(graph, node, body, new)?;
+        }
+        let whole = graph.node(node);
+        for (i, &ours) in whole.outputs.iter().enumerate() {
+            let Some(ours) = ours else { continue };
+            let mut inputs = vec![whole.inputs.first().copied().flatten().map(Ref::Value)];
+            for (body, new) in branches.iter().zip(&mut new) {
+                let theirs = body.outputs().get(i).ok_or("a branch lacks a result")?;
+                inputs.push(Some(edit.operand(graph, node, body, *theirs, new)?));
+            }
+            edit.nodes.push(NewNode {
+                name: format!("{}/{i}", graph.label(node)),
+                op: choice(i),
+                extra: Default::default(),
+                inputs,
+                outputs: 1,
+                like: vec![node],
+            });
+            let by = Ref::New(edit.nodes.len() - 1, 0);
+            edit.define(graph, ours, by);
+        }
+        edit.before = Some(node);
+        edit.removes = vec![node];
+        Ok(edit)
+    }
+
     /// Adds the nodes of the body; `new` says what its values are here.
     fn body(
         &mut self,

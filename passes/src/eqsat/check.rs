@@ -21,7 +21,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use graph_opt_ir::definition::expanded;
+use graph_opt_ir::definition::unconditional;
 use graph_opt_ir::{Def, Graph, Span, Type, ValueId};
 
 use super::error::{CertificateError, EqualityError};
@@ -48,7 +48,7 @@ pub struct Checked {
 /// Two models as terms.
 pub(super) struct Pair<'g> {
     pub terms: Terms,
-    /// Both, with definitions in the place of nodes that have one.
+    /// Both, with definitions in the place of nodes that have one, and both branches in that of an If.
     pub graphs: [Cow<'g, Graph>; 2],
     pub readings: [Reading; 2],
     /// Results of the other model that take a declared shape, each to be shown to be equal to one of
@@ -69,7 +69,7 @@ impl<'g> Pair<'g> {
         claims: bool,
     ) -> Result<Self, EqualityError> {
         same_inputs(original, other)?;
-        let whole = |g: &'g Graph| expanded(g).map_or(Cow::Borrowed(g), Cow::Owned);
+        let whole = |g: &'g Graph| unconditional(g).map_or(Cow::Borrowed(g), Cow::Owned);
         let graphs = [whole(original), whole(other)];
         let [original, other] = [&*graphs[0], &*graphs[1]];
         let mut terms = Terms::default();

@@ -303,3 +303,43 @@ fn normal_forms() {
         "%a = Flatten %x {axis=1} : ?\n%s = const [-1,4] : i64[2]\n%y = Reshape %a, %s : ?",
     );
 }
+
+/// Both branches of an If are looked into, also where they are nested and give values of different shapes.
+#[test]
+fn branches_are_looked_into() {
+    let of = |then: &str, other: &str, after: &str| {
+        let text = format!(
+            "graph @g(%c: bool[1], %d: bool[], %x: f32[1,3,8,8]) -> (%y) opset 13 {{
+            %w = const random(1) : f32[4,3,3,3]
+            %z = If %c {{then_branch=graph @t() -> (%a) {{ {then} }}, else_branch=graph @e() -> (%b) {{
+                %b = If %d {{then_branch=graph @n() -> (%i) {{ %i = Identity %x : ? }},
+                    else_branch=graph @o() -> (%j) {{ {other} }}}} : ? }}}} : ?
+            {after} }}"
+        );
+        text::parse(&text).unwrap()
+    };
+    let conv = "%a = Conv %x, %w {pads=[1,1,1,1]} : ?";
+    let tiled = "%p = Slice %x [2: 0..5] : ? %q = Slice %x [2: 3..8] : ?
+        %r = Conv %p, %w {pads=[1,1,0,1]} : ? %s = Conv %q, %w {pads=[0,1,1,1]} : ?
+        %a = Concat %r, %s {axis=2} : ?";
+    let moved = tiled.replace("3..8", "2..7");
+    let flat = "%j = Relu %x : ?";
+    let relu = "%k = Neg %x : ? %l = Neg %k : ? %m = Identity %x : ? %j = Relu %m : ?";
+    let end = "%y = Neg %z : ?";
+    let g = of(conv, flat, end);
+    assert!(prove(&g, &of(tiled, relu, end)).is_ok());
+    for (then, other) in [(&*moved, flat), (tiled, "%j = Neg %x : ?"), ("%a = Identity %x : ?", flat)] {
+        assert!(prove(&g, &of(then, other, end)).is_err());
+    }
+    // Tiles of what follows, where both branches have one shape, and where the shape is not known.
+    let parts = "%u = Slice %z [2: 0..4] : ? %v = Slice %z [2: 4..8] : ?
+        %m = Neg %u : ? %n = Neg %v : ? %y = Concat %m, %n {axis=2} : ?";
+    let alike = of("%a = Neg %x : ?", flat, end);
+    assert!(prove(&alike, &of("%a = Neg %x : ?", flat, parts)).is_ok());
+    assert!(prove(&g, &of(conv, flat, parts)).is_err());
+    // The branches are not to be mixed up, and random numbers are drawn in the branch that is taken only.
+    let swap = |a: &str, b: &str| of(&a.replace("%j", "%a"), &b.replace("%a", "%j"), end);
+    assert!(prove(&alike, &swap(flat, "%a = Neg %x : ?")).is_err());
+    let drawn = of("%a = RandomUniformLike %x : ?", flat, end);
+    assert!(prove(&drawn, &of("%a = RandomUniformLike %x : ?", relu, end)).is_err());
+}

@@ -33,6 +33,9 @@ mod model;
 #[path = "../../npy.rs"]
 mod npy;
 #[allow(dead_code)]
+#[path = "../../onnxruntime.rs"]
+mod onnxruntime;
+#[allow(dead_code)]
 #[path = "../../output.rs"]
 mod output;
 #[allow(dead_code)]

@@ -10,14 +10,19 @@ use graph_opt_ir::{Graph, Type};
 
 use crate::failure::{Result, differs, unsupported, usage};
 use crate::model;
+use crate::onnxruntime::{LEVELS, OnnxRuntime};
 
 /// What computes.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Engine {
-    /// Where stages run
-    #[arg(long, default_value = "cpu", value_name = "NAME", value_parser = ["cpu", "wgpu"])]
+    /// Where stages run. onnxruntime is the one of the Python that GRAPH_OPT_PYTHON names, or python3
+    #[arg(long, default_value = "cpu", value_name = "NAME", value_parser = ["cpu", "wgpu", "onnxruntime"])]
     pub backend: String,
-    /// Threads of the CPU backend; 0 for as many as there are cores
+    /// What ONNX Runtime may optimize: its graph_optimization_level. With `disable`, stages have the bits of the
+    /// whole model
+    #[arg(long, default_value = "all", value_name = "LEVEL", value_parser = LEVELS)]
+    pub ort_level: String,
+    /// Threads of the CPU backend or of ONNX Runtime; 0 for as many as there are cores
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub threads: u16,
 }
@@ -30,6 +35,10 @@ impl Engine {
                 let all = Cpu::default();
                 let threads = if self.threads == 0 { all.threads } else { self.threads.into() };
                 Ok(Box::new(Cpu { threads, ..all }))
+            }
+            "onnxruntime" => {
+                let level = self.ort_level.clone();
+                Ok(Box::new(OnnxRuntime { level, threads: self.threads }))
             }
             #[cfg(feature = "wgpu")]
             "wgpu" => {

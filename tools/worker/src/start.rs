@@ -103,6 +103,7 @@ fn write(n: &Nodes) -> Result<(PathBuf, BTreeSet<String>)> {
     stage.extend([
         format!("--backend={}", n.engine.backend),
         format!("--threads={}", n.engine.threads),
+        format!("--ort-level={}", n.engine.ort_level),
     ]);
     let mut sink = link;
     sink.push(format!("--results={}", n.results.results));
