@@ -132,7 +132,11 @@ pub fn told(text: impl Display) {
 /// As [`told`], in colour where standard error is a terminal.
 pub fn told_in(tone: Tone, text: impl Display) {
     use std::io::Write;
-    let _ = write!(anstream::stderr().lock(), "{}", tone.dress(&shown(&text.to_string())));
+    let text = text.to_string();
+    if crate::host::with(|h| h.said.push_str(&text)).is_some() {
+        return;
+    }
+    let _ = write!(anstream::stderr().lock(), "{}", tone.dress(&shown(&text)));
 }
 
 /// What colour says of a text.

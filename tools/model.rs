@@ -11,7 +11,7 @@ use graph_opt_ir::{Graph, infer, structural_eq, text};
 
 use crate::failure::{Failure, Kind, Result, say, unsupported, usage};
 use crate::input::unread;
-use crate::output;
+use crate::{host, output};
 
 /// Most bytes that are read from standard input.
 const LIMIT: u64 = 2 << 30;
@@ -33,7 +33,10 @@ fn read(name: &str) -> Result<Graph> {
         }
         return zoo::build(zoo).map_err(usage);
     }
-    let imported = if name == "-" {
+    let imported = if host::holds(name) {
+        let held = host::with(|h| h.models.get(name).cloned()).flatten();
+        onnx::import(held.ok_or_else(|| usage(format!("no model {name} is held in memory")))?, None)
+    } else if name == "-" {
         let mut bytes = Vec::new();
         let read = std::io::stdin().lock().take(LIMIT).read_to_end(&mut bytes);
         read.map_err(|e| usage(format!("standard input: {e}")))?;
@@ -79,6 +82,12 @@ pub fn save(graph: &Graph, name: &str) -> Result {
         let mut bytes = Vec::new();
         onnx::export(graph, &mut bytes).map_err(unsupported)?;
         return output::bytes(&bytes);
+    }
+    if host::holds(name) {
+        let mut bytes = Vec::new();
+        onnx::export(graph, &mut bytes).map_err(unsupported)?;
+        host::with(|h| h.models.insert(name.to_owned(), bytes));
+        return Ok(());
     }
     if Path::new(name).extension().is_some_and(|e| e == "gir") {
         let text = text::print_whole(graph).map_err(usage)?;

@@ -61,6 +61,9 @@ pub fn probe_model(name: &str, json: bool) -> Result {
             false => Ok(()),
         };
     }
+    if crate::host::holds(name) {
+        return Ok(());
+    }
     let path = Path::new(name);
     probe(path)?;
     let known = path.extension().is_some_and(|e| e == "onnx" || e == "gir");

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::host;
+
 /// A spinner that says what is being done. It appears once that takes over a second.
 pub struct Progress {
     bar: ProgressBar,
@@ -26,6 +28,9 @@ impl Progress {
     /// Says what is being done now.
     pub fn say(&self, what: &str) {
         self.bar.set_message(what.to_owned());
+        // Whoever listens may run commands, too.
+        let listener = host::with(|h| h.progress.clone()).flatten();
+        listener.iter().for_each(|l| l(what));
         self.ended();
         tracing::info!("{what}");
         self.step.replace(Some((what.to_owned(), Instant::now())));

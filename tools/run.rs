@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use graph_opt_backends::{PrepareError, RunError};
-use graph_opt_ir::{Datum, Graph, Tensor};
+use graph_opt_backends::cpu::Cpu;
+use graph_opt_backends::inputs::required;
+use graph_opt_backends::{Backend, PrepareError, RunError};
+use graph_opt_ir::{Datum, Graph, Tensor, ValueId};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -114,6 +116,29 @@ pub fn main(args: &Args) -> Result<Answer> {
         });
     }
     Ok(Answer::new(Outputs { outputs }, text))
+}
+
+/// The outputs of a model on these inputs, which must be all that it takes, by name.
+pub fn on(
+    graph: &Graph,
+    inputs: &[(String, Tensor)],
+    threads: usize,
+) -> Result<Vec<(String, Tensor)>> {
+    let wanted = required(graph);
+    tensors::known(graph, &wanted, inputs.iter().map(|i| &*i.0))?;
+    let given = |&v: &ValueId| {
+        let value = graph.value(v);
+        let found = inputs.iter().find(|i| *i.0 == *value.name);
+        let lacks = || usage(format!("input {:?} is missing: {}", value.name, value.ty));
+        found.map(|i| i.1.clone()).ok_or_else(lacks)
+    };
+    let inputs = wanted.iter().map(given).collect::<Result<Vec<_>>>()?;
+    let cpu = Cpu::default();
+    let cpu = Cpu { threads: if threads == 0 { cpu.threads } else { threads }, ..cpu };
+    let ready = cpu.prepare(Arc::new(graph.clone())).map_err(prepare_failure)?;
+    let outputs = ready.run(&inputs, graph.outputs()).map_err(run_failure)?;
+    let name = |&v: &ValueId| graph.value(v).name.to_string();
+    Ok(graph.outputs().iter().map(name).zip(outputs).collect())
 }
 
 /// The file of each output. Two outputs whose names meet in one file are refused before anything runs.

@@ -31,8 +31,7 @@ pub fn unconditional(graph: &Graph) -> Option<Graph> {
         }
         let types = infer::follow(g, None);
         let meanings = Meanings::of(g);
-        let edits: Vec<Edit> =
-            todo.iter().filter_map(|&n| both(g, n, &types, &meanings)).collect();
+        let edits: Vec<Edit> = todo.iter().filter_map(|&n| both(g, n, &types, &meanings)).collect();
         tried.extend(todo);
         if edits.is_empty() {
             break;

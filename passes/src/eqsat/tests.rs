@@ -328,7 +328,9 @@ fn branches_are_looked_into() {
     let end = "%y = Neg %z : ?";
     let g = of(conv, flat, end);
     assert!(prove(&g, &of(tiled, relu, end)).is_ok());
-    for (then, other) in [(&*moved, flat), (tiled, "%j = Neg %x : ?"), ("%a = Identity %x : ?", flat)] {
+    for (then, other) in
+        [(&*moved, flat), (tiled, "%j = Neg %x : ?"), ("%a = Identity %x : ?", flat)]
+    {
         assert!(prove(&g, &of(then, other, end)).is_err());
     }
     // Tiles of what follows, where both branches have one shape, and where the shape is not known.

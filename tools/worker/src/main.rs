@@ -24,6 +24,9 @@ mod start;
 #[path = "../../failure.rs"]
 mod failure;
 #[allow(dead_code)]
+#[path = "../../host.rs"]
+mod host;
+#[allow(dead_code)]
 #[path = "../../input.rs"]
 mod input;
 #[allow(dead_code)]
