@@ -100,7 +100,7 @@ class Fields(Mapping):
         return [*super().__dir__(), *self._fields]
 
     def __repr__(self) -> str:
-        return self.text.rstrip() or json.dumps(self._fields, indent=2)
+        return self.text.rstrip() or self.said.rstrip() or json.dumps(self._fields, indent=2)
 
 
 class Comparison(Fields):
