@@ -65,7 +65,9 @@ pub(crate) fn relations(ctx: &OpCtx<'_>, output: usize) -> Result<Relations, Bar
     let Some(graph) = inferred(ctx)? else {
         barrier!("types are unknown on which the definition of {} depends", ctx.op.name())
     };
-    let result = graph.outputs()[output];
+    let Some(&result) = graph.outputs().get(output) else {
+        barrier!("its definition has no result {output}");
+    };
     let Some(rank) = graph.value(result).ty.rank() else {
         barrier!("the rank of its result is unknown");
     };

@@ -63,6 +63,7 @@ impl Edit {
             }
             let own = body.label(id);
             self.nodes.push(NewNode {
+                absent: Vec::new(),
                 name: format!("{}/{own}", graph.label(like)),
                 op: node.op.clone(),
                 extra: node.extra.clone(),

@@ -23,6 +23,7 @@ use crate::{DType, Dim, Graph, Type, definition, op};
 
 pub use adopt::adopt;
 pub use broadcast::broadcast;
+pub(crate) use misc::einsum_terms;
 pub(crate) use reduce::reduction;
 
 use values::infer_at;

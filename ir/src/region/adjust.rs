@@ -27,12 +27,13 @@ pub(super) fn adjust(
             Some(_) => Need::Region(p.spans.clone()),
         });
     }
-    let mut tile = Tile { op: ctx.op.clone(), needs, computes: region.clone() };
+    let mut tile = Tile { op: ctx.op.clone(), needs, computes: region.clone(), output };
     match ctx.op {
         Op::Split(_) if parts[0].nothing => barrier!("the result is empty"),
         Op::Split(_) => {
             tile.op = op::Identity {}.into();
             tile.needs.truncate(1);
+            tile.output = 0;
         }
         _ if region.iter().all(Option::is_none) => {}
         Op::Other(op::Other { host: Some(host), .. }) => {
@@ -79,9 +80,32 @@ pub(super) fn adjust(
             }
         }
         Op::Resize(_) | Op::Upsample(_) => resize(ctx, region, rel, &parts, &mut tile)?,
+        Op::ImageScaler(_) => {
+            if let (Op::ImageScaler(o), Some(s)) = (&mut tile.op, region[1])
+                && let Some(all) = &mut o.bias
+            {
+                *all = all.iter().skip(s.lo as usize).take(s.len() as usize).copied().collect();
+            }
+        }
+        Op::Tile(_) => repeats(ctx, region, rel, &mut tile),
+        Op::LSTM(_) | Op::GRU(_) | Op::RNN(_) => {
+            super::recurrent::adjust(ctx, output, region, &mut tile)?;
+        }
+        Op::Trilu(_) | Op::EyeLike(_) => super::indexed::diagonal(ctx, region, &mut tile)?,
         _ => {}
     }
     Ok(tile)
+}
+
+/// Repeats of an axis of extent 1 are as many as there are elements.
+fn repeats(ctx: &OpCtx<'_>, region: &Region, rel: &Relations, tile: &mut Tile) {
+    let mut new = ctx.ints(1).unwrap_or_default();
+    for (a, n) in new.iter_mut().enumerate() {
+        if let (Relation::Broadcast, Some(s)) = (&rel.operands[0][a], region[a]) {
+            *n = s.len();
+        }
+    }
+    tile.needs[1] = Need::Instead(Tensor::i64s(&new));
 }
 
 /// The extents of this region as a constant. One extent may be unknown, and becomes -1.

@@ -6,7 +6,10 @@
 //! device splits, costs and proofs use it.
 
 mod adjust;
+mod einsum;
+mod indexed;
 mod normal;
+mod recurrent;
 mod relations;
 mod reshape;
 
@@ -33,7 +36,8 @@ pub type Region = Vec<Option<Span>>;
 /// How one axis of an operand relates to the axes of the result. `usize` fields are axes of the result.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Relation {
-    /// Index `i` of the result needs index `i` of the operand.
+    /// Index `i` of the result needs index `i` of the operand. The operator computes a part of the axis as it
+    /// does the whole, wherever the part begins.
     Same(usize),
     /// A broadcast axis of extent 1: every region needs its only element.
     Broadcast,
@@ -80,6 +84,15 @@ pub enum Relation {
 }
 
 impl Relation {
+    /// Index `i` along this axis of the result needs index `i` of the operand; but unlike with
+    /// [`Same`](Self::Same), where a part begins changes the operator that computes it.
+    pub(crate) fn at(axis: usize) -> Self {
+        let (kernel, stride, dilation) = (1, 1, 1);
+        let (begin, end, ceil, output_padding) = (0, 0, false, 0);
+        let window = Window { kernel, stride, dilation, begin, end, ceil, output_padding };
+        Self::Window(axis, window)
+    }
+
     /// The axis of the result to which it relates, if it relates to one.
     pub fn output(&self) -> Option<usize> {
         match *self {
@@ -180,6 +193,8 @@ pub struct Tile {
     pub needs: Vec<Need>,
     /// The region that is computed: the requested one, or a larger one that the caller must crop.
     pub computes: Region,
+    /// Which result of `op` it is.
+    pub output: usize,
 }
 
 /// The operator and operands that compute `region` of result `output` of the node.

@@ -130,13 +130,19 @@ pub(super) fn along(
     let mut out = Axis { parts: count, values, ..Axis::default() };
     let divided = outputs.last().copied();
     for step in table.steps.iter().rev() {
-        for made in step.results.iter().rev() {
+        // First those that the grid or a reader divides.
+        let mut results: Vec<&GroupValue> = step.results.iter().rev().collect();
+        results.sort_by_key(|m| wants[m.id].is_none() && Some(m.value) != divided);
+        for made in results {
             let fail = |b: Barrier| (step.node, b);
             let want = wants[made.id].take().unwrap_or_else(|| vec![Need::Nothing; count]);
             let own = if Some(made.value) == divided {
                 Some((axis, parts.to_vec()))
             } else if outputs.contains(&made.value) {
-                shares(made, axis, &want, overlap, even).map_err(fail)?
+                match beside(made, &want, overlap, &out) {
+                    None => shares(made, axis, &want, overlap, even).map_err(fail)?,
+                    own => own,
+                }
             } else {
                 None
             };
@@ -185,6 +191,28 @@ fn join(have: Need, read: &Reads, region: &Region) -> Result<Need, Barrier> {
         Need::Nothing => Need::Part(axis, span),
         Need::Part(a, s) if a == axis => Need::Part(a, s.hull(span)),
         _ => Need::Whole,
+    })
+}
+
+/// The spans that parts contribute of a result beside another one that the group gives, too: both come from
+/// the same part of an operand.
+fn beside(
+    made: &GroupValue,
+    want: &[Need],
+    overlap: Overlap<'_>,
+    done: &Axis,
+) -> Option<(usize, Vec<Span>)> {
+    if matches!(overlap, Overlap::Between(_)) || want.contains(&Need::Whole) {
+        return None;
+    }
+    made.siblings.iter().find_map(|(id, axes)| {
+        let strips = done.get(*id)?;
+        let &(_, own) = axes.iter().find(|(theirs, _)| *theirs == strips.axis)?;
+        let all = if strips.share.is_empty() { &strips.need } else { &strips.share };
+        let (first, last) = (all.first()?, all.last()?);
+        let whole = first.lo == 0 && Some(last.hi) == made.extents[own];
+        let apart = all.windows(2).all(|w| w[0].hi == w[1].lo) && all.iter().all(|s| !s.is_empty());
+        (whole && apart).then(|| (own, all.clone()))
     })
 }
 
