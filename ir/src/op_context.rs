@@ -53,6 +53,17 @@ impl<'a> OpCtx<'a> {
         Self::with(graph, node, &|v| &graph.value(v).ty)
     }
 
+    /// The context of a node of the graph, with the elements of operands that are computed from shapes.
+    pub fn followed(graph: &'a Graph, node: NodeId) -> Self {
+        let mut ctx = Self::of(graph, node);
+        for (o, v) in ctx.inputs.iter_mut().zip(&graph.node(node).inputs) {
+            if let (Some(Operand { value: None, dims: dims @ None, .. }), Some(v)) = (o, v) {
+                *dims = crate::infer::elements(graph, *v);
+            }
+        }
+        ctx
+    }
+
     /// The context of a node of the graph, if its values had these types.
     pub fn with(graph: &'a Graph, node: NodeId, ty: &dyn Fn(ValueId) -> &'a Type) -> Self {
         let n = graph.node(node);

@@ -46,7 +46,10 @@ impl Ties {
             }
             for t in [x, y] {
                 if let Tie::Same(o) = t {
-                    self.bar(o, "its definition reads parts along this axis in two ways".into());
+                    self.bar(
+                        o,
+                        "its definition reads this axis in parts and in another way".into(),
+                    );
                 }
             }
             both[a] = Tie::Whole;

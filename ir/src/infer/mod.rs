@@ -28,7 +28,7 @@ pub(crate) use reduce::reduction;
 
 use values::infer_at;
 pub use values::{InferError, follow, follow_with, infer_graph, symbolic_values};
-pub(crate) use values::{infer_seeded, refine};
+pub(crate) use values::{elements, infer_seeded, refine};
 
 /// Infers the types of the results. If the shape of an operand is partly unknown, so may be theirs.
 ///

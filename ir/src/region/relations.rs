@@ -549,11 +549,12 @@ fn quantized(
         barrier!("blocked quantization has no region rule");
     }
     for i in 1..ctx.inputs.len() {
-        if ctx.ty(i).rank() == Some(1) && !x.is_empty() {
-            let a = axis_of(axis, x.len())?;
-            if ctx.ty(i).elements() != Some(1) || known(&x[a]) == Some(1) {
-                rel.operands[i] = vec![Same(a)];
-            }
+        if ctx.ty(i).rank() != Some(1) || x.is_empty() {
+            continue;
+        }
+        // One for all elements has no axis.
+        if ctx.ty(i).elements() != Some(1) {
+            rel.operands[i] = vec![Same(axis_of(axis, x.len())?)];
         }
     }
     Ok(())

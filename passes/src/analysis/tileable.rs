@@ -42,7 +42,7 @@ pub fn uncut(graph: &Graph) -> (Vec<Untileable>, Vec<WholeAxis>) {
             nodes.push(Untileable { node, reason: "the rank of its result is unknown".into() });
             continue;
         };
-        let ctx = OpCtx::of(graph, node);
+        let ctx = OpCtx::followed(graph, node);
         let known = |(axis, d): (usize, &graph_opt_ir::Dim)| Some((axis, d.known()?));
         let open = dims.iter().any(|d| d.known().is_none());
         let long: Vec<(usize, u64)> =

@@ -151,7 +151,7 @@ pub(super) fn jobs<'l>(
                 let computed = match layout.computed_here(made, tile).map_err(fail)? {
                     None => None,
                     Some(r) => {
-                        let ctx = OpCtx::of(graph, step.node);
+                        let ctx = OpCtx::followed(graph, step.node);
                         let t = region::tile(&ctx, made.index, &r).map_err(fail)?;
                         Some((r, t))
                     }

@@ -216,7 +216,7 @@ fn paired(one: &Relations, other: &Relations) -> Vec<(usize, usize)> {
 /// The results of a node; `ids` numbers all results so far.
 fn results(graph: &Graph, id: NodeId, ids: &mut HashMap<ValueId, usize>) -> Vec<GroupValue> {
     let node = graph.node(id);
-    let ctx = OpCtx::of(graph, id);
+    let ctx = OpCtx::followed(graph, id);
     let mut all: Vec<GroupValue> = Vec::new();
     let mut relations = Vec::new();
     for (index, v) in node.outputs.iter().enumerate() {
