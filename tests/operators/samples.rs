@@ -392,8 +392,16 @@ fn layouts() -> Vec<Sample> {
             .with("%s = const [2,3] : i64[2]"),
         sample(x, "%y = Pad %x, %p : f32[2,6,7]", Cut(&[0, 1, 2]))
             .with("%p = const [0,1,-1,0,0,2] : i64[6]"),
-        sample(x, "%y = Pad %x, %p {mode=\"reflect\"} : f32[2,8,6]", Cut(&[0, 2]))
+        sample(x, "%y = Pad %x, %p {mode=\"reflect\"} : f32[2,8,6]", Cut(&[0, 1, 2]))
             .with("%p = const [0,1,0,0,2,0] : i64[6]"),
+        sample("%x: f32[5,4]", "%y = Pad %x, %p {mode=\"edge\"} : f32[12,9]", Cut(&[0, 1]))
+            .with("%p = const [4,2,3,3] : i64[4]"),
+        sample("%x: f32[5,4]", "%y = Pad %x, %p {mode=\"reflect\"} : f32[12,9]", Cut(&[0, 1]))
+            .with("%p = const [4,2,3,3] : i64[4]"),
+        sample("%x: f32[5,4]", "%y = Pad %x, %p {mode=\"wrap\"} : f32[6,4]", Cut(&[1]))
+            .with("%p = const [1,0,0,0] : i64[4]")
+            .opset(19)
+            .gpu(Host),
         sample(
             "%x: f32[2,8,3,2]",
             "%y = DepthToSpace %x {blocksize=2} : f32[2,2,6,4]",

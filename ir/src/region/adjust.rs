@@ -51,7 +51,7 @@ pub(super) fn adjust(
                 tile.op = op::Identity {}.into();
             }
         }
-        Op::Pad(_) => pad(ctx, region, &parts, &mut tile)?,
+        Op::Pad(_) => pad(ctx, region, rel, &parts, &mut tile)?,
         Op::Reshape(_) => reshape(ctx, output, region, &mut tile)?,
         Op::Squeeze(s) if s.axes.is_none() && ctx.input(1).is_none() => {
             // Without axes it would also drop an axis that the cut made 1 long.
@@ -234,7 +234,13 @@ fn slice(ctx: &OpCtx<'_>, region: &Region, parts: &[Part], tile: &mut Tile) -> R
     Ok(())
 }
 
-fn pad(ctx: &OpCtx<'_>, region: &Region, parts: &[Part], tile: &mut Tile) -> Result<(), Barrier> {
+fn pad(
+    ctx: &OpCtx<'_>,
+    region: &Region,
+    rel: &Relations,
+    parts: &[Part],
+    tile: &mut Tile,
+) -> Result<(), Barrier> {
     if parts[0].nothing {
         barrier!("the tile lies entirely in the padding");
     }
@@ -245,6 +251,13 @@ fn pad(ctx: &OpCtx<'_>, region: &Region, parts: &[Part], tile: &mut Tile) -> Res
         let (Some(r), (b, _)) = (r, old[a]) else { continue };
         let n = known(&dims[a]).unwrap_or(0);
         let span = parts[0].spans[a].unwrap_or(Span::whole(n));
+        if matches!(rel.operands[0][a], Relation::Bordered { .. }) {
+            let (before, after) = ((b - r.lo).max(0), (r.hi - b - n).max(0));
+            new[a] = (before, after);
+            let all = Span::new(span.lo + b - before, span.hi + b + after);
+            tile.computes[a] = Some(all);
+            continue;
+        }
         // Output index i is input index i - b.
         new[a] = (span.lo - (r.lo - b), (r.hi - b) - span.hi);
     }

@@ -72,6 +72,16 @@ pub enum Relation {
         /// Difference of the input indices of consecutive outputs.
         step: i64,
     },
+    /// The axis gets a border of its own elements: index `i` of the result is index `i - begin` of the operand
+    /// or, outside of it, one that is as far inside (`mirrored`) or the one at the edge.
+    Bordered {
+        /// Axis of the result.
+        out: usize,
+        /// Number of elements before the operand's first.
+        begin: i64,
+        /// Whether the border is the mirror image of what is inside, without the edge itself.
+        mirrored: bool,
+    },
     /// The axis is enlarged by an integer factor, by interpolation between neighbours.
     Scaled {
         /// Axis of the result.
@@ -97,9 +107,10 @@ impl Relation {
     pub fn output(&self) -> Option<usize> {
         match *self {
             Self::Same(o) | Self::Window(o, _) | Self::Transposed(o, _) => Some(o),
-            Self::Block { out, .. } | Self::Affine { out, .. } | Self::Scaled { out, .. } => {
-                Some(out)
-            }
+            Self::Block { out, .. }
+            | Self::Affine { out, .. }
+            | Self::Bordered { out, .. }
+            | Self::Scaled { out, .. } => Some(out),
             Self::Broadcast | Self::Whole | Self::Contract(_) => None,
         }
     }
@@ -139,6 +150,27 @@ impl Relation {
                     barrier!("reads outside of the operand");
                 }
                 s
+            }
+            Self::Bordered { begin, mirrored, .. } => {
+                let n = extent()?;
+                let (before, after) = ((begin - r.lo).max(0), (r.hi - begin - n).max(0));
+                // The border at an end is made of as many elements inside of it.
+                let inside = |border: i64| match border {
+                    0 => 0,
+                    border => 1 + if mirrored { border } else { 0 },
+                };
+                if inside(before).max(inside(after)) > n {
+                    barrier!("the border is wider than the operand");
+                }
+                let clip = |i: i64| (i - begin).clamp(0, n);
+                let (mut lo, mut hi) = (clip(r.lo), clip(r.hi));
+                if before > 0 {
+                    (lo, hi) = (0, hi.max(inside(before)));
+                }
+                if after > 0 {
+                    (lo, hi) = (lo.min(n - inside(after)), n);
+                }
+                Span::new(lo, hi)
             }
             Self::Scaled { factor, halo, .. } => {
                 let n = extent()?;

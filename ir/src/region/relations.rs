@@ -373,9 +373,17 @@ fn pad(
         if (b, e) == (0, 0) {
             continue;
         }
-        r[a] = Affine { out: a, start: -b, step: 1 };
-        if mode != "constant" {
-            rel.barriers.push((a, format!("{mode} padding reads the other border")));
+        r[a] = match mode {
+            "reflect" | "edge" if b >= 0 && e >= 0 => {
+                Relation::Bordered { out: a, begin: b, mirrored: mode == "reflect" }
+            }
+            _ => Affine { out: a, start: -b, step: 1 },
+        };
+        match mode {
+            "constant" => {}
+            "wrap" => rel.barriers.push((a, "wrap padding reads the other border".to_owned())),
+            _ if b < 0 || e < 0 => rel.barriers.push((a, format!("{mode} padding that crops"))),
+            _ => {}
         }
     }
     Ok(r)
