@@ -6,7 +6,7 @@ use crate::op::{self, Op};
 use crate::op_context::{OpCtx, axis_of};
 use crate::tensor::Tensor;
 use crate::window::{self, Span, Window};
-use crate::{infer, layout_params};
+use crate::{Dim, infer, layout_params};
 
 /// The tile for a region, from the part of each operand that the relations yield.
 pub(super) fn adjust(
@@ -70,7 +70,17 @@ pub(super) fn adjust(
             let target = ctx.symbolic(1).unwrap_or_default();
             let x = ctx.dims(0).unwrap_or_default();
             let out = infer::broadcast(&[x, &target])?;
-            tile.needs[1] = Need::Instead(shape_of(region, &out)?);
+            // 1 leaves an extent as it is, so that a symbolic one need not be known.
+            let first = out.len() - x.len();
+            let kept = |o: usize| o >= first && x[o - first] == out[o] && out[o] != Dim::Unknown;
+            let extent = |(o, e): (usize, Option<i64>)| match e {
+                Some(e) => Ok(e),
+                None if kept(o) => Ok(1),
+                None => Err(Barrier(format!("extent {o} of the result is unknown"))),
+            };
+            let extents = extents(region, &out).into_iter().enumerate();
+            let shape: Vec<i64> = extents.map(extent).collect::<Result<_, _>>()?;
+            tile.needs[1] = Need::Instead(Tensor::i64s(&shape));
         }
         Op::ConstantOfShape(_) => {
             let Some(dims) = ctx.symbolic(0) else { barrier!("the shape is unknown") };
@@ -109,7 +119,7 @@ fn repeats(ctx: &OpCtx<'_>, region: &Region, rel: &Relations, tile: &mut Tile) {
 }
 
 /// The extents of this region as a constant. One extent may be unknown, and becomes -1.
-fn shape_of(region: &Region, dims: &[crate::Dim]) -> Result<Tensor, Barrier> {
+fn shape_of(region: &Region, dims: &[Dim]) -> Result<Tensor, Barrier> {
     let e = extents(region, dims);
     if e.iter().filter(|e| e.is_none()).count() > 1 {
         barrier!("more than one extent of the result is unknown");
