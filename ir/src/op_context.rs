@@ -61,6 +61,15 @@ impl<'a> OpCtx<'a> {
                 *dims = crate::infer::elements(graph, *v);
             }
         }
+        // The extents of a result are the target that made it, but 0, which stands for another number.
+        let made = graph.node(node).outputs.first().copied().flatten();
+        let known = || Some(graph.value(made?).ty.dims()?.to_vec());
+        let number = |d: &Dim| d.known().is_some_and(|n| n > 0);
+        if let (Op::Reshape(_), Some(Some(Operand { value: None, dims: dims @ None, .. }))) =
+            (ctx.op, ctx.inputs.get_mut(1))
+        {
+            *dims = known().filter(|d| d.iter().all(number));
+        }
         ctx
     }
 

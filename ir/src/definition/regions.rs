@@ -133,7 +133,7 @@ fn back(graph: &Graph, id: crate::NodeId, output: usize, needed: &[Tie], ties: &
     let all = |ties: &mut Ties, why: &str| {
         for t in needed {
             if let Tie::Same(o) = t {
-                ties.bar(*o, format!("{}: {why}", graph.label(id)));
+                ties.bar(*o, format!("its definition: {why}"));
             }
         }
     };
@@ -146,7 +146,7 @@ fn back(graph: &Graph, id: crate::NodeId, output: usize, needed: &[Tie], ties: &
     };
     for (axis, why) in rel.iter().flat_map(|r| &r.barriers) {
         if let Some(Tie::Same(o)) = needed.get(*axis) {
-            ties.bar(*o, format!("{}: {why}", graph.label(id)));
+            ties.bar(*o, format!("its definition: {why}"));
         }
     }
     for (i, v) in node.inputs.iter().enumerate() {
@@ -159,7 +159,7 @@ fn back(graph: &Graph, id: crate::NodeId, output: usize, needed: &[Tie], ties: &
             match (r, tie) {
                 (Relation::Same(_), Some(t)) => *slot = t,
                 (_, Some(Tie::Same(o))) => {
-                    ties.bar(o, format!("{} shifts indices along it", graph.label(id)));
+                    ties.bar(o, "its definition shifts indices along this axis".into());
                 }
                 _ => {}
             }
