@@ -12,7 +12,8 @@ use graph_opt_ir::text::parse;
 use graph_opt_ir::verify::verify;
 use graph_opt_ir::{DType, Graph, Op, Tensor, onnx};
 use graph_opt_passes::eqsat::prove::prove;
-use onnx_protobuf::{FunctionProto, Message, ModelProto, ValueInfoProto};
+use onnx_protobuf::attribute_proto::AttributeType;
+use onnx_protobuf::{AttributeProto, FunctionProto, Message, ModelProto, ValueInfoProto};
 
 use crate::support::{load, optimise, shared};
 
@@ -134,6 +135,65 @@ fn functions_with_bodies_become_nodes() {
         assert_eq!(run(&g), run(&t));
         assert_eq!(run(&g), run(&again));
     }
+}
+
+/// What holds for every call: dead code, identities, equal nodes, and constants. References to attributes of the
+/// function stay.
+#[test]
+fn functions_are_simplified_in_place() {
+    let main = "graph @main(%a: f32[2,3], %b: f64[4]) -> (%y, %z) opset 17, ours 1 {
+       %y = ours::f %a {slope=0.5} : ?
+       %z = ours::f %b : ?
+     }";
+    let body = "graph @f(%x: f32[2,3]) -> (%z) opset 17 {
+       %i = Identity %x : ?
+       %dead = Exp %i : ?
+       %p = Relu %i : ?
+       %q = Relu %x : ?
+       %s = Add %p, %q : ?
+       %d = Sub %x, %s : ?
+       %c = Constant {value_ints=[-1]} : i64[1]
+       %e = Constant {value_ints=[1]} : i64[1]
+       %k = Mul %c, %e : ?
+       %r = Reshape %d, %k : ?
+       %z = LeakyRelu %r : ?
+     }";
+    let mut m = ModelProto::parse_from_bytes(&with_function(main, body)).unwrap();
+    let alpha = |name: &str| AttributeProto {
+        name: name.into(),
+        type_: AttributeType::FLOAT.into(),
+        ..AttributeProto::default()
+    };
+    let f = &mut m.functions[0];
+    let last = f.node.last_mut().unwrap();
+    last.attribute.push(AttributeProto { ref_attr_name: "slope".into(), ..alpha("alpha") });
+    f.attribute_proto.push(AttributeProto { f: 0.25, ..alpha("slope") });
+    let g = onnx::import(m.write_to_bytes().unwrap(), None).unwrap().graph;
+    let (t, remarks) = optimise(&g, "simplify");
+    assert!(remarks.iter().any(|r| r.node == "function ours.f"), "{remarks:?}");
+    let mut bytes = Vec::new();
+    onnx::export(&t, &mut bytes).unwrap();
+    let written = ModelProto::parse_from_bytes(&bytes).unwrap();
+    let ops: Vec<&str> = written.functions[0].node.iter().map(|n| &*n.op_type).collect();
+    let mut sorted = ops.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, ["Add", "Constant", "LeakyRelu", "Relu", "Reshape", "Sub"]);
+    assert_eq!(written.functions[0].node.last(), m.functions[0].node.last());
+    assert_eq!(written.functions[0].attribute_proto, m.functions[0].attribute_proto);
+    let again = onnx::import(bytes, None).unwrap().graph;
+    assert!(prove(&g, &again).is_ok());
+    let run = |g: &Graph| {
+        let g = Arc::new(g.clone());
+        let inputs = draw(&g, &Extents::default(), 3).unwrap();
+        Cpu::default().prepared(g.clone()).unwrap().run(&inputs, g.outputs()).unwrap()
+    };
+    let out = run(&g);
+    assert_eq!(out[0].dims(), [6]);
+    assert_eq!(out, run(&t));
+    assert_eq!(out, run(&again));
+    // Nothing is left to simplify, and what is not edited is written as it was.
+    let (same, _) = optimise(&again, "simplify");
+    assert_eq!(same.edits(), 0);
 }
 
 /// Extents that follow from a constant which a body captures, and from the count of a Loop.

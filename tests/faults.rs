@@ -58,6 +58,7 @@ fn renewed(graph: &Graph, n: NodeId, negative: bool) -> Edit {
         extra: node.extra.clone(),
         inputs: node.inputs.iter().map(|v| v.map(Ref::Value)).collect(),
         outputs: node.outputs.len(),
+        absent: Vec::new(),
         like: vec![n],
     });
     edit.removes.push(n);

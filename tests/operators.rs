@@ -265,7 +265,9 @@ fn regions_are_what_the_relations_say() {
         let rounds = g.node(b.node).op.name() == "DynamicQuantizeMatMul";
         ensure(whole.is_some() || !float || rounds, || "no run over the field".into())?;
         let (done, cut) = (Cell::new(0), RefCell::new(BTreeSet::new()));
-        let group = Group::of(g, vec![b.node]);
+        let mut group = Group::of(g, vec![b.node]);
+        // A grid divides the last output.
+        group.outputs.sort_by_key(|v| *v == g.outputs()[0]);
         let cases = random_cases(60, &prop::collection::vec(any::<u8>(), 24), |bytes| {
             let grid = grid(&mut Draws::new(&bytes), &axes);
             let built = build::tile_group(g, &group, &grid, Reuse::Recompute, "sample");

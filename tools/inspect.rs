@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use graph_opt_ir::{Graph, ValueId};
 use graph_opt_passes::analysis::{
-    Cost, MemoryModel, MemoryPlan, UnknownSize, Untileable, cost, model_named, node_macs, plan_for,
-    untileable,
+    Cost, MemoryModel, MemoryPlan, UnknownSize, Untileable, WholeAxis, cost, model_named,
+    node_macs, plan_for, uncut,
 };
 use graph_opt_passes::{ByteSize, count};
 use schemars::JsonSchema;
@@ -68,8 +68,10 @@ pub struct Inspected {
     opset: i64,
     /// Version of ONNX's format.
     ir_version: i64,
-    /// Nodes that prevent tiling.
+    /// Nodes that cannot be cut along any axis.
     untileable: Vec<Blocker>,
+    /// Axes along which nodes cannot be cut that can be cut along others.
+    whole_axes: Vec<BlockedAxis>,
 }
 
 /// Bytes as a function of the batch.
@@ -103,13 +105,28 @@ struct ValueRow {
     r#type: String,
 }
 
-/// A node that prevents tiling.
+/// A node that cannot be cut.
 #[derive(Serialize, JsonSchema)]
 struct Blocker {
     /// Its label.
     name: String,
     /// Its operator.
     operator: String,
+    /// Why it cannot be cut.
+    reason: String,
+}
+
+/// An axis of a node's first result that cannot be cut.
+#[derive(Serialize, JsonSchema)]
+struct BlockedAxis {
+    /// Label of the node.
+    name: String,
+    /// Its operator.
+    operator: String,
+    /// The axis, counted from 0.
+    axis: usize,
+    /// Number of elements along it.
+    extent: u64,
     /// Why it cannot be cut.
     reason: String,
 }
@@ -123,11 +140,12 @@ pub fn main(args: &Args) -> Result<Answer> {
     let known = &*sized.graph;
     let c = cost(known);
     let memory = plan_for(known, &*args.runtime);
-    let blocked = untileable(known);
+    let (blocked, whole) = uncut(known);
     let text = Shown { graph: &graph, known, args, assumed: &assumed, growth }.text(
         &c,
         memory.as_ref(),
         &blocked,
+        &whole,
     );
     let memory = memory.ok();
     let at = memory.as_ref().and_then(|m| m.steps.get(m.at).copied());
@@ -154,6 +172,13 @@ pub fn main(args: &Args) -> Result<Answer> {
         operator: operator(u.node),
         reason: u.reason.clone(),
     };
+    let blocked_axis = |w: &WholeAxis| BlockedAxis {
+        name: label(w.node),
+        operator: operator(w.node),
+        axis: w.axis,
+        extent: w.extent,
+        reason: w.reason.clone(),
+    };
     let result = Inspected {
         nodes: c.nodes,
         operators: c.operators.clone(),
@@ -172,6 +197,7 @@ pub fn main(args: &Args) -> Result<Answer> {
         opset: graph.opset(),
         ir_version: graph.ir_version,
         untileable: blocked.iter().map(blocker).collect(),
+        whole_axes: whole.iter().map(blocked_axis).collect(),
     };
     Ok(Answer::new(result, text))
 }
@@ -197,6 +223,7 @@ impl Shown<'_> {
         c: &Cost,
         memory: std::result::Result<&MemoryPlan, &UnknownSize>,
         blocked: &[Untileable],
+        whole: &[WholeAxis],
     ) -> String {
         let Self { graph, known, args, assumed, growth } = self;
         let mut s = String::new();
@@ -245,22 +272,17 @@ impl Shown<'_> {
                 line("peak activations", format!("unknown: {name:?} is {ty}; {hint}"));
             }
         }
-        let mut reasons: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
-        for u in blocked {
-            let key = (graph.node(u.node).op.name(), u.reason.as_str());
-            reasons.entry(key).or_default().push(graph.label(u.node));
-        }
         if blocked.is_empty() {
             line("not tileable", "nothing".into());
         }
-        for (i, ((op, reason), nodes)) in reasons.into_iter().enumerate() {
-            let key = if i == 0 { "not tileable" } else { "" };
-            line(key, format!("{} {op}: {reason}", nodes.len()));
-            let mut some = nodes[..nodes.len().min(NAMED)].join(", ");
-            if nodes.len() > NAMED {
-                some.push_str(", …");
+        let of = |n, reason| (graph.node(n).op.name(), reason, graph.label(n));
+        let nodes = blocked.iter().map(|u| of(u.node, u.reason.clone()));
+        let axes = whole.iter().map(|w| of(w.node, format!("axis {}: {}", w.axis, w.reason)));
+        for (key, rows) in [("not tileable", grouped(nodes)), ("whole axes", grouped(axes))] {
+            for (i, (what, nodes)) in rows.into_iter().enumerate() {
+                line(if i == 0 { key } else { "" }, what);
+                line("", format!("  {nodes}"));
             }
-            line("", format!("  {some}"));
         }
         if let (true, Ok(m)) = (args.nodes, memory) {
             let mut t = rows(&["node", "operator", "result", "MACs", "live"]);
@@ -279,6 +301,20 @@ impl Shown<'_> {
         }
         s
     }
+}
+
+/// Operators with the same reason: how many there are of each, and the first of them.
+fn grouped<'a>(all: impl Iterator<Item = (&'a str, String, &'a str)>) -> Vec<(String, String)> {
+    let mut reasons: BTreeMap<(&str, String), Vec<&str>> = BTreeMap::new();
+    for (op, reason, label) in all {
+        reasons.entry((op, reason)).or_default().push(label);
+    }
+    let row = |((op, reason), nodes): ((&str, String), Vec<&str>)| {
+        let more = if nodes.len() > NAMED { ", …" } else { "" };
+        let some = nodes[..nodes.len().min(NAMED)].join(", ");
+        (format!("{} {op}: {reason}", nodes.len()), format!("{some}{more}"))
+    };
+    reasons.into_iter().map(row).collect()
 }
 
 /// The words in rows of at most this many characters.

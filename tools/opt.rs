@@ -227,7 +227,11 @@ impl Opt<'_> {
     fn budget(&self, model: &dyn MemoryModel) -> Result<Option<u64>> {
         let Some(budget) = &self.args.memory else { return Ok(None) };
         let sized = self.sized(&self.start.graph)?;
-        let peak = || plan_for(&sized.graph, model).ok().map(|p| p.peak);
+        let plan = plan_for(&sized.graph, model);
+        if let (Budget::Share(_), Err(why)) = (budget, &plan) {
+            return Err(dims::no_size(why, &sized.graph));
+        }
+        let peak = || plan.as_ref().ok().map(|p| p.peak);
         let weights = || cost(&sized.graph).constant_bytes;
         let backends = self.args.verify.as_deref().unwrap_or_default();
         budget.bytes(&peak, &weights, backends).map(Some).map_err(usage)

@@ -5,9 +5,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::edit::Editor;
-use crate::graph::{Def, Graph, Use};
+use crate::graph::{Def, FunctionKey, Functions, Graph, Use};
+use crate::infer;
 use crate::op::{self, Attr, Op};
-use crate::{NodeId, Tensor, ValueId};
+use crate::{NodeId, Tensor, Type, ValueId};
 
 impl Op {
     /// The bodies of If, Loop, Scan and SequenceMap, each with the name of the attribute that holds it. Graphs in
@@ -82,7 +83,67 @@ impl Editor<'_> {
     }
 }
 
+impl Editor<'_> {
+    /// Runs `f` with the editor inside the body of a function of the model, and puts the body back if it was
+    /// edited. Types in the body are those that hold for every call. Returns `None` if there is no such
+    /// function, or the editor is in a body already.
+    pub fn within_function<R>(
+        &mut self,
+        key: &FunctionKey,
+        f: impl FnOnce(&mut Self) -> R,
+    ) -> Option<R> {
+        if !self.scopes.is_empty() {
+            return None;
+        }
+        let mut body = Graph::clone(&self.graph.functions.get(key)?.body);
+        body.names = body.own_names();
+        // What the file declares of values need not hold for every call.
+        let computed: Vec<ValueId> =
+            body.values().filter(|(_, v)| v.constant().is_none()).map(|(id, _)| id).collect();
+        let declared: Vec<(ValueId, Type)> = (computed.into_iter())
+            .map(|id| (id, std::mem::replace(&mut body.value_mut(id).ty, Type::Unknown)))
+            .collect();
+        // A node that contradicts its operator is the caller's affair.
+        let _ = infer::refine(&mut body);
+        let before = body.edits;
+        let around = std::mem::replace(self.graph, body);
+        self.scopes.push(format!("function {}.{}", key.0, key.1));
+        self.captured.push(HashMap::new());
+        self.in_function = true;
+        let result = f(self);
+        self.in_function = false;
+        self.captured.pop();
+        self.scopes.pop();
+        let mut body = std::mem::replace(self.graph, around);
+        if body.edits > before {
+            for (id, ty) in declared {
+                if body.get_value(id).is_some() {
+                    body.value_mut(id).ty = ty;
+                }
+            }
+            self.graph.edits += body.edits - before;
+            let mut functions = (*self.graph.functions).clone();
+            if let Some(function) = functions.get_mut(key) {
+                function.body = Arc::new(body);
+            }
+            self.graph.set_functions(&Arc::new(functions));
+        }
+        Some(result)
+    }
+}
+
 impl Graph {
+    /// Other functions for the graph and its bodies.
+    fn set_functions(&mut self, functions: &Arc<Functions>) {
+        self.functions = functions.clone();
+        let bodies = |n: &NodeId| !self.node(*n).op.bodies().is_empty();
+        for n in self.schedule().filter(bodies).collect::<Vec<_>>() {
+            for body in self.node_mut(n).op.bodies_mut() {
+                Arc::make_mut(body).set_functions(functions);
+            }
+        }
+    }
+
     /// Whether `f` holds for a node of the graph or of its bodies, at any depth. Stops at the first one.
     pub fn any_node(&self, f: &mut dyn FnMut(&Graph, NodeId) -> bool) -> bool {
         self.schedule()

@@ -53,6 +53,26 @@ impl<'a> OpCtx<'a> {
         Self::with(graph, node, &|v| &graph.value(v).ty)
     }
 
+    /// The context of a node of the graph, with the elements of operands that are computed from shapes.
+    pub fn followed(graph: &'a Graph, node: NodeId) -> Self {
+        let mut ctx = Self::of(graph, node);
+        for (o, v) in ctx.inputs.iter_mut().zip(&graph.node(node).inputs) {
+            if let (Some(Operand { value: None, dims: dims @ None, .. }), Some(v)) = (o, v) {
+                *dims = crate::infer::elements(graph, *v);
+            }
+        }
+        // The extents of a result are the target that made it, but 0, which stands for another number.
+        let made = graph.node(node).outputs.first().copied().flatten();
+        let known = || Some(graph.value(made?).ty.dims()?.to_vec());
+        let number = |d: &Dim| d.known().is_some_and(|n| n > 0);
+        if let (Op::Reshape(_), Some(Some(Operand { value: None, dims: dims @ None, .. }))) =
+            (ctx.op, ctx.inputs.get_mut(1))
+        {
+            *dims = known().filter(|d| d.iter().all(number));
+        }
+        ctx
+    }
+
     /// The context of a node of the graph, if its values had these types.
     pub fn with(graph: &'a Graph, node: NodeId, ty: &dyn Fn(ValueId) -> &'a Type) -> Self {
         let n = graph.node(node);

@@ -315,7 +315,8 @@ impl State<'_, '_> {
         Ok(())
     }
 
-    /// Runs the pass on the bodies of the graph, innermost first, and then on the graph.
+    /// Runs the pass on the functions of the model, if it wants them, on the bodies of the graph, innermost
+    /// first, and then on the graph.
     fn everywhere(
         &self,
         editor: &mut Editor<'_>,
@@ -323,6 +324,15 @@ impl State<'_, '_> {
         only: Option<&Regex>,
         said: &mut Said,
     ) -> Result<(), EditError> {
+        if pass.in_functions() && editor.scope().is_empty() {
+            for key in editor.graph().functions.keys().cloned().collect::<Vec<_>>() {
+                if editor.is_done() {
+                    return Ok(());
+                }
+                let inner = |e: &mut Editor<'_>| self.everywhere(e, pass, only, said);
+                editor.within_function(&key, inner).unwrap_or(Ok(()))?;
+            }
+        }
         let graph = editor.graph();
         let bodies: Vec<(NodeId, usize)> =
             graph.schedule().map(|n| (n, graph.node(n).op.bodies().len())).collect();

@@ -63,6 +63,12 @@ pub trait Pass: std::fmt::Debug + Send + Sync {
     /// Exactness with these options.
     fn exactness(&self) -> Exactness;
 
+    /// Whether it also runs on the bodies of the model's functions, where only types are known that hold for
+    /// every call.
+    fn in_functions(&self) -> bool {
+        false
+    }
+
     /// Rewrites one graph. A pass is run on every body of control flow, and on the main graph.
     ///
     /// # Errors
@@ -244,6 +250,11 @@ impl PassCtx<'_, '_> {
         }
         // Extents that contradict the graph leave sizes unknown, and the pass says which.
         self.assumed.sized(graph, self.evaluator).unwrap_or_else(|_| SizedGraph::of(graph))
+    }
+
+    /// Whether the graph is the body of a function: it has no constants but as nodes.
+    pub fn is_function(&self) -> bool {
+        self.editor.is_function()
     }
 
     /// Whether the pass may rewrite the node; `only` in the pipeline restricts it.

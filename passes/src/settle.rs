@@ -34,6 +34,7 @@ impl Pass for Settle {
                 extra: node.extra.clone(),
                 inputs: node.inputs.iter().map(|v| v.map(Ref::Value)).collect(),
                 outputs: node.outputs.len(),
+                absent: Vec::new(),
                 like: vec![id],
             });
             let results = node.outputs.iter().enumerate();

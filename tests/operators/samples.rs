@@ -48,6 +48,7 @@ fn sample(inputs: &str, node: &str, regions: Regions) -> Sample {
 const IMAGE: &str = "%x: f32[2,4,7,6]";
 const ALL: Regions = Cut(&[0, 1, 2, 3]);
 const OPAQUE: Regions = Barred("has no region rule");
+const INSIDE: Regions = Barred("nothing is cut inside of the graphs");
 
 fn windows() -> Vec<Sample> {
     let quantized =
@@ -274,7 +275,7 @@ fn channels() -> Vec<Sample> {
         sample(
             IMAGE,
             "%y = ImageScaler %x {bias=[0.5,1.0,-2.0,0.25], scale=1.5} : f32[2,4,7,6]",
-            Cut(&[0, 2, 3]),
+            ALL,
         )
         .opset(9),
         sample(IMAGE, "%y = QuantizeLinear %x, %s, %z {axis=1} : u8[2,4,7,6]", ALL)
@@ -285,7 +286,7 @@ fn channels() -> Vec<Sample> {
         sample(
             "%x: f32[2,4]",
             "%y, %s, %z = DynamicQuantizeLinear %x : u8[2,4], f32[], u8[]",
-            OPAQUE,
+            Barred("its scale is that of all elements"),
         )
         .gpu(Host),
     ]
@@ -310,9 +311,22 @@ fn coupled() -> Vec<Sample> {
         .opset(17),
         sample(x, "%y = LpNormalization %x {axis=1} : f32[2,3,4]", Cut(&[0, 2])).gpu(Host),
         sample(IMAGE, "%y = LRN %x {size=3} : f32[2,4,7,6]", Cut(&[0, 2, 3])),
-        sample(x, "%y = CumSum %x, %a : f32[2,3,4]", Barred("CumSum sums along this axis"))
+        sample(x, "%y = CumSum %x, %a : f32[2,3,4]", Cut(&[0, 2]))
             .with("%a = const 1 : i64[]")
             .gpu(Host),
+        sample(
+            "%x: f32[2,3,4], %a: i64[]",
+            "%y = CumSum %x, %a : f32[2,3,4]",
+            Barred("CumSum sums along this axis"),
+        )
+        .gpu(Host),
+        sample(
+            "%x: f32[2,3,4], %s: f32[4]",
+            "_, %m, %i = LayerNormalization %x, %s : _, f32[2,3,1], f32[2,3,1]",
+            Cut(&[0, 1]),
+        )
+        .opset(17)
+        .gpu(Host),
     ]
 }
 
@@ -378,8 +392,16 @@ fn layouts() -> Vec<Sample> {
             .with("%s = const [2,3] : i64[2]"),
         sample(x, "%y = Pad %x, %p : f32[2,6,7]", Cut(&[0, 1, 2]))
             .with("%p = const [0,1,-1,0,0,2] : i64[6]"),
-        sample(x, "%y = Pad %x, %p {mode=\"reflect\"} : f32[2,8,6]", Cut(&[0, 2]))
+        sample(x, "%y = Pad %x, %p {mode=\"reflect\"} : f32[2,8,6]", Cut(&[0, 1, 2]))
             .with("%p = const [0,1,0,0,2,0] : i64[6]"),
+        sample("%x: f32[5,4]", "%y = Pad %x, %p {mode=\"edge\"} : f32[12,9]", Cut(&[0, 1]))
+            .with("%p = const [4,2,3,3] : i64[4]"),
+        sample("%x: f32[5,4]", "%y = Pad %x, %p {mode=\"reflect\"} : f32[12,9]", Cut(&[0, 1]))
+            .with("%p = const [4,2,3,3] : i64[4]"),
+        sample("%x: f32[5,4]", "%y = Pad %x, %p {mode=\"wrap\"} : f32[6,4]", Cut(&[1]))
+            .with("%p = const [1,0,0,0] : i64[4]")
+            .opset(19)
+            .gpu(Host),
         sample(
             "%x: f32[2,8,3,2]",
             "%y = DepthToSpace %x {blocksize=2} : f32[2,2,6,4]",
@@ -408,32 +430,82 @@ fn indexed() -> Vec<Sample> {
     let rows = "%x: f32[8,4], %i: i64[3]";
     vec![
         sample(rows, "%y = Gather %x, %i : f32[3,4]", Cut(&[0, 1])),
-        sample("%x: f32[8,2], %i: i64[3,2]", "%y = GatherElements %x, %i : f32[3,2]", OPAQUE)
+        sample("%x: f32[8,2], %i: i64[3,2]", "%y = GatherElements %x, %i : f32[3,2]", Cut(&[0, 1]))
             .gpu(Host),
-        sample("%x: f32[8,8,2], %i: i64[3,2]", "%y = GatherND %x, %i : f32[3,2]", OPAQUE).gpu(Host),
+        sample(
+            "%x: f32[5,4,6], %i: i64[3,7,6]",
+            "%y = GatherElements %x, %i {axis=-2} : f32[3,7,6]",
+            Cut(&[0, 1, 2]),
+        )
+        .gpu(Host),
+        sample("%x: f32[8,8,2], %i: i64[3,2]", "%y = GatherND %x, %i : f32[3,2]", Cut(&[0, 1]))
+            .gpu(Host),
+        sample(
+            "%x: f32[3,8,4,5], %i: i64[3,2,6,1]",
+            "%y = GatherND %x, %i {batch_dims=1} : f32[3,2,6,4,5]",
+            Cut(&[0, 1, 2, 3, 4]),
+        )
+        .gpu(Host),
         sample(
             "%x: f32[8,2], %i: i64[3,2], %u: f32[3,2]",
             "%y = ScatterElements %x, %i, %u : f32[8,2]",
-            OPAQUE,
+            Cut(&[1]),
         )
+        .gpu(Host),
+        sample(
+            "%x: f32[4,8,5], %i: i64[4,3,2], %u: f32[4,3,2]",
+            "%y = ScatterElements %x, %i, %u {axis=1, reduction=\"add\"} : f32[4,8,5]",
+            Cut(&[0]),
+        )
+        .opset(18)
         .gpu(Host),
         sample(
             "%x: f32[8,2], %i: i64[3,1], %u: f32[3,2]",
             "%y = ScatterND %x, %i, %u : f32[8,2]",
-            OPAQUE,
+            Cut(&[1]),
         )
         .gpu(Host),
-        sample("%i: i64[3]", "%y = OneHot %i, %d, %v : f32[3,8]", OPAQUE)
+        sample(
+            "%x: f32[8,6], %i: i64[3,2], %u: f32[3]",
+            "%y = ScatterND %x, %i, %u : f32[8,6]",
+            Barred("writes anywhere along this axis"),
+        )
+        .gpu(Host),
+        sample("%i: i64[3]", "%y = OneHot %i, %d, %v : f32[3,8]", Cut(&[0]))
             .with("%d = const 8 : i64[] %v = const [0.5,2] : f32[2]"),
-        sample("%x: f32[3,4]", "%y = NonZero %x : i64[2,?]", OPAQUE).gpu(Host),
-        sample("%x: f32[3,4]", "%y, %i = TopK %x, %k : f32[3,2], i64[3,2]", OPAQUE)
+        sample("%i: i64[3,4]", "%y = OneHot %i, %d, %v {axis=1} : f32[3,8,4]", Cut(&[0, 2]))
+            .with("%d = const 8 : i64[] %v = const [0.5,2] : f32[2]"),
+        sample("%x: f32[3,4]", "%y = NonZero %x : i64[2,?]", Barred("how many results")).gpu(Host),
+        sample("%x: f32[3,4]", "%y, %i = TopK %x, %k : f32[3,2], i64[3,2]", Cut(&[0]))
             .with("%k = const [2] : i64[1]")
             .gpu(Host),
-        sample("%x: f32[3,4]", "%y = Trilu %x : f32[3,4]", OPAQUE).opset(14).gpu(Host),
+        sample("%x: f32[3,7,4]", "_, %i = TopK %x, %k {axis=1} : _, i64[3,2,4]", Cut(&[0, 2]))
+            .with("%k = const [2] : i64[1]")
+            .gpu(Host),
+        sample("%x: f32[3,4]", "%y = Trilu %x : f32[3,4]", Cut(&[0, 1])).opset(14).gpu(Host),
+        sample("%x: f32[2,5,6]", "%y = Trilu %x, %k {upper=0} : f32[2,5,6]", Cut(&[0, 1, 2]))
+            .with("%k = const -1 : i64[]")
+            .opset(14)
+            .gpu(Host),
+        sample("%x: f32[2,5,6], %k: i64[]", "%y = Trilu %x, %k : f32[2,5,6]", Cut(&[0]))
+            .opset(14)
+            .gpu(Host),
         sample(
             "%x: f32[3,4], %z: f32[4,5]",
             "%y = Einsum %x, %z {equation=\"ij,jk->ik\"} : f32[3,5]",
-            OPAQUE,
+            Cut(&[0, 1]),
+        )
+        .gpu(Host),
+        sample(
+            "%x: f32[2,3,4], %z: f32[2,1,5], %a: f32[4]",
+            "%y = Einsum %x, %z, %a {equation=\"bij,bik,j->kbi\"} : f32[5,2,3]",
+            Cut(&[0, 1, 2]),
+        )
+        .gpu(Host),
+        sample(
+            "%x: f32[4,4]",
+            "%y = Einsum %x {equation=\"ii->i\"} : f32[4]",
+            Barred("takes a diagonal"),
         )
         .gpu(Host),
     ]
@@ -452,7 +524,7 @@ fn sources() -> Vec<Sample> {
         sample("%x: f32[2,3]", "%y = Size %x : i64[]", OPAQUE),
         sample("", "%y = Range %a, %b, %d : i64[3]", OPAQUE)
             .with("%a = const 1 : i64[] %b = const 7 : i64[] %d = const 2 : i64[]"),
-        sample("%x: f32[3,4]", "%y = EyeLike %x {k=1} : f32[3,4]", OPAQUE).gpu(Host),
+        sample("%x: f32[3,4]", "%y = EyeLike %x {k=1} : f32[3,4]", Cut(&[0, 1])).gpu(Host),
     ]
 }
 
@@ -466,9 +538,52 @@ fn recurrent() -> Vec<Sample> {
         let node = format!(
             "%y, %h{states} = {op} %x, %w, %r, %b {{hidden_size=5}} : f32[3,1,2,5], f32[1,2,5]{types}"
         );
-        sample(&inputs, &node, OPAQUE).gpu(Host)
+        sample(&inputs, &node, Cut(&[2])).gpu(Host)
     };
-    vec![one("LSTM", 4, ", %c", ", f32[1,2,5]"), one("GRU", 3, "", ""), one("RNN", 1, "", "")]
+    let two = |op: &str, gates: u64, operands: (&str, &str), attributes: &str| {
+        let rows = gates * 5;
+        let inputs = format!(
+            "%x: f32[3,4,4], %w: f32[2,{rows},4], %r: f32[2,{rows},5], %b: f32[2,{}], %l: i32[4],
+             %h0: f32[2,4,5]{}",
+            2 * rows,
+            operands.0
+        );
+        let node = format!(
+            "%y, %h = {op} %x, %w, %r, %b, %l, %h0{} {{hidden_size=5, direction=\"bidirectional\"{attributes}}}
+             : f32[3,2,4,5], f32[2,4,5]",
+            operands.1
+        );
+        sample(&inputs, &node, Cut(&[1, 2])).gpu(Host)
+    };
+    let parameters = ", activations=[\"LeakyRelu\",\"Tanh\"], activation_alpha=[0.5,0.25]";
+    let activations =
+        ", activations=[\"Sigmoid\",\"Tanh\",\"Sigmoid\",\"Relu\"], linear_before_reset=1";
+    let lstm = (", %c0: f32[2,4,5], %p: f32[2,15]", ", %c0, %p");
+    vec![
+        one("LSTM", 4, ", %c", ", f32[1,2,5]"),
+        one("GRU", 3, "", ""),
+        one("RNN", 1, "", ""),
+        two("LSTM", 4, lstm, ", clip=2.0"),
+        two("GRU", 3, ("", ""), activations),
+        Sample { regions: Cut(&[2]), ..two("RNN", 1, ("", ""), parameters) },
+        // The batch first, and only the last state.
+        sample(
+            "%x: f32[4,3,2], %w: f32[2,20,2], %r: f32[2,20,5], %h0: f32[4,2,5]",
+            "_, %h, %c = LSTM %x, %w, %r, _, _, %h0 {hidden_size=5, layout=1, direction=\"bidirectional\"}
+             : _, f32[4,2,5], f32[4,2,5]",
+            Cut(&[0, 1]),
+        )
+        .opset(14)
+        .gpu(Host),
+        sample(
+            "%x: f32[4,3,2], %w: f32[1,15,2], %r: f32[1,15,5]",
+            "%y, %h = GRU %x, %w, %r {hidden_size=5, layout=1, direction=\"reverse\"}
+             : f32[4,3,1,5], f32[4,1,5]",
+            Cut(&[0]),
+        )
+        .opset(14)
+        .gpu(Host),
+    ]
 }
 
 fn control() -> Vec<Sample> {
@@ -477,14 +592,14 @@ fn control() -> Vec<Sample> {
             "%c: bool[], %x: f32[2,3]",
             "%y = If %c {then_branch=graph @t() -> (%a) { %a = Neg %x : ? },
                else_branch=graph @e() -> (%b) { %b = Abs %x : ? }} : f32[2,3]",
-            OPAQUE,
+            INSIDE,
         )
         .gpu(No("control flow")),
         sample(
             "%n: i64[], %x: f32[2,3]",
             "%y = Loop %n, _, %x {body=graph @b(%i: i64[], %c: bool[], %s: f32[2,3]) -> (%d, %t) {
                %d = Identity %c : ? %t = Add %s, %s : ? }} : f32[2,3]",
-            OPAQUE,
+            INSIDE,
         )
         .gpu(No("control flow")),
         sample(
@@ -492,23 +607,38 @@ fn control() -> Vec<Sample> {
             "%y, %all = Scan %x, %z {num_scan_inputs=1, scan_output_axes=[1],
                body=graph @b(%s: f32[2], %e: f32[2]) -> (%t, %u) {
                %t = Add %s, %e : ? %u = Neg %t : ? }} : f32[2], f32[2,3]",
-            OPAQUE,
+            INSIDE,
         )
         .gpu(No("control flow")),
     ]
 }
 
 fn strings() -> Vec<Sample> {
-    let of = |inputs, node| sample(inputs, node, OPAQUE).opset(20);
+    let of = |inputs, node, regions| sample(inputs, node, regions).opset(20);
+    let longest = Barred("the string with the most parts");
     vec![
-        of("%x: string[2,3], %z: string[3]", "%y = StringConcat %x, %z : string[2,3]"),
-        of("%x: string[2]", "%y, %n = StringSplit %x {delimiter=\"a\"} : string[2,?], i64[2]"),
+        of(
+            "%x: string[2,3], %z: string[3]",
+            "%y = StringConcat %x, %z : string[2,3]",
+            Cut(&[0, 1]),
+        ),
+        of(
+            "%x: string[2]",
+            "%y, %n = StringSplit %x {delimiter=\"a\"} : string[2,?], i64[2]",
+            longest,
+        ),
+        of("%x: string[2]", "_, %n = StringSplit %x {delimiter=\"a\"} : _, i64[2]", Cut(&[0])),
         of(
             "%x: string[1,3]",
             "%y = StringNormalizer %x {case_change_action=\"UPPER\", stopwords=[\"a0\"]}
                : string[1,?]",
+            OPAQUE,
         ),
-        of("%x: string[2,3]", "%y = RegexFullMatch %x {pattern=\"a[0-3]\"} : bool[2,3]"),
+        of(
+            "%x: string[2,3]",
+            "%y = RegexFullMatch %x {pattern=\"a[0-3]\"} : bool[2,3]",
+            Cut(&[0, 1]),
+        ),
         sample("", "%y = Constant {value_strings=[\"a\",\"b\"]} : string[2]", OPAQUE),
     ]
 }
@@ -631,8 +761,13 @@ fn variants() -> Vec<Sample> {
         )
         .opset(6),
         sample(
-            "%x: u8[6,5], %w: i8[5,4], %z: u8[6]",
-            "%y = MatMulInteger %x, %w, %z : i32[6,4]",
+            "%x: u8[6,5], %w: i8[5,4], %z: u8[6], %t: i8[4]",
+            "%y = MatMulInteger %x, %w, %z, %t : i32[6,4]",
+            Cut(&[0, 1]),
+        ),
+        sample(
+            "%x: u8[2,6,5], %w: i8[5,4], %z: u8[2,6,1]",
+            "%y = MatMulInteger %x, %w, %z : i32[2,6,4]",
             Barred("operand 2 is not a scalar"),
         ),
         sample("%x: i64[2,3], %z: i64[3]", "%y = Add %x, %z : i64[2,3]", Cut(&[0, 1])),
@@ -640,8 +775,7 @@ fn variants() -> Vec<Sample> {
         sample(x, "%y = Clip %x {min=0.25, max=0.75} : f32[2,5,6]", Cut(&[0, 1, 2])).opset(6),
         sample(x, "%y = Gelu %x {approximate=\"tanh\"} : f32[2,5,6]", Cut(&[0, 1, 2])).opset(20),
         sample(x, "%y = Cast %x {to=9} : bool[2,5,6]", Cut(&[0, 1, 2])).gpu(Host),
-        sample(x, "_, %m = Dropout %x : _, bool[2,5,6]", Barred("result 1 has no region rule"))
-            .gpu(Host),
+        sample(x, "_, %m = Dropout %x : _, bool[2,5,6]", Cut(&[0, 1, 2])).gpu(Host),
         sample(x, "%y = QuantizeLinear %x, %s : u8[2,5,6]", Cut(&[0, 1, 2]))
             .with("%s = const 0.1 : f32[]")
             .gpu(Host),
@@ -693,7 +827,7 @@ fn variants() -> Vec<Sample> {
         sample(
             "%x: f32[2,8,3,2]",
             "%y = DepthToSpace %x {blocksize=2, mode=\"CRD\"} : f32[2,2,6,4]",
-            Cut(&[0, 2, 3]),
+            ALL,
         ),
         sample("%x: f32[2,2,3,4]", "%y = Resize %x, %s : f32[2,2,6,8]", ALL)
             .with("%s = const [1,1,2,2] : f32[4]")
@@ -792,7 +926,7 @@ fn selections() -> Vec<Sample> {
         sample(
             "%x: f32[8,2], %i: i64[3,2], %u: f32[3,2]",
             "%y = Scatter %x, %i, %u : f32[8,2]",
-            OPAQUE,
+            Cut(&[1]),
         )
         .opset(10)
         .gpu(Host),

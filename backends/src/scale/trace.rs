@@ -143,6 +143,7 @@ impl<'a> Trace<'a> {
             extra: old.extra.clone(),
             inputs,
             outputs: old.outputs.len(),
+            absent: Vec::new(),
             like: vec![node],
         });
         for (o, v) in old.outputs.iter().enumerate() {

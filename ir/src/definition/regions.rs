@@ -46,7 +46,10 @@ impl Ties {
             }
             for t in [x, y] {
                 if let Tie::Same(o) = t {
-                    self.bar(o, "its definition reads parts along this axis in two ways".into());
+                    self.bar(
+                        o,
+                        "its definition reads this axis in parts and in another way".into(),
+                    );
                 }
             }
             both[a] = Tie::Whole;
@@ -65,7 +68,9 @@ pub(crate) fn relations(ctx: &OpCtx<'_>, output: usize) -> Result<Relations, Bar
     let Some(graph) = inferred(ctx)? else {
         barrier!("types are unknown on which the definition of {} depends", ctx.op.name())
     };
-    let result = graph.outputs()[output];
+    let Some(&result) = graph.outputs().get(output) else {
+        barrier!("its definition has no result {output}");
+    };
     let Some(rank) = graph.value(result).ty.rank() else {
         barrier!("the rank of its result is unknown");
     };
@@ -128,7 +133,7 @@ fn back(graph: &Graph, id: crate::NodeId, output: usize, needed: &[Tie], ties: &
     let all = |ties: &mut Ties, why: &str| {
         for t in needed {
             if let Tie::Same(o) = t {
-                ties.bar(*o, format!("{}: {why}", graph.label(id)));
+                ties.bar(*o, format!("its definition: {why}"));
             }
         }
     };
@@ -141,7 +146,7 @@ fn back(graph: &Graph, id: crate::NodeId, output: usize, needed: &[Tie], ties: &
     };
     for (axis, why) in rel.iter().flat_map(|r| &r.barriers) {
         if let Some(Tie::Same(o)) = needed.get(*axis) {
-            ties.bar(*o, format!("{}: {why}", graph.label(id)));
+            ties.bar(*o, format!("its definition: {why}"));
         }
     }
     for (i, v) in node.inputs.iter().enumerate() {
@@ -154,7 +159,7 @@ fn back(graph: &Graph, id: crate::NodeId, output: usize, needed: &[Tie], ties: &
             match (r, tie) {
                 (Relation::Same(_), Some(t)) => *slot = t,
                 (_, Some(Tie::Same(o))) => {
-                    ties.bar(o, format!("{} shifts indices along it", graph.label(id)));
+                    ties.bar(o, "its definition shifts indices along this axis".into());
                 }
                 _ => {}
             }

@@ -67,7 +67,7 @@ fn add_nodes(
         .map(|n| graph.node(*n).name.clone())
         .filter(|name| !repeated.contains(name))
         .collect();
-    let mut results: Vec<Vec<ValueId>> = Vec::new();
+    let mut results: HashMap<(usize, usize), ValueId> = HashMap::new();
     let mut nodes = Vec::new();
     for ((i, n), types) in edit.nodes.iter().enumerate().zip(types) {
         // A node of the file without a name stays without one.
@@ -76,7 +76,7 @@ fn add_nodes(
             Some(i) => vacant.swap_remove(i),
             None => graph.fresh(&n.name),
         };
-        let result =
+        let mut result =
             |(o, ty): (usize, Type)| match edit.replaces.iter().find(|(_, r)| *r == Ref::New(i, o))
             {
                 Some((v, _)) => {
@@ -91,10 +91,11 @@ fn add_nodes(
                     graph.push_value(base, ty, Def::Outer)
                 }
             };
-        let outputs: Vec<ValueId> = types.into_iter().enumerate().map(result).collect();
+        let given = |(o, ty)| (!n.absent.contains(&o)).then(|| result((o, ty)));
+        let outputs: Vec<Option<ValueId>> = types.into_iter().enumerate().map(given).collect();
         let resolve = |r: &Ref| match r {
             Ref::Value(v) => *v,
-            Ref::New(n, o) => results[*n][*o],
+            Ref::New(n, o) => results[&(*n, *o)],
             Ref::Const(c) => consts[*c],
         };
         let inputs = n.inputs.iter().map(|r| r.as_ref().map(resolve)).collect();
@@ -113,14 +114,14 @@ fn add_nodes(
             op,
             extra: n.extra.clone(),
             inputs,
-            outputs: outputs.iter().map(|&v| Some(v)).collect(),
+            outputs: outputs.clone(),
             captures,
             meta: inherited(graph, n, &edit.origin),
             order: 0,
             prev: None,
             next: None,
         };
-        results.push(outputs);
+        results.extend(outputs.iter().enumerate().filter_map(|(o, v)| Some(((i, o), (*v)?))));
         nodes.push(graph.insert_node(node, before));
     }
     nodes

@@ -89,6 +89,9 @@ impl Checker<'_> {
     fn ty(&self, r: Ref) -> Result<&Type, EditFault> {
         match r {
             Ref::Value(v) => self.value(v).map(|v| &v.ty),
+            Ref::New(n, o) if self.edit.nodes.get(n).is_none_or(|n| n.absent.contains(&o)) => {
+                Err(EditFault::Dangling)
+            }
             Ref::New(n, o) => self.types.get(n).and_then(|t| t.get(o)).ok_or(EditFault::Dangling),
             Ref::Const(c) => self.consts.get(c).ok_or(EditFault::Dangling),
         }

@@ -105,6 +105,7 @@ impl Edit {
             }
             let own = body.label(id);
             self.nodes.push(NewNode {
+                absent: Vec::new(),
                 name: format!("{}/{own}", graph.label(like)),
                 op: node.op.clone(),
                 extra: node.extra.clone(),

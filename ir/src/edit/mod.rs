@@ -45,6 +45,8 @@ pub struct NewNode {
     pub inputs: Vec<Option<Ref>>,
     /// Number of results.
     pub outputs: usize,
+    /// Results, by position, that the node does not give: nothing may read them.
+    pub absent: Vec<usize>,
     /// Nodes whose metadata the new node inherits.
     pub like: Vec<NodeId>,
 }
@@ -116,6 +118,7 @@ impl Edit {
             extra: Vec::new(),
             inputs,
             outputs: 1,
+            absent: Vec::new(),
             like: like.to_vec(),
         });
         Ref::New(self.nodes.len() - 1, 0)
@@ -163,7 +166,8 @@ impl Edit {
 pub struct Applied {
     /// Number of the edit, from 1. Edits in bodies count as well.
     pub number: usize,
-    /// The body in which it was, as `NODE/ATTRIBUTE` from the outside in; empty for the main graph.
+    /// The body in which it was, as `NODE/ATTRIBUTE` or `function DOMAIN.NAME` from the outside in; empty for
+    /// the main graph.
     pub scope: Vec<String>,
     /// The edit's [origin](Edit::origin).
     pub origin: String,
@@ -189,6 +193,8 @@ pub struct Editor<'a> {
     pub(crate) scopes: Vec<String>,
     /// For each of them, the constants that it reads from outside, by name.
     pub(crate) captured: Vec<HashMap<Arc<str>, Arc<Tensor>>>,
+    /// Whether the outermost of `scopes` is a function.
+    pub(crate) in_function: bool,
 }
 
 impl<'a> Editor<'a> {
@@ -196,7 +202,8 @@ impl<'a> Editor<'a> {
     pub fn new(graph: &'a mut Graph) -> Self {
         let edits = graph.edits;
         let (scopes, captured) = (Vec::new(), Vec::new());
-        Self { graph, observers: Vec::new(), limit: usize::MAX, edits, scopes, captured }
+        let (observers, limit, in_function) = (Vec::new(), usize::MAX, false);
+        Self { graph, observers, limit, edits, scopes, captured, in_function }
     }
 
     /// Adds an observer, which is called after those that were added before.
@@ -226,6 +233,11 @@ impl<'a> Editor<'a> {
     /// The bodies that the editor is in, as `NODE/ATTRIBUTE` from the outside in.
     pub fn scope(&self) -> &[String] {
         &self.scopes
+    }
+
+    /// Whether the graph is the body of a function, [within](Editor::within_function) which the editor is.
+    pub fn is_function(&self) -> bool {
+        self.in_function && self.scopes.len() == 1
     }
 
     /// Number of edits that the main graph and its bodies have had.

@@ -132,8 +132,11 @@ pub struct Function {
     pub body: Arc<Graph>,
 }
 
+/// Domain, name and overload of a function.
+pub type FunctionKey = (Arc<str>, Arc<str>, Arc<str>);
+
 /// Functions of a model by domain, name and overload.
-pub type Functions = BTreeMap<(Arc<str>, Arc<str>, Arc<str>), Function>;
+pub type Functions = BTreeMap<FunctionKey, Function>;
 
 /// A graph, or a subgraph in an attribute.
 #[derive(Clone, Debug, Default)]

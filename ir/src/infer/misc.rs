@@ -310,36 +310,56 @@ fn rnn(
     vec![same_type(ctx, Some(y)), state.clone(), state]
 }
 
-/// Extents of an Einsum result; `None` with an ellipsis.
-fn einsum(ctx: &OpCtx<'_>, equation: &str) -> Result<Option<Vec<Dim>>, RuleError> {
+/// The letters of each operand and of the result of an Einsum without an ellipsis.
+pub(crate) fn einsum_terms(equation: &str) -> Result<(Vec<Vec<char>>, Vec<char>), RuleError> {
     let eq: String = equation.chars().filter(|c| !c.is_whitespace()).collect();
-    for t in eq.split("->").flat_map(|side| side.split(',')) {
-        let letters = t.replacen("...", "", 1);
-        if !letters.chars().all(|c| c.is_ascii_alphabetic()) {
-            fail!("Einsum {equation:?}: expected letters and at most one ellipsis, found {t:?}");
-        }
-    }
-    if eq.contains("...") {
-        return Ok(None);
-    }
     let (terms, result) = match eq.split_once("->") {
         Some((t, r)) => (t, Some(r)),
         None => (eq.as_str(), None),
     };
-    let terms: Vec<&str> = terms.split(',').collect();
+    let letters = |t: &str| -> Result<Vec<char>, RuleError> {
+        if !t.chars().all(|c| c.is_ascii_alphabetic()) {
+            fail!("Einsum {equation:?}: expected letters and at most one ellipsis, found {t:?}");
+        }
+        Ok(t.chars().collect())
+    };
+    let terms = terms.split(',').map(letters).collect::<Result<Vec<_>, _>>()?;
+    let result = match result {
+        Some(r) => letters(r)?,
+        None => {
+            // Those that occur once, in the order of the alphabet.
+            let all: Vec<char> = terms.concat();
+            let mut once = all.clone();
+            once.retain(|c| all.iter().filter(|d| *d == c).count() == 1);
+            once.sort_unstable();
+            once
+        }
+    };
+    Ok((terms, result))
+}
+
+/// Extents of an Einsum result; `None` with an ellipsis.
+fn einsum(ctx: &OpCtx<'_>, equation: &str) -> Result<Option<Vec<Dim>>, RuleError> {
+    if equation.contains("...") {
+        // Of each term one ellipsis, and letters beside it.
+        einsum_terms(&without_ellipses(equation))?;
+        return Ok(None);
+    }
+    let (terms, result) = einsum_terms(equation)?;
     if terms.len() != ctx.inputs.len() {
         fail!("Einsum {equation:?}: expected {} operands, found {}", terms.len(), ctx.inputs.len());
     }
     let mut extent: std::collections::BTreeMap<char, Dim> = std::collections::BTreeMap::new();
     for (i, t) in terms.iter().enumerate() {
         let Some(x) = ctx.dims(i) else { return Ok(None) };
-        if t.chars().count() != x.len() {
+        if t.len() != x.len() {
+            let t: String = t.iter().collect();
             fail!(
                 "Einsum {equation:?}: expected one axis for each of {t:?}, found {}",
                 shape_text(x)
             );
         }
-        for (c, d) in t.chars().zip(x) {
+        for (&c, d) in t.iter().zip(x) {
             match extent.get(&c).and_then(known).zip(known(d)) {
                 Some((a, b)) if a != b && a != 1 && b != 1 => {
                     fail!("Einsum {equation:?}: expected equal extents for {c}, found {a} and {b}")
@@ -349,18 +369,18 @@ fn einsum(ctx: &OpCtx<'_>, equation: &str) -> Result<Option<Vec<Dim>>, RuleError
             }
         }
     }
-    let result: String = match result {
-        Some(r) => r.to_owned(),
-        None => {
-            let all: String = terms.concat();
-            extent.keys().filter(|&&c| all.matches(c).count() == 1).collect()
-        }
-    };
-    let dims: Option<Vec<Dim>> = result.chars().map(|c| extent.get(&c).cloned()).collect();
+    let dims: Option<Vec<Dim>> = result.iter().map(|c| extent.get(c).cloned()).collect();
     match dims {
         Some(d) => Ok(Some(d)),
         None => fail!("Einsum {equation:?} names an axis that no operand has"),
     }
+}
+
+/// The equation without the ellipses that its terms may have, one each.
+fn without_ellipses(equation: &str) -> String {
+    let without = |t: &str| t.replacen("...", "", 1);
+    let sides = equation.split("->").map(|side| side.split(',').map(without).collect::<Vec<_>>());
+    sides.map(|terms| terms.join(",")).collect::<Vec<_>>().join("->")
 }
 
 /// Types of the results of a Loop. A state has the type that the body gives it, without its extents if

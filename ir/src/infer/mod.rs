@@ -23,11 +23,12 @@ use crate::{DType, Dim, Graph, Type, definition, op};
 
 pub use adopt::adopt;
 pub use broadcast::broadcast;
+pub(crate) use misc::einsum_terms;
 pub(crate) use reduce::reduction;
 
 use values::infer_at;
 pub use values::{InferError, follow, follow_with, infer_graph, symbolic_values};
-pub(crate) use values::{infer_seeded, refine};
+pub(crate) use values::{elements, infer_seeded, refine};
 
 /// Infers the types of the results. If the shape of an operand is partly unknown, so may be theirs.
 ///

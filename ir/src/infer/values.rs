@@ -190,6 +190,32 @@ pub fn symbolic_values(graph: &Graph) -> Vec<Option<Vec<Dim>>> {
     values
 }
 
+/// Most nodes that are followed for one value.
+const FOLLOWED: usize = 64;
+
+/// Elements of a small integer value that is computed from shapes and constants; `None` for other values.
+pub(crate) fn elements(graph: &Graph, v: ValueId) -> Option<Vec<Dim>> {
+    elements_within(graph, v, &mut { FOLLOWED })
+}
+
+fn elements_within(graph: &Graph, v: ValueId, left: &mut usize) -> Option<Vec<Dim>> {
+    let ty = &graph.value(v).ty;
+    let Def::Node(id, 0) = graph.value(v).def else { return None };
+    if !ty.dtype().is_some_and(DType::is_int) || ty.rank().is_none_or(|r| r > 1) {
+        return None;
+    }
+    *left = left.checked_sub(1)?;
+    let mut ctx = OpCtx::of(graph, id);
+    if !matches!(ctx.op, Op::Shape(_) | Op::Size(_)) {
+        for (o, v) in ctx.inputs.iter_mut().zip(&graph.node(id).inputs) {
+            if let (Some(Operand { value: None, dims: dims @ None, .. }), Some(v)) = (o, v) {
+                *dims = elements_within(graph, *v, left);
+            }
+        }
+    }
+    symbolic(&ctx, std::slice::from_ref(ty))
+}
+
 /// Elements of the node's first result as dimensions, if it is computed from shapes.
 fn symbolic(ctx: &OpCtx<'_>, types: &[Type]) -> Option<Vec<Dim>> {
     let out = match ctx.op {

@@ -9,7 +9,10 @@ use super::encode_node;
 use super::error::Result;
 use super::file;
 use super::origin::Origin;
-use super::proto::{attribute, attribute_type, graph as proto, node as node_field, sparse, tensor};
+use super::proto::{
+    attribute, attribute_type, function as function_field, graph as proto, node as node_field,
+    sparse, tensor,
+};
 use super::rope::Rope;
 use super::tensor::name_in;
 use super::types;
@@ -40,17 +43,38 @@ pub(super) fn graph(g: &Graph, place: &Place<'_>) -> Result<Rope> {
     write(g, place, false)
 }
 
+/// The FunctionProto of a body that was edited; `old` is the function in the file.
+pub(super) fn function(
+    g: &Graph,
+    place: &Place<'_>,
+    origin: &Origin,
+    old: &Range<usize>,
+) -> Result<Rope> {
+    let mut w = GraphWriter { node: function_field::NODE, ..GraphWriter::new(g, place, true) };
+    let mut done = false;
+    for f in fields_in(&origin.buf, old) {
+        let f = f?;
+        match (f.number, f.bytes()) {
+            (function_field::NODE, _) if done => {}
+            (function_field::NODE, _) => {
+                w.nodes()?;
+                done = true;
+            }
+            (function_field::VALUE_INFO, Some(r)) => {
+                let name = types::read(&origin.buf[r.clone()], r.start)?.name;
+                let stranger = w.origin.is_some_and(|o| o.strangers.contains(&name));
+                if stranger || w.by_name.contains_key(&*name) {
+                    w.out.share(&origin.slice(f.span));
+                }
+            }
+            _ => w.out.share(&origin.slice(f.span)),
+        }
+    }
+    Ok(w.out)
+}
+
 fn write(g: &Graph, place: &Place<'_>, inner: bool) -> Result<Rope> {
-    let mut w = GraphWriter {
-        g,
-        inner,
-        place,
-        origin: Origin::of(g),
-        by_name: g.values().map(|(id, v)| (&*v.name, id)).collect(),
-        hides: hides_extents(g),
-        out: Rope::default(),
-        constants: BTreeSet::new(),
-    };
+    let mut w = GraphWriter::new(g, place, inner);
     let mut old = Old::default();
     if let Some(origin) = w.origin {
         for f in fields(&origin.buf, &origin.graph) {
@@ -82,8 +106,10 @@ impl Old {
 
 struct GraphWriter<'a> {
     g: &'a Graph,
-    /// Whether the graph is in an attribute.
+    /// Whether the graph is in an attribute or a function.
     inner: bool,
+    /// The number of the field that holds nodes.
+    node: u32,
     place: &'a Place<'a>,
     origin: Option<&'a Origin>,
     by_name: HashMap<&'a str, ValueId>,
@@ -94,7 +120,21 @@ struct GraphWriter<'a> {
     constants: BTreeSet<ValueId>,
 }
 
-impl GraphWriter<'_> {
+impl<'a> GraphWriter<'a> {
+    fn new(g: &'a Graph, place: &'a Place<'a>, inner: bool) -> Self {
+        Self {
+            g,
+            inner,
+            node: proto::NODE,
+            place,
+            origin: Origin::of(g),
+            by_name: g.values().map(|(id, v)| (&*v.name, id)).collect(),
+            hides: hides_extents(g),
+            out: Rope::default(),
+            constants: BTreeSet::new(),
+        }
+    }
+
     fn write(&mut self, old: &Old) -> Result<()> {
         let mut done = BTreeSet::new();
         for f in &old.fields {
@@ -141,9 +181,9 @@ impl GraphWriter<'_> {
     }
 
     /// Whether new constants become nodes. Before IR version 4, initializers must be inputs as well; branches have
-    /// no inputs, and bodies of loops have only those of the loop.
+    /// no inputs, and bodies of loops have only those of the loop. Functions have no initializers.
     fn hosts_constants(&self) -> bool {
-        self.inner && self.g.ir_version < 4
+        self.node != proto::NODE || self.inner && self.g.ir_version < 4
     }
 
     fn constants_as_nodes(&mut self) {
@@ -161,7 +201,7 @@ impl GraphWriter<'_> {
             node.text(node_field::OUTPUT, value.name.as_bytes());
             node.text(node_field::OP_TYPE, b"Constant");
             node.message(node_field::ATTRIBUTE, attr);
-            self.out.message(proto::NODE, node);
+            self.out.message(self.node, node);
             self.constants.insert(id);
         }
     }
@@ -173,10 +213,10 @@ impl GraphWriter<'_> {
         for id in self.g.schedule() {
             let n = self.g.node(id);
             match &n.meta.verbatim {
-                Some(b) if self.place.keeps_node(n) => self.out.bytes(proto::NODE, b),
+                Some(b) if self.place.keeps_node(n) => self.out.bytes(self.node, b),
                 _ => {
                     let node = encode_node::node(self.g, n, self.place)?;
-                    self.out.message(proto::NODE, node);
+                    self.out.message(self.node, node);
                 }
             }
         }

@@ -1,15 +1,16 @@
 //! Writing models: the header of the input, with the graph in it.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::slice::from_ref;
 use std::sync::Arc;
 
 use super::encode::Place;
-use super::encode_graph::graph;
+use super::encode_graph::{self, graph};
 use super::error::{OnnxError, Result};
 use super::file::string_in;
 use super::origin::Origin;
-use super::proto::{entry, model as proto, opset_id};
+use super::proto::{entry, function, model as proto, opset_id};
 use super::rope::Rope;
 use super::wire::fields_in;
 use crate::graph::Graph;
@@ -72,6 +73,12 @@ pub(super) fn model(g: &Graph, place: &Place<'_>) -> Result<Rope> {
                     out.message(proto::GRAPH, graph);
                 }
             }
+            (proto::FUNCTIONS, Some(r)) => match edited(g, origin, &r)? {
+                Some(body) => {
+                    out.message(proto::FUNCTIONS, encode_graph::function(body, place, origin, &r)?)
+                }
+                None => out.share(&origin.slice(f.span)),
+            },
             (proto::OPSET_IMPORT, Some(r)) => {
                 let old = string_in(&origin.buf, &[r], opset_id::DOMAIN)?;
                 let domain = if old.is_empty() { ONNX } else { old };
@@ -97,6 +104,15 @@ pub(super) fn model(g: &Graph, place: &Place<'_>) -> Result<Rope> {
     out.share(&g.configurations.clone().unwrap_or_default());
     notes(g, &mut out);
     Ok(out)
+}
+
+/// The body of the function of this FunctionProto, if it was edited.
+fn edited<'g>(g: &'g Graph, origin: &Origin, r: &Range<usize>) -> Result<Option<&'g Graph>> {
+    let text = |field| string_in(&origin.buf, from_ref(r), field);
+    let domain = text(function::DOMAIN)?;
+    let domain = if domain.is_empty() { ONNX } else { domain };
+    let key = (domain.into(), text(function::NAME)?.into(), text(function::OVERLOAD)?.into());
+    Ok(g.functions.get(&key).map(|f| &*f.body).filter(|b| b.edits() > 0))
 }
 
 fn notes(g: &Graph, out: &mut Rope) {

@@ -6,7 +6,7 @@ use crate::op::{self, Op};
 use crate::op_context::{OpCtx, axis_of};
 use crate::tensor::Tensor;
 use crate::window::{self, Span, Window};
-use crate::{infer, layout_params};
+use crate::{Dim, infer, layout_params};
 
 /// The tile for a region, from the part of each operand that the relations yield.
 pub(super) fn adjust(
@@ -27,12 +27,13 @@ pub(super) fn adjust(
             Some(_) => Need::Region(p.spans.clone()),
         });
     }
-    let mut tile = Tile { op: ctx.op.clone(), needs, computes: region.clone() };
+    let mut tile = Tile { op: ctx.op.clone(), needs, computes: region.clone(), output };
     match ctx.op {
         Op::Split(_) if parts[0].nothing => barrier!("the result is empty"),
         Op::Split(_) => {
             tile.op = op::Identity {}.into();
             tile.needs.truncate(1);
+            tile.output = 0;
         }
         _ if region.iter().all(Option::is_none) => {}
         Op::Other(op::Other { host: Some(host), .. }) => {
@@ -50,7 +51,7 @@ pub(super) fn adjust(
                 tile.op = op::Identity {}.into();
             }
         }
-        Op::Pad(_) => pad(ctx, region, &parts, &mut tile)?,
+        Op::Pad(_) => pad(ctx, region, rel, &parts, &mut tile)?,
         Op::Reshape(_) => reshape(ctx, output, region, &mut tile)?,
         Op::Squeeze(s) if s.axes.is_none() && ctx.input(1).is_none() => {
             // Without axes it would also drop an axis that the cut made 1 long.
@@ -69,7 +70,17 @@ pub(super) fn adjust(
             let target = ctx.symbolic(1).unwrap_or_default();
             let x = ctx.dims(0).unwrap_or_default();
             let out = infer::broadcast(&[x, &target])?;
-            tile.needs[1] = Need::Instead(shape_of(region, &out)?);
+            // 1 leaves an extent as it is, so that a symbolic one need not be known.
+            let first = out.len() - x.len();
+            let kept = |o: usize| o >= first && x[o - first] == out[o] && out[o] != Dim::Unknown;
+            let extent = |(o, e): (usize, Option<i64>)| match e {
+                Some(e) => Ok(e),
+                None if kept(o) => Ok(1),
+                None => Err(Barrier(format!("extent {o} of the result is unknown"))),
+            };
+            let extents = extents(region, &out).into_iter().enumerate();
+            let shape: Vec<i64> = extents.map(extent).collect::<Result<_, _>>()?;
+            tile.needs[1] = Need::Instead(Tensor::i64s(&shape));
         }
         Op::ConstantOfShape(_) => {
             let Some(dims) = ctx.symbolic(0) else { barrier!("the shape is unknown") };
@@ -79,13 +90,36 @@ pub(super) fn adjust(
             }
         }
         Op::Resize(_) | Op::Upsample(_) => resize(ctx, region, rel, &parts, &mut tile)?,
+        Op::ImageScaler(_) => {
+            if let (Op::ImageScaler(o), Some(s)) = (&mut tile.op, region[1])
+                && let Some(all) = &mut o.bias
+            {
+                *all = all.iter().skip(s.lo as usize).take(s.len() as usize).copied().collect();
+            }
+        }
+        Op::Tile(_) => repeats(ctx, region, rel, &mut tile),
+        Op::LSTM(_) | Op::GRU(_) | Op::RNN(_) => {
+            super::recurrent::adjust(ctx, output, region, &mut tile)?;
+        }
+        Op::Trilu(_) | Op::EyeLike(_) => super::indexed::diagonal(ctx, region, &mut tile)?,
         _ => {}
     }
     Ok(tile)
 }
 
+/// Repeats of an axis of extent 1 are as many as there are elements.
+fn repeats(ctx: &OpCtx<'_>, region: &Region, rel: &Relations, tile: &mut Tile) {
+    let mut new = ctx.ints(1).unwrap_or_default();
+    for (a, n) in new.iter_mut().enumerate() {
+        if let (Relation::Broadcast, Some(s)) = (&rel.operands[0][a], region[a]) {
+            *n = s.len();
+        }
+    }
+    tile.needs[1] = Need::Instead(Tensor::i64s(&new));
+}
+
 /// The extents of this region as a constant. One extent may be unknown, and becomes -1.
-fn shape_of(region: &Region, dims: &[crate::Dim]) -> Result<Tensor, Barrier> {
+fn shape_of(region: &Region, dims: &[Dim]) -> Result<Tensor, Barrier> {
     let e = extents(region, dims);
     if e.iter().filter(|e| e.is_none()).count() > 1 {
         barrier!("more than one extent of the result is unknown");
@@ -210,7 +244,13 @@ fn slice(ctx: &OpCtx<'_>, region: &Region, parts: &[Part], tile: &mut Tile) -> R
     Ok(())
 }
 
-fn pad(ctx: &OpCtx<'_>, region: &Region, parts: &[Part], tile: &mut Tile) -> Result<(), Barrier> {
+fn pad(
+    ctx: &OpCtx<'_>,
+    region: &Region,
+    rel: &Relations,
+    parts: &[Part],
+    tile: &mut Tile,
+) -> Result<(), Barrier> {
     if parts[0].nothing {
         barrier!("the tile lies entirely in the padding");
     }
@@ -221,6 +261,13 @@ fn pad(ctx: &OpCtx<'_>, region: &Region, parts: &[Part], tile: &mut Tile) -> Res
         let (Some(r), (b, _)) = (r, old[a]) else { continue };
         let n = known(&dims[a]).unwrap_or(0);
         let span = parts[0].spans[a].unwrap_or(Span::whole(n));
+        if matches!(rel.operands[0][a], Relation::Bordered { .. }) {
+            let (before, after) = ((b - r.lo).max(0), (r.hi - b - n).max(0));
+            new[a] = (before, after);
+            let all = Span::new(span.lo + b - before, span.hi + b + after);
+            tile.computes[a] = Some(all);
+            continue;
+        }
         // Output index i is input index i - b.
         new[a] = (span.lo - (r.lo - b), (r.hi - b) - span.hi);
     }

@@ -6,7 +6,10 @@
 //! device splits, costs and proofs use it.
 
 mod adjust;
+mod einsum;
+mod indexed;
 mod normal;
+mod recurrent;
 mod relations;
 mod reshape;
 
@@ -33,7 +36,8 @@ pub type Region = Vec<Option<Span>>;
 /// How one axis of an operand relates to the axes of the result. `usize` fields are axes of the result.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Relation {
-    /// Index `i` of the result needs index `i` of the operand.
+    /// Index `i` of the result needs index `i` of the operand. The operator computes a part of the axis as it
+    /// does the whole, wherever the part begins.
     Same(usize),
     /// A broadcast axis of extent 1: every region needs its only element.
     Broadcast,
@@ -68,6 +72,16 @@ pub enum Relation {
         /// Difference of the input indices of consecutive outputs.
         step: i64,
     },
+    /// The axis gets a border of its own elements: index `i` of the result is index `i - begin` of the operand
+    /// or, outside of it, one that is as far inside (`mirrored`) or the one at the edge.
+    Bordered {
+        /// Axis of the result.
+        out: usize,
+        /// Number of elements before the operand's first.
+        begin: i64,
+        /// Whether the border is the mirror image of what is inside, without the edge itself.
+        mirrored: bool,
+    },
     /// The axis is enlarged by an integer factor, by interpolation between neighbours.
     Scaled {
         /// Axis of the result.
@@ -80,13 +94,23 @@ pub enum Relation {
 }
 
 impl Relation {
+    /// Index `i` along this axis of the result needs index `i` of the operand; but unlike with
+    /// [`Same`](Self::Same), where a part begins changes the operator that computes it.
+    pub(crate) fn at(axis: usize) -> Self {
+        let (kernel, stride, dilation) = (1, 1, 1);
+        let (begin, end, ceil, output_padding) = (0, 0, false, 0);
+        let window = Window { kernel, stride, dilation, begin, end, ceil, output_padding };
+        Self::Window(axis, window)
+    }
+
     /// The axis of the result to which it relates, if it relates to one.
     pub fn output(&self) -> Option<usize> {
         match *self {
             Self::Same(o) | Self::Window(o, _) | Self::Transposed(o, _) => Some(o),
-            Self::Block { out, .. } | Self::Affine { out, .. } | Self::Scaled { out, .. } => {
-                Some(out)
-            }
+            Self::Block { out, .. }
+            | Self::Affine { out, .. }
+            | Self::Bordered { out, .. }
+            | Self::Scaled { out, .. } => Some(out),
             Self::Broadcast | Self::Whole | Self::Contract(_) => None,
         }
     }
@@ -126,6 +150,27 @@ impl Relation {
                     barrier!("reads outside of the operand");
                 }
                 s
+            }
+            Self::Bordered { begin, mirrored, .. } => {
+                let n = extent()?;
+                let (before, after) = ((begin - r.lo).max(0), (r.hi - begin - n).max(0));
+                // The border at an end is made of as many elements inside of it.
+                let inside = |border: i64| match border {
+                    0 => 0,
+                    border => 1 + if mirrored { border } else { 0 },
+                };
+                if inside(before).max(inside(after)) > n {
+                    barrier!("the border is wider than the operand");
+                }
+                let clip = |i: i64| (i - begin).clamp(0, n);
+                let (mut lo, mut hi) = (clip(r.lo), clip(r.hi));
+                if before > 0 {
+                    (lo, hi) = (0, hi.max(inside(before)));
+                }
+                if after > 0 {
+                    (lo, hi) = (lo.min(n - inside(after)), n);
+                }
+                Span::new(lo, hi)
             }
             Self::Scaled { factor, halo, .. } => {
                 let n = extent()?;
@@ -180,6 +225,8 @@ pub struct Tile {
     pub needs: Vec<Need>,
     /// The region that is computed: the requested one, or a larger one that the caller must crop.
     pub computes: Region,
+    /// Which result of `op` it is.
+    pub output: usize,
 }
 
 /// The operator and operands that compute `region` of result `output` of the node.

@@ -24,7 +24,19 @@ pub fn relations(ctx: &OpCtx<'_>, output: usize) -> Result<Relations, Barrier> {
     if let Some(host) = ctx.op.host() {
         return host.relations(ctx, output);
     }
-    if output != 0 && !matches!(ctx.op, Op::Split(_)) {
+    if ctx.op.class() == Class::Composite
+        || matches!(ctx.op, Op::Other(_)) && ctx.functions.is_some()
+    {
+        match (crate::definition::definition(ctx), ctx.op) {
+            (Ok(None), Op::Other(o)) => {
+                barrier!("{}.{} is an unknown operator", o.domain, o.op_type)
+            }
+            (Ok(None), op) => barrier!("{} has no region rule in this form", op.name()),
+            _ => {}
+        }
+        return crate::definition::relations(ctx, output);
+    }
+    if output != 0 && !alike(ctx.op) {
         let what = if matches!(ctx.op, Op::MaxPool(_)) {
             "Indices are positions in the whole tensor".to_owned()
         } else {
@@ -32,43 +44,54 @@ pub fn relations(ctx: &OpCtx<'_>, output: usize) -> Result<Relations, Barrier> {
         };
         return Err(Barrier(what));
     }
-    if ctx.op.class() == Class::Composite
-        || matches!(ctx.op, Op::Other(_)) && ctx.functions.is_some()
-    {
-        if let Ok(None) = crate::definition::definition(ctx) {
-            barrier!("{} has no region rule", ctx.op.name());
-        }
-        return crate::definition::relations(ctx, output);
-    }
     match ctx.op.class() {
         Class::Pointwise => pointwise(ctx, &mut rel)?,
         Class::Window => windowed(ctx, &mut rel)?,
         Class::Matmul => matmul(ctx, &mut rel)?,
         Class::Reduce => reduce(ctx, &mut rel)?,
         Class::Layout => layout(ctx, output, &mut rel)?,
-        Class::Coupled | Class::Special => special(ctx, &mut rel)?,
+        Class::Coupled | Class::Special => special(ctx, output, &mut rel)?,
         // All its elements are equal.
         Class::Source if matches!(ctx.op, Op::ConstantOfShape(_)) => {}
-        Class::Source | Class::Control | Class::Composite => {
-            barrier!("{} has no region rule", ctx.op.name())
+        Class::Source if matches!(ctx.op, Op::EyeLike(_)) => {
+            super::indexed::matrices(ctx, &mut rel)?;
         }
+        Class::Control => {
+            barrier!("nothing is cut inside of the graphs that {} runs", ctx.op.name())
+        }
+        Class::Source | Class::Composite => barrier!("{} has no region rule", ctx.op.name()),
     }
     rel.operands.truncate(ctx.inputs.len());
     Ok(rel)
 }
 
+/// Whether results after the first have a region rule, too.
+fn alike(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Split(_)
+            | Op::LSTM(_)
+            | Op::GRU(_)
+            | Op::RNN(_)
+            | Op::TopK(_)
+            | Op::LayerNormalization(_)
+            | Op::Dropout(_)
+            | Op::StringSplit(_)
+    )
+}
+
 /// Largest number of operands that an operator requires.
 const OPERANDS: usize = 9;
 
-fn dims<'a>(ctx: &'a OpCtx<'_>, i: usize) -> Result<&'a [Dim], Barrier> {
+pub(super) fn dims<'a>(ctx: &'a OpCtx<'_>, i: usize) -> Result<&'a [Dim], Barrier> {
     ctx.dims(i).ok_or_else(|| Barrier(format!("the rank of operand {i} is unknown")))
 }
 
-fn same(rank: usize) -> Vec<Relation> {
+pub(super) fn same(rank: usize) -> Vec<Relation> {
     (0..rank).map(Same).collect()
 }
 
-fn whole(ctx: &OpCtx<'_>, i: usize) -> Vec<Relation> {
+pub(super) fn whole(ctx: &OpCtx<'_>, i: usize) -> Vec<Relation> {
     vec![Whole; ctx.ty(i).rank().unwrap_or(0)]
 }
 
@@ -207,12 +230,24 @@ fn matmul(ctx: &OpCtx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
     rel.operands[x] = left;
     rel.operands[y] = right;
     if !matches!(ctx.op, Op::MatMul(_)) {
-        // Scales and zero points for rows or columns have no region rule.
-        let rank = batch.len() + rows + usize::from(b.len() >= 2);
+        let (row, rank) = (batch.len(), batch.len() + rows + usize::from(b.len() >= 2));
+        // Those of the left matrix may be one for each row, those of the right one for each column.
+        let (left, right): (&[usize], &[usize]) = match ctx.op {
+            Op::QLinearMatMul(_) => (&[1, 2], &[4, 5]),
+            _ => (&[2], &[3]),
+        };
         for i in (0..ctx.inputs.len()).filter(|&i| i != x && i != y) {
-            if ctx.ty(i).elements() != Some(1) && ctx.input(i).is_some() {
-                for o in 0..rank {
-                    rel.barriers.push((o, format!("operand {i} is not a scalar")));
+            if ctx.ty(i).elements() == Some(1) || ctx.input(i).is_none() {
+                continue;
+            }
+            let of_rows = left.contains(&i) && rows == 1;
+            let of_columns = right.contains(&i) && b.len() >= 2;
+            match ctx.dims(i) {
+                Some([_]) if of_rows => rel.operands[i] = vec![Same(row)],
+                Some([_]) if of_columns => rel.operands[i] = vec![Same(rank - 1)],
+                _ => {
+                    let why = format!("operand {i} is not a scalar");
+                    rel.barriers.extend((0..rank).map(|o| (o, why.clone())));
                 }
             }
         }
@@ -277,14 +312,27 @@ fn layout(ctx: &OpCtx<'_>, output: usize, rel: &mut Relations) -> Result<(), Bar
         Op::Tile(_) => {
             let Some(r) = ctx.ints(1) else { barrier!("the repeats are computed at run time") };
             let mut axes = same(x.len());
-            for (a, _) in r.iter().enumerate().filter(|(_, n)| **n != 1) {
-                axes[a] = Whole;
-                rel.barriers.push((a, "Tile repeats this axis".to_owned()));
+            for (a, _) in r.iter().enumerate().filter(|(a, n)| **n != 1 && *a < x.len()) {
+                axes[a] = Broadcast;
+                if known(&x[a]) != Some(1) {
+                    axes[a] = Whole;
+                    rel.barriers.push((a, "Tile repeats this axis".to_owned()));
+                }
             }
             axes
         }
-        Op::DepthToSpace(d) => block_axes(rel, d.blocksize, 1),
-        Op::SpaceToDepth(d) => block_axes(rel, 1, d.blocksize),
+        Op::DepthToSpace(d) => {
+            let mut axes = block_axes(d.blocksize, 1);
+            match (&*d.mode, d.blocksize.checked_mul(d.blocksize)) {
+                ("CRD", Some(inner)) => axes[1] = Block { out: 1, outer: 1, inner, partial: false },
+                _ => rel.barriers.push((1, INTERLEAVED.to_owned())),
+            }
+            axes
+        }
+        Op::SpaceToDepth(d) => {
+            rel.barriers.push((1, INTERLEAVED.to_owned()));
+            block_axes(1, d.blocksize)
+        }
         Op::Reshape(_) | Op::Flatten(_) | Op::Squeeze(_) | Op::Unsqueeze(_) => {
             aligned(x, &super::result(ctx, 0)?, rel)
         }
@@ -325,9 +373,17 @@ fn pad(
         if (b, e) == (0, 0) {
             continue;
         }
-        r[a] = Affine { out: a, start: -b, step: 1 };
-        if mode != "constant" {
-            rel.barriers.push((a, format!("{mode} padding reads the other border")));
+        r[a] = match mode {
+            "reflect" | "edge" if b >= 0 && e >= 0 => {
+                Relation::Bordered { out: a, begin: b, mirrored: mode == "reflect" }
+            }
+            _ => Affine { out: a, start: -b, step: 1 },
+        };
+        match mode {
+            "constant" => {}
+            "wrap" => rel.barriers.push((a, "wrap padding reads the other border".to_owned())),
+            _ if b < 0 || e < 0 => rel.barriers.push((a, format!("{mode} padding that crops"))),
+            _ => {}
         }
     }
     Ok(r)
@@ -348,13 +404,16 @@ fn concat(ctx: &OpCtx<'_>, axis: usize, rel: &mut Relations) -> Result<(), Barri
     Ok(())
 }
 
-fn block_axes(rel: &mut Relations, outer: i64, inner: i64) -> Vec<Relation> {
-    rel.barriers.push((1, "its channels are interleaved with space".to_owned()));
+/// Why channels of blocks are not cut.
+const INTERLEAVED: &str = "its channels are interleaved with space";
+
+/// Axes of an image whose `outer` rows and columns are made of `inner` ones; its channels stay whole.
+fn block_axes(outer: i64, inner: i64) -> Vec<Relation> {
     let block = |out| Block { out, outer, inner, partial: false };
     vec![Same(0), Whole, block(2), block(3)]
 }
 
-fn special(ctx: &OpCtx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
+fn special(ctx: &OpCtx<'_>, output: usize, rel: &mut Relations) -> Result<(), Barrier> {
     for i in 1..ctx.inputs.len() {
         rel.operands[i] = whole(ctx, i);
     }
@@ -379,8 +438,14 @@ fn special(ctx: &OpCtx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
                 barrier!("BatchNormalization with spatial=0 has a parameter for every element");
             }
         }
-        Op::ImageScaler(_) => {
-            rel.barriers.push((1, "ImageScaler's bias is an attribute".to_owned()))
+        Op::ImageScaler(o) => {
+            let channels = x.get(1).and_then(known);
+            match &o.bias {
+                Some(b) if channels != Some(b.len() as i64) => {
+                    rel.barriers.push((1, "it has not one bias for each channel".to_owned()));
+                }
+                _ => rel.operands[0].iter_mut().skip(1).take(1).for_each(|r| *r = Relation::at(1)),
+            }
         }
         Op::QuantizeLinear(q) => quantized(ctx, x, q.axis, q.block_size, rel)?,
         Op::DequantizeLinear(q) => quantized(ctx, x, q.axis, q.block_size, rel)?,
@@ -397,8 +462,8 @@ fn special(ctx: &OpCtx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
             coupled(rel, a..a + 1, "sums over");
         }
         Op::LRN(_) => coupled(rel, 1..2, "sums along"),
-        Op::CumSum(_) => coupled(rel, 0..rank, "sums along"),
-        Op::CumProd(_) => coupled(rel, 0..rank, "multiplies along"),
+        Op::CumSum(_) => coupled(rel, cumulated(ctx, rank)?, "sums along"),
+        Op::CumProd(_) => coupled(rel, cumulated(ctx, rank)?, "multiplies along"),
         Op::Compress(o) => {
             let Some(axis) = o.axis else { barrier!("Compress takes elements of all axes as one") };
             let a = axis_of(axis, rank)?;
@@ -420,9 +485,6 @@ fn special(ctx: &OpCtx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
                 rel.operands[2] = vec![Same(0)];
             }
         }
-        Op::Scatter(_) | Op::ScatterElements(_) | Op::ScatterND(_) => {
-            barrier!("{} has no region rule: it writes anywhere", ctx.op.name())
-        }
         Op::Unique(_) => barrier!("Unique has no region rule: it compares all elements"),
         Op::MaxUnpool(_) => barrier!("Indices are positions in the whole tensor"),
         Op::NonMaxSuppression(_) => {
@@ -438,22 +500,39 @@ fn special(ctx: &OpCtx<'_>, rel: &mut Relations) -> Result<(), Barrier> {
             sampled(ctx, rank, rel)?;
         }
         Op::DFT(_) | Op::STFT(_) | Op::TfIdfVectorizer(_) => signal(ctx, rank, rel)?,
-        Op::Gather(g) => {
-            let a = axis_of(g.axis, rank)?;
-            let i = dims(ctx, 1)?.len();
-            rel.operands[0] = (0..rank)
-                .map(|d| match d.cmp(&a) {
-                    std::cmp::Ordering::Less => Same(d),
-                    std::cmp::Ordering::Equal => Whole,
-                    std::cmp::Ordering::Greater => Same(d - 1 + i),
-                })
-                .collect();
-            rel.operands[1] = (0..i).map(|d| Same(a + d)).collect();
+        Op::Gather(_) | Op::GatherElements(_) | Op::GatherND(_) => {
+            super::indexed::gather(ctx, rel)?;
         }
+        Op::Scatter(_) | Op::ScatterElements(_) | Op::ScatterND(_) => {
+            super::indexed::scatter(ctx, rel)?;
+        }
+        Op::OneHot(o) => super::indexed::one_hot(o.axis, rank, rel)?,
+        Op::TopK(t) => {
+            let a = axis_of(t.axis, rank)?;
+            coupled(rel, a..a + 1, "compares along");
+        }
+        Op::Trilu(_) => super::indexed::matrices(ctx, rel)?,
+        Op::Einsum(e) => super::einsum::relations(ctx, &e.equation, rel)?,
+        Op::LSTM(_) | Op::GRU(_) | Op::RNN(_) => super::recurrent::relations(ctx, output, rel)?,
+        Op::StringConcat(_) => pointwise(ctx, rel)?,
+        Op::RegexFullMatch(_) => {}
+        // How long the strings were split.
+        Op::StringSplit(_) if output == 1 => {}
+        Op::StringSplit(_) => barrier!("the string with the most parts decides on an extent"),
+        Op::NonZero(_) => barrier!("how many results there are hangs on the elements"),
+        Op::DynamicQuantizeLinear(_) => barrier!("its scale is that of all elements"),
         Op::Resize(_) | Op::Upsample(_) => resized(ctx, x, rel)?,
         _ => barrier!("{} has no region rule", ctx.op.name()),
     }
     Ok(())
+}
+
+/// The axis along which elements add up; any, if it is computed at run time.
+fn cumulated(ctx: &OpCtx<'_>, rank: usize) -> Result<std::ops::Range<usize>, Barrier> {
+    match ctx.ints(1).as_deref() {
+        Some(&[axis]) => axis_of(axis, rank).map(|a| Ok(a..a + 1))?,
+        _ => Ok(0..rank),
+    }
 }
 
 /// The axes over which a softmax normalises.
@@ -478,11 +557,12 @@ fn quantized(
         barrier!("blocked quantization has no region rule");
     }
     for i in 1..ctx.inputs.len() {
-        if ctx.ty(i).rank() == Some(1) && !x.is_empty() {
-            let a = axis_of(axis, x.len())?;
-            if ctx.ty(i).elements() != Some(1) || known(&x[a]) == Some(1) {
-                rel.operands[i] = vec![Same(a)];
-            }
+        if ctx.ty(i).rank() != Some(1) || x.is_empty() {
+            continue;
+        }
+        // One for all elements has no axis.
+        if ctx.ty(i).elements() != Some(1) {
+            rel.operands[i] = vec![Same(axis_of(axis, x.len())?)];
         }
     }
     Ok(())

@@ -13,4 +13,4 @@ pub use memory::{
     Buffer, Interpreter, Memory, MemoryModel, MemoryPlan, OnnxRuntime, OnnxRuntimeDefault, Place,
     Session, UnknownRuntime, UnknownSize, View, model_named, needed, peak, plan, plan_for,
 };
-pub use tileable::{Untileable, untileable};
+pub use tileable::{Untileable, WholeAxis, uncut};

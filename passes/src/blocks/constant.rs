@@ -303,7 +303,7 @@ impl<'a> Constants<'a> {
                 .iter()
                 .map(|p| p.as_ref().map(|p| CtxOperand { ty: &p.ty, value: p.value(), dims: None }))
                 .collect(),
-            outputs: 1,
+            outputs: tile.output + 1,
         };
         let sum = sum(&inside, &operands, terms);
         if sum.is_none() && terms != Terms::All {
@@ -329,7 +329,8 @@ impl<'a> Constants<'a> {
             });
         }
         let limit = ELEMENTS * 8;
-        self.evaluator.evaluate(&tile.op, self.graph.opset(), &values, 1, limit).ok()?.pop()
+        let results = tile.output + 1;
+        self.evaluator.evaluate(&tile.op, self.graph.opset(), &values, results, limit).ok()?.pop()
     }
 
     /// What is known of a region of the value.

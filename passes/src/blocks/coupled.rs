@@ -301,7 +301,7 @@ impl<'a> Labels<'a> {
                         self.pin(v, axis);
                         self.pin(out, o);
                     }
-                    Relation::Scaled { out: o, .. } => {
+                    Relation::Scaled { out: o, .. } | Relation::Bordered { out: o, .. } => {
                         self.pin(v, axis);
                         self.pin(out, o);
                     }

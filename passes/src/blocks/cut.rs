@@ -209,6 +209,7 @@ impl<'a> Cutter<'a> {
             extra: node.extra.clone(),
             inputs,
             outputs: node.outputs.len(),
+            absent: Vec::new(),
             like: vec![id],
         });
         for (o, v) in node.outputs.iter().enumerate() {

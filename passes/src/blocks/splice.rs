@@ -119,6 +119,7 @@ pub fn splice(
             extra: node.extra.clone(),
             inputs,
             outputs: node.outputs.len(),
+            absent: Vec::new(),
             like: Vec::new(),
         });
     }

@@ -239,6 +239,7 @@ fn next(graph: &Graph, first: NodeId, device: &str) -> Option<Edit> {
         extra: node.extra.clone(),
         inputs: inputs.collect(),
         outputs: node.outputs.len(),
+        absent: Vec::new(),
         like: vec![reader],
     });
     edit.before = Some(reader);

@@ -128,8 +128,7 @@ fn part_of_result(terms: &mut Terms, left: TermId) -> Option<TermId> {
             (Some(x), Need::Zeros(_, extents)) => Some(zeros(terms, x, extents, opset)?),
         });
     }
-    let result =
-        terms.apply(&tile.op, opset, &inputs, (output.min(outputs - 1), outputs), &Type::Unknown);
+    let result = terms.apply(&tile.op, opset, &inputs, (tile.output, outputs), &Type::Unknown);
     let result = match &tile.op {
         // Only a part of what it was.
         Op::Identity(_) => inputs.first().copied().flatten(),

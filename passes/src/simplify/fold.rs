@@ -2,7 +2,7 @@
 //!
 //! In `simplify`, neither ever grows the file: the new constant may take no more than what goes with the node.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use graph_opt_ir::op::{Class, Op};
@@ -74,16 +74,14 @@ fn constants(cx: &mut PassCtx<'_, '_>, what: Folding) -> Result<usize, EditError
         if !node.outputs.iter().flatten().all(|v| what.takes(graph.value(*v).ty.dtype())) {
             continue;
         }
-        let operands: Option<Vec<Option<Arc<Tensor>>>> = node
-            .inputs
-            .iter()
-            .map(|v| v.map(|v| cx.constant(v)).map_or(Some(None), |t| t.map(Some)))
-            .collect();
-        let Some(operands) = operands else { continue };
-        if operands.iter().all(Option::is_none) {
+        let direct = node.inputs.iter().flatten().all(|&v| cx.constant(v).is_some());
+        // What only the nodes before it make larger may be smaller again, such as parts that are joined.
+        if !direct && what != Folding::Smaller || !computable(cx, id) {
             continue;
         }
         let room = freed(graph, id) + what.growth();
+        let mut known = HashMap::new();
+        let Some(operands) = operands(cx, id, room + INNER, &mut known) else { continue };
         let results =
             cx.evaluator.evaluate(&node.op, graph.opset(), &operands, node.outputs.len(), room);
         // What cannot be computed now is left to the runtime.
@@ -105,6 +103,67 @@ fn constants(cx: &mut PassCtx<'_, '_>, what: Folding) -> Result<usize, EditError
         }
     }
     Ok(done)
+}
+
+/// Bytes of values that are computed on the way to a constant, beyond what it may take itself.
+const INNER: u64 = 1 << 16;
+/// Most nodes that are computed on the way to one constant.
+const CONE: usize = 16;
+
+/// Whether the node follows from constants, through foldable nodes.
+fn computable(cx: &PassCtx<'_, '_>, id: NodeId) -> bool {
+    let graph = cx.graph();
+    let (mut open, mut seen) = (vec![id], HashSet::from([id]));
+    while let Some(n) = open.pop() {
+        let node = graph.node(n);
+        // A node without operands makes a constant anew, or draws it.
+        if node.inputs.iter().all(Option::is_none) {
+            return false;
+        }
+        for &v in node.inputs.iter().flatten().filter(|&&v| cx.constant(v).is_none()) {
+            let Def::Node(p, _) = graph.value(v).def else { return false };
+            let whole = graph.node(p).outputs.iter().all(Option::is_some);
+            if !whole || !cx.selected(p) || !foldable(graph, p) {
+                return false;
+            }
+            if seen.insert(p) {
+                open.push(p);
+            }
+        }
+        if seen.len() > CONE {
+            return false;
+        }
+    }
+    true
+}
+
+/// The operands of a node that is [`computable`]; `known` has what was computed of them.
+fn operands(
+    cx: &PassCtx<'_, '_>,
+    id: NodeId,
+    limit: u64,
+    known: &mut HashMap<ValueId, Arc<Tensor>>,
+) -> Option<Vec<Option<Arc<Tensor>>>> {
+    let graph = cx.graph();
+    let mut all = Vec::new();
+    for v in &graph.node(id).inputs {
+        let Some(v) = *v else {
+            all.push(None);
+            continue;
+        };
+        if let Some(t) = cx.constant(v).or_else(|| known.get(&v).cloned()) {
+            all.push(Some(t));
+            continue;
+        }
+        let Def::Node(p, _) = graph.value(v).def else { return None };
+        let from = operands(cx, p, limit, known)?;
+        let node = graph.node(p);
+        let made = cx.evaluator.evaluate(&node.op, graph.opset(), &from, node.outputs.len(), limit);
+        let results = node.outputs.iter().flatten().copied();
+        known.extend(results.zip(made.ok()?.into_iter().map(Arc::new)));
+        all.push(Some(known.get(&v)?.clone()));
+    }
+    Some(all)
 }
 
 /// Whole-number values that are known because they are computed from known extents.
@@ -169,46 +228,57 @@ pub(super) fn constant_cost(name: &str, t: &Tensor) -> u64 {
     t.ty().bytes().unwrap_or(u64::MAX / 4) + name.len() as u64 + 8 + 2 * t.dims().len() as u64
 }
 
-/// Bytes that leave the file with the node: its own, and those of what only it reads.
+/// Most nodes that are looked at behind one.
+const BEHIND: usize = 64;
+
+/// Bytes that leave the file with the node: its own, and those of what only it and they read.
 pub(crate) fn freed(graph: &Graph, id: NodeId) -> u64 {
     let mut gone: HashSet<NodeId> = HashSet::from([id]);
-    let mut stack = vec![id];
-    let mut seen: HashSet<ValueId> = HashSet::new();
-    let mut total = 0;
-    while let Some(id) = stack.pop() {
-        let node = graph.node(id);
-        total += 8 + node.name.len() as u64 + node.op.name().len() as u64;
-        for (k, a) in node.op.attrs().iter().chain(&node.extra) {
-            total += 6 + k.len() as u64;
-            total += match a {
-                Attr::Tensor(t) => t.ty().bytes().unwrap_or(0),
-                Attr::Ints(v) => v.len() as u64,
-                Attr::Floats(v) => 4 * v.len() as u64,
-                Attr::Str(s) => s.len() as u64,
-                _ => 4,
-            };
+    let mut total = own(graph, id);
+    let mut open: Vec<ValueId> = graph.node(id).inputs.iter().flatten().copied().collect();
+    loop {
+        open.sort_unstable();
+        open.dedup();
+        let unread = |v: &ValueId| {
+            let value = graph.value(*v);
+            !value.is_output() && value.uses().all(|u| gone.contains(&u.node))
+        };
+        let (dead, left): (Vec<ValueId>, Vec<ValueId>) = open.iter().partition(|v| unread(v));
+        if dead.is_empty() {
+            return total;
         }
-        for v in node.inputs.iter().chain(&node.outputs).flatten() {
-            total += 2 + graph.value(*v).name.len() as u64;
-        }
-        for &v in node.inputs.iter().flatten() {
+        open = left;
+        for v in dead {
             let value = graph.value(v);
-            if !seen.insert(v) || value.is_output() || !value.uses().all(|u| gone.contains(&u.node))
-            {
-                continue;
-            }
             match &value.def {
                 Def::Const(t) => total += constant_cost(&value.name, t),
-                Def::Node(p, _) if gone.len() < 64 => {
+                Def::Node(p, _) if gone.len() < BEHIND => {
                     let only = graph.node(*p).outputs.iter().flatten().all(|w| *w == v);
-                    if only && !has_effects(graph, *p) {
-                        gone.insert(*p);
-                        stack.push(*p);
+                    if only && !has_effects(graph, *p) && gone.insert(*p) {
+                        total += own(graph, *p);
+                        open.extend(graph.node(*p).inputs.iter().flatten());
                     }
                 }
                 _ => {}
             }
         }
     }
-    total
+}
+
+/// Bytes of the node itself in the file, to within a few.
+fn own(graph: &Graph, id: NodeId) -> u64 {
+    let node = graph.node(id);
+    let mut total = 8 + node.name.len() as u64 + node.op.name().len() as u64;
+    for (k, a) in node.op.attrs().iter().chain(&node.extra) {
+        total += 6 + k.len() as u64;
+        total += match a {
+            Attr::Tensor(t) => t.ty().bytes().unwrap_or(0),
+            Attr::Ints(v) => v.len() as u64,
+            Attr::Floats(v) => 4 * v.len() as u64,
+            Attr::Str(s) => s.len() as u64,
+            _ => 4,
+        };
+    }
+    let values = node.inputs.iter().chain(&node.outputs).flatten();
+    total + values.map(|v| 2 + graph.value(*v).name.len() as u64).sum::<u64>()
 }

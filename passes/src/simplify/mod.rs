@@ -70,6 +70,10 @@ impl Pass for Simplify {
         Exactness::BitExact
     }
 
+    fn in_functions(&self) -> bool {
+        true
+    }
+
     fn run(&self, cx: &mut PassCtx<'_, '_>) -> Result<(), EditError> {
         let mut total = [0usize; 8];
         let before = cx.graph().len();

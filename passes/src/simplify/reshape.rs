@@ -33,7 +33,7 @@ pub(super) fn sweep(cx: &mut PassCtx<'_, '_>) -> Result<usize, EditError> {
             continue;
         }
         let edit = match graph.node(id).op {
-            Op::Reshape(_) => target(graph, &known, id),
+            Op::Reshape(_) => same_extents(graph, &known, id).or_else(|| target(graph, &known, id)),
             Op::Resize(_) => factors(graph, &known, id),
             Op::Where(_) => chosen(graph, &known, id),
             _ => undone(graph, id),
@@ -46,6 +46,24 @@ pub(super) fn sweep(cx: &mut PassCtx<'_, '_>) -> Result<usize, EditError> {
         }
     }
     Ok(done)
+}
+
+/// A Reshape to the extents that the operand has, some of which are known only by where they come from.
+fn same_extents(graph: &Graph, known: &Extents, id: NodeId) -> Option<Edit> {
+    let node = graph.node(id);
+    let (x, shape) = (node.inputs.first().copied()??, node.inputs.get(1).copied()??);
+    let Op::Reshape(op::Reshape { allowzero: 0 }) = node.op else { return None };
+    let entries = known.entries(graph, shape)?;
+    // An extent of 0 is taken from the operand, as 0 says.
+    let same = |(i, e): (usize, &Entry)| match e {
+        Entry::Known(0) => true,
+        Entry::Known(_) | Entry::Extent(..) => known.extent(graph, x, i) == *e,
+        Entry::Other => false,
+    };
+    let all = entries.iter().enumerate().all(same);
+    let edit = Edit::new(format!("simplify reshape {}", graph.label(id)));
+    (all && graph.value(x).ty.rank() == Some(entries.len()))
+        .then(|| replace(edit, graph, id, Ref::Value(x)))?
 }
 
 /// A computed target becomes a constant: numbers stay, extents that the operand has at the same axis

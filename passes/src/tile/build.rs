@@ -71,6 +71,11 @@ pub fn tile_group(
         have: HashMap::new(),
         slices: HashMap::new(),
         pieces: pieces(graph, &jobs, group, &kept),
+        several: (layout.table.steps.iter())
+            .map(|s| (s.node, s.results.iter().map(|m| m.index).collect()))
+            .filter(|(_, read): &(_, Vec<usize>)| read[..] != [0])
+            .collect(),
+        runs: Vec::new(),
         handed: HashMap::new(),
         of: order.len(),
     };
@@ -146,7 +151,7 @@ pub(super) fn jobs<'l>(
                 let computed = match layout.computed_here(made, tile).map_err(fail)? {
                     None => None,
                     Some(r) => {
-                        let ctx = OpCtx::of(graph, step.node);
+                        let ctx = OpCtx::followed(graph, step.node);
                         let t = region::tile(&ctx, made.index, &r).map_err(fail)?;
                         Some((r, t))
                     }
@@ -222,6 +227,10 @@ struct Build<'a> {
     /// Slices of values from outside of the group, which tiles share.
     slices: HashMap<(ValueId, Region), Ref>,
     pieces: HashSet<ValueId>,
+    /// The results that are read, of nodes of which others than the first are.
+    several: HashMap<NodeId, Vec<usize>>,
+    /// New nodes that compute these, by node, tile, and what they are made from.
+    runs: Vec<(NodeId, Vec<usize>, Tile, usize)>,
     /// Regions of a value that a tile keeps for other tiles.
     handed: HashMap<(ValueId, Vec<usize>), Vec<Region>>,
     of: usize,
@@ -290,6 +299,12 @@ impl Build<'_> {
         t: &Tile,
         name: &str,
     ) -> Result<Ref, Barrier> {
+        let same = |r: &&(NodeId, Vec<usize>, Tile, usize)| {
+            (r.0, &r.1[..]) == (job.node, tile) && (&r.2.op, &r.2.needs) == (&t.op, &t.needs)
+        };
+        if let Some(run) = self.runs.iter().find(same) {
+            return Ok(Ref::New(run.3, t.output));
+        }
         let mut inputs = Vec::new();
         for (v, need) in operands(self.graph, job.node, t) {
             inputs.push(match (v, need) {
@@ -309,11 +324,16 @@ impl Build<'_> {
         if let ([Some(x)], true) = (&inputs[..], identity) {
             return Ok(*x);
         }
-        let r = self.edit.node(name, t.op.clone(), inputs, &[job.node]);
-        if let (Ref::New(n, _), false) = (r, node.extra.is_empty()) {
-            self.edit.nodes[n].extra = node.extra.clone();
+        let new = self.edit.nodes.len();
+        self.edit.node(name, t.op.clone(), inputs, &[job.node]);
+        self.edit.nodes[new].extra = node.extra.clone();
+        if let Some(read) = self.several.get(&job.node).filter(|_| !identity) {
+            let outputs = read.iter().map(|i| i + 1).max().unwrap_or(1);
+            self.edit.nodes[new].outputs = outputs;
+            self.edit.nodes[new].absent = (0..outputs).filter(|i| !read.contains(i)).collect();
+            self.runs.push((job.node, tile.to_vec(), t.clone(), new));
         }
-        Ok(r)
+        Ok(Ref::New(new, t.output))
     }
 
     /// A region of a value that the group computes.

@@ -42,7 +42,7 @@ pub(super) struct Net<'m> {
     of_result: Vec<usize>,
     /// Indices into `values` of those that are live before each position, and at the end.
     crossing: Vec<Vec<usize>>,
-    /// Whether the node can write its result over an operand.
+    /// Whether the node can write its result over an operand, which nothing reads later.
     pub in_place: Vec<bool>,
     /// Whether the node reduces its operand to a much smaller result, as GlobalAveragePool does, so
     /// that tiling cannot continue through it.
@@ -83,8 +83,12 @@ impl<'m> Net<'m> {
         }
         let of_result = table.made().map(|m| ids.get(&m.value).copied().unwrap_or(0)).collect();
         let macs = nodes.iter().map(|&n| node_macs(graph, n).unwrap_or(0)).collect();
-        let over = |&n: &NodeId| !model.in_place(graph, n).is_empty();
-        let in_place = nodes.iter().map(over).collect();
+        let over = |(p, &n): (usize, &NodeId)| {
+            let operands = graph.node(n).inputs.get(model.in_place(graph, n)).unwrap_or_default();
+            let dies = |v: &ValueId| ids.get(v).is_some_and(|&i: &usize| values[i].last == p);
+            operands.iter().flatten().any(dies)
+        };
+        let in_place = nodes.iter().enumerate().map(over).collect();
         let is_global_reduction = nodes.iter().map(|&n| is_global_reduction(graph, n)).collect();
         // Nodes that no output depends on are in no plan.
         let plan = memory::plan_for(graph, model)?;

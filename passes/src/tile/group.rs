@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use graph_opt_ir::op::{Class, Op};
 use graph_opt_ir::op_context::OpCtx;
-use graph_opt_ir::region::{self, Barrier, Relation};
+use graph_opt_ir::region::{self, Barrier, Relation, Relations};
 use graph_opt_ir::{Graph, NodeId, ValueId};
 
 /// Why two nodes are not the ends of a group.
@@ -149,6 +149,9 @@ pub(super) struct GroupValue {
     pub reads: Result<Vec<Reads>, Barrier>,
     /// Axes that cannot be cut.
     pub barriers: Vec<(usize, String)>,
+    /// The other results of the node by their number, with pairs of an axis of theirs and one of this result
+    /// that have the indices of the same axis of an operand.
+    pub siblings: Vec<(usize, Vec<(usize, usize)>)>,
 }
 
 /// The relations of a group's nodes, looked up once for all grids.
@@ -191,16 +194,31 @@ impl Table {
                 reads.retain(|r| r.id >= base);
                 reads.iter_mut().for_each(|r| r.id -= base);
             }
+            m.siblings.iter_mut().for_each(|s| s.0 -= base);
         }
         Self { steps, count }
     }
 }
 
+/// Pairs of an axis of one result and an axis of another one that have the indices of the same axis of an
+/// operand.
+fn paired(one: &Relations, other: &Relations) -> Vec<(usize, usize)> {
+    let operands = one.operands.iter().zip(&other.operands);
+    let axes = operands.flat_map(|(x, y)| x.iter().zip(y));
+    axes.filter_map(|(x, y)| match (x, y) {
+        (Relation::Same(a), Relation::Same(b)) => Some((*a, *b)),
+        (Relation::Window(a, w), Relation::Window(b, v)) if w == v => Some((*a, *b)),
+        _ => None,
+    })
+    .collect()
+}
+
 /// The results of a node; `ids` numbers all results so far.
 fn results(graph: &Graph, id: NodeId, ids: &mut HashMap<ValueId, usize>) -> Vec<GroupValue> {
     let node = graph.node(id);
-    let ctx = OpCtx::of(graph, id);
-    let mut all = Vec::new();
+    let ctx = OpCtx::followed(graph, id);
+    let mut all: Vec<GroupValue> = Vec::new();
+    let mut relations = Vec::new();
     for (index, v) in node.outputs.iter().enumerate() {
         let Some(value) = *v else { continue };
         let read = graph.value(value).is_output() || graph.value(value).uses().len() > 0;
@@ -220,12 +238,19 @@ fn results(graph: &Graph, id: NodeId, ids: &mut HashMap<ValueId, usize>) -> Vec<
                         Some(Reads { id, axes: axes.clone(), extents })
                     })
                     .collect();
-                (Ok(reads), rel.barriers)
+                let barriers = rel.barriers.clone();
+                relations.push((ids.len() + all.len(), rel));
+                (Ok(reads), barriers)
             }
         };
         let extents = extents(graph, value).unwrap_or_default();
-        let id = ids.len() + all.len();
-        all.push(GroupValue { id, index, value, extents, reads, barriers });
+        let (id, siblings) = (ids.len() + all.len(), Vec::new());
+        all.push(GroupValue { id, index, value, extents, reads, barriers, siblings });
+    }
+    for (id, own) in &relations {
+        let others = relations.iter().filter(|(other, _)| other != id);
+        let siblings = others.map(|(other, rel)| (*other, paired(rel, own))).collect();
+        all[id - ids.len()].siblings = siblings;
     }
     ids.extend(all.iter().map(|m| (m.value, m.id)));
     all

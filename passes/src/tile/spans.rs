@@ -130,19 +130,29 @@ pub(super) fn along(
     let mut out = Axis { parts: count, values, ..Axis::default() };
     let divided = outputs.last().copied();
     for step in table.steps.iter().rev() {
-        for made in step.results.iter().rev() {
+        // First those that the grid or a reader divides.
+        let mut results: Vec<&GroupValue> = step.results.iter().rev().collect();
+        results.sort_by_key(|m| wants[m.id].is_none() && Some(m.value) != divided);
+        for made in results {
             let fail = |b: Barrier| (step.node, b);
             let want = wants[made.id].take().unwrap_or_else(|| vec![Need::Nothing; count]);
             let own = if Some(made.value) == divided {
-                Some((axis, parts.to_vec()))
+                Own::Parts(axis, parts.to_vec())
             } else if outputs.contains(&made.value) {
-                shares(made, axis, &want, overlap, even).map_err(fail)?
+                match beside(made, &want, overlap, &out) {
+                    None => shares(made, axis, &want, overlap, even).map_err(fail)?,
+                    Some((axis, spans)) => Own::Parts(axis, spans),
+                }
             } else {
-                None
+                Own::Nothing
             };
             let strips = match own {
-                None if want.iter().all(|w| *w == Need::Nothing) => continue,
-                own => strips(&want, own, overlap, made).map_err(fail)?,
+                Own::Nothing if want.iter().all(|w| *w == Need::Nothing) => continue,
+                Own::Nothing => strips(&want, None, overlap, made).map_err(fail)?,
+                Own::Parts(axis, spans) => {
+                    strips(&want, Some((axis, spans)), overlap, made).map_err(fail)?
+                }
+                Own::Whole => None,
             };
             let reads = made.reads.as_ref().map_err(|b| fail(b.clone()))?;
             let mut region: Region = vec![None; made.extents.len()];
@@ -188,27 +198,68 @@ fn join(have: Need, read: &Reads, region: &Region) -> Result<Need, Barrier> {
     })
 }
 
-/// The spans of a further output of the group that parts contribute, and their axis.
+/// The spans that parts contribute of a result beside another one that the group gives, too: both come from
+/// the same part of an operand.
+fn beside(
+    made: &GroupValue,
+    want: &[Need],
+    overlap: Overlap<'_>,
+    done: &Axis,
+) -> Option<(usize, Vec<Span>)> {
+    if matches!(overlap, Overlap::Between(_)) || want.contains(&Need::Whole) {
+        return None;
+    }
+    made.siblings.iter().find_map(|(id, axes)| {
+        let strips = done.get(*id)?;
+        let &(_, own) = axes.iter().find(|(theirs, _)| *theirs == strips.axis)?;
+        let all = if strips.share.is_empty() { &strips.need } else { &strips.share };
+        let (first, last) = (all.first()?, all.last()?);
+        let whole = first.lo == 0 && Some(last.hi) == made.extents[own];
+        let apart = all.windows(2).all(|w| w[0].hi == w[1].lo) && all.iter().all(|s| !s.is_empty());
+        (whole && apart).then(|| (own, all.clone()))
+    })
+}
+
+/// What parts contribute to an output of the group.
+enum Own {
+    /// It is no output.
+    Nothing,
+    /// A span each, along this axis.
+    Parts(usize, Vec<Span>),
+    /// It is computed once for all.
+    Whole,
+}
+
+/// What parts contribute to a further output of the group. One that no reader in the group divides is cut
+/// along the same axis as the last; if that cannot be, it is computed once.
 fn shares(
     made: &GroupValue,
     axis: usize,
     want: &[Need],
     overlap: Overlap<'_>,
     even: DefaultSplit<'_>,
-) -> Result<Option<(usize, Vec<Span>)>, Barrier> {
+) -> Result<Own, Barrier> {
     if let Overlap::Between(other) = overlap {
-        return Ok(other.get(made.id).map(|s| (s.axis, s.share.clone())));
+        return Ok(match other.values.get(made.id) {
+            Some(Parts::Strips(s)) => Own::Parts(s.axis, s.share.clone()),
+            Some(Parts::Whole) => Own::Whole,
+            _ => Own::Nothing,
+        });
     }
     if want.contains(&Need::Whole) {
-        return Ok(None);
+        return Ok(Own::Whole);
     }
+    let evenly = || match even(made, want.len()) {
+        Ok(spans) if divides(made, axis, &spans) => Own::Parts(axis, spans),
+        _ => Own::Whole,
+    };
     let parts: Vec<(usize, Span)> = want
         .iter()
         .filter_map(|w| if let Need::Part(a, s) = w { Some((*a, *s)) } else { None })
         .collect();
     let one_axis = parts.windows(2).all(|w| w[0].0 == w[1].0);
     if parts.len() < want.len() || !one_axis {
-        return Ok(Some((axis, even(made, want.len())?)));
+        return Ok(evenly());
     }
     let a = parts[0].0;
     let Some(n) = made.extents[a] else { return Err(Barrier("an extent is unknown".into())) };
@@ -225,9 +276,22 @@ fn shares(
     }
     cuts.push(n);
     if cuts.windows(2).any(|c| c[0] >= c[1]) {
-        return Ok(Some((axis, even(made, want.len())?)));
+        return Ok(evenly());
     }
-    Ok(Some((a, cuts.windows(2).map(|c| Span::new(c[0], c[1])).collect())))
+    Ok(Own::Parts(a, cuts.windows(2).map(|c| Span::new(c[0], c[1])).collect()))
+}
+
+/// Whether the result can be cut into these parts, as far as the relations to its operands say.
+fn divides(made: &GroupValue, axis: usize, spans: &[Span]) -> bool {
+    let Ok(reads) = &made.reads else { return false };
+    let mut region: Region = vec![None; made.extents.len()];
+    made.barriers.iter().all(|b| b.0 != axis)
+        && spans.iter().all(|s| {
+            region[axis] = Some(*s);
+            reads.iter().all(|r| {
+                r.axes.iter().zip(&r.extents).all(|(rel, &n)| rel.need(&region, n).is_ok())
+            })
+        })
 }
 
 /// What each part needs and computes of a value; `None` if every part needs all of it.

@@ -1,5 +1,7 @@
 //! The regions that each tile of a group reads, computes and hands on, without building it.
 
+use std::collections::HashSet;
+
 use graph_opt_ir::region::{self, Barrier, Need, Region};
 use graph_opt_ir::{Graph, NodeId, ValueId};
 
@@ -55,6 +57,9 @@ pub fn survey(
     let position = |t: &Vec<usize>| TileNeeds { position: t.clone(), ..TileNeeds::default() };
     let mut tiles: Vec<TileNeeds> = order.iter().map(position).collect();
     let inputs = group.inputs(graph);
+    // A node that computes several results does so once.
+    let steps = layout.table.steps.iter();
+    let first: HashSet<usize> = steps.filter_map(|s| Some(s.results.first()?.id)).collect();
     for job in &jobs {
         let fail = |b: Barrier| (job.node, b);
         let tile = &mut tiles[job.tile];
@@ -63,7 +68,7 @@ pub fn survey(
         let strips = layout.strips(job.made, &order[job.tile]).map_err(fail)?;
         tile.taken.extend(strips.into_iter().map(|s| (v, s.region)));
         let Some((region, t)) = &job.computed else { continue };
-        if let Some(macs) = node_macs(graph, job.node) {
+        if let Some(macs) = node_macs(graph, job.node).filter(|_| first.contains(&job.made.id)) {
             let size = |r: &Region| region_bytes(graph, v, r).unwrap_or(0);
             let whole = size(&vec![None; region.len()]).max(1);
             tile.macs += (u128::from(macs) * u128::from(size(region)) / u128::from(whole)) as u64;

@@ -39,17 +39,20 @@ pub(super) struct GridCandidate {
 pub(super) fn grids(graph: &Graph, c: &Candidate<'_>, limits: &Limits, small: bool) -> Grids {
     let Some(&last) = c.outputs.last() else { return Err(None) };
     let Some(extents) = graph.value(last).ty.extents() else { return Err(None) };
-    // Rows and columns of images, rows of matrices; where no halo crosses, channels; the batch.
+    // Rows and columns of images and matrices; where no halo crosses, channels; the batch.
     let sets: &[&[usize]] = match extents.len() {
-        0 | 1 => &[],
-        2 => &[&[0]],
-        3 => &[&[1], &[0]],
+        0 => &[],
+        1 => &[&[0]],
+        2 => &[&[0], &[1]],
+        3 => &[&[1], &[2], &[0]],
         4 => &[&[2, 3], &[1], &[0]],
         _ => &[&[3, 4], &[2, 3], &[1], &[0]],
     };
     let mut found: Vec<GridCandidate> = Vec::new();
     let mut barrier = None;
-    for axes in sets {
+    for &axes in sets {
+        // An image of one row has columns only.
+        let axes = &axes[usize::from(axes.len() > 1 && extents[axes[0]] < 2)..];
         let mut spreads = Spreads { c, axes, extents: &extents, known: HashMap::new() };
         // Where two parts are possible, so are others.
         let symbolic = |a: &usize| {

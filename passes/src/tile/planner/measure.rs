@@ -297,6 +297,21 @@ fn best_session(
     })
 }
 
+/// The barrier that is nearest to the node of this label, or to the node that it is a part of.
+fn nearest<'b>(
+    graph: &Graph,
+    net: &Net<'_>,
+    barriers: &'b [(NodeId, Barrier)],
+    label: &str,
+) -> Option<&'b (NodeId, Barrier)> {
+    let position = |label: &str| net.nodes.iter().position(|&n| graph.label(n) == label);
+    let mut labels = std::iter::successors(Some(label), |l| Some(l.rsplit_once('/')?.0));
+    let at = labels.find_map(position).unwrap_or(0);
+    let distance =
+        |b: &&(NodeId, Barrier)| net.nodes.iter().position(|&n| n == b.0).map(|p| p.abs_diff(at));
+    barriers.iter().min_by_key(distance)
+}
+
 /// The best plan if the nodes that are left may exceed the budget; or why there is none, and the
 /// positions of further nodes that would have to be left.
 fn best_without(
@@ -341,9 +356,12 @@ fn best_without(
         return Ok(m.chosen(search.barriers));
     }
     let (least, at) = m.peak_without(left);
-    let at = at.map_or("the inputs".into(), |n| format!("{:?}", m.graph.label(n)));
-    let mut why = format!("set by {at}");
-    if let Some((node, reason)) = search.barriers.first() {
+    let at = at.map_or(String::new(), |n| m.graph.label(n).to_owned());
+    let mut why = match &*at {
+        "" => "set by the inputs".to_owned(),
+        at => format!("set by {at:?}"),
+    };
+    if let Some((node, reason)) = nearest(graph, net, &search.barriers, &at) {
         why.push_str(&format!("; no group runs over {:?}: {reason}", graph.label(*node)));
     }
     let hopeless = match goal {
