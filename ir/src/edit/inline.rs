@@ -67,6 +67,7 @@ impl Edit {
                 extra: Default::default(),
                 inputs,
                 outputs: 1,
+                absent: Vec::new(),
                 like: vec![node],
             });
             let by = Ref::New(edit.nodes.len() - 1, 0);
