@@ -198,6 +198,9 @@ pub fn plan_for(graph: &Graph, model: &dyn MemoryModel) -> Result<MemoryPlan, Un
     let order: Vec<NodeId> = graph.schedule().collect();
     let mut best = plan_in(graph, &order, model)?;
     best.arena = offsets::assign(&mut best.buffers);
+    let records = model.records() * best.steps.len() as u64;
+    best.timeline.iter_mut().for_each(|live| *live += records);
+    best.peak += records;
     Ok(best)
 }
 

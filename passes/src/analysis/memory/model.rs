@@ -113,6 +113,11 @@ pub trait MemoryModel: fmt::Debug + Send + Sync {
         0
     }
 
+    /// Bytes that the runtime keeps of each node as long as the graph runs, beside values and workspace.
+    fn records(&self) -> u64 {
+        0
+    }
+
     /// What the runtime takes for the whole graph, if it orders the nodes and allocates by itself; the
     /// rules above then do not count.
     ///
@@ -182,8 +187,8 @@ impl MemoryModel for Interpreter {
 
 /// ONNX Runtime's CPU provider, one thread, with `enable_mem_reuse = False` and the nodes in the order
 /// of the file, as measured with version 1.31 (`tests/python/memory.py`): parts and wholes are copies,
-/// few operators work in place, the caller's inputs live as long as the run, and kernels take
-/// workspace.
+/// few operators work in place, the caller's inputs live as long as the run, kernels take workspace, and
+/// something is kept of each node.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct OnnxRuntime;
 
@@ -197,6 +202,10 @@ impl MemoryModel for OnnxRuntime {
             true => 0..Interpreter.in_place(graph, node).end.min(1),
             false => 0..0,
         }
+    }
+
+    fn records(&self) -> u64 {
+        session::RECORDS
     }
 
     fn workspace(&self, graph: &Graph, node: NodeId) -> u64 {

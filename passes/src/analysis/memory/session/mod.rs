@@ -29,7 +29,7 @@ pub struct Session {
 
 /// Bytes that ONNX Runtime keeps of each node beside its buffers, fitted to what plans of thousands of nodes
 /// take beyond their buffers.
-const RECORDS: u64 = 300;
+pub(super) const RECORDS: u64 = 300;
 
 /// The session of ONNX Runtime with its default options.
 ///
