@@ -6,6 +6,7 @@ use std::sync::Arc;
 use graph_opt_backends::Folder;
 use graph_opt_backends::faults::repro::Case;
 use graph_opt_ir::Graph;
+use graph_opt_ir::edit::Applied;
 use graph_opt_passes::analysis::{MemoryModel, cost, model_named, plan_for};
 use graph_opt_passes::{ByteSize, Outcome, Remark, Runner, count};
 use schemars::JsonSchema;
@@ -39,7 +40,7 @@ struct Entry {
 
 /// An edit.
 #[derive(Serialize, JsonSchema)]
-struct Made {
+pub struct Made {
     /// Its number, from 1.
     number: usize,
     /// The pass and the place.
@@ -100,6 +101,19 @@ struct PassRun {
     after: Figures,
 }
 
+impl Made {
+    /// Of an edit that was applied.
+    pub fn of(e: &Applied) -> Self {
+        Self {
+            number: e.number,
+            origin: e.origin.clone(),
+            scope: e.scope.join("/"),
+            added: e.nodes.len(),
+            removed: e.removed.len(),
+        }
+    }
+}
+
 impl Figures {
     /// Of a graph, with memory by this model.
     pub fn of(graph: &Graph, model: &dyn MemoryModel) -> Self {
@@ -139,13 +153,7 @@ pub fn main(args: &Args) -> Result<Answer> {
         .evaluator(&Folder)
         .progress(Box::new(|pass| progress.say(pass)))
         .observe(Box::new(|_, e| {
-            made.borrow_mut().push(Made {
-                number: e.number,
-                origin: e.origin.clone(),
-                scope: e.scope.join("/"),
-                added: e.nodes.len(),
-                removed: e.removed.len(),
-            });
+            made.borrow_mut().push(Made::of(e));
             Ok(())
         }))
         .after_pass(Box::new(|g, run| {

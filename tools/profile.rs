@@ -27,6 +27,7 @@ use crate::inputs::Inputs;
 use crate::measure::{KernelRun, kernels};
 use crate::plan::network;
 use crate::progress::Progress;
+use crate::report::events::Events;
 use crate::run::{prepare_failure, run_failure};
 use crate::verify::backend;
 use crate::{input, model, output, tensors};
@@ -76,6 +77,9 @@ pub struct Args {
     /// Where Linux shows the energy counters of the processor
     #[arg(long, default_value = "/sys/class/powercap", value_name = "DIR", hide = true)]
     powercap: PathBuf,
+    /// Also write the nodes one after the other, each for its median time, as a trace for Perfetto or Chrome
+    #[arg(long, value_name = "FILE.json")]
+    trace: Option<PathBuf>,
     #[command(flatten)]
     dims: Dims,
     #[command(flatten)]
@@ -171,7 +175,7 @@ impl Part {
 }
 
 pub fn main(args: &Args) -> Result<Answer> {
-    if let Some(path) = &args.output {
+    for path in args.output.iter().chain(&args.trace) {
         output::probe(path)?;
     }
     let (graph, network, _) = network(model::load(&args.model)?, &args.dims)?;
@@ -306,6 +310,16 @@ fn written(args: &Args, profile: &Profile) -> Result<Answer> {
     let csv = args.output.as_deref().is_some_and(is_csv);
     let text = if csv { profile.to_csv() } else { profile.to_json() }.map_err(internal)?;
     let document = Document(serde_json::to_value(profile).map_err(internal)?);
+    if let Some(path) = &args.trace {
+        let (mut events, mut at) = (Events::default(), 0.0);
+        for n in &profile.nodes {
+            let end = at + n.seconds;
+            let args = serde_json::json!({ "spread_us": n.spread * 1e6, "runs": n.count });
+            events.add(&profile.backend, &n.name, (at, end), args);
+            at = end;
+        }
+        output::whole(path, events.text(&format!("profile {}", args.model)).as_bytes())?;
+    }
     match &args.output {
         Some(path) => {
             output::whole(path, text.as_bytes())?;
