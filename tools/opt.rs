@@ -459,11 +459,11 @@ impl Opt<'_> {
             document.add(
                 "before",
                 &a.graph,
-                &Marks { other: Some(&b.graph), ..Marks::default() },
+                &Marks { other: Some(&*b.graph), ..Marks::default() },
                 model,
             );
             let marks =
-                Marks { edits: recorded.made_by, other: Some(&a.graph), ..Marks::default() };
+                Marks { edits: recorded.made_by, other: Some(&*a.graph), ..Marks::default() };
             document.add("after", &b.graph, &marks, model);
             document.budget_bytes = budget;
             document.tilings = recorded.tilings;

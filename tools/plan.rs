@@ -30,7 +30,7 @@ use crate::failure::{Result, does_not_fit, internal, say, usage};
 use crate::model;
 use crate::progress::Progress;
 use crate::report::split::FRAMES;
-use crate::report::{AxisRow, Document, FrontPicture, Marks, PointRow, ReportFile};
+use crate::report::{self, AxisRow, FrontPicture, Marks, PointRow, ReportFile};
 use crate::table::rows;
 use crate::{input, output, rewrite};
 
@@ -303,7 +303,7 @@ pub fn main(args: &Args) -> Result<Answer> {
             output::whole(Path::new(path), text.as_bytes())?;
         }
         args.report.write(|| {
-            let mut document = Document::new(format!("plan {}", args.model));
+            let mut document = report::Document::new(format!("plan {}", args.model));
             document.fronts.push(found.picture(None));
             document.add("model", &graph, &Marks::default(), &Interpreter);
             document
@@ -345,7 +345,7 @@ pub fn main(args: &Args) -> Result<Answer> {
             all.map(|f| Front::of(&f, &|s| (&cluster.devices[s.device], labels[s.units.start])));
         let planned = rewritten(graph.clone(), &file.rewrite)?;
         args.report.write(|| {
-            let mut document = Document::new(format!("plan {}", args.model));
+            let mut document = report::Document::new(format!("plan {}", args.model));
             document.plan(&file, FRAMES);
             document.fronts.extend(found.map(|f| f.picture(Some(&file))));
             let marks = Marks::of_plan(&planned, &file);

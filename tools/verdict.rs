@@ -236,7 +236,7 @@ fn shown_by(o: &Output, summary: &Summary) -> String {
 /// An output's difference in words.
 fn described(place: &Place) -> String {
     let mut s = match &place.output {
-        Some(OutputElement { name, element, elements }) => {
+        Some(OutputElement { name, element, elements, .. }) => {
             let at: Vec<String> = element.iter().map(ToString::to_string).collect();
             let at = if at.is_empty() { String::new() } else { format!("[{}]", at.join(",")) };
             match elements {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use graph_opt_passes::analysis::{MemoryModel, model_named};
+use graph_opt_passes::blocks::{Extractor, Stretches};
 use graph_opt_passes::{ByteSize, count};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -13,6 +14,7 @@ use crate::dims::Dims;
 use crate::explain::Figures;
 use crate::failure::{Result, usage};
 use crate::report::export::{self, Form};
+use crate::report::graph::Kind;
 use crate::report::{Document, Fact, Marks, graph, stem};
 use crate::table::scaled;
 use crate::{model, output};
@@ -28,6 +30,9 @@ pub struct Args {
     /// Memory model to count by: interpreter, onnxruntime or onnxruntime-default
     #[arg(long, value_name = "RUNTIME", default_value = "interpreter", value_parser = model_named)]
     runtime: Arc<dyn MemoryModel>,
+    /// Put the blocks that `graph-opt blocks` lists into boxes
+    #[arg(long)]
+    blocks: bool,
     #[command(flatten)]
     dims: Dims,
 }
@@ -51,6 +56,13 @@ pub fn main(args: &Args) -> Result<Answer> {
     let graph = model::load(&args.model)?;
     let sized = args.dims.sized(&graph)?;
     let known = &*sized.graph;
+    let mut marks = Marks::default();
+    if args.blocks {
+        for (i, b) in Stretches::default().blocks(known).into_iter().enumerate() {
+            let label = format!("block {}", b.name);
+            marks.boxes.extend(b.nodes.iter().map(|&n| (n, (Kind::Block, i, label.clone()))));
+        }
+    }
     let text = match form {
         Form::Page => {
             let mut document = Document::new(format!("view {}", args.model));
@@ -64,12 +76,12 @@ pub fn main(args: &Args) -> Result<Answer> {
                     f.peak.map_or_else(|| "unknown".into(), |b| ByteSize(b).to_string()),
                 ),
             ];
-            document.add("model", known, &Marks::default(), &*args.runtime);
+            document.add("model", known, &marks, &*args.runtime);
             let drawn = document.graphs[0].nodes.len();
             return written(&path, document.page()?.as_bytes(), drawn);
         }
         form => {
-            let (picture, _) = graph::picture("model", known, &Marks::default());
+            let (picture, _) = graph::picture("model", known, &marks);
             let text = export::text(&picture, form)?;
             (text, picture.nodes.len())
         }

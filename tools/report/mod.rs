@@ -35,7 +35,8 @@ use memory::MemoryPicture;
 use proof::{HeatMap, ProofPicture};
 use split::SplitPicture;
 use tiles::TilingPicture;
-pub use trace::{Recorded, Trace};
+pub use tiles::bars;
+pub use trace::{Recorded, Trace, tilings};
 
 /// Version of the document.
 const VERSION: u32 = 1;

@@ -7,6 +7,8 @@ use graph_opt_passes::tile::{Reuse, survey};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::failure::name;
+
 /// A group of nodes that runs in tiles.
 #[derive(Serialize, JsonSchema)]
 pub struct TilingPicture {
@@ -109,10 +111,12 @@ pub fn picture(graph: &Graph, pass: &str, tiled: &Tiled) -> Option<TilingPicture
     }
     let row = |&v: &ValueId| -> Option<TiledValue> {
         let value = graph.value(v);
-        let role = match () {
-            () if outside.contains(&v) => Role::Input,
-            () if g.group.outputs.contains(&v) => Role::Output,
-            () => Role::Inner,
+        let role = if outside.contains(&v) {
+            Role::Input
+        } else if g.group.outputs.contains(&v) {
+            Role::Output
+        } else {
+            Role::Inner
         };
         let maker = graph.producer(v).filter(|_| !matches!(role, Role::Input));
         let operands = maker.iter().flat_map(|&n| graph.node(n).inputs.iter().flatten());
@@ -159,4 +163,103 @@ pub fn picture(graph: &Graph, pass: &str, tiled: &Tiled) -> Option<TilingPicture
 
 fn spans(r: &Region) -> Spans {
     r.iter().map(|s| s.map(|Span { lo, hi }| (lo, hi))).collect()
+}
+
+/// Most tiles that have a bar.
+const BARS: usize = 12;
+/// Columns of a bar.
+const COLUMNS: usize = 48;
+
+/// What tiles need of the first value that they read from outside, along the axis that the grid cuts first: a bar
+/// for each tile there. Empty if they need all of it.
+pub fn bars(t: &TilingPicture) -> String {
+    let first = t.values.iter().position(|v| matches!(v.role, Role::Input));
+    let Some(value) = first else { return String::new() };
+    let row = |tile: &&TilePicture| tile.position.iter().skip(1).all(|&i| i == 0);
+    let of = |tile: &'_ TilePicture| tile.parts.iter().position(|p| p.value == value);
+    let read = |tile| -> Option<(usize, &Spans)> {
+        let tile: &TilePicture = tile;
+        Some((tile.position.first().copied()?, &tile.parts[of(tile)?].need))
+    };
+    let rows: Vec<(usize, &Spans)> = t.tiles.iter().filter(row).filter_map(read).collect();
+    let extents = &t.values[value].extents;
+    let whole = |axis: usize, s: &Option<(i64, i64)>| {
+        s.is_none_or(|(a, b)| (a, b) == (0, extents[axis] as i64))
+    };
+    let cut = (0..extents.len()).find(|&a| rows.iter().any(|(_, s)| !whole(a, &s[a])));
+    let Some(axis) = cut else { return String::new() };
+    let n = extents[axis].max(1) as usize;
+    let span = |s: &Spans| {
+        let (a, b) = s[axis].unwrap_or((0, n as i64));
+        (a.max(0) as usize, (b.max(0) as usize).min(n))
+    };
+    let spans: Vec<(usize, usize)> = rows.iter().map(|(_, s)| span(s)).collect();
+    let columns = n.min(COLUMNS);
+    let grid: Vec<String> = t.grid.iter().map(ToString::to_string).collect();
+    let mut text = format!(
+        "    {} tiles up to {}, {}: axis {axis} of {} ({n} elements)\n",
+        grid.join("x"),
+        name(&t.label),
+        t.reuse,
+        name(&t.values[value].name)
+    );
+    for (k, ((i, _), &(a, b))) in rows.iter().zip(&spans).enumerate().take(BARS) {
+        let mark = |c: usize| {
+            // The elements of a column: a share of the tile where most of it is.
+            let (from, to) = (c * n / columns, ((c + 1) * n / columns).max(c * n / columns + 1));
+            let inside = |(a, b): (usize, usize)| a < to && from < b;
+            let other = spans.iter().enumerate().any(|(j, &s)| j != k && inside(s));
+            match (inside((a, b)), other) {
+                (false, _) => '·',
+                (true, true) => '▒',
+                (true, false) => '█',
+            }
+        };
+        let bar: String = (0..columns).map(mark).collect();
+        text.push_str(&format!("    {i:>4} {bar} {a}..{b}\n"));
+    }
+    if rows.len() > BARS {
+        text.push_str(&format!("         and {} more\n", rows.len() - BARS));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Trace;
+
+    #[test]
+    fn tiles_and_their_halos_are_drawn() {
+        let mut graph = graph_opt_ir::text::parse(
+            "graph @main(%x: f32[1,3,16,16]) -> (%y) opset 13 {
+               %v = const random(1)              : f32[8,3,3,3]
+               %w = const random(2)              : f32[4,8,3,3]
+               %a = Conv %x, %v {pads=[1,1,1,1]} : f32[1,8,16,16] ; conv1
+               %y = Conv %a, %w {pads=[1,1,1,1]} : f32[1,4,16,16] ; conv2
+             }",
+        )
+        .unwrap();
+        let text = "fuse-tiles{grid=2x1 to=conv2}";
+        let pipeline = graph_opt_passes::Pipeline::parse(text).unwrap();
+        let trace = Trace::of(&graph);
+        let sized = |_: &Graph| None;
+        trace
+            .watch(graph_opt_passes::Runner::default(), &sized)
+            .run(&mut graph, &pipeline)
+            .unwrap();
+        let recorded = trace.recorded();
+        let [t] = &recorded.tilings[..] else { panic!("{} groups", recorded.tilings.len()) };
+        assert_eq!((t.grid.clone(), t.tiles.len()), (vec![2, 1], 2));
+        // The second tile: rows 6 to 15 of the input, 7 to 15 of the value between, 8 to 15 of the output.
+        let rows: Vec<_> = t.tiles[1].parts.iter().map(|p| p.need[2]).collect();
+        assert_eq!(rows, [Some((6, 16)), Some((7, 16)), Some((8, 16))]);
+        let computed: Vec<_> =
+            t.tiles[1].parts.iter().map(|p| p.computed.as_ref().map(|s| s[2])).collect();
+        assert_eq!(computed, [None, Some(Some((7, 16))), Some(Some((8, 16)))]);
+        assert_eq!(t.values[2].reads, [1]);
+        let want = "    2x1 tiles up to conv2, recompute: axis 2 of x (16 elements)\n       \
+                    0 ██████▒▒▒▒······ 0..10\n       1 ······▒▒▒▒██████ 6..16\n";
+        assert_eq!(bars(t), want);
+    }
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use graph_opt_ir::{Graph, NodeId};
-use graph_opt_passes::{Data, Runner};
+use graph_opt_passes::{Data, Remark, Runner};
 
 use super::tiles::{self, TilingPicture};
 use crate::explain::Made;
@@ -55,23 +55,31 @@ impl Trace {
             }))
             .after_pass(Box::new(|g, run| {
                 let state = &mut *self.state.borrow_mut();
-                let mut known = None;
-                for r in run.remarks {
-                    let (Data::Tiles(tiled) | Data::Parts { tiled: Some(tiled), .. }) = &r.data
-                    else {
-                        continue;
-                    };
-                    let before = known.get_or_insert_with(|| sized(&state.last));
-                    let before = before.as_ref().unwrap_or(&state.last);
-                    let picture = tiles::picture(before, &r.pass, tiled);
-                    state.recorded.tilings.extend(picture);
-                }
+                state.recorded.tilings.extend(tilings(&state.last, run.remarks, sized));
                 state.last = g.clone();
             }))
     }
 
-    /// What was recorded.
+    /// What has been recorded.
     pub fn recorded(self) -> Recorded {
         self.state.into_inner().recorded
     }
+}
+
+/// The groups that a pass tiled in the graph before it, by what it said. `sized` gives the graph with the extents
+/// that are assumed.
+pub fn tilings(
+    before: &Graph,
+    said: &[Remark],
+    sized: &dyn Fn(&Graph) -> Option<Graph>,
+) -> Vec<TilingPicture> {
+    let mut known = None;
+    let of = |r: &Remark| {
+        let (Data::Tiles(tiled) | Data::Parts { tiled: Some(tiled), .. }) = &r.data else {
+            return None;
+        };
+        let graph = known.get_or_insert_with(|| sized(before)).as_ref().unwrap_or(before);
+        tiles::picture(graph, &r.pass, tiled)
+    };
+    said.iter().filter_map(of).collect()
 }
