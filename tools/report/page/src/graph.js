@@ -57,11 +57,13 @@ export class GraphView {
   /** Opens boxes from the outside in, until enough is seen. What did not change stays closed. */
   firstOpen() {
     const closed = new Set(['unchanged', 'tile', 'function', 'body', 'control']);
+    // Of stages on devices, the whole is seen first.
+    const most = this.picture.groups.some((g) => g.kind === 'device') ? 0 : FIRST;
     let shown = this.tree.root.children.length;
     const todo = this.tree.root.children.filter((c) => c.kind === 'group');
     while (todo.length) {
       const g = todo.shift();
-      if (closed.has(g.group.kind) || shown + g.children.length > FIRST) continue;
+      if (closed.has(g.group.kind) || shown + g.children.length > most) continue;
       shown += g.children.length;
       this.open.add(g);
       todo.push(...g.children.filter((c) => c.kind === 'group'));
@@ -289,7 +291,7 @@ export class GraphView {
     const box = this.canvas.getBoundingClientRect();
     if (!box.width) return;
     const whole = Math.min(box.width / this.width, box.height / this.height);
-    const k = Math.min(1, Math.max(whole, Math.min(0.55, box.width / this.width)));
+    const k = Math.min(1, Math.max(whole, Math.min(0.8, box.width / this.width)));
     this.view = { k, x: Math.max(0, (box.width - this.width * k) / 2), y: Math.max(0, Math.min(20, (box.height - this.height * k) / 2)) };
     if (this.width * k > box.width) this.view.x = (box.width - this.width * k) / 2;
     this.draw();

@@ -13,7 +13,8 @@ document.title = show(`${doc.title} – graph-opt`);
 main.replaceChildren();
 
 const graph = graphs(doc);
-const parts = [graph, tiles(doc), memory(doc), verdict(doc), fronts(doc), split(doc), passes()].filter(Boolean);
+// Of a plan, the devices are what matters.
+const parts = [split(doc), graph, tiles(doc), memory(doc), verdict(doc), fronts(doc), passes()].filter(Boolean);
 head();
 parts.forEach((p) => main.append(p.element));
 document.getElementById('foot').append(`Made by ${doc.made_by}. This file loads nothing.`);

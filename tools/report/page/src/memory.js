@@ -37,6 +37,10 @@ export function memory(doc) {
     maps.children.length ? [el('h3', {}, 'Where buffers lie'), el('p', { class: 'note' }, 'Steps from left to right, offsets in the arena from bottom to top. A buffer is as wide as it lives and as high as it is large.'), maps] : null,
   );
   const last = doc.memory[doc.memory.length - 1];
+  doc.memory.forEach((m, i) => {
+    pictures[i].mark(m.peak_step);
+    mapped[i]?.mark(m.peak_step);
+  });
   const begin = doc.memory.find((m) => m.buffers.length && m.graph === last.graph) ?? last;
   choose(begin, begin.peak_step);
   return { element: s };

@@ -23,18 +23,18 @@ function front(f) {
     picture.append(svg('line', { class: 'grid', x1: left, x2: W - right, y1: y(t), y2: y(t) }), svg('text', { class: 'tick', x: left - 8, y: y(t) + 4, 'text-anchor': 'end' }, quantity(t, f.y.unit)));
   }
   for (const t of ticks(x0, x1, 6, f.x.unit === 'B' ? 2 : 10)) {
-    picture.append(svg('line', { class: 'grid', x1: x(t), x2: x(t), y1: top, y2: H - bottom }), svg('text', { class: 'tick', x: x(t), y: H - bottom + 16, 'text-anchor': 'middle' }, quantity(t, f.x.unit)));
+    picture.append(svg('line', { class: 'grid', x1: x(t), x2: x(t), y1: top, y2: H - bottom }), svg('text', { class: 'tick', x: x(t), y: H - bottom + 16, 'text-anchor': 'middle' }, quantity(t, f.x.unit).replace('.00', '')));
   }
   picture.append(svg('text', { class: 'tick strong', x: (left + W - right) / 2, y: H - 8, 'text-anchor': 'middle' }, f.x.name));
   picture.append(svg('text', { class: 'tick strong', x: 0, y: 0, 'text-anchor': 'middle', transform: `translate(14 ${(top + H - bottom) / 2}) rotate(-90)` }, f.y.name));
   const joined = f.points.filter((p) => !p.chosen).sort((a, b) => a.x - b.x);
   if (joined.length > 1) picture.append(svg('path', { class: 'joined', d: joined.map((p, i) => `${i ? 'L' : 'M'}${x(p.x)} ${y(p.y)}`).join('') }));
   for (const p of [...f.points].sort((a, b) => a.chosen - b.chosen)) {
-    const c = svg('circle', { class: p.chosen ? 'point chosen' : 'point', cx: x(p.x), cy: y(p.y), r: p.chosen ? 8 : 4.5 });
+    const c = svg('circle', { class: p.chosen ? 'point chosen' : 'point', cx: x(p.x), cy: y(p.y), r: p.chosen ? 8 : f.points.length > 25 ? 3 : 4.5 });
     c.addEventListener('pointermove', (e) => hint(e, `${p.chosen ? 'chosen: ' : ''}${short(p.label, 160)}`, `${f.x.name} ${quantity(p.x, f.x.unit)}`, `${f.y.name} ${quantity(p.y, f.y.unit)}`));
     c.addEventListener('pointerleave', (e) => hint(e));
     picture.append(c);
-    if (p.chosen) picture.append(svg('text', { class: 'tick strong', x: x(p.x) > W - 120 ? x(p.x) - 13 : x(p.x) + 13, y: y(p.y) + 4, 'text-anchor': x(p.x) > W - 120 ? 'end' : 'start' }, 'chosen'));
+    if (p.chosen) picture.append(svg('text', { class: 'tick strong', x: x(p.x) > W - 120 ? x(p.x) - 13 : x(p.x) + 13, y: y(p.y) - 10, 'text-anchor': x(p.x) > W - 120 ? 'end' : 'start' }, 'chosen'));
   }
   return el('figure', {}, el('figcaption', {}, el('strong', {}, f.title), ' ', f.note ? `(${f.note}) ` : '', svgButton('choices', () => picture)), picture);
 }

@@ -10,7 +10,7 @@ const REUSE = {
   exchange: 'Every tile computes its share and exchanges borders with its neighbours, node by node.',
 };
 /** Most values that are drawn. */
-const MAPS = 60;
+const MAPS = 150;
 
 export function tiles(doc) {
   if (!doc.tilings.length) return null;

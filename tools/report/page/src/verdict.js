@@ -57,7 +57,12 @@ function heat(m) {
   const [w, h] = [m.columns * side, m.rows * side];
   const picture = svg('svg', { class: 'heat', viewBox: `0 0 ${w + 2} ${h + 2}`, width: w + 2, height: h + 2, role: 'img', 'aria-label': `differences of ${m.value}` });
   picture.append(svg('rect', { class: 'whole', x: 1, y: 1, width: w, height: h }));
-  const level = (c) => (c === null ? 'nan' : c === 0 ? '0' : String(Math.min(8, 1 + Math.floor((Math.log10(c / most + 1e-12) + 4) * 2)) < 1 ? 1 : Math.min(8, Math.max(1, 1 + Math.floor((Math.log10(c / most + 1e-12) + 4) * 2)))));
+  // Two levels for each power of ten below the most.
+  const level = (c) => {
+    if (c === null) return 'nan';
+    if (c === 0) return '0';
+    return String(Math.min(8, Math.max(1, Math.ceil((Math.log10(c / most) + 4) * 2))));
+  };
   // Neighbours of one level are one rectangle.
   for (let y = 0; y < m.rows; y += 1) {
     for (let x = 0; x < m.columns;) {
@@ -90,11 +95,11 @@ function heat(m) {
     'figure',
     {},
     picture,
-    el('figcaption', {}, el('code', {}, short(m.value, 50)), ` [${m.extents.join(', ')}]`, el('br'), `${m.measure}, up to ${scaled(most)} (by ${m.by || 'a run'})`, el('br'), `${count(m.differing, 'element')} of ${m.elements.toLocaleString('en')} differ `, svgButton(`difference-${m.value}`, () => picture)),
+    el('figcaption', {}, el('code', {}, short(m.value, 50)), ` [${m.extents.join(', ')}]`, el('br'), `${m.measure}, up to ${scaled(most)} (by ${m.by || 'a run'}); darker is more, on a logarithmic scale`, el('br'), `${count(m.differing, 'element')} of ${m.elements.toLocaleString('en')} differ `, svgButton(`difference-${m.value}`, () => picture)),
   );
 }
 
-const PAGE = 100;
+const PAGE = 40;
 
 /** The certificate: its rules, and its lines, a page at a time. */
 function proof(p) {
