@@ -132,7 +132,7 @@ fn plans_by_hand_write_the_same_file() {
                 continue;
             };
             let (by_hand, change, message) = cost;
-            let applied = |r: &&Remark| matches!(r.data, Data::Tiles { .. });
+            let applied = |r: &&Remark| matches!(r.data, Data::Tiles(_));
             assert_eq!(by_hand.len(), remarks.iter().filter(applied).count(), "{name} {pass}");
             let (_, pasted) = message.split_once("by hand: ").unwrap();
             let (again, _) = optimise(g, pasted);

@@ -1,14 +1,14 @@
 //! What a command answers: as text for people, and as data in one versioned envelope.
 
 use graph_opt_passes::tile::fuse_tiles::FuseTiles;
-use graph_opt_passes::{Data, Outcome, Pipeline};
+use graph_opt_passes::{Data, Outcome, Pipeline, Tiled};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::failure::{Failure, Kind, Tone};
 use crate::{
     bench, bisect, blocks, check, cluster, diff, explain, inspect, opt, passes, plan, reduce,
-    repro, run, scale, simulate, split, verdict,
+    repro, run, scale, simulate, split, verdict, view,
 };
 
 /// Version of the envelope and of all that it holds.
@@ -91,6 +91,7 @@ results! {
     Simulate(simulate::Simulated),
     Split(split::Parts),
     Verify(verdict::Comparison),
+    View(view::Viewed),
     CheckProof(verdict::CheckedProof),
     Text(Text),
     Document(Document),
@@ -230,10 +231,12 @@ impl Remark {
 impl Figures {
     fn of(data: &Data) -> Option<Self> {
         Some(match data {
-            Data::Parts(n) => Self::Parts { parts: *n },
-            Data::Tiles { nodes, grid, reuse } => {
-                Self::Tiles { nodes: *nodes, grid: grid.clone(), reuse: reuse.name() }
-            }
+            Data::Parts { parts, .. } => Self::Parts { parts: *parts },
+            Data::Tiles(Tiled { group: g, .. }) => Self::Tiles {
+                nodes: g.group.nodes.len(),
+                grid: g.grid.counts(),
+                reuse: g.reuse.name(),
+            },
             Data::Cost { peak, macs, by_hand } => {
                 let passes = by_hand.iter().cloned().map(FuseTiles::from);
                 let by_hand = passes.fold(Pipeline::default(), Pipeline::then).to_string();

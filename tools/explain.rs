@@ -6,6 +6,7 @@ use std::sync::Arc;
 use graph_opt_backends::Folder;
 use graph_opt_backends::faults::repro::Case;
 use graph_opt_ir::Graph;
+use graph_opt_ir::edit::Applied;
 use graph_opt_passes::analysis::{MemoryModel, cost, model_named, plan_for};
 use graph_opt_passes::{ByteSize, Outcome, Remark, Runner, count};
 use schemars::JsonSchema;
@@ -15,6 +16,7 @@ use crate::answer::{self, Answer, outcome as outcome_name};
 use crate::dims::Dims;
 use crate::failure::Result;
 use crate::progress::Progress;
+use crate::report::{bars, tilings};
 use crate::rewrite::{self, Source, Start};
 
 #[derive(clap::Args)]
@@ -35,11 +37,13 @@ struct Entry {
     edits: Vec<Made>,
     remarks: Vec<Remark>,
     after: Figures,
+    /// What its tiles need, as bars.
+    tiles: Vec<String>,
 }
 
 /// An edit.
 #[derive(Serialize, JsonSchema)]
-struct Made {
+pub struct Made {
     /// Its number, from 1.
     number: usize,
     /// The pass and the place.
@@ -100,6 +104,19 @@ struct PassRun {
     after: Figures,
 }
 
+impl Made {
+    /// Of an edit that was applied.
+    pub fn of(e: &Applied) -> Self {
+        Self {
+            number: e.number,
+            origin: e.origin.clone(),
+            scope: e.scope.join("/"),
+            added: e.nodes.len(),
+            removed: e.removed.len(),
+        }
+    }
+}
+
 impl Figures {
     /// Of a graph, with memory by this model.
     pub fn of(graph: &Graph, model: &dyn MemoryModel) -> Self {
@@ -133,28 +150,27 @@ pub fn main(args: &Args) -> Result<Answer> {
         Figures::of(sized.as_ref().map_or(graph, |s| &s.graph), &*args.runtime)
     };
     let before = figures(&graph);
+    let sized = |g: &Graph| assumed.sized(g, &Folder).ok().map(|s| s.graph.into_owned());
     let (made, entries) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
+    let last = RefCell::new(graph.clone());
     let progress = Progress::new();
     let runner = Runner::default()
         .evaluator(&Folder)
         .progress(Box::new(|pass| progress.say(pass)))
         .observe(Box::new(|_, e| {
-            made.borrow_mut().push(Made {
-                number: e.number,
-                origin: e.origin.clone(),
-                scope: e.scope.join("/"),
-                added: e.nodes.len(),
-                removed: e.removed.len(),
-            });
+            made.borrow_mut().push(Made::of(e));
             Ok(())
         }))
         .after_pass(Box::new(|g, run| {
+            let tiled = tilings(&last.borrow(), run.remarks, &sized);
+            *last.borrow_mut() = g.clone();
             entries.borrow_mut().push(Entry {
                 pass: run.step.to_string(),
                 only: run.only.map(ToString::to_string),
                 edits: made.take(),
                 remarks: run.remarks.to_vec(),
                 after: figures(g),
+                tiles: tiled.iter().map(bars).collect(),
             });
         }));
     let case = Case {
@@ -174,7 +190,7 @@ pub fn main(args: &Args) -> Result<Answer> {
     let text = text(&before, &entries, &others);
     let mut last = before.clone();
     let passes = entries.into_iter().map(|e| {
-        let Entry { pass, only, edits, remarks, after } = e;
+        let Entry { pass, only, edits, remarks, after, .. } = e;
         let remarks = remarks.iter().map(answer::Remark::of).collect();
         let before = std::mem::replace(&mut last, after.clone());
         PassRun { pass, only, edits, remarks, before, after }
@@ -183,6 +199,9 @@ pub fn main(args: &Args) -> Result<Answer> {
     let remarks = others.into_iter().map(answer::Remark::of).collect();
     Ok(Answer::new(Explained { before, passes, remarks }, text))
 }
+
+/// Most groups of tiles of a pass that are shown as bars.
+const TILED: usize = 4;
 
 fn text(before: &Figures, entries: &[Entry], others: &[&Remark]) -> String {
     let mut s = format!("model: {}\n", before.text());
@@ -196,6 +215,10 @@ fn text(before: &Figures, entries: &[Entry], others: &[&Remark]) -> String {
         s.push_str(&format!("\n{}. {}{only}: {edits}\n", i + 1, e.pass));
         for outcome in [Outcome::Applied, Outcome::NoMatch, Outcome::NoEffect, Outcome::Blocked] {
             s.push_str(&remarks(&e.remarks, outcome));
+        }
+        s.extend(e.tiles.iter().take(TILED).map(String::as_str));
+        if e.tiles.len() > TILED {
+            s.push_str(&format!("    and {} more groups of tiles\n", e.tiles.len() - TILED));
         }
         // Passes that do many small things say only how many of each kind.
         let told = e.remarks.iter().filter(|r| r.outcome == Outcome::Applied && !r.node.is_empty());

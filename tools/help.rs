@@ -4,7 +4,7 @@ use clap::Command;
 
 /// The commands by what people want to do.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Make a model fit", &["opt", "inspect", "explain", "passes"]),
+    ("Make a model fit", &["opt", "inspect", "view", "explain", "passes"]),
     ("See whether the answer is the same", &["verify", "diff", "check"]),
     ("Run it here", &["run", "bench", "print"]),
     ("Run it over several devices", &["plan", "cluster", "profile", "split", "simulate", "worker"]),
@@ -18,6 +18,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "opt",
         &[
             "graph-opt opt model.onnx --memory 50% -o small.onnx --verify",
+            "graph-opt opt model.onnx --memory 8MiB -o small.onnx --verify --report small.html",
             "graph-opt opt model.onnx --memory 8MiB --dim h=480 --dim w=640 -o small.onnx",
             "graph-opt opt model.onnx -O -o clean.onnx --verify",
             "graph-opt opt model.onnx -p 'simplify,tile-conv{axis=h parts=4}' -o tiled.onnx",
@@ -32,6 +33,10 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "graph-opt inspect model.onnx --json | jq .result.peak_activation_bytes",
         ],
     ),
+    (
+        "view",
+        &["graph-opt view model.onnx -o model.html", "graph-opt view model.onnx -o model.json"],
+    ),
     ("explain", &["graph-opt explain model.onnx -p 'simplify,fuse-tiles{memory=8MiB}'"]),
     ("passes", &["graph-opt passes", "graph-opt passes fuse-tiles"]),
     (
@@ -39,6 +44,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "graph-opt verify original.onnx rewritten.onnx",
             "graph-opt verify a.onnx b.onnx --proof proof.txt",
+            "graph-opt verify a.onnx b.onnx --report verdict.html",
             "graph-opt verify a.onnx b.onnx --by run --backend cpu,wgpu --input frame.npz",
         ],
     ),

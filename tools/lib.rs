@@ -42,6 +42,7 @@ mod print;
 mod profile;
 mod progress;
 mod reduce;
+mod report;
 mod repro;
 mod rewrite;
 mod run;
@@ -55,6 +56,7 @@ mod top;
 mod triton;
 mod verdict;
 mod verify;
+mod view;
 mod worker;
 mod workshop;
 
@@ -114,6 +116,8 @@ enum Command {
     Blocks(blocks::Args),
     /// Chooses a variant of each block under limits of memory, size and time
     Scale(scale::Args),
+    /// Shows a model as a page with its graph and its memory, or as SVG, DOT or JSON for Model Explorer
+    View(view::Args),
     /// Shows operators, MACs, parameters, peak memory, and what cannot be tiled and why
     Inspect(inspect::Args),
     /// Prints a model as IR text
@@ -301,6 +305,7 @@ impl Command {
             Self::Bench(_) => "bench",
             Self::Blocks(_) => "blocks",
             Self::Scale(_) => "scale",
+            Self::View(_) => "view",
             Self::Inspect(_) => "inspect",
             Self::Print(_) => "print",
             Self::Diff(_) => "diff",
@@ -329,6 +334,7 @@ fn run(command: Command, json: bool, verbose: bool) -> failure::Result<Answer> {
         Command::Bench(a) => bench::main(&a),
         Command::Blocks(a) => blocks::main(&a),
         Command::Scale(a) => scale::main(&a, json),
+        Command::View(a) => view::main(&a),
         Command::Inspect(a) => inspect::main(&a),
         Command::Print(a) => print::main(&a),
         Command::Diff(a) => diff::main(&a),

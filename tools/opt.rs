@@ -12,6 +12,7 @@ use graph_opt_passes::registry::optimise;
 use graph_opt_passes::schedule::Schedule;
 use graph_opt_passes::simplify::Simplify;
 use graph_opt_passes::tile::fuse_tiles::{FuseTiles, Planned};
+use graph_opt_passes::tile::planner::{self, Limits};
 use graph_opt_passes::{
     ByteSize, Data, Outcome, Pipeline, Remark, Report, Runner, SizedGraph, count,
 };
@@ -23,6 +24,10 @@ use crate::budget::Budget;
 use crate::explain::Figures;
 use crate::failure::{Failure, Result, does_not_fit, say, told_in, usage};
 use crate::progress::Progress;
+use crate::report::proof::ProofPicture;
+use crate::report::{
+    AxisRow, Document, Fact, FrontPicture, Marks, PointRow, Recorded, ReportFile, Trace,
+};
 use crate::rewrite::Start;
 use crate::table::{rows, scaled};
 use crate::verdict::Comparison;
@@ -61,6 +66,8 @@ pub struct Args {
     /// Where to write the result: .onnx, .gir, or "-"; without it nothing is written
     #[arg(short, long, value_name = "FILE")]
     output: Option<String>,
+    #[command(flatten)]
+    report: ReportFile,
     /// Compare the result with the model, and write it only if they are equal: by a proof, or by
     /// runs where there is none; on backends that are named, the models run in any case
     #[arg(long, value_name = "BACKENDS", num_args = 0..=1, require_equals = true, value_delimiter = ',', value_parser = BACKENDS)]
@@ -117,6 +124,7 @@ pub fn main(args: Args, json: bool, verbose: bool) -> Result<Answer> {
     if let Some(name) = &args.output {
         output::probe_model(name, json)?;
     }
+    args.report.probe()?;
     let start = Start::read(&args.model, args.fix_dims, &args.checks.dims)?;
     let mut opt = Opt { args: &args, verbose, passes, start };
     let mut refused = match opt.first_that_fits(&candidates)? {
@@ -176,6 +184,14 @@ fn no_result(refused: &[Refused]) -> String {
     )
 }
 
+/// What the passes made of the model.
+struct Passed {
+    graph: Graph,
+    report: Report,
+    /// What they did, if a report is asked for.
+    recorded: Option<Recorded>,
+}
+
 /// A model to rewrite.
 struct Opt<'a> {
     args: &'a Args,
@@ -203,11 +219,12 @@ impl Opt<'_> {
                 verify: self.args.verify.is_some(),
                 assumed: self.start.assumed.clone(),
             };
-            let (graph, report) = self.passed(&case)?;
+            let (graph, report, recorded) = self.passed(&case)?;
             match self.fits(&graph, &**model, budget, &report.remarks)? {
                 Ok(warning) => {
                     warning.into_iter().for_each(say);
-                    return self.finish(&case, graph, &**model, budget, &report).map(Ok);
+                    let passed = Passed { graph, report, recorded };
+                    return self.finish(&case, passed, model, budget).map(Ok);
                 }
                 Err((why, over)) => {
                     let runtime = model.name().to_owned();
@@ -245,9 +262,11 @@ impl Opt<'_> {
         self.passes.clone().unwrap_or_else(default).then(FuseTiles::from(tiles))
     }
 
-    /// Runs the passes.
-    fn passed(&self, case: &Case) -> Result<(Graph, Report)> {
+    /// Runs the passes, and records what they do if a report is asked for.
+    fn passed(&self, case: &Case) -> Result<(Graph, Report, Option<Recorded>)> {
         let mut graph = self.start.graph.clone();
+        let trace = self.args.report.is_some().then(|| Trace::of(&graph));
+        let sized = |g: &Graph| self.sized(g).ok().map(|s| s.graph.into_owned());
         let progress = Progress::new();
         let mut runner =
             Runner::default().evaluator(&Folder).progress(Box::new(|pass| progress.say(pass)));
@@ -259,8 +278,11 @@ impl Opt<'_> {
                 Ok(())
             }));
         }
+        if let Some(trace) = &trace {
+            runner = trace.watch(runner, &sized);
+        }
         let report = rewrite::run(case, runner, &mut graph)?;
-        Ok((graph, report))
+        Ok((graph, report, trace.map(Trace::recorded)))
     }
 
     /// Whether the result keeps the budget and takes no more than the model did, in this runtime: a warning
@@ -308,16 +330,74 @@ impl Opt<'_> {
         })
     }
 
+    /// The choices of the planner, with the one that was taken: those that were listed, or for a budget the
+    /// plans that the search finds, as it estimates them.
+    fn fronts(
+        &self,
+        said: &[Remark],
+        runtime: &Arc<dyn MemoryModel>,
+        budget: Option<u64>,
+    ) -> Vec<FrontPicture> {
+        let axis = |name: &str, unit: &str| AxisRow { name: name.into(), unit: unit.into() };
+        let point = |peak: u64, macs: u64, label: String, chosen| PointRow {
+            x: peak as f64,
+            y: macs as f64,
+            label,
+            chosen,
+        };
+        let mut points = Vec::new();
+        let mut note = String::from("measured, each as a graph of its own");
+        for r in said.iter().filter(|r| is_plan(r)) {
+            if let Data::Cost { peak, macs, .. } = &r.data {
+                points.push(point(peak.after, macs.after, r.message.clone(), false));
+            }
+        }
+        let applied = said.iter().rev().find_map(|r| match &r.data {
+            Data::Cost { peak, macs, .. } if r.outcome == Outcome::Applied => {
+                Some(point(peak.after, macs.after, r.message.clone(), true))
+            }
+            _ => None,
+        });
+        if let (true, Some(applied), Some(_)) = (points.is_empty(), applied, budget) {
+            let limits = Limits { model: Arc::clone(runtime), ..Limits::default() };
+            let found = self.sized(&self.start.graph).ok();
+            let found = found.and_then(|g| planner::front(&g.graph, &limits).ok());
+            for plan in found.iter().flat_map(|f| &f.plans) {
+                let label = match plan.groups.len() {
+                    0 => "untiled".to_owned(),
+                    n => count(n, "tiled group"),
+                };
+                points.push(point(plan.peak, plan.macs, label, false));
+            }
+            note =
+                "the search's estimates for the model as it was read; the chosen plan as measured"
+                    .into();
+            points.push(applied);
+        }
+        if points.is_empty() {
+            return Vec::new();
+        }
+        let title = "tiles: peak memory against work".to_owned();
+        vec![FrontPicture {
+            title,
+            note,
+            x: axis("peak of activations", "B"),
+            y: axis("multiply-accumulates", ""),
+            points,
+        }]
+    }
+
     /// Verifies the result, reports, measures and writes it.
     fn finish(
         &self,
         case: &Case,
-        mut graph: Graph,
-        model: &dyn MemoryModel,
+        passed: Passed,
+        runtime: &Arc<dyn MemoryModel>,
         budget: Option<u64>,
-        report: &Report,
     ) -> Result<Answer> {
         let Self { args, verbose, start, .. } = self;
+        let Passed { mut graph, report, recorded } = passed;
+        let model = &**runtime;
         let tiled = |r: &Remark| r.outcome == Outcome::Applied && r.pass == "fuse-tiles";
         if report.remarks.iter().any(tiled) {
             let sized = self.sized(&graph)?;
@@ -327,13 +407,15 @@ impl Opt<'_> {
             }
         }
         let graph = Arc::new(graph);
-        let mut found: Option<Comparison> = None;
+        let (mut found, mut proof, mut heat): (Option<Comparison>, _, _) = (None, None, Vec::new());
         if let Some(backends) = &args.verify {
             let how = How::on(backends);
             let original = Arc::new(start.graph.clone());
             let compared =
                 rewrite::guard(case, &original, || compare(&original, &graph, &how, &args.checks))?;
-            found = Some(compared.0);
+            proof = compared.certificate.as_deref().map(ProofPicture::of);
+            heat = compared.heat;
+            found = Some(compared.found);
         }
         if let Some(found) = &found {
             told_in(found.tone(), found.text());
@@ -372,6 +454,28 @@ impl Opt<'_> {
             say(figures.text());
             measured = Some(figures);
         }
+        args.report.write(|| {
+            let mut document = Document::new(format!("opt {}", args.model));
+            let recorded = recorded.unwrap_or_default();
+            document.facts = facts(&before, &after, model.name());
+            document.add(
+                "before",
+                &a.graph,
+                &Marks { other: Some(&*b.graph), ..Marks::default() },
+                model,
+            );
+            let marks =
+                Marks { edits: recorded.made_by, other: Some(&*a.graph), ..Marks::default() };
+            document.add("after", &b.graph, &marks, model);
+            document.budget_bytes = budget;
+            document.tilings = recorded.tilings;
+            document.edits = recorded.edits;
+            document.remarks = report.remarks.iter().map(answer::Remark::of).collect();
+            document.fronts = self.fronts(&report.remarks, runtime, budget);
+            (document.proof, document.heat) = (proof, heat);
+            document.verdict = found.clone();
+            document
+        })?;
         let result = Optimised {
             runtime: model.name().to_owned(),
             before,
@@ -385,6 +489,19 @@ impl Opt<'_> {
         };
         Ok(Answer { failure, ..Answer::new(result, front(&report.remarks)) })
     }
+}
+
+/// The figures for the head of a report.
+fn facts(a: &Figures, b: &Figures, runtime: &str) -> Vec<Fact> {
+    let peak = |f: &Figures| f.peak.map_or_else(|| "unknown".into(), |n| ByteSize(n).to_string());
+    let mut peak = Fact::changed(&format!("peak in {runtime}"), peak(a), peak(b));
+    peak.good = a.peak.zip(b.peak).filter(|(a, b)| a != b).map(|(a, b)| b < a);
+    vec![
+        peak,
+        Fact::changed("MACs", macs(a), macs(b)),
+        Fact::changed("nodes", a.nodes.to_string(), b.nodes.to_string()),
+        Fact::changed("parameters", scaled(a.parameters), scaled(b.parameters)),
+    ]
 }
 
 /// The passes that were asked for; `None` for the default ones.

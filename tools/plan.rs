@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use graph_opt_backends::Folder;
 use graph_opt_ir::Graph;
 use graph_opt_ir::onnx::devices::{Stages, stages};
+use graph_opt_passes::analysis::Interpreter;
 use graph_opt_passes::devices::cluster::{
     AllowedCodecs, Cluster, Codec, DeviceSpec, Profile, Speed, seconds,
 };
@@ -28,6 +29,8 @@ use crate::dims::{self, Dims};
 use crate::failure::{Result, does_not_fit, internal, say, usage};
 use crate::model;
 use crate::progress::Progress;
+use crate::report::split::FRAMES;
+use crate::report::{self, AxisRow, FrontPicture, Marks, PointRow, ReportFile};
 use crate::table::rows;
 use crate::{input, output, rewrite};
 
@@ -99,6 +102,8 @@ pub struct Args {
     /// small models and up to 4 devices
     #[arg(long, conflicts_with_all = ["front", "reuse"])]
     by_devices: bool,
+    #[command(flatten)]
+    report: ReportFile,
 }
 
 fn pin(text: &str) -> std::result::Result<(String, String), String> {
@@ -164,6 +169,36 @@ impl Front {
         Self { plans: front.plans.iter().map(plan).collect(), complete_below_s }
     }
 
+    /// As a picture, with the plan that was chosen.
+    fn picture(&self, chosen: Option<&PlanFile>) -> FrontPicture {
+        let axis = |name: &str, unit: &str| AxisRow { name: name.into(), unit: unit.into() };
+        let point = |p: &FrontPlan| {
+            let stages: Vec<String> =
+                p.stages.iter().map(|s| format!("{}: {}", s.place(), s.nodes)).collect();
+            let label = stages.join(", ");
+            PointRow { x: p.latency_s, y: p.energy_j, label, chosen: false }
+        };
+        let mut points: Vec<PointRow> = self.plans.iter().map(point).collect();
+        points.extend(chosen.map(|p| PointRow {
+            x: p.latency_s,
+            y: p.energy_j,
+            label: format!("best {}", p.objective),
+            chosen: true,
+        }));
+        let note = match self.complete_below_s {
+            Some(s) => format!("all plans below {:.3} ms", s * 1e3),
+            None => "all plans".to_owned(),
+        };
+        let title = "plans: latency against energy".to_owned();
+        FrontPicture {
+            title,
+            note,
+            x: axis("latency", "s"),
+            y: axis("energy of a frame", "J"),
+            points,
+        }
+    }
+
     fn text(&self) -> String {
         let mut t = rows(&["latency ms", "energy J", "nodes of the stages"]);
         for p in &self.plans {
@@ -206,6 +241,7 @@ pub fn main(args: &Args) -> Result<Answer> {
     if let Some(path) = &args.output {
         output::probe(Path::new(path))?;
     }
+    args.report.probe()?;
     let (graph, network, first) = network(model::load(&args.model)?, &args.dims)?;
     let text = input::text(Path::new(&args.cluster))?;
     let cluster = Cluster::parse(&text).map_err(|e| usage(format!("{}: {e}", args.cluster)))?;
@@ -266,6 +302,12 @@ pub fn main(args: &Args) -> Result<Answer> {
             };
             output::whole(Path::new(path), text.as_bytes())?;
         }
+        args.report.write(|| {
+            let mut document = report::Document::new(format!("plan {}", args.model));
+            document.fronts.push(found.picture(None));
+            document.add("model", &graph, &Marks::default(), &Interpreter);
+            document
+        })?;
         let text = found.text();
         return Ok(Answer::new(found, text));
     }
@@ -294,6 +336,22 @@ pub fn main(args: &Args) -> Result<Answer> {
     }
     if plain {
         file.second_device = on_two_devices(&graph, &network, &cluster, &costs, &request, &file);
+    }
+    if args.report.is_some() {
+        // The whole front only where it does not take long.
+        let problem = (plain && quick).then(|| network.problem(&graph, &cluster, &costs, &request));
+        let all = problem.and_then(|p| front(&p, &Effort::default()).ok());
+        let found =
+            all.map(|f| Front::of(&f, &|s| (&cluster.devices[s.device], labels[s.units.start])));
+        let planned = rewritten(graph.clone(), &file.rewrite)?;
+        args.report.write(|| {
+            let mut document = report::Document::new(format!("plan {}", args.model));
+            document.plan(&file, FRAMES);
+            document.fronts.extend(found.map(|f| f.picture(Some(&file))));
+            let marks = Marks::of_plan(&planned, &file);
+            document.add("model", &planned, &marks, &Interpreter);
+            document
+        })?;
     }
     drop(progress);
     let passes = [first, file.rewrite];
@@ -441,7 +499,7 @@ fn raised(objective: Objective, least: f64) -> String {
 }
 
 /// A name of at most so many characters, without its middle if it is longer.
-fn short(name: &str, most: usize) -> String {
+pub fn short(name: &str, most: usize) -> String {
     let all: Vec<char> = name.chars().collect();
     if all.len() <= most {
         return name.to_owned();

@@ -31,6 +31,7 @@ use crate::measure::{KernelRun, kernels};
 use crate::onnxruntime::LEVELS;
 use crate::plan::network;
 use crate::progress::Progress;
+use crate::report::events::Events;
 use crate::run::{prepare_failure, run_failure};
 use crate::verify::{BACKENDS, backend};
 use crate::{input, model, output, tensors};
@@ -93,6 +94,9 @@ pub struct Args {
     /// Where Linux shows the energy counters of the processor
     #[arg(long, default_value = "/sys/class/powercap", value_name = "DIR", hide = true)]
     powercap: PathBuf,
+    /// Also write the nodes one after the other, each for its median time, as a trace for Perfetto or Chrome
+    #[arg(long, value_name = "FILE.json")]
+    trace: Option<PathBuf>,
     #[command(flatten)]
     dims: Dims,
     #[command(flatten)]
@@ -188,7 +192,7 @@ impl Part {
 }
 
 pub fn main(args: &Args) -> Result<Answer> {
-    if let Some(path) = &args.output {
+    for path in args.output.iter().chain(&args.trace) {
         output::probe(path)?;
     }
     let (graph, network, _) = network(model::load(&args.model)?, &args.dims)?;
@@ -396,6 +400,16 @@ fn written(args: &Args, profile: &Profile, modes: Vec<ModeRow>) -> Result<Answer
     let csv = args.output.as_deref().is_some_and(is_csv);
     let mut text = if csv { profile.to_csv() } else { profile.to_json() }.map_err(internal)?;
     let mut document = serde_json::to_value(profile).map_err(internal)?;
+    if let Some(path) = &args.trace {
+        let (mut events, mut at) = (Events::default(), 0.0);
+        for n in &profile.nodes {
+            let end = at + n.seconds;
+            let args = serde_json::json!({ "spread_us": n.spread * 1e6, "runs": n.count });
+            events.add(&profile.backend, &n.name, (at, end), args);
+            at = end;
+        }
+        output::whole(path, events.text(&format!("profile {}", args.model)).as_bytes())?;
+    }
     if let Some(path) = &args.output {
         output::whole(path, text.as_bytes())?;
         text = String::new();

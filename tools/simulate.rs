@@ -1,6 +1,6 @@
 //! `graph-opt simulate`
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use graph_opt_backends::Backend;
@@ -10,17 +10,20 @@ use graph_opt_backends::stages::{Stages, StagesError, Values, take};
 use graph_opt_backends::tolerance::change;
 use graph_opt_ir::Graph;
 use graph_opt_passes::ByteSize;
-use graph_opt_passes::devices::files::{Manifest, PartFile, Timeline};
+use graph_opt_passes::analysis::Interpreter;
+use graph_opt_passes::devices::files::{Manifest, PartFile, PlanFile, Timeline};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::answer::Answer;
-use crate::failure::{Failure, Result, differs, usage};
-use crate::model;
-use crate::plan::share;
+use crate::failure::{Failure, Result, differs, name, usage};
+use crate::plan::{rewritten, share, short};
+use crate::report::split::{self, SpanRow};
+use crate::report::{Document, Fact, Marks, ReportFile, events};
 use crate::run::{prepare_failure, run_failure};
 use crate::split::json;
 use crate::table::rows;
+use crate::{model, output};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -39,6 +42,11 @@ pub struct Args {
     /// Seed of random inputs
     #[arg(long, default_value_t = 0, value_name = "S")]
     seed: u64,
+    /// Also write when each device and link is busy, as a trace for Perfetto or Chrome
+    #[arg(long, value_name = "FILE.json")]
+    trace: Option<PathBuf>,
+    #[command(flatten)]
+    report: ReportFile,
 }
 
 /// What a split model does, run in one process.
@@ -71,6 +79,10 @@ struct Part {
 }
 
 pub fn main(args: &Args) -> Result<Answer> {
+    args.report.probe()?;
+    if let Some(path) = &args.trace {
+        output::probe(path)?;
+    }
     let folder = Path::new(&args.folder);
     let manifest: Manifest = json(&folder.join("manifest.json"))?;
     manifest.check().map_err(|e| usage(format!("{}: {e}", folder.display())))?;
@@ -107,10 +119,36 @@ pub fn main(args: &Args) -> Result<Answer> {
         Some(_) => Compared::Bits,
     };
     let mut answer = report(&stages, args.frames, &compared);
+    let plan = &stages.manifest().plan;
+    if let Some(path) = &args.trace {
+        let spans = split::spans(plan, &Timeline::of(plan, args.frames.into()));
+        let text = events::of_spans(&spans).text(&format!("simulate {}", args.folder));
+        output::whole(path, text.as_bytes())?;
+    }
+    if args.report.is_some() {
+        let whole = whole.map(|w| rewritten((*w).clone(), &plan.rewrite)).transpose()?;
+        args.report.write(|| document(args, plan, whole.as_ref(), &compared))?;
+    }
     if error > args.max_error.unwrap_or(f64::MAX) && answer.failure.is_none() {
         answer.failure = Some(differs(format!("outputs change by {error:.2e}")));
     }
     Ok(answer)
+}
+
+/// What was simulated, for a report.
+fn document(args: &Args, plan: &PlanFile, whole: Option<&Graph>, compared: &Compared) -> Document {
+    let mut document = Document::new(format!("simulate {}", args.folder));
+    let same = match compared {
+        Compared::No => "not compared".to_owned(),
+        Compared::Bits => format!("the whole model's, bit for bit, in {} frames", args.frames),
+        Compared::Close(e) => format!("changed by up to {:.3} % by codecs", e * 100.0),
+    };
+    document.facts.push(Fact::new("outputs are", same));
+    document.plan(plan, args.frames.into());
+    if let Some(whole) = whole {
+        document.add("model", whole, &Marks::of_plan(whole, plan), &Interpreter);
+    }
+    document
 }
 
 fn failure(e: StagesError) -> Failure {
@@ -184,7 +222,7 @@ fn report(stages: &Stages, frames: u16, compared: &Compared) -> Answer {
     }
     let mut text = format!("{t}\n");
     let timeline = Timeline::of(plan, frames.into());
-    text.push_str(&chart(&timeline));
+    text.push_str(&chart(&split::spans(plan, &timeline)));
     text.push_str(&format!(
         "first frame after {:.3} ms (plan {:.3}), then one every {:.3} ms",
         timeline.latency() * 1e3,
@@ -213,19 +251,73 @@ fn report(stages: &Stages, frames: u16, compared: &Compared) -> Answer {
     Answer { failure, ..Answer::new(result, text) }
 }
 
-/// A line for each part: which frame it computes when.
-fn chart(timeline: &Timeline) -> String {
-    const COLUMNS: usize = 72;
-    let end = timeline.done.last().copied().unwrap_or(0.0).max(f64::MIN_POSITIVE);
+/// A line for each device and each link, with the number of the frame that it works for, over an axis of
+/// milliseconds.
+fn chart(spans: &[SpanRow]) -> String {
+    const COLUMNS: usize = 64;
+    const NAME: usize = 16;
+    let end = spans.iter().map(|s| s.end_s).fold(f64::MIN_POSITIVE, f64::max);
     let column = |t: f64| ((t / end * COLUMNS as f64) as usize).min(COLUMNS - 1);
-    let mut text = String::new();
-    for (i, spans) in timeline.spans.iter().enumerate() {
-        let mut line = vec!['.'; COLUMNS];
-        for (frame, &(a, b)) in spans.iter().enumerate() {
-            let mark = char::from(b'0' + (frame % 10) as u8);
-            line[column(a)..=column(b).max(column(a))].fill(mark);
+    let mut rows: Vec<(bool, String, Vec<char>)> = Vec::new();
+    for s in spans {
+        let name = short(&name(&s.on), NAME);
+        let known = rows.iter().position(|r| r.0 == s.link && r.1 == name);
+        let at = known.unwrap_or_else(|| {
+            rows.push((s.link, name, vec!['.'; COLUMNS]));
+            rows.len() - 1
+        });
+        if s.end_s > s.begin_s {
+            let mark = char::from(b'0' + (s.frame % 10) as u8);
+            let (a, b) = (column(s.begin_s), column(s.end_s));
+            rows[at].2[a..=b.max(a)].fill(mark);
         }
-        text.push_str(&format!("{i:>3} |{}|\n", line.into_iter().collect::<String>()));
     }
+    rows.sort_by_key(|r| r.0);
+    let width = rows.iter().map(|r| r.1.chars().count()).max().unwrap_or(0);
+    let mut text = String::new();
+    for (_, name, line) in &rows {
+        text.push_str(&format!("  {name:>width$} |{}|\n", line.iter().collect::<String>()));
+    }
+    // Begin, middle and end of the axis.
+    let ms = |share: f64| format!("{:.*}", if end < 0.1 { 2 } else { 0 }, end * share * 1e3);
+    let (middle, last) = (ms(0.5), ms(1.0));
+    let half = COLUMNS / 2 - 1;
+    let rest = COLUMNS - half - middle.len();
+    text.push_str(&format!("  {:width$} 0{:>half$}{middle}{last:>rest$} ms\n", "", ""));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_and_links_have_names_and_an_axis() {
+        let span = |on: &str, link, frame, begin_s, end_s| SpanRow {
+            on: on.into(),
+            link,
+            stage: Some(0),
+            frame,
+            begin_s,
+            end_s,
+        };
+        let text = chart(&[
+            span("camera", false, 0, 0.0, 0.5),
+            span("wifi", true, 0, 0.5, 0.75),
+            span("box\u{1b}[2J", false, 0, 0.75, 1.0),
+            span("camera", false, 1, 0.5, 1.0),
+        ]);
+        let lines: Vec<&str> = text.lines().collect();
+        let bars = |c: char, n: usize| c.to_string().repeat(n);
+        let width = "box\\u{1b}[2J".len();
+        assert_eq!(
+            lines[0],
+            format!("  {:>width$} |{}{}|", "camera", bars('0', 32), bars('1', 32))
+        );
+        assert!(lines[1].starts_with("  box\\u{1b}[2J |....") && lines[1].ends_with("0000|"));
+        assert!(lines[2].contains("wifi |"), "{text}");
+        assert!(
+            lines[3].contains(" 0 ") && lines[3].contains("500") && lines[3].ends_with("1000 ms")
+        );
+    }
 }

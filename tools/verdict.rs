@@ -19,7 +19,7 @@ pub enum Decision {
 }
 
 /// What a comparison of two models found.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Comparison {
     /// Whether all outputs are equal, or some output differs.
     pub verdict: Decision,
@@ -32,7 +32,7 @@ pub struct Comparison {
 }
 
 /// What is known of an output.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct OutputVerdict {
     /// Name of the output.
     pub name: String,
@@ -63,7 +63,7 @@ pub enum EqualFor {
 }
 
 /// Where an output differs.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Difference {
     /// Indices of the first element of the output that differs; empty if its shape does.
     pub element: Vec<usize>,
@@ -80,7 +80,7 @@ pub struct Difference {
 }
 
 /// What a rung of the ladder says.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Rung {
     /// Name of the verdict, such as `exact` or `close`.
     pub verdict: String,
@@ -236,7 +236,7 @@ fn shown_by(o: &Output, summary: &Summary) -> String {
 /// An output's difference in words.
 fn described(place: &Place) -> String {
     let mut s = match &place.output {
-        Some(OutputElement { name, element, elements }) => {
+        Some(OutputElement { name, element, elements, .. }) => {
             let at: Vec<String> = element.iter().map(ToString::to_string).collect();
             let at = if at.is_empty() { String::new() } else { format!("[{}]", at.join(",")) };
             match elements {

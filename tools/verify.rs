@@ -8,6 +8,7 @@ use graph_opt_backends::compare::{Compare, Incomparable, Spared};
 use graph_opt_backends::cpu::Cpu;
 use graph_opt_backends::{Backend, PrepareError};
 use graph_opt_ir::{Graph, Tensor};
+use graph_opt_passes::analysis::Interpreter;
 use graph_opt_passes::eqsat::check as certificate;
 
 use crate::answer::Answer;
@@ -16,6 +17,8 @@ use crate::failure::{Failure, Result, differs, say, undecided, usage};
 use crate::inputs::Inputs;
 use crate::onnxruntime::OnnxRuntime;
 use crate::progress::Progress;
+use crate::report::proof::{HeatMap, ProofPicture, heat_maps};
+use crate::report::{Document, Marks, ReportFile};
 use crate::verdict::{CheckedProof, Comparison};
 use crate::{input, model, output, tensors};
 
@@ -88,8 +91,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     proof: Option<PathBuf>,
     /// Check a proof that was written before, instead of looking for one: no search, no run
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["proof", "by", "backend", "inputs"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["proof", "by", "backend", "inputs", "report"])]
     check_proof: Option<PathBuf>,
+    #[command(flatten)]
+    report: ReportFile,
     #[command(flatten)]
     checks: Checks,
 }
@@ -101,6 +106,7 @@ pub fn main(args: &Args) -> Result<Answer> {
     if let Some(path) = &args.proof {
         output::probe(path)?;
     }
+    args.report.probe()?;
     let a = Arc::new(model::load(&args.a)?);
     let b = Arc::new(model::load(&args.b)?);
     if let Some(path) = &args.check_proof {
@@ -110,7 +116,20 @@ pub fn main(args: &Args) -> Result<Answer> {
     if args.proof.is_some() && !how.by.is_empty() {
         how.by.push("prove".into());
     }
-    let (report, certificate) = compare(&a, &b, &how, &args.checks)?;
+    let Compared { found: report, certificate, heat } = compare(&a, &b, &how, &args.checks)?;
+    args.report.write(|| {
+        let mut document = Document::new(format!("verify {} {}", args.a, args.b));
+        let sized = |g: &Graph| args.checks.dims.sized(g).ok().map(|s| s.graph.into_owned());
+        let (p, q) = (sized(&a), sized(&b));
+        let (p, q) = (p.as_ref().unwrap_or(&a), q.as_ref().unwrap_or(&b));
+        let compared_with = |other| Marks { other: Some(other), ..Marks::default() };
+        document.add("original", p, &compared_with(q), &Interpreter);
+        document.add("other", q, &compared_with(p), &Interpreter);
+        document.proof = certificate.as_deref().map(ProofPicture::of);
+        document.heat = heat;
+        document.verdict = Some(report.clone());
+        document
+    })?;
     if let Some(path) = &args.proof {
         match &certificate {
             Some(text) => output::whole(path, text.as_bytes())?,
@@ -140,17 +159,23 @@ fn check_proof(path: &Path, a: &Graph, b: &Graph) -> Result<Answer> {
     Ok(Answer::new(CheckedProof { proved: true, steps, reassociates, assumes }, text))
 }
 
-/// Runs the ladder over two models. With the certificate of a proof, if one was found.
-pub fn compare(
-    a: &Arc<Graph>,
-    b: &Arc<Graph>,
-    how: &How,
-    checks: &Checks,
-) -> Result<(Comparison, Option<String>)> {
+/// What a comparison found, for people and for reports.
+pub struct Compared {
+    /// The verdicts.
+    pub found: Comparison,
+    /// The certificate of a proof, if one was found.
+    pub certificate: Option<String>,
+    /// Where the models differ.
+    pub heat: Vec<HeatMap>,
+}
+
+/// Runs the ladder over two models.
+pub fn compare(a: &Arc<Graph>, b: &Arc<Graph>, how: &How, checks: &Checks) -> Result<Compared> {
     let start = Instant::now();
     let mut report = with_compare(a, b, how, checks, |c| c.run(a, b).map_err(incomparable))?;
     let certificate = report.certificate.take();
-    Ok((Comparison::of(&report, start.elapsed().as_secs_f64()), certificate))
+    let found = Comparison::of(&report, start.elapsed().as_secs_f64());
+    Ok(Compared { found, certificate, heat: heat_maps(&report) })
 }
 
 /// Models that cannot be compared.

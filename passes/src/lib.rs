@@ -50,7 +50,7 @@ pub use manager::{AfterPass, PassRun, Report, RunError, Runner};
 pub use options::{OptionError, OptionInfo, Options, SizeError, bytes};
 pub use pass::{
     Change, Data, Evaluate, EvaluateError, Exactness, NoEvaluator, Outcome, Pass, PassCtx,
-    PassInfo, Remark,
+    PassInfo, Remark, Tiled,
 };
 pub use pipeline::{Pipeline, PipelineError, Step};
 pub use units::{ByteSize, count};

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::assume::{Assumed, SizedGraph};
 use crate::fix_dims::Symbolic;
 use crate::options::{OptionError, OptionInfo, Options};
-use crate::tile::Reuse;
 use crate::tile::fuse_tiles::Stretch;
+use crate::tile::planner::TiledGroup;
 
 /// How results of a rewritten graph may differ from those of the original.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -137,6 +137,16 @@ pub struct Change {
     pub after: u64,
 }
 
+/// A group of nodes that a pass tiled, by the nodes and values of the graph before the pass.
+/// [`survey`](crate::tile::survey) says what each tile of it needs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tiled {
+    /// The nodes, the grid, and what becomes of overlaps.
+    pub group: TiledGroup,
+    /// The body that they are in, as `NODE/ATTRIBUTE` from the outside in; empty for the main graph.
+    pub scope: Vec<String>,
+}
+
 /// The figures of a remark.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
@@ -144,17 +154,15 @@ pub enum Data {
     /// A remark without figures.
     #[default]
     None,
-    /// The number of parts that a node was cut into.
-    Parts(usize),
-    /// A group of nodes was tiled.
-    Tiles {
-        /// Number of nodes of the group.
-        nodes: usize,
-        /// Parts along each axis of the grid.
-        grid: Vec<usize>,
-        /// Whether overlaps of tiles are recomputed or kept.
-        reuse: Reuse,
+    /// A node was cut.
+    Parts {
+        /// Number of parts.
+        parts: usize,
+        /// The parts as tiles of a group; `None` for partial sums.
+        tiled: Option<Tiled>,
     },
+    /// A group of nodes was tiled.
+    Tiles(Tiled),
     /// The cost of the whole graph.
     Cost {
         /// Peak of live activations, in bytes.
@@ -260,6 +268,11 @@ impl PassCtx<'_, '_> {
     /// Whether the pass may rewrite the node; `only` in the pipeline restricts it.
     pub fn selected(&self, node: NodeId) -> bool {
         self.only.is_none_or(|r| r.is_match(self.graph().label(node)))
+    }
+
+    /// The group as what was tiled here.
+    pub(crate) fn tiled(&self, group: TiledGroup) -> Tiled {
+        Tiled { group, scope: self.editor.scope().to_vec() }
     }
 
     /// Applies an edit.

@@ -19,6 +19,7 @@
 mod cases;
 mod cover;
 mod cut;
+mod map;
 mod places;
 mod range;
 mod rungs;
@@ -45,6 +46,7 @@ use crate::{Backend, Folder};
 use cases::Cases;
 use cover::Cover;
 use cut::Cut;
+pub use map::{DifferenceMap, Measure};
 use places::Matched;
 use rungs::Shared;
 pub use summary::Summary;
@@ -67,6 +69,8 @@ pub struct Place {
     pub node: String,
     /// Where the output itself differs; `None` if a graph gives no output at all.
     pub output: Option<OutputElement>,
+    /// How much the value differs where; `None` if its shape or type does, or if it is very large.
+    pub map: Option<Arc<DifferenceMap>>,
 }
 
 /// The first element of an output that differs.
@@ -79,6 +83,8 @@ pub struct OutputElement {
     /// The elements, of the original and of the other; `None` if they are numbers of the finite
     /// field, and the same as floats.
     pub elements: Option<(String, String)>,
+    /// How much the output differs where, as of the first value that does.
+    pub map: Option<Arc<DifferenceMap>>,
 }
 
 impl fmt::Display for Place {

@@ -1,10 +1,12 @@
 //! Where results differ, and what made it so.
 
+use std::sync::Arc;
+
 use graph_opt_ir::structural_eq::Structure;
 use graph_opt_ir::tensor::Data;
 use graph_opt_ir::{DType, Graph, NodeId, Tensor, ValueId};
 
-use super::{OutputElement, Place};
+use super::{DifferenceMap, OutputElement, Place};
 use crate::cpu::{FieldData, FieldTensor, Key};
 use crate::tolerance::{Difference, difference_of};
 
@@ -42,19 +44,29 @@ pub(super) fn place(
     v: ValueId,
     element: Vec<usize>,
     elements: (String, String),
+    map: Option<DifferenceMap>,
 ) -> Place {
     let producer = b.producer(v);
     let edit = producer.map(|n| made_by(b, n)).unwrap_or_default();
     let node = producer.map(|n| b.label(n).to_owned()).unwrap_or_default();
-    Place { value: b.value(v).name.to_string(), element, elements, edit, node, output: None }
+    Place {
+        value: b.value(v).name.to_string(),
+        element,
+        elements,
+        edit,
+        node,
+        output: None,
+        map: map.map(Arc::new),
+    }
 }
 
 impl Place {
     /// With where the output differs, whose elements can be read.
     pub(super) fn seen_at(self, output: &Place, readable: bool) -> Self {
-        let Self { value, element, elements, .. } = output;
+        let Self { value, element, elements, map, .. } = output;
         let elements = readable.then(|| elements.clone());
-        let output = OutputElement { name: value.clone(), element: element.clone(), elements };
+        let (name, element, map) = (value.clone(), element.clone(), map.clone());
+        let output = OutputElement { name, element, elements, map };
         Self { output: Some(output), ..self }
     }
 }

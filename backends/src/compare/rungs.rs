@@ -8,7 +8,7 @@ use graph_opt_ir::{Def, Dim, Graph, Tensor, Value, ValueId};
 use super::cases::{Case, Cases};
 use super::cover::{Cover, Missing};
 use super::places::{Matched, differ, field_place, float_place, place, texts_at};
-use super::{Compare, FIELD, Output, Place, Report, Verdict};
+use super::{Compare, DifferenceMap, FIELD, Output, Place, Report, Verdict};
 use crate::cpu::{Cpu, run_field_watched};
 use crate::inputs::spread::Style;
 use crate::tolerance::Difference;
@@ -35,7 +35,7 @@ pub(super) struct Shared<'a> {
 enum Found {
     Same,
     Close(Difference),
-    Differs(Place),
+    Differs(Box<Place>),
 }
 
 /// What became of a run.
@@ -88,7 +88,7 @@ impl Shared<'_> {
                 let q = run(b, &m.of_b, None).ok()?;
                 p.iter().zip(&q).zip(&m.of_b).find_map(|((p, q), &v)| {
                     let (element, elements) = field_place(p, q, key)?;
-                    Some(place(b, v, element, elements))
+                    Some(place(b, v, element, elements, DifferenceMap::of_field(p, q, key)))
                 })
             };
             let apart = places.iter().any(Option::is_some);
@@ -102,10 +102,11 @@ impl Shared<'_> {
                 match at {
                     None => (Found::Same, n),
                     Some((e, t)) => {
-                        let here = place(b, b.outputs()[i], e, t);
+                        let map = DifferenceMap::of_field(&p[i], &q[i], key);
+                        let here = place(b, b.outputs()[i], e, t, map);
                         let in_field = p[i].dims == q[i].dims && p[i].dtype.is_float();
                         let at = first.clone().unwrap_or(here.clone()).seen_at(&here, !in_field);
-                        (Found::Differs(at), n)
+                        (Found::Differs(Box::new(at)), n)
                     }
                 }
             };
@@ -191,7 +192,7 @@ impl Shared<'_> {
                 x.iter().zip(&y).zip(&self.matched.of_b).find_map(|((x, y), &v)| {
                     let d = differ(x, y).filter(|d| !d.is_close())?;
                     let (e, t) = float_place(x, y, d.first.unwrap_or(0));
-                    Some(place(self.b, v, e, t))
+                    Some(place(self.b, v, e, t, DifferenceMap::of(x, y)))
                 })
             };
             let apart = diffs.iter().flatten().any(|d| !d.is_close());
@@ -206,9 +207,10 @@ impl Shared<'_> {
                     Some(d) if d.is_close() => (Found::Close(d), n),
                     Some(d) => {
                         let (e, t) = float_place(&x[i], &y[i], d.first.unwrap_or(0));
-                        let here = place(self.b, self.b.outputs()[i], e, t);
+                        let map = DifferenceMap::of(&x[i], &y[i]);
+                        let here = place(self.b, self.b.outputs()[i], e, t, map);
                         let at = first.clone().unwrap_or(here.clone()).seen_at(&here, true);
-                        (Found::Differs(at), n)
+                        (Found::Differs(Box::new(at)), n)
                     }
                 }
             };
@@ -237,7 +239,7 @@ impl Shared<'_> {
                         // Where rounding differs, infinities and NaN do not begin at the same
                         // numbers.
                         if !*close {
-                            at_edge.get_or_insert_with(|| place.clone());
+                            at_edge.get_or_insert_with(|| (**place).clone());
                         }
                         *f = Found::Same;
                     }
@@ -370,7 +372,7 @@ impl Shared<'_> {
             }
             if found.iter().any(|(f, _)| matches!(f, Found::Differs(_))) {
                 let one = |(i, (f, n)): (usize, (Found, usize))| match f {
-                    Found::Differs(p) => Verdict::Differs(by.into(), p),
+                    Found::Differs(p) => Verdict::Differs(by.into(), *p),
                     Found::Close(d) => Verdict::Close(by.into(), d),
                     Found::Same if compared[i] + n == 0 => empty(by),
                     Found::Same if by == FIELD => Verdict::Exact(done),
@@ -468,7 +470,7 @@ impl Shared<'_> {
     fn fails(&self, by: &str, e: &RunError) -> Vec<Verdict> {
         let one = |&v: &ValueId| {
             let elements = ("runs".to_owned(), format!("fails: {e}"));
-            Verdict::Differs(by.into(), place(self.b, v, Vec::new(), elements))
+            Verdict::Differs(by.into(), place(self.b, v, Vec::new(), elements, None))
         };
         self.b.outputs().iter().map(one).collect()
     }

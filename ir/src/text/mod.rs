@@ -20,7 +20,7 @@ mod print;
 
 pub use lex::unescape;
 pub use parse::{Constants, ParseError, parse, parse_with};
-pub use print::{node_text, print, print_whole};
+pub use print::{attribute_text, node_text, print, print_whole, slice_sugar};
 
 /// Largest number of elements of a constant that is written out.
 const INLINE: usize = 8;

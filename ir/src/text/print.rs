@@ -60,6 +60,14 @@ pub fn node_text(graph: &Graph, id: NodeId) -> String {
     node(graph, id, "", &by_hash)
 }
 
+/// An attribute's value as text. A graph is said by its number of nodes, a large tensor by its hash.
+pub fn attribute_text(a: &Attr) -> String {
+    match a {
+        Attr::Graph(g) => format!("a graph of {} nodes", g.0.len()),
+        a => attr(a, "", &by_hash),
+    }
+}
+
 pub(super) fn name(n: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_./-:".contains(c);
     if !n.is_empty() && n.chars().all(plain) { n.to_owned() } else { format!("{n:?}") }
@@ -187,7 +195,7 @@ fn node(graph: &Graph, id: NodeId, indent: &str, spell: Spell<'_>) -> String {
 
 /// The short form of a Slice with constant bounds: `axis: from..to` for each axis that it cuts; `None` if
 /// it has no short form.
-fn slice_sugar(graph: &Graph, id: NodeId) -> Option<String> {
+pub fn slice_sugar(graph: &Graph, id: NodeId) -> Option<String> {
     let n = graph.node(id);
     let Op::Slice(s) = &n.op else { return None };
     if !n.extra.is_empty() || (s.starts.is_some()) != (graph.opset() < 10) {

@@ -19,6 +19,8 @@ pub struct TileNeeds {
     pub inputs: Vec<(ValueId, Region)>,
     /// Regions of the group's values that the tile needs, in the order of the schedule.
     pub values: Vec<(ValueId, Region)>,
+    /// Regions of them that it computes; values that it takes over whole are left out.
+    pub computed: Vec<(ValueId, Region)>,
     /// Regions that it takes over from other tiles.
     pub taken: Vec<(ValueId, Region)>,
     /// Multiply-accumulates of what the tile computes.
@@ -68,6 +70,7 @@ pub fn survey(
         let strips = layout.strips(job.made, &order[job.tile]).map_err(fail)?;
         tile.taken.extend(strips.into_iter().map(|s| (v, s.region)));
         let Some((region, t)) = &job.computed else { continue };
+        tile.computed.push((v, region.clone()));
         if let Some(macs) = node_macs(graph, job.node).filter(|_| first.contains(&job.made.id)) {
             let size = |r: &Region| region_bytes(graph, v, r).unwrap_or(0);
             let whole = size(&vec![None; region.len()]).max(1);

@@ -27,6 +27,7 @@ use graph_opt_ir::region::{self, Barrier, Need, Relation, Relations};
 use graph_opt_ir::{Edit, EditError, Graph, NodeId, Span, ValueId};
 
 use super::parts::PartsError;
+use super::planner::TiledGroup;
 use super::{Grid, Group, Reuse, build, partial_sums, parts, region_bytes};
 use crate::fix_dims::Symbolic;
 use crate::options::{OptionError, OptionInfo, Options, bytes_text, list_text, name_of};
@@ -286,14 +287,16 @@ impl Pass for TileConv {
             }
             let label = cx.graph().label(id).to_owned();
             match self.plan(cx.graph(), id, cx.symbolic) {
-                Ok((edit, parts)) => {
+                Ok((edit, parts, tiled)) => {
                     cx.apply(&edit)?;
                     done += 1;
                     let what = match self.axes[..] {
                         [Axis::ChannelsIn] => count(parts, "partial sum"),
                         _ => count(parts, "part"),
                     };
-                    cx.remark_with(label, Outcome::Applied, what, Data::Parts(parts));
+                    let tiled = tiled.map(|group| cx.tiled(group));
+                    let data = Data::Parts { parts, tiled };
+                    cx.remark_with(label, Outcome::Applied, what, data);
                 }
                 Err((outcome, why)) => cx.remark_on(label, outcome, why),
             }
@@ -341,12 +344,13 @@ impl TileConv {
         }
     }
 
+    /// The edit, the number of parts, and the parts as tiles, if they are no partial sums.
     fn plan(
         &self,
         graph: &Graph,
         id: NodeId,
         symbolic: &Symbolic,
-    ) -> Result<(Edit, usize), Refusal> {
+    ) -> Result<(Edit, usize, Option<TiledGroup>), Refusal> {
         let origin = format!("tile-conv {}", graph.label(id));
         if self.axes == [Axis::ChannelsIn] {
             let spans = |n| match &self.how {
@@ -357,7 +361,7 @@ impl TileConv {
             };
             return match partial_sums::partial_sums(graph, id, &spans, &origin).map_err(blocked)? {
                 (_, 1) => Err((Outcome::NoEffect, "one part is the whole".into())),
-                sums => Ok(sums),
+                (edit, parts) => Ok((edit, parts, None)),
             };
         }
         let value = graph.node(id).outputs.first().copied().flatten();
@@ -365,22 +369,23 @@ impl TileConv {
             return Err(blocked("its first result is not used"));
         };
         let spans = self.spans(graph, id, value, symbolic)?;
-        let group = unit(graph, id);
+        let mut group = unit(graph, id);
         let grid = Grid { axes: spans };
         if grid.len() == 1 {
             return Err((Outcome::NoEffect, "one part is the whole".into()));
         }
-        let edit = match build::tile_group(graph, &group, &grid, Reuse::Recompute, &origin) {
+        let reuse = Reuse::Recompute;
+        let edit = match build::tile_group(graph, &group, &grid, reuse, &origin) {
             Ok(e) => e,
             // Without its quantization the node may still be cut.
             Err(_) if group.nodes.len() > 1 => {
-                let group = Group { nodes: vec![id], outputs: vec![value] };
-                build::tile_group(graph, &group, &grid, Reuse::Recompute, &origin)
+                group = Group { nodes: vec![id], outputs: vec![value] };
+                build::tile_group(graph, &group, &grid, reuse, &origin)
                     .map_err(|(_, b)| blocked(b))?
             }
             Err((_, b)) => return Err(blocked(b)),
         };
-        Ok((edit, grid.len()))
+        Ok((edit, grid.len(), Some(TiledGroup { group, grid, reuse })))
     }
 
     /// The axes of the result that are cut, and their parts.

@@ -17,5 +17,5 @@ pub use from_split::OBJECTIVES;
 pub(super) use from_split::{PlanGoal, StageTiming};
 pub use manifest::{Manifest, PartFile};
 pub use plan_file::{DeviceCount, PlanFile, ReceiveRow, SecondDevice, StageRow};
-pub use timeline::Timeline;
+pub use timeline::{Timeline, Transfer};
 pub use wiring::{Edge, Endpoint, SentValue, Wiring};

@@ -18,6 +18,23 @@ pub struct Timeline {
     pub spans: Vec<Vec<(f64, f64)>>,
     /// Time at which each frame is complete.
     pub done: Vec<f64>,
+    /// Transfers over links, in the order of frames and receivers.
+    pub transfers: Vec<Transfer>,
+}
+
+/// A transfer over a link.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transfer {
+    /// Name of the link.
+    pub over: String,
+    /// Part that sends; `None` for the source of the network's inputs.
+    pub from: Option<usize>,
+    /// Part that receives; `None` for the sink of its outputs.
+    pub to: Option<usize>,
+    /// Number of the frame, from 0.
+    pub frame: usize,
+    /// Begin and end, in seconds.
+    pub span: (f64, f64),
 }
 
 /// A computation or a transfer.
@@ -43,6 +60,7 @@ impl Timeline {
         // By part and frame: the task that computes it, and the tasks that send its values.
         let mut computes: Vec<Vec<usize>> = vec![Vec::new(); parts + 1];
         let mut sends: Vec<Vec<Vec<usize>>> = vec![Vec::new(); parts];
+        let mut crossing: Vec<(usize, Transfer)> = Vec::new();
         for frame in 0..frames {
             sends.iter_mut().for_each(|s| s.push(Vec::new()));
             for part in 0..=parts {
@@ -71,6 +89,11 @@ impl Timeline {
                     }
                     tasks.push(task);
                     arrived.push(tasks.len() - 1);
+                    if let Some(over) = link {
+                        let to = Some(part).filter(|p| *p < parts);
+                        let (over, from, span) = (over.to_owned(), r.from, (0.0, 0.0));
+                        crossing.push((tasks.len() - 1, Transfer { over, from, to, frame, span }));
+                    }
                     if let Some(f) = r.from {
                         sends[f][frame].push(tasks.len() - 1);
                     }
@@ -105,7 +128,9 @@ impl Timeline {
         let span = |t: &usize| times[*t];
         let done = computes[parts].iter().map(|t| times[*t].1).collect();
         let spans = computes[..parts].iter().map(|p| p.iter().map(span).collect()).collect();
-        Self { spans, done }
+        let transfers =
+            crossing.into_iter().map(|(t, c)| Transfer { span: times[t], ..c }).collect();
+        Self { spans, done, transfers }
     }
 
     /// Seconds until the first frame is complete.

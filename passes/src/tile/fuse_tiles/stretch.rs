@@ -10,6 +10,7 @@ use crate::options::{self, OptionError, Options, list_text, name_of};
 use crate::pass::{Data, Outcome, PassCtx};
 use crate::tile::group::GroupError;
 use crate::tile::parts::PartsError;
+use crate::tile::planner::TiledGroup;
 use crate::tile::{Grid, Group, Reuse, build, parts};
 use crate::units::count;
 
@@ -297,7 +298,7 @@ impl Stretch {
                 Ok(()) => {
                     let (nodes, t) = (group.nodes.len(), grid.len());
                     let what = format!("{} in {}", count(nodes, "node"), count(t, "tile"));
-                    let data = Data::Tiles { nodes, grid: grid.counts(), reuse: self.reuse };
+                    let data = Data::Tiles(cx.tiled(TiledGroup { group, grid, reuse: self.reuse }));
                     cx.remark_with(to, Outcome::Applied, what, data);
                 }
                 // Strips of channels of a Concat along channels.

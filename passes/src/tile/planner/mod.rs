@@ -71,7 +71,7 @@ impl Default for Limits {
 }
 
 /// A group of nodes that runs in tiles, with its grid.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TiledGroup {
     /// The nodes and the values that the tiles are joined to.
     pub group: Group,

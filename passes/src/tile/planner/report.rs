@@ -167,7 +167,7 @@ fn apply_group(
     match tiled.edit(graph) {
         Ok(edit) => {
             cx.apply(&edit)?;
-            let data = Data::Tiles { nodes, grid: tiled.grid.counts(), reuse: tiled.reuse };
+            let data = Data::Tiles(cx.tiled(tiled.clone()));
             cx.remark_with(label, Outcome::Applied, what, data);
         }
         Err((n, b)) => cx.remark(n, Outcome::Blocked, b.0),
