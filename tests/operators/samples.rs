@@ -663,12 +663,15 @@ fn sequences() -> Vec<Sample> {
         from(list, "%y = SequenceErase %s, %i : sequence(f32[2,3])").with(index),
         from(list, "%y = SequenceAt %s, %i : f32[2,3]").with(index),
         from(list, "%y = SequenceLength %s : i64[]"),
-        of(
-            list,
-            "%y = SequenceMap %s {body=graph @b(%e: f32[2,3]) -> (%n) { %n = Neg %e : ? }} \
-             : sequence(f32[..])",
-        )
-        .gpu(No("control flow")),
+        Sample {
+            regions: INSIDE,
+            ..of(
+                list,
+                "%y = SequenceMap %s {body=graph @b(%e: f32[2,3]) -> (%n) { %n = Neg %e : ? }} \
+                 : sequence(f32[..])",
+            )
+            .gpu(No("control flow"))
+        },
         of("%x: f32[4,3]", "%y = SplitToSequence %x : sequence(f32[1,3])"),
         of("%x: f32[4,3]", "%y = SplitToSequence %x, %n {axis=-1} : sequence(f32[4,?])")
             .with("%n = const [1,2] : i64[2]"),
