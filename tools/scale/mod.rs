@@ -11,7 +11,7 @@ use std::sync::Arc;
 use graph_opt_backends::scale::dataset::Dataset;
 use graph_opt_backends::scale::{self, Interpreter, Profiler};
 use graph_opt_ir::{Graph, Tensor};
-use graph_opt_passes::analysis::peak;
+use graph_opt_passes::analysis::{Interpreter as Memory, MemoryModel, peak};
 use graph_opt_passes::blocks::choose::{self, Choice, Costs, Limits, Problem, Quantity, k_best};
 use graph_opt_passes::blocks::{Block, splice};
 use graph_opt_passes::devices::cluster::seconds;
@@ -23,14 +23,18 @@ use graph_opt_passes::{ByteSize, Pipeline, Runner, count};
 use crate::answer::Answer;
 use crate::blocks::BATCH;
 use crate::dataset;
+use crate::explain::Figures;
 use crate::failure::{Failure, Result, does_not_fit, say, unsupported, usage};
 use crate::judge::Judge;
 use crate::library::{Library, Variant};
 use crate::model;
+use crate::opt::facts;
 use crate::output;
 use crate::pictures::Images;
 use crate::plot;
 use crate::progress::Progress;
+use crate::report::graph::Kind;
+use crate::report::{Document, Marks, ReportFile};
 use crate::serve::{self, Service};
 use crate::table::rows;
 use crate::workshop::{How, failed, fixed, fixed_in};
@@ -102,6 +106,8 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE")]
     output: Option<String>,
     #[command(flatten)]
+    report: ReportFile,
+    #[command(flatten)]
     images: Images,
 }
 
@@ -112,6 +118,7 @@ pub fn main(args: &Args) -> Result<Answer> {
     if let Some(name) = &args.output {
         output::probe_model(name)?;
     }
+    args.report.probe()?;
     let (library, graph) = Library::open(&args.folder)?;
     let blocks = library.blocks(&graph)?;
     let read = |path: &PathBuf| dataset::read(path, &graph, &args.images, BATCH);
@@ -159,6 +166,23 @@ pub fn main(args: &Args) -> Result<Answer> {
     };
     drop(progress);
     let text = scaler.report(&problem, &choice, &network)?;
+    args.report.write(|| {
+        let mut document = Document::new(format!("scale {}", args.folder.display()));
+        let small = fixed(&network, &scaler.manifest.dims);
+        let (before, after) = (Figures::of(&one, &Memory), Figures::of(&small, &Memory));
+        document.facts = facts(&before, &after, Memory.name());
+        let boxed = |(i, b): (usize, &Block)| {
+            let label = format!("block {}", b.name);
+            b.nodes.iter().map(|&n| (n, (Kind::Block, i, label.clone()))).collect::<Vec<_>>()
+        };
+        let boxes = blocks.iter().enumerate().flat_map(boxed).collect();
+        let marks = Marks { other: Some(&small), boxes, ..Marks::default() };
+        document.add("before", &one, &marks, &Memory);
+        document.add("after", &small, &Marks { other: Some(&one), ..Marks::default() }, &Memory);
+        document.budget_bytes = args.memory;
+        document.text.clone_from(&text);
+        document
+    })?;
     if let Some(name) = &args.output {
         model::save(&network, name)?;
     }
