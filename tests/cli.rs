@@ -652,6 +652,120 @@ fn interrupts_leave_nothing() {
     assert!(interrupted > 0);
 }
 
+/// Pictures of models, and reports of what was done to them. `tools/report/page/test.mjs` opens such pages.
+#[test]
+fn pictures_and_reports_are_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |n: &str| dir.path().join(n).to_str().unwrap().to_owned();
+    let read = |n: &str| std::fs::read_to_string(at(n)).unwrap();
+    // The document in a page.
+    let document = |n: &str| -> serde_json::Value {
+        let page = read(n);
+        let (_, rest) = page.split_once("type=\"application/json\">").unwrap();
+        serde_json::from_str(rest.split_once("</script>").unwrap().0).unwrap()
+    };
+    let model = "zoo:superres@32x48";
+    for name in ["v.html", "v.svg", "v.dot", "v.json"] {
+        let o = run(&["view", model, "-o", &at(name)]);
+        assert_eq!(code(&o), 0, "{}", err(&o));
+    }
+    assert!(read("v.svg").starts_with("<svg ") && read("v.svg").contains(">pixel_shuffle</text>"));
+    assert!(
+        read("v.dot").starts_with("digraph \"superres\" {") && read("v.dot").contains(" -> n7 ")
+    );
+    let explorer: serde_json::Value = serde_json::from_str(&read("v.json")).unwrap();
+    // Eight nodes, the input and the output.
+    assert_eq!(explorer[0]["graphs"][0]["nodes"].as_array().unwrap().len(), 10);
+    let o = run(&["view", model, "-o", &at("v.png")]);
+    assert!(code(&o) == 2 && err(&o).contains(".html, .svg, .dot or .json"), "{}", err(&o));
+
+    let tiles = ["--memory", "50%", "--runtime", "interpreter", "--verify", "-o"];
+    let small = at("small.onnx");
+    let report = ["--report", &at("opt.html")];
+    let o = run(&[&["opt", model][..], &tiles, &[&*small], &report].concat());
+    assert_eq!(code(&o), 0, "{}", err(&o));
+    let d = document("opt.html");
+    let titles: Vec<&str> =
+        d["graphs"].as_array().unwrap().iter().map(|g| g["title"].as_str().unwrap()).collect();
+    assert_eq!(titles, ["before", "after"]);
+    // All tiles together compute each element of the last value once.
+    let tiling = &d["tilings"][0];
+    let output = tiling["values"].as_array().unwrap().iter().position(|v| v["role"] == "output");
+    let mut elements = 0;
+    for part in
+        tiling["tiles"].as_array().unwrap().iter().flat_map(|t| t["parts"].as_array().unwrap())
+    {
+        if part["value"].as_u64() == output.map(|o| o as u64) {
+            let span = |axis: usize| {
+                let s = &part["computed"][axis];
+                s[1].as_i64().unwrap() - s[0].as_i64().unwrap()
+            };
+            elements += span(2) * span(3);
+        }
+    }
+    assert_eq!(elements, 32 * 48);
+    // The figures are those that the command gives.
+    let peak = d["memory"][1]["peak_bytes"].as_u64().unwrap();
+    assert!(peak <= 384 << 10 && d["budget_bytes"] == 384 << 10, "{peak}");
+    let after = run(&["inspect", &small, "--json"]);
+    assert_eq!(result(&after)["peak_activation_bytes"].as_u64(), Some(peak));
+    assert_eq!(d["verdict"]["verdict"], "equal");
+    assert!(d["proof"]["steps"].as_array().unwrap().len() > 10);
+    let chosen =
+        d["fronts"][0]["points"].as_array().unwrap().iter().filter(|p| p["chosen"] == true);
+    assert_eq!(chosen.count(), 1);
+
+    // Where models differ, the page is written all the same.
+    let (a, b) = (at("a.gir"), at("b.gir"));
+    let text = |pads: &str| {
+        format!(
+            "graph @g(%x: f32[1,3,16,16]) -> (%y) opset 13 {{
+               %w = const random(1) : f32[8,3,3,3]
+               %a = Conv %x, %w {{pads={pads}}} : f32[1,8,16,16] ; conv1
+               %y = Relu %a : f32[1,8,16,16] ; relu1
+             }}"
+        )
+    };
+    std::fs::write(&a, text("[1,1,1,1]")).unwrap();
+    std::fs::write(&b, text("[0,1,2,1]")).unwrap();
+    let o = run(&["verify", &a, &b, "--report", &at("verify.html")]);
+    assert_eq!(code(&o), 1, "{}", err(&o));
+    let d = document("verify.html");
+    assert_eq!(d["verdict"]["verdict"], "differs");
+    let first = &d["heat"][0];
+    assert_eq!(
+        (&first["value"], &first["rows"], &first["columns"]),
+        (&"a".into(), &16.into(), &16.into())
+    );
+    assert!(first["differing"].as_u64().unwrap() > 1000, "{first}");
+
+    let (cluster, plan) = (at("c.toml"), at("p.json"));
+    let fast = CLUSTER.replace("profile = \"a.json\"", "macs-per-second = 1e9");
+    std::fs::write(&cluster, fast.replace("30MiB", "1GiB")).unwrap();
+    let planned =
+        ["plan", "zoo:resnet18@64x64", "--cluster", &cluster, "--objective", "throughput"];
+    let o = run(&[&planned[..], &["-o", &plan, "--report", &at("plan.html")]].concat());
+    assert_eq!(code(&o), 0, "{}", err(&o));
+    let d = document("plan.html");
+    let stages = d["split"]["stages"].as_array().unwrap().len();
+    let devices =
+        d["graphs"][0]["groups"].as_array().unwrap().iter().filter(|g| g["kind"] == "device");
+    assert_eq!(devices.count(), stages);
+    let folder = at("stages");
+    let o = run(&["split", "zoo:resnet18@64x64", "--plan", &plan, "-o", &folder]);
+    assert_eq!(code(&o), 0, "{}", err(&o));
+    let (trace, page) = (at("t.json"), at("simulate.html"));
+    let o = run(&["simulate", &folder, "--frames", "3", "--trace", &trace, "--report", &page]);
+    assert_eq!(code(&o), 0, "{}", err(&o));
+    let events: serde_json::Value = serde_json::from_str(&read("t.json")).unwrap();
+    let bars = events["traceEvents"].as_array().unwrap().iter().filter(|e| e["ph"] == "X");
+    assert!(bars.count() >= 3 * stages);
+    assert_eq!(document("simulate.html")["split"]["stages"].as_array().unwrap().len(), stages);
+    // A page has a name that says so, and is tried before the work starts.
+    let o = run(&["verify", model, &small, "--report", &at("verify.txt")]);
+    assert!(code(&o) == 2 && err(&o).contains("FILE.html"), "{}", err(&o));
+}
+
 /// Every command answers with one envelope, which says how it ended.
 #[test]
 fn all_answers_are_in_one_envelope() {
@@ -688,6 +802,7 @@ fn all_answers_are_in_one_envelope() {
     has(&["opt", model, "-p", "", "-o", "-"], 2, &[]);
     let v = has(&["verify", model, &tiled], 0, &["verdict", "seconds", "outputs"]);
     assert_eq!(v["result"]["outputs"][0]["rungs"][0]["verdict"], "proved");
+    has(&["view", model, "-o", &at("v.html")], 0, &["written", "drawn_nodes"]);
     has(&["run", model], 0, &["outputs"]);
     has(&["bench", model, "--runs", "1"], 0, &["median_s", "runs"]);
     has(&["blocks", model], 0, &["blocks"]);

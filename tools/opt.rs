@@ -492,7 +492,7 @@ impl Opt<'_> {
 }
 
 /// The figures for the head of a report.
-fn facts(a: &Figures, b: &Figures, runtime: &str) -> Vec<Fact> {
+pub fn facts(a: &Figures, b: &Figures, runtime: &str) -> Vec<Fact> {
     let peak = |f: &Figures| f.peak.map_or_else(|| "unknown".into(), |n| ByteSize(n).to_string());
     let mut peak = Fact::changed(&format!("peak in {runtime}"), peak(a), peak(b));
     peak.good = a.peak.zip(b.peak).filter(|(a, b)| a != b).map(|(a, b)| b < a);

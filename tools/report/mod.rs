@@ -108,6 +108,8 @@ pub struct Document {
     pub heat: Vec<HeatMap>,
     /// Choices, and the one that was taken.
     pub fronts: Vec<FrontPicture>,
+    /// What the command printed, where that says more than the rest.
+    pub text: String,
     /// Stages over devices.
     pub split: Option<SplitPicture>,
 }

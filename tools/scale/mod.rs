@@ -11,7 +11,7 @@ use std::sync::Arc;
 use graph_opt_backends::scale::dataset::Dataset;
 use graph_opt_backends::scale::{self, Interpreter, Profiler};
 use graph_opt_ir::Graph;
-use graph_opt_passes::analysis::peak;
+use graph_opt_passes::analysis::{Interpreter as Memory, MemoryModel, peak};
 use graph_opt_passes::blocks::choose::{self, Choice, Costs, Limits, Problem, Quantity, k_best};
 use graph_opt_passes::blocks::{Block, splice};
 use graph_opt_passes::devices::cluster::seconds;
@@ -22,17 +22,21 @@ use graph_opt_passes::{ByteSize, Pipeline, Runner, count};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::answer::{Answer, Document};
+use crate::answer::{self, Answer};
 use crate::blocks::BATCH;
 use crate::dataset;
+use crate::explain::Figures;
 use crate::failure::{Failure, Result, does_not_fit, internal, say, unsupported, usage};
 use crate::judge::Judge;
 use crate::library::{Library, Variant};
 use crate::model;
+use crate::opt::facts;
 use crate::output;
 use crate::pictures::Images;
 use crate::plot;
 use crate::progress::Progress;
+use crate::report::graph::Kind;
+use crate::report::{Document, Marks, ReportFile};
 use crate::serve::{self, Service};
 use crate::table::rows;
 use crate::workshop::{How, failed, fixed, fixed_in};
@@ -104,6 +108,8 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE")]
     output: Option<String>,
     #[command(flatten)]
+    report: ReportFile,
+    #[command(flatten)]
     images: Images,
 }
 
@@ -121,7 +127,7 @@ pub struct Scaled {
     /// The network itself.
     network: NetworkRow,
     /// Its plan over the devices of `--cluster`, as `graph-opt plan` writes it; `null` without them.
-    plan: Option<Document>,
+    plan: Option<answer::Document>,
     /// Measured times of a sample; `null` without `--data`.
     seconds: Option<Times>,
     /// The metric on `--data`; `null` without it.
@@ -219,6 +225,7 @@ pub fn main(args: &Args, json: bool) -> Result<Answer> {
     if let Some(name) = &args.output {
         output::probe_model(name, json)?;
     }
+    args.report.probe()?;
     let (library, graph) = Library::open(&args.folder)?;
     let blocks = library.blocks(&graph)?;
     let read = |path: &PathBuf| dataset::read(path, &graph, &args.images, BATCH);
@@ -266,6 +273,23 @@ pub fn main(args: &Args, json: bool) -> Result<Answer> {
     };
     drop(progress);
     let (scaled, text) = scaler.report(&problem, &choice, &network)?;
+    args.report.write(|| {
+        let mut document = Document::new(format!("scale {}", args.folder.display()));
+        let small = fixed(&network, &scaler.manifest.dims);
+        let (before, after) = (Figures::of(&one, &Memory), Figures::of(&small, &Memory));
+        document.facts = facts(&before, &after, Memory.name());
+        let boxed = |(i, b): (usize, &Block)| {
+            let label = format!("block {}", b.name);
+            b.nodes.iter().map(|&n| (n, (Kind::Block, i, label.clone()))).collect::<Vec<_>>()
+        };
+        let boxes = blocks.iter().enumerate().flat_map(boxed).collect();
+        let marks = Marks { other: Some(&small), boxes, ..Marks::default() };
+        document.add("before", &one, &marks, &Memory);
+        document.add("after", &small, &Marks { other: Some(&one), ..Marks::default() }, &Memory);
+        document.budget_bytes = args.memory;
+        document.text.clone_from(&text);
+        document
+    })?;
     if let Some(name) = &args.output {
         model::save(&network, name)?;
     }
@@ -605,7 +629,7 @@ impl Scaler<'_> {
             && let Ok(found) = devices.plan(&one)?
         {
             text += &crate::plan::shown(&found);
-            plan = Some(Document(serde_json::to_value(&found).map_err(internal)?));
+            plan = Some(answer::Document(serde_json::to_value(&found).map_err(internal)?));
         }
         let (mut seconds, mut metric) = (None, None);
         if let Some(path) = &self.args.data {

@@ -80,14 +80,15 @@ function search() {
 
 /** What the passes said, and the edits. */
 function passes() {
-  if (!doc.edits.length && !doc.remarks.length) return null;
+  if (!doc.edits.length && !doc.remarks.length && !doc.text) return null;
   const remarks = doc.remarks.slice(0, 400).map((r) => [r.pass, el('span', { class: `outcome ${r.outcome.replace(' ', '-')}` }, r.outcome), r.node ? el('code', {}, short(r.node, 60)) : '', short(r.message, 400)]);
   const edits = doc.edits.slice(0, 400).map((e) => [String(e.number), short(e.origin, 90), e.in ? el('code', {}, e.in) : '', String(e.removed_nodes), String(e.new_nodes)]);
   const more = (all) => (all.length > 400 ? el('p', { class: 'note' }, `and ${count(all.length - 400, 'more')}`.replace('mores', 'more')) : null);
   return {
     element: section(
       'passes',
-      'What the passes did',
+      doc.text ? 'What was chosen' : 'What the passes did',
+      doc.text ? el('pre', { class: 'scroll' }, doc.text) : null,
       doc.remarks.length ? [table(['pass', 'outcome', 'node', ''], remarks), more(doc.remarks)] : null,
       doc.edits.length ? [el('h3', {}, count(doc.edits.length, 'edit')), table(['number', 'made by', 'in', 'nodes out', 'nodes in'], edits), more(doc.edits)] : null,
     ),
