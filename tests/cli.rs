@@ -809,9 +809,9 @@ fn all_answers_are_in_one_envelope() {
     has(&["scale", dir.path().to_str().unwrap()], 2, &[]);
     has(&["inspect", model], 0, &["nodes", "peak_activation_bytes", "timeline"]);
     has(&["print", model], 0, &["text"]);
-    has(&["passes"], 0, &["text"]);
+    has(&["passes"], 0, &["passes"]);
     has(&["inspect", "zoo:"], 0, &["text"]);
-    let v = has(&["diff", model, &tiled], 1, &["text"]);
+    let v = has(&["diff", model, &tiled], 1, &["diff"]);
     assert_eq!(v["error"]["kind"], "differs");
     has(&["explain", model, "-p", tiles], 0, &["before", "passes", "remarks"]);
     has(&["bisect", model, "-p", tiles], 0, &["edits", "end"]);

@@ -369,7 +369,11 @@ fn onnxoptimizer_0_4_2_functions_beside_an_if() {
         let (t, ..) = run(&g, pipeline);
         assert!(t.edits() > 0);
         let out = written(&t);
-        assert_eq!(out.functions, m.functions, "{pipeline}");
+        // The function is simplified where it stands, and stays one with its name, its inputs and its documentation.
+        let [f] = &out.functions[..] else { panic!("{pipeline}: {:?}", out.functions) };
+        let mut want = m.functions[0].clone();
+        want.node = vec![node("Exp", "p", "q")];
+        assert_eq!(*f, want, "{pipeline}");
         let (back, _) = read(&out);
         assert!(graph_opt_ir::structural_eq::identical(&t, &back), "{pipeline}");
         let r = judged(&g, &back);

@@ -111,6 +111,18 @@ fn onnxsim_178_272_onnxscript_2025_huge_constants() {
                %b = Slice %a [0: 3..4, 1: 2..5] : ?
                %y = Add %b, %x : ?
              }",
+            "Add",
+            "Add",
+        ),
+        row(
+            "too large on its way",
+            "(%x: f32[1]) -> (%y) opset 13 {
+               %s = const [512,64] : i64[2]
+               %k = const [1,2] : f32[1,2]
+               %a = Tile %k, %s : ?
+               %b = Slice %a [0: 3..4, 1: 2..5] : ?
+               %y = Add %b, %x : ?
+             }",
             "Tile Slice Add",
             "Tile Slice Add",
         ),
