@@ -77,14 +77,14 @@ pub fn composites() -> Vec<Sample> {
             13,
             "%x: f32[3,5,4], %t: i64[3,4]",
             "%y = NegativeLogLikelihoodLoss %x, %t {reduction=\"none\"} : f32[3,4]",
-            Barred(""),
+            Cut(&[0, 1]),
         ),
         onnx(
             13,
             "%x: f32[3,5], %t: i64[3], %w: f32[5]",
             "%y, %p = SoftmaxCrossEntropyLoss %x, %t, %w {ignore_index=2, reduction=\"none\"} \
              : f32[3], f32[3,5]",
-            Barred(""),
+            Barred("does not read operand 1"),
         ),
         onnx(20, "%t: f32[2,2,3]", "%y = AffineGrid %t, %s : f32[2,4,5,2]", Barred(""))
             .with("%s = const [2,3,4,5] : i64[4]"),

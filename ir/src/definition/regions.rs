@@ -93,6 +93,10 @@ pub(crate) fn relations(ctx: &OpCtx<'_>, output: usize) -> Result<Relations, Bar
     let mut inputs = graph.inputs().iter();
     for (i, operand) in ctx.inputs.iter().enumerate() {
         let Some(v) = operand.as_ref().and_then(|_| inputs.next()) else { continue };
+        if ctx.outputs > 1 && ties.of[v.index()].is_none() {
+            // The node computes all results, and the others may read a part of it.
+            (0..rank).for_each(|o| ties.bar(o, format!("this result does not read operand {i}")));
+        }
         let rank = graph.value(*v).ty.rank().unwrap_or(0);
         let needed = ties.of[v.index()].clone().unwrap_or_else(|| vec![Tie::Whole; rank]);
         rel.operands[i] = (needed.into_iter())

@@ -433,7 +433,9 @@ fn a_host_plans_by_the_rules_of_its_own_runtime() {
     assert_ne!(buffer("c"), buffer("d"));
     assert_eq!(p.timeline, [136, 136, 200, 200, 168]);
     let peaks = |m: &dyn MemoryModel| plan_for(&g, m).unwrap().peak;
-    assert_eq!((peaks(&Interpreter), p.peak, peaks(&OnnxRuntime)), (64, 200, 192));
+    // Of each node ONNX Runtime keeps 300 bytes.
+    let there = 192 + 5 * 300;
+    assert_eq!((peaks(&Interpreter), p.peak, peaks(&OnnxRuntime)), (64, 200, there));
     for seed in 0..100 {
         let g = random(seed, 4 + (seed % 24) as usize, true);
         check(&g, &plan_for(&g, &Host(0)).unwrap());
