@@ -35,7 +35,7 @@ MODES = {
     "off": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
     "on": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
-# Of the largest magnitude of an output.
+# Of the largest magnitude of an output, and 0.1 more.
 TOLERANCE = 1e-4
 # The same for models that round to half precision on the way: one unit in the last place.
 HALF_TOLERANCE = 2.0**-10
