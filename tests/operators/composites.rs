@@ -82,9 +82,8 @@ pub fn composites() -> Vec<Sample> {
         onnx(
             13,
             "%x: f32[3,5], %t: i64[3], %w: f32[5]",
-            "%y, %p = SoftmaxCrossEntropyLoss %x, %t, %w {ignore_index=2, reduction=\"none\"} \
-             : f32[3], f32[3,5]",
-            Barred("does not read operand 1"),
+            "%y = SoftmaxCrossEntropyLoss %x, %t, %w {ignore_index=2, reduction=\"none\"} : f32[3]",
+            Cut(&[0]),
         ),
         onnx(20, "%t: f32[2,2,3]", "%y = AffineGrid %t, %s : f32[2,4,5,2]", Barred(""))
             .with("%s = const [2,3,4,5] : i64[4]"),
