@@ -26,7 +26,7 @@ impl Frequencies {
     /// Those below a folder such as `/sys/devices/system/cpu/cpufreq`.
     ///
     /// # Errors
-    /// If there are none, with what to do instead.
+    /// If the machine has no such settings; says how to profile without them.
     pub fn open(root: &Path) -> Result<Self, String> {
         let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
         let mut policies: Vec<PathBuf> = entries.map(|e| e.path()).collect();
@@ -45,7 +45,7 @@ impl Frequencies {
     /// The frequencies that these words name, in kHz, the highest first: `all`, or such as `1.2GHz`.
     ///
     /// # Errors
-    /// The word that is none, or the frequency that the processor does not have.
+    /// The word that is no frequency, or the frequency outside of the range of the processor.
     pub fn named(&self, words: &[String]) -> Result<Vec<u64>, String> {
         let mut all = Vec::new();
         for word in words {

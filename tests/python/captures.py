@@ -10,21 +10,8 @@ import subprocess
 import sys
 import tempfile
 
-CLUSTER = """source = "camera"
-[[device]]
-name = "camera"
-memory = "32MiB"
-macs-per-second = 1.5e9
-watts = 4
-[[device]]
-name = "box"
-memory = "64MiB"
-macs-per-second = 4e9
-watts = 10
-[default-link]
-bandwidth = "100Mbit/s"
-latency = "1ms"
-"""
+import common
+
 
 CHECKS = """[[model]]
 path = "small.onnx"
@@ -61,7 +48,7 @@ def main():
     page = ["# What the commands print", "", "`tests/python/captures.py` writes this page."]
     with tempfile.TemporaryDirectory() as folder:
         at = pathlib.Path(folder)
-        (at / "cluster.toml").write_text(CLUSTER)
+        (at / "cluster.toml").write_text(common.CLUSTER)
         (at / "graph-opt.toml").write_text(CHECKS)
 
         def run(line):

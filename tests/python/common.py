@@ -10,6 +10,23 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MODELS = ROOT.parent / "shared" / "models"
 
+# Two devices, as examples show them.
+CLUSTER = """source = "camera"
+[[device]]
+name = "camera"
+memory = "32MiB"
+macs-per-second = 1.5e9
+watts = 4
+[[device]]
+name = "box"
+memory = "64MiB"
+macs-per-second = 4e9
+watts = 10
+[default-link]
+bandwidth = "100Mbit/s"
+latency = "1ms"
+"""
+
 # Exit code with which graph-opt says that a model holds something it cannot handle.
 UNSUPPORTED = 3
 # All exit codes of graph-opt that tell of no defect of its own.

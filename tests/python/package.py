@@ -1,8 +1,8 @@
 """The Python package: models in and out, answers, errors, runs, beside onnx and onnxruntime.
 
-    target/venv/bin/python tests/python/package.py [--library target/debug/lib_native.so]
+    target/venv/bin/python tests/python/package.py [--extension target/debug/lib_native.so]
 
-By default the package that is installed is tested; with --library, its sources with this build of the extension.
+By default the package that is installed is tested; with --extension, its sources with this build of the extension.
 """
 
 import argparse
@@ -166,16 +166,16 @@ def others_run_meanwhile(g, folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--library", type=pathlib.Path, help="the extension, as cargo builds it")
+    parser.add_argument("--extension", type=pathlib.Path, help="the extension, as cargo builds it")
     args = parser.parse_args()
     tests = [models_in_all_forms, results_are_right, comparisons, errors, devices, others_run_meanwhile]
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        if args.library:
+        if args.extension:
             package = folder / "site" / "graph_opt"
             shutil.copytree(common.ROOT / "tools" / "python" / "graph_opt", package)
-            shutil.copy(args.library, package / "_native.abi3.so")
+            shutil.copy(args.extension, package / "_native.abi3.so")
             sys.path.insert(0, str(package.parent))
         import graph_opt
 

@@ -10,21 +10,8 @@ import pathlib
 import subprocess
 import sys
 
-CLUSTER = """source = "camera"
-[[device]]
-name = "camera"
-memory = "32MiB"
-macs-per-second = 1.5e9
-watts = 4
-[[device]]
-name = "box"
-memory = "64MiB"
-macs-per-second = 4e9
-watts = 10
-[default-link]
-bandwidth = "100Mbit/s"
-latency = "1ms"
-"""
+import common
+
 
 HALO = """graph @halo(%x: f32[1,3,48,64]) -> (%y) opset 13 {{
   %w = const random(1)                         : f32[8,3,3,3]
@@ -82,7 +69,7 @@ def main():
     tool, folder = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2])
     folder.mkdir(parents=True, exist_ok=True)
     texts = {
-        "cluster.toml": CLUSTER,
+        "cluster.toml": common.CLUSTER,
         "whole.gir": HALO.format(middle=WHOLE),
         "short.gir": HALO.format(middle=SHORT),
         "hostile.gir": hostile(),
