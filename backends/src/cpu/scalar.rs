@@ -245,7 +245,7 @@ impl Real for f32 {
             Fun::Sqrt => x.sqrt(),
             Fun::Tanh => math::tanh(x),
             Fun::Sigmoid => math::sigmoid(x),
-            Fun::Erf => math::erf(f64::from(x)) as Self,
+            Fun::Erf => math::erf32(x),
             Fun::Softplus => math::softplus(f64::from(x)) as Self,
             Fun::Floor => x.floor(),
             Fun::Ceil => x.ceil(),

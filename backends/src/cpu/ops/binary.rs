@@ -8,7 +8,7 @@ use crate::cpu::array::{Array, Buf, Element, Text, on_any, on_number};
 use crate::cpu::cx::{Cx, Outputs, invalid, strides, unsupported};
 use crate::cpu::field::Fp;
 use crate::cpu::scalar::{Real, Scalar};
-use crate::cpu::simd::vectorised_for;
+use crate::cpu::simd::{Loop, apply, apply_pairs, widest_for};
 
 /// Shape of the broadcast operands: ONNX, "Multidirectional Broadcasting".
 pub(crate) fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, RunError> {
@@ -48,23 +48,36 @@ pub(super) fn zip<T: Element + Copy, U: Element + Copy>(
     f: impl Fn(T, T) -> U,
 ) -> Result<Array, RunError> {
     let dims = broadcast(&a.dims, &b.dims)?;
-    let n = cx.room::<U>(&dims)?;
+    let mut v = Vec::with_capacity(cx.room::<U>(&dims)?);
+    let mut extend = |x: &[T], y: &[T]| widest_for::<T>(Zip { x, y, f: &f, out: &mut v });
     if a.dims == b.dims && a.is_contiguous() && b.is_contiguous() {
-        let (x, y) = (a.get::<T>()?, b.get::<T>()?);
-        let v = vectorised_for::<T, _>(|| x.iter().zip(y).map(|(&x, &y)| f(x, y)).collect());
+        extend(a.get::<T>()?, b.get::<T>()?);
         return Ok(Array::new(dims, v));
     }
-    let mut v = Vec::with_capacity(n);
     let (x, y) = (a.typed::<T>()?, b.typed::<T>()?);
     let (sa, sb) = (steps(&a, &dims), steps(b, &dims));
-    vectorised_for::<T, _>(|| {
-        pairs(&dims, (x, &sa), (y, &sb), |x, y| match (x, y) {
-            (x, [y]) => v.extend(x.iter().map(|&x| f(x, *y))),
-            ([x], y) => v.extend(y.iter().map(|&y| f(*x, y))),
-            (x, y) => v.extend(x.iter().zip(y).map(|(&x, &y)| f(x, y))),
-        });
-    });
+    pairs(&dims, (x, &sa), (y, &sb), extend);
     Ok(Array::new(dims, v))
+}
+
+/// Appends the function of pairs; one of the runs may be a single element that is repeated.
+struct Zip<'a, T, U, F> {
+    x: &'a [T],
+    y: &'a [T],
+    f: &'a F,
+    out: &'a mut Vec<U>,
+}
+
+impl<T: Copy, U, F: Fn(T, T) -> U> Loop for Zip<'_, T, U, F> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { x, y, f, out } = self;
+        match (x, y) {
+            (x, &[y]) => out.extend(x.iter().map(|&x| f(x, y))),
+            (&[x], y) => out.extend(y.iter().map(|&y| f(x, y))),
+            (x, y) => out.extend(x.iter().zip(y).map(|(&x, &y)| f(x, y))),
+        }
+    }
 }
 
 /// As [`zip`] with a result of the operands' type, in place where that is possible.
@@ -110,11 +123,9 @@ fn over<T: Element + Copy>(
     let mut out = cx.over::<T>(a)?;
     let dims = out.dims.clone();
     let (v, b) = (out.typed_mut::<T>()?, b.typed::<T>()?);
-    vectorised_for::<T, _>(|| {
-        v.combine(&dims, b, &steps, |x, y| match y {
-            [y] => x.iter_mut().for_each(|x| *x = f(*x, *y)),
-            y => x.iter_mut().zip(y).for_each(|(x, y)| *x = f(*x, *y)),
-        });
+    v.combine(&dims, b, &steps, |x, y| match *y {
+        [y] => apply(x, |x| f(x, y)),
+        _ => apply_pairs(x, y, &f),
     });
     Ok(out)
 }

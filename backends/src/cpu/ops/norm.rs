@@ -8,7 +8,7 @@ use crate::cpu::array::{Array, Buf, Element};
 use crate::cpu::cx::{Cx, Outputs, axis_of, extent, invalid, unsupported};
 use crate::cpu::field::{Fp, Key};
 use crate::cpu::scalar::{Fun, Real};
-use crate::cpu::simd::{Loop, vectorised_for, widest_float};
+use crate::cpu::simd::{Loop, apply, inlined, widest_float};
 
 /// Calls the function for the real type of the first operand.
 macro_rules! by_type {
@@ -175,9 +175,7 @@ fn instance_of<T: Real>(cx: &mut Cx<'_>) -> Outputs {
     for (i, row) in v.chunks_exact_mut(inner.max(1)).enumerate() {
         let (mean, r) = moments(row, e, k);
         let (scale, bias) = (r.times(s[i % c]), b[i % c]);
-        vectorised_for::<T, _>(|| {
-            row.iter_mut().for_each(|x| *x = x.minus(mean).times(scale).plus(bias))
-        });
+        apply(row, |x: T| x.minus(mean).times(scale).plus(bias));
     }
     Ok(vec![Array { data: T::wrap(v), dims: a.dims.clone(), dtype: a.dtype }])
 }
@@ -314,7 +312,6 @@ fn softmax_of<T: Real>(cx: &mut Cx<'_>) -> Outputs {
         a = a.reshaped(vec![x.iter().product(), y.iter().product()])?;
         along = 1;
     }
-    let exp = |x: T| T::call(Fun::Exp, x, k);
     let out = match cx.op {
         Op::Hardmax(_) => lines(&a, along, |v: &mut [T]| {
             let mut best = 0;
@@ -330,16 +327,18 @@ fn softmax_of<T: Real>(cx: &mut Cx<'_>) -> Outputs {
         op => lines(&a, along, |v: &mut [T]| {
             let top = pivot(v, k);
             if matches!(op, Op::Softmax(_)) {
-                vectorised_for::<T, _>(|| v.iter_mut().for_each(|x| *x = exp(x.minus(top))));
+                apply(v, inlined!(k, [top], |x, k| T::call(Fun::Exp, x.minus(top), k)));
                 let s = v.iter().fold(T::ZERO, |s, &x| s.plus(x));
                 if T::NATIVE {
-                    vectorised_for::<T, _>(|| v.iter_mut().for_each(|x| *x = x.over(s, k)));
+                    apply(v, |x: T| x.over(s, k));
                 } else {
                     let share = T::ONE.over(s, k);
-                    v.iter_mut().for_each(|x| *x = x.times(share));
+                    apply(v, |x: T| x.times(share));
                 }
             } else {
-                let s = v.iter().fold(T::ZERO, |s, &x| s.plus(exp(x.minus(top))));
+                let mut e = v.to_vec();
+                apply(&mut e, inlined!(k, [top], |x, k| T::call(Fun::Exp, x.minus(top), k)));
+                let s = e.iter().fold(T::ZERO, |s, &x| s.plus(x));
                 let log = T::call(Fun::Log, s, k);
                 v.iter_mut().for_each(|x| *x = x.minus(top).minus(log));
             }

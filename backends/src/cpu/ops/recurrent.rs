@@ -8,6 +8,7 @@ use crate::cpu::array::{Array, Buf};
 use crate::cpu::cx::{Cx, Outputs, invalid, unsupported};
 use crate::cpu::field::Fp;
 use crate::cpu::scalar::{Fun, Real};
+use crate::cpu::simd::{Function, apply, apply_pairs, inlined};
 
 /// Attributes that the three have in common.
 struct Common<'a> {
@@ -44,7 +45,8 @@ fn common<'a>(op: &'a Op) -> Result<Common<'a>, RunError> {
     })
 }
 
-type Activation<'k, T> = Box<dyn Fn(T) -> T + 'k>;
+/// Replaces every element by the activation of it.
+type Activation<'k, T> = Box<dyn Fn(&mut [T]) + 'k>;
 
 fn activation<'k, T: Real>(
     cx: &Cx<'k>,
@@ -52,26 +54,29 @@ fn activation<'k, T: Real>(
     a: Option<f32>,
     b: Option<f32>,
 ) -> Result<Activation<'k, T>, RunError> {
+    fn boxed<'k, T: Real>(f: impl Function<T> + 'k) -> Activation<'k, T> {
+        Box::new(move |v| apply(v, f))
+    }
     let k = cx.key();
     let of = move |x: f32| T::of(x.into(), k);
     Ok(match name.to_ascii_lowercase().as_str() {
-        "sigmoid" => Box::new(move |x| T::call(Fun::Sigmoid, x, k)),
-        "tanh" => Box::new(move |x| T::call(Fun::Tanh, x, k)),
-        "relu" => Box::new(move |x: T| x.larger(T::ZERO, k)),
+        "sigmoid" => boxed(inlined!(k, [], |x, k| T::call(Fun::Sigmoid, x, k))),
+        "tanh" => boxed(inlined!(k, [], |x, k| T::call(Fun::Tanh, x, k))),
+        "relu" => boxed(move |x: T| x.larger(T::ZERO, k)),
         "affine" => {
             let (a, b) = (of(a.unwrap_or(1.0)), of(b.unwrap_or(0.0)));
-            Box::new(move |x| a.times(x).plus(b))
+            boxed(move |x: T| a.times(x).plus(b))
         }
         "leakyrelu" => {
             let a = of(a.unwrap_or(0.01));
-            Box::new(move |x| if x.negative(k) { a.times(x) } else { x })
+            boxed(move |x: T| if x.negative(k) { a.times(x) } else { x })
         }
         "hardsigmoid" => {
             let (a, b) = (of(a.unwrap_or(0.2)), of(b.unwrap_or(0.5)));
-            Box::new(move |x| a.times(x).plus(b).smaller(T::ONE, k).larger(T::ZERO, k))
+            boxed(move |x: T| a.times(x).plus(b).smaller(T::ONE, k).larger(T::ZERO, k))
         }
-        "softplus" => Box::new(move |x| T::call(Fun::Softplus, x, k)),
-        "softsign" => Box::new(move |x: T| x.over(T::ONE.plus(x.magnitude(k)), k)),
+        "softplus" => boxed(move |x: T| T::call(Fun::Softplus, x, k)),
+        "softsign" => boxed(move |x: T| x.over(T::ONE.plus(x.magnitude(k)), k)),
         other => unsupported!("the activation {other}"),
     })
 }
@@ -213,56 +218,60 @@ impl<T: Real> Cell<'_, T> {
         out
     }
 
-    fn clipped(&self, x: T) -> T {
-        let k = self.cx.key();
-        match self.clip {
-            Some(c) => x.larger(c.opposite(), k).smaller(c, k),
-            None => x,
+    /// The activation of this number of clipped elements.
+    fn act(&self, activation: usize, mut v: Vec<T>) -> Vec<T> {
+        if let Some(c) = self.clip {
+            let k = self.cx.key();
+            apply(&mut v, |x: T| x.larger(c.opposite(), k).smaller(c, k));
         }
+        (self.acts[activation])(&mut v);
+        v
     }
 
     fn step(&self, x: &[T], h: &mut [T], c: &mut [T]) -> Result<(), RunError> {
         debug_assert_eq!(x.len(), self.input);
         let n = self.hidden;
-        let rows = self.gates * n;
         let a = self.times(self.w, x, 0);
-        let f = |i: usize, x: T| (self.acts[i])(self.clipped(x));
+        let b = self.times(self.r, h, self.gates * n);
+        let sum = |gate: usize| -> Vec<T> {
+            let part = gate * n..(gate + 1) * n;
+            a[part.clone()].iter().zip(&b[part]).map(|(&a, &b)| a.plus(b)).collect()
+        };
         match self.cx.op {
-            Op::RNN(_) => {
-                let b = self.times(self.r, h, rows);
-                for j in 0..n {
-                    h[j] = f(0, a[j].plus(b[j]));
-                }
-            }
+            Op::RNN(_) => h.copy_from_slice(&self.act(0, sum(0))),
             Op::LSTM(o) => {
-                let b = self.times(self.r, h, rows);
-                let p = |gate: usize, j: usize, c: T| match self.peep {
-                    Some(p) => p[gate * n + j].times(c),
-                    None => T::ZERO,
+                let peeping = |gate: usize, c: &[T]| {
+                    let mut v = sum(gate);
+                    let p = self.peep.map(|p| &p[gate * n..][..n]);
+                    for j in 0..n {
+                        v[j] = v[j].plus(p.map_or(T::ZERO, |p| p[j].times(c[j])));
+                    }
+                    self.act(0, v)
                 };
+                let input = peeping(0, c);
+                let forget = match o.input_forget {
+                    0 => peeping(2, c),
+                    _ => input.iter().map(|&i| T::ONE.minus(i)).collect(),
+                };
+                let new = self.act(1, sum(3));
                 for j in 0..n {
-                    let at = |g: usize| a[g * n + j].plus(b[g * n + j]);
-                    let i = f(0, at(0).plus(p(0, j, c[j])));
-                    let forget = match o.input_forget {
-                        0 => f(0, at(2).plus(p(2, j, c[j]))),
-                        _ => T::ONE.minus(i),
-                    };
-                    c[j] = forget.times(c[j]).plus(i.times(f(1, at(3))));
-                    let out = f(0, at(1).plus(p(1, j, c[j])));
-                    h[j] = out.times((self.acts[2])(c[j]));
+                    c[j] = forget[j].times(c[j]).plus(input[j].times(new[j]));
                 }
+                let out = peeping(1, c);
+                h.copy_from_slice(c);
+                (self.acts[2])(h);
+                apply_pairs(h, &out, |h, out| out.times(h));
             }
             Op::GRU(o) => {
-                let b = self.times(self.r, h, rows);
-                let z: Vec<T> = (0..n).map(|j| f(0, a[j].plus(b[j]))).collect();
-                let r: Vec<T> = (0..n).map(|j| f(0, a[n + j].plus(b[n + j]))).collect();
-                let new: Vec<T> = if o.linear_before_reset != 0 {
-                    (0..n).map(|j| f(1, a[2 * n + j].plus(r[j].times(b[2 * n + j])))).collect()
-                } else {
-                    let reset: Vec<T> = r.iter().zip(h.iter()).map(|(&r, &h)| r.times(h)).collect();
-                    let b = self.times(self.r, &reset, rows);
-                    (0..n).map(|j| f(1, a[2 * n + j].plus(b[2 * n + j]))).collect()
+                let (z, r) = (self.act(0, sum(0)), self.act(0, sum(1)));
+                let reset =
+                    |v: &[T]| -> Vec<T> { r.iter().zip(v).map(|(&r, &v)| r.times(v)).collect() };
+                let hidden = match o.linear_before_reset {
+                    0 => self.times(self.r, &reset(h), self.gates * n)[2 * n..].to_vec(),
+                    _ => reset(&b[2 * n..]),
                 };
+                let new = a[2 * n..].iter().zip(&hidden).map(|(&a, &b)| a.plus(b)).collect();
+                let new = self.act(1, new);
                 for j in 0..n {
                     h[j] = T::ONE.minus(z[j]).times(new[j]).plus(z[j].times(h[j]));
                 }

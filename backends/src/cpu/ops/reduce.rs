@@ -8,7 +8,7 @@ use crate::cpu::array::{Array, Buf, Element, on_number};
 use crate::cpu::cx::{Cx, Outputs, axis_of, invalid, unsupported};
 use crate::cpu::field::{Fp, Key};
 use crate::cpu::scalar::{Fun, Real, Scalar};
-use crate::cpu::simd::vectorised_for;
+use crate::cpu::simd::{Loop, apply, apply_pairs, inlined, widest_for};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
@@ -61,8 +61,39 @@ fn fold<T: Scalar>(
             scale *= n;
         }
     }
-    let mut index = vec![0; groups.len()];
-    vectorised_for::<T, _>(|| {
+    widest_for::<T>(Fold {
+        v,
+        len,
+        reduced,
+        groups: &groups,
+        place: &place,
+        start,
+        step,
+        acc: &mut acc,
+    });
+    acc
+}
+
+/// Folds rows of elements into their places in the result.
+struct Fold<'a, T, S, F> {
+    v: &'a [T],
+    /// Elements of a row, and whether they make one of the result.
+    len: usize,
+    reduced: bool,
+    /// Extents of the axes around a row, and whether they are reduced.
+    groups: &'a [(usize, bool)],
+    /// How far apart the results of neighbours along these axes stand.
+    place: &'a [usize],
+    start: S,
+    step: F,
+    acc: &'a mut [T],
+}
+
+impl<T: Copy, S: Fn(T) -> T, F: Fn(T, T) -> T> Loop for Fold<'_, T, S, F> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { v, len, reduced, groups, place, start, step, acc } = self;
+        let mut index = vec![0; groups.len()];
         let mut at = 0;
         for row in v.chunks_exact(len) {
             let first = groups.iter().zip(&index).all(|(g, &i)| !g.1 || i == 0);
@@ -94,8 +125,7 @@ fn fold<T: Scalar>(
                 index[i] = 0;
             }
         }
-    });
-    acc
+    }
 }
 
 fn reduced<T: Real>(
@@ -116,7 +146,7 @@ fn reduced<T: Real>(
     let same = |x: T| x;
     let run =
         |start: &dyn Fn(T) -> T, step: &dyn Fn(T, T) -> T| fold(v, &a.dims, over, n, start, step);
-    let call = |f: Fun, v: &mut Vec<T>| v.iter_mut().for_each(|x| *x = T::call(f, *x, k));
+    let log = inlined!(k, [], |x, k| T::call(Fun::Log, x, k));
     Ok(match kind {
         Kind::Sum | Kind::Mean | Kind::LogSum => {
             let mut s = fold(v, &a.dims, over, n, |x| zero.plus(x), |a, x| a.plus(x));
@@ -125,7 +155,7 @@ fn reduced<T: Real>(
                 s.iter_mut().for_each(|x| *x = x.over(count, k));
             }
             if kind == Kind::LogSum {
-                call(Fun::Log, &mut s);
+                apply(&mut s, log);
             }
             s
         }
@@ -140,7 +170,7 @@ fn reduced<T: Real>(
                 run(&|x| zero.fold::<false>(x, x), &|a, x| a.fold::<false>(x, x))
             };
             if kind == Kind::L2 {
-                call(Fun::Sqrt, &mut s);
+                apply(&mut s, |x: T| T::call(Fun::Sqrt, x, k));
             }
             s
         }
@@ -157,13 +187,12 @@ fn reduced<T: Real>(
             let kept: Vec<usize> =
                 a.dims.iter().zip(over).map(|(&d, &r)| if r { 1 } else { d }).collect();
             let top = Array::new(kept, top);
-            let d = super::binary::zip(cx, a.clone(), &top, |x: T, m: T| {
-                T::call(Fun::Exp, x.minus(m), k)
-            })?;
-            let mut s = fold(d.get::<T>()?, &a.dims, over, n, |x| zero.plus(x), |a, x| a.plus(x));
-            for (s, &m) in s.iter_mut().zip(top.get::<T>()?) {
-                *s = T::call(Fun::Log, *s, k).plus(m);
-            }
+            let below = super::binary::zip(cx, a.clone(), &top, |x: T, m: T| x.minus(m))?;
+            let mut e = below.get::<T>()?.to_vec();
+            apply(&mut e, inlined!(k, [], |x, k| T::call(Fun::Exp, x, k)));
+            let mut s = fold(&e, &a.dims, over, n, |x| zero.plus(x), |a, x| a.plus(x));
+            apply(&mut s, log);
+            apply_pairs(&mut s, top.get::<T>()?, |s, m| s.plus(m));
             s
         }
     })

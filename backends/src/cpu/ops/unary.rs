@@ -8,7 +8,7 @@ use crate::cpu::array::{Array, Buf, Element, on_number};
 use crate::cpu::cx::{Cx, Outputs, invalid, unsupported};
 use crate::cpu::field::{Fp, Key};
 use crate::cpu::scalar::{Fun, Real, Scalar};
-use crate::cpu::simd::vectorised_for;
+use crate::cpu::simd::{Function, apply, inlined};
 
 pub(super) use super::cast::{convert, within};
 
@@ -16,21 +16,20 @@ pub(super) use super::cast::{convert, within};
 pub(super) fn map<T: Element + Copy>(
     cx: &Cx<'_>,
     a: Array,
-    f: impl Fn(T) -> T,
+    f: impl Function<T>,
 ) -> Result<Array, RunError> {
     // One compiled loop for each function only where it pays.
-    if T::WIDE { map_with(cx, a, f) } else { map_with(cx, a, &f as &dyn Fn(T) -> T) }
+    if T::WIDE { map_with(cx, a, f) } else { map_with(cx, a, &(|x| f.of(x)) as &dyn Fn(T) -> T) }
 }
 
 fn map_with<T: Element + Copy>(
     cx: &Cx<'_>,
     a: Array,
-    f: impl Fn(T) -> T,
+    f: impl Function<T>,
 ) -> Result<Array, RunError> {
     let mut out = cx.over::<T>(a)?;
     let dims = out.dims.clone();
-    let v = out.typed_mut::<T>()?;
-    vectorised_for::<T, _>(|| v.each(&dims, |run| run.iter_mut().for_each(|x| *x = f(*x))));
+    out.typed_mut::<T>()?.each(&dims, |run| apply(run, f));
     Ok(out)
 }
 
@@ -77,7 +76,7 @@ fn real<T: Real>(cx: &Cx<'_>, a: Array) -> Result<Array, RunError> {
     let of = |x: f64| T::of(if T::NATIVE { x } else { f64::from(x as f32) }, k);
     macro_rules! call {
         ($f:ident) => {
-            map(cx, a, |x: T| T::call(Fun::$f, x, k))
+            map::<T>(cx, a, inlined!(k, [], |x, k| T::call(Fun::$f, x, k)))
         };
     }
     let (one, zero) = (T::ONE, T::ZERO);
@@ -114,18 +113,27 @@ fn real<T: Real>(cx: &Cx<'_>, a: Array) -> Result<Array, RunError> {
         }
         Op::Elu(o) => {
             let alpha = of(o.alpha.into());
-            let f = |x: T| T::call(Fun::Exp, x, k).minus(one).times(alpha);
-            map(cx, a, |x: T| if x.negative(k) { f(x) } else { x })
+            let f = inlined!(k, [alpha], |x, k| {
+                let y = T::call(Fun::Exp, x, k).minus(T::ONE).times(alpha);
+                if x.negative(k) { y } else { x }
+            });
+            map::<T>(cx, a, f)
         }
         Op::Selu(o) => {
             let (alpha, gamma) = (of(o.alpha.into()), of(o.gamma.into()));
-            let f = |x: T| T::call(Fun::Exp, x, k).times(alpha).minus(alpha).times(gamma);
-            map(cx, a, |x: T| if zero.less(x, k) || x.is_nan() { x.times(gamma) } else { f(x) })
+            let f = inlined!(k, [alpha, gamma], |x, k| {
+                let y = T::call(Fun::Exp, x, k).times(alpha).minus(alpha).times(gamma);
+                if T::ZERO.less(x, k) || x.is_nan() { x.times(gamma) } else { y }
+            });
+            map::<T>(cx, a, f)
         }
         Op::Celu(o) => {
             let alpha = of(o.alpha.into());
-            let f = |x: T| T::call(Fun::Exp, x.over(alpha, k), k).minus(one).times(alpha);
-            map(cx, a, |x: T| x.larger(zero, k).plus(f(x).smaller(zero, k)))
+            let f = inlined!(k, [alpha], |x, k| {
+                let y = T::call(Fun::Exp, x.over(alpha, k), k).minus(T::ONE).times(alpha);
+                x.larger(T::ZERO, k).plus(y.smaller(T::ZERO, k))
+            });
+            map::<T>(cx, a, f)
         }
         Op::HardSigmoid(o) => {
             let (alpha, beta) = (of(o.alpha.into()), of(o.beta.into()));
@@ -137,20 +145,26 @@ fn real<T: Real>(cx: &Cx<'_>, a: Array) -> Result<Array, RunError> {
             map(cx, a, |x: T| x.times(gate(x)))
         }
         Op::Mish(_) => {
-            let gate = |x: T| T::call(Fun::Tanh, T::call(Fun::Softplus, x, k), k);
-            map(cx, a, |x: T| x.times(gate(x)))
+            let f = inlined!(k, [], |x, k| {
+                x.times(T::call(Fun::Tanh, T::call(Fun::Softplus, x, k), k))
+            });
+            map::<T>(cx, a, f)
         }
         Op::Softsign(_) => map(cx, a, |x: T| x.over(one.plus(x.magnitude(k)), k)),
         Op::Gelu(o) if o.approximate == "tanh" => {
             let (half, c, d) = (of(0.5), of(0.797_884_560_802_865_4), of(0.044_715));
-            map(cx, a, |x: T| {
+            let f = inlined!(k, [half, c, d], |x, k| {
                 let inner = x.plus(d.times(x.times(x).times(x))).times(c);
-                half.times(x).times(one.plus(T::call(Fun::Tanh, inner, k)))
-            })
+                half.times(x).times(T::ONE.plus(T::call(Fun::Tanh, inner, k)))
+            });
+            map::<T>(cx, a, f)
         }
         Op::Gelu(_) => {
             let (half, c) = (of(0.5), of(std::f64::consts::FRAC_1_SQRT_2));
-            map(cx, a, |x: T| half.times(x).times(one.plus(T::call(Fun::Erf, x.times(c), k))))
+            let f = inlined!(k, [half, c], |x, k| {
+                half.times(x).times(T::ONE.plus(T::call(Fun::Erf, x.times(c), k)))
+            });
+            map::<T>(cx, a, f)
         }
         _ => whole::<T>(cx, a),
     }

@@ -184,7 +184,8 @@ impl Stretch {
         let stretch = Self::to(names.name(last), cuts.collect()).ok()?.from(names.name(first));
         let stretch = stretch.reuse(reuse);
         let all = stretch.clone().all_nodes();
-        let same = |s: &Self| matches!(s.group(graph), Ok((g, d)) if g == *group && d == *grid);
+        let same =
+            |s: &Self| matches!(s.group(graph, &names), Ok((g, d)) if g == *group && d == *grid);
         [stretch, all].into_iter().find(same)
     }
 
@@ -280,7 +281,8 @@ fn default_axes(count: usize) -> &'static str {
 impl Stretch {
     pub(super) fn run(&self, cx: &mut PassCtx<'_, '_>) -> Result<(), EditError> {
         let to = &self.to;
-        let (group, grid) = match self.group(cx.graph()) {
+        let graph = cx.graph();
+        let (group, grid) = match self.group(graph, &NodeNames::of_graph(graph)) {
             Ok(found) => found,
             Err(Refusal::NoMatch(why)) => {
                 cx.remark_on(to, Outcome::NoMatch, why);
@@ -313,10 +315,10 @@ impl Stretch {
         Ok(())
     }
 
-    /// The group of a graph, and its grid.
-    fn group(&self, graph: &Graph) -> Result<(Group, Grid), Refusal> {
-        let last = graph.node_named(&self.to)?;
-        let first = self.from.as_deref().map(|f| graph.node_named(f)).transpose()?;
+    /// The group of a graph, whose nodes these are, and its grid.
+    fn group(&self, graph: &Graph, names: &NodeNames<'_>) -> Result<(Group, Grid), Refusal> {
+        let last = names.node(&self.to)?;
+        let first = self.from.as_deref().map(|f| names.node(f)).transpose()?;
         let group = match self.all {
             true => Group::run(graph, first, last)?,
             false => Group::between(graph, first, last)?,

@@ -10,9 +10,10 @@ use super::search::{Choice, Search};
 use super::{Goal, Limits, TiledGroup, TilingPlan, front};
 use crate::analysis::cost;
 use crate::analysis::memory::{self, MemoryModel, UnknownSize};
+use crate::tile::build::tile_group;
 use crate::tile::cost_model::Net;
 use crate::tile::fuse_tiles::Stretch;
-use crate::tile::{Reuse, build, hide_extents, parts};
+use crate::tile::{Reuse, hide_extents, parts};
 use crate::units::ByteSize;
 
 /// The edits of a plan applied to a copy of the graph.
@@ -45,15 +46,29 @@ pub(super) struct Built {
     pub graph: Graph,
     /// The nodes of each group's tiles.
     nodes: Vec<Vec<NodeId>>,
-    /// Passes without a planner that make the same graph; fewer than groups if a group cannot be named.
-    pub by_hand: Vec<Stretch>,
 }
 
 pub(super) fn built(graph: &Graph, plan: &TilingPlan) -> Result<Built, BuildError> {
-    let mut built = Built { graph: graph.clone(), nodes: Vec::new(), by_hand: Vec::new() };
+    build(graph, plan, |_, _| {})
+}
+
+/// Passes without a planner that make the plan's graph; fewer than groups if a group cannot be named.
+pub(super) fn by_hand(graph: &Graph, plan: &TilingPlan) -> Result<Vec<Stretch>, BuildError> {
+    let mut all = Vec::new();
+    build(graph, plan, |group, so_far| all.extend(group.by_hand(so_far)))?;
+    Ok(all)
+}
+
+/// Builds the graph of a plan; `before` is told each group with the graph that it is applied to.
+fn build(
+    graph: &Graph,
+    plan: &TilingPlan,
+    mut before: impl FnMut(&TiledGroup, &Graph),
+) -> Result<Built, BuildError> {
+    let mut built = Built { graph: graph.clone(), nodes: Vec::new() };
     for group in &plan.groups {
         let copy = &mut built.graph;
-        built.by_hand.extend(group.by_hand(copy));
+        before(group, copy);
         let edit = group.edit(copy).map_err(|(n, reason)| {
             let node = copy.label(n).to_owned();
             BuildError::Group { node, reason }
@@ -68,7 +83,7 @@ impl TiledGroup {
     pub(super) fn edit(&self, graph: &Graph) -> Result<Edit, (NodeId, Barrier)> {
         let label = self.group.nodes.last().map_or("", |&n| graph.label(n));
         let origin = format!("fuse-tiles {label}");
-        build::tile_group(graph, &self.group, &self.grid, self.reuse, &origin)
+        tile_group(graph, &self.group, &self.grid, self.reuse, &origin)
     }
 
     /// The pass without a planner that tiles this group; `None` if its nodes cannot be named.
@@ -204,6 +219,9 @@ pub fn best(graph: &Graph, goal: Goal, limits: &Limits) -> Result<ChosenPlan, Ti
 /// Maximum number of plans of a front that are built and simulated for one goal.
 const SESSIONS: usize = 32;
 
+/// Plans of which the simpler model estimates more than so many times the budget are not simulated.
+const SLACK: u64 = 2;
+
 /// Into how many parts the tiles of a plan are cut further.
 const FINER: [usize; 3] = [1, 2, 4];
 
@@ -241,8 +259,14 @@ fn best_session(
     let before = cost(graph).macs;
     let (mut best, mut least): (Option<ChosenPlan>, Option<(u64, String)>) = (None, None);
     // Along the front work increases.
-    let step = found.plans.len().div_ceil(SESSIONS).max(1);
-    let (start, all) = (found.plans.len().saturating_sub(1) % step, found.plans);
+    let mut all = found.plans;
+    if let Goal::Memory(budget) = goal {
+        // A session takes more than the estimate of the simpler model, save where finer tiles make up for it.
+        let hopeless = all.partition_point(|p| p.peak > budget.saturating_mul(SLACK));
+        all.drain(..hopeless.min(all.len().saturating_sub(1)));
+    }
+    let step = all.len().div_ceil(SESSIONS).max(1);
+    let start = all.len().saturating_sub(1) % step;
     for coarse in all.into_iter().skip(start).step_by(step) {
         let finer = FINER.map(|n| finer(&coarse, n));
         for plan in finer.into_iter().flatten() {

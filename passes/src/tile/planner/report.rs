@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use graph_opt_ir::{EditError, Graph, NodeId, Span};
 
-use super::measure::{ChosenPlan, TilingError, best, built};
+use super::measure::{ChosenPlan, TilingError, best, built, by_hand};
 use super::{Goal, Limits, TiledGroup, front};
 use crate::analysis::cost;
 use crate::analysis::memory;
@@ -28,10 +28,10 @@ pub(in crate::tile) fn list(cx: &mut PassCtx<'_, '_>, limits: &Limits) {
     for plan in &found.plans {
         let Ok(built) = built(&graph, plan) else { continue };
         let Ok(exact) = memory::plan_for(&built.graph, &*limits.model) else { continue };
-        measured.push((exact.peak, cost(&built.graph).macs, plan, built.by_hand));
+        measured.push((exact.peak, cost(&built.graph).macs, plan));
     }
     let costs: Vec<(u64, u64)> = measured.iter().map(|m| (m.0, m.1)).collect();
-    for (i, (peak, after, plan, by_hand)) in measured.into_iter().enumerate() {
+    for (i, (peak, after, plan)) in measured.into_iter().enumerate() {
         // By the search's estimates no plan is dominated; by measured peaks and work some are.
         let better = |(j, (p, m)): (usize, &(u64, u64))| {
             (*p, *m) != (peak, after) && *p <= peak && *m <= after
@@ -45,6 +45,7 @@ pub(in crate::tile) fn list(cx: &mut PassCtx<'_, '_>, limits: &Limits) {
         let groups = if groups.is_empty() { "untiled".to_owned() } else { groups.join("; ") };
         let what = format!("peak {}, {}: {groups}", ByteSize(peak), extra(after, macs));
         let peak = Change { before, after: peak };
+        let by_hand = by_hand(&graph, plan).unwrap_or_default();
         let data = Data::Cost { peak, macs: Change { before: macs, after }, by_hand };
         cx.remark_with("", Outcome::NoEffect, what, data);
     }
