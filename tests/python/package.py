@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import os
 import pathlib
-import shutil
 import sys
 import tempfile
 import threading
@@ -173,10 +172,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         if args.extension:
-            package = folder / "site" / "graph_opt"
-            shutil.copytree(common.ROOT / "tools" / "python" / "graph_opt", package)
-            shutil.copy(args.extension, package / "_native.abi3.so")
-            sys.path.insert(0, str(package.parent))
+            sys.path.insert(0, str(common.package(args.extension, folder)))
         import graph_opt
 
         for test in tests:
