@@ -154,8 +154,9 @@ class Page:
         return lines
 
     def stands_in(self, block, path):
-        """Code in a page is code of the file, but for its indent and what `…` leaves out."""
-        strip = lambda rows: [row.strip() for row in rows if row.strip()]
+        """Code in a page is code of the file, or of its documentation, but for its indent and what `…` leaves out."""
+        comment = re.compile(r"^\s*//[/!] ?")
+        strip = lambda rows: [row for row in (comment.sub("", row).strip() for row in rows) if row]
         code = strip((common.ROOT / path).read_text().splitlines())
         if not shown.matches(["…", *strip(block.lines), "…"], code):
             self.faults.append(f"line {block.start}: this code does not stand in {path}")
@@ -254,10 +255,10 @@ def main():
         for path in pages:
             started = time.monotonic()
             page = Page(path.read_text(), environment)
-            place = folder / path.stem / "work"
+            name = path.resolve().relative_to(common.ROOT)
+            place = folder / "work" / name.with_suffix("")
             place.mkdir(parents=True)
             page.run(place)
-            name = path.resolve().relative_to(common.ROOT)
             for fault in page.faults:
                 print(f"{name}: {fault}", file=sys.stderr)
             for what in page.skipped:
