@@ -3,9 +3,9 @@
     target/venv/bin/python tests/python/notebooks.py [--extension target/debug/lib_native.so] [NOTEBOOK…]
 
 The cells of code run in order, in a process for each notebook and without a kernel; assertions in them hold. Outputs
-are compared by the rules of `shown.py`. In cells with the tag `figures-vary`, numbers are not. A cell that prints SKIPPED
-first lacks something that is not part of this project; that is said, and its output not compared. UPDATE_GUIDE=1 writes
-outputs into the notebooks.
+are compared by the rules of `shown.py`; figures vary in cells with the tag `figures-vary`. A cell that prints SKIPPED
+first lacks something that is not part of this project; that is said, and its output not compared. UPDATE_GUIDE=1
+writes outputs into the notebooks.
 """
 
 import argparse
@@ -114,7 +114,8 @@ def finds_faults(environment):
     assert faults("print(1.25)", "1.25\n") == ([], [], 1)
     assert faults("'a'", "'a'\n")[0] == []
     assert faults("print(1.25)", "1.5\n")[0] and not faults("print(1.25)", "1.5\n", ["figures-vary"])[0]
-    assert faults("assert False", "")[0] and faults("import nowhere_at_all", "")[0] and faults("import os; os._exit(0)", "")[0]
+    for ends in "assert False", "import nowhere_at_all", "import os; os._exit(0)":
+        assert faults(ends, "")[0], ends
     assert faults("print('SKIPPED: a')", "b\n")[:2] == ([], ["SKIPPED: a"])
 
 

@@ -4,8 +4,8 @@
     target/venv/bin/python tests/python/package.py --extension … --overhead target/debug/graph-opt [--pairs 15]
 
 By default the package that is installed is tested; with --extension, its sources with this build of the extension.
---overhead times `fit` beside the same command of the command line instead: in turns, both with the proof and the writing of
-the file, by the clock and by the processor's time.
+--overhead times `fit` beside the same command of the command line instead: in turns, both with the proof and the
+writing of the file, by the clock and by the processor's time.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def network(height=48):
 
 class Export:
     """A graph as torch.onnx.export writes it: nodes and results named by modules, BatchNormalization folded into
-    convolutions whose weights are called onnx::Conv_N, bounds as Constant nodes, shape arithmetic before the classifier."""
+    convolutions whose weights are called onnx::Conv_N, bounds as Constant nodes, shape arithmetic for a view."""
 
     def __init__(self):
         self.draw, self.nodes, self.weights = np.random.default_rng(0), [], []
@@ -96,9 +96,10 @@ class Export:
             bounds = [self.constant(np.float32(v), f"{name}/Constant{n}") for v, n in ((0, ""), (6, "_1"))]
             return self.node("Clip", [x, *bounds], name)
 
-        y = relu6(self.conv(x, f"{name}/conv/conv.0/conv.0.0", channels, 4 * channels, 1), f"{name}/conv/conv.0/conv.0.2")
-        y = self.conv(y, f"{name}/conv/conv.1/conv.1.0", 4 * channels, 4 * channels, 3, stride, group=4 * channels)
-        y = self.conv(relu6(y, f"{name}/conv/conv.1/conv.1.2"), f"{name}/conv/conv.2", 4 * channels, channels, 1)
+        inner, conv = 4 * channels, f"{name}/conv/conv"
+        y = relu6(self.conv(x, f"{conv}.0/conv.0.0", channels, inner, 1), f"{conv}.0/conv.0.2")
+        y = relu6(self.conv(y, f"{conv}.1/conv.1.0", inner, inner, 3, stride, group=inner), f"{conv}.1/conv.1.2")
+        y = self.conv(y, f"{conv}.2", inner, channels, 1)
         return self.node("Add", [x, y], name) if stride == 1 else y
 
     def classifier(self, x, channels, classes, view):
@@ -116,7 +117,8 @@ class Export:
 
     def model(self, size, classes):
         value = lambda name, *dims: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch_size", *dims])
-        graph = helper.make_graph(self.nodes, "main_graph", [value("input", 3, size, size)], [value("output", classes)], self.weights)
+        inputs, outputs = [value("input", 3, size, size)], [value("output", classes)]
+        graph = helper.make_graph(self.nodes, "main_graph", inputs, outputs, self.weights)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
         model.producer_name, model.producer_version = "pytorch", "2.4.0"
         onnx.checker.check_model(model, full_check=True)
@@ -127,7 +129,8 @@ def exported(view=False):
     """ResNet's stem and residual blocks, then MobileNetV2's blocks, for a free batch."""
     e = Export()
     x = e.node("Relu", [e.conv("input", "conv1", 3, 32, 7, 2)], "relu")
-    x = e.node("MaxPool", [x], "maxpool", ceil_mode=0, dilations=[1, 1], kernel_shape=[3, 3], pads=[1] * 4, strides=[2, 2])
+    pool = dict(ceil_mode=0, dilations=[1, 1], kernel_shape=[3, 3], pads=[1] * 4, strides=[2, 2])
+    x = e.node("MaxPool", [x], "maxpool", **pool)
     x = e.basic(x, "layer1/layer1.0", 32, 32, 1)
     x = e.basic(x, "layer2/layer2.0", 32, 64, 2)
     x = e.inverted(x, "features/features.2", 64, 1)
@@ -179,8 +182,8 @@ def results_are_right(g, folder):
 
 
 def exports_of_torch(g, folder):
-    """A torchvision-style export fits into less memory for each runtime, and ONNX Runtime gives the same scores for every
-    batch."""
+    """A torchvision-style export fits into less memory for each runtime, and ONNX Runtime gives the same scores for
+    every batch."""
     for runtime, memory, view in (
         ("onnxruntime-default", "50%", False), ("onnxruntime-default", "50%", True), ("onnxruntime", "65%", False),
         ("interpreter", "50%", False),
@@ -288,11 +291,13 @@ def overhead(g, binary, folder, pairs):
     for name, memory in ("zoo:mobilenetv2@128x128", "50%"), ("zoo:resnet18", "50%"), ("zoo:yolov2-first16", "12MiB"):
         model = str(folder / "model.onnx")
         g.call("opt", name, "-p", "", "-o", model)
+        command = [binary, "opt", model, "--memory", memory, "--verify", "-q", "-o", small]
+        python = [sys.executable, "-c", script, model, memory, small]
         ways = {
-            "command": lambda: subprocess.run([binary, "opt", model, "--memory", memory, "--verify", "-q", "-o", small], check=True, capture_output=True),
+            "command": lambda: subprocess.run(command, check=True, capture_output=True),
             "fit": lambda: g.fit(model, memory).save(small),
-            "python3 -c": lambda: subprocess.run([sys.executable, "-c", script, model, memory, small], env=environment, check=True),
-        }  # fmt: skip
+            "python3 -c": lambda: subprocess.run(python, check=True, env=environment),
+        }
         times = {way: [] for way in ways}
         for pair in range(pairs + 1):
             for way, call in ways.items():
@@ -314,7 +319,9 @@ def main():
     parser.add_argument("--overhead", type=pathlib.Path, metavar="GRAPH_OPT", help="time fit beside this program instead")
     parser.add_argument("--pairs", type=int, default=15, help="how often, for the medians")
     args = parser.parse_args()
-    tests = [models_in_all_forms, results_are_right, exports_of_torch, comparisons, errors, devices, others_run_meanwhile]
+    tests = [
+        models_in_all_forms, results_are_right, exports_of_torch, comparisons, errors, devices, others_run_meanwhile,
+    ]  # fmt: skip
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)

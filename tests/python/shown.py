@@ -5,8 +5,8 @@ The rules, which are all there are:
 - `…` stands for any text within a line, and alone on a line for any number of lines;
 - times as `0.05 s`, with two decimals, are those of the run, and any other will do;
 - spaces at the ends of lines, and empty lines at the end, do not count;
-- where figures vary from machine to machine, which a page says, a number stands for any other (in tables `original`, too, for the
-  sparsity 0), and so do spaces and rules for more or fewer of them.
+- where figures vary from machine to machine, which a page says, a number stands for any other (in tables `original`,
+  too, for the sparsity 0), and so do spaces and rules for more or fewer of them.
 
 With UPDATE_GUIDE=1 scripts write what is printed now in the place of what is shown. Lines that are right stay as they
 are, with their `…`.
