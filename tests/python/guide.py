@@ -19,6 +19,7 @@ Comments in a page, which readers do not see, say what a block is:
 Commands run in bash. `graph-opt` is the binary, `python3` this Python with the package graph_opt.
 """
 
+import importlib.util
 import os
 import pathlib
 import re
@@ -222,6 +223,10 @@ def finds_faults():
     assert faults(varies) == ([], varies) and faults(varies.replace("a  1.5", "b  1.5"))[0]
     assert faults("<!-- from: tests/python/guide.py -->\n```python\nimport shown\n```\n")[0] == []
     assert faults("<!-- from: tests/python/guide.py -->\n```python\nimport " + "hidden\n```\n")[0]
+    with tempfile.TemporaryDirectory() as folder:
+        page = Page("<!-- model: a = no/such/file -->\n\n    $ false\n", dict(os.environ))
+        page.run(pathlib.Path(folder))
+        assert page.skipped and not page.ran and not page.faults
     assert faults(indented.replace("'a\n    b'", "'a'") + "    b\n")[0]
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
@@ -252,9 +257,15 @@ def main():
         }  # fmt: skip
         if args.extension:
             environment["PYTHONPATH"] = str(common.package(args.extension, folder))
+        has_package = args.extension or importlib.util.find_spec("graph_opt")
         for path in pages:
             started = time.monotonic()
-            page = Page(path.read_text(), environment)
+            text = path.read_text()
+            if "\nimport graph_opt" in text and "$ python3" in text and not has_package:
+                print(f"{path.name}: SKIPPED: the Python package is not installed, and there is no --extension")
+                skipped += 1
+                continue
+            page = Page(text, environment)
             name = path.resolve().relative_to(common.ROOT)
             place = folder / "work" / name.with_suffix("")
             place.mkdir(parents=True)
