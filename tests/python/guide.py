@@ -19,6 +19,7 @@ Comments in a page, which readers do not see, say what a block is:
 Commands run in bash. `graph-opt` is the binary, `python3` this Python with the package graph_opt.
 """
 
+import concurrent.futures
 import importlib.util
 import os
 import pathlib
@@ -258,24 +259,29 @@ def main():
         if args.extension:
             environment["PYTHONPATH"] = str(common.package(args.extension, folder))
         has_package = args.extension or importlib.util.find_spec("graph_opt")
-        for path in pages:
-            started = time.monotonic()
-            text = path.read_text()
-            if "\nimport graph_opt" in text and "$ python3" in text and not has_package:
-                print(f"{path.name}: SKIPPED: the Python package is not installed, and there is no --extension")
-                skipped += 1
-                continue
+        def work(path):
+            """The page after its commands ran, and the seconds that they took."""
+            text, started = path.read_text(), time.monotonic()
             page = Page(text, environment)
-            name = path.resolve().relative_to(common.ROOT)
-            place = folder / "work" / name.with_suffix("")
+            if "\nimport graph_opt" in text and "$ python3" in text and not has_package:
+                page.skipped.append("the Python package is not installed, and there is no --extension")
+                return page, 0
+            place = folder / "work" / path.resolve().relative_to(common.ROOT).with_suffix("")
             place.mkdir(parents=True)
             page.run(place)
+            return page, time.monotonic() - started
+
+        # Most of them use one core.
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            results = list(pool.map(work, pages))
+        for path, (page, seconds) in zip(pages, results):
+            name = path.resolve().relative_to(common.ROOT)
             for fault in page.faults:
                 print(f"{name}: {fault}", file=sys.stderr)
             for what in page.skipped:
                 print(f"{name}: SKIPPED {what}")
             if page.ran:
-                print(f"{name}: {page.ran} in {time.monotonic() - started:.1f} s")
+                print(f"{name}: {page.ran} in {seconds:.1f} s")
             if page.faults and shown.updating():
                 path.write_text("\n".join(page.rows))
                 print(f"{name}: updated")
