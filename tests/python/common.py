@@ -70,6 +70,14 @@ def call(command, timeout=600):
     return done.returncode, done.stderr.decode(errors="replace").strip()
 
 
+def package(extension, folder):
+    """A folder for the path of Python with the package graph_opt, from its sources and a build of its extension."""
+    site = folder / "site"
+    shutil.copytree(ROOT / "tools" / "python" / "graph_opt", site / "graph_opt")
+    shutil.copy(extension, site / "graph_opt" / "_native.abi3.so")
+    return site
+
+
 def removed(path):
     """Removes a file or folder."""
     if path.is_dir():
