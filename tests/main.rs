@@ -20,6 +20,7 @@ mod devices_seifer_memory;
 mod devices_snapshots;
 mod devices_tiles;
 mod eqsat;
+mod examples;
 mod faults;
 mod filetests;
 mod found_files;

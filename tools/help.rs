@@ -10,6 +10,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Run it over several devices", &["plan", "cluster", "profile", "split", "simulate", "worker"]),
     ("Make it smaller, at a measured loss", &["blocks", "scale"]),
     ("Find what is at fault", &["bisect", "reduce", "repro"]),
+    ("Set it up", &["completions", "man"]),
 ];
 
 /// Examples of each command.
@@ -90,6 +91,14 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("bisect", &["graph-opt bisect model.onnx -p 'simplify,tile-conv{axis=h parts=4}'"]),
     ("reduce", &["graph-opt reduce model.onnx --check 'python3 fails.py {}' -o least.onnx"]),
     ("repro", &["graph-opt repro graph-opt-repro-0123456789abcdef.txt"]),
+    (
+        "completions",
+        &[
+            "graph-opt completions bash > ~/.local/share/bash-completion/completions/graph-opt",
+            "graph-opt completions fish > ~/.config/fish/completions/graph-opt.fish",
+        ],
+    ),
+    ("man", &["graph-opt man -o man1/"]),
 ];
 
 /// The command line with its help in groups, and examples for each command.
@@ -100,7 +109,7 @@ pub fn with_help(mut cli: Command) -> Command {
         for name in *names {
             let command = cli.find_subcommand(name);
             let about = command.and_then(Command::get_about).map(ToString::to_string);
-            groups.push_str(&format!("  {name:<9} {}\n", about.unwrap_or_default()));
+            groups.push_str(&format!("  {name:<11} {}\n", about.unwrap_or_default()));
         }
     }
     for (name, examples) in EXAMPLES {
@@ -139,9 +148,10 @@ mod tests {
         }
     }
 
-    /// The words of a line, up to a pipe.
+    /// The words of a line, up to a pipe or a redirection.
     fn shell(line: &str) -> Vec<String> {
         let line = line.split(" | ").next().unwrap_or_default();
+        let line = line.split(" > ").next().unwrap_or_default();
         let mut words = vec![String::new()];
         let mut quoted = false;
         for c in line.chars() {

@@ -3,16 +3,21 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Names of models that a host holds begin so.
 pub const MEMORY: &str = "memory:";
 
+/// Models in ONNX's form by their names, which begin with [`MEMORY`].
+pub type Models = BTreeMap<String, Arc<Vec<u8>>>;
+
 /// What a host lends to a command.
 #[derive(Default)]
 pub struct Host {
-    /// Models in ONNX's form by their names, which begin with [`MEMORY`]: those that commands read, and then
-    /// those that they write.
-    pub models: BTreeMap<String, Vec<u8>>,
+    /// The models that commands read.
+    pub models: Models,
+    /// The models that they wrote.
+    pub written: Models,
     /// What would go to standard error.
     pub said: String,
     /// Is told what is being done.
@@ -33,6 +38,11 @@ pub fn within<R>(host: Host, f: impl FnOnce() -> R) -> (R, Host) {
 /// Calls `f` with the host, if there is one on this thread.
 pub fn with<R>(f: impl FnOnce(&mut Host) -> R) -> Option<R> {
     HOST.with_borrow_mut(|host| host.as_mut().map(f))
+}
+
+/// The model that a host holds under this name; what was written last, if there are two.
+pub fn model(name: &str) -> Option<Arc<Vec<u8>>> {
+    with(|h| h.written.get(name).or_else(|| h.models.get(name)).cloned()).flatten()
 }
 
 /// Whether a host holds models under names such as this one.

@@ -11,6 +11,7 @@ mod blocks;
 mod budget;
 mod check;
 mod cluster;
+mod completions;
 mod cpufreq;
 mod dataset;
 mod diff;
@@ -28,6 +29,7 @@ mod inspect;
 mod judge;
 mod library;
 mod log;
+mod man;
 mod measure;
 mod model;
 mod npy;
@@ -56,11 +58,11 @@ mod top;
 mod triton;
 mod verdict;
 mod verify;
+mod version;
 mod view;
 mod worker;
 mod workshop;
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
@@ -72,8 +74,11 @@ use graph_opt_ir::Tensor;
 use graph_opt_ir::tensor::bytes_read;
 
 use crate::answer::{Answer, Envelope};
-use crate::failure::{Failure, Kind, Tone};
+use crate::failure::{Failure, Tone};
 use crate::host::Host;
+
+pub use failure::Kind;
+pub use host::{MEMORY, Models};
 
 /// Rewrites ONNX graphs so that networks fit the memory of the machine, and shows that the answer
 /// is the same.
@@ -85,7 +90,8 @@ use crate::host::Host;
 /// input that cannot be read; 3 not supported; 4 a limit cannot be met: it does not fit, or there is
 /// no plan; 5 undecided; 6 output cannot be written; 70 internal error; 130 interrupted.
 #[derive(Parser)]
-#[command(name = "graph-opt", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "graph-opt", version, long_version = version::long(), propagate_version = true)]
+#[command(max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -152,6 +158,10 @@ enum Command {
     Worker(worker::Args),
     /// Lists the passes and their options
     Passes(passes::Args),
+    /// Prints completions of commands and options for a shell
+    Completions(completions::Args),
+    /// Writes the man pages
+    Man(man::Args),
 }
 
 /// The command line.
@@ -189,20 +199,18 @@ pub struct Called {
     pub envelope: String,
     /// The answer as text; without one, empty.
     pub text: String,
-    /// What the command line would print to standard error.
+    /// Why the command failed, in words; empty if it did not.
+    pub error: String,
+    /// What the command line would print to standard error, besides the error.
     pub said: String,
-    /// The host's models, and those that the command wrote.
-    pub models: BTreeMap<String, Vec<u8>>,
+    /// The models that the command wrote.
+    pub written: Models,
 }
 
 /// Runs a command as the command line does, in this process: `words` without the program's name. Models may be
-/// named `memory:…`: those that are read are in `models`, those that are written are in the answer. `progress` is
-/// told what is being done. Nothing is printed; a panic within graph-opt becomes an error with exit code 70.
-pub fn call(
-    words: &[String],
-    models: BTreeMap<String, Vec<u8>>,
-    progress: Option<Rc<dyn Fn(&str)>>,
-) -> Called {
+/// named [`memory:…`](MEMORY): those that are read are in `models`, those that are written are in the answer.
+/// `progress` is told what is being done. Nothing is printed; a panic within graph-opt becomes an error with exit code 70.
+pub fn call(words: &[String], models: Models, progress: Option<Rc<dyn Fn(&str)>>) -> Called {
     let host = Host { models, progress, ..Host::default() };
     let words = std::iter::once("graph-opt").chain(words.iter().map(String::as_str));
     let words: Vec<OsString> = words.map(OsString::from).collect();
@@ -214,13 +222,19 @@ pub fn call(
                 let command = || run(cli.command, true, cli.verbose);
                 Ended::of(name, guard::guarded(&std::env::temp_dir(), command))
             }
+            // Help, or the version, which was asked for.
+            Err(e) if !e.use_stderr() => Ended::of(String::new(), Err(Failure::new(Kind::Done, e))),
             Err(e) => Ended::of(String::new(), Err(failure::usage(e))),
         }
     });
     let exit = ended.exit();
     let text = ended.answer.as_ref().map(|a| a.text.clone()).unwrap_or_default();
+    // Where everything was said, the text says it.
+    let failed =
+        ended.failure.as_ref().map(|f| if f.message.is_empty() { &text } else { &f.message });
+    let error = failed.cloned().unwrap_or_default();
     let envelope = ended.envelope().unwrap_or_else(|f| f.message);
-    Called { exit, envelope, text, said: host.said, models: host.models }
+    Called { exit, envelope, text, error, said: host.said, written: host.written }
 }
 
 /// Runs a model on the reference interpreter, on these inputs, which must be all that it takes; gives its outputs by
@@ -230,7 +244,7 @@ pub fn call(
 /// An exit code, as the command line would have it, and why.
 pub fn run_on(
     model: &str,
-    models: BTreeMap<String, Vec<u8>>,
+    models: Models,
     inputs: &[(String, Tensor)],
     threads: usize,
 ) -> Result<Vec<(String, Tensor)>, (u8, String)> {
@@ -320,6 +334,8 @@ impl Command {
             Self::Simulate(_) => "simulate",
             Self::Worker(_) => "worker",
             Self::Passes(_) => "passes",
+            Self::Completions(_) => "completions",
+            Self::Man(_) => "man",
         }
         .into()
     }
@@ -349,5 +365,7 @@ fn run(command: Command, json: bool, verbose: bool) -> failure::Result<Answer> {
         Command::Simulate(a) => simulate::main(&a),
         Command::Worker(a) => worker::main(&a).map(|()| Answer::text(String::new())),
         Command::Passes(a) => passes::main(&a),
+        Command::Completions(a) => completions::main(&a),
+        Command::Man(a) => man::main(&a),
     }
 }

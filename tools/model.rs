@@ -34,8 +34,9 @@ fn read(name: &str) -> Result<Graph> {
         return zoo::build(zoo).map_err(usage);
     }
     let imported = if host::holds(name) {
-        let held = host::with(|h| h.models.get(name).cloned()).flatten();
-        onnx::import(held.ok_or_else(|| usage(format!("no model {name} is held in memory")))?, None)
+        let held = host::model(name);
+        let held = held.ok_or_else(|| usage(format!("no model {name} is held in memory")))?;
+        onnx::import(held.to_vec(), None)
     } else if name == "-" {
         let mut bytes = Vec::new();
         let read = std::io::stdin().lock().take(LIMIT).read_to_end(&mut bytes);
@@ -86,7 +87,7 @@ pub fn save(graph: &Graph, name: &str) -> Result {
     if host::holds(name) {
         let mut bytes = Vec::new();
         onnx::export(graph, &mut bytes).map_err(unsupported)?;
-        host::with(|h| h.models.insert(name.to_owned(), bytes));
+        host::with(|h| h.written.insert(name.to_owned(), bytes.into()));
         return Ok(());
     }
     if Path::new(name).extension().is_some_and(|e| e == "gir") {

@@ -2,14 +2,20 @@
 #![allow(missing_docs)] // The package's own docstrings say what these do.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use graph_opt_ir::{DType, Tensor};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-/// Models by name.
+/// Models by name, as Python gives them.
 type Models = BTreeMap<String, Vec<u8>>;
+
+/// Models by name, as commands read them.
+fn held(models: Models) -> graph_opt::Models {
+    models.into_iter().map(|(name, bytes)| (name, Arc::new(bytes))).collect()
+}
 
 /// A tensor: NumPy's name of its type, its extents, and its elements by rows.
 type Array = (String, Vec<u64>, Vec<u8>);
@@ -26,7 +32,6 @@ fn call(
     models: Models,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<(u8, String, String, String, BTreeMap<String, Py<PyBytes>>)> {
-    let given: Vec<String> = models.keys().cloned().collect();
     // What the callback raised ends the command's answer, not the command.
     let raised = std::sync::Arc::new(std::sync::Mutex::new(None));
     let called = py.detach(|| {
@@ -42,13 +47,13 @@ fn call(
             };
             std::rc::Rc::new(tell) as std::rc::Rc<dyn Fn(&str)>
         });
-        graph_opt::call(&words, models, progress)
+        graph_opt::call(&words, held(models), progress)
     });
     if let Some(e) = raised.lock().ok().and_then(|mut e| e.take()) {
         return Err(e);
     }
-    let written = called.models.into_iter().filter(|(name, _)| !given.contains(name));
-    let written = written.map(|(name, bytes)| (name, PyBytes::new(py, &bytes).unbind())).collect();
+    let bytes = |(name, bytes): (String, Arc<Vec<u8>>)| (name, PyBytes::new(py, &bytes).unbind());
+    let written = called.written.into_iter().map(bytes).collect();
     Ok((called.exit, called.envelope, called.text, called.said, written))
 }
 
@@ -69,7 +74,7 @@ fn run<'py>(
     };
     let inputs = inputs.into_iter().map(tensor).collect::<Result<Vec<_>, _>>();
     let inputs = inputs.map_err(PyValueError::new_err)?;
-    let outputs = match py.detach(|| graph_opt::run_on(&model, models, &inputs, threads)) {
+    let outputs = match py.detach(|| graph_opt::run_on(&model, held(models), &inputs, threads)) {
         Ok(all) => all,
         Err(failed) => return Ok((Vec::new(), Some(failed))),
     };
