@@ -82,8 +82,12 @@ fn edit(cx: &PassCtx<'_, '_>, id: NodeId) -> Result<Edit, &'static str> {
 
     let mut edit = Edit::new(format!("{} {}", INFO.name, graph.label(id)));
     let by = edit.constant("reciprocal", tensor);
-    let product =
-        edit.node(graph.label(id), op::Mul {}, vec![Some(Ref::Value(*x)), Some(by)], &[id]);
+    let product = edit.node(
+        graph.label(id),
+        op::Mul { axis: None, broadcast: 0 },
+        vec![Some(Ref::Value(*x)), Some(by)],
+        &[id],
+    );
     edit.define(graph, *y, product);
     edit.removes.push(id);
     Ok(edit)

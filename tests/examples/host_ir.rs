@@ -246,7 +246,7 @@ fn lower(
                 ours("Blur", attrs)
             }
             // What ONNX has, too.
-            Do::Add => op::Add {}.into(),
+            Do::Add => op::Add { axis: None, broadcast: 0 }.into(),
             Do::Rows(..) | Do::Stack => return Err("only tiles have Rows and Stack".into()),
         };
         let reads: Vec<ValueId> = i.reads.iter().map(|r| values[r]).collect();
@@ -274,13 +274,11 @@ impl Replay {
         let Some(last) = edit.nodes.last() else { return Ok(()) };
         let next = graph.schedule().skip_while(|n| n != last).nth(1);
         let before = |i: &Instruction| next.is_some_and(|n| i.name == graph.label(n));
-        let all = &mut self.program.instructions;
-        let mut at = all.iter().position(before).unwrap_or(all.len());
-        for &node in &edit.nodes {
-            let instruction = self.raise(graph, node)?;
-            self.program.instructions.insert(at, instruction);
-            at += 1;
-        }
+        let all = &self.program.instructions;
+        let at = all.iter().position(before).unwrap_or(all.len());
+        let new =
+            edit.nodes.iter().map(|&n| self.raise(graph, n)).collect::<Result<Vec<_>, _>>()?;
+        self.program.instructions.splice(at..at, new);
         Ok(())
     }
 

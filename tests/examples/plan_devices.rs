@@ -57,13 +57,9 @@ pub fn main() -> Result<(), Box<dyn Error>> {
 
     let (soonest, fastest) = (plan(Objective::Latency)?, plan(Objective::Interval)?);
     for p in [&soonest, &fastest] {
-        println!(
-            "{}: a frame takes {:.1} ms, one comes every {:.1} ms; no plan is better than {:.1} %",
-            p.objective,
-            p.latency_s * 1e3,
-            p.interval_s * 1e3,
-            100.0 * (1.0 - p.gap)
-        );
+        let (latency, interval) = (p.latency_s * 1e3, p.interval_s * 1e3);
+        println!("{}: {latency:.1} ms a frame, one every {interval:.1} ms", p.objective);
+        println!("  at most {:.1} % above the lower bound of all plans", 100.0 * p.gap);
         for s in &p.stages {
             println!("  {:<8}{:>3} nodes, {}", s.device, s.nodes.len(), ByteSize(s.memory_bytes));
         }

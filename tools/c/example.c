@@ -47,13 +47,13 @@ static uint8_t *file(const char *path, size_t *size) {
 static GraphOptAnswer *run(const char *model, const GraphOptModels *models, const float *x, size_t count,
                            const uint64_t *dims, size_t rank) {
     GraphOptTensor input = {
-        .name = "x", .dtype = GRAPH_OPT_TYPE_F32, .rank = rank, .dims = dims, .data = x, .size = count * sizeof *x};
+        .name = "input", .dtype = GRAPH_OPT_TYPE_F32, .rank = rank, .dims = dims, .data = x, .size = count * sizeof *x};
     return graph_opt_run(model, models, &input, 1, 0);
 }
 
 int main(int argc, char **argv) {
     if (argc != 3) {
-        fprintf(stderr, "expected a model with one input x of 4x3x66x66 floats, and a budget such as 50%%\n");
+        fprintf(stderr, "expected a model with one input of 1x3x64x64 floats, called input,, and a budget such as 50%%\n");
         return GRAPH_OPT_EXIT_USAGE;
     }
     printf("graph-opt %s\n", graph_opt_version());
@@ -98,8 +98,8 @@ int main(int argc, char **argv) {
 
     // Both models give the same bits.
     if (code == GRAPH_OPT_EXIT_DONE) {
-        enum { COUNT = 4 * 3 * 66 * 66 };
-        const uint64_t dims[] = {4, 3, 66, 66};
+        enum { COUNT = 3 * 64 * 64 };
+        const uint64_t dims[] = {1, 3, 64, 64};
         float *x = malloc(COUNT * sizeof *x);
         if (!x)
             abort();

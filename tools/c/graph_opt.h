@@ -19,6 +19,28 @@
 #include <stddef.h>
 #include <stdint.h>
 
+// How a command ended.
+typedef enum {
+    // It did what was asked.
+    GRAPH_OPT_EXIT_DONE = 0,
+    // Models or results differ.
+    GRAPH_OPT_EXIT_DIFFERS = 1,
+    // Wrong usage, or input that cannot be read.
+    GRAPH_OPT_EXIT_USAGE = 2,
+    // Valid, but not supported.
+    GRAPH_OPT_EXIT_UNSUPPORTED = 3,
+    // A limit cannot be met: the model does not fit, or there is no plan.
+    GRAPH_OPT_EXIT_DOES_NOT_FIT = 4,
+    // Neither equality nor a difference could be shown.
+    GRAPH_OPT_EXIT_UNDECIDED = 5,
+    // A file cannot be written, or a device cannot be read.
+    GRAPH_OPT_EXIT_INPUT_OUTPUT = 6,
+    // A bug in graph-opt.
+    GRAPH_OPT_EXIT_INTERNAL = 70,
+    // Ended by a signal.
+    GRAPH_OPT_EXIT_INTERRUPTED = 130,
+} GraphOptExit;
+
 // Types of elements, with ONNX's numbers (TensorProto.DataType). Others of ONNX's numbers may be used as well, but
 // for strings.
 typedef enum {
