@@ -442,7 +442,9 @@ impl Opt<'_> {
             // A pipe or a device has no size.
             let size = std::fs::metadata(name).ok().filter(std::fs::Metadata::is_file);
             if let Some(size) = size {
-                say(format!("wrote {name} ({:.1} MB)", size.len() as f64 / 1e6));
+                let (unit, name_of_unit) =
+                    if size.len() < 1_000_000 { (1e3, "kB") } else { (1e6, "MB") };
+                say(format!("wrote {name} ({:.1} {name_of_unit})", size.len() as f64 / unit));
             }
         }
         if failure.is_none() && model.name() == OnnxRuntime.name() {
@@ -585,9 +587,10 @@ fn changes(a: &Figures, b: &Figures, runtime: Option<&str>, assumed: &str, edits
 fn operators(a: &Graph, b: &Graph) -> String {
     let (c, d) = (cost(a).operators, cost(b).operators);
     let names: std::collections::BTreeSet<&String> = c.keys().chain(d.keys()).collect();
+    let width = names.iter().map(|n| n.len()).max().unwrap_or(0);
     let line = |n: &String| {
         let of = |all: &std::collections::BTreeMap<String, usize>| all.get(n).copied().unwrap_or(0);
-        (of(&c) != of(&d)).then(|| format!("  {n:<16}{} → {}", of(&c), of(&d)))
+        (of(&c) != of(&d)).then(|| format!("  {n:<width$}  {} → {}", of(&c), of(&d)))
     };
     names.into_iter().filter_map(line).collect::<Vec<_>>().join("\n")
 }

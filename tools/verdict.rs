@@ -187,7 +187,15 @@ impl OutputVerdict {
         };
         let difference = o.difference().map(Difference::of);
         let why = match &o.summary {
-            Summary::Differs(_) => o.difference().map(described).unwrap_or_default(),
+            Summary::Differs(_) => {
+                let mut why = o.difference().map(described).unwrap_or_default();
+                if may_be_rounding(o) {
+                    why.push_str(
+                        "; that is as close as rounding: if constants were folded, compare with --by run",
+                    );
+                }
+                why
+            }
             Summary::Unknown(why) => {
                 let why = why.strip_prefix("unknown").unwrap_or(why);
                 why.trim_start_matches([':', ' ']).to_owned()
@@ -231,6 +239,18 @@ fn shown_by(o: &Output, summary: &Summary) -> String {
         s.push_str(&format!("; {why}"));
     }
     s
+}
+
+/// Whether only the finite field shows a difference, and an element of it is as close as rounding. Constants that
+/// another program folded are rounded, and no longer those of the original in exact arithmetic.
+fn may_be_rounding(o: &Output) -> bool {
+    let on_backends =
+        o.verdicts.iter().any(|v| matches!(v, Verdict::Differs(by, _) if by != "finite field"));
+    let elements = o.difference().and_then(|p| p.output.as_ref()?.elements.as_ref());
+    let numbers =
+        elements.and_then(|(a, b)| Some((a.parse::<f64>().ok()?, b.parse::<f64>().ok()?)));
+    let close = |(a, b): (f64, f64)| (a - b).abs() <= 1e-4 * a.abs().max(b.abs());
+    !on_backends && numbers.is_some_and(close)
 }
 
 /// An output's difference in words.

@@ -92,7 +92,7 @@ impl fmt::Display for Unsupported {
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
     /// Nodes that the backend cannot run: all of them.
-    #[error("{} nodes cannot run:{}", .0.len(), list(.0))]
+    #[error("{} cannot run:{}", if .0.len() == 1 { "1 node".into() } else { format!("{} nodes", .0.len()) }, list(.0))]
     Unsupported(Vec<Unsupported>),
     /// A constant cannot be read.
     #[error("constant {name}: {source}")]

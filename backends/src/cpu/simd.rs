@@ -158,41 +158,8 @@ pub(crate) fn widest_for<T: super::array::Element>(l: impl Loop) {
     if T::WIDE { widest(l) } else { l.run() }
 }
 
-/// Runs `f`, compiled for the widest vectors of this machine if the compiler inlines it, as it
-/// does with small closures.
-#[inline(always)]
-pub(crate) fn vectorised<R>(f: impl FnOnce() -> R) -> R {
-    match Level::best() {
-        Level::Portable => f(),
-        // SAFETY: the features were detected.
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => unsafe { avx2(f) },
-        // SAFETY: the features were detected.
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => unsafe { avx512(f) },
-    }
-}
-
-/// As [`vectorised`], but only for the types of elements that it is worth compiling thrice for.
-#[inline(always)]
-pub(crate) fn vectorised_for<T: super::array::Element, R>(f: impl FnOnce() -> R) -> R {
-    if T::WIDE { vectorised(f) } else { f() }
-}
-
 /// As [`widest`] for `f32` and `f64`, whose `mul_add` is slow without an instruction for it.
 #[inline]
 pub(crate) fn widest_float<T: super::array::Element>(l: impl Loop) {
     if T::WIDE || matches!(T::DTYPE, graph_opt_ir::DType::F64) { widest(l) } else { l.run() }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn avx2<R>(f: impl FnOnce() -> R) -> R {
-    f()
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-fn avx512<R>(f: impl FnOnce() -> R) -> R {
-    f()
 }

@@ -53,9 +53,15 @@ impl State {
                 Summary::Unknown(why) => return Self::Unknown(why.clone()),
                 _ => {}
             }
-            for v in o.verdicts.iter().filter(|v| !matches!(v, Verdict::Unknown(..))) {
-                if !all.contains(&v.to_string()) {
-                    all.push(v.to_string());
+            let shown = |v: &&Verdict| !matches!(v, Verdict::Unknown(..) | Verdict::Differs(..));
+            let mut said: Vec<String> =
+                o.verdicts.iter().filter(shown).map(ToString::to_string).collect();
+            if let Summary::BitExact(why) | Summary::Close(why) = &o.summary {
+                said.push(why.clone());
+            }
+            for what in said {
+                if !what.is_empty() && !all.contains(&what) {
+                    all.push(what);
                 }
             }
         }

@@ -223,7 +223,10 @@ impl<'a> Candidate<'a> {
         if !self.net.model.shares_parts() {
             peak = self.copying(&sizes, peak);
         }
-        let starts = (layout.grid.len() * self.table.steps.len()) as u64 * START;
+        let tiles = layout.grid.len() * self.table.steps.len();
+        let nodes = self.net.nodes.len() - self.table.steps.len() + tiles;
+        peak += self.net.model.records() * nodes as u64;
+        let starts = tiles as u64 * START;
         GroupCost { peak, macs: self.macs(&sizes), overhead: starts + self.copied(&sizes) }
     }
 

@@ -129,7 +129,7 @@ fn bias<'a, T: Element>(cx: &'a Cx<'_>, i: usize, n: usize) -> Result<Option<&'a
 }
 
 /// In `f32`: a matrix product, or directly where the groups are too small for one.
-fn single(
+pub(super) fn single(
     cx: &Cx<'_>,
     v: Lines<'_, f32>,
     w: &[f32],
@@ -359,7 +359,6 @@ pub(super) fn conv_transpose(cx: &mut Cx<'_>) -> Outputs {
         parts(result.lines_mut()?, threads, |mut all| {
             for plane in all.planes() {
                 let out = &mut all;
-                (0..out.rows()).for_each(|i| out.line(plane, i).fill(T::ZERO));
                 if cx.env.fused || !T::ROUNDS {
                     widest_float::<T>(Transposed::<T, true> { v, w, bias: b, g, s, plane, out });
                 } else {
@@ -378,7 +377,8 @@ pub(super) fn conv_transpose(cx: &mut Cx<'_>) -> Outputs {
 }
 
 /// One output channel. Each output is a fold over (input channel, taps) that reach it: inputs
-/// are walked innermost, and meet no output twice for one tap.
+/// are walked innermost, and meet no output twice for one tap. Meanwhile a row of outputs is split into
+/// `stride` rows of every `stride`-th one, so that what neighbouring inputs reach lies side by side.
 struct Transposed<'a, 'b, T, const FUSED: bool> {
     v: Lines<'a, T>,
     w: &'a [T],
@@ -401,13 +401,15 @@ impl<T: Scalar, const FUSED: bool> Loop for Transposed<'_, '_, T, FUSED> {
         let target = |axis: usize, i: usize, k: usize| {
             (i * g.stride[axis] + k * g.dilation[axis]).checked_sub(g.begin[axis])
         };
+        let step = g.stride[2];
+        let (split, phases) = (ow.div_ceil(step), step.min(ow));
+        let mut sums = vec![T::ZERO; out.rows() * phases * split];
         for c in 0..s.cin {
             let c = group * s.cin + c;
             let w = &w[(c * s.cout + m) * g.taps()..][..g.taps()];
             for (t, &w) in w.iter().enumerate() {
                 let [_, kh, kw] = g.kernel;
                 let (kz, ky, kx) = (t / (kh * kw), t / kw % kh, t % kw);
-                let step = g.stride[2];
                 let shift = kx * g.dilation[2];
                 // Inputs of a row whose target is inside the output.
                 let lo = g.begin[2].saturating_sub(shift).div_ceil(step).min(iw);
@@ -421,22 +423,21 @@ impl<T: Scalar, const FUSED: bool> Loop for Transposed<'_, '_, T, FUSED> {
                     for y in 0..ih {
                         let Some(oy) = target(1, y, ky).filter(|&o| o < oh) else { continue };
                         let line = &v.line(b * s.groups * s.cin + c, z * ih + y)[lo..hi];
-                        let out = &mut out.line(plane, oz * oh + oy)[first..];
-                        if step == 1 {
-                            let pairs = out.iter_mut().zip(line);
-                            pairs.for_each(|(o, &x)| *o = o.fold::<FUSED>(w, x));
-                        } else {
-                            let pairs = out.iter_mut().step_by(step).zip(line);
-                            pairs.for_each(|(o, &x)| *o = o.fold::<FUSED>(w, x));
+                        let row = (oz * oh + oy) * phases + first % step;
+                        let sums = &mut sums[row * split + first / step..][..line.len()];
+                        for (o, &x) in sums.iter_mut().zip(line) {
+                            *o = o.fold::<FUSED>(w, x);
                         }
                     }
                 }
             }
         }
-        if let Some(b) = bias {
-            let b = b[group * s.cout + m];
-            for i in 0..out.rows() {
-                out.line(plane, i).iter_mut().for_each(|o| *o = o.plus(b));
+        let b = bias.map(|b| b[group * s.cout + m]);
+        for i in 0..out.rows() {
+            let sums = sums[i * phases * split..].chunks(split.max(1)).take(phases);
+            for (phase, sums) in sums.enumerate() {
+                let row = out.line(plane, i).iter_mut().skip(phase).step_by(step);
+                row.zip(sums).for_each(|(o, &x)| *o = b.map_or(x, |b| x.plus(b)));
             }
         }
     }

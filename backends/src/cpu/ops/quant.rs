@@ -2,7 +2,7 @@
 
 use graph_opt_ir::{DType, Op};
 
-use super::conv::{direct, sizes};
+use super::conv::{direct, single, sizes};
 use super::matmul::{View, product, shapes};
 use crate::RunError;
 use crate::cpu::arena::{Lines, LinesMut};
@@ -10,6 +10,7 @@ use crate::cpu::array::{Array, Buf, Element};
 use crate::cpu::cx::{Cx, Outputs, axis_of, dtype_of, extent, invalid, strides, unsupported};
 use crate::cpu::field::{Fp, Key};
 use crate::cpu::scalar::Scalar;
+use crate::cpu::simd::{Function, apply, apply_pairs};
 use crate::cpu::small::{self, Rounding};
 
 /// For every element of `dims`, which element of a scale of this shape it goes with: one for all,
@@ -45,6 +46,11 @@ struct Places {
 }
 
 impl Places {
+    /// How many neighbours share a scale, at least.
+    fn run(&self) -> usize {
+        if self.block == 1 { self.inner } else { 1 }
+    }
+
     fn of(&self, i: usize) -> usize {
         if self.inner == usize::MAX {
             return 0;
@@ -68,6 +74,20 @@ fn wholes(a: &Array) -> Result<Vec<i64>, RunError> {
 /// The numbers of an operand that is quantised, or native.
 fn numbers(a: &Array) -> Result<Vec<f64>, RunError> {
     small::decoded(a).map_or_else(|| a.to_f64s(), Ok)
+}
+
+/// Elements of up to 16 bits as floats, which have them and their differences exactly.
+fn levels(a: &Array) -> Option<Vec<f32>> {
+    fn all<T: Copy + Into<f32>>(v: &[T]) -> Option<Vec<f32>> {
+        Some(v.iter().map(|&x| x.into()).collect())
+    }
+    match (&a.data, a.dtype) {
+        (Buf::U8(v), DType::U8) => all(v),
+        (Buf::I8(v), DType::I8) => all(v),
+        (Buf::U16(v), DType::U16) => all(v),
+        (Buf::I16(v), DType::I16) => all(v),
+        _ => None,
+    }
 }
 
 /// Least and greatest number of a whole-number type.
@@ -162,6 +182,17 @@ pub(super) fn quantize(cx: &mut Cx<'_>) -> Outputs {
         let one = |b: u64| lo + (b % (hi - lo + 1.0) as u64) as f64;
         return Ok(vec![of_type(a.dims.clone(), all.map(one), to)?]);
     }
+    let (lo, hi) = limits(to).unwrap_or_default();
+    let narrow = matches!(to, DType::U8 | DType::I8 | DType::U16 | DType::I16);
+    if let (true, DType::F32, Buf::F32(x), Buf::F32(s)) = (narrow, precision, &a.data, &scale.data)
+    {
+        let mut codes = x.to_vec();
+        let run = at.run().min(codes.len()).max(1);
+        for (i, codes) in codes.chunks_mut(run).enumerate() {
+            apply(codes, Quantise { scale: s[at.of(i * run)], zero: z(i * run) as f32, lo, hi });
+        }
+        return Ok(vec![of_type(a.dims.clone(), codes.into_iter().map(f64::from), to)?]);
+    }
     let (x, s) = (numbers(a)?, numbers(scale)?);
     let quotient = |(i, &x): (usize, &f64)| {
         let s = s[at.of(i)];
@@ -181,6 +212,22 @@ pub(super) fn quantize(cx: &mut Cx<'_>) -> Outputs {
     Ok(vec![of_type(a.dims.clone(), all.map(one), to)?])
 }
 
+/// The level of a float, as a float; exact for types of up to 16 bits.
+#[derive(Clone, Copy)]
+struct Quantise {
+    scale: f32,
+    zero: f32,
+    lo: f64,
+    hi: f64,
+}
+
+impl Function<f32> for Quantise {
+    #[inline(always)]
+    fn of(self, x: f32) -> f32 {
+        ((x / self.scale).round_ties_even() + self.zero).clamp(self.lo as f32, self.hi as f32)
+    }
+}
+
 pub(super) fn dequantize(cx: &mut Cx<'_>) -> Outputs {
     let Op::DequantizeLinear(o) = cx.op else { invalid!("not a DequantizeLinear") };
     let (a, scale) = (cx.input(0)?, cx.input(1)?);
@@ -193,8 +240,19 @@ pub(super) fn dequantize(cx: &mut Cx<'_>) -> Outputs {
         unsupported!("dequantising to {to}");
     }
     cx.room::<f64>(&a.dims)?;
-    let (v, z) = (numbers(a)?, zeros(cx)?);
+    let z = zeros(cx)?;
     let z = z.as_deref();
+    if let (Some(mut levels), Buf::F32(s)) = (levels(a), &scale.data) {
+        let run = at.run().min(levels.len()).max(1);
+        for (i, levels) in levels.chunks_mut(run).enumerate() {
+            let p = at.of(i * run);
+            let (scale, zero) = (s[p], z.map_or(0.0, |z| z[p]) as f32);
+            apply(levels, |x: f32| (x - zero) * scale);
+        }
+        let out = Array::new(a.dims.clone(), levels);
+        return Ok(vec![super::cast::convert(cx, out, to)?]);
+    }
+    let v = numbers(a)?;
     fn run<T: Scalar>(cx: &Cx<'_>, v: &[f64], s: &[T], z: Option<&[f64]>, at: &Places) -> Vec<T> {
         let k = cx.key();
         let one = |(i, &x): (usize, &f64)| {
@@ -271,31 +329,59 @@ pub(super) fn conv(cx: &mut Cx<'_>) -> Outputs {
     cx.room::<i64>(&a.dims)?;
     cx.room::<i64>(&w.dims)?;
     let (x, wv) = (centred(a, cx.opt(xz), usize::MAX)?, centred(w, cx.opt(wz), 0)?);
-    let mut out = cx.zeros::<i64>(&dims)?;
+    let channels = s.groups * s.cout;
     let bias = match cx.opt(8) {
-        Some(b) if linear && b.len() == s.groups * s.cout => Some(b.to_i64s()?),
+        Some(b) if linear && b.len() == channels => Some(b.to_i64s()?),
         Some(b) if linear => invalid!("a bias of shape {:?}", b.dims),
         _ => None,
     };
-    let (x, to) = (Lines::of(&x, &a.dims), LinesMut::of(&mut out, &dims));
-    direct(cx, x, &wv, bias.as_deref(), &g, s, to)?;
+    let plane = g.outputs().max(1);
+    let rows = wv.chunks((s.cin * g.taps()).max(1));
+    let most = rows.map(|r| r.iter().map(|w| w.unsigned_abs()).sum()).max();
+    let mut out;
+    if in_f32(&x, most.unwrap_or(0)) {
+        let (x, w) = (floats(&x), floats(&wv));
+        let mut sums = cx.zeros::<f32>(&dims)?;
+        let to = LinesMut::of(&mut sums, &dims);
+        single(cx, Lines::of(&x, &a.dims), &w, None, &g, s, to)?;
+        out = cx.zeros::<i64>(&dims)?;
+        out.iter_mut().zip(sums).for_each(|(o, s)| *o = s as i64);
+    } else {
+        out = cx.zeros::<i64>(&dims)?;
+        let to = LinesMut::of(&mut out, &dims);
+        direct(cx, Lines::of(&x, &a.dims), &wv, None, &g, s, to)?;
+    }
+    for (i, row) in out.chunks_mut(plane).enumerate() {
+        if let Some(b) = &bias {
+            row.iter_mut().for_each(|x| *x += b[i % channels]);
+        }
+    }
     if !linear {
         return Ok(vec![sums(dims, out)]);
     }
-    let channels = s.groups * s.cout;
-    let plane = g.outputs().max(1);
-    let channel = move |i: usize| i / plane % channels;
-    requantize(cx, out, dims, [1, 4, 6, 7], &channel)
+    requantize(cx, out, dims, [1, 4, 6, 7], (plane, channels))
+}
+
+/// Whether sums of products with the elements are exact in `f32`, in whatever order: none is larger than the
+/// largest sum of the magnitudes of factors, times the largest element.
+fn in_f32(v: &[i64], factors: u64) -> bool {
+    let most = v.iter().map(|x| x.unsigned_abs()).max().unwrap_or(0);
+    most.checked_mul(factors).is_some_and(|n| n <= 1 << f32::MANTISSA_DIGITS)
+}
+
+fn floats(v: &[i64]) -> Vec<f32> {
+    v.iter().map(|&x| x as f32).collect()
 }
 
 /// Sums of products to the scale and zero point of the result. `at` are the operands that hold
-/// the scales of both factors and the result, and its zero point.
+/// the scales of both factors and the result, and its zero point; there are `channels` of them, each
+/// of so many neighbours.
 fn requantize(
     cx: &Cx<'_>,
     v: Vec<i64>,
     dims: Vec<usize>,
     at: [usize; 4],
-    channel: &dyn Fn(usize) -> usize,
+    (neighbours, channels): (usize, usize),
 ) -> Outputs {
     let zero = cx.input(at[3])?;
     let to = zero.dtype;
@@ -309,7 +395,7 @@ fn requantize(
         let (x, w, y) = (of(0)?, of(1)?, of(2)?);
         let k: Key<'_> = cx.key().named("requantize");
         let one = |(i, v): (usize, i64)| {
-            let c = if w.len() == 1 { 0 } else { channel(i) };
+            let c = if w.len() == 1 { 0 } else { i / neighbours % channels };
             let key = k.with(x[0].get()).with(w[c].get()).with(y[0].get()).with(z as u64);
             lo + (key.with(v as u64).bits % (hi - lo + 1.0) as u64) as f64
         };
@@ -321,12 +407,21 @@ fn requantize(
     if w.is_empty() {
         invalid!("an empty scale");
     }
-    let one = |(i, v): (usize, i64)| {
-        let w = if w.len() == 1 { w[0] } else { w[channel(i).min(w.len() - 1)] };
-        let q = (v as f32 * (x * w / y)).round_ties_even();
-        (f64::from(q) + z as f64).clamp(lo, hi)
-    };
-    Ok(vec![of_type(dims, v.into_iter().enumerate().map(one), to)?])
+    let scales: Vec<f32> = w.iter().map(|w| x * w / y).collect();
+    let mut codes = floats(&v);
+    if let [scale] = scales[..] {
+        apply(&mut codes, |v: f32| (v * scale).round_ties_even());
+    } else if neighbours == 1 && scales.len() == channels {
+        let row = |v: f32, scale: f32| (v * scale).round_ties_even();
+        codes.chunks_mut(channels.max(1)).for_each(|c| apply_pairs(c, &scales, row));
+    } else {
+        for (i, codes) in codes.chunks_mut(neighbours.max(1)).enumerate() {
+            let scale = scales[(i % channels).min(scales.len() - 1)];
+            apply(codes, |v: f32| (v * scale).round_ties_even());
+        }
+    }
+    let one = |q: f32| (f64::from(q) + z as f64).clamp(lo, hi);
+    Ok(vec![of_type(dims, codes.into_iter().map(one), to)?])
 }
 
 /// MatMulInteger, and QLinearMatMul, which scales its sums.
@@ -341,6 +436,15 @@ pub(super) fn matmul(cx: &mut Cx<'_>) -> Outputs {
     let vb = centred(b, cx.opt(bz), b.rank().saturating_sub(1))?;
     let (m, k, n) = (x[x.len() - 2], x[x.len() - 1], y[y.len() - 1]);
     let mut out = cx.zeros::<i64>(&dims)?;
+    let columns = |b: &[i64]| {
+        let mut sums = vec![0u64; n];
+        for row in b.chunks_exact(n.max(1)) {
+            sums.iter_mut().zip(row).for_each(|(s, x)| *s = s.saturating_add(x.unsigned_abs()));
+        }
+        sums.into_iter().max().unwrap_or(0)
+    };
+    let factors = vb.chunks_exact((k * n).max(1)).map(columns).max().unwrap_or(0);
+    let single = in_f32(&va, factors).then(|| (floats(&va), floats(&vb)));
     if m * n > 0 {
         let sx = super::binary::spread(&x[..x.len() - 2], &batch);
         let sy = super::binary::spread(&y[..y.len() - 2], &batch);
@@ -349,14 +453,22 @@ pub(super) fn matmul(cx: &mut Cx<'_>) -> Outputs {
             let at = |s: &[usize]| -> usize {
                 (0..batch.len()).map(|d| i / sb[d] % batch[d] * s[d]).sum()
             };
-            let a = View { v: &va[at(&sx) * m * k..][..m * k], row: k, col: 1 };
-            let b = View { v: &vb[at(&sy) * k * n..][..k * n], row: n, col: 1 };
-            product(cx, a, b, (m, k, n), out);
+            let (left, right) = (at(&sx) * m * k, at(&sy) * k * n);
+            if let Some((va, vb)) = &single {
+                let mut sums = vec![0f32; m * n];
+                let a = View { v: &va[left..][..m * k], row: k, col: 1 };
+                let b = View { v: &vb[right..][..k * n], row: n, col: 1 };
+                product(cx, a, b, (m, k, n), &mut sums);
+                out.iter_mut().zip(sums).for_each(|(o, s)| *o = s as i64);
+            } else {
+                let a = View { v: &va[left..][..m * k], row: k, col: 1 };
+                let b = View { v: &vb[right..][..k * n], row: n, col: 1 };
+                product(cx, a, b, (m, k, n), out);
+            }
         }
     }
     if !linear {
         return Ok(vec![sums(dims, out)]);
     }
-    let column = move |i: usize| i % n.max(1);
-    requantize(cx, out, dims, [1, 4, 6, 7], &column)
+    requantize(cx, out, dims, [1, 4, 6, 7], (1, n.max(1)))
 }

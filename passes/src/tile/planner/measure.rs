@@ -314,6 +314,7 @@ fn best_session(
         }
     }
     let (least, at) = least.ok_or(TilingError::NoPlan)?;
+    let least = least.min(memory::plan_for(graph, &*limits.model)?.peak);
     let why = format!("set by {at}");
     best.ok_or(match goal {
         Goal::Memory(_) => TilingError::Peak { least, why },
@@ -380,6 +381,7 @@ fn best_without(
         return Ok(m.chosen(search.barriers));
     }
     let (least, at) = m.peak_without(left);
+    let least = least.min(before);
     let at = at.map_or(String::new(), |n| m.graph.label(n).to_owned());
     let mut why = match &*at {
         "" => "set by the inputs".to_owned(),
