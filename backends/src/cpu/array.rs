@@ -3,6 +3,7 @@
 
 use graph_opt_ir::tensor::{Data, TensorError};
 use graph_opt_ir::{DType, Tensor};
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 use super::arena::{Elements, Lines, LinesMut};
@@ -407,8 +408,8 @@ impl Array {
     /// 16-bit floats as `f32`; all else as it is.
     pub fn widened(self) -> Self {
         let v = match &self.data {
-            Buf::F16(v) => v.iter().map(|x| x.to_f32()).collect(),
-            Buf::BF16(v) => v.iter().map(|x| x.to_f32()).collect(),
+            Buf::F16(v) => v.to_f32_vec(),
+            Buf::BF16(v) => v.to_f32_vec(),
             _ => return self,
         };
         Self::new(self.dims, v)
@@ -418,8 +419,9 @@ impl Array {
     pub fn narrowed(self, to: DType) -> Self {
         match (&self.data, to) {
             (Buf::F32(v), DType::F16) => {
-                let v = v.iter().map(|&x| f16::from_f32(x)).collect();
-                Self::new(self.dims, v)
+                let mut halves = vec![f16::ZERO; v.len()];
+                halves.convert_from_f32_slice(v);
+                Self::new(self.dims, halves)
             }
             (Buf::F32(v), DType::BF16) => {
                 let v = v.iter().map(|&x| bf16::from_f32(x)).collect();

@@ -35,8 +35,14 @@ pub(super) fn convert(cx: &Cx<'_>, a: Array, to: DType) -> Result<Array, RunErro
     let dims = &a.dims;
     // The pairs that networks use in earnest.
     match (&a.data, to) {
-        (Buf::F32(v), DType::F16) => return each(cx, dims, v, half::f16::from_f32),
-        (Buf::F16(v), DType::F32) => return each(cx, dims, v, half::f16::to_f32),
+        (Buf::F32(_), DType::F16) => {
+            cx.room::<half::f16>(dims)?;
+            return Ok(a.narrowed(to));
+        }
+        (Buf::F16(_), DType::F32) => {
+            cx.room::<f32>(dims)?;
+            return Ok(a.widened());
+        }
         (Buf::F32(v), DType::I64) => return each(cx, dims, v, |x| whole_of(x.into()) as i64),
         (Buf::F32(v), DType::I32) => return each(cx, dims, v, |x| whole_of(x.into()) as i32),
         (Buf::F32(v), DType::F64) => return each(cx, dims, v, f64::from),

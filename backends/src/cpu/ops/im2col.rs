@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::cpu::arena::Lines;
-use crate::cpu::gemm::Columns;
+use crate::cpu::gemm::{Columns, copy_row};
 use crate::geometry::Geometry;
 
 /// One image (the channels of a group, from this plane on); row (channel, tap), column output
@@ -68,7 +68,7 @@ impl Columns for Im2col<'_> {
                 }
                 let from = &line[a * s + shift - g.begin[2]..];
                 match s {
-                    1 => inside.copy_from_slice(&from[..inside.len()]),
+                    1 => copy_row(&from[..inside.len()], inside),
                     2 => inside.iter_mut().zip(from.iter().step_by(2)).for_each(|(o, x)| *o = *x),
                     _ => inside.iter_mut().zip(from.iter().step_by(s)).for_each(|(o, x)| *o = *x),
                 }
@@ -97,8 +97,7 @@ pub(super) struct Planes<'a> {
 impl Columns for Planes<'_> {
     fn pack(&self, k: Range<usize>, n: Range<usize>, width: usize, dst: &mut [f32]) {
         for (row, k) in dst.chunks_exact_mut(width).zip(k) {
-            row[..n.len()].copy_from_slice(&self.data.line(self.first + k, 0)[n.clone()]);
-            row[n.len()..].fill(0.0);
+            copy_row(&self.data.line(self.first + k, 0)[n.clone()], row);
         }
     }
 }

@@ -44,7 +44,8 @@ pub(super) fn product<T: Scalar>(
         let (x, y) = (x.transposed(), y.transposed());
         let rows = cx.rows(y, n, k);
         if m == 1 {
-            gemm::gemm(&rows, &x, Matrix::of(out, 1), Finish::Nothing, how);
+            let column: Vec<f32> = x.data.iter().step_by(x.row.max(1)).take(k).copied().collect();
+            gemm::gemv(&rows, &column, out, how.fused);
             return;
         }
         let mut turned = vec![0.0; out.len()];
