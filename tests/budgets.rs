@@ -138,7 +138,7 @@ fn time(p: &Prepared, inputs: &[Tensor]) -> f64 {
 const SHARES: [(&str, u64); 2] = [("half", 2), ("quarter", 4)];
 
 /// Every network of the zoo that has images, at small sizes; with `GRAPH_OPT_ALL_MODELS=1` also at
-/// their own.
+/// their own. Those of many multiplications run over the field where there is no proof.
 #[test]
 fn networks_of_the_zoo() {
     let small = [
@@ -173,7 +173,8 @@ fn networks_of_the_zoo() {
     for name in small.iter().chain(full) {
         let g = zoo::build(name).unwrap();
         for share in SHARES {
-            let depth = if small.contains(name) { Depth::Exact } else { Depth::Proved };
+            let light = small.contains(name) && cost(&g).macs < 200_000_000;
+            let depth = if light { Depth::Exact } else { Depth::Proved };
             let r = row(name, &g, &Extents::default(), share, depth);
             rows += 1;
             verdicts += usize::from(r.verdict);
