@@ -48,7 +48,8 @@ pub(super) fn sweep(cx: &mut PassCtx<'_, '_>) -> Result<usize, EditError> {
     Ok(done)
 }
 
-/// A Reshape to the extents that the operand has, some of which are known only by where they come from.
+/// Removes a Reshape to the shape that its operand already has. Its extents need not be known: it is enough that
+/// both shapes take them from the same extents of the same values.
 fn same_extents(graph: &Graph, known: &Extents, id: NodeId) -> Option<Edit> {
     let node = graph.node(id);
     let (x, shape) = (node.inputs.first().copied()??, node.inputs.get(1).copied()??);

@@ -34,8 +34,8 @@ pub enum GroupError {
 pub struct Group {
     /// The nodes, in the order of the schedule.
     pub nodes: Vec<NodeId>,
-    /// Values that are joined from tiles; a grid divides the last one. Nodes whose other results are
-    /// read outside of the group stay as they are.
+    /// Values that are read outside of the group, each joined from its tiles; a grid divides the last one.
+    /// A node with another result that is read outside is kept beside its tiles.
     pub outputs: Vec<ValueId>,
 }
 
