@@ -138,7 +138,7 @@ fn time(p: &Prepared, inputs: &[Tensor]) -> f64 {
 const SHARES: [(&str, u64); 2] = [("half", 2), ("quarter", 4)];
 
 /// Every network of the zoo that has images, at small sizes; with `GRAPH_OPT_ALL_MODELS=1` also at
-/// their own. Those of many multiplications run over the field where there is no proof.
+/// their own. Networks of 200 million MACs and more run over the field only if they are not proved.
 #[test]
 fn networks_of_the_zoo() {
     let small = [

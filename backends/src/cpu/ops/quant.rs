@@ -362,8 +362,8 @@ pub(super) fn conv(cx: &mut Cx<'_>) -> Outputs {
     requantize(cx, out, dims, [1, 4, 6, 7], (plane, channels))
 }
 
-/// Whether sums of products with the elements are exact in `f32`, in whatever order: none is larger than the
-/// largest sum of the magnitudes of factors, times the largest element.
+/// Whether `f32` holds every partial sum of the products exactly, in any order of summation. `factors` is the largest
+/// sum of weight magnitudes of an output; times the largest element it bounds all partial sums.
 fn in_f32(v: &[i64], factors: u64) -> bool {
     let most = v.iter().map(|x| x.unsigned_abs()).max().unwrap_or(0);
     most.checked_mul(factors).is_some_and(|n| n <= 1 << f32::MANTISSA_DIGITS)

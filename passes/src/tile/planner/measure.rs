@@ -219,7 +219,7 @@ pub fn best(graph: &Graph, goal: Goal, limits: &Limits) -> Result<ChosenPlan, Ti
 /// Maximum number of plans of a front that are built and simulated for one goal.
 const SESSIONS: usize = 32;
 
-/// Plans of which the simpler model estimates more than so many times the budget are not simulated.
+/// A plan is not simulated if the simpler model estimates a peak of more than this many times the budget.
 const SLACK: u64 = 2;
 
 /// Into how many parts the tiles of a plan are cut further.
