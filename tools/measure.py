@@ -6,8 +6,8 @@
 RUNTIME is "onnxruntime", for the session options below, or "onnxruntime-default", for none. Prints a
 JSON object: the version of ONNX Runtime, and for each file [bytes, seconds]. Each file is measured in a
 process of its own, in a second session, as the first one loads code. Inputs are random, and not in the
-figures; outputs are. "onnxruntime" needs MALLOC_MMAP_THRESHOLD_=16384 and MALLOC_TOP_PAD_=0 in the
-environment, by which larger blocks go back to the system when they are freed.
+figures; outputs are. "onnxruntime" needs MALLOC_MMAP_THRESHOLD_=4096, MALLOC_TOP_PAD_=0 and
+MALLOC_TRIM_THRESHOLD_=0 in the environment, by which blocks go back to the system when they are freed.
 
 The second form runs a file RUNS times for each frame, and once before, with profiling on, and prints the
 profile that ONNX Runtime writes. The inputs of these names are in 0-0.npy, 0-1.npy, … beside the file
@@ -28,6 +28,25 @@ def status(field):
     """A size of this process, in bytes."""
     text = pathlib.Path("/proc/self/status").read_text()
     return int(re.search(rf"^{field}:\s+(\d+) kB", text, re.M)[1]) * 1024
+
+
+def fill_holes():
+    """Takes the free blocks of the heap, so that what is allocated from now on is new memory.
+
+    Otherwise larger blocks may lie in holes and not count, and small ones make pages resident again that
+    malloc_trim gave back, which counts a multiple of them. Without effect where the heap is not glibc's.
+    """
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.sbrk.restype, libc.sbrk.argtypes = ctypes.c_void_p, [ctypes.c_ssize_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+    size = 64 << 20
+    while size >= 4096:
+        end, block = libc.sbrk(0), libc.malloc(size)
+        # The heap grew, or the system mapped the block by itself, which is above the heap.
+        if block is None or block > end or libc.sbrk(0) != end:
+            libc.free(block)
+            size //= 2
 
 
 def options(runtime):
@@ -76,7 +95,7 @@ def one(runtime, path):
         # Without an arena a run ends as it began.
         session.run(None, feed)
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
+    fill_holes()
     pathlib.Path("/proc/self/clear_refs").write_text("5")
     before, times = status("VmRSS"), []
     for _ in range(3):

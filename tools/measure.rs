@@ -162,7 +162,11 @@ pub fn measure(before: &Graph, after: &Graph, model: &dyn MemoryModel) -> Result
         false => model.name(),
     };
     let given = runtime == OnnxRuntime.name();
-    let settings = [("MALLOC_MMAP_THRESHOLD_", "16384"), ("MALLOC_TOP_PAD_", "0")];
+    let settings = [
+        ("MALLOC_MMAP_THRESHOLD_", "4096"),
+        ("MALLOC_TOP_PAD_", "0"),
+        ("MALLOC_TRIM_THRESHOLD_", "0"),
+    ];
     let mut args = vec![OsString::from(runtime)];
     args.extend(files.into_iter().map(OsString::from));
     let (shown, stdout) = python(&folder, &args, if given { &settings } else { &[] })?;

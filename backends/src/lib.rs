@@ -9,6 +9,7 @@ pub mod faults;
 mod geometry;
 pub mod inputs;
 mod outcomes;
+#[cfg(feature = "scale")]
 pub mod scale;
 mod schedule;
 pub mod stages;

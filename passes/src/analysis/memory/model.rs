@@ -227,11 +227,14 @@ impl MemoryModel for OnnxRuntime {
                 let plain =
                     |w: &window::Window| (w.stride, w.begin, w.end) == (1, 0, 0) && w.extent() == 1;
                 let direct = windows.is_some_and(|all| all.iter().all(plain));
-                let depthwise = c.group > 1 && w.get(1) == Some(&1);
                 let filters = w[0] / c.group.max(1) as u64;
-                // MLAS lays out the windows as a matrix (im2col): in blocks, or as a whole where it
+                // MLAS lays out the windows as a matrix (im2col): a part at a time, or as a whole where it
                 // divides the filters among the threads.
-                if direct || depthwise || filters <= pixels { 0 } else { 4 * taps * pixels }
+                match direct {
+                    true => 0,
+                    false if filters <= pixels => IM2COL,
+                    false => 4 * taps * pixels,
+                }
             }
             _ => 0,
         }
@@ -257,6 +260,9 @@ impl MemoryModel for OnnxRuntimeDefault {
         Some(Arc::new(OnnxRuntime))
     }
 }
+
+/// Bytes of the part of an im2col that MLAS holds for each thread (`MLAS_CONV_WORKING_BUFFER_SIZE_PER_THREAD`).
+const IM2COL: u64 = 64 << 10;
 
 /// Whether ONNX Runtime executes the node in place, or fuses it into the convolution before it.
 fn works_in_place(graph: &Graph, node: NodeId) -> bool {

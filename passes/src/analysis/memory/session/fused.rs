@@ -13,8 +13,10 @@ use graph_opt_ir::{DType, Graph, NodeId, Op, ValueId, window};
 
 use super::super::{MemoryModel, OnnxRuntime, UnknownSize, needed};
 
-/// Channels of one block, as on x86 with AVX-512.
-const BLOCK: u64 = 16;
+/// Channels of one block on x86 with AVX2.
+pub(super) const NARROW: u64 = 8;
+/// Channels of one block on x86 with AVX-512.
+pub(super) const WIDE: u64 = 16;
 /// Numbers of channels that convolutions in blocks accept are multiples of this.
 const ALIGNED: u64 = 4;
 
@@ -47,7 +49,8 @@ pub(super) struct Step {
     pub view: bool,
     /// Bytes that the kernel takes while it runs.
     pub workspace: u64,
-    /// Which of two nodes is newer.
+    /// Which of two nodes is newer: those of the file, fused convolutions, fused products with a sigmoid, those in
+    /// blocks, and copies from blocks, one after the other.
     age: (u8, usize),
 }
 
@@ -117,11 +120,21 @@ fn producers<K: std::hash::Hash + Eq + Copy>(all: &[(&[K], &[K])]) -> Vec<Vec<us
     all.iter().map(|u| u.0.iter().filter_map(|v| of.get(v).copied()).collect()).collect()
 }
 
-/// What a session of this graph executes.
+/// Whether sessions of this graph may be different for blocks of [`NARROW`] and of [`WIDE`].
+pub(super) fn block_matters(graph: &Graph) -> bool {
+    graph.values().any(|(v, value)| {
+        let Some(&[_, channels, _, _]) = value.ty.extents().as_deref() else { return false };
+        // Few channels of an input are read as they are; those of a constant are the operands of its filters.
+        let given = graph.producer(v).is_none() || graph.constant(v).is_some();
+        if given { (NARROW..WIDE).contains(&channels) } else { !channels.is_multiple_of(WIDE) }
+    })
+}
+
+/// What a session of this graph executes, with so many channels in a block.
 ///
 /// # Errors
 /// If the size of a value is not known.
-pub(super) fn of(graph: &Graph) -> Result<Fused, UnknownSize> {
+pub(super) fn of(graph: &Graph, block: u64) -> Result<Fused, UnknownSize> {
     let (units, known) = units(graph);
     let all: Vec<(&[ValueId], &[ValueId])> =
         units.iter().map(|u| (&u.reads[..], &u.makes[..])).collect();
@@ -129,6 +142,7 @@ pub(super) fn of(graph: &Graph) -> Result<Fused, UnknownSize> {
     let order_before = order(&ages, &producers(&all));
     let mut b = Layout {
         graph,
+        block,
         known: &known,
         tensors: Vec::new(),
         steps: Vec::new(),
@@ -185,7 +199,10 @@ fn units(graph: &Graph) -> (Vec<Unit>, Vec<bool>) {
     let mut known: Vec<bool> = vec![true; graph.value_bound()];
     let mut gone: HashSet<NodeId> = HashSet::new();
     let mut all = Vec::new();
-    for (position, id) in graph.schedule().filter(|n| run[n.index()]).enumerate() {
+    let schedule: Vec<NodeId> = graph.schedule().filter(|n| run[n.index()]).collect();
+    let positions: HashMap<NodeId, usize> =
+        schedule.iter().enumerate().map(|(i, &n)| (n, i)).collect();
+    for (position, &id) in schedule.iter().enumerate() {
         let node = graph.node(id);
         let reads = || node.inputs.iter().flatten().chain(&node.captures).copied();
         let sure = extents_known(graph, id, &constant, &known);
@@ -214,17 +231,26 @@ fn units(graph: &Graph) -> (Vec<Unit>, Vec<bool>) {
             if last != v {
                 unit.makes = vec![last];
             }
-            if taken.iter().any(|&n| activates(graph, n)) {
+            if let Some(last) = taken.iter().find(|&&n| activates(graph, n)) {
                 unit.kind = Kind::Conv { activated: true };
-                unit.age = (1, position);
+                unit.age = (1, positions[last]);
             }
             gone.extend(taken);
         } else if let Some((product, y)) = gelu(graph, id) {
             unit.makes = vec![y];
-            unit.age = (1, position);
+            unit.age = (2, positions[&product]);
             gone.insert(product);
         }
         all.push(unit);
+    }
+    // Nodes are fused in the order of the graph before that.
+    let ages: Vec<(u8, usize)> = all.iter().map(|u| (0, u.age.1)).collect();
+    let ends: Vec<(&[ValueId], &[ValueId])> =
+        all.iter().map(|u| (&u.reads[..], &u.makes[..])).collect();
+    for (rank, at) in order(&ages, &producers(&ends)).into_iter().enumerate() {
+        if all[at].age.0 > 0 {
+            all[at].age.1 = rank;
+        }
     }
     (all, known)
 }
@@ -320,6 +346,8 @@ fn gelu(graph: &Graph, id: NodeId) -> Option<(NodeId, ValueId)> {
 
 struct Layout<'g> {
     graph: &'g Graph,
+    /// Channels of one block.
+    block: u64,
     known: &'g [bool],
     tensors: Vec<Tensor>,
     steps: Vec<Step>,
@@ -368,7 +396,7 @@ impl Layout<'_> {
         let mut dims = value.ty.extents().ok_or_else(|| UnknownSize::of(value))?;
         let channels = dims.get(1).copied().unwrap_or(1);
         if let Some(c) = dims.get_mut(1) {
-            *c = c.next_multiple_of(BLOCK);
+            *c = c.next_multiple_of(self.block);
         }
         let bytes = 4 * dims.iter().product::<u64>();
         let extents = Some(dims).filter(|_| self.known[v.index()]);
@@ -390,7 +418,7 @@ impl Layout<'_> {
 
     /// The age of a node that the choice of layouts makes.
     fn newer(&self) -> (u8, usize) {
-        (2, self.steps.len())
+        (3, self.steps.len())
     }
 
     /// The value in blocks, as a copy if it is not.
@@ -449,7 +477,7 @@ impl Layout<'_> {
         let newer = self.newer();
         let step = match (u.kind, all) {
             (Kind::Conv { activated }, _) => {
-                let Some(direct) = conv(graph, u.node) else { return Ok(false) };
+                let Some(direct) = conv(graph, u.node, self.block) else { return Ok(false) };
                 let mut reads = Vec::new();
                 for (i, &v) in u.reads.iter().enumerate() {
                     reads.push(if direct && i == 0 {
@@ -469,7 +497,7 @@ impl Layout<'_> {
                 self.blocked.insert(y, Blocked { tensor, channels, like, open });
                 return Ok(true);
             }
-            (Kind::Pool, _) if pools(graph, u.node) => {
+            (Kind::Pool, _) if pools(graph, u.node, self.block) => {
                 let read = self.read_blocked(x, u.node)?;
                 let (tensor, _) = self.block(y)?;
                 let age = self.newer();
@@ -521,7 +549,7 @@ impl Layout<'_> {
                 step
             }
             (Kind::Other, Some(all)) => {
-                let aligned = || all.iter().all(|b| b.channels.is_multiple_of(BLOCK));
+                let aligned = || all.iter().all(|b| b.channels.is_multiple_of(self.block));
                 let age = match op {
                     Op::Concat(c) if c.axis == 1 && aligned() => u.age,
                     Op::Resize(_) | Op::Upsample(_) if repeats(graph, u.node) => newer,
@@ -570,7 +598,7 @@ impl Layout<'_> {
             }
         }
         for (i, (from, to, node)) in std::mem::take(&mut self.outward).into_iter().enumerate() {
-            self.push(node, vec![from], vec![to], (3, i));
+            self.push(node, vec![from], vec![to], (4, i));
         }
         Ok(())
     }
@@ -617,7 +645,7 @@ fn is_f32(graph: &Graph, v: ValueId) -> bool {
 }
 
 /// Whether a convolution that computes in blocks reads its operand plain; `None` if it does not.
-fn conv(graph: &Graph, id: NodeId) -> Option<bool> {
+fn conv(graph: &Graph, id: NodeId, block: u64) -> Option<bool> {
     let node = graph.node(id);
     let group = match &node.op {
         Op::Conv(c) => c.group,
@@ -637,22 +665,22 @@ fn conv(graph: &Graph, id: NodeId) -> Option<bool> {
     let (out, inner) = (w[0], w[1]);
     if group > 1 {
         let depthwise = inner == 1 && out == group;
-        let whole = inner.is_multiple_of(BLOCK) && (out / group).is_multiple_of(BLOCK);
+        let whole = inner.is_multiple_of(block) && (out / group).is_multiple_of(block);
         return (out.is_multiple_of(ALIGNED) && (depthwise || whole)).then_some(false);
     }
     match inner {
-        i if i < BLOCK => Some(true),
+        i if i < block => Some(true),
         i => i.is_multiple_of(ALIGNED).then_some(false),
     }
 }
 
-fn pools(graph: &Graph, id: NodeId) -> bool {
+fn pools(graph: &Graph, id: NodeId, block: u64) -> bool {
     let node = graph.node(id);
     let &[Some(x), ..] = &node.inputs[..] else { return false };
     let channels = graph.value(x).ty.extents().and_then(|d| d.get(1).copied());
     is_f32(graph, x)
         && node.outputs.iter().flatten().count() == 1
-        && channels.is_some_and(|c| c.is_multiple_of(BLOCK))
+        && channels.is_some_and(|c| c.is_multiple_of(block))
 }
 
 /// Whether a Resize repeats pixels a whole number of times.
