@@ -122,12 +122,19 @@ fn producers<K: std::hash::Hash + Eq + Copy>(all: &[(&[K], &[K])]) -> Vec<Vec<us
 
 /// Whether sessions of this graph may be different for blocks of [`NARROW`] and of [`WIDE`].
 pub(super) fn block_matters(graph: &Graph) -> bool {
-    graph.values().any(|(v, value)| {
+    let uneven = graph.values().any(|(v, value)| {
         let Some(&[_, channels, _, _]) = value.ty.extents().as_deref() else { return false };
         // Few channels of an input are read as they are; those of a constant are the operands of its filters.
         let given = graph.producer(v).is_none() || graph.constant(v).is_some();
-        if given { (NARROW..WIDE).contains(&channels) } else { !channels.is_multiple_of(WIDE) }
-    })
+        !channels.is_multiple_of(WIDE) && (!given || channels >= NARROW)
+    });
+    // Groups are in blocks where their own channels fill them.
+    let grouped = |n: NodeId| match &graph.node(n).op {
+        Op::Conv(c) => c.group > 1,
+        Op::FusedConv(c) => c.group > 1,
+        _ => false,
+    };
+    uneven || graph.schedule().any(grouped)
 }
 
 /// What a session of this graph executes, with so many channels in a block.

@@ -225,6 +225,47 @@ mod tests {
     }
 
     #[test]
+    fn convolutions_that_were_fused_last_are_computed_first() {
+        // Convolutions without constant weights stay out of blocks. %d is computed, and so fused, before %b.
+        let graph = text::parse(
+            "graph @main(%x: f32[1,4,8,8], %w: f32[4,4,1,1]) -> (%y) opset 13 {
+               %a = Conv %x, %w           : f32[1,4,8,8] ; a
+               %b = Relu %a               : f32[1,4,8,8]
+               %c = Conv %x, %w           : f32[1,4,8,8] ; c
+               %d = Relu %c               : f32[1,4,8,8]
+               %y = Concat %b, %d {axis=1} : f32[1,8,8,8] ; y
+             }",
+        )
+        .unwrap();
+        let s = of(&graph).unwrap();
+        let labels: Vec<&str> = s.steps.iter().map(|&n| graph.label(n)).collect();
+        assert_eq!(labels, ["a", "c", "y"]);
+    }
+
+    #[test]
+    fn the_processor_that_takes_more_counts() {
+        let graph = |channels: u64| {
+            text::parse(&format!(
+                "graph @main(%x: f32[1,3,64,64]) -> (%y) opset 13 {{
+                   %w = const random(1) : f32[{channels},3,1,1]
+                   %a = Conv %x, %w     : f32[1,{channels},64,64]
+                   %b = MaxPool %a {{kernel_shape=[2,2], strides=[2,2]}} : f32[1,{channels},32,32]
+                   %y = ReduceMax %b {{axes=[2]}} : f32[1,{channels},1,32]
+                 }}"
+            ))
+            .unwrap()
+        };
+        let growth = |g: &Graph, block| run(&fused::of(g, block).unwrap()).growth;
+        // 24 channels are 3 blocks of 8, or fill up 2 of 16, and then the pool needs a copy without blocks.
+        let g = graph(24);
+        assert_ne!(growth(&g, NARROW), growth(&g, WIDE));
+        assert_eq!(of(&g).unwrap().growth, growth(&g, NARROW).max(growth(&g, WIDE)));
+        let g = graph(32);
+        assert!(!fused::block_matters(&g));
+        assert_eq!(growth(&g, NARROW), growth(&g, WIDE));
+    }
+
+    #[test]
     fn blocks_of_channels_are_filled_up() {
         // 20 channels take 32; the reordered copy that is the output has 20.
         let s = session(
