@@ -10,6 +10,8 @@
 mod arena;
 mod fused;
 
+use std::collections::HashMap;
+
 use graph_opt_ir::{Graph, NodeId};
 
 use super::UnknownSize;
@@ -111,26 +113,22 @@ fn owners(fused: &Fused) -> Vec<usize> {
     for (t, users) in tensors.iter().zip(&mut users) {
         *users += usize::from(t.storage != Storage::Buffer);
     }
-    let alike = |a: usize, b: usize| {
-        let (a, b) = (&tensors[a], &tensors[b]);
-        a.extents.is_some() && a.extents == b.extents && a.bytes == b.bytes
-    };
-    let mut free: Vec<usize> = Vec::new();
+    let key = |t: usize| tensors[t].extents.as_deref().map(|e| (e, tensors[t].bytes));
+    let alike = |a: usize, b: usize| key(a).is_some() && key(a) == key(b);
+    // Buffers of dead values by their extents, the last one to die at the end.
+    let mut free: HashMap<(&[u64], u64), Vec<usize>> = HashMap::new();
     for s in steps {
         for (i, &t) in s.makes.iter().enumerate() {
             if tensors[t].storage != Storage::Buffer {
                 continue;
             }
-            let ranked = tensors[t].extents.as_ref().is_some_and(|e| !e.is_empty());
+            let ranked = key(t).filter(|(extents, _)| !extents.is_empty());
             let over = s.over.iter().find(|&&x| i == 0 && users[owner[x]] == 1 && alike(x, t));
             let from = if s.view && i == 0 {
                 s.reads.first().copied()
-            } else if let Some(&x) = over {
-                Some(x)
-            } else if let (true, Some(at)) = (ranked, free.iter().rposition(|&f| alike(f, t))) {
-                Some(free.remove(at))
             } else {
-                None
+                let dead = || ranked.and_then(|k| free.get_mut(&k)?.pop());
+                over.copied().or_else(dead)
             };
             if let Some(x) = from {
                 owner[t] = owner[x];
@@ -140,8 +138,8 @@ fn owners(fused: &Fused) -> Vec<usize> {
         for &t in s.reads.iter().chain(&s.makes) {
             let t = owner[t];
             users[t] -= 1;
-            if users[t] == 0 && tensors[t].storage == Storage::Buffer {
-                free.push(t);
+            if let (0, Storage::Buffer, Some(k)) = (users[t], tensors[t].storage, key(t)) {
+                free.entry(k).or_default().push(t);
             }
         }
     }
