@@ -81,6 +81,25 @@ fn edits_are_counted_shown_restricted_and_stopped() {
     assert_eq!(report.remarks.len(), 2, "{:?}", report.remarks);
 }
 
+/// A name is looked for in the graph and in all bodies; it is a mistake if it is in none of them.
+#[test]
+fn a_node_is_named_wherever_it_is() {
+    let run = |pipeline: &str| {
+        let mut t = branches();
+        Runner::default().run(&mut t, &Pipeline::parse(pipeline).unwrap())
+    };
+    for name in ["then", "p", "main"] {
+        let report = run(&format!("fuse-tiles{{grid=2 to={name}}}")).unwrap();
+        assert_eq!((report.edits, report.remarks.len()), (1, 1), "{name}: {:?}", report.remarks);
+    }
+    let e = run("fuse-tiles{grid=2 to=them}").unwrap_err().to_string();
+    let expected = "fuse-tiles: there is no node or result named \"them\"";
+    assert!(e.starts_with(expected), "{e}");
+    // The first round replaces the node.
+    let report = run("fixpoint(fuse-tiles{grid=2 to=main})").unwrap();
+    assert_eq!(report.edits, 1, "{:?}", report.remarks);
+}
+
 /// A wrong edit in a body is found, and named.
 #[test]
 fn differences_name_the_edit_in_the_body() {

@@ -75,6 +75,11 @@ fn mistakes_say_what_was_meant_and_write_nothing() {
             2,
             "did you mean \"tile-conv\"",
         ),
+        (
+            vec!["opt", "zoo:aidge-tutorial", "-p", "fuse-tiles{grid=2 to=cnv0}"],
+            2,
+            "there is no node or result named \"cnv0\"; did you mean \"conv0\"?",
+        ),
         (vec!["opt", "zoo:aidge", "-p", ""], 2, "aidge-tutorial"),
         (vec!["opt", "/nowhere.onnx", "-p", ""], 2, "/nowhere.onnx"),
         (vec!["passes", "simplfy"], 2, "did you mean \"simplify\""),

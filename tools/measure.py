@@ -6,8 +6,7 @@
 RUNTIME is "onnxruntime", for the session options below, or "onnxruntime-default", for none. Prints a
 JSON object: the version of ONNX Runtime, and for each file [bytes, seconds]. Each file is measured in a
 process of its own, in a second session, as the first one loads code. Inputs are random, and not in the
-figures; outputs are. "onnxruntime" needs MALLOC_MMAP_THRESHOLD_=4096, MALLOC_TOP_PAD_=0 and
-MALLOC_TRIM_THRESHOLD_=0 in the environment, by which blocks go back to the system when they are freed.
+figures; outputs are.
 
 The second form runs a file RUNS times for each frame, and once before, with profiling on, and prints the
 profile that ONNX Runtime writes. The inputs of these names are in 0-0.npy, 0-1.npy, … beside the file
@@ -17,11 +16,19 @@ for the first frame, in 1-0.npy, … for the second.
 import ctypes
 import gc
 import json
+import os
 import pathlib
 import re
 import subprocess
 import sys
 import time
+
+# glibc: blocks go back to the system when they are freed.
+GIVE_BACK = {
+    "MALLOC_MMAP_THRESHOLD_": "4096",
+    "MALLOC_TOP_PAD_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "0",
+}
 
 
 def status(field):
@@ -130,9 +137,10 @@ def main():
     import onnxruntime as ort
 
     found = []
+    environment = os.environ | (GIVE_BACK if runtime == "onnxruntime" else {})
     for path in files:
         command = [sys.executable, __file__, "--one", runtime, path]
-        done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
         found.append(json.loads(done.stdout))
     print(json.dumps({"version": ort.__version__, "files": found}))
 

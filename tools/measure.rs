@@ -98,17 +98,13 @@ fn scratch() -> Result<Folder> {
 }
 
 /// Runs the script in the Python that has onnxruntime; gives its name, and what it printed.
-fn python(
-    folder: &Folder,
-    args: &[OsString],
-    settings: &[(&str, &str)],
-) -> Result<(String, Vec<u8>)> {
+fn python(folder: &Folder, args: &[OsString]) -> Result<(String, Vec<u8>)> {
     let script = folder.path().join("measure.py");
     std::fs::write(&script, SCRIPT).map_err(|e| io("measuring", &e))?;
     let python = onnxruntime::python();
     let mut command = Command::new(&python);
-    command.arg(script).args(args).envs(settings.iter().copied());
-    let done = command.output().map_err(|e| unsupported(onnxruntime::unstarted(&python, &e)))?;
+    let done = command.arg(script).args(args).output();
+    let done = done.map_err(|e| unsupported(onnxruntime::unstarted(&python, &e)))?;
     if !done.status.success() {
         let said = String::from_utf8_lossy(&done.stderr);
         return Err(unsupported(onnxruntime::ended(&python, &said)));
@@ -143,7 +139,7 @@ pub fn kernels(graph: &Graph, frames: &[Vec<Tensor>], run: &KernelRun<'_>) -> Re
     args.push(frames.len().to_string().into());
     let names = required(graph).into_iter().map(|v| graph.value(v).name.to_string());
     args.extend(names.map(OsString::from));
-    let (_, stdout) = python(&folder, &args, &[])?;
+    let (_, stdout) = python(&folder, &args)?;
     String::from_utf8(stdout).map_err(internal)
 }
 
@@ -161,15 +157,9 @@ pub fn measure(before: &Graph, after: &Graph, model: &dyn MemoryModel) -> Result
         true => "onnxruntime-default",
         false => model.name(),
     };
-    let given = runtime == OnnxRuntime.name();
-    let settings = [
-        ("MALLOC_MMAP_THRESHOLD_", "4096"),
-        ("MALLOC_TOP_PAD_", "0"),
-        ("MALLOC_TRIM_THRESHOLD_", "0"),
-    ];
     let mut args = vec![OsString::from(runtime)];
     args.extend(files.into_iter().map(OsString::from));
-    let (shown, stdout) = python(&folder, &args, if given { &settings } else { &[] })?;
+    let (shown, stdout) = python(&folder, &args)?;
     let found: Printed = serde_json::from_slice(&stdout)
         .map_err(|e| unsupported(format!("measuring with {shown} gave no figures: {e}")))?;
     let [(a, s), (b, t)] = found.files[..] else {

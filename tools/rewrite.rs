@@ -76,20 +76,23 @@ impl Start {
 pub fn run(case: &Case, runner: Runner<'_>, graph: &mut Graph) -> Result<Report> {
     let before = graph.clone();
     repro::caught(case.set(runner), graph, &case.pipeline).map_err(|fault| match fault {
-        Fault::Run(e) if is_of_model(&e) => failure(e),
+        Fault::Run(e) if is_of_user(&e) => failure(e),
         fault => internal(case, &before, &fault),
     })
 }
 
-/// Whether the model is at fault, rather than a pass.
-fn is_of_model(e: &RunError) -> bool {
-    matches!(e, RunError::Contradiction { .. } | RunError::Unsettled { .. })
+/// Whether the model or the pipeline is at fault, rather than a pass.
+fn is_of_user(e: &RunError) -> bool {
+    matches!(
+        e,
+        RunError::Contradiction { .. } | RunError::Unsettled { .. } | RunError::UnknownName { .. }
+    )
 }
 
 /// A pipeline that broke off, where no reproducer is written.
 pub fn failure(e: RunError) -> Failure {
     match e {
-        e @ RunError::Contradiction { .. } => usage(e),
+        e @ (RunError::Contradiction { .. } | RunError::UnknownName { .. }) => usage(e),
         e @ RunError::Unsettled { .. } => unsupported(e),
         e => failure::internal(e),
     }

@@ -44,6 +44,14 @@ pub enum RunError {
         /// Why the edit was refused.
         source: EditError,
     },
+    /// A pass names a node that neither the model nor a body in it has when the pass runs.
+    #[error("{pass}: {why}")]
+    UnknownName {
+        /// Name of the pass.
+        pass: String,
+        /// The name, and the most similar one.
+        why: String,
+    },
     /// A node of the file contradicts its operator's definition, which shows once what it reads is
     /// computed: the model could not run.
     #[error("{source}; {pass} computed what this node reads, and the model contradicts itself")]
@@ -296,10 +304,15 @@ impl State<'_, '_> {
         let (edits, said_before) = (editor.edits(), self.report.remarks.len());
         let mut said = Said::default();
         let run = self.everywhere(editor, pass, only, &mut said);
+        let unknown = said.unknown();
         self.report.remarks.extend(said.all());
         match run {
             Err(EditError { fault: EditFault::Refused(_), .. }) if editor.is_done() => {}
             run => run.map_err(|source| RunError::Edit { pass: name.into(), source })?,
+        }
+        // In a later round of `fixpoint`, the pass itself may have replaced the node.
+        if let Some(why) = unknown.filter(|_| self.rounds == 0 && !editor.is_done()) {
+            return Err(RunError::UnknownName { pass: name.into(), why });
         }
         let edits = editor.edits() - edits;
         if edits > 0 {
@@ -382,8 +395,18 @@ impl Said {
         }
     }
 
+    /// Why the node that the pass names is unknown, if no graph has it.
+    fn unknown(&self) -> Option<String> {
+        let unknown = |r: &Remark| r.outcome == Outcome::NoMatch;
+        self.remarks.last().filter(|_| self.remarks.iter().all(unknown)).map(|r| r.message.clone())
+    }
+
     /// All remarks; those that there was nothing to do in one graph only if nothing was done in any.
     fn all(mut self) -> Vec<Remark> {
+        if self.unknown().is_none() {
+            // The node is in another graph.
+            self.remarks.retain(|r| r.outcome != Outcome::NoMatch);
+        }
         if self.remarks.iter().any(|r| r.outcome == Outcome::Applied) {
             return self.remarks;
         }

@@ -252,15 +252,8 @@ def row(args, name, plan, path, original, folder):
 
 def measured(runtime, path):
     """Peak bytes and seconds, by the script that opt --measure runs."""
-    environment = dict(os.environ)
-    if runtime == "onnxruntime":
-        environment |= {
-            "MALLOC_MMAP_THRESHOLD_": "4096",
-            "MALLOC_TOP_PAD_": "0",
-            "MALLOC_TRIM_THRESHOLD_": "0",
-        }
     command = [sys.executable, common.ROOT / "tools" / "measure.py", runtime, path]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout)["files"][0]
 
 

@@ -98,7 +98,11 @@ fn run(pipeline: &Pipeline, case: &Case) {
     let report = match runner.run(&mut out, pipeline) {
         Ok(report) => report,
         // The model is at fault.
-        Err(RunError::Contradiction { .. } | RunError::Unsettled { .. }) => return,
+        Err(
+            RunError::Contradiction { .. }
+            | RunError::Unsettled { .. }
+            | RunError::UnknownName { .. },
+        ) => return,
         Err(e) => panic!("{pipeline}: {e}\n{}", text::print(&case.graph)),
     };
     sound(&out);

@@ -7,40 +7,120 @@
 
 mod kernel;
 
+pub(crate) use kernel::NR;
+
 use std::ops::Range;
 
 use super::arena::Matrix;
 use super::simd::{Level, Loop, widest};
-use kernel::{HALF, MR, NR};
+use kernel::{MR, STRIPS, Strips};
 
-/// Depth of a block: a panel of B of this depth fits the first-level cache.
+/// Depth of a block: a strip of B of this depth fits the first-level cache.
 const KC: usize = 256;
-/// Columns of a block: a block of B fits the second-level cache.
-const NC: usize = 1024;
+/// Rows of a block: a block of A fits the second-level cache.
+const MC: usize = 10 * MR;
+/// Columns of a block: a block of B stays in the caches while the rows pass.
+pub(crate) const NC: usize = 1024;
 
-/// The right operand, which gives its blocks in packed form.
+/// The right operand, which lays out its blocks for the kernels.
 pub(crate) trait Columns: Sync {
-    /// Writes the rows `k` of the columns `n` into `dst`, row after row of `width` elements, of
-    /// which those beyond the columns become 0.
-    fn pack(&self, k: Range<usize>, n: Range<usize>, width: usize, dst: &mut [f32]);
+    /// Threads share the columns in groups of so many.
+    fn group(&self) -> usize;
+
+    /// Where the block of columns that begins there ends, at `end` at the latest.
+    fn block(&self, from: usize, end: usize) -> usize;
+
+    /// Lays out the rows `k` of the columns `n`, which are a block.
+    fn lay(&self, k: Range<usize>, n: Range<usize>, to: &mut Block);
 }
 
-/// Copies a row of a packed block; what lies beyond becomes 0. Full rows are copied by a few instructions instead
-/// of a call.
-#[inline(always)]
-pub(crate) fn copy_row(from: &[f32], to: &mut [f32]) {
-    macro_rules! full {
-        ($n:expr) => {
-            if let (Ok(from), Ok(to)) =
-                (<&[f32; $n]>::try_from(from), <&mut [f32; $n]>::try_from(&mut *to))
-            {
-                *to = *from;
-                return;
-            }
-        };
+/// A block of the right operand: strips of [`NR`] elements of each row, which are columns or lie between them.
+#[derive(Default)]
+pub(crate) struct Block {
+    pub data: Vec<f32>,
+    /// Where in its strip each row begins.
+    pub rows: Vec<usize>,
+    /// Distance from one strip to the next.
+    pub strip: usize,
+    /// Number of columns.
+    pub columns: usize,
+    /// So many columns lie side by side, at these distances.
+    pub run: usize,
+    pub pitch: usize,
+}
+
+impl Block {
+    /// Makes room for so many elements.
+    pub fn room(&mut self, len: usize) -> &mut [f32] {
+        if self.data.len() < len {
+            self.data.resize(len, 0.0);
+        }
+        &mut self.data[..len]
     }
-    full!(NR);
-    full!(HALF);
+
+    /// Lays out strips side by side, given each row.
+    pub fn pack<'a>(&mut self, k: Range<usize>, columns: usize, row: impl Fn(usize) -> &'a [f32]) {
+        // So many strips at a time: a few pages of memory for each row.
+        const STEP: usize = 8;
+        let depth = k.len();
+        self.dense(depth, columns);
+        for (i, strips) in self.data.chunks_mut(STEP * self.strip.max(1)).enumerate() {
+            let first = i * STEP * NR;
+            if first >= columns {
+                break;
+            }
+            for (r, k) in k.clone().enumerate() {
+                let row = &row(k)[first..columns.min(first + STEP * NR)];
+                for (strip, from) in strips.chunks_mut(self.strip).zip(row.chunks(NR)) {
+                    copy_row(from, &mut strip[r * NR..(r + 1) * NR]);
+                }
+            }
+        }
+    }
+
+    /// Strips of so many rows that follow each other.
+    fn dense(&mut self, depth: usize, columns: usize) {
+        self.rows.clear();
+        self.rows.extend((0..depth).map(|k| k * NR));
+        self.strip = depth * NR;
+        (self.columns, self.run, self.pitch) = (columns, columns, columns);
+        self.room(columns.div_ceil(NR) * self.strip);
+    }
+}
+
+/// The columns among `width` elements of strips from `at` on: where they begin, the row of so many columns and the
+/// place in it, and how many they are.
+pub(crate) fn runs(
+    at: usize,
+    width: usize,
+    (run, pitch): (usize, usize),
+) -> impl Iterator<Item = (usize, [usize; 2], usize)> {
+    let (mut y, mut x) = (at / pitch, at % pitch);
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let left = width - done;
+            if left == 0 {
+                return None;
+            }
+            let found = (done, [y, x], run.saturating_sub(x).min(left));
+            let step = (pitch - x).min(left);
+            (done, y, x) = (done + step, y + 1, 0);
+            if found.2 > 0 {
+                return Some(found);
+            }
+        }
+    })
+}
+
+/// Copies a row of a strip; what lies beyond becomes 0. A full row is copied by a few instructions instead of a call.
+#[inline(always)]
+fn copy_row(from: &[f32], to: &mut [f32]) {
+    if let (Ok(from), Ok(to)) = (<&[f32; NR]>::try_from(from), <&mut [f32; NR]>::try_from(&mut *to))
+    {
+        *to = *from;
+        return;
+    }
     let (to, rest) = to.split_at_mut(from.len());
     to.copy_from_slice(from);
     rest.fill(0.0);
@@ -61,32 +141,38 @@ impl Strided<'_> {
 }
 
 impl Columns for Strided<'_> {
-    fn pack(&self, k: Range<usize>, n: Range<usize>, width: usize, dst: &mut [f32]) {
-        let cols = n.len();
+    fn group(&self) -> usize {
+        NR
+    }
+
+    fn block(&self, from: usize, end: usize) -> usize {
+        end.min(from + NC)
+    }
+
+    fn lay(&self, k: Range<usize>, n: Range<usize>, to: &mut Block) {
         if self.column == 1 {
-            for (row, k) in dst.chunks_exact_mut(width).zip(k) {
-                let at = k * self.row + n.start;
-                copy_row(&self.data[at..at + cols], row);
-            }
-            return;
+            let row = |k| &self.data[k * self.row + n.start..][..n.len()];
+            return to.pack(k, n.len(), row);
         }
-        // Blocks of 16 rows, so that what is read and what is written stays close together.
-        for k0 in k.clone().step_by(16) {
-            let k1 = k.end.min(k0 + 16);
-            for (j, n) in n.clone().enumerate() {
-                let at = k0 * self.row + n * self.column;
-                let to = (k0 - k.start) * width + j;
-                if self.row == 1 {
-                    let from = &self.data[at..at + k1 - k0];
-                    dst[to..].iter_mut().step_by(width).zip(from).for_each(|(d, x)| *d = *x);
-                } else {
-                    let from = self.data[at..].iter().step_by(self.row).take(k1 - k0);
-                    dst[to..].iter_mut().step_by(width).zip(from).for_each(|(d, x)| *d = *x);
+        to.dense(k.len(), n.len());
+        let strips = to.data.chunks_exact_mut(to.strip.max(1));
+        for (strip, n0) in strips.zip(n.clone().step_by(NR)) {
+            let columns = NR.min(n.end - n0);
+            // Blocks of 16 rows, so that what is read and what is written stays close together.
+            for k0 in k.clone().step_by(16) {
+                let rows = (k.end - k0).min(16);
+                for j in 0..columns {
+                    let at = k0 * self.row + (n0 + j) * self.column;
+                    let to = strip[(k0 - k.start) * NR + j..].iter_mut().step_by(NR);
+                    if self.row == 1 {
+                        to.zip(&self.data[at..at + rows]).for_each(|(d, x)| *d = *x);
+                    } else {
+                        let from = self.data[at..].iter().step_by(self.row).take(rows);
+                        to.zip(from).for_each(|(d, x)| *d = *x);
+                    }
                 }
             }
-        }
-        for row in dst.chunks_exact_mut(width) {
-            row[cols..].fill(0.0);
+            strip.chunks_exact_mut(NR).for_each(|row| row[columns..].fill(0.0));
         }
     }
 }
@@ -212,16 +298,17 @@ pub(crate) fn gemm(a: &Rows, b: &dyn Columns, c: Matrix<'_, f32>, finish: Finish
     if m == 0 || n == 0 {
         return;
     }
-    // Threads share the longer side in whole tiles.
+    // Threads share the side with more tiles.
     let work = m as u64 * n as u64 * a.k as u64;
     let threads = how.threads.clamp(1, 1 + (work >> 18) as usize);
-    let (tiles_m, tiles_n) = (m.div_ceil(MR), n.div_ceil(NR));
+    let group = b.group();
+    let (tiles_m, tiles_n) = (m.div_ceil(MR), n.div_ceil(group));
     let by_n = tiles_n >= tiles_m;
     let tiles = if by_n { tiles_n } else { tiles_m };
     let threads = threads.min(tiles);
     let part = |i: usize| {
         let (lo, hi) = (tiles * i / threads, tiles * (i + 1) / threads);
-        if by_n { (0..m, lo * NR..n.min(hi * NR)) } else { (lo * MR..m.min(hi * MR), 0..n) }
+        if by_n { (0..m, lo * group..n.min(hi * group)) } else { (lo * MR..m.min(hi * MR), 0..n) }
     };
     let run = |i: usize| {
         let (ms, ns) = part(i);
@@ -260,47 +347,88 @@ unsafe fn block<const FUSED: bool>(
     finish: Finish<'_>,
     level: Level,
 ) {
-    let mut packed = vec![0f32; KC.min(a.k) * NC.min(ns.len().next_multiple_of(HALF))];
-    for n0 in ns.clone().step_by(NC) {
-        let n1 = ns.end.min(n0 + NC);
+    let mut laid = Block::default();
+    let mut n0 = ns.start;
+    while n0 < ns.end {
+        let n1 = b.block(n0, ns.end);
         // An empty sum is 0, and still goes through one block.
         for k0 in (0..a.k.max(1)).step_by(KC) {
-            let kc = KC.min(a.k - k0);
-            let mut at = 0;
-            for j in (n0..n1).step_by(NR) {
-                let width = if n1 - j > HALF { NR } else { HALF };
-                let dst = &mut packed[at..at + kc * width];
-                b.pack(k0..k0 + kc, j..n1.min(j + NR), width, dst);
-                at += kc * width;
+            let k1 = a.k.min(k0 + KC);
+            b.lay(k0..k1, n0..n1, &mut laid);
+            let finish = if k1 == a.k { finish } else { Finish::Nothing };
+            for i0 in ms.clone().step_by(MC) {
+                let rows = i0..ms.end.min(i0 + MC);
+                // SAFETY: the tiles lie within this part.
+                unsafe { tiles::<FUSED>(level, a, k0, rows, &laid, c, n0, finish) };
             }
-            let last = k0 + kc == a.k;
-            for i in ms.clone().step_by(MR) {
-                let rows = MR.min(a.m - i);
-                let pa = a.panel(k0, i);
-                let mut at = 0;
-                for j in (n0..n1).step_by(NR) {
-                    let width = if n1 - j > HALF { NR } else { HALF };
-                    let cols = width.min(n1 - j);
-                    let pb = &packed[at..at + kc * width];
-                    at += kc * width;
-                    // SAFETY: the tile lies within this part; both panels have `kc` rows.
-                    unsafe {
-                        let (pa, pb) = (pa.as_ptr(), pb.as_ptr());
-                        let first = k0 == 0;
-                        if cols == width && c.run_from(j) >= cols {
-                            let at = c.element(i, j);
-                            let ldc = c.row;
-                            kernel::tile::<FUSED>(level, rows, width, kc, pa, pb, at, ldc, first);
-                        } else {
-                            edge::<FUSED>(level, rows, width, cols, kc, pa, pb, c, [i, j], first);
-                        }
-                        if last && let Finish::AddRow(bias) = finish {
-                            for (r, &x) in bias[i..i + rows].iter().enumerate() {
-                                runs(c, i + r, j, cols, |_, row| {
-                                    row.iter_mut().for_each(|v| *v += x);
-                                });
-                            }
-                        }
+        }
+        n0 = n1;
+    }
+}
+
+/// Rows of A with all strips of a block of B, whose first column is `n0`.
+///
+/// # Safety
+/// As [`block`].
+#[allow(clippy::too_many_arguments)]
+unsafe fn tiles<const FUSED: bool>(
+    level: Level,
+    a: &Rows,
+    k0: usize,
+    rows: Range<usize>,
+    b: &Block,
+    c: &Matrix<'_, f32>,
+    n0: usize,
+    finish: Finish<'_>,
+) {
+    let first = k0 == 0;
+    let (last, rest) = ((b.columns - 1) / b.run, (b.columns - 1) % b.run);
+    let len = last * b.pitch + rest + 1;
+    // Kernels read whole strips.
+    let end = b.rows.iter().max().map_or(0, |r| r + (len.div_ceil(NR) - 1) * b.strip + NR);
+    assert!(end <= b.data.len(), "a block that is too short");
+    let mut at = 0;
+    while at < len {
+        let count = kernel::strips(level).min((len - at).div_ceil(NR));
+        let width = count * NR;
+        let strips = Strips {
+            // SAFETY: a strip of the block.
+            at: unsafe { b.data.as_ptr().add(at / NR * b.strip) },
+            rows: &b.rows,
+            strip: b.strip,
+            count,
+        };
+        let mut found = [(0, 0, 0); STRIPS * NR];
+        let mut all = 0;
+        for (to, (from, [y, x], n)) in
+            found.iter_mut().zip(runs(at, width.min(len - at), (b.run, b.pitch)))
+        {
+            *to = (from, n0 + y * b.run + x, n);
+            all += 1;
+        }
+        let found = &found[..all];
+        at += width;
+        let whole = match *found {
+            [] => continue,
+            [(_, j, n)] => (n == width && c.run_from(j) >= n).then_some(j),
+            _ => None,
+        };
+        for i in rows.clone().step_by(MR) {
+            let count = MR.min(a.m - i);
+            let pa = a.panel(k0, i).as_ptr();
+            // SAFETY: the tile lies within this part; the panel and the strips have the same rows.
+            unsafe {
+                match whole {
+                    Some(j) => {
+                        let to = c.element(i, j);
+                        kernel::tile::<FUSED>(level, count, pa, strips, to, c.row, first);
+                    }
+                    None => beside::<FUSED>(level, count, pa, strips, c, i, found, first),
+                }
+                let Finish::AddRow(bias) = finish else { continue };
+                for (i, x) in (i..i + count).zip(&bias[i..]) {
+                    for &(_, j, n) in found {
+                        side_by_side(c, i, j, n, |_, row| row.iter_mut().for_each(|v| *v += x));
                     }
                 }
             }
@@ -312,7 +440,7 @@ unsafe fn block<const FUSED: bool>(
 ///
 /// # Safety
 /// Nobody else may touch these elements.
-unsafe fn runs(
+unsafe fn side_by_side(
     c: &Matrix<'_, f32>,
     i: usize,
     j: usize,
@@ -328,37 +456,42 @@ unsafe fn runs(
     }
 }
 
-/// A tile that is cut off at the right, or whose columns do not lie side by side: computed whole
-/// beside the matrix.
+/// A tile whose columns do not lie side by side: computed whole beside the matrix. `found` has for each run of
+/// columns where it begins in the tile, its first column, and how many there are.
 ///
 /// # Safety
-/// As [`kernel::tile`], with only `cols` columns of `c` from this row and column on.
+/// As [`kernel::tile`], with only these columns of `c` from row `i` on.
 #[allow(clippy::too_many_arguments)]
-unsafe fn edge<const FUSED: bool>(
+unsafe fn beside<const FUSED: bool>(
     level: Level,
     rows: usize,
-    width: usize,
-    cols: usize,
-    kc: usize,
     a: *const f32,
-    b: *const f32,
+    b: Strips<'_>,
     c: &Matrix<'_, f32>,
-    [i, j]: [usize; 2],
+    i: usize,
+    found: &[(usize, usize, usize)],
     first: bool,
 ) {
-    let mut whole = [0f32; MR * NR];
-    // SAFETY: `whole` has room for `MR` rows of `width`; of `c` only `cols` columns are touched.
+    const WIDTH: usize = STRIPS * NR;
+    let mut tile = [0f32; MR * WIDTH];
+    // SAFETY: `tile` has room for `MR` rows of all strips; of `c` only the columns are touched.
     unsafe {
-        for r in 0..rows {
-            runs(c, i + r, j, cols, |at, run| {
-                whole[r * width + at..][..run.len()].copy_from_slice(run);
-            });
+        if !first {
+            for r in 0..rows {
+                for &(from, j, n) in found {
+                    side_by_side(c, i + r, j, n, |at, run| {
+                        tile[r * WIDTH + from + at..][..run.len()].copy_from_slice(run);
+                    });
+                }
+            }
         }
-        kernel::tile::<FUSED>(level, rows, width, kc, a, b, whole.as_mut_ptr(), width, first);
+        kernel::tile::<FUSED>(level, rows, a, b, tile.as_mut_ptr(), WIDTH, first);
         for r in 0..rows {
-            runs(c, i + r, j, cols, |at, run| {
-                run.copy_from_slice(&whole[r * width + at..][..run.len()]);
-            });
+            for &(from, j, n) in found {
+                side_by_side(c, i + r, j, n, |at, run| {
+                    run.copy_from_slice(&tile[r * WIDTH + from + at..][..run.len()]);
+                });
+            }
         }
     }
 }

@@ -3,13 +3,13 @@
 
 use graph_opt_ir::Op;
 
-use super::im2col::{Im2col, Planes};
+use super::unfold::{BEYOND, Planes, Unfold, Windows};
 use crate::RunError;
 use crate::cpu::arena::{Lines, LinesMut};
 use crate::cpu::array::{Array, Buf, Element};
 use crate::cpu::cx::{Cx, Outputs, extent, invalid, unsupported};
 use crate::cpu::field::Fp;
-use crate::cpu::gemm::{self, Columns, Finish, Strided};
+use crate::cpu::gemm::{self, Columns, Finish, Strided, runs};
 use crate::cpu::scalar::Scalar;
 use crate::cpu::simd::{Loop, widest_float};
 use crate::cpu::threads::parts;
@@ -149,9 +149,11 @@ pub(super) fn single(
     cx.room::<f32>(&[s.cout, k])?;
     let pointwise = g.taps() == 1 && g.stride == [1; 3] && g.begin == [0; 3] && g.end == [0; 3];
     let planes = v.merged().filter(|_| pointwise);
+    let rows = Windows::rows(g);
+    let unfold = Unfold::new(g, rows);
     for group in 0..s.groups {
         let w = &w[group * s.cout * k..][..s.cout * k];
-        let rows = cx.rows(Strided { data: w, row: k, column: 1 }, s.cout, k);
+        let weights = cx.rows(Strided { data: w, row: k, column: 1 }, s.cout, k);
         let finish = match bias {
             Some(b) => Finish::AddRow(&b[group * s.cout..][..s.cout]),
             None => Finish::Nothing,
@@ -159,11 +161,11 @@ pub(super) fn single(
         for b in 0..s.batch {
             let at = b * s.groups + group;
             let first = at * s.cin;
-            let unfolded = Im2col { data: v, first, geometry: g };
+            let windows = Windows { data: v, first, unfold: &unfold, rows };
             let planes = planes.map(|data| Planes { data, first });
-            let columns: &dyn Columns = planes.as_ref().map_or(&unfolded, |p| p);
+            let columns: &dyn Columns = planes.as_ref().map_or(&windows, |p| p);
             let out = out.matrix(at * s.cout, s.cout);
-            gemm::gemm(&rows, columns, out, finish, cx.env.how());
+            gemm::gemm(&weights, columns, out, finish, cx.env.how());
         }
     }
     Ok(())
@@ -191,54 +193,7 @@ fn typed<T: Scalar>(cx: &Cx<'_>, a: &Array, compute: Compute<T>) -> Result<Array
 }
 
 /// Outputs computed side by side.
-const LANES: usize = 32;
-
-/// One group's channels with their padding written out, each row split into `stride` rows of every
-/// `stride`-th element, so that what neighbouring outputs read lies side by side.
-struct Padded<T> {
-    v: Vec<T>,
-    /// Distances of channels, planes, rows, and the split rows of a row.
-    channel: usize,
-    plane: usize,
-    row: usize,
-    phase: usize,
-}
-
-impl<T: Scalar> Padded<T> {
-    fn new(cx: &Cx<'_>, g: &Geometry, channels: usize) -> Result<Self, RunError> {
-        let full = |i: usize| -> usize {
-            let reach = (g.output[i] - 1) * g.stride[i] + (g.kernel[i] - 1) * g.dilation[i] + 1;
-            reach.max(g.begin[i] + g.input[i])
-        };
-        // What a vector reads beyond the last output is ignored.
-        let phase = full(2).div_ceil(g.stride[2]) + LANES;
-        let dims = [channels, full(0), full(1), g.stride[2], phase];
-        let v = cx.zeros(&dims)?;
-        let row = phase * dims[3];
-        Ok(Self { v, channel: dims[1] * dims[2] * row, plane: dims[2] * row, row, phase })
-    }
-
-    /// From this plane on.
-    fn fill(&mut self, x: Lines<'_, T>, first: usize, channels: usize, g: &Geometry) {
-        let [id, ih, iw] = g.input;
-        let s = g.stride[2];
-        for i in 0..channels * id * ih {
-            let (c, z, y) = (i / (id * ih), i / ih % id, i % ih);
-            let line = x.line(first + c, z * ih + y);
-            let at = c * self.channel + (z + g.begin[0]) * self.plane + (y + g.begin[1]) * self.row;
-            let row = &mut self.v[at..at + self.row];
-            if s == 1 {
-                row[g.begin[2]..g.begin[2] + iw].copy_from_slice(line);
-            } else {
-                for first in 0..s.min(iw) {
-                    let p = first + g.begin[2];
-                    let to = row[p % s * self.phase + p / s..].iter_mut();
-                    to.zip(line[first..].iter().step_by(s)).for_each(|(o, &e)| *o = e);
-                }
-            }
-        }
-    }
-}
+const LANES: usize = BEYOND;
 
 /// Plane by plane, for small groups and for all types but `f32`.
 pub(super) fn direct<T: Scalar>(
@@ -255,43 +210,51 @@ pub(super) fn direct<T: Scalar>(
     }
     let work = out.planes().len() * g.outputs() * s.cin * g.taps();
     let threads = if work < 1 << 18 { 1 } else { cx.env.threads };
+    let unfold = Unfold::new(g, g.output[1]);
     // Every thread has its own; made here, where failure can be reported.
-    let scratch: Result<Vec<_>, _> = (0..threads).map(|_| Padded::new(cx, g, s.cin)).collect();
+    let scratch: Result<Vec<Vec<T>>, _> =
+        (0..threads).map(|_| cx.zeros(&[unfold.len(s.cin)])).collect();
     let pool = std::sync::Mutex::new(scratch?);
     parts(out, threads, |mut out| {
         let taken = pool.lock().ok().and_then(|mut p| p.pop());
-        let Some(mut padded) = taken else { return };
-        let mut filled = usize::MAX;
+        let Some(mut laid) = taken else { return };
+        let mut filled = (usize::MAX, 0);
         for plane in out.planes() {
             let m = plane % (s.groups * s.cout);
             let at = plane / s.cout;
-            if at != filled {
-                padded.fill(v, at * s.cin, s.cin, g);
-                filled = at;
-            }
             let size = s.cin * g.taps();
             let w = &w[m * size..][..size];
             let b = bias.map(|b| b[m]);
-            let (p, out) = (&padded, &mut out);
-            // Only of floats there are two kinds of rounding, only of f32 long vectors.
-            match (T::ROUNDS && !cx.env.fused, T::WIDE && g.output[2] > 8) {
-                (false, true) => Plane::<T, true, LANES> { p, w, b, g, plane, out }.widest(),
-                (false, false) => Plane::<T, true, 8> { p, w, b, g, plane, out }.widest(),
-                (true, true) => Plane::<T, false, LANES> { p, w, b, g, plane, out }.widest(),
-                (true, false) => Plane::<T, false, 8> { p, w, b, g, plane, out }.widest(),
+            for z in 0..g.output[0] {
+                if filled != (at, z) {
+                    let planes = at * s.cin..(at + 1) * s.cin;
+                    unfold.fill(v, planes, z, 0..g.output[1], &mut laid);
+                    filled = (at, z);
+                }
+                let (u, v, at) = (&unfold, &laid[..], (plane, z * g.output[1]));
+                let out = &mut out;
+                // Only of floats there are two kinds of rounding, only of f32 long vectors.
+                match (T::ROUNDS && !cx.env.fused, T::WIDE && g.outputs() > 8) {
+                    (false, true) => Plane::<T, true, LANES> { u, v, w, b, g, at, out }.widest(),
+                    (false, false) => Plane::<T, true, 8> { u, v, w, b, g, at, out }.widest(),
+                    (true, true) => Plane::<T, false, LANES> { u, v, w, b, g, at, out }.widest(),
+                    (true, false) => Plane::<T, false, 8> { u, v, w, b, g, at, out }.widest(),
+                }
             }
         }
     });
     Ok(())
 }
 
-/// One plane of the output.
+/// The outputs of one depth of a plane.
 struct Plane<'a, 'b, T, const FUSED: bool, const L: usize> {
-    p: &'a Padded<T>,
+    u: &'a Unfold<'a>,
+    v: &'a [T],
     w: &'a [T],
     b: Option<T>,
     g: &'a Geometry,
-    plane: usize,
+    /// The plane, and the first of the rows.
+    at: (usize, usize),
     out: &'a mut LinesMut<'b, T>,
 }
 
@@ -304,32 +267,22 @@ impl<T: Scalar, const FUSED: bool, const L: usize> Plane<'_, '_, T, FUSED, L> {
 impl<T: Scalar, const FUSED: bool, const L: usize> Loop for Plane<'_, '_, T, FUSED, L> {
     #[inline(always)]
     fn run(self) {
-        let Self { p, w, b, g, plane, out } = self;
-        let [_, oh, _] = g.output;
-        let s = g.stride[2];
-        for i in 0..out.rows() {
-            let row = out.line(plane, i);
-            let (z, y) = (i / oh * g.stride[0], i % oh * g.stride[1]);
-            for (j, out) in row.chunks_mut(L).enumerate() {
-                let mut acc = [T::NOTHING; L];
-                let mut w = w.iter();
-                for channel in p.v.chunks_exact(p.channel) {
-                    for kz in 0..g.kernel[0] {
-                        for ky in 0..g.kernel[1] {
-                            let at = (z + kz * g.dilation[0]) * p.plane
-                                + (y + ky * g.dilation[1]) * p.row
-                                + j * L;
-                            for (kx, &w) in w.by_ref().take(g.kernel[2]).enumerate() {
-                                let shift = kx * g.dilation[2];
-                                let from = &channel[at + shift % s * p.phase + shift / s..][..L];
-                                for (a, &x) in acc.iter_mut().zip(from) {
-                                    *a = T::step::<FUSED>(*a, w, x);
-                                }
-                            }
-                        }
+        let Self { u, v, w, b, g, at: (plane, row), out } = self;
+        let [_, oh, ow] = g.output;
+        let len = (oh - 1) * u.pitch + ow;
+        for at in (0..len).step_by(L) {
+            let mut acc = [T::NOTHING; L];
+            for (c, w) in w.chunks_exact(u.taps.len()).enumerate() {
+                let v = &v[c * u.channel..];
+                for (&tap, &w) in u.taps.iter().zip(w) {
+                    for (a, &x) in acc.iter_mut().zip(&v[at + tap..][..L]) {
+                        *a = T::step::<FUSED>(*a, w, x);
                     }
                 }
-                for (o, a) in out.iter_mut().zip(acc) {
+            }
+            for (from, [y, x], n) in runs(at, L.min(len - at), (ow, u.pitch)) {
+                let out = &mut out.line(plane, row + y)[x..x + n];
+                for (o, &a) in out.iter_mut().zip(&acc[from..]) {
                     let sum = T::total(a);
                     *o = b.map_or(sum, |b| sum.plus(b));
                 }

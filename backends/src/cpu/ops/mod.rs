@@ -10,7 +10,6 @@ mod det;
 mod detect;
 mod einsum;
 mod gather;
-mod im2col;
 mod layout;
 mod matmul;
 mod norm;
@@ -29,6 +28,7 @@ mod stack;
 mod strings;
 mod tfidf;
 mod unary;
+mod unfold;
 mod unpool;
 
 use graph_opt_ir::op::Class;

@@ -206,7 +206,12 @@ impl Rewritten {
             let n = Network::of(g).map_err(failed)?;
             let costs = n.additive(&[], &[]);
             let over = |u: &usize| costs.memory(*u..u + 1, 0) > most && n.weights[*u] < most;
-            Ok((0..n.nodes.len()).filter(over).filter_map(|u| stretch(g, n.nodes[u])).collect())
+            let mut all: Vec<Long> =
+                (0..n.nodes.len()).filter(over).filter_map(|u| stretch(g, n.nodes[u])).collect();
+            // A stretch that begins within another one ends where that ends.
+            let mut ends = HashSet::new();
+            all.retain(|at| ends.insert(at.last));
+            Ok(all)
         };
         let before = too_large(&self.graph)?;
         let names = NodeNames::of_graph(&self.graph);
