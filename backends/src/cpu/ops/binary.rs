@@ -214,7 +214,10 @@ fn number<T: Scalar>(cx: &Cx<'_>, a: Array, b: Array) -> Result<Array, RunError>
             if broadcast(&a.dims, &b.dims)? != a.dims {
                 invalid!("slope {:?} does not broadcast to {:?}", b.dims, a.dims);
             }
-            fold(cx, a, b, |x: T, y: T| if x.negative(k) { x.times(y) } else { x })
+            fold(cx, a, b, |x: T, y: T| {
+                let z = x.times(y);
+                if x.negative(k) { z } else { x }
+            })
         }
         Op::Mod(o) => fold(cx, a, b, |x: T, y: T| {
             if y == T::ZERO {

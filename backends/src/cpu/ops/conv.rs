@@ -192,8 +192,9 @@ fn typed<T: Scalar>(cx: &Cx<'_>, a: &Array, compute: Compute<T>) -> Result<Array
     Ok(out)
 }
 
-/// Outputs computed side by side.
-const LANES: usize = BEYOND;
+/// Outputs computed side by side: eights of them, so many that sums of one hide the latency of others'.
+const MANY: usize = BEYOND / 8;
+const SOME: usize = 4;
 
 /// Plane by plane, for small groups and for all types but `f32`.
 pub(super) fn direct<T: Scalar>(
@@ -233,12 +234,18 @@ pub(super) fn direct<T: Scalar>(
                 }
                 let (u, v, at) = (&unfold, &laid[..], (plane, z * g.output[1]));
                 let out = &mut out;
+                macro_rules! run {
+                    ($fused:literal, $n:expr) => {
+                        widest_float::<T>(Plane::<T, $fused, { $n }> { u, v, w, b, g, at, out })
+                    };
+                }
                 // Only of floats there are two kinds of rounding, only of f32 long vectors.
-                match (T::ROUNDS && !cx.env.fused, T::WIDE && g.outputs() > 8) {
-                    (false, true) => Plane::<T, true, LANES> { u, v, w, b, g, at, out }.widest(),
-                    (false, false) => Plane::<T, true, 8> { u, v, w, b, g, at, out }.widest(),
-                    (true, true) => Plane::<T, false, LANES> { u, v, w, b, g, at, out }.widest(),
-                    (true, false) => Plane::<T, false, 8> { u, v, w, b, g, at, out }.widest(),
+                match (T::ROUNDS && !cx.env.fused, if T::WIDE { g.outputs() } else { 0 }) {
+                    (false, 0..=8) => run!(true, 1),
+                    (false, 9..=32) => run!(true, SOME),
+                    (false, _) => run!(true, MANY),
+                    (true, 0..=8) => run!(false, 1),
+                    (true, _) => run!(false, SOME),
                 }
             }
         }
@@ -246,8 +253,8 @@ pub(super) fn direct<T: Scalar>(
     Ok(())
 }
 
-/// The outputs of one depth of a plane.
-struct Plane<'a, 'b, T, const FUSED: bool, const L: usize> {
+/// The outputs of one depth of a plane, eight times `N` side by side.
+struct Plane<'a, 'b, T, const FUSED: bool, const N: usize> {
     u: &'a Unfold<'a>,
     v: &'a [T],
     w: &'a [T],
@@ -258,37 +265,47 @@ struct Plane<'a, 'b, T, const FUSED: bool, const L: usize> {
     out: &'a mut LinesMut<'b, T>,
 }
 
-impl<T: Scalar, const FUSED: bool, const L: usize> Plane<'_, '_, T, FUSED, L> {
-    fn widest(self) {
-        widest_float::<T>(self);
-    }
-}
-
-impl<T: Scalar, const FUSED: bool, const L: usize> Loop for Plane<'_, '_, T, FUSED, L> {
+impl<T: Scalar, const FUSED: bool, const N: usize> Loop for Plane<'_, '_, T, FUSED, N> {
     #[inline(always)]
     fn run(self) {
         let Self { u, v, w, b, g, at: (plane, row), out } = self;
         let [_, oh, ow] = g.output;
         let len = (oh - 1) * u.pitch + ow;
-        for at in (0..len).step_by(L) {
-            let mut acc = [T::NOTHING; L];
-            for (c, w) in w.chunks_exact(u.taps.len()).enumerate() {
-                let v = &v[c * u.channel..];
-                for (&tap, &w) in u.taps.iter().zip(w) {
-                    for (a, &x) in acc.iter_mut().zip(&v[at + tap..][..L]) {
-                        *a = T::step::<FUSED>(*a, w, x);
-                    }
-                }
-            }
-            for (from, [y, x], n) in runs(at, L.min(len - at), (ow, u.pitch)) {
+        for at in (0..len).step_by(8 * N) {
+            let sums = sums::<T, FUSED, N>(u, &v[at..], w);
+            let sums = sums.as_flattened();
+            for (from, [y, x], n) in runs(at, (8 * N).min(len - at), (ow, u.pitch)) {
                 let out = &mut out.line(plane, row + y)[x..x + n];
-                for (o, &a) in out.iter_mut().zip(&acc[from..]) {
+                for (o, &a) in out.iter_mut().zip(&sums[from..]) {
                     let sum = T::total(a);
                     *o = b.map_or(sum, |b| sum.plus(b));
                 }
             }
         }
     }
+}
+
+/// Sums over channels and taps that stay in registers.
+#[inline(always)]
+fn sums<T: Scalar, const FUSED: bool, const N: usize>(
+    u: &Unfold<'_>,
+    v: &[T],
+    w: &[T],
+) -> [[T::Sum; 8]; N] {
+    let mut sums = [[T::NOTHING; 8]; N];
+    for (c, w) in w.chunks_exact(u.taps.len()).enumerate() {
+        let v = &v[c * u.channel..];
+        for (&tap, &w) in u.taps.iter().zip(w) {
+            let from = v[tap..].as_chunks::<8>().0;
+            assert!(from.len() >= N, "a row that is too short");
+            for (sums, from) in sums.iter_mut().zip(from) {
+                for (s, &x) in sums.iter_mut().zip(from) {
+                    *s = T::step::<FUSED>(*s, w, x);
+                }
+            }
+        }
+    }
+    sums
 }
 
 pub(super) fn conv_transpose(cx: &mut Cx<'_>) -> Outputs {

@@ -49,53 +49,59 @@ where
         let [_, ih, iw] = g.input;
         let [od, oh, ow] = g.output;
         let s = g.stride[2];
-        {
-            for plane in out.planes() {
-                for i in 0..out.rows() {
-                    let row = out.line(plane, i);
-                    let (z, y) = (i / oh % od, i % oh);
-                    let (kz, ky) = (g.valid(0, z), g.valid(1, y));
-                    let mut first = true;
-                    // Whether a column of the row has seen an element, by its first tap.
-                    for (kz, ky) in kz.clone().flat_map(|z| ky.clone().map(move |y| (z, y))) {
-                        let (Some(z), Some(y)) = (g.source(0, z, kz), g.source(1, y, ky)) else {
+        // By tap along the width, the outputs of a row whose tap is inside the line.
+        let inside: Vec<(usize, usize)> = (0..g.kernel[2])
+            .map(|kx| {
+                let shift = kx * g.dilation[2];
+                let lo = g.begin[2].saturating_sub(shift).div_ceil(s).min(ow);
+                (lo, (iw + g.begin[2]).saturating_sub(shift).div_ceil(s).min(ow))
+            })
+            .collect();
+        let taps: Vec<usize> = (0..ow).map(|x| g.valid(2, x).len()).collect();
+        for plane in out.planes() {
+            for i in 0..out.rows() {
+                let row = out.line(plane, i);
+                let (z, y) = (i / oh % od, i % oh);
+                let (kz, ky) = (g.valid(0, z), g.valid(1, y));
+                let mut first = true;
+                for (kz, ky) in kz.clone().flat_map(|z| ky.clone().map(move |y| (z, y))) {
+                    let (Some(z), Some(y)) = (g.source(0, z, kz), g.source(1, y, ky)) else {
+                        continue;
+                    };
+                    let line = v.line(plane, z * ih + y);
+                    // In the first line, outputs from here on have not met an element.
+                    let mut fresh = ow;
+                    for (kx, &(lo, hi)) in inside.iter().enumerate() {
+                        if lo >= hi {
                             continue;
-                        };
-                        let line = v.line(plane, z * ih + y);
-                        for kx in 0..g.kernel[2] {
-                            let shift = kx * g.dilation[2];
-                            // Outputs of this row whose tap is inside the line.
-                            let lo = g.begin[2].saturating_sub(shift).div_ceil(s).min(ow);
-                            let hi = (iw + g.begin[2]).saturating_sub(shift).div_ceil(s).min(ow);
-                            if lo >= hi {
-                                continue;
-                            }
-                            let from = &line[lo * s + shift - g.begin[2]..];
-                            let row = &mut row[lo..hi];
-                            if first {
-                                // The first valid tap of a column is the first of this line.
-                                let fresh = |x: usize| g.valid(2, x).start == kx;
-                                for (x, o) in row.iter_mut().enumerate() {
-                                    let e = from[x * s];
-                                    *o = if fresh(lo + x) { start(e) } else { step(*o, e) };
-                                }
-                            } else if s == 1 {
+                        }
+                        let from = &line[lo * s + kx * g.dilation[2] - g.begin[2]..];
+                        let row = &mut row[lo..hi];
+                        let mut met = 0;
+                        if first {
+                            met = fresh.clamp(lo, hi) - lo;
+                            let new = row[..met].iter_mut().zip(from.iter().step_by(s));
+                            new.for_each(|(o, &e)| *o = start(e));
+                            fresh = lo;
+                        }
+                        let (row, from) = (&mut row[met..], from.get(met * s..).unwrap_or(&[]));
+                        match s {
+                            1 => row.iter_mut().zip(from).for_each(|(o, &e)| *o = step(*o, e)),
+                            2 => {
+                                let from = from.iter().step_by(2);
                                 row.iter_mut().zip(from).for_each(|(o, &e)| *o = step(*o, e));
-                            } else if s == 2 {
-                                let pairs = from.iter().step_by(2);
-                                row.iter_mut().zip(pairs).for_each(|(o, &e)| *o = step(*o, e));
-                            } else {
-                                for (x, o) in row.iter_mut().enumerate() {
-                                    *o = step(*o, from[x * s]);
-                                }
+                            }
+                            _ => {
+                                let from = from.iter().step_by(s);
+                                row.iter_mut().zip(from).for_each(|(o, &e)| *o = step(*o, e));
                             }
                         }
-                        first = false;
                     }
-                    let (kz, ky) = (kz.len(), ky.len());
-                    for (x, o) in row.iter_mut().enumerate() {
-                        *o = finish(*o, [kz, ky, g.valid(2, x).len()]);
-                    }
+                    first = false;
+                }
+                let (kz, ky) = (kz.len(), ky.len());
+                for (o, &kx) in row.iter_mut().zip(&taps) {
+                    *o = finish(*o, [kz, ky, kx]);
                 }
             }
         }

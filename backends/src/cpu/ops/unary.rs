@@ -105,7 +105,11 @@ fn real<T: Real>(cx: &Cx<'_>, a: Array) -> Result<Array, RunError> {
         Op::Reciprocal(_) => map(cx, a, |x: T| one.over(x, k)),
         Op::LeakyRelu(o) => {
             let alpha = of(o.alpha.into());
-            map(cx, a, |x: T| if x.negative(k) { x.times(alpha) } else { x })
+            // The product in any case: a loop without branches.
+            map(cx, a, |x: T| {
+                let y = x.times(alpha);
+                if x.negative(k) { y } else { x }
+            })
         }
         Op::ThresholdedRelu(o) => {
             let alpha = of(o.alpha.into());

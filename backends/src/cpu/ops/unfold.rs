@@ -9,7 +9,7 @@ use crate::cpu::gemm::{Block, Columns, NC, NR};
 use crate::geometry::Geometry;
 
 /// What kernels may read beyond the last output.
-pub(super) const BEYOND: usize = 32;
+pub(super) const BEYOND: usize = 64;
 
 /// Where elements go for bands of rows of outputs of equal depth.
 ///
