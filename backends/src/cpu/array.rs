@@ -1,6 +1,8 @@
 //! Tensors at run time: elements in vectors of their type, shared so that nothing is copied that
 //! only changes its name or shape.
 
+use std::cell::RefCell;
+
 use graph_opt_ir::tensor::{Data, TensorError};
 use graph_opt_ir::{DType, Tensor};
 use half::slice::HalfFloatSliceExt;
@@ -9,6 +11,7 @@ use half::{bf16, f16};
 use super::arena::{Elements, Lines, LinesMut};
 use super::field::{Fp, Key};
 pub(crate) use super::list::Item;
+use super::spare::{self, Kept, Spare};
 use crate::RunError;
 
 /// A string, which need not be UTF-8. Operators that move strings share them.
@@ -36,6 +39,10 @@ macro_rules! buffers {
             }
             fn elements_mut(b: &mut Buf) -> Option<&mut Elements<Self>> {
                 match b { Buf::$variant(v) => Some(v), _ => None }
+            }
+            fn kept() -> Option<Kept<Self>> {
+                thread_local!(static KEPT: RefCell<Spare<$t>> = const { RefCell::new(Spare::new()) });
+                Some(&KEPT)
             }
         })*
 
@@ -148,8 +155,12 @@ pub(crate) trait Element: Clone + Default + Send + Sync + PartialEq + 'static {
     fn buf(v: Elements<Self>) -> Buf;
     fn elements(b: &Buf) -> Option<&Elements<Self>>;
     fn elements_mut(b: &mut Buf) -> Option<&mut Elements<Self>>;
+    /// Where vectors that are no longer needed are kept.
+    fn kept() -> Option<Kept<Self>> {
+        None
+    }
     fn wrap(v: Vec<Self>) -> Buf {
-        Self::buf(v.into())
+        Self::buf(Elements::kept(v, spare::give))
     }
     /// The elements, if nobody else holds them.
     fn unshared(b: &mut Buf) -> Option<&mut [Self]> {

@@ -16,7 +16,7 @@ const SMALL: u64 = 1 << 20;
 
 /// The constants of a graph by value.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Constants {
+pub(crate) struct Constants {
     all: Vec<Option<Constant>>,
     /// The key under which other elements are drawn for them.
     key: Option<u64>,

@@ -10,6 +10,7 @@ use super::field::Key;
 use super::gemm::{How, Rows, Strided};
 use super::packs::Packs;
 use super::simd::Level;
+use super::spare;
 use crate::RunError;
 use crate::watch::Watch;
 
@@ -176,7 +177,7 @@ impl<'a> Cx<'a> {
 
     /// A vector for a tensor of this shape.
     pub fn zeros<T: Element>(&self, dims: &[usize]) -> Result<Vec<T>, RunError> {
-        Ok(vec![T::default(); self.room::<T>(dims)?])
+        Ok(spare::zeros(self.room::<T>(dims)?))
     }
 }
 

@@ -25,6 +25,7 @@ mod run;
 mod scalar;
 mod simd;
 pub(crate) mod small;
+mod spare;
 mod threads;
 
 use std::sync::Arc;

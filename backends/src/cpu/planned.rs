@@ -16,6 +16,7 @@ use super::constants::Constants;
 use super::cx::{Cx, Env};
 use super::ops;
 use super::packs::Packs;
+use super::spare;
 use crate::RunError;
 use crate::schedule::{locate, missing};
 
@@ -249,7 +250,7 @@ impl Store<'_> {
     fn allocate(&mut self, buffer: usize, v: ValueId, room: u64) -> Result<(), RunError> {
         fn zeros<T: Element>(bytes: u64) -> Array {
             let n = bytes as usize / size_of::<T>();
-            Array::new(vec![n], vec![T::default(); n])
+            Array::new(vec![n], spare::zeros::<T>(n))
         }
         let bytes = self.planned.plan.buffers[buffer].bytes;
         if bytes > room {

@@ -17,7 +17,7 @@ use super::constants::Constants;
 use super::cx::{Cx, Env};
 use super::held::Held;
 use super::ops;
-use super::packs::Packs;
+use super::packs::{Body, Call, Defined, Packs};
 use crate::schedule::{locate, missing, needed};
 use crate::{RunError, Unsupported};
 
@@ -142,6 +142,8 @@ struct Scope<'a> {
     drawn: &'a [bool],
     outer: Option<&'a Scope<'a>>,
     depth: usize,
+    /// What is kept of the graph.
+    packs: Option<&'a Packs>,
 }
 
 impl Scope<'_> {
@@ -228,6 +230,7 @@ fn inner(
                         drawn: &drawn,
                         outer,
                         depth: outer.map_or(0, |o| o.depth) + 1,
+                        packs,
                     };
                     match op {
                         Op::Other(_) => function(&scope, id, here),
@@ -314,24 +317,30 @@ fn read(scope: &Scope<'_>, v: Option<ValueId>) -> Result<Option<Array>, RunError
     a.map(Some).ok_or_else(|| missing(scope.graph, v))
 }
 
-/// Runs a subgraph on these inputs.
-fn nested(
-    scope: &Scope<'_>,
-    body: &Graph,
-    constants: &Constants,
-    inputs: Vec<Array>,
-    env: Env,
-) -> Result<Vec<Array>, RunError> {
-    if scope.depth > DEPTH {
-        return Err(RunError::Unsupported("deeper nesting".into()));
+impl Scope<'_> {
+    /// What is kept of the body of a node, which may take so many bytes.
+    fn body(&self, body: &Graph, room: u64) -> Result<Arc<Body>, RunError> {
+        match self.packs {
+            Some(p) => p.body(body, room),
+            None => Body::new(body, room).map(Arc::new),
+        }
     }
-    let inputs = body.inputs().iter().copied().zip(inputs).collect();
-    inner(body, constants, inputs, body.outputs(), env, Some(scope), None)
-}
 
-/// Of a body, which may run many times.
-fn body_constants(body: &Graph, room: u64) -> Result<Constants, RunError> {
-    Constants::new(body, room, u64::MAX, None).map_err(|e| RunError::Invalid(e.to_string()))
+    /// Runs a body on these inputs.
+    fn nested(
+        &self,
+        graph: &Graph,
+        body: &Body,
+        inputs: Vec<Array>,
+        env: Env,
+    ) -> Result<Vec<Array>, RunError> {
+        if self.depth > DEPTH {
+            return Err(RunError::Unsupported("deeper nesting".into()));
+        }
+        let inputs = graph.inputs().iter().copied().zip(inputs).collect();
+        let Body { constants, packs } = body;
+        inner(graph, constants, inputs, graph.outputs(), env, Some(self), Some(packs))
+    }
 }
 
 /// Runs an operator of the host on what it reads.
@@ -369,44 +378,64 @@ fn function(scope: &Scope<'_>, id: NodeId, env: Env) -> Result<Vec<Array>, RunEr
     let inputs = node.inputs.iter().map(|&v| read(scope, v)).collect::<Result<Vec<_>, _>>()?;
     let opset = graph.opsets.get(node.op.domain()).copied().unwrap_or(1);
     let model = (opset, graph.opset(), Some(&graph.functions));
-    defined(&node.op, model, inputs, node.outputs.len(), env, scope.depth)
+    defined(&node.op, model, inputs, node.outputs.len(), env, (scope.depth, scope.packs))
 }
 
 /// Runs the definition of a node: `model` has the versions of its domain's operators and of ONNX's, and the
-/// model's functions.
+/// model's functions; `at` is how deep the node is nested, and what is kept of its graph.
 pub(super) fn defined(
     op: &Op,
     (opset, onnx, functions): (i64, i64, Option<&Arc<Functions>>),
     inputs: Vec<Option<Array>>,
     outputs: usize,
     env: Env,
-    depth: usize,
+    (depth, packs): (usize, Option<&Packs>),
 ) -> Result<Vec<Array>, RunError> {
     let ty =
         |a: &Array| Type::tensor(a.dtype, &a.dims.iter().map(|&d| d as u64).collect::<Vec<_>>());
-    let types: Vec<Option<Type>> = inputs.iter().map(|a| a.as_ref().map(ty)).collect();
     // Sizes and axes, on which a definition may depend.
     let value = |a: &Array| {
         let small = a.dtype.is_int() && a.len() <= SMALL && !a.is_field();
         small.then(|| a.tensor().ok().map(Arc::new)).flatten()
     };
-    let values = inputs.iter().map(|a| a.as_ref().and_then(value));
-    let operands = types
-        .iter()
-        .zip(values)
-        .map(|(ty, value)| ty.as_ref().map(|ty| Operand { ty, value, dims: None }))
-        .collect();
-    let ctx = OpCtx { op, opset, onnx, functions, inputs: operands, outputs };
-    let Some(body) = definition(&ctx)? else {
-        return Err(RunError::Unsupported(format!(
-            "{} with these attributes or operands",
-            op.name()
-        )));
+    let call = Call {
+        op: op.clone(),
+        opsets: [opset, onnx],
+        types: inputs.iter().map(|a| a.as_ref().map(ty)).collect(),
+        values: inputs.iter().map(|a| a.as_ref().and_then(value)).collect(),
+        outputs,
+    };
+    let define = |call: Call| {
+        let operands = call.types.iter().zip(&call.values);
+        let inputs = operands
+            .map(|(ty, value)| {
+                ty.as_ref().map(|ty| Operand { ty, value: value.clone(), dims: None })
+            })
+            .collect();
+        let ctx = OpCtx { op, opset, onnx, functions, inputs, outputs };
+        let Some(graph) = definition(&ctx)? else {
+            return Err(RunError::Unsupported(format!(
+                "{} with these attributes or operands",
+                op.name()
+            )));
+        };
+        let body = Body::new(&graph, env.room)?;
+        Ok(Defined { call, graph, body })
+    };
+    let defined = match packs {
+        Some(p) => p.definition(op, call, define)?,
+        None => Arc::new(define(call)?),
     };
     // A definition sees nothing of the graph around it.
     let (empty, none) = (Graph::default(), Constants::default());
-    let blank =
-        Scope { graph: &empty, values: &[], constants: &none, drawn: &[], outer: None, depth };
-    let inputs = inputs.into_iter().flatten().collect();
-    nested(&blank, &body, &body_constants(&body, env.room)?, inputs, env)
+    let blank = Scope {
+        graph: &empty,
+        values: &[],
+        constants: &none,
+        drawn: &[],
+        outer: None,
+        depth,
+        packs: None,
+    };
+    blank.nested(&defined.graph, &defined.body, inputs.into_iter().flatten().collect(), env)
 }

@@ -23,6 +23,8 @@ struct Block<T> {
     at: *mut T,
     len: usize,
     capacity: usize,
+    /// Takes the vector in the end.
+    gone: fn(Vec<T>),
 }
 
 // SAFETY: it owns its elements; who may touch which of them is argued above.
@@ -30,17 +32,17 @@ unsafe impl<T: Send + Sync> Send for Block<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send + Sync> Sync for Block<T> {}
 
-impl<T> From<Vec<T>> for Block<T> {
-    fn from(v: Vec<T>) -> Self {
+impl<T> Block<T> {
+    fn new(v: Vec<T>, gone: fn(Vec<T>)) -> Self {
         let mut v = ManuallyDrop::new(v);
-        Self { at: v.as_mut_ptr(), len: v.len(), capacity: v.capacity() }
+        Self { at: v.as_mut_ptr(), len: v.len(), capacity: v.capacity(), gone }
     }
 }
 
 impl<T> Drop for Block<T> {
     fn drop(&mut self) {
         // SAFETY: these are the parts of the vector that it was made of.
-        drop(unsafe { Vec::from_raw_parts(self.at, self.len, self.capacity) });
+        (self.gone)(unsafe { Vec::from_raw_parts(self.at, self.len, self.capacity) });
     }
 }
 
@@ -70,8 +72,7 @@ impl<T: std::fmt::Debug> std::fmt::Debug for Elements<T> {
 
 impl<T> From<Vec<T>> for Elements<T> {
     fn from(v: Vec<T>) -> Self {
-        let hull = v.len();
-        Self { block: Arc::new(v.into()), start: 0, hull, strides: None, target: false }
+        Self::kept(v, drop)
     }
 }
 
@@ -92,6 +93,12 @@ impl<T> Deref for Elements<T> {
 }
 
 impl<T> Elements<T> {
+    /// The elements of a vector, which goes to `gone` when nobody holds them any more.
+    pub fn kept(v: Vec<T>, gone: fn(Vec<T>)) -> Self {
+        let hull = v.len();
+        Self { block: Arc::new(Block::new(v, gone)), start: 0, hull, strides: None, target: false }
+    }
+
     /// The elements, if nobody else holds them.
     pub fn unshared(&mut self) -> Option<&mut [T]> {
         let whole = self.strides.is_none() && self.hull == self.block.len;

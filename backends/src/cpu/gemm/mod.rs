@@ -13,6 +13,7 @@ use std::ops::Range;
 
 use super::arena::Matrix;
 use super::simd::{Level, Loop, widest};
+use super::spare;
 use kernel::{MR, STRIPS, Strips};
 
 /// Depth of a block: a strip of B of this depth fits the first-level cache.
@@ -53,7 +54,7 @@ impl Block {
     /// Makes room for so many elements.
     pub fn room(&mut self, len: usize) -> &mut [f32] {
         if self.data.len() < len {
-            self.data.resize(len, 0.0);
+            spare::give(std::mem::replace(&mut self.data, spare::unset(len)));
         }
         &mut self.data[..len]
     }
@@ -85,6 +86,12 @@ impl Block {
         self.strip = depth * NR;
         (self.columns, self.run, self.pitch) = (columns, columns, columns);
         self.room(columns.div_ceil(NR) * self.strip);
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        spare::give(std::mem::take(&mut self.data));
     }
 }
 
@@ -188,7 +195,7 @@ pub(crate) struct Rows {
 impl Rows {
     /// Packs an `m` by `k` matrix.
     pub(crate) fn pack(a: Strided<'_>, m: usize, k: usize) -> Self {
-        let mut data = vec![0.0; m * k];
+        let mut data = spare::unset(m * k);
         let mut at = 0;
         for k0 in (0..k).step_by(KC) {
             let kc = KC.min(k - k0);
@@ -219,6 +226,12 @@ impl Rows {
         let rows = MR.min(self.m - m0);
         let at = k0 * self.m + m0 * kc;
         &self.data[at..at + rows * kc]
+    }
+}
+
+impl Drop for Rows {
+    fn drop(&mut self) {
+        spare::give(std::mem::take(&mut self.data));
     }
 }
 

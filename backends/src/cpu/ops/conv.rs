@@ -12,6 +12,7 @@ use crate::cpu::field::Fp;
 use crate::cpu::gemm::{self, Columns, Finish, Strided, runs};
 use crate::cpu::scalar::Scalar;
 use crate::cpu::simd::{Loop, widest_float};
+use crate::cpu::spare;
 use crate::cpu::threads::parts;
 use crate::geometry::Geometry;
 
@@ -249,6 +250,7 @@ pub(super) fn direct<T: Scalar>(
                 }
             }
         }
+        spare::give(laid);
     });
     Ok(())
 }
@@ -373,7 +375,7 @@ impl<T: Scalar, const FUSED: bool> Loop for Transposed<'_, '_, T, FUSED> {
         };
         let step = g.stride[2];
         let (split, phases) = (ow.div_ceil(step), step.min(ow));
-        let mut sums = vec![T::ZERO; out.rows() * phases * split];
+        let mut sums = spare::zeros::<T>(out.rows() * phases * split);
         for c in 0..s.cin {
             let c = group * s.cin + c;
             let w = &w[(c * s.cout + m) * g.taps()..][..g.taps()];
@@ -410,5 +412,6 @@ impl<T: Scalar, const FUSED: bool> Loop for Transposed<'_, '_, T, FUSED> {
                 row.zip(sums).for_each(|(o, &x)| *o = b.map_or(x, |b| x.plus(b)));
             }
         }
+        spare::give(sums);
     }
 }

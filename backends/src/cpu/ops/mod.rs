@@ -213,7 +213,8 @@ pub(crate) fn kernel(op: &Op) -> Option<Kernel> {
 fn defined(cx: &mut Cx<'_>) -> Outputs {
     let onnx = graph_opt_ir::definition::opset(cx.op, cx.opset);
     let inputs = std::mem::take(&mut cx.inputs);
-    super::run::defined(cx.op, (cx.opset, onnx, None), inputs, cx.outputs, cx.env, 0)
+    let model = (cx.opset, onnx, None);
+    super::run::defined(cx.op, model, inputs, cx.outputs, cx.env, (0, cx.packs))
 }
 
 /// Whether the operator only moves elements, of whatever type.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use graph_opt_ir::{Graph, NodeId, Op, ValueId};
 
-use super::{Scope, body_constants, nested, read};
+use super::{Scope, read};
 use crate::RunError;
 use crate::cpu::array::{Array, Buf, Item};
 use crate::cpu::cx::{Env, axis_of};
@@ -23,7 +23,7 @@ pub(super) fn control(scope: &Scope<'_>, id: NodeId, env: Env) -> Result<Vec<Arr
                 w.branch(scope.graph.label(id), taken);
             }
             let branch = if taken { &o.then_branch } else { &o.else_branch };
-            nested(scope, &branch.0, &body_constants(&branch.0, env.room)?, vec![], env)
+            scope.nested(&branch.0, &*scope.body(&branch.0, env.room)?, vec![], env)
         }
         Op::Loop(o) => run_loop(scope, id, &o.body.0, env),
         Op::SequenceMap(o) => map(scope, id, &o.body.0, env),
@@ -91,7 +91,7 @@ impl Scans {
 fn run_loop(scope: &Scope<'_>, id: NodeId, body: &Graph, env: Env) -> Result<Vec<Array>, RunError> {
     let node = scope.graph.node(id);
     let operand = |i: usize| read(scope, node.inputs.get(i).copied().flatten());
-    let constants = body_constants(body, env.room)?;
+    let kept = scope.body(body, env.room)?;
     let limit = match operand(0)? {
         Some(a) => a.to_i64s()?.first().copied().unwrap_or(0),
         None => i64::MAX,
@@ -107,7 +107,7 @@ fn run_loop(scope: &Scope<'_>, id: NodeId, body: &Graph, env: Env) -> Result<Vec
         let mut inputs = vec![Array::new(vec![], vec![i]), Array::new(vec![], vec![go])];
         inputs.append(&mut state);
         let here = Env { room: env.room.saturating_sub(scans.held), ..env };
-        let mut out = nested(scope, body, &constants, inputs, here)?;
+        let mut out = scope.nested(body, &kept, inputs, here)?;
         if out.len() < 1 + carried {
             return Err(RunError::Invalid("the body has too few results".into()));
         }
@@ -133,7 +133,7 @@ fn map(scope: &Scope<'_>, id: NodeId, body: &Graph, env: Env) -> Result<Vec<Arra
             "expected a sequence as the first operand, found a tensor".into(),
         ));
     };
-    let constants = body_constants(body, env.room)?;
+    let kept = scope.body(body, env.room)?;
     let mut scans = Scans { all: vec![vec![]; body.outputs().len()], held: 0 };
     for i in 0..turns {
         turn(env)?;
@@ -146,7 +146,7 @@ fn map(scope: &Scope<'_>, id: NodeId, body: &Graph, env: Env) -> Result<Vec<Arra
             });
         }
         let here = Env { room: env.room.saturating_sub(scans.held), ..env };
-        scans.push(nested(scope, body, &constants, inputs, here)?, env)?;
+        scans.push(scope.nested(body, &kept, inputs, here)?, env)?;
     }
     let item = |a: Array| Item(Some(Arc::new(a.contiguous())));
     let list = |all: Vec<Array>| {
@@ -187,7 +187,7 @@ fn scan(
     if let Some((a, axis, _)) = inputs.iter().find(|(a, axis, _)| a.dims[*axis] != turns) {
         return invalid(format!("{turns} turns, but axis {axis} of {:?}", a.dims));
     }
-    let constants = body_constants(body, env.room)?;
+    let kept = scope.body(body, env.room)?;
     let mut state = operands;
     let many = body.outputs().len().saturating_sub(carried);
     let mut scans = Scans { all: vec![vec![]; many], held: 0 };
@@ -200,7 +200,7 @@ fn scan(
             state.push(a.part(dims, at, &strides).contiguous());
         }
         let here = Env { room: env.room.saturating_sub(scans.held), ..env };
-        let mut out = nested(scope, body, &constants, state, here)?;
+        let mut out = scope.nested(body, &kept, state, here)?;
         if out.len() < carried {
             return invalid("the body has too few results".into());
         }
