@@ -75,10 +75,6 @@ impl Geometry {
         self.kernel.iter().product()
     }
 
-    pub fn inputs(&self) -> usize {
-        self.input.iter().product()
-    }
-
     pub fn outputs(&self) -> usize {
         self.output.iter().product()
     }

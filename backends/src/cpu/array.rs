@@ -418,25 +418,33 @@ impl Array {
 
     /// 16-bit floats as `f32`; all else as it is.
     pub fn widened(self) -> Self {
-        let v = match &self.data {
-            Buf::F16(v) => v.to_f32_vec(),
-            Buf::BF16(v) => v.to_f32_vec(),
+        let mut wide = vec![];
+        match &self.data {
+            Buf::F16(v) => {
+                wide = spare::unset(v.len());
+                v.convert_to_f32_slice(&mut wide);
+            }
+            Buf::BF16(v) => {
+                wide = spare::unset(v.len());
+                v.convert_to_f32_slice(&mut wide);
+            }
             _ => return self,
-        };
-        Self::new(self.dims, v)
+        }
+        Self::new(self.dims, wide)
     }
 
     /// `f32` rounded to this 16-bit type; all else as it is.
     pub fn narrowed(self, to: DType) -> Self {
         match (&self.data, to) {
             (Buf::F32(v), DType::F16) => {
-                let mut halves = vec![f16::ZERO; v.len()];
+                let mut halves: Vec<f16> = spare::unset(v.len());
                 halves.convert_from_f32_slice(v);
                 Self::new(self.dims, halves)
             }
             (Buf::F32(v), DType::BF16) => {
-                let v = v.iter().map(|&x| bf16::from_f32(x)).collect();
-                Self::new(self.dims, v)
+                let mut halves: Vec<bf16> = spare::unset(v.len());
+                halves.convert_from_f32_slice(v);
+                Self::new(self.dims, halves)
             }
             (Buf::Field(_), _) => Self { dtype: to, ..self },
             _ => self,
@@ -445,8 +453,8 @@ impl Array {
 }
 
 /// Elements of these little-endian bytes.
-fn from_bytes<T: bytemuck::Pod>(b: &[u8]) -> Vec<T> {
-    let mut v = vec![T::zeroed(); b.len() / size_of::<T>()];
+fn from_bytes<T: Element + bytemuck::Pod>(b: &[u8]) -> Vec<T> {
+    let mut v = spare::unset::<T>(b.len() / size_of::<T>());
     let used = size_of_val(v.as_slice());
     bytemuck::cast_slice_mut::<T, u8>(&mut v).copy_from_slice(&b[..used]);
     if cfg!(target_endian = "big") {

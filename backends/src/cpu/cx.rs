@@ -145,12 +145,15 @@ impl<'a> Cx<'a> {
         self.target.lock().is_ok_and(|t| t.as_ref().is_some_and(|t| t.stands_at(a)))
     }
 
-    /// What the result of this shape is to be written to.
+    /// What the result of this shape is to be written to, all of it: its elements may have any values.
     pub fn output<T: Element>(&self, dims: &[usize], dtype: DType) -> Result<Array, RunError> {
         match self.target() {
             Some(t) if t.dims == dims => Ok(t),
             Some(t) => invalid!("a result of {dims:?} where {:?} was planned", t.dims),
-            None => Ok(Array { dims: dims.to_vec(), dtype, data: T::wrap(self.zeros(dims)?) }),
+            None => {
+                let v = spare::unset(self.room::<T>(dims)?);
+                Ok(Array { dims: dims.to_vec(), dtype, data: T::wrap(v) })
+            }
         }
     }
 

@@ -171,7 +171,7 @@ impl<'a, T> LinesMut<'a, T> {
             at,
             rows,
             columns: d * h * w,
-            row: self.shape.strides[1],
+            step: self.shape.strides[1],
             run: if flat { d * h * w } else { w },
             runs: h,
             steps: [self.shape.strides[2], self.shape.strides[3]],
@@ -186,7 +186,7 @@ pub(crate) struct Matrix<'a, T> {
     pub rows: usize,
     pub columns: usize,
     /// Distance in elements from one row to the next.
-    pub row: usize,
+    pub step: usize,
     /// Columns side by side.
     run: usize,
     /// Runs of a depth, and the distances of depths and of runs.
@@ -207,7 +207,7 @@ impl<'a, T> Matrix<'a, T> {
             at,
             rows,
             columns,
-            row: columns,
+            step: columns,
             run: columns,
             runs: 1,
             steps: [0; 2],
@@ -221,13 +221,19 @@ impl<'a, T> Matrix<'a, T> {
         self.run - j % self.run
     }
 
-    /// Where the element stands. Whoever writes there must have that part for itself.
+    /// Where column `j` stands in each row.
     #[inline]
-    pub fn element(&self, i: usize, j: usize) -> *mut T {
-        assert!(i < self.rows && j < self.columns);
+    pub fn column(&self, j: usize) -> usize {
+        assert!(j < self.columns);
         let (r, x) = (j / self.run, j % self.run);
-        let at = i * self.row + r / self.runs * self.steps[0] + r % self.runs * self.steps[1] + x;
-        // SAFETY: it is an element of the tensor that this was made from.
-        unsafe { self.at.add(at) }
+        r / self.runs * self.steps[0] + r % self.runs * self.steps[1] + x
+    }
+
+    /// Where a row begins. Whoever writes to its columns must have them for itself.
+    #[inline]
+    pub fn row(&self, i: usize) -> *mut T {
+        assert!(i < self.rows);
+        // SAFETY: it is a row of the tensor that this was made from.
+        unsafe { self.at.add(i * self.step) }
     }
 }

@@ -46,9 +46,9 @@ fn rows_of_a_matrix_lie_in_runs() {
     drop(all);
     let mut lines = whole.lines_mut(&[1, 2, 3, 2]);
     let m = lines.matrix(0, 2);
-    let base = m.element(0, 0);
+    let base = m.row(0);
     // SAFETY: of one block.
-    let at = |i, j| unsafe { m.element(i, j).offset_from(base) };
+    let at = |i, j| unsafe { m.row(i).offset_from(base) + m.column(j) as isize };
     assert_eq!([at(0, 1), at(0, 2), at(0, 5), at(1, 0), at(1, 3)], [1, 5, 11, 15, 21]);
 }
 

@@ -411,19 +411,21 @@ unsafe fn tiles<const FUSED: bool>(
             strip: b.strip,
             count,
         };
-        let mut found = [(0, 0, 0); STRIPS * NR];
+        let mut found = [Piece::default(); STRIPS * NR];
         let mut all = 0;
-        for (to, (from, [y, x], n)) in
-            found.iter_mut().zip(runs(at, width.min(len - at), (b.run, b.pitch)))
-        {
-            *to = (from, n0 + y * b.run + x, n);
-            all += 1;
+        for (mut from, [y, x], mut n) in runs(at, width.min(len - at), (b.run, b.pitch)) {
+            let mut j = n0 + y * b.run + x;
+            while n > 0 {
+                let count = c.run_from(j).min(n);
+                found[all] = Piece { from, to: c.column(j), n: count };
+                (from, j, n, all) = (from + count, j + count, n - count, all + 1);
+            }
         }
         let found = &found[..all];
         at += width;
-        let whole = match *found {
+        let whole = match found {
             [] => continue,
-            [(_, j, n)] => (n == width && c.run_from(j) >= n).then_some(j),
+            [piece] => (piece.n == width).then_some(piece.to),
             _ => None,
         };
         for i in rows.clone().step_by(MR) {
@@ -432,16 +434,17 @@ unsafe fn tiles<const FUSED: bool>(
             // SAFETY: the tile lies within this part; the panel and the strips have the same rows.
             unsafe {
                 match whole {
-                    Some(j) => {
-                        let to = c.element(i, j);
-                        kernel::tile::<FUSED>(level, count, pa, strips, to, c.row, first);
+                    Some(to) => {
+                        let to = c.row(i).add(to);
+                        kernel::tile::<FUSED>(level, count, pa, strips, to, c.step, first);
                     }
-                    None => beside::<FUSED>(level, count, pa, strips, c, i, found, first),
+                    None => beside::<FUSED>(level, count, pa, strips, (c, i), found, first),
                 }
                 let Finish::AddRow(bias) = finish else { continue };
                 for (i, x) in (i..i + count).zip(&bias[i..]) {
-                    for &(_, j, n) in found {
-                        side_by_side(c, i, j, n, |_, row| row.iter_mut().for_each(|v| *v += x));
+                    for p in found {
+                        let run = std::slice::from_raw_parts_mut(c.row(i).add(p.to), p.n);
+                        run.iter_mut().for_each(|v| *v += x);
                     }
                 }
             }
@@ -449,62 +452,68 @@ unsafe fn tiles<const FUSED: bool>(
     }
 }
 
-/// Calls `f(first of them, elements)` for the columns of a row that lie side by side.
-///
-/// # Safety
-/// Nobody else may touch these elements.
-unsafe fn side_by_side(
-    c: &Matrix<'_, f32>,
-    i: usize,
-    j: usize,
-    cols: usize,
-    mut f: impl FnMut(usize, &mut [f32]),
-) {
-    let mut at = 0;
-    while at < cols {
-        let n = c.run_from(j + at).min(cols - at);
-        // SAFETY: they lie side by side, and are for this call alone.
-        f(at, unsafe { std::slice::from_raw_parts_mut(c.element(i, j + at), n) });
-        at += n;
-    }
+/// Columns of a tile that lie side by side in each row of the product.
+#[derive(Clone, Copy, Default)]
+struct Piece {
+    /// Where they begin in the tile, and in the rows.
+    from: usize,
+    to: usize,
+    n: usize,
 }
 
-/// A tile whose columns do not lie side by side: computed whole beside the matrix. `found` has for each run of
-/// columns where it begins in the tile, its first column, and how many there are.
+/// A tile whose columns do not lie side by side: computed whole beside the matrix, of which it is the rows from `i`
+/// on.
 ///
 /// # Safety
-/// As [`kernel::tile`], with only these columns of `c` from row `i` on.
-#[allow(clippy::too_many_arguments)]
+/// As [`kernel::tile`], with only these pieces of `c`.
 unsafe fn beside<const FUSED: bool>(
     level: Level,
     rows: usize,
     a: *const f32,
     b: Strips<'_>,
-    c: &Matrix<'_, f32>,
-    i: usize,
-    found: &[(usize, usize, usize)],
+    (c, i): (&Matrix<'_, f32>, usize),
+    found: &[Piece],
     first: bool,
 ) {
     const WIDTH: usize = STRIPS * NR;
     let mut tile = [0f32; MR * WIDTH];
-    // SAFETY: `tile` has room for `MR` rows of all strips; of `c` only the columns are touched.
+    let beside = tile.as_mut_ptr();
+    // SAFETY: `tile` has room for `MR` rows of all strips; of `c` only the pieces are touched.
     unsafe {
         if !first {
-            for r in 0..rows {
-                for &(from, j, n) in found {
-                    side_by_side(c, i + r, j, n, |at, run| {
-                        tile[r * WIDTH + from + at..][..run.len()].copy_from_slice(run);
-                    });
+            for p in found {
+                for r in 0..rows {
+                    copy(c.row(i + r).add(p.to), beside.add(r * WIDTH + p.from), p.n);
                 }
             }
         }
-        kernel::tile::<FUSED>(level, rows, a, b, tile.as_mut_ptr(), WIDTH, first);
-        for r in 0..rows {
-            for &(from, j, n) in found {
-                side_by_side(c, i + r, j, n, |at, run| {
-                    run.copy_from_slice(&tile[r * WIDTH + from + at..][..run.len()]);
-                });
+        kernel::tile::<FUSED>(level, rows, a, b, beside, WIDTH, first);
+        for p in found {
+            for r in 0..rows {
+                copy(beside.add(r * WIDTH + p.from), c.row(i + r).add(p.to), p.n);
             }
+        }
+    }
+}
+
+/// Copies a few elements without a call.
+///
+/// # Safety
+/// As [`std::ptr::copy_nonoverlapping`].
+#[inline(always)]
+unsafe fn copy(mut from: *const f32, mut to: *mut f32, mut n: usize) {
+    // SAFETY: as promised by the caller.
+    unsafe {
+        while n >= 8 {
+            to.cast::<[f32; 8]>().write_unaligned(from.cast::<[f32; 8]>().read_unaligned());
+            (from, to, n) = (from.add(8), to.add(8), n - 8);
+        }
+        if n >= 4 {
+            to.cast::<[f32; 4]>().write_unaligned(from.cast::<[f32; 4]>().read_unaligned());
+            (from, to, n) = (from.add(4), to.add(4), n - 4);
+        }
+        for i in 0..n {
+            *to.add(i) = *from.add(i);
         }
     }
 }

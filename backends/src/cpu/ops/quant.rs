@@ -10,8 +10,9 @@ use crate::cpu::array::{Array, Buf, Element};
 use crate::cpu::cx::{Cx, Outputs, axis_of, dtype_of, extent, invalid, strides, unsupported};
 use crate::cpu::field::{Fp, Key};
 use crate::cpu::scalar::Scalar;
-use crate::cpu::simd::{Function, apply, apply_pairs};
+use crate::cpu::simd::{Function, Loop, apply, apply_pairs, widest};
 use crate::cpu::small::{self, Rounding};
+use crate::cpu::spare;
 
 /// For every element of `dims`, which element of a scale of this shape it goes with: one for all,
 /// one an index of the axis, or one a block along it.
@@ -79,7 +80,9 @@ fn numbers(a: &Array) -> Result<Vec<f64>, RunError> {
 /// Elements of up to 16 bits as floats, which have them and their differences exactly.
 fn levels(a: &Array) -> Option<Vec<f32>> {
     fn all<T: Copy + Into<f32>>(v: &[T]) -> Option<Vec<f32>> {
-        Some(v.iter().map(|&x| x.into()).collect())
+        let mut all = spare::unset(v.len());
+        widest(Each { from: v, to: &mut all, f: |x: T| x.into() });
+        Some(all)
     }
     match (&a.data, a.dtype) {
         (Buf::U8(v), DType::U8) => all(v),
@@ -87,6 +90,38 @@ fn levels(a: &Array) -> Option<Vec<f32>> {
         (Buf::U16(v), DType::U16) => all(v),
         (Buf::I16(v), DType::I16) => all(v),
         _ => None,
+    }
+}
+
+/// The codes of a narrow type, which are whole numbers within its limits, or NaN, which becomes 0.
+fn narrowed(dims: Vec<usize>, codes: &[f32], t: DType) -> Result<Array, RunError> {
+    fn all<T: Element>(dims: Vec<usize>, codes: &[f32], f: impl Fn(i32) -> T) -> Array {
+        let mut all = spare::unset(codes.len());
+        widest(Each { from: codes, to: &mut all, f: |x: f32| f(x as i32) });
+        Array::new(dims, all)
+    }
+    Ok(match t {
+        DType::U8 => all(dims, codes, |x| x as u8),
+        DType::I8 => all(dims, codes, |x| x as i8),
+        DType::U16 => all(dims, codes, |x| x as u16),
+        DType::I16 => all(dims, codes, |x| x as i16),
+        _ => unsupported!("quantising to {t}"),
+    })
+}
+
+/// A function of each element.
+struct Each<'a, T, U, F> {
+    from: &'a [T],
+    to: &'a mut [U],
+    f: F,
+}
+
+impl<T: Copy, U, F: Fn(T) -> U> Loop for Each<'_, T, U, F> {
+    #[inline(always)]
+    fn run(self) {
+        for (o, &x) in self.to.iter_mut().zip(self.from) {
+            *o = (self.f)(x);
+        }
     }
 }
 
@@ -186,12 +221,15 @@ pub(super) fn quantize(cx: &mut Cx<'_>) -> Outputs {
     let narrow = matches!(to, DType::U8 | DType::I8 | DType::U16 | DType::I16);
     if let (true, DType::F32, Buf::F32(x), Buf::F32(s)) = (narrow, precision, &a.data, &scale.data)
     {
-        let mut codes = x.to_vec();
+        let mut codes = spare::unset::<f32>(x.len());
+        codes.copy_from_slice(x);
         let run = at.run().min(codes.len()).max(1);
         for (i, codes) in codes.chunks_mut(run).enumerate() {
             apply(codes, Quantise { scale: s[at.of(i * run)], zero: z(i * run) as f32, lo, hi });
         }
-        return Ok(vec![of_type(a.dims.clone(), codes.into_iter().map(f64::from), to)?]);
+        let out = narrowed(a.dims.clone(), &codes, to)?;
+        spare::give(codes);
+        return Ok(vec![out]);
     }
     let (x, s) = (numbers(a)?, numbers(scale)?);
     let quotient = |(i, &x): (usize, &f64)| {
