@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use graph_opt_backends::zoo;
 use graph_opt_ir::Graph;
+use graph_opt_ir::text::parse;
 use graph_opt_passes::Outcome;
 use graph_opt_passes::eqsat::prove::{Proof, prove};
 
@@ -43,6 +44,28 @@ fn tiled_convolutions() {
             assert!(!row(network, axis, &g, &t).reassociates);
         }
     }
+}
+
+/// Shapes that are computed from known extents, as exporters write them.
+#[test]
+fn computed_shapes() {
+    let g = parse(
+        "graph @g(%x: f32[2,3,4]) -> (%y) opset 13 {
+           %s = Shape %x                                  : i64[3]
+           %i = const [0]                                 : i64[1]
+           %n = Gather %s, %i                             : i64[1]
+           %rest = const [-1]                             : i64[1]
+           %t = Concat %n, %rest {axis=0}                 : i64[2]
+           %r = Reshape %x, %t                            : ?
+           %z = Relu %r                                   : ?
+           %p = ReduceProd %s {axes=[0], keepdims=1}      : i64[1]
+           %y = Reshape %z, %p                            : ?
+         }",
+    )
+    .unwrap();
+    let t = optimise(&g, "simplify").0;
+    assert_eq!(t.len(), 3);
+    row("shapes", "simplify", &g, &t);
 }
 
 /// Partial sums are equal in exact arithmetic.

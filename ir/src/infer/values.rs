@@ -235,8 +235,18 @@ fn symbolic(ctx: &OpCtx<'_>, types: &[Type]) -> Option<Vec<Dim>> {
         }
         Op::Cast(_) if ctx.dtype(0).is_some_and(DType::is_int) => ctx.symbolic(0)?,
         Op::Concat(_) => {
-            let parts: Option<Vec<_>> = (0..ctx.inputs.len()).map(|i| ctx.symbolic(i)).collect();
+            // A target of Reshape may have a -1 in it, which is no extent.
+            let unsigned = |n: &i64| u64::try_from(*n).map_or(Dim::Unknown, Dim::Known);
+            let signed = |i: usize| Some(ctx.ints(i)?.iter().map(unsigned).collect());
+            let part = |i: usize| ctx.symbolic(i).or_else(|| signed(i));
+            let parts: Option<Vec<Vec<Dim>>> = (0..ctx.inputs.len()).map(part).collect();
             parts?.concat()
+        }
+        // Of all elements, as there is one axis at most.
+        Op::ReduceProd(_) if out.elements() == Some(1) => {
+            let product = |all: u64, d: &Dim| all.checked_mul(d.known()?);
+            let all = ctx.symbolic(0)?.iter().try_fold(1, product)?;
+            vec![Dim::Known(all)]
         }
         Op::Gather(_) => {
             let x = ctx.symbolic(0)?;
