@@ -418,19 +418,20 @@ impl Array {
 
     /// 16-bit floats as `f32`; all else as it is.
     pub fn widened(self) -> Self {
-        let mut wide = vec![];
-        match &self.data {
-            Buf::F16(v) => {
-                wide = spare::unset(v.len());
-                v.convert_to_f32_slice(&mut wide);
-            }
-            Buf::BF16(v) => {
-                wide = spare::unset(v.len());
-                v.convert_to_f32_slice(&mut wide);
-            }
-            _ => return self,
+        fn wide<H>(v: &[H]) -> Vec<f32>
+        where
+            [H]: HalfFloatSliceExt,
+        {
+            let mut wide = spare::unset(v.len());
+            v.convert_to_f32_slice(&mut wide);
+            wide
         }
-        Self::new(self.dims, wide)
+        let v = match &self.data {
+            Buf::F16(v) => wide(v),
+            Buf::BF16(v) => wide(v),
+            _ => return self,
+        };
+        Self::new(self.dims, v)
     }
 
     /// `f32` rounded to this 16-bit type; all else as it is.

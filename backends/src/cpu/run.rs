@@ -156,6 +156,30 @@ impl Scope<'_> {
         });
         here.or_else(|| self.outer?.find(name))
     }
+
+    /// What is kept of the body of a node, which may take so many bytes.
+    fn body(&self, body: &Graph, room: u64) -> Result<Arc<Body>, RunError> {
+        match self.packs {
+            Some(p) => p.body(body, room),
+            None => Body::new(body, room).map(Arc::new),
+        }
+    }
+
+    /// Runs a body on these inputs.
+    fn nested(
+        &self,
+        graph: &Graph,
+        body: &Body,
+        inputs: Vec<Array>,
+        env: Env,
+    ) -> Result<Vec<Array>, RunError> {
+        if self.depth > DEPTH {
+            return Err(RunError::Unsupported("deeper nesting".into()));
+        }
+        let inputs = graph.inputs().iter().copied().zip(inputs).collect();
+        let Body { constants, packs } = body;
+        inner(graph, constants, inputs, graph.outputs(), env, Some(self), Some(packs))
+    }
 }
 
 /// Runs the graph on these inputs.
@@ -315,32 +339,6 @@ fn read(scope: &Scope<'_>, v: Option<ValueId>) -> Result<Option<Array>, RunError
     let Some(v) = v else { return Ok(None) };
     let a = any(scope.values, scope.constants, v)?;
     a.map(Some).ok_or_else(|| missing(scope.graph, v))
-}
-
-impl Scope<'_> {
-    /// What is kept of the body of a node, which may take so many bytes.
-    fn body(&self, body: &Graph, room: u64) -> Result<Arc<Body>, RunError> {
-        match self.packs {
-            Some(p) => p.body(body, room),
-            None => Body::new(body, room).map(Arc::new),
-        }
-    }
-
-    /// Runs a body on these inputs.
-    fn nested(
-        &self,
-        graph: &Graph,
-        body: &Body,
-        inputs: Vec<Array>,
-        env: Env,
-    ) -> Result<Vec<Array>, RunError> {
-        if self.depth > DEPTH {
-            return Err(RunError::Unsupported("deeper nesting".into()));
-        }
-        let inputs = graph.inputs().iter().copied().zip(inputs).collect();
-        let Body { constants, packs } = body;
-        inner(graph, constants, inputs, graph.outputs(), env, Some(self), Some(packs))
-    }
 }
 
 /// Runs an operator of the host on what it reads.

@@ -56,7 +56,8 @@ fn free<T: Element>(want: usize) -> usize {
     with::<T, _>(|kept| kept.free(want)).unwrap_or(0)
 }
 
-/// A vector that has room for `n` elements and little more. If there is none, as much of what is kept goes back.
+/// A kept vector with a capacity of `n` elements, or up to a sixteenth more. If there is none, vectors of as many
+/// bytes are freed, as the caller is about to allocate that many.
 fn taken<T: Element>(n: usize) -> Option<Vec<T>> {
     let want = n.checked_mul(size_of::<T>()).filter(|&want| want >= SMALL)?;
     let fits = |v: &Vec<T>| v.capacity() >= n && bytes(v) - want <= want / 16;
@@ -88,7 +89,7 @@ pub(crate) fn unset<T: Element>(n: usize) -> Vec<T> {
     v
 }
 
-/// The vector is no longer needed.
+/// Keeps the memory of a vector for the next one of its type, or frees it.
 pub(crate) fn give<T: Element>(v: Vec<T>) {
     let size = bytes(&v);
     if !(SMALL..=KEPT).contains(&size) {

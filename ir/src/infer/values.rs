@@ -235,7 +235,7 @@ fn symbolic(ctx: &OpCtx<'_>, types: &[Type]) -> Option<Vec<Dim>> {
         }
         Op::Cast(_) if ctx.dtype(0).is_some_and(DType::is_int) => ctx.symbolic(0)?,
         Op::Concat(_) => {
-            // A target of Reshape may have a -1 in it, which is no extent.
+            // The shape operand of a Reshape may contain -1, which stands for an unknown extent.
             let unsigned = |n: &i64| u64::try_from(*n).map_or(Dim::Unknown, Dim::Known);
             let signed = |i: usize| Some(ctx.ints(i)?.iter().map(unsigned).collect());
             let part = |i: usize| ctx.symbolic(i).or_else(|| signed(i));

@@ -26,10 +26,14 @@ pub(crate) const NC: usize = 1024;
 /// The right operand, which lays out its blocks for the kernels.
 pub(crate) trait Columns: Sync {
     /// Threads share the columns in groups of so many.
-    fn group(&self) -> usize;
+    fn group(&self) -> usize {
+        NR
+    }
 
     /// Where the block of columns that begins there ends, at `end` at the latest.
-    fn block(&self, from: usize, end: usize) -> usize;
+    fn block(&self, from: usize, end: usize) -> usize {
+        end.min(from + NC)
+    }
 
     /// Lays out the rows `k` of the columns `n`, which are a block.
     fn lay(&self, k: Range<usize>, n: Range<usize>, to: &mut Block);
@@ -148,14 +152,6 @@ impl Strided<'_> {
 }
 
 impl Columns for Strided<'_> {
-    fn group(&self) -> usize {
-        NR
-    }
-
-    fn block(&self, from: usize, end: usize) -> usize {
-        end.min(from + NC)
-    }
-
     fn lay(&self, k: Range<usize>, n: Range<usize>, to: &mut Block) {
         if self.column == 1 {
             let row = |k| &self.data[k * self.row + n.start..][..n.len()];
@@ -461,8 +457,8 @@ struct Piece {
     n: usize,
 }
 
-/// A tile whose columns do not lie side by side: computed whole beside the matrix, of which it is the rows from `i`
-/// on.
+/// A tile whose columns are not contiguous in the product, from row `i` of it on: computed in a buffer, from which
+/// its pieces are copied.
 ///
 /// # Safety
 /// As [`kernel::tile`], with only these pieces of `c`.

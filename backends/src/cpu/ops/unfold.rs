@@ -177,14 +177,6 @@ pub(super) struct Planes<'a> {
 }
 
 impl Columns for Planes<'_> {
-    fn group(&self) -> usize {
-        NR
-    }
-
-    fn block(&self, from: usize, end: usize) -> usize {
-        end.min(from + NC)
-    }
-
     fn lay(&self, k: Range<usize>, n: Range<usize>, to: &mut Block) {
         to.pack(k, n.len(), |k| &self.data.line(self.first + k, 0)[n.clone()]);
     }
