@@ -12,7 +12,7 @@ use graph_opt_ir::op::Op;
 use graph_opt_ir::{Graph, NodeId, ValueId};
 
 use super::grid::TileLayout;
-use super::group::{GroupValue, Table};
+use super::group::{GroupValue, Reads, Step, Table};
 use super::spans::{Axis, Lengths, Parts};
 use crate::analysis::memory::{self, MemoryModel, UnknownSize};
 use crate::analysis::node_macs;
@@ -132,6 +132,38 @@ impl<'m> Net<'m> {
         let made = made.map(|m| &self.values[self.of_result[m.id]]);
         let kept = made.filter(|v| v.last >= range.end);
         passing.filter(lives).chain(kept).map(|v| v.bytes).sum()
+    }
+
+    /// For each result of the range, whether it is read after it.
+    pub fn wanted(&self, range: &Range<usize>) -> Vec<bool> {
+        let made = self.table.steps[range.clone()].iter().flat_map(|s| &s.results);
+        made.map(|m| self.values[self.of_result[m.id]].last >= range.end).collect()
+    }
+
+    /// For each node a number, which others have that are alike in all that [`Candidate`] knows of them: groups of
+    /// nodes of equal numbers, with results that are [wanted](Self::wanted) alike and as much
+    /// [around](Self::around), have equal costs. `of` tells what else distinguishes values.
+    pub fn kinds<T: std::fmt::Debug>(&self, of: impl Fn(ValueId) -> T) -> Vec<u32> {
+        let mut known: HashMap<String, u32> = HashMap::new();
+        let kind = |(p, step): (usize, &Step)| {
+            let base = step.results.first().map_or(0, |m| m.id);
+            let result = |m: &GroupValue| {
+                // Operands and siblings by their distance.
+                let reads = m.reads.as_ref().map(|all| {
+                    let one = |r: &Reads| format!("{} {:?} {:?}", base - r.id, r.axes, r.extents);
+                    all.iter().map(one).collect::<Vec<_>>()
+                });
+                let siblings: Vec<_> = m.siblings.iter().map(|s| (s.0 - base, &s.1)).collect();
+                let bytes = self.values[self.of_result[m.id]].bytes;
+                let own = (m.index, &m.extents, &m.barriers, bytes, of(m.value));
+                format!("{own:?} {reads:?} {siblings:?}")
+            };
+            let results: Vec<String> = step.results.iter().map(result).collect();
+            let next = known.len() as u32;
+            let key = format!("{} {} {results:?}", self.macs[p], self.in_place[p]);
+            *known.entry(key).or_insert(next)
+        };
+        self.table.steps.iter().enumerate().map(kind).collect()
     }
 
     /// Values that are computed in the range and read after it, in the order of the schedule.

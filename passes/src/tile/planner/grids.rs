@@ -13,7 +13,7 @@ use crate::tile::{Grid, Reuse, parts};
 
 /// The grids of a group that no other one dominates. An error holds the node that cannot be divided
 /// and the reason; it holds nothing if tiling the group cannot pay.
-pub(super) type Grids = Result<Vec<GridCandidate>, Option<(NodeId, Barrier)>>;
+pub(super) type Grids = Result<Arc<Vec<GridCandidate>>, Option<(NodeId, Barrier)>>;
 
 /// Numbers of parts that are tried along the first axis of a grid.
 const ROWS: [i64; 12] = [2, 3, 4, 5, 6, 8, 10, 14, 20, 28, 40, 64];
@@ -55,10 +55,7 @@ pub(super) fn grids(graph: &Graph, c: &Candidate<'_>, limits: &Limits, small: bo
         let axes = &axes[usize::from(axes.len() > 1 && extents[axes[0]] < 2)..];
         let mut spreads = Spreads { c, axes, extents: &extents, known: HashMap::new() };
         // Where two parts are possible, so are others.
-        let symbolic = |a: &usize| {
-            let declared = limits.declared.as_ref().and_then(|g| g.get_value(last)?.ty.dims());
-            declared.is_some_and(|d| d.get(*a).is_none_or(|d| d.known().is_none()))
-        };
+        let symbolic = |a: &usize| limits.is_symbolic(last, *a);
         if extents[axes[0]] < 2 || axes.iter().any(symbolic) {
             continue;
         }
@@ -70,7 +67,7 @@ pub(super) fn grids(graph: &Graph, c: &Candidate<'_>, limits: &Limits, small: bo
             Err(b) => barrier = barrier.or(Some(b)),
         }
     }
-    if found.is_empty() { Err(barrier) } else { Ok(found) }
+    if found.is_empty() { Err(barrier) } else { Ok(Arc::new(found)) }
 }
 
 /// Which grids are tried along one set of axes.

@@ -18,7 +18,7 @@ mod search;
 use std::sync::Arc;
 
 use graph_opt_ir::region::Barrier;
-use graph_opt_ir::{Graph, NodeId};
+use graph_opt_ir::{Graph, NodeId, ValueId};
 
 use super::cost_model::Net;
 use super::{Grid, Group, Reuse};
@@ -54,6 +54,14 @@ pub struct Limits {
     /// The graph as it is declared, if extents of the planned one are assumed. Axes that are symbolic there
     /// are not cut.
     pub declared: Option<Arc<Graph>>,
+}
+
+impl Limits {
+    /// Whether the extent of this axis of a value is only assumed.
+    fn is_symbolic(&self, v: ValueId, axis: usize) -> bool {
+        let declared = self.declared.as_ref().and_then(|g| g.get_value(v)?.ty.dims());
+        declared.is_some_and(|d| d.get(axis).is_none_or(|d| d.known().is_none()))
+    }
 }
 
 impl Default for Limits {

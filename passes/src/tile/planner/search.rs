@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
 use graph_opt_ir::region::Barrier;
-use graph_opt_ir::{Graph, NodeId};
+use graph_opt_ir::{Graph, NodeId, ValueId};
 
 use super::grids::{GridCandidate, Grids, grids};
 use super::{Goal, Limits, TiledGroup, TilingPlan};
@@ -31,6 +32,14 @@ pub(super) struct Choice {
     grid: usize,
 }
 
+/// What the costs of a group depend on.
+#[derive(PartialEq, Eq, Hash)]
+struct Alike {
+    kinds: Vec<u32>,
+    wanted: Vec<bool>,
+    around: u64,
+}
+
 /// Graphs of at most this many cut points are searched exhaustively.
 const SMALL: usize = 40;
 
@@ -49,14 +58,31 @@ pub(super) struct Search<'a> {
     cuts: Vec<usize>,
     /// By first and last cut point: the grids that no other one dominates, or why there are none.
     known: HashMap<(usize, usize), Grids>,
+    /// The kind of each node, see [`Net::kinds`].
+    kinds: Vec<u32>,
+    /// The same of groups that are alike, with the position of the node in the group instead of the node: blocks
+    /// that repeat are evaluated once.
+    alike: HashMap<Alike, Result<Arc<Vec<GridCandidate>>, Option<(usize, Barrier)>>>,
     /// Nodes that no group can contain, with the reason.
     pub(super) barriers: Vec<(NodeId, Barrier)>,
 }
 
 impl<'a> Search<'a> {
     pub(super) fn new(graph: &'a Graph, net: &'a Net<'a>, limits: &'a Limits) -> Self {
-        let cuts = cut_points(net);
-        Self { graph, net, limits, cuts, known: HashMap::new(), barriers: Vec::new() }
+        let symbolic = |v: ValueId| {
+            let axes = 0..graph.value(v).ty.rank().unwrap_or(0);
+            axes.filter(|&a| limits.is_symbolic(v, a)).collect::<Vec<_>>()
+        };
+        Self {
+            graph,
+            net,
+            limits,
+            cuts: cut_points(net),
+            known: HashMap::new(),
+            kinds: net.kinds(symbolic),
+            alike: HashMap::new(),
+            barriers: Vec::new(),
+        }
     }
 
     /// Most bytes that are live between two cut points with nothing tiled.
@@ -148,8 +174,21 @@ impl<'a> Search<'a> {
                 if around >= ceiling {
                     return &NONE;
                 }
-                let candidate = Candidate::new(self.net, range, around);
-                e.insert(grids(self.graph, &candidate, self.limits, self.cuts.len() <= SMALL))
+                let key = Alike {
+                    kinds: self.kinds[range.clone()].to_vec(),
+                    wanted: self.net.wanted(&range),
+                    around,
+                };
+                let nodes = &self.net.nodes[range.clone()];
+                let found = self.alike.entry(key).or_insert_with(|| {
+                    let candidate = Candidate::new(self.net, range, around);
+                    let small = self.cuts.len() <= SMALL;
+                    let place = |node: NodeId| nodes.iter().position(|&n| n == node);
+                    grids(self.graph, &candidate, self.limits, small)
+                        .map_err(|e| e.and_then(|(node, why)| Some((place(node)?, why))))
+                });
+                let named = |(at, why): &(usize, Barrier)| (nodes[*at], why.clone());
+                e.insert(found.as_ref().map(Arc::clone).map_err(|e| e.as_ref().map(named)))
             }
         }
     }
@@ -187,7 +226,7 @@ impl<'a> Search<'a> {
         self.fronts(budget - budget / 8, u64::MAX);
         let mut fits: Vec<bool> = self.net.live.iter().map(|&l| l <= budget).collect();
         for (from, to) in (1..self.cuts.len()).flat_map(|to| (0..to).map(move |from| (from, to))) {
-            let grids = self.known.get(&(from, to)).into_iter().flatten().flatten();
+            let grids = self.known.get(&(from, to)).into_iter().flatten().flat_map(|g| g.iter());
             if grids.map(|g| g.cost.peak).min().is_some_and(|least| least <= budget) {
                 fits[self.cuts[from]..self.cuts[to]].fill(true);
             }
@@ -202,7 +241,7 @@ impl<'a> Search<'a> {
         for (c, &peak) in choices.iter().zip(peaks) {
             if let Some(Ok(grids)) = self.known.get_mut(&(c.from, c.to)) {
                 surprise |= peak > grids[c.grid].cost.peak;
-                grids[c.grid].cost.peak = peak;
+                Arc::make_mut(grids)[c.grid].cost.peak = peak;
             }
         }
         surprise
