@@ -229,3 +229,89 @@ fn functions_that_differ_are_told_apart() {
         );
     }
 }
+
+/// QONNX's quantizers give the codes that their definition in NumPy gives.
+#[test]
+fn quantizers_of_qonnx() {
+    let run = |op: &str, attrs: &str, bits: &str, x: &[f32]| {
+        let rest = if op == "Quant" { format!(", %z, {bits}") } else { String::new() };
+        let n = x.len();
+        let text = format!(
+            "graph @g(%x: f32[{n}]) -> (%y) opset 18, qonnx.custom_op.general 1 {{
+               %s = const 0.5 : f32[]
+               %z = const 0.0 : f32[]
+               %four = const 4.0 : f32[]
+               %two = const 2.0 : f32[]
+               %one = const 1.0 : f32[]
+               %y = qonnx.custom_op.general::{op} %x, %s{rest} {attrs} : f32[{n}]
+             }}"
+        );
+        let g = Arc::new(parse(&text).unwrap());
+        let x = Tensor::f32s(&[n as u64], x).unwrap();
+        let all = Cpu::default().prepared(g.clone()).unwrap().run(&[x], g.outputs()).unwrap();
+        all[0].to_f32s().unwrap()
+    };
+    let x = [-9.0, -1.3, -0.5, 0.0, 0.6, 1.25, 9.0];
+    let quant = |attrs: &str, bits: &str| run("Quant", attrs, bits, &x);
+    assert_eq!(
+        quant("{signed=1, narrow=1}", "%four"),
+        [-3.5, -1.5, -0.5, 0.0, 0.5, 1.0, 3.5],
+        "2.5 rounds to 2"
+    );
+    assert_eq!(quant("{signed=1, narrow=0}", "%four")[0], -4.0);
+    assert_eq!(quant("{signed=0, narrow=0}", "%two"), [0.0, 0.0, 0.0, 0.0, 0.5, 1.0, 1.5]);
+    assert_eq!(quant("{signed=0, narrow=1}", "%two")[6], 1.0);
+    assert_eq!(quant("{signed=1, narrow=0}", "%one"), [-0.5, -0.5, -0.5, 0.5, 0.5, 0.5, 0.5]);
+    assert_eq!(run("BipolarQuant", "", "", &x), [-0.5, -0.5, -0.5, 0.5, 0.5, 0.5, 0.5]);
+    for (mode, want) in [
+        ("CEIL", [-1.0, 1.5]),
+        ("FLOOR", [-1.5, 1.0]),
+        ("UP", [-1.5, 1.5]),
+        ("DOWN", [-1.0, 1.0]),
+        ("HALF_UP", [-1.5, 1.5]),
+        ("HALF_DOWN", [-1.0, 1.0]),
+        ("half_even", [-1.0, 1.0]),
+    ] {
+        let attrs = format!("{{signed=1, narrow=0, rounding_mode={mode:?}}}");
+        assert_eq!(run("Quant", &attrs, "%four", &[-1.25, 1.25]), want, "{mode}");
+    }
+}
+
+/// An If whose branches read the result of another one, and conditions that follow from extents.
+#[test]
+fn branches_that_read_the_results_of_others() {
+    let g = parse(
+        "graph @g(%x: f32[2,?]) -> (%z) opset 16 {
+           %s = Shape %x                 : i64[2]
+           %last = const [-1]            : i64[1]
+           %n = Gather %s, %last         : i64[1]
+           %one = const [1]              : i64[1]
+           %is_one = Equal %n, %one      : bool[1]
+           %y = If %is_one {then_branch=graph @t() -> (%a) {
+             %a = Squeeze %x, %last      : f32[2]
+           }, else_branch=graph @e() -> (%b) {
+             %b = Identity %x            : f32[2,?]
+           }} : f32[..]
+           %first = const [0]            : i64[1]
+           %rows = Gather %s, %first     : i64[1]
+           %some = Cast %rows {to=9}     : bool[1]
+           %z = If %some {then_branch=graph @u() -> (%c) {
+             %c = Relu %y                : f32[..]
+           }, else_branch=graph @f() -> (%d) {
+             %d = Neg %y                 : f32[..]
+           }} : f32[..]
+         }",
+    )
+    .unwrap();
+    let (t, _) = optimise(&g, "simplify");
+    let ifs = t.schedule().filter(|&n| matches!(t.node(n).op, Op::If(_))).count();
+    assert_eq!(ifs, 1, "two rows are known");
+    assert!(prove(&g, &t).is_ok());
+    let other = |from: &str, to: &str| {
+        let text = graph_opt_ir::text::print(&t);
+        assert!(text.contains(from), "{text}");
+        parse(&text.replacen(from, to, 1)).unwrap()
+    };
+    assert!(prove(&g, &other("= Relu", "= Neg")).is_err());
+    assert!(prove(&g, &other("= Identity", "= Neg")).is_err());
+}

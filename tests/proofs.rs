@@ -68,6 +68,72 @@ fn computed_shapes() {
     row("shapes", "simplify", &g, &t);
 }
 
+/// Constants that a node reads through others, as PyTorch writes the pads of `F.pad`.
+#[test]
+fn computed_constants() {
+    let g = parse(
+        "graph @g(%x: f32[?,?]) -> (%y) opset 16 {
+           %two = const [2]                               : i64[1]
+           %zeros = ConstantOfShape %two {value=tensor([0] : i64[1])} : i64[2]
+           %given = const [1,64]                          : i64[2]
+           %all = Concat %given, %zeros {axis=0}          : i64[4]
+           %rows = const [-1,2]                           : i64[2]
+           %r = Reshape %all, %rows                       : i64[2,2]
+           %from = const [-1]                             : i64[1]
+           %to = const [-9223372036854775807]             : i64[1]
+           %axis = const [0]                              : i64[1]
+           %back = Slice %r, %from, %to, %axis, %from     : i64[2,2]
+           %t = Transpose %back {perm=[1,0]}              : i64[2,2]
+           %flat = Reshape %t, %from                      : i64[4]
+           %y = Pad %x, %flat {mode=\"reflect\"}          : f32[?,?]
+         }",
+    )
+    .unwrap();
+    // Rows in reverse, each a pair of begin and end: [[0,0],[1,64]], columns [0,1] and [0,64].
+    let folded = |pads: &str| {
+        parse(&format!(
+            "graph @g(%x: f32[?,?]) -> (%y) opset 16 {{
+               %p = const [{pads}]                        : i64[4]
+               %y = Pad %x, %p {{mode=\"reflect\"}}         : f32[?,?]
+             }}"
+        ))
+        .unwrap()
+    };
+    assert!(prove(&g, &folded("0,1,0,64")).is_ok());
+    for other in ["0,1,64,0", "1,0,64,0", "0,0,1,64"] {
+        assert!(prove(&g, &folded(other)).is_err(), "{other}");
+    }
+}
+
+/// A row of a table as the target of a Reshape, and a number that is too large for its type.
+#[test]
+fn computed_targets() {
+    let reshape = |target: &str| {
+        parse(&format!(
+            "graph @g(%x: f32[4,6]) -> (%y) opset 13 {{
+               {target}
+               %y = Reshape %x, %t : ?
+             }}"
+        ))
+        .unwrap()
+    };
+    let row = reshape(
+        "%table = const [2,12,3,8] : i64[2,2]
+         %i = const 1 : i64[]
+         %t = Gather %table, %i : i64[2]",
+    );
+    assert!(prove(&row, &reshape("%t = const [3,8] : i64[2]")).is_ok());
+    assert!(prove(&row, &reshape("%t = const [2,12] : i64[2]")).is_err());
+    // In 32 bits, 65536 squared is 0, which stands for the extent of the operand.
+    let wraps = reshape(
+        "%a = const [65536,6] : i32[2]
+         %b = const [65536,1] : i32[2]
+         %ab = Mul %a, %b : i32[2]
+         %t = Cast %ab {to=7} : i64[2]",
+    );
+    assert!(prove(&wraps, &reshape("%t = const [4294967296,6] : i64[2]")).is_err());
+}
+
 /// Partial sums are equal in exact arithmetic.
 #[test]
 fn partial_sums() {

@@ -21,6 +21,10 @@ fn microsoft(inputs: &str, node: &str, regions: Regions) -> Sample {
     onnx(18, inputs, &format!("{results} = com.microsoft::{rest}"), regions)
 }
 
+fn qonnx(domain: &str, inputs: &str, node: &str) -> Sample {
+    onnx(18, inputs, &format!("%y = {domain}::{node} : f32[2,5,6]"), THREE)
+}
+
 /// An optimizer over one tensor.
 fn training(name: &str, state: &str, attrs: &str, results: usize) -> Sample {
     let others = ", _".repeat(results - 1);
@@ -134,6 +138,18 @@ pub fn composites() -> Vec<Sample> {
             "{alpha=0.9, beta=0.5, mode=\"nesterov\", norm_coefficient=0.01}",
             2,
         ),
+        qonnx(
+            "qonnx.custom_op.general",
+            "%x: f32[2,5,6], %s: f32[5,1], %z: f32[], %b: f32[]",
+            "Quant %x, %s, %z, %b {signed=1, narrow=1}",
+        ),
+        qonnx(
+            "onnx.brevitas",
+            "%x: f32[2,5,6], %s: f32[], %z: f32[6], %b: f32[1]",
+            "Quant %x, %s, %z, %b {signed=0, narrow=0, rounding_mode=\"HALF_UP\"}",
+        ),
+        qonnx("qonnx.custom_op.general", "%x: f32[2,5,6], %s: f32[5,1]", "BipolarQuant %x, %s"),
+        qonnx("onnx.brevitas", "%x: f32[2,5,6], %s: f32[]", "BipolarQuant %x, %s"),
         microsoft(x, "%y = Gelu %x : f32[2,5,6]", THREE),
         microsoft("%x: f32[2,5,6], %b: f32[6]", "%y = FastGelu %x, %b : f32[2,5,6]", THREE),
         microsoft("%x: f32[2,5,6], %b: f32[6]", "%y = BiasGelu %x, %b : f32[2,5,6]", THREE),

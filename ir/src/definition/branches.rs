@@ -5,9 +5,10 @@ use std::collections::HashSet;
 
 use super::expand::{NODES, expanded};
 use crate::graph::Graph;
+use crate::infer::{self, Followed};
 use crate::op::{self, Attrs, ONNX, Op, Other};
 use crate::structural_eq::Meanings;
-use crate::{Dim, Edit, Editor, NodeId, Type, ValueId, infer};
+use crate::{Dim, Edit, Editor, NodeId, Type, ValueId};
 
 /// Domain of the operator that stands for a choice between values that Where cannot choose between.
 const DOMAIN: &str = "graph_opt.choice";
@@ -29,10 +30,15 @@ pub fn unconditional(graph: &Graph) -> Option<Graph> {
         if todo.is_empty() || g.len() > most {
             break;
         }
-        let types = infer::follow(g, None);
+        let followed = infer::follow_with(g, None, &|_| Type::Unknown);
         let meanings = Meanings::of(g);
-        let edits: Vec<Edit> = todo.iter().filter_map(|&n| both(g, n, &types, &meanings)).collect();
-        tried.extend(todo);
+        let mut edits: Vec<(NodeId, Edit)> = Vec::new();
+        for n in todo {
+            match replaced(g, n, &followed, &meanings) {
+                Some(edit) => edits.push((n, edit)),
+                None => _ = tried.insert(n),
+            }
+        }
         if edits.is_empty() {
             break;
         }
@@ -40,9 +46,14 @@ pub fn unconditional(graph: &Graph) -> Option<Graph> {
         let mut opsets = (*next.opsets).clone();
         opsets.insert(DOMAIN.into(), 1);
         next.opsets = opsets.into();
-        for edit in &edits {
-            // An If that cannot be replaced stays.
-            let _ = Editor::new(&mut next).apply(edit);
+        let mut any = false;
+        for (_, edit) in &edits {
+            // An edit about results of an If that is gone by now is made anew.
+            any |= Editor::new(&mut next).apply(edit).is_ok();
+        }
+        if !any {
+            // What cannot be replaced stays.
+            tried.extend(edits.iter().map(|e| e.0));
         }
         all = Cow::Owned(expanded(&next).unwrap_or(next));
     }
@@ -52,13 +63,24 @@ pub fn unconditional(graph: &Graph) -> Option<Graph> {
     }
 }
 
-/// The edit that puts both branches of an If in its place, where values have these types.
-fn both(graph: &Graph, node: NodeId, types: &[Type], meanings: &Meanings<'_>) -> Option<Edit> {
+/// The edit that puts both branches of an If in its place, or the one that is always taken.
+fn replaced(
+    graph: &Graph,
+    node: NodeId,
+    known: &Followed,
+    meanings: &Meanings<'_>,
+) -> Option<Edit> {
     let Op::If(i) = &graph.node(node).op else { return None };
+    let types = &known.types;
     if meanings.node(graph, node, types).random {
         return None;
     }
-    let condition = types.get(graph.node(node).inputs.first().copied()??.index())?;
+    let condition = graph.node(node).inputs.first().copied()??;
+    let constant = graph.constant(condition).or_else(|| Some(known.tensor(condition)?.into()));
+    if let Some(branch) = constant.and_then(|c| i.taken(&c)) {
+        return Edit::inline(graph, node, branch, &[], "branch of").ok();
+    }
+    let condition = types.get(condition.index())?;
     let outer = |name: &str| {
         let captures = graph.node(node).captures.iter();
         let found = captures.copied().find(|&v| &*graph.value(v).name == name);

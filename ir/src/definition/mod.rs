@@ -14,6 +14,7 @@ mod masked;
 mod microsoft;
 mod norms;
 mod onnx;
+mod qonnx;
 mod quantized;
 mod regions;
 mod source;

@@ -1,7 +1,7 @@
 //! Definitions of ONNX's operators.
 
 use super::source::Source;
-use super::{attention, microsoft, norms, training};
+use super::{attention, microsoft, norms, qonnx, training};
 use crate::DType;
 use crate::op::Op;
 use crate::op_context::{RuleError, axis_of, fail};
@@ -147,6 +147,9 @@ pub(super) fn write(s: &mut Source<'_>) -> Written {
             }
         }
         Op::Adagrad(_) | Op::Adam(_) | Op::Momentum(_) => return training::write(s),
+        Op::Quant(_) | Op::BrevitasQuant(_) | Op::BipolarQuant(_) | Op::BrevitasBipolarQuant(_) => {
+            return qonnx::write(s);
+        }
         _ => return microsoft::write(s),
     }
     Ok(true)

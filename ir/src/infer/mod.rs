@@ -27,7 +27,9 @@ pub(crate) use misc::einsum_terms;
 pub(crate) use reduce::reduction;
 
 use values::infer_at;
-pub use values::{InferError, follow, follow_with, infer_graph, symbolic_values};
+pub use values::{
+    Followed, InferError, follow, follow_with, infer_graph, symbolic_values, tensor_of,
+};
 pub(crate) use values::{elements, infer_seeded, refine};
 
 /// Infers the types of the results. If the shape of an operand is partly unknown, so may be theirs.
@@ -112,8 +114,8 @@ pub(crate) fn shape_text(dims: &[Dim]) -> String {
 fn branches(ctx: &OpCtx<'_>, op: &op::If) -> Vec<Type> {
     let types =
         |g: &Graph| -> Vec<Type> { g.outputs().iter().map(|&v| g.value(v).ty.clone()).collect() };
-    if let Some(taken) = ctx.input(0).and_then(|c| op.taken(c.value.as_ref()?)) {
-        return types(taken);
+    if let Some([Dim::Known(n)]) = ctx.symbolic(0).as_deref() {
+        return types(if *n != 0 { &op.then_branch.0 } else { &op.else_branch.0 });
     }
     let (a, b) = (types(&op.then_branch.0), types(&op.else_branch.0));
     a.iter().zip(b).map(|(x, y)| x.join(&y)).collect()

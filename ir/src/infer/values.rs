@@ -4,11 +4,13 @@ use super::{dim, known, misc::shape_range};
 use crate::graph::{Def, Graph, Node};
 use crate::layout_params;
 use crate::op::{Class, Op};
-use crate::op_context::{OpCtx, Operand, RuleError};
-use crate::{DType, Dim, NodeId, Type, ValueId};
+use crate::op_context::{OpCtx, Operand, RuleError, axis_of};
+use crate::{DType, Dim, NodeId, Tensor, Type, ValueId};
 
 /// Largest number of elements of a tensor that is evaluated.
 const LIMIT: usize = 64;
+/// Largest number of elements of a tensor of which some are taken.
+const TABLE: u64 = 4096;
 
 /// A node contradicts its operator's definition, or the element type that the file declares for its
 /// result.
@@ -119,7 +121,37 @@ pub(crate) fn refine(graph: &mut Graph) -> Result<(), InferError> {
 /// the file declares for other values are not used. For a body, `outer` gives the types of captured values,
 /// and the types of its inputs are unknown.
 pub fn follow(graph: &Graph, outer: Option<&dyn Fn(&str) -> Type>) -> Vec<Type> {
-    follow_with(graph, outer, &|_| Type::Unknown)
+    follow_with(graph, outer, &|_| Type::Unknown).types
+}
+
+/// What follows for the values of a graph, by their index.
+pub struct Followed {
+    /// Types.
+    pub types: Vec<Type>,
+    /// Elements of small results that are computed from shapes and constants: whole numbers, and floats that are some.
+    pub elements: Vec<Option<Vec<Dim>>>,
+}
+
+impl Followed {
+    /// The value of a result, if all elements are known.
+    pub fn tensor(&self, v: ValueId) -> Option<Tensor> {
+        tensor_of(&self.types[v.index()], self.elements[v.index()].as_ref()?)
+    }
+}
+
+/// The tensor of this type with these elements; `None` if one is not a known number, or the type has others.
+pub fn tensor_of(ty: &Type, elements: &[Dim]) -> Option<Tensor> {
+    let all = elements.iter().map(known).collect::<Option<Vec<i64>>>()?;
+    let dtype = ty.dtype()?;
+    let bytes = match dtype {
+        DType::I64 => all.iter().flat_map(|n| n.to_le_bytes()).collect(),
+        DType::I32 => all.iter().flat_map(|&n| (n as i32).to_le_bytes()).collect(),
+        DType::F32 => all.iter().flat_map(|&n| (n as f32).to_le_bytes()).collect(),
+        DType::F64 => all.iter().flat_map(|&n| (n as f64).to_le_bytes()).collect(),
+        DType::Bool => all.iter().map(|&n| n as u8).collect(),
+        _ => return None,
+    };
+    Tensor::from_bytes(dtype, ty.extents()?, bytes).ok()
 }
 
 /// [`follow`], where the results of nodes without a shape rule have the types of `claimed`.
@@ -127,7 +159,7 @@ pub fn follow_with(
     graph: &Graph,
     outer: Option<&dyn Fn(&str) -> Type>,
     claimed: &dyn Fn(ValueId) -> Type,
-) -> Vec<Type> {
+) -> Followed {
     let mut types = vec![Type::Unknown; graph.value_bound()];
     for (id, v) in graph.values() {
         types[id.index()] = match (&v.def, outer) {
@@ -158,7 +190,7 @@ pub fn follow_with(
             }
         }
     }
-    types
+    Followed { types, elements: values }
 }
 
 fn context<'a>(graph: &'a Graph, id: NodeId, values: &[Option<Vec<Dim>>]) -> OpCtx<'a> {
@@ -201,7 +233,7 @@ pub(crate) fn elements(graph: &Graph, v: ValueId) -> Option<Vec<Dim>> {
 fn elements_within(graph: &Graph, v: ValueId, left: &mut usize) -> Option<Vec<Dim>> {
     let ty = &graph.value(v).ty;
     let Def::Node(id, 0) = graph.value(v).def else { return None };
-    if !ty.dtype().is_some_and(DType::is_int) || ty.rank().is_none_or(|r| r > 1) {
+    if !ty.dtype().is_some_and(DType::is_int) {
         return None;
     }
     *left = left.checked_sub(1)?;
@@ -216,7 +248,7 @@ fn elements_within(graph: &Graph, v: ValueId, left: &mut usize) -> Option<Vec<Di
     symbolic(&ctx, std::slice::from_ref(ty))
 }
 
-/// Elements of the node's first result as dimensions, if it is computed from shapes.
+/// Elements of the node's first result as dimensions, if it is computed from shapes and constants.
 fn symbolic(ctx: &OpCtx<'_>, types: &[Type]) -> Option<Vec<Dim>> {
     let out = match ctx.op {
         Op::Shape(s) => {
@@ -226,55 +258,199 @@ fn symbolic(ctx: &OpCtx<'_>, types: &[Type]) -> Option<Vec<Dim>> {
         Op::Size(_) => return ctx.ty(0).elements().map(|n| vec![Dim::Known(n)]),
         _ => types.first()?,
     };
-    if !matches!(out.dtype(), Some(DType::I64 | DType::I32)) || out.rank().is_none_or(|r| r > 1) {
-        return None;
-    }
+    let dtype = out.dtype()?;
+    let most = match dtype {
+        DType::I64 => i64::MAX as u64,
+        DType::I32 => i32::MAX as u64,
+        DType::F32 => 1 << f32::MANTISSA_DIGITS,
+        DType::F64 => 1 << f64::MANTISSA_DIGITS,
+        DType::Bool => 1,
+        _ => return None,
+    };
     let result = match ctx.op {
         Op::Identity(_) | Op::Squeeze(_) | Op::Unsqueeze(_) | Op::Reshape(_) | Op::Flatten(_) => {
             ctx.symbolic(0)?
         }
-        Op::Cast(_) if ctx.dtype(0).is_some_and(DType::is_int) => ctx.symbolic(0)?,
-        Op::Concat(_) => {
-            // The shape operand of a Reshape may contain -1, which stands for an unknown extent.
-            let unsigned = |n: &i64| u64::try_from(*n).map_or(Dim::Unknown, Dim::Known);
-            let signed = |i: usize| Some(ctx.ints(i)?.iter().map(unsigned).collect());
-            let part = |i: usize| ctx.symbolic(i).or_else(|| signed(i));
-            let parts: Option<Vec<Vec<Dim>>> = (0..ctx.inputs.len()).map(part).collect();
-            parts?.concat()
+        Op::Cast(_) if dtype == DType::Bool => {
+            let truth = |d: &Dim| d.known().map_or(Dim::Unknown, |n| u64::from(n != 0).into());
+            ctx.symbolic(0)?.iter().map(truth).collect()
+        }
+        Op::Cast(_) => ctx.symbolic(0)?,
+        Op::Not(_) => {
+            let not = |d: &Dim| d.known().map_or(Dim::Unknown, |n| u64::from(n == 0).into());
+            ctx.symbolic(0)?.iter().map(not).collect()
+        }
+        Op::Equal(_)
+        | Op::Less(_)
+        | Op::Greater(_)
+        | Op::LessOrEqual(_)
+        | Op::GreaterOrEqual(_)
+            if out.rank()? <= 1 =>
+        {
+            by_element(ctx, |x, y| {
+                let (Some(x), Some(y)) = (x.known(), y.known()) else { return Dim::Unknown };
+                let truth = match ctx.op {
+                    Op::Equal(_) => x == y,
+                    Op::Less(_) => x < y,
+                    Op::Greater(_) => x > y,
+                    Op::LessOrEqual(_) => x <= y,
+                    _ => x >= y,
+                };
+                u64::from(truth).into()
+            })?
+        }
+        // Of others, only those are known that are moved.
+        _ if !dtype.is_int() => return None,
+        Op::ConstantOfShape(c) => {
+            let n = usize::try_from(out.elements()?).ok().filter(|n| *n <= LIMIT)?;
+            let value = u64::try_from(*c.value.as_ref()?.to_i64s()?.first()?).ok()?;
+            vec![Dim::Known(value); n]
+        }
+        Op::Concat(c) => {
+            let parts: Vec<Laid> =
+                (0..ctx.inputs.len()).map(|i| part(ctx, i)).collect::<Option<_>>()?;
+            let axis = axis_of(c.axis, parts.first()?.dims.len()).ok()?;
+            joined(&parts, axis)?
         }
         // Of all elements, as there is one axis at most.
-        Op::ReduceProd(_) if out.elements() == Some(1) => {
-            let product = |all: u64, d: &Dim| all.checked_mul(d.known()?);
-            let all = ctx.symbolic(0)?.iter().try_fold(1, product)?;
-            vec![Dim::Known(all)]
+        Op::ReduceProd(_) | Op::ReduceSum(_) | Op::ReduceMax(_) | Op::ReduceMin(_)
+            if out.elements() == Some(1) && ctx.ty(0).rank().is_some_and(|r| r <= 1) =>
+        {
+            let all: Vec<u64> = ctx.symbolic(0)?.iter().map(Dim::known).collect::<Option<_>>()?;
+            let one = match ctx.op {
+                Op::ReduceProd(_) => all.iter().try_fold(1, |p: u64, n| p.checked_mul(*n))?,
+                Op::ReduceSum(_) => all.iter().try_fold(0, |s: u64, n| s.checked_add(*n))?,
+                Op::ReduceMax(_) => *all.iter().max()?,
+                _ => *all.iter().min()?,
+            };
+            vec![Dim::Known(one)]
         }
-        Op::Gather(_) => {
-            let x = ctx.symbolic(0)?;
-            let n = x.len() as i64;
-            let pick =
-                |&i: &i64| x.get(usize::try_from(if i < 0 { i + n } else { i }).ok()?).cloned();
-            ctx.ints(1)?.iter().map(pick).collect::<Option<_>>()?
+        Op::Gather(g) => {
+            let x = Laid::of(ctx, 0)?;
+            let axis = axis_of(g.axis, x.dims.len()).ok()?;
+            let n = *x.dims.get(axis)? as i64;
+            let wanted = ctx.ints(1)?;
+            let at = |&i: &i64| usize::try_from(if i < 0 { i + n } else { i }).ok();
+            x.taken(axis, &wanted.iter().map(at).collect::<Option<Vec<_>>>()?)?.all
         }
         Op::Slice(_) => {
-            let x = ctx.symbolic(0)?;
             let taken = layout_params::slices(ctx).ok()??;
-            let [Some(t)] = taken[..] else { return None };
-            let at = |i: i64| x.get(usize::try_from(t.start + i * t.step).ok()?).cloned();
-            (0..t.count).map(at).collect::<Option<_>>()?
+            let along = |x: Laid, (axis, t): (usize, &Option<layout_params::Taken>)| {
+                let t = t.as_ref()?;
+                let at = |i: i64| usize::try_from(t.start + i * t.step).ok();
+                x.taken(axis, &(0..t.count).map(at).collect::<Option<Vec<_>>>()?)
+            };
+            taken.iter().enumerate().try_fold(Laid::of(ctx, 0)?, along)?.all
         }
-        Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Div(_) => arithmetic(ctx)?,
+        Op::Transpose(_) => {
+            let x = Laid::of(ctx, 0)?;
+            x.transposed(&layout_params::permutation(ctx, x.dims.len()).ok()?)
+        }
+        Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Div(_) if out.rank()? <= 1 => arithmetic(ctx)?,
         _ => return None,
     };
-    (result.len() <= LIMIT).then_some(result)
+    // A larger whole number wraps around, or rounds.
+    let fits = result.iter().all(|d| d.known().is_none_or(|n| n <= most));
+    (fits && result.len() <= LIMIT).then_some(result)
 }
 
-fn arithmetic(ctx: &OpCtx<'_>) -> Option<Vec<Dim>> {
+/// An operand of a Concat. Constants may contain -1, which stands for an unknown extent in the shape operand of a
+/// Reshape.
+fn part(ctx: &OpCtx<'_>, i: usize) -> Option<Laid> {
+    let unsigned = |n: &i64| u64::try_from(*n).map_or(Dim::Unknown, Dim::Known);
+    let signed = || Some(ctx.ints(i)?.iter().map(unsigned).collect());
+    Laid::new(ctx, i, ctx.symbolic(i).or_else(signed)?)
+}
+
+/// Elements in row-major order, with the extents.
+struct Laid {
+    dims: Vec<usize>,
+    all: Vec<Dim>,
+}
+
+impl Laid {
+    fn of(ctx: &OpCtx<'_>, i: usize) -> Option<Self> {
+        if ctx.ty(i).elements().is_some_and(|n| n > TABLE) {
+            return None;
+        }
+        Self::new(ctx, i, ctx.symbolic(i)?)
+    }
+
+    fn new(ctx: &OpCtx<'_>, i: usize, all: Vec<Dim>) -> Option<Self> {
+        let ty = ctx.ty(i);
+        let dims = match ty.rank()? {
+            0 => Vec::new(),
+            1 => vec![all.len()],
+            _ => {
+                ty.extents()?.into_iter().map(|n| usize::try_from(n).ok()).collect::<Option<_>>()?
+            }
+        };
+        (dims.iter().product::<usize>() == all.len()).then_some(Self { dims, all })
+    }
+
+    /// Elements of a stretch of one index along the axis.
+    fn inner(&self, axis: usize) -> usize {
+        self.dims[axis + 1..].iter().product()
+    }
+
+    /// What has these indices along an axis, in this order; `None` if one lies outside.
+    fn taken(self, axis: usize, indices: &[usize]) -> Option<Self> {
+        let (n, inner) = (*self.dims.get(axis)?, self.inner(axis));
+        if indices.iter().any(|&i| i >= n) || indices.len() > LIMIT {
+            return None;
+        }
+        let outer = self.dims[..axis].iter().product::<usize>();
+        let stretch = |o: usize, i: usize| &self.all[(o * n + i) * inner..][..inner];
+        let all = (0..outer)
+            .flat_map(|o| indices.iter().flat_map(move |&i| stretch(o, i)))
+            .cloned()
+            .collect();
+        let mut dims = self.dims.clone();
+        dims[axis] = indices.len();
+        Some(Self { dims, all })
+    }
+
+    fn transposed(&self, perm: &[usize]) -> Vec<Dim> {
+        let stride = |axis: usize| self.inner(axis);
+        let one = |mut i: usize| {
+            let mut at = 0;
+            for &axis in perm.iter().rev() {
+                at += i % self.dims[axis] * stride(axis);
+                i /= self.dims[axis];
+            }
+            self.all[at].clone()
+        };
+        (0..self.all.len()).map(one).collect()
+    }
+}
+
+/// Concat of the parts along an axis; `None` if other extents differ.
+fn joined(parts: &[Laid], axis: usize) -> Option<Vec<Dim>> {
+    let others = |p: &Laid| [&p.dims[..axis], &p.dims[axis + 1..]].concat();
+    let alike = |p: &Laid| p.dims.len() > axis && others(p) == others(&parts[0]);
+    if parts[0].dims.len() <= axis || !parts.iter().all(alike) {
+        return None;
+    }
+    let outer = parts[0].dims[..axis].iter().product::<usize>();
+    let row = |p: &Laid| p.dims[axis] * p.inner(axis);
+    let rows =
+        |o: usize| parts.iter().flat_map(move |p| p.all[o * row(p)..][..row(p)].iter().cloned());
+    Some((0..outer).flat_map(rows).collect())
+}
+
+/// What the function gives of the elements of two operands of at most one axis, which are broadcast.
+fn by_element(ctx: &OpCtx<'_>, f: impl Fn(&Dim, &Dim) -> Dim) -> Option<Vec<Dim>> {
     let (a, b) = (ctx.symbolic(0)?, ctx.symbolic(1)?);
     let n = a.len().max(b.len());
     if (a.len() != n && a.len() != 1) || (b.len() != n && b.len() != 1) {
         return None;
     }
-    let apply = |x: &Dim, y: &Dim| {
+    let at = |v: &[Dim], i: usize| v[if v.len() == 1 { 0 } else { i }].clone();
+    Some((0..n).map(|i| f(&at(&a, i), &at(&b, i))).collect())
+}
+
+fn arithmetic(ctx: &OpCtx<'_>) -> Option<Vec<Dim>> {
+    by_element(ctx, |x, y| {
         let unit = |d: &Dim| known(d) == Some(1);
         match (ctx.op, known(x), known(y)) {
             (Op::Mul(_), ..) if unit(x) => y.clone(),
@@ -285,7 +461,5 @@ fn arithmetic(ctx: &OpCtx<'_>) -> Option<Vec<Dim>> {
             (Op::Div(_), Some(x), Some(y)) => dim(x.checked_div(y)),
             _ => Dim::Unknown,
         }
-    };
-    let at = |v: &[Dim], i: usize| v[if v.len() == 1 { 0 } else { i }].clone();
-    Some((0..n).map(|i| apply(&at(&a, i), &at(&b, i))).collect())
+    })
 }

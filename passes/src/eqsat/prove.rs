@@ -68,7 +68,11 @@ fn directed(mut pair: Pair<'_>, from: usize, claims: bool) -> Result<Proof, NoPr
     p.read(&pair.readings[from]);
     let mut unmatched = None;
     for &(node, _, t) in &pair.readings[to].made {
-        if !p.place(t) && unmatched.is_none() {
+        // What is computed of constants alone is a part of nothing.
+        let fixed = |p: &Prover| {
+            p.terms.operands(t).into_iter().flatten().all(|x| p.terms.value(x).is_some())
+        };
+        if !p.place(t) && unmatched.is_none() && !fixed(&p) {
             unmatched = Some(node);
         }
     }

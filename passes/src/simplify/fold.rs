@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use graph_opt_ir::op::{Class, Op};
 use graph_opt_ir::op_context::OpCtx;
-use graph_opt_ir::{
-    Attr, DType, Def, Dim, Edit, EditError, Graph, NodeId, Ref, Tensor, ValueId, infer,
-};
+use graph_opt_ir::{Attr, DType, Def, Edit, EditError, Graph, NodeId, Ref, Tensor, ValueId, infer};
 
 use super::attempt;
 use super::dead::has_effects;
@@ -170,9 +168,9 @@ fn operands(
 fn shapes(cx: &mut PassCtx<'_, '_>, what: Folding) -> Result<usize, EditError> {
     let values = infer::symbolic_values(cx.graph());
     let graph = cx.graph();
-    let known = |v: ValueId| -> Option<Vec<i64>> {
-        let all = values.get(v.index())?.as_ref()?;
-        all.iter().map(|d| Dim::known(d).and_then(|n| i64::try_from(n).ok())).collect()
+    let known = |v: ValueId| {
+        infer::tensor_of(&graph.value(v).ty, values.get(v.index())?.as_ref()?)
+            .filter(|t| what.takes(Some(t.dtype())))
     };
     let mut edits = Vec::new();
     for id in graph.schedule() {
@@ -180,7 +178,7 @@ fn shapes(cx: &mut PassCtx<'_, '_>, what: Folding) -> Result<usize, EditError> {
         let (&[Some(v)], true) = (&node.outputs[..], foldable(graph, id) && cx.selected(id)) else {
             continue;
         };
-        let Some(ints) = known(v) else { continue };
+        let Some(t) = known(v) else { continue };
         // Only where the value leaves the arithmetic: what comes before dies with it.
         let value = graph.value(v);
         let inner = |u: NodeId| match graph.node(u).outputs[..] {
@@ -190,20 +188,6 @@ fn shapes(cx: &mut PassCtx<'_, '_>, what: Folding) -> Result<usize, EditError> {
         if !value.is_output() && value.uses().all(|u| inner(u.node)) {
             continue;
         }
-        let dims: Option<Vec<u64>> = match value.ty.rank() {
-            Some(0) if ints.len() == 1 => Some(Vec::new()),
-            Some(1) => Some(vec![ints.len() as u64]),
-            _ => None,
-        };
-        let t = match (value.ty.dtype(), dims) {
-            (Some(DType::I64), Some(d)) => Tensor::i64s(&ints).reshaped(d),
-            (Some(DType::I32), Some(d)) => {
-                let bytes = ints.iter().flat_map(|&n| (n as i32).to_le_bytes()).collect();
-                Tensor::from_bytes(DType::I32, d, bytes)
-            }
-            _ => continue,
-        };
-        let Ok(t) = t else { continue };
         if constant_cost(&value.name, &t) > freed(graph, id) + what.growth() {
             continue;
         }

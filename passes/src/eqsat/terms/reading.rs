@@ -55,7 +55,7 @@ impl Reading {
             },
             _ => Type::Unknown,
         };
-        let types = follow_with(graph, None, &claimed);
+        let followed = follow_with(graph, None, &claimed);
         let structure = structural_eq::Structure::with(&meanings, graph, &plain);
         let mut r =
             Self { terms: vec![None; graph.value_bound()], made: Vec::new(), opaque: Vec::new() };
@@ -79,10 +79,12 @@ impl Reading {
             }
             for (o, v) in node.outputs.iter().enumerate() {
                 let Some(v) = *v else { continue };
-                let ty = &types[v.index()];
+                let ty = &followed.types[v.index()];
                 let of = (o, node.outputs.len());
                 let hidden = || dequantized(graph, v).map(|all| Arc::new(Tensor::i64s(&all)));
-                let term = match (graph.constant(v).or_else(hidden), opaque) {
+                let computed = || followed.tensor(v).map(Arc::new);
+                let constant = graph.constant(v).or_else(hidden).or_else(computed);
+                let term = match (constant, opaque) {
                     (Some(t), _) => Some(terms.constant(&t)),
                     (None, None) => terms.apply(&node.op, opset, &operands, of, ty),
                     (None, Some(m)) => {
