@@ -105,6 +105,41 @@ fn computed_constants() {
     }
 }
 
+/// Weights that are taken apart, put together and turned, as exporters write the gates of an LSTM.
+#[test]
+fn moved_weights() {
+    let graph = |rows: &str| {
+        parse(&format!(
+            "graph @g(%x: f32[3,6]) -> (%y) opset 13 {{
+           %w = const random(3)             : f32[6,4]
+           %zero = const [0]                : i64[1]
+           %two = const [2]                 : i64[1]
+           %six = const [6]                 : i64[1]
+           %top = Slice %w, %zero, %two     : f32[2,4]
+           %rest = Slice %w, %two, %six     : f32[4,4]
+           %turned = Concat {rows} {{axis=0}} : f32[6,4]
+           %t = Transpose %turned {{perm=[1,0]}}   : f32[4,6]
+           %u = Unsqueeze %t, %zero         : f32[1,4,6]
+           %s = const [2,4,6]               : i64[3]
+           %e = Expand %u, %s               : f32[2,4,6]
+           %back = Transpose %e {{perm=[0,2,1]}}   : f32[2,6,4]
+           %m = MatMul %x, %back            : f32[2,3,4]
+           %dims = const [4]                : i64[1]
+           %ones = ConstantOfShape %dims {{value=tensor([1.0] : f32[1])}} : f32[4]
+           %y = Mul %m, %ones               : f32[2,3,4]
+         }}"
+        ))
+        .unwrap()
+    };
+    let g = graph("%rest, %top");
+    let (t, _) = optimise(&g, "simplify");
+    assert!(t.len() < 8, "{}", t.len());
+    assert!(prove(&g, &t).is_ok());
+    // Put together in the first order, the rows are others.
+    let other = graph("%top, %rest");
+    assert!(prove(&other, &t).is_err());
+}
+
 /// A row of a table as the target of a Reshape, and a number that is too large for its type.
 #[test]
 fn computed_targets() {

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use graph_opt_backends::Backend;
 use graph_opt_backends::compare::{Compare, Report};
 use graph_opt_backends::cpu::Cpu;
+use graph_opt_backends::{Backend, Executable};
 use graph_opt_ir::text::{parse, print};
-use graph_opt_ir::{Datum, Graph, Tensor, infer, onnx};
+use graph_opt_ir::{Datum, Graph, Tensor, Type, infer, onnx};
 
 fn compared(a: &str, b: &str) -> Report {
     let of = |body: &str| Arc::new(parse(body).unwrap_or_else(|e| panic!("{e} in {body}")));
@@ -244,4 +244,142 @@ fn sequences_are_folders_of_tensors() {
     assert_eq!(read("second/t/0.npy"), read("first/y/1.npy"));
     assert_eq!(read("second/t/1.npy"), read("first/y/2.npy"));
     assert!(!at("second/t/2.npy").exists() && at("second/l.npy").exists());
+}
+
+/// What inference says of the elements of whole numbers is what a run gives.
+#[test]
+fn followed_elements_are_those_of_a_run() {
+    let mut followed = 0;
+    for seed in 0..400u64 {
+        let text = whole_numbers(seed);
+        let g = Arc::new(parse(&text).unwrap());
+        let known = infer::follow_with(&g, None, &|_| Type::Unknown);
+        let Ok(ready) = Cpu::default().prepared(g.clone()) else { continue };
+        let Ok(all) = ready.run(&[], g.outputs()) else { continue };
+        for (&v, t) in g.outputs().iter().zip(&all) {
+            let Some(found) = known.tensor(v) else { continue };
+            followed += 1;
+            assert_eq!(&found, t, "{} in {text}", g.value(v).name);
+        }
+    }
+    assert!(followed > 2000, "only {followed} values were followed");
+}
+
+/// A graph of whole numbers, all of which are outputs.
+fn whole_numbers(seed: u64) -> String {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut pick = |n: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 33) as usize % n
+    };
+    // Each value with its extents, all of i64.
+    let mut all: Vec<(String, Vec<usize>)> = Vec::new();
+    let mut text = String::new();
+    for i in 0..12 {
+        let name = format!("v{i}");
+        if i < 2 {
+            let dims = [vec![], vec![3], vec![2, 3], vec![2, 2, 2]][pick(4)].clone();
+            let n: usize = dims.iter().product();
+            let numbers: Vec<String> = (0..n).map(|_| pick(9).to_string()).collect();
+            let value = match dims.is_empty() {
+                true => numbers[0].clone(),
+                false => format!("[{}]", numbers.join(",")),
+            };
+            text += &format!("%c{i} = const {value} : i64{dims:?}\n%{name} = Identity %c{i} : ?\n");
+            all.push((name, dims));
+            continue;
+        }
+        let (x, dims) = all[pick(all.len())].clone();
+        let axis = if dims.is_empty() { 0 } else { pick(dims.len()) };
+        let mut out = dims.clone();
+        let n: usize = dims.iter().product();
+        let line = match pick(11) {
+            0 => {
+                out = vec![n];
+                format!("%k{i} = const [-1] : i64[1]\n%{name} = Reshape %{x}, %k{i} : ?")
+            }
+            1 if dims.len() > 1 => {
+                let mut perm: Vec<usize> = (0..dims.len()).collect();
+                perm.rotate_left(1 + pick(dims.len() - 1));
+                out = perm.iter().map(|&p| dims[p]).collect();
+                format!("%{name} = Transpose %{x} {{perm={perm:?}}} : ?")
+            }
+            2 if !dims.is_empty() && dims[axis] > 1 => {
+                let step = [1, -1, 2, -2][pick(4)];
+                let (start, end) = if step > 0 { (pick(2), 9) } else { (9, -9) };
+                let start = start as i64;
+                let first = if step > 0 { start } else { dims[axis] as i64 - 1 };
+                let taken = if step > 0 { dims[axis] as i64 - first } else { first + 1 };
+                out[axis] = (taken as usize).div_ceil(step.unsigned_abs() as usize);
+                format!(
+                    "%s{i} = const [{start}] : i64[1]\n%e{i} = const [{end}] : i64[1]\n\
+                     %a{i} = const [{axis}] : i64[1]\n%t{i} = const [{step}] : i64[1]\n\
+                     %{name} = Slice %{x}, %s{i}, %e{i}, %a{i}, %t{i} : ?"
+                )
+            }
+            3 if !dims.is_empty() => {
+                let some: Vec<i64> = (0..1 + pick(3))
+                    .map(|_| pick(dims[axis]) as i64 - pick(2) as i64 * dims[axis] as i64)
+                    .collect();
+                out[axis] = some.len();
+                format!(
+                    "%k{i} = const {some:?} : i64[{}]\n%{name} = Gather %{x}, %k{i} {{axis={axis}}} : ?",
+                    some.len()
+                )
+            }
+            4 if !dims.is_empty() => {
+                out.remove(axis);
+                format!(
+                    "%k{i} = const {} : i64[]\n%{name} = Gather %{x}, %k{i} {{axis={axis}}} : ?",
+                    pick(dims[axis])
+                )
+            }
+            5 if !dims.is_empty() => {
+                out[axis] *= 2;
+                format!("%{name} = Concat %{x}, %{x} {{axis={axis}}} : ?")
+            }
+            6 if dims.len() <= 1 => {
+                let op = ["Add", "Sub", "Mul", "Div"][pick(4)];
+                format!(
+                    "%k{i} = const {} : i64[]\n%{name} = {op} %{x}, %k{i} : ?",
+                    [1, 2, 3, 70000][pick(4)]
+                )
+            }
+            7 => {
+                let op = ["Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual"][pick(5)];
+                format!(
+                    "%k{i} = const {} : i64[]\n%b{i} = {op} %{x}, %k{i} : ?\n%n{i} = Not %b{i} : ?\n\
+                     %{name} = Cast %n{i} {{to=7}} : ?",
+                    pick(9)
+                )
+            }
+            8 => {
+                let to = [1, 6, 9, 11][pick(4)];
+                format!("%b{i} = Cast %{x} {{to={to}}} : ?\n%{name} = Cast %b{i} {{to=7}} : ?")
+            }
+            9 if dims.len() == 1 => {
+                let op = ["ReduceMax", "ReduceMin", "ReduceProd"][pick(3)];
+                let keep = pick(2);
+                out = vec![1; keep];
+                format!("%{name} = {op} %{x} {{axes=[0], keepdims={keep}}} : ?")
+            }
+            _ => {
+                out = vec![2, 1 + pick(3)];
+                format!(
+                    "%k{i} = const {out:?} : i64[2]\n%{name} = ConstantOfShape %k{i} {{value=tensor([{}] : i64[1])}} : ?",
+                    pick(5)
+                )
+            }
+        };
+        if out.iter().product::<usize>() > 64 {
+            continue;
+        }
+        text += &line;
+        text.push('\n');
+        all.push((name, out));
+    }
+    let outputs: Vec<String> = all.iter().map(|v| format!("%{}", v.0)).collect();
+    format!("graph @g() -> ({}) opset 13 {{\n{text}}}", outputs.join(", "))
 }

@@ -147,6 +147,7 @@ impl Prover {
         let known = |x: &TermId| self.known.contains(x);
         let of_known = |x: TermId| self.classes.data(self.classes.class(x)).terms.iter().any(known);
         self.terms.value(t).is_some()
+            || of_known(t)
             || self.classes.parts(&self.terms, t).iter().any(|(x, _)| of_known(*x))
     }
 

@@ -4,6 +4,7 @@
 //! a set of terms in which every value is shared. Terms are made in normal form (`normal_form`); a graph
 //! is read as terms by [`Reading`].
 
+mod constants;
 mod normal_form;
 mod reading;
 

@@ -1,5 +1,5 @@
 //! The normal form of terms: windows are spelled out, Reshape, Flatten, Squeeze and Unsqueeze are one
-//! operator with its extents, a Slice is the span that it takes along each axis, and operators that
+//! operator with its extents, moved constants are constants, a Slice is the span that it takes along each axis, and operators that
 //! change nothing are dropped. Each of these is a rule of the table in `README.md`, and the soundness
 //! loop draws them like the others.
 
@@ -9,7 +9,7 @@ use graph_opt_ir::op::{Attrs, Op};
 use graph_opt_ir::region::{self, Region};
 use graph_opt_ir::{Dim, Span, Tensor, Type, infer, layout_params, op, structural_eq};
 
-use super::{Apply, Head, TermId, Terms};
+use super::{Apply, Head, TermId, Terms, constants};
 use crate::simplify::identity::unchanged;
 
 impl Terms {
@@ -62,6 +62,9 @@ impl Terms {
     ) -> Option<TermId> {
         let x = inputs.first().copied().flatten()?;
         let ctx = self.ctx(op, opset, inputs, outputs);
+        if let Some(t) = constants::moved(&ctx, ty) {
+            return Some(self.constant(&Arc::new(t)));
+        }
         if let Some(i) = unchanged(&ctx, ty).filter(|_| output == 0) {
             return inputs.get(i).copied().flatten();
         }
