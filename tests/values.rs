@@ -307,7 +307,7 @@ fn whole_numbers(seed: u64) -> String {
                 format!("%{name} = Transpose %{x} {{perm={perm:?}}} : ?")
             }
             2 if !dims.is_empty() && dims[axis] > 1 => {
-                let step = [1, -1, 2, -2][pick(4)];
+                let step: i64 = [1, -1, 2, -2][pick(4)];
                 let (start, end) = if step > 0 { (pick(2), 9) } else { (9, -9) };
                 let start = start as i64;
                 let first = if step > 0 { start } else { dims[axis] as i64 - 1 };

@@ -525,9 +525,9 @@ ops! {
     MICROSOFT Composite QAttention { do_rotary: i64 = 0, mask_filter_value: f32 = -10000.0, num_heads: i64, past_present_share_buffer: i64 = 0, scale: f32 = 0.0, unidirectional: i64 = 0 }
     MICROSOFT Composite MultiHeadAttention { mask_filter_value: f32 = -10000.0, num_heads: i64, scale: f32 = 0.0, unidirectional: i64 = 0 }
     MICROSOFT Composite GroupQueryAttention { do_rotary: i64 = 0, k_quant_type: String = "NONE".into(), kv_cache_bit_width: i64 = 0, kv_num_heads: i64, local_window_size: i64 = -1, num_heads: i64, qk_output: i64 = 0, rotary_interleaved: i64 = 0, scale: f32 = 0.0, smooth_softmax: i64 = 0, softcap: f32 = 0.0, v_quant_type: String = "NONE".into() }
-    QONNX Composite Quant { narrow: i64, rounding_mode: String = "ROUND".into(), signed: i64 }
+    QONNX Composite Quant { narrow: i64 = 0, rounding_mode: String = "ROUND".into(), signed: i64 = 1 }
     QONNX Composite BipolarQuant {}
-    BREVITAS Composite BrevitasQuant as "Quant" { narrow: i64, rounding_mode: String = "ROUND".into(), signed: i64 }
+    BREVITAS Composite BrevitasQuant as "Quant" { narrow: i64 = 0, rounding_mode: String = "ROUND".into(), signed: i64 = 1 }
     BREVITAS Composite BrevitasBipolarQuant as "BipolarQuant" {}
 
     /// Moves a value to another device; the identity in value.
