@@ -150,7 +150,9 @@ fn group_views(
         let node = graph.node(n);
         let (Op::Slice(_), [whole, rest @ ..]) = (&node.op, &node.inputs[..]) else { return None };
         let is_part = memory.is_view(node.outputs.first().copied()??);
-        let fixed = rest.iter().flatten().all(|&v| !is_sent(graph, v));
+        // Not before nodes that compute where it begins, even if those are Constants.
+        let fixed = |v: ValueId| !is_sent(graph, v) && graph.producer(v).is_none();
+        let fixed = rest.iter().flatten().all(|&v| fixed(v));
         whole.filter(|_| is_part && fixed)
     };
     let mut parts: HashMap<ValueId, Vec<NodeId>> = HashMap::new();
