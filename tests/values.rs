@@ -265,7 +265,7 @@ fn followed_elements_are_those_of_a_run() {
     assert!(followed > 2000, "only {followed} values were followed");
 }
 
-/// A graph of whole numbers, all of which are outputs.
+/// A random graph of i64 tensors; every value is an output.
 fn whole_numbers(seed: u64) -> String {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut pick = |n: usize| {

@@ -9,7 +9,7 @@ use crate::{DType, Dim, NodeId, Tensor, Type, ValueId};
 
 /// Largest number of elements of a tensor that is evaluated.
 const LIMIT: usize = 64;
-/// Largest number of elements of a tensor of which some are taken.
+/// Largest number of elements of the operand of a Gather, Slice or Transpose that is evaluated.
 const TABLE: u64 = 4096;
 
 /// A node contradicts its operator's definition, or the element type that the file declares for its

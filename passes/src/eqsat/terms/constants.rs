@@ -7,8 +7,8 @@ use graph_opt_ir::{DType, Tensor, Type, layout_params};
 /// Most bytes of such a result.
 const LIMIT: u64 = 1 << 24;
 
-/// The result of an operator that moves the elements of constants, of this type; `None` if it is no such operator, or
-/// the result is large.
+/// The result of a data movement whose operands are constants; `ty` is its type. `None` for other operators, and for
+/// results of more than `LIMIT` bytes.
 pub(super) fn moved(ctx: &OpCtx<'_>, ty: &Type) -> Option<Tensor> {
     let operands = match ctx.op {
         Op::Concat(_) => ctx.inputs.len(),
