@@ -304,6 +304,33 @@ fn normal_forms() {
     );
 }
 
+/// Constants whose elements are moved are constants.
+#[test]
+fn moved_constants_are_constants() {
+    let of = |weights: &str| {
+        let text = format!(
+            "graph @g(%x: f32[3,4]) -> (%y) opset 13 {{
+               %w = const [1.5,2,3,4,5,6,7,8] : f32[2,4]
+               {weights}
+               %y = MatMul %x, %m : f32[2,3,2] }}"
+        );
+        text::parse(&text).unwrap()
+    };
+    let moved = |rows: &str| {
+        of(&format!(
+            "%a = Slice %w [0: 0..1] : f32[1,4]
+             %b = Slice %w [0: 1..2] : f32[1,4]
+             %c = Concat {rows} {{axis=0}} : f32[2,4]
+             %t = Transpose %c {{perm=[1,0]}} : f32[4,2]
+             %s = const [2,4,2] : i64[3]
+             %m = Expand %t, %s : f32[2,4,2]"
+        ))
+    };
+    let direct = of("%m = const [1.5,5,2,6,3,7,4,8,1.5,5,2,6,3,7,4,8] : f32[2,4,2]");
+    assert!(prove(&moved("%a, %b"), &direct).is_ok());
+    assert!(prove(&moved("%b, %a"), &direct).is_err());
+}
+
 /// Both branches of an If are looked into, also where they are nested and give values of different shapes.
 #[test]
 fn branches_are_looked_into() {

@@ -61,7 +61,7 @@ pub fn part(
 ///
 /// # Errors
 /// If elements are not whole bytes: strings, and types of 4 bits.
-fn element_bytes(t: &Tensor) -> Result<usize, Barrier> {
+pub(crate) fn element_bytes(t: &Tensor) -> Result<usize, Barrier> {
     match t.dtype().bits() {
         bits if bits > 0 && bits.is_multiple_of(8) => Ok(bits / 8),
         _ => Err(Barrier(format!("a constant of {} cannot be cut or joined", t.dtype()))),
