@@ -10,6 +10,7 @@ mod broadcast;
 mod layout;
 mod matmul;
 mod misc;
+mod moved;
 mod picks;
 mod reduce;
 mod sequences;
@@ -26,6 +27,7 @@ pub use broadcast::broadcast;
 pub(crate) use misc::einsum_terms;
 pub(crate) use reduce::reduction;
 
+pub use moved::{Moved, moved};
 use values::infer_at;
 pub use values::{
     Followed, InferError, follow, follow_with, infer_graph, symbolic_values, tensor_of,

@@ -1,10 +1,9 @@
 //! Shape inference over a whole graph, with symbolic evaluation of small integer tensors.
 
-use super::{dim, known, misc::shape_range};
+use super::{dim, known, misc::shape_range, moved};
 use crate::graph::{Def, Graph, Node};
-use crate::layout_params;
 use crate::op::{Class, Op};
-use crate::op_context::{OpCtx, Operand, RuleError, axis_of};
+use crate::op_context::{OpCtx, Operand, RuleError};
 use crate::{DType, Dim, NodeId, Tensor, Type, ValueId};
 
 /// Largest number of elements of a tensor that is evaluated.
@@ -268,9 +267,16 @@ fn symbolic(ctx: &OpCtx<'_>, types: &[Type]) -> Option<Vec<Dim>> {
         _ => return None,
     };
     let result = match ctx.op {
-        Op::Identity(_) | Op::Squeeze(_) | Op::Unsqueeze(_) | Op::Reshape(_) | Op::Flatten(_) => {
-            ctx.symbolic(0)?
-        }
+        Op::Identity(_)
+        | Op::Squeeze(_)
+        | Op::Unsqueeze(_)
+        | Op::Reshape(_)
+        | Op::Flatten(_)
+        | Op::Transpose(_)
+        | Op::Expand(_)
+        | Op::Gather(_)
+        | Op::Slice(_)
+        | Op::Concat(_) => moved_elements(ctx, out)?,
         Op::Cast(_) if dtype == DType::Bool => {
             let truth = |d: &Dim| d.known().map_or(Dim::Unknown, |n| u64::from(n != 0).into());
             ctx.symbolic(0)?.iter().map(truth).collect()
@@ -299,18 +305,12 @@ fn symbolic(ctx: &OpCtx<'_>, types: &[Type]) -> Option<Vec<Dim>> {
                 u64::from(truth).into()
             })?
         }
-        // Of others, only those are known that are moved.
+        // Of floats, only those are known that are moved.
         _ if !dtype.is_int() => return None,
         Op::ConstantOfShape(c) => {
             let n = usize::try_from(out.elements()?).ok().filter(|n| *n <= LIMIT)?;
             let value = u64::try_from(*c.value.as_ref()?.to_i64s()?.first()?).ok()?;
             vec![Dim::Known(value); n]
-        }
-        Op::Concat(c) => {
-            let parts: Vec<Laid> =
-                (0..ctx.inputs.len()).map(|i| part(ctx, i)).collect::<Option<_>>()?;
-            let axis = axis_of(c.axis, parts.first()?.dims.len()).ok()?;
-            joined(&parts, axis)?
         }
         // Of all elements, as there is one axis at most.
         Op::ReduceProd(_) | Op::ReduceSum(_) | Op::ReduceMax(_) | Op::ReduceMin(_)
@@ -325,27 +325,6 @@ fn symbolic(ctx: &OpCtx<'_>, types: &[Type]) -> Option<Vec<Dim>> {
             };
             vec![Dim::Known(one)]
         }
-        Op::Gather(g) => {
-            let x = Laid::of(ctx, 0)?;
-            let axis = axis_of(g.axis, x.dims.len()).ok()?;
-            let n = *x.dims.get(axis)? as i64;
-            let wanted = ctx.ints(1)?;
-            let at = |&i: &i64| usize::try_from(if i < 0 { i + n } else { i }).ok();
-            x.taken(axis, &wanted.iter().map(at).collect::<Option<Vec<_>>>()?)?.all
-        }
-        Op::Slice(_) => {
-            let taken = layout_params::slices(ctx).ok()??;
-            let along = |x: Laid, (axis, t): (usize, &Option<layout_params::Taken>)| {
-                let t = t.as_ref()?;
-                let at = |i: i64| usize::try_from(t.start + i * t.step).ok();
-                x.taken(axis, &(0..t.count).map(at).collect::<Option<Vec<_>>>()?)
-            };
-            taken.iter().enumerate().try_fold(Laid::of(ctx, 0)?, along)?.all
-        }
-        Op::Transpose(_) => {
-            let x = Laid::of(ctx, 0)?;
-            x.transposed(&layout_params::permutation(ctx, x.dims.len()).ok()?)
-        }
         Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Div(_) if out.rank()? <= 1 => arithmetic(ctx)?,
         _ => return None,
     };
@@ -354,88 +333,36 @@ fn symbolic(ctx: &OpCtx<'_>, types: &[Type]) -> Option<Vec<Dim>> {
     (fits && result.len() <= LIMIT).then_some(result)
 }
 
-/// An operand of a Concat. Constants may contain -1, which stands for an unknown extent in the shape operand of a
-/// Reshape.
-fn part(ctx: &OpCtx<'_>, i: usize) -> Option<Laid> {
-    let unsigned = |n: &i64| u64::try_from(*n).map_or(Dim::Unknown, Dim::Known);
-    let signed = || Some(ctx.ints(i)?.iter().map(unsigned).collect());
-    Laid::new(ctx, i, ctx.symbolic(i).or_else(signed)?)
-}
-
-/// Elements in row-major order, with the extents.
-struct Laid {
-    dims: Vec<usize>,
-    all: Vec<Dim>,
-}
-
-impl Laid {
-    fn of(ctx: &OpCtx<'_>, i: usize) -> Option<Self> {
-        if ctx.ty(i).elements().is_some_and(|n| n > TABLE) {
-            return None;
-        }
-        Self::new(ctx, i, ctx.symbolic(i)?)
-    }
-
-    fn new(ctx: &OpCtx<'_>, i: usize, all: Vec<Dim>) -> Option<Self> {
-        let ty = ctx.ty(i);
-        let dims = match ty.rank()? {
-            0 => Vec::new(),
-            1 => vec![all.len()],
-            _ => {
-                ty.extents()?.into_iter().map(|n| usize::try_from(n).ok()).collect::<Option<_>>()?
-            }
+/// The elements of the result of an operator that only moves them.
+fn moved_elements(ctx: &OpCtx<'_>, out: &Type) -> Option<Vec<Dim>> {
+    let data = if matches!(ctx.op, Op::Concat(_)) { ctx.inputs.len() } else { 1 };
+    let parts: Vec<Vec<Dim>> = (0..data).map(|i| operand(ctx, i)).collect::<Option<_>>()?;
+    let whole = |dims: Vec<u64>| dims.into_iter().map(|n| usize::try_from(n).ok()).collect();
+    let extents = |i: usize| -> Option<Vec<usize>> {
+        let found: Option<Vec<usize>> = match parts.get(i) {
+            Some(all) if ctx.ty(i).rank() == Some(1) => Some(vec![all.len()]),
+            _ => whole(ctx.ty(i).extents()?),
         };
-        (dims.iter().product::<usize>() == all.len()).then_some(Self { dims, all })
-    }
-
-    /// Elements of a stretch of one index along the axis.
-    fn inner(&self, axis: usize) -> usize {
-        self.dims[axis + 1..].iter().product()
-    }
-
-    /// What has these indices along an axis, in this order; `None` if one lies outside.
-    fn taken(self, axis: usize, indices: &[usize]) -> Option<Self> {
-        let (n, inner) = (*self.dims.get(axis)?, self.inner(axis));
-        if indices.iter().any(|&i| i >= n) || indices.len() > LIMIT {
-            return None;
-        }
-        let outer = self.dims[..axis].iter().product::<usize>();
-        let stretch = |o: usize, i: usize| &self.all[(o * n + i) * inner..][..inner];
-        let all = (0..outer)
-            .flat_map(|o| indices.iter().flat_map(move |&i| stretch(o, i)))
-            .cloned()
-            .collect();
-        let mut dims = self.dims.clone();
-        dims[axis] = indices.len();
-        Some(Self { dims, all })
-    }
-
-    fn transposed(&self, perm: &[usize]) -> Vec<Dim> {
-        let stride = |axis: usize| self.inner(axis);
-        let one = |mut i: usize| {
-            let mut at = 0;
-            for &axis in perm.iter().rev() {
-                at += i % self.dims[axis] * stride(axis);
-                i /= self.dims[axis];
-            }
-            self.all[at].clone()
+        let count = |d: &Vec<usize>| {
+            parts.get(i).is_none_or(|all| d.iter().product::<usize>() == all.len())
         };
-        (0..self.all.len()).map(one).collect()
-    }
+        found.filter(count)
+    };
+    let result = out.extents().and_then(whole);
+    let all = parts.concat();
+    let from = moved(ctx, &extents, result, LIMIT)?.from;
+    Some(from.into_iter().map(|i| all[i].clone()).collect())
 }
 
-/// Concat of the parts along an axis; `None` if other extents differ.
-fn joined(parts: &[Laid], axis: usize) -> Option<Vec<Dim>> {
-    let others = |p: &Laid| [&p.dims[..axis], &p.dims[axis + 1..]].concat();
-    let alike = |p: &Laid| p.dims.len() > axis && others(p) == others(&parts[0]);
-    if parts[0].dims.len() <= axis || !parts.iter().all(alike) {
+/// The elements of an operand. In those of a Concat, constants may contain -1, which stands for an unknown extent in
+/// the shape operand of a Reshape.
+fn operand(ctx: &OpCtx<'_>, i: usize) -> Option<Vec<Dim>> {
+    if ctx.ty(i).elements().is_some_and(|n| n > TABLE) {
         return None;
     }
-    let outer = parts[0].dims[..axis].iter().product::<usize>();
-    let row = |p: &Laid| p.dims[axis] * p.inner(axis);
-    let rows =
-        |o: usize| parts.iter().flat_map(move |p| p.all[o * row(p)..][..row(p)].iter().cloned());
-    Some((0..outer).flat_map(rows).collect())
+    let unsigned = |n: &i64| u64::try_from(*n).map_or(Dim::Unknown, Dim::Known);
+    let signed = || Some(ctx.ints(i)?.iter().map(unsigned).collect());
+    ctx.symbolic(i).or_else(|| signed().filter(|_| matches!(ctx.op, Op::Concat(_))))
 }
 
 /// What the function gives of the elements of two operands of at most one axis, which are broadcast.

@@ -1,76 +1,51 @@
 //! Constants whose elements only move: what is computed of them is a constant, too.
 
-use std::sync::Arc;
-
+use graph_opt_ir::infer::moved;
 use graph_opt_ir::op::Op;
-use graph_opt_ir::op_context::{OpCtx, axis_of};
-use graph_opt_ir::{Tensor, Type, layout_params};
+use graph_opt_ir::op_context::OpCtx;
+use graph_opt_ir::{Tensor, Type};
 
-use crate::analysis::memory::View;
-use crate::tile::slices::{element_bytes, join_tensors};
+use crate::tile::slices::element_bytes;
 
-/// Most bytes of such a result.
-const LIMIT: u64 = 1 << 24;
+/// Most elements of such a result.
+const LIMIT: usize = 1 << 22;
 
-/// The result of a data movement whose operands are constants; `ty` is its type. `None` for other operators, and for
-/// results of more than `LIMIT` bytes.
-pub(super) fn moved(ctx: &OpCtx<'_>, ty: &Type) -> Option<Tensor> {
-    let operands = match ctx.op {
+/// The result of an operator that only moves the elements of constants, of this type; `None` if it is no such
+/// operator, or the result is large.
+pub(super) fn constant(ctx: &OpCtx<'_>, ty: &Type) -> Option<Tensor> {
+    let data = match ctx.op {
         Op::Concat(_) => ctx.inputs.len(),
         Op::Reshape(_) | Op::Flatten(_) | Op::Squeeze(_) | Op::Unsqueeze(_) => 1,
         Op::Transpose(_) | Op::Expand(_) => 1,
         Op::ConstantOfShape(_) => 0,
         _ => return None,
     };
-    let values = ctx.inputs.iter().take(operands);
-    let values: Vec<Arc<Tensor>> =
-        values.map(|o| o.as_ref()?.value.clone()).collect::<Option<_>>()?;
-    let (dims, dtype) = (ty.extents()?, ty.dtype()?);
-    if ty.bytes()? > LIMIT {
+    let values = ctx.inputs.iter().take(data);
+    let values: Vec<&Tensor> =
+        values.map(|o| o.as_ref()?.value.as_deref()).collect::<Option<_>>()?;
+    let whole = |dims: &[u64]| dims.iter().map(|&n| usize::try_from(n).ok()).collect::<Option<_>>();
+    let (dims, dtype, n) = (ty.extents()?, ty.dtype()?, usize::try_from(ty.elements()?).ok()?);
+    if n > LIMIT {
         return None;
     }
-    let n = ty.elements()? as usize;
     let bytes = match ctx.op {
-        Op::Concat(c) => {
-            return join_tensors(&values, axis_of(c.axis, dims.len()).ok()?).ok();
-        }
-        Op::Transpose(_) => {
-            let own = View::whole(values[0].dims()).strides;
-            let perm = layout_params::permutation(ctx, own.len()).ok()?;
-            let strides: Vec<u64> = perm.iter().map(|&p| own[p]).collect();
-            gathered(&values[0], &dims, &strides)?
-        }
-        Op::Expand(_) => {
-            let (from, own) = (values[0].dims(), View::whole(values[0].dims()).strides);
-            let skipped = dims.len().checked_sub(from.len())?;
-            let stride = |a: usize| match a.checked_sub(skipped) {
-                Some(a) if from[a] != 1 => own[a],
-                _ => 0,
-            };
-            let strides: Vec<u64> = (0..dims.len()).map(stride).collect();
-            gathered(&values[0], &dims, &strides)?
-        }
         Op::ConstantOfShape(c) => match &c.value {
             Some(t) => t.bytes().ok()?.get(..element_bytes(t).ok()?)?.repeat(n),
             None => vec![0; n * (dtype.bits() / 8)],
         },
+        Op::Concat(_) | Op::Transpose(_) | Op::Expand(_) => {
+            let size = element_bytes(values.first()?).ok()?;
+            let extents = |i: usize| whole(values.get(i)?.dims());
+            let found = moved(ctx, &extents, whole(&dims), LIMIT)?;
+            let parts: Vec<_> = values.iter().map(|t| t.bytes().ok()).collect::<Option<_>>()?;
+            let all: Vec<u8> = parts.iter().flat_map(|b| b.iter().copied()).collect();
+            let mut bytes = Vec::with_capacity(n * size);
+            for i in found.from {
+                bytes.extend_from_slice(all.get(i * size..)?.get(..size)?);
+            }
+            bytes
+        }
         _ => return values[0].reshaped(dims).ok(),
     };
     Tensor::from_bytes(dtype, dims, bytes).ok()
-}
-
-/// The elements of a result of these extents, which has these distances in the constant.
-fn gathered(from: &Tensor, dims: &[u64], strides: &[u64]) -> Option<Vec<u8>> {
-    let (size, all) = (element_bytes(from).ok()?, from.bytes().ok()?);
-    let n: u64 = dims.iter().product();
-    let mut out = Vec::with_capacity(n as usize * size);
-    for i in 0..n {
-        let (mut at, mut rest) = (0, i);
-        for (&d, stride) in dims.iter().zip(strides).rev() {
-            at += rest % d * stride;
-            rest /= d;
-        }
-        out.extend_from_slice(all.get(at as usize * size..)?.get(..size)?);
-    }
-    Some(out)
 }

@@ -62,7 +62,7 @@ impl Terms {
     ) -> Option<TermId> {
         let x = inputs.first().copied().flatten()?;
         let ctx = self.ctx(op, opset, inputs, outputs);
-        if let Some(t) = constants::moved(&ctx, ty) {
+        if let Some(t) = constants::constant(&ctx, ty) {
             return Some(self.constant(&Arc::new(t)));
         }
         if let Some(i) = unchanged(&ctx, ty).filter(|_| output == 0) {
