@@ -15,11 +15,12 @@ const TURNS: usize = 8;
 const DEPTH: usize = 3;
 
 /// Infers the types in the node's bodies, which are at this depth of nesting. A body that contradicts its
-/// operators stays as it is: it does not run at these extents.
-pub(super) fn infer(graph: &mut Graph, id: NodeId, depth: usize) {
+/// operators stays as it is: it does not run at these extents. If only one branch of an If runs, the types of its
+/// results are returned: those of the If, wherever there are any.
+pub(super) fn infer(graph: &mut Graph, id: NodeId, depth: usize) -> Option<Vec<Type>> {
     let node = graph.node(id);
     if node.op.bodies().is_empty() {
-        return;
+        return None;
     }
     let outer = captured(graph, id);
     let ty = |v: &Option<ValueId>| v.map_or(Type::Unknown, |v| graph.value(v).ty.clone());
@@ -57,11 +58,18 @@ pub(super) fn infer(graph: &mut Graph, id: NodeId, depth: usize) {
             states(body, &outer, (skip, &initial), &scanned, depth)
         })
         .collect();
+    let only = match (&node.op, &found[..]) {
+        (Op::If(_), [Some(one), None] | [None, Some(one)]) => {
+            Some(one.outputs().iter().map(|&v| one.value(v).ty.clone()).collect())
+        }
+        _ => None,
+    };
     for (slot, body) in graph.node_mut(id).op.bodies_mut().into_iter().zip(found) {
         if let Some(body) = body.filter(|b| differ(b, slot)) {
             *slot = Arc::new(body);
         }
     }
+    only
 }
 
 /// Types of captured values by name, and those that are constants.

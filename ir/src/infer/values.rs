@@ -68,7 +68,7 @@ pub(crate) fn infer_seeded(
     }
     let order: Vec<NodeId> = graph.schedule().collect();
     for id in order {
-        super::bodies::infer(graph, id, depth + 1);
+        let only = super::bodies::infer(graph, id, depth + 1);
         let error = |graph: &Graph, reason: String| InferError {
             label: graph.label(id).to_owned(),
             op: graph.node(id).op.name().to_owned(),
@@ -77,6 +77,7 @@ pub(crate) fn infer_seeded(
         let types = {
             let ctx = context(graph, id, &values);
             let types = super::infer(&ctx).map_err(|e: RuleError| error(graph, e.0))?;
+            let types = only.unwrap_or(types);
             let result = symbolic(&ctx, &types);
             let first = graph.node(id).outputs.first().copied().flatten();
             if let (Some(v), Some(s)) = (first, result) {
