@@ -30,7 +30,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use crate::Type;
 use crate::graph::{Def, Graph};
-use crate::infer::infer_seeded;
+use crate::infer::{Given, infer_from};
 use crate::op::{Class, ONNX, Op};
 use crate::op_context::{OpCtx, RuleError, fail};
 
@@ -107,7 +107,7 @@ pub fn inferred(ctx: &OpCtx<'_>) -> Result<Option<Graph>, RuleError> {
             seeds.push((*v, dims.clone()));
         }
     }
-    let result = infer_seeded(&mut graph, &[], 0, &seeds);
+    let result = infer_from(&mut graph, &Given { elements: &seeds, ..Given::default() }, 0);
     LEFT.set(outer.and(LEFT.get()).map(|(left, _)| (left, depth)));
     match result {
         Ok(_) => Ok(Some(graph)),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::bodies::can_run;
-use super::{InferError, infer_graph};
+use super::{Given, InferError, infer_from};
 use crate::graph::{Def, Graph};
 use crate::op::Op;
 use crate::{NodeId, Type, ValueId};
@@ -17,8 +17,9 @@ use crate::{NodeId, Type, ValueId};
 pub fn adopt(graph: &mut Graph, folded: &Graph) -> Result<(), InferError> {
     bodies(graph, folded);
     let known = known(graph, folded);
-    infer_graph(graph, &known)?;
-    if one_branch(graph, 0) { infer_graph(graph, &known).map(drop) } else { Ok(()) }
+    let given = Given { known: &known, ..Given::default() };
+    infer_from(graph, &given, 0)?;
+    if one_branch(graph, 0) { infer_from(graph, &given, 0).map(drop) } else { Ok(()) }
 }
 
 /// Where only one branch of an If can run at these extents, puts it in the place of the other one, too. Returns

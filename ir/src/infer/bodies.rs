@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::infer_at;
+use super::{Given, infer_from};
 use crate::graph::{Def, Graph};
 use crate::op::Op;
 use crate::{Dim, NodeId, Tensor, Type, ValueId};
@@ -131,19 +131,12 @@ fn attempt(
     for (v, ty) in inputs {
         g.value_mut(*v).ty = ty.clone();
     }
-    let mut known: HashMap<ValueId, Type> = (g.values())
-        .filter(|(_, v)| matches!(v.def, Def::Node(..)))
-        .map(|(id, v)| (id, v.ty.clone()))
-        .collect();
-    for (v, ty) in g.source.iter().flat_map(|s| s.declared()) {
-        if let Some(k) = known.get_mut(v)
-            && let Some(both) = k.meet(ty)
-        {
-            *k = both;
-        }
-    }
-    let known: Vec<(ValueId, Type)> = known.into_iter().filter(|_| sound).collect();
-    infer_at(&mut g, &known, depth).ok()?;
+    let of_node = g.values().filter(|(_, v)| sound && matches!(v.def, Def::Node(..)));
+    let known: Vec<(ValueId, Type)> = of_node.map(|(id, v)| (id, v.ty.clone())).collect();
+    let declared = g.source.iter().flat_map(|s| s.declared()).filter(|_| sound);
+    let declared: Vec<(ValueId, Type)> = declared.cloned().collect();
+    let given = Given { known: &known, declared: &declared, elements: &[] };
+    infer_from(&mut g, &given, depth).ok()?;
     captured.into_iter().for_each(|v| g.value_mut(v).def = Def::Outer);
     Some(g)
 }

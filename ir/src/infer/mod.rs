@@ -7,6 +7,7 @@
 mod adopt;
 mod bodies;
 mod broadcast;
+mod declared;
 mod layout;
 mod matmul;
 mod misc;
@@ -27,12 +28,12 @@ pub use broadcast::broadcast;
 pub(crate) use misc::einsum_terms;
 pub(crate) use reduce::reduction;
 
+pub(crate) use declared::complete;
 pub use moved::{Moved, moved};
-use values::infer_at;
 pub use values::{
     Followed, InferError, follow, follow_with, infer_graph, symbolic_values, tensor_of,
 };
-pub(crate) use values::{elements, infer_seeded, refine};
+pub(crate) use values::{Given, elements, infer_from, refine};
 
 /// Infers the types of the results. If the shape of an operand is partly unknown, so may be theirs.
 ///

@@ -1,5 +1,6 @@
 //! Shape inference over a whole graph, with symbolic evaluation of small integer tensors.
 
+use super::declared::complete;
 use super::{dim, known, misc::shape_range, moved};
 use crate::graph::{Def, Graph, Node};
 use crate::op::{Class, Op};
@@ -26,9 +27,10 @@ pub struct InferError {
 }
 
 /// Infers the types of all results in place. `declared` are the types that a file declares for values. They
-/// complete inferred types that are partly unknown. A declared element type that contradicts the inferred
-/// one is an error; declared extents that contradict the inferred ones are ignored, because such files
-/// exist.
+/// complete inferred types that are partly unknown, except by extents that may differ from run to run: those of
+/// operators with a shape rule that depend on free extents, on a branch, or on elements. A declared element type that
+/// contradicts the inferred one is an error; declared extents that contradict the inferred ones are ignored, because
+/// such files exist.
 ///
 /// Returns the values whose declared extents were ignored.
 ///
@@ -38,75 +40,77 @@ pub fn infer_graph(
     graph: &mut Graph,
     declared: &[(ValueId, Type)],
 ) -> Result<Vec<ValueId>, InferError> {
-    infer_at(graph, declared, 0)
+    infer_from(graph, &Given { declared, ..Given::default() }, 0)
+}
+
+/// What is given of the results of a graph.
+#[derive(Default)]
+pub(crate) struct Given<'a> {
+    /// Types that hold.
+    pub known: &'a [(ValueId, Type)],
+    /// Types that a file declares.
+    pub declared: &'a [(ValueId, Type)],
+    /// Elements.
+    pub elements: &'a [(ValueId, Vec<Dim>)],
 }
 
 /// [`infer_graph`] for a graph at this depth of nesting.
-pub(super) fn infer_at(
+pub(crate) fn infer_from(
     graph: &mut Graph,
-    declared: &[(ValueId, Type)],
+    given: &Given<'_>,
     depth: usize,
 ) -> Result<Vec<ValueId>, InferError> {
-    infer_seeded(graph, declared, depth, &[])
-}
-
-/// [`infer_at`], where these values are known to have these elements.
-pub(crate) fn infer_seeded(
-    graph: &mut Graph,
-    declared: &[(ValueId, Type)],
-    depth: usize,
-    seeds: &[(ValueId, Vec<Dim>)],
-) -> Result<Vec<ValueId>, InferError> {
-    let mut hints = vec![None; graph.value_bound()];
-    for (v, ty) in declared {
-        hints[v.index()] = Some(ty);
-    }
+    let bound = graph.value_bound();
+    let (known, declared) = (by_value(given.known, bound), by_value(given.declared, bound));
     let mut wrong = Vec::new();
     let mut values: Vec<Option<Vec<Dim>>> = vec![None; graph.value_bound()];
-    for (v, elements) in seeds {
+    for (v, elements) in given.elements {
         values[v.index()] = Some(elements.clone());
     }
     let order: Vec<NodeId> = graph.schedule().collect();
     for id in order {
         let only = super::bodies::infer(graph, id, depth + 1);
-        let error = |graph: &Graph, reason: String| InferError {
+        let error = |reason: String| InferError {
             label: graph.label(id).to_owned(),
             op: graph.node(id).op.name().to_owned(),
             reason,
         };
-        let types = {
-            let ctx = context(graph, id, &values);
-            let types = super::infer(&ctx).map_err(|e: RuleError| error(graph, e.0))?;
-            let types = only.unwrap_or(types);
-            let result = symbolic(&ctx, &types);
-            let first = graph.node(id).outputs.first().copied().flatten();
-            if let (Some(v), Some(s)) = (first, result) {
-                values[v.index()] = Some(s);
-            }
-            types
-        };
-        let outputs = graph.node(id).outputs.clone();
-        for (v, ty) in outputs.into_iter().zip(types) {
-            let Some(v) = v else { continue };
-            let ty = match hints[v.index()] {
-                None => ty,
-                Some(hint) => match ty.meet(hint) {
-                    Some(t) => t,
-                    None if ty.dtype() != hint.dtype() => {
+        let ctx = context(graph, id, &values);
+        let types = super::infer(&ctx).map_err(|e: RuleError| error(e.0))?;
+        let types = only.unwrap_or(types);
+        let elements = symbolic(&ctx, &types);
+        let outputs = &graph.node(id).outputs;
+        let mut results: Vec<(ValueId, Type)> = Vec::with_capacity(outputs.len());
+        for (v, mut ty) in outputs.iter().zip(types) {
+            let Some(v) = *v else { continue };
+            for (given, holds) in [(known[v.index()], true), (declared[v.index()], false)] {
+                let Some(given) = given else { continue };
+                let both = if holds { ty.meet(given) } else { complete(&ctx, &ty, given) };
+                match both {
+                    Some(t) => ty = t,
+                    None if ty.dtype() != given.dtype() => {
                         let name = &graph.value(v).name;
-                        let reason = format!("{name:?} is declared {hint}, but is {ty}");
-                        return Err(error(graph, reason));
+                        return Err(error(format!("{name:?} is declared {given}, but is {ty}")));
                     }
-                    None => {
-                        wrong.push(v);
-                        ty
-                    }
-                },
-            };
+                    None => wrong.push(v),
+                }
+            }
+            results.push((v, ty));
+        }
+        if let (Some(Some(v)), Some(s)) = (outputs.first(), elements) {
+            values[v.index()] = Some(s);
+        }
+        for (v, ty) in results {
             graph.value_mut(v).ty = ty;
         }
     }
     Ok(wrong)
+}
+
+fn by_value(types: &[(ValueId, Type)], bound: usize) -> Vec<Option<&Type>> {
+    let mut all = vec![None; bound];
+    types.iter().for_each(|(v, ty)| all[v.index()] = Some(ty));
+    all
 }
 
 /// Infers all types again. Types stay at least as precise as they are.
@@ -114,7 +118,7 @@ pub(crate) fn refine(graph: &mut Graph) -> Result<(), InferError> {
     let of_node = |v: &crate::Value| matches!(v.def, crate::Def::Node(..));
     let known: Vec<(ValueId, Type)> =
         graph.values().filter(|(_, v)| of_node(v)).map(|(id, v)| (id, v.ty.clone())).collect();
-    infer_graph(graph, &known).map(drop)
+    infer_from(graph, &Given { known: &known, ..Given::default() }, 0).map(drop)
 }
 
 /// Types that follow from the types of the graph's inputs and constants, one for each value; types that

@@ -259,6 +259,11 @@ pub(super) fn resize(cx: &mut Cx<'_>) -> Outputs {
     if a.len() == 0 && p.dims.iter().all(|&d| d > 0) {
         invalid!("an empty input");
     }
+    // The other axes of an empty result may be longer than any table.
+    if p.dims.contains(&0) {
+        let data = on_any!(&a.data, v => Element::wrap(picked(v, &[])));
+        return Ok(vec![Array { dims: p.dims, dtype: a.dtype, data }]);
+    }
     if p.mode == "nearest" && p.coordinates != "tf_crop_and_resize" {
         return nearest(&p, a);
     }
@@ -289,11 +294,12 @@ fn nearest(p: &Plan<'_>, a: &Array) -> Outputs {
         };
         from = from.iter().flat_map(step).collect();
     }
-    fn pick<T: Element>(v: &[T], from: &[usize]) -> Vec<T> {
-        from.iter().map(|&i| v[i].clone()).collect()
-    }
-    let data = on_any!(&a.data, v => Element::wrap(pick(v, &from)));
+    let data = on_any!(&a.data, v => Element::wrap(picked(v, &from)));
     Ok(vec![Array { dims: p.dims.clone(), dtype: a.dtype, data }])
+}
+
+fn picked<T: Element>(v: &[T], from: &[usize]) -> Vec<T> {
+    from.iter().map(|&i| v[i].clone()).collect()
 }
 
 /// Sums along one axis after the other, from the last to the first.

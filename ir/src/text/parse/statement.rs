@@ -245,14 +245,18 @@ fn add(b: &mut Builder, node: Node, declared: Vec<Type>, line: usize) -> Result<
     let outputs = node.outputs.clone();
     let g = b.graph_mut();
     let id = g.insert_node(node, None);
-    let inferred = infer::infer(&OpCtx::of(g, id)).map_err(|e| ParseError::new(line, e))?;
-    for ((v, declared), ty) in outputs.iter().zip(declared).zip(inferred) {
-        let Some(v) = v else { continue };
-        let Some(meet) = ty.meet(&declared) else {
-            let what = format!("the result is declared {declared}, but is {ty}");
-            return Err(ParseError::new(line, what));
-        };
-        g.value_mut(*v).ty = meet;
+    let ctx = OpCtx::of(g, id);
+    let inferred = infer::infer(&ctx).map_err(|e| ParseError::new(line, e))?;
+    let completed = declared.iter().zip(inferred).map(|(declared, ty)| {
+        infer::complete(&ctx, &ty, declared).ok_or_else(|| {
+            ParseError::new(line, format!("the result is declared {declared}, but is {ty}"))
+        })
+    });
+    let completed: Vec<Type> = completed.collect::<Result<_>>()?;
+    for (v, ty) in outputs.iter().zip(completed) {
+        if let Some(v) = v {
+            g.value_mut(*v).ty = ty;
+        }
     }
     Ok(())
 }
