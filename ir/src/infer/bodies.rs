@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Given, infer_from};
 use crate::graph::{Def, Graph};
 use crate::op::Op;
+use crate::op_context::{RuleError, fail};
 use crate::{Dim, NodeId, Tensor, Type, ValueId};
 
 /// Largest number of times that the body of a loop is inferred until the types of its states are stable.
@@ -17,10 +18,17 @@ const DEPTH: usize = 3;
 /// Infers the types in the node's bodies, which are at this depth of nesting. A body that contradicts its
 /// operators stays as it is: it does not run at these extents. If only one branch of an If runs, the types of its
 /// results are returned: those of the If, wherever there are any.
-pub(super) fn infer(graph: &mut Graph, id: NodeId, depth: usize) -> Option<Vec<Type>> {
+///
+/// # Errors
+/// If neither branch of an If runs.
+pub(super) fn infer(
+    graph: &mut Graph,
+    id: NodeId,
+    depth: usize,
+) -> Result<Option<Vec<Type>>, RuleError> {
     let node = graph.node(id);
     if node.op.bodies().is_empty() {
-        return None;
+        return Ok(None);
     }
     let outer = captured(graph, id);
     let ty = |v: &Option<ValueId>| v.map_or(Type::Unknown, |v| graph.value(v).ty.clone());
@@ -62,6 +70,9 @@ pub(super) fn infer(graph: &mut Graph, id: NodeId, depth: usize) -> Option<Vec<T
         (Op::If(_), [Some(one), None] | [None, Some(one)]) => {
             Some(one.outputs().iter().map(|&v| one.value(v).ty.clone()).collect())
         }
+        (Op::If(_), [None, None]) => {
+            fail!("expected a branch that runs at these extents, found none")
+        }
         _ => None,
     };
     for (slot, body) in graph.node_mut(id).op.bodies_mut().into_iter().zip(found) {
@@ -69,7 +80,7 @@ pub(super) fn infer(graph: &mut Graph, id: NodeId, depth: usize) -> Option<Vec<T
             *slot = Arc::new(body);
         }
     }
-    only
+    Ok(only)
 }
 
 /// Types of captured values by name, and those that are constants.
@@ -83,17 +94,7 @@ fn captured(graph: &Graph, id: NodeId) -> Outer<'_> {
 /// Whether a branch of the If can run with operands of the types that they have: no node contradicts its
 /// operator's definition, neither here nor in both branches of an If in the branch.
 pub(super) fn can_run(graph: &Graph, id: NodeId, branch: &Graph, depth: usize) -> bool {
-    if depth > DEPTH {
-        return true;
-    }
-    let Some(g) = attempt(branch, &captured(graph, id), &[], true, depth) else { return false };
-    g.schedule().all(|n| match &g.node(n).op {
-        Op::If(i) => {
-            let branches = [&i.then_branch.0, &i.else_branch.0];
-            branches.into_iter().any(|b| can_run(&g, n, b, depth + 1))
-        }
-        _ => true,
-    })
+    depth > DEPTH || attempt(branch, &captured(graph, id), &[], true, depth + 1).is_some()
 }
 
 /// Type of what a Scan takes of a value of this type in one turn.

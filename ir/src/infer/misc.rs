@@ -104,9 +104,9 @@ pub(super) fn misc(ctx: &OpCtx<'_>) -> Result<Vec<Type>, RuleError> {
         Op::GatherElements(_) => vec![same_type(ctx, ctx.dims(1).map(<[Dim]>::to_vec))],
         Op::GatherND(g) => gather_nd(ctx, g.batch_dims)?,
         Op::Resize(_) | Op::Upsample(_) => vec![same_type(ctx, crate::resize::extents(ctx)?)],
-        Op::LSTM(l) => rnn(ctx, 4, l.hidden_size, &l.direction, l.layout),
-        Op::GRU(l) => rnn(ctx, 3, l.hidden_size, &l.direction, l.layout),
-        Op::RNN(l) => rnn(ctx, 1, l.hidden_size, &l.direction, l.layout),
+        Op::LSTM(l) => rnn(ctx, 4, l.hidden_size, &l.direction, l.layout)?,
+        Op::GRU(l) => rnn(ctx, 3, l.hidden_size, &l.direction, l.layout)?,
+        Op::RNN(l) => rnn(ctx, 1, l.hidden_size, &l.direction, l.layout)?,
         Op::Einsum(e) => vec![same_type(ctx, einsum(ctx, &e.equation)?)],
         Op::StringConcat(_) => {
             let dims = x.zip(ctx.dims(1)).map(|(x, y)| super::broadcast(&[x, y])).transpose()?;
@@ -296,18 +296,23 @@ fn rnn(
     hidden: Option<i64>,
     direction: &str,
     layout: i64,
-) -> Vec<Type> {
+) -> Result<Vec<Type>, RuleError> {
+    for (i, name) in ["X", "W", "R"].into_iter().enumerate() {
+        if ctx.dims(i).is_some_and(|d| d.len() != 3) {
+            fail!("expected 3 axes of {name}, found {}", ctx.ty(i));
+        }
+    }
     let directions = Dim::Known(if direction == "bidirectional" { 2 } else { 1 });
     let from_r = ctx.dims(2).and_then(|r| r.get(1)).and_then(known).map(|n| n / gates);
     let h = dim(hidden.or(from_r));
-    let Some([a, b, _]) = ctx.dims(0) else { return vec![Type::Unknown; ctx.outputs] };
+    let Some([a, b, _]) = ctx.dims(0) else { return Ok(vec![Type::Unknown; ctx.outputs]) };
     let (y, state) = if layout == 0 {
         (vec![a.clone(), directions.clone(), b.clone(), h.clone()], vec![directions, b.clone(), h])
     } else {
         (vec![a.clone(), b.clone(), directions.clone(), h.clone()], vec![a.clone(), directions, h])
     };
     let state = same_type(ctx, Some(state));
-    vec![same_type(ctx, Some(y)), state.clone(), state]
+    Ok(vec![same_type(ctx, Some(y)), state.clone(), state])
 }
 
 /// The letters of each operand and of the result of an Einsum without an ellipsis.

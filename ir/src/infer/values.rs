@@ -75,6 +75,11 @@ pub(crate) fn infer_from(
             op: graph.node(id).op.name().to_owned(),
             reason,
         };
+        // A body runs only if an If in it does; a model may have nodes that never run.
+        let only = match only {
+            Err(e) if depth > 0 => return Err(error(e.0)),
+            only => only.unwrap_or_default(),
+        };
         let ctx = context(graph, id, &values);
         let types = super::infer(&ctx).map_err(|e: RuleError| error(e.0))?;
         let types = only.unwrap_or(types);
