@@ -362,3 +362,40 @@ fn declared_shapes_decide_nothing() {
     let report = compare.run(&counted, &believed).unwrap();
     assert!(!report.is_equal(), "{report:?}");
 }
+
+/// Extents that a file declares, as of the one run that its exporter saw, count only where they are the same in every
+/// run.
+#[test]
+fn declared_extents_of_one_run_are_not_believed() {
+    let ty = |nodes: &str| {
+        let text = format!(
+            "graph @g(%x: f32[N,1,H,4], %k: f32[2,4], %c: bool[]) -> (%y) opset 16 {{
+               %w = const random(1) : f32[1,1,3,3]
+               {nodes}
+             }}"
+        );
+        let g = parse(&text).unwrap();
+        g.value(g.outputs()[0]).ty.to_string()
+    };
+    assert_eq!(ty("%y = Relu %x : f32[2,1,4,4]"), "f32[N,1,H,4]");
+    assert_eq!(ty("%y = Conv %x, %w {pads=[1,1,1,1]} : f32[2,1,4,4]"), "f32[N,1,H,4]");
+    assert_eq!(ty("%y = Conv %x, %w : f32[2,1,2,2]"), "f32[N,1,?,2]");
+    assert_eq!(ty("%y = NonZero %k : i64[2,8]"), "i64[2,?]");
+    let branches = "%y = If %c {then_branch=graph @t() -> (%a) {
+                      %a = Relu %x : ?
+                    }, else_branch=graph @e() -> (%b) {
+                      %b = Conv %x, %w : f32[2,1,2,2]
+                    }} : f32[2,1,4,4]";
+    assert_eq!(ty(branches), "f32[N,1,?,?]");
+    // Nothing else is known of them.
+    assert_eq!(ty("%y = my.dom::Cut %x : f32[2,4]"), "f32[2,4]");
+
+    let declared = "graph @g(%x: f32[1,1,H,4]) -> (%y) opset 16 {
+                      %w = const random(1) : f32[1,1,3,3]
+                      %y = Conv %x, %w {pads=[1,1,1,1]} : f32[1,1,4,4]
+                    }";
+    let mut g = parse(declared).unwrap();
+    let pipeline = Pipeline::parse("tile-conv{axis=h parts=2}").unwrap();
+    let report = Runner::default().run(&mut g, &pipeline).unwrap();
+    assert_eq!(report.edits, 0, "{:?}", report.remarks);
+}

@@ -186,6 +186,54 @@ fn states_of_loops_have_the_types_that_they_keep() {
     assert_eq!(types("%t = Unsqueeze %s, %i : ?", "f32[..]"), "f32[..]");
 }
 
+/// An If has the types of the one branch that runs at the extents. A branch runs only if an If in it does.
+#[test]
+fn a_branch_that_cannot_run_has_no_types() {
+    let ty = |other: &str| {
+        let mut g = parse(&format!(
+            "graph @g(%c: bool[], %x: f32[N,3]) -> (%y) opset 16 {{
+               %y = If %c {{then_branch=graph @t() -> (%a) {{
+                 %a = Relu %x : ?
+               }}, else_branch=graph @e() -> (%b) {{
+                 {other}
+               }}}} : ?
+             }}"
+        ))
+        .unwrap();
+        fix_dims(&mut g, &[("N".to_owned(), 2)]).unwrap();
+        g.value(g.outputs()[0]).ty.to_string()
+    };
+    let (runs, fails) = ("Transpose %x {perm=[1,0]}", "MatMul %x, %x");
+    assert_eq!(ty(&format!("%b = {runs} : ?")), "f32[?,?]");
+    assert_eq!(ty(&format!("%b = {fails} : ?")), "f32[2,3]");
+    let nested = |then: &str| {
+        format!(
+            "%b = If %c {{then_branch=graph @p() -> (%d) {{
+               %d = {then} : ?
+             }}, else_branch=graph @q() -> (%f) {{
+               %f = {fails} : ?
+             }}}} : ?"
+        )
+    };
+    assert_eq!(ty(&nested(fails)), "f32[2,3]");
+    assert_eq!(ty(&nested(runs)), "f32[?,?]");
+}
+
+/// What a recurrent operator reads has three axes.
+#[test]
+fn recurrent_operators_say_the_ranks_that_they_expect() {
+    let read = |x: &str| {
+        parse(&format!(
+            "graph @g(%x: f32[{x}], %w: f32[1,16,3], %r: f32[1,16,4]) -> (%y) opset 16 {{
+               %y = LSTM %x, %w, %r {{hidden_size=4}} : ?
+             }}"
+        ))
+    };
+    assert!(read("5,2,3").is_ok());
+    let error = read("1,5,2,3").unwrap_err().to_string();
+    assert!(error.contains("expected 3 axes of X, found f32[1,5,2,3]"), "{error}");
+}
+
 /// The convolutions of silero_vad stand in the branches of an If, one for each sampling rate.
 #[test]
 fn convolutions_in_branches_of_a_real_model() {

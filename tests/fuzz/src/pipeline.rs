@@ -1,5 +1,6 @@
 //! Bytes as a pipeline, and perhaps a graph that it runs on.
 
+use std::cell::OnceCell;
 use std::sync::{Arc, OnceLock};
 
 use graph_opt_backends::cpu::Cpu;
@@ -121,12 +122,17 @@ fn run(pipeline: &Pipeline, case: &Case) {
         let Some(got) = got else {
             panic!("{pipeline}: it does not run any more\n{}", text::print(&out));
         };
-        let same = |(a, b): (&Tensor, &Tensor)| match report.exactness {
-            Exactness::BitExact => is_same(a, b),
-            _ => is_close(a, b),
+        let nudged = OnceCell::new();
+        let nudged = || nudged.get_or_init(|| outputs(&case.graph, &nudge(inputs)));
+        let same = |i: usize| match report.exactness {
+            Exactness::BitExact => is_same(&want[i], &got[i]),
+            _ => {
+                let one = || nudged().as_ref().map_or(0.0, |n| change(&want[i], &n[i]));
+                is_close(&want[i], &got[i]) || change(&want[i], &got[i]) <= 10.0 * one()
+            }
         };
         assert!(
-            want.len() == got.len() && want.iter().zip(&got).all(same),
+            want.len() == got.len() && (0..want.len()).all(same),
             "{pipeline}: {} but outputs differ\n{}\n{}",
             report.exactness,
             text::print(&case.graph),
@@ -158,6 +164,19 @@ fn is_close(a: &Tensor, b: &Tensor) -> bool {
     // A number that is rounded to the other side is one step of a quantized output away.
     let small = matches!(a.dtype(), DType::U8 | DType::I8);
     !finite(a) || small || change(a, b) <= 1e-3
+}
+
+/// The inputs, moved by about eight units in the last place: what that does to outputs, rounding may do, too. After a
+/// Tan, for one, it may be anything.
+fn nudge(inputs: &[Tensor]) -> Vec<Tensor> {
+    let one = |t: &Tensor| match t.to_f32s() {
+        Some(v) if t.dtype() == DType::F32 => {
+            let bytes = v.iter().flat_map(|x| (x * (1.0 + 1e-6)).to_le_bytes()).collect();
+            Tensor::from_bytes(DType::F32, t.dims().to_vec(), bytes).expect("the same size")
+        }
+        _ => t.clone(),
+    };
+    inputs.iter().map(one).collect()
 }
 
 /// Extents for symbolic dimensions, small ones.
