@@ -8,7 +8,9 @@ use std::sync::{Mutex, PoisonError};
 
 use graph_opt_ir::atomic;
 
-use crate::failure::{Failure, Kind, Result, internal, say};
+#[cfg(not(target_family = "wasm"))]
+use crate::failure::Failure;
+use crate::failure::{Kind, Result, internal, say};
 use crate::{cpufreq, output, reduce};
 
 /// The last panic: its place and the calls that led to it.
@@ -36,7 +38,18 @@ pub fn on_interrupt() -> Result {
         say("interrupted");
         std::process::exit(Kind::Interrupted.code().into());
     };
+    set_handler(handler)
+}
+
+#[cfg(not(target_family = "wasm"))]
+fn set_handler(handler: impl FnMut() + Send + 'static) -> Result {
     ctrlc::set_handler(handler).map_err(|e| Failure::new(Kind::InputOutput, e))
+}
+
+/// A WebAssembly module gets no signals.
+#[cfg(target_family = "wasm")]
+fn set_handler(_: impl FnMut() + Send + 'static) -> Result {
+    Ok(())
 }
 
 /// Runs a command; a panic leaves a report in the folder.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use graph_opt_backends::compare::{Compare, Incomparable, Spared};
 use graph_opt_backends::cpu::Cpu;
-use graph_opt_backends::{Backend, PrepareError};
+use graph_opt_backends::Backend;
 use graph_opt_ir::{Graph, Tensor};
 use graph_opt_passes::analysis::Interpreter;
 use graph_opt_passes::eqsat::check as certificate;
@@ -248,8 +248,10 @@ pub fn backend(name: &str) -> Result<Box<dyn Backend>> {
 }
 
 /// A backend that this machine lacks.
+#[cfg(feature = "wgpu")]
 struct Missing(String);
 
+#[cfg(feature = "wgpu")]
 impl Backend for Missing {
     fn name(&self) -> &str {
         "wgpu"
@@ -258,7 +260,8 @@ impl Backend for Missing {
     fn prepare(
         &self,
         _: Arc<Graph>,
-    ) -> std::result::Result<Box<dyn graph_opt_backends::Executable>, PrepareError> {
-        Err(PrepareError::Other(self.0.clone()))
+    ) -> std::result::Result<Box<dyn graph_opt_backends::Executable>, graph_opt_backends::PrepareError>
+    {
+        Err(graph_opt_backends::PrepareError::Other(self.0.clone()))
     }
 }

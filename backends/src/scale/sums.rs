@@ -12,7 +12,7 @@ use super::trace::Trace;
 /// Fewest rows that are added for each layer, if there are as many, in multiples of its columns.
 const ROWS_PER_COLUMN: usize = 8;
 /// More rows are added as long as the products take no longer than this many multiplications.
-const WORK: usize = 20_000_000_000;
+const WORK: u64 = 20_000_000_000;
 /// Most rows that are added.
 const ROWS: usize = 1 << 17;
 /// Layers of more columns are not fitted: the time grows with the cube of their number, the memory with the
@@ -81,7 +81,8 @@ pub(super) fn sums(
     let (mut fitted, mut apart) = (new(), new());
     let linear = |source| ScaleError::Linear { layer: graph.label(layer.node).into(), source };
     // The same share of rows of every batch, spread evenly.
-    let most = (WORK / (columns * columns).max(1)).min(ROWS).max(columns * ROWS_PER_COLUMN);
+    let square = (columns as u64).pow(2).max(1);
+    let most = (WORK / square).min(ROWS as u64).max((columns * ROWS_PER_COLUMN) as u64) as usize;
     let per_batch = most.div_ceil(inputs.len().max(1)).max(1);
     let mut wanted = vec![layer.image, layer.result];
     wanted.extend(&added.others);

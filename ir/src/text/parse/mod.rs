@@ -260,7 +260,10 @@ impl Body<'_> {
     fn input(&mut self, name: String, ty: Type, default: Option<Tensor>) {
         let id = self.builder.input(&name, ty);
         if let Some(t) = default {
-            self.builder.graph_mut().value_mut(id).def = Def::Input(Some(Arc::new(t)));
+            let g = self.builder.graph_mut();
+            g.value_mut(id).def = Def::Input(Some(Arc::new(t)));
+            // Before, an input with a value was a constant.
+            g.ir_version = g.ir_version.max(4);
         }
         self.names.insert(name, id);
     }
