@@ -788,7 +788,11 @@ fn all_answers_are_in_one_envelope() {
         let o = run(&[args, &["--json"]].concat());
         let v: serde_json::Value = serde_json::from_slice(&o.stdout)
             .unwrap_or_else(|e| panic!("{args:?}: {e}: {}{}", stdout(&o), err(&o)));
-        assert_eq!((&v["schema"], &v["version"]), (&1.into(), &"0.1.0".into()), "{v}");
+        assert_eq!(
+            (&v["schema"], &v["version"]),
+            (&1.into(), &env!("CARGO_PKG_VERSION").into()),
+            "{v}"
+        );
         assert_eq!((&v["command"], &v["exit"]), (&args[0].into(), &exit.into()), "{v}");
         assert_eq!((code(&o), v["ok"] == true), (exit as i32, exit == 0), "{v}");
         assert_eq!(v["error"].is_null(), exit == 0, "{v}");

@@ -19,6 +19,10 @@ static LAST: Mutex<Option<(String, String)>> = Mutex::new(None);
 /// Lets panics be recorded instead of printed.
 fn record(info: &PanicHookInfo<'_>) {
     let place = info.location().map_or_else(|| "unknown place".into(), ToString::to_string);
+    // There, nothing catches a panic.
+    if cfg!(target_family = "wasm") {
+        say(format!("error: {info}"));
+    }
     let calls = Backtrace::force_capture().to_string();
     *LAST.lock().unwrap_or_else(PoisonError::into_inner) = Some((place, calls));
 }
@@ -77,7 +81,7 @@ fn report(folder: &Path, message: &str) -> Result<PathBuf> {
          backtrace:\n{calls}",
         env!("CARGO_PKG_VERSION")
     );
-    let path = folder.join(format!("graph-opt-report-{}.txt", std::process::id()));
+    let path = folder.join(format!("graph-opt-report-{}.txt", atomic::process()));
     output::whole(&path, text.as_bytes())?;
     Ok(path)
 }

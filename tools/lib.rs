@@ -220,7 +220,7 @@ pub fn call(words: &[String], models: Models, progress: Option<Rc<dyn Fn(&str)>>
             Ok(cli) => {
                 let name = cli.command.name();
                 let command = || run(cli.command, true, cli.verbose);
-                Ended::of(name, guard::guarded(&std::env::temp_dir(), command))
+                Ended::of(name, guard::guarded(&graph_opt_ir::atomic::temporary(), command))
             }
             // Help, or the version, which was asked for.
             Err(e) if !e.use_stderr() => Ended::of(String::new(), Err(Failure::new(Kind::Done, e))),
@@ -250,7 +250,8 @@ pub fn run_on(
 ) -> Result<Vec<(String, Tensor)>, (u8, String)> {
     let host = Host { models, ..Host::default() };
     let run = || run::on(&model::load(model)?, inputs, threads);
-    let (outputs, _) = host::within(host, || guard::guarded(&std::env::temp_dir(), run));
+    let (outputs, _) =
+        host::within(host, || guard::guarded(&graph_opt_ir::atomic::temporary(), run));
     outputs.map_err(|f| (f.kind.code(), f.message))
 }
 

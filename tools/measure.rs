@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::Command;
 
 use graph_opt_backends::inputs::required;
-use graph_opt_ir::{Def, Graph, Tensor};
+use graph_opt_ir::{Def, Graph, Tensor, atomic};
 use graph_opt_passes::ByteSize;
 use graph_opt_passes::analysis::{Interpreter, MemoryModel, OnnxRuntime, UnknownSize, plan_for};
 use schemars::JsonSchema;
@@ -94,7 +94,7 @@ pub fn promise(graph: &Graph, model: &dyn MemoryModel) -> std::result::Result<u6
 
 /// A folder for files to measure, removed again in all cases, an interrupt among them.
 fn scratch() -> Result<Folder> {
-    Folder::begin(&std::env::temp_dir().join(format!("graph-opt-measure-{}", std::process::id())))
+    Folder::begin(&atomic::temporary().join(format!("graph-opt-measure-{}", atomic::process())))
 }
 
 /// Runs the script in the Python that has onnxruntime; gives its name, and what it printed.

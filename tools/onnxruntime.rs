@@ -135,8 +135,8 @@ impl Channel {
     fn open(graph: &Graph, how: &OnnxRuntime) -> Result<Self, String> {
         static OPENED: AtomicU64 = AtomicU64::new(0);
         let number = OPENED.fetch_add(1, Ordering::Relaxed);
-        let place = format!("graph-opt-session-{}-{number}", std::process::id());
-        let folder = atomic::Folder::begin(&std::env::temp_dir().join(place));
+        let place = format!("graph-opt-session-{}-{number}", atomic::process());
+        let folder = atomic::Folder::begin(&atomic::temporary().join(place));
         let folder = folder.map_err(|e| format!("a folder for the model: {e}"))?;
         let (script, path) = (folder.path().join("session.py"), folder.path().join("model.onnx"));
         std::fs::write(&script, SCRIPT).map_err(|e| format!("{}: {e}", script.display()))?;

@@ -21,7 +21,10 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
             bar.set_style(style);
         }
-        bar.enable_steady_tick(Duration::from_secs(1));
+        // A WebAssembly module has no second thread.
+        if !cfg!(target_family = "wasm") {
+            bar.enable_steady_tick(Duration::from_secs(1));
+        }
         Self { bar, step: RefCell::default() }
     }
 

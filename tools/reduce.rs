@@ -74,7 +74,7 @@ pub fn main(args: &Args, json: bool, verbose: bool) -> Result<Answer> {
     }
     let graph = model::load(&args.model)?;
     // It is never finished, and so removed at the end.
-    let target = std::env::temp_dir().join("graph-opt-reduce");
+    let target = graph_opt_ir::atomic::temporary().join("graph-opt-reduce");
     let dir = atomic::Folder::begin(&target).map_err(|e| output::failed(&target, &e))?;
     let shell = Shell {
         file: dir.path().join("model.onnx"),

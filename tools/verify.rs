@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use graph_opt_backends::Backend;
 use graph_opt_backends::compare::{Compare, Incomparable, Spared};
 use graph_opt_backends::cpu::Cpu;
-use graph_opt_backends::Backend;
 use graph_opt_ir::{Graph, Tensor};
 use graph_opt_passes::analysis::Interpreter;
 use graph_opt_passes::eqsat::check as certificate;
@@ -260,8 +260,10 @@ impl Backend for Missing {
     fn prepare(
         &self,
         _: Arc<Graph>,
-    ) -> std::result::Result<Box<dyn graph_opt_backends::Executable>, graph_opt_backends::PrepareError>
-    {
+    ) -> std::result::Result<
+        Box<dyn graph_opt_backends::Executable>,
+        graph_opt_backends::PrepareError,
+    > {
         Err(graph_opt_backends::PrepareError::Other(self.0.clone()))
     }
 }

@@ -24,7 +24,7 @@ impl Temporary {
     /// Creates it by `create` under a name that is not taken, beside the target.
     fn beside<T>(target: &Path, create: impl Fn(&Path) -> io::Result<T>) -> io::Result<(Self, T)> {
         let Some(name) = target.file_name() else { return Err(ErrorKind::InvalidFilename.into()) };
-        let (name, pid) = (name.to_string_lossy(), std::process::id());
+        let (name, pid) = (name.to_string_lossy(), process());
         // Held while it is created, so that `abandon` misses none.
         let mut all = making();
         for i in 0..1000 {
@@ -88,6 +88,16 @@ fn written(file: File, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> 
     let mut out = BufWriter::with_capacity(1 << 20, file);
     write(&mut out)?;
     out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+}
+
+/// The number of this process; 0 where there are no processes, as in WebAssembly.
+pub fn process() -> u32 {
+    if cfg!(target_family = "wasm") { 0 } else { std::process::id() }
+}
+
+/// The folder for what is deleted again; where the system has none, as in WebAssembly, the working folder.
+pub fn temporary() -> PathBuf {
+    if cfg!(target_family = "wasm") { ".".into() } else { std::env::temp_dir() }
 }
 
 /// Checks that [`write()`] can create a file or [`Folder`] at the target.

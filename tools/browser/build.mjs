@@ -26,9 +26,11 @@ if (!existsSync(join(sysroot, 'lib', 'rustlib', TARGET, 'lib'))) {
 }
 // Planners recurse deeper than the megabyte of stack that a module has by default.
 const flags = `${process.env.RUSTFLAGS ?? ''} -C link-arg=-zstack-size=8388608`.trim();
+// Names of functions and debugging information would be most of the module.
+const env = { ...process.env, RUSTFLAGS: flags, CARGO_PROFILE_DEV_DEBUG: '0', CARGO_PROFILE_DEV_STRIP: 'true', CARGO_PROFILE_RELEASE_STRIP: 'true' };
 const cargo = ['build', '--locked', '--profile', values.profile, '--target', TARGET, '-p', 'graph-opt', '--bin', 'graph-opt', '--no-default-features'];
-execFileSync('cargo', cargo, { cwd: root, stdio: 'inherit', env: { ...process.env, RUSTFLAGS: flags } });
-const built = process.env.CARGO_TARGET_DIR ?? join(root, 'target');
+execFileSync('cargo', cargo, { cwd: root, stdio: 'inherit', env });
+const built = resolve(root, process.env.CARGO_TARGET_DIR ?? 'target');
 const module = join(built, TARGET, values.profile === 'dev' ? 'debug' : values.profile, 'graph-opt.wasm');
 
 mkdirSync(folder, { recursive: true });

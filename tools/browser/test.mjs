@@ -45,7 +45,8 @@ const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
   args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
 });
-const page = await (await browser.newContext({ viewport: { width: 1400, height: 1000 }, acceptDownloads: true })).newPage();
+// High, as a frame out of sight is not drawn.
+const page = await (await browser.newContext({ viewport: { width: 1400, height: 1800 }, acceptDownloads: true })).newPage();
 const trouble = [];
 page.on('console', (m) => ['error', 'warning'].includes(m.type()) && trouble.push(m.text()));
 page.on('pageerror', (e) => trouble.push(String(e)));
@@ -64,7 +65,7 @@ async function fit(name, share) {
   check(`${name}: it is done`, /^Done in/.test(await text('#status')), `${await text('#status')} ${await text('#said')}`);
   check(`${name}: the verdict is shown`, /identical|proved|exact/.test(await text('#said')), await text('#said'));
   const frame = page.frameLocator('#report');
-  await frame.locator('footer').waitFor();
+  await frame.locator('.pane').first().waitFor();
   check(`${name}: the report shows both graphs`, (await frame.locator('.pane').count()) >= 2);
   const waiting = page.waitForEvent('download');
   await page.locator('#download').click();
@@ -84,7 +85,7 @@ await page.locator('#zoo').selectOption('squeezenet');
 await read();
 check('squeezenet: its peak is shown', /3\.75 MiB at/.test(await text('#facts')), await text('#facts'));
 compare('squeezenet', 'zoo:squeezenet', await fit('squeezenet', 50));
-if (values.picture) await page.screenshot({ path: values.picture, fullPage: true });
+if (values.picture) await page.screenshot({ path: values.picture, clip: { x: 0, y: 0, width: 1400, height: 1250 } });
 
 await page.locator('#share').fill('5');
 await page.locator('#run').click();

@@ -133,13 +133,16 @@ async function fit(event) {
     $('download').download = `${model.name.replace(/\.\w+$/, '')}-fitted.onnx`;
     link($('download'), made['fitted.onnx'], 'application/octet-stream');
   }
-  if (made['report.html']) {
-    link($('page'), made['report.html'], 'text/html');
-    $('report').srcdoc = new TextDecoder().decode(made['report.html']);
-  }
   $('download').hidden = !made['fitted.onnx'];
   $('page').hidden = $('report').hidden = !made['report.html'];
   $('result').hidden = !made['fitted.onnx'] && !made['report.html'];
+  if (made['report.html']) {
+    link($('page'), made['report.html'], 'text/html');
+    // A new frame, as Chromium draws nothing in one that was hidden before.
+    const frame = $('report').cloneNode();
+    frame.srcdoc = new TextDecoder().decode(made['report.html']);
+    $('report').replaceWith(frame);
+  }
 }
 
 function stop() {

@@ -14,7 +14,7 @@ async function run(args, files) {
   const contents = new Map(Object.entries(files).map(([name, bytes]) => [name, new File(bytes)]));
   const folder = new PreopenDirectory('.', contents);
   const streams = [new OpenFile(new File([])), to('output'), to('error')];
-  const wasi = new WASI(['graph-opt', ...args], [], [...streams, folder]);
+  const wasi = new WASI(['graph-opt', ...args], [], [...streams, folder], { debug: false });
   const instance = await WebAssembly.instantiate(program, { wasi_snapshot_preview1: wasi.wasiImport });
   const exit = wasi.start(instance);
   const made = {};
