@@ -104,7 +104,7 @@ impl Size {
 }
 
 /// Builds the network of this name, or of this name and size: `vgg16`, `vgg16@1080x1920`. The
-/// weights do not depend on the size.
+/// weights do not depend on the size, but for the position embeddings of `vit-b16`.
 ///
 /// # Errors
 /// If the zoo has no such network, or the network cannot have the size.
@@ -133,7 +133,7 @@ pub fn build(name: &str) -> Result<Graph, ZooError> {
         "superres" => pixels::superres(sized(224)),
         "inception-v1" => inception::inception_v1(sized(224)),
         "densenet121" => densenet::densenet121(sized(224)),
-        "vit-b16" if size.is_none() => vit::vit_b16(),
+        "vit-b16" => vit::vit_b16(sized(224)),
         "mnist-qdq" if size.is_none() => quantized::mnist_qdq(),
         _ => Err(ZooError::Fixed(base)),
     }

@@ -102,7 +102,8 @@ impl Net {
         Ok(self.dims(x)?.get(1).copied().unwrap_or(1))
     }
 
-    fn fault(&self, node: &str, source: RuleError) -> ZooError {
+    /// Why the node of this name cannot be built.
+    pub(super) fn fault(&self, node: &str, source: RuleError) -> ZooError {
         ZooError::Build { network: self.name, node: node.into(), source }
     }
 

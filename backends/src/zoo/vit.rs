@@ -1,32 +1,38 @@
 //! ViT-B/16, as torchvision has it.
 
+use graph_opt_ir::op_context::RuleError;
 use graph_opt_ir::{Graph, ValueId, op};
 
 use super::net::{BRANCH, LINEAR, Layer, Net, RELU, conv};
 use super::{Size, ZooError};
 
-const SIDE: u64 = 224;
 const PATCH: u64 = 16;
 const WIDTH: u64 = 768;
 const HIDDEN: u64 = 3072;
 const HEADS: u64 = 12;
 const DEPTH: usize = 12;
-/// Patches and the class token.
-const TOKENS: u64 = (SIDE / PATCH) * (SIDE / PATCH) + 1;
+/// Most tokens, as each has a position embedding: an image of 4096 x 4096.
+const MAX_TOKENS: u64 = 65_537;
 
 /// ViT-B/16; opset 17, for LayerNormalization.
-pub(super) fn vit_b16() -> Result<Graph, ZooError> {
+pub(super) fn vit_b16(size: Size) -> Result<Graph, ZooError> {
     let mut n = Net::new("vit-b16", 17);
-    let x = n.image(3, Size::square(SIDE));
+    let x = n.image(3, size);
     let x = n.conv("conv_proj", x, conv(WIDTH, PATCH).stride(PATCH as i64).gain(LINEAR))?;
     let shape = n.ints("patches.shape", &[1, WIDTH as i64, -1]);
     let x = n.node("patches", op::Reshape { allowzero: 0 }, &[x, shape])?;
     let x = n.node("tokens", op::Transpose { perm: Some(vec![0, 2, 1]) }, &[x])?;
     let class = n.uniform("class_token", &[1, 1, WIDTH], -0.1, 0.1)?;
     let x = n.concat("class_concat", &[class, x])?;
-    let places = n.uniform("encoder.pos_embedding", &[1, TOKENS, WIDTH], -0.1, 0.1)?;
+    // Patches and the class token.
+    let tokens = n.dims(x)?[1];
+    if tokens > MAX_TOKENS {
+        let why = format!("expected at most {MAX_TOKENS} tokens, found {tokens}");
+        return Err(n.fault("encoder.pos_embedding", RuleError(why)));
+    }
+    let places = n.uniform("encoder.pos_embedding", &[1, tokens, WIDTH], -0.1, 0.1)?;
     let x = n.add("encoder.add", x, places)?;
-    let mut v = Vit::new(n)?;
+    let mut v = Vit::new(n, tokens)?;
     let mut x = x;
     for i in 0..DEPTH {
         x = v.block(&format!("encoder.layers.{i}"), x)?;
@@ -57,8 +63,8 @@ struct Vit {
 }
 
 impl Vit {
-    fn new(mut n: Net) -> Result<Self, ZooError> {
-        let (tokens, width, heads) = (TOKENS as i64, WIDTH as i64, HEADS as i64);
+    fn new(mut n: Net, tokens: u64) -> Result<Self, ZooError> {
+        let (tokens, width, heads) = (tokens as i64, WIDTH as i64, HEADS as i64);
         Ok(Self {
             split_heads: n.ints("heads.shape", &[1, tokens, heads, width / heads]),
             join_heads: n.ints("joined.shape", &[1, tokens, width]),

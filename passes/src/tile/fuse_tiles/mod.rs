@@ -65,7 +65,7 @@ pub(crate) const INFO: PassInfo = PassInfo {
         OptionInfo {
             name: "max-tiles",
             value: "64",
-            help: "most tiles of a group that the planner considers (default 64)",
+            help: "most tiles of a group that the planner considers (default 64, and 2048 where tiles share nothing)",
         },
         OptionInfo {
             name: "runtime",

@@ -23,7 +23,7 @@ enum Aim {
 pub struct Planned {
     aim: Aim,
     best_effort: bool,
-    tiles: usize,
+    tiles: Option<usize>,
     reuse: Option<Reuse>,
     model: Arc<dyn MemoryModel>,
 }
@@ -65,14 +65,14 @@ impl Planned {
     }
 
     fn of(aim: Aim) -> Self {
-        let Limits { tiles, model, .. } = Limits::default();
-        Self { aim, best_effort: false, tiles, reuse: None, model }
+        let model = Limits::default().model;
+        Self { aim, best_effort: false, tiles: None, reuse: None, model }
     }
 
     /// Considers groups of at most `n` tiles; 0 counts as 1.
     #[must_use]
     pub fn max_tiles(self, n: usize) -> Self {
-        Self { tiles: n.max(1), ..self }
+        Self { tiles: Some(n.max(1)), ..self }
     }
 
     /// Tries only this kind of reuse.
@@ -95,7 +95,10 @@ impl Planned {
     }
 
     fn limits(&self) -> Limits {
-        let mut limits = Limits { tiles: self.tiles, ..Limits::default() };
+        let mut limits = Limits::default();
+        if let Some(n) = self.tiles {
+            (limits.tiles, limits.long) = (n, n);
+        }
         limits.best_effort = self.best_effort;
         limits.model = Arc::clone(&self.model);
         if let Some(r) = self.reuse {
@@ -113,8 +116,8 @@ impl Planned {
         if self.best_effort {
             options = options.with("best-effort", "yes");
         }
-        if self.tiles != Limits::default().tiles {
-            options = options.with("max-tiles", self.tiles);
+        if let Some(n) = self.tiles {
+            options = options.with("max-tiles", n);
         }
         if let Some(r) = self.reuse {
             options = options.with("reuse", r);

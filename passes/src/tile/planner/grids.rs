@@ -19,6 +19,8 @@ pub(super) type Grids = Result<Arc<Vec<GridCandidate>>, Option<(NodeId, Barrier)
 const ROWS: [i64; 12] = [2, 3, 4, 5, 6, 8, 10, 14, 20, 28, 40, 64];
 /// Numbers of parts that are tried along the second axis of a grid.
 const COLUMNS: [i64; 6] = [2, 3, 4, 5, 6, 8];
+/// Numbers of parts that are tried beyond, along one axis on which tiles share nothing, as the rows of queries.
+const LONG: [i64; 10] = [96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048];
 /// Numbers of parts that are tried along each axis in small graphs.
 const MORE: [i64; 18] = [2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 19, 24, 28, 38, 48, 64];
 
@@ -92,7 +94,7 @@ impl Shape<'_> {
 
     fn grids(&self, spreads: &mut Spreads<'_>, found: &mut Vec<GridCandidate>) {
         let extent = |level: usize| spreads.extents[spreads.axes[level]];
-        let (c, plane) = (spreads.c, spreads.axes.len() > 1);
+        let plane = spreads.axes.len() > 1;
         let (height, width) = (extent(0), if plane { extent(1) } else { 1 });
         // Only spatial axes have halos that could be kept.
         let kept = |r: &&Reuse| plane || self.first > 1 || **r == Reuse::Recompute;
@@ -105,24 +107,55 @@ impl Shape<'_> {
                     if rows * columns > self.limits.tiles as i64 {
                         break;
                     }
-                    let Ok(h) = spreads.get(0, rows, reuse) else { break };
-                    let mut both = vec![h];
-                    if columns > 1 {
-                        let Ok(w) = spreads.get(1, columns, reuse) else { break };
-                        both.push(w);
-                    }
-                    let (grid, spreads) = both.into_iter().unzip();
-                    let layout =
-                        TileLayout::new(Arc::clone(&c.table), Grid { axes: grid }, spreads);
-                    let cost = c.cost(&layout);
-                    let rivals = |f: &&GridCandidate| f.reuse == reuse;
-                    if !found.iter().filter(rivals).any(|f| f.cost.dominates(&cost)) {
-                        found.retain(|f| f.reuse != reuse || !cost.dominates(&f.cost));
-                        found.push(GridCandidate { cost, grid: layout.grid, reuse });
+                    if self.add(spreads, (rows, columns), reuse, found).is_none() {
+                        break;
                     }
                 }
             }
         }
+        self.long(height, spreads, found);
+    }
+
+    /// More parts along the first axis, if they are no more work, and as long as they need much less memory.
+    fn long(&self, extent: u64, spreads: &mut Spreads<'_>, found: &mut Vec<GridCandidate>) {
+        let most = (self.limits.long as i64).min(extent as i64);
+        if !self.limits.reuse.contains(&Reuse::Recompute) || most < LONG[0] {
+            return;
+        }
+        let mut cost = |parts: i64| self.add(spreads, (parts, 1), Reuse::Recompute, found);
+        let (Some(few), Some(mut before)) = (cost(2), cost(ROWS[ROWS.len() - 1])) else { return };
+        for parts in LONG.into_iter().filter(|&p| p <= most) {
+            let Some(one) = cost(parts) else { return };
+            if one.macs > few.macs || one.peak > before.peak - before.peak / 64 {
+                return;
+            }
+            before = one;
+        }
+    }
+
+    /// The cost of this grid, which becomes a candidate unless another one dominates it; `None` if the group cannot be
+    /// divided so.
+    fn add(
+        &self,
+        spreads: &mut Spreads<'_>,
+        (rows, columns): (i64, i64),
+        reuse: Reuse,
+        found: &mut Vec<GridCandidate>,
+    ) -> Option<GroupCost> {
+        let c = spreads.c;
+        let mut both = vec![spreads.get(0, rows, reuse).ok()?];
+        if columns > 1 {
+            both.push(spreads.get(1, columns, reuse).ok()?);
+        }
+        let (grid, spreads) = both.into_iter().unzip();
+        let layout = TileLayout::new(Arc::clone(&c.table), Grid { axes: grid }, spreads);
+        let cost = c.cost(&layout);
+        let rivals = |f: &&GridCandidate| f.reuse == reuse;
+        if !found.iter().filter(rivals).any(|f| f.cost.dominates(&cost)) {
+            found.retain(|f| f.reuse != reuse || !cost.dominates(&f.cost));
+            found.push(GridCandidate { cost, grid: layout.grid, reuse });
+        }
+        Some(cost)
     }
 }
 

@@ -42,6 +42,9 @@ pub enum Goal {
 pub struct Limits {
     /// Maximum number of tiles of a group.
     pub tiles: usize,
+    /// Maximum number of tiles of a group where tiles share nothing along one axis, so that more of them are no more
+    /// work.
+    pub long: usize,
     /// The kinds of reuse that are tried. [`Reuse::Checkerboard`] is for parallel devices: on one
     /// device [`Reuse::All`] needs less memory, so that it is not tried by default.
     pub reuse: Vec<Reuse>,
@@ -69,6 +72,7 @@ impl Default for Limits {
         let reuse = vec![Reuse::Recompute, Reuse::Rows, Reuse::All];
         Self {
             tiles: 64,
+            long: 2048,
             reuse,
             reach: 40,
             model: Arc::new(Interpreter),
