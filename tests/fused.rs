@@ -147,3 +147,44 @@ fn plans_by_hand_write_the_same_file() {
     println!("{rows} plans of {groups} groups");
     assert!(rows >= 12 && groups > rows, "{rows} plans of {groups} groups");
 }
+
+/// Rows of queries share nothing, so a budget that takes more than 64 tiles is met, at no extra work.
+#[test]
+fn attention_in_as_many_tiles_as_it_takes() {
+    let attention = "graph @attention(%x: f32[512,16]) -> (%y) opset 17 {
+      %wq = const random(1) : f32[16,16]
+      %wk = const random(2) : f32[16,16]
+      %wv = const random(3) : f32[16,16]
+      %wo = const random(4) : f32[16,16]
+      %s = const [512,2,8] : i64[3]
+      %j = const [512,16] : i64[2]
+      %q0 = MatMul %x, %wq : ?
+      %q1 = Reshape %q0, %s : ?
+      %q = Transpose %q1 {perm=[1,0,2]} : ?
+      %k0 = MatMul %x, %wk : ?
+      %k1 = Reshape %k0, %s : ?
+      %k = Transpose %k1 {perm=[1,2,0]} : ?
+      %v0 = MatMul %x, %wv : ?
+      %v1 = Reshape %v0, %s : ?
+      %v = Transpose %v1 {perm=[1,0,2]} : ?
+      %a = MatMul %q, %k : ? ; scores
+      %p = Softmax %a {axis=-1} : ?
+      %o = MatMul %p, %v : ?
+      %t = Transpose %o {perm=[1,0,2]} : ?
+      %r = Reshape %t, %j : ?
+      %y = MatMul %r, %wo : ?
+    }";
+    let g = text::parse(attention).unwrap();
+    let budget = 152 << 10;
+    let plan = |limits: &Limits| planner::best(&g, Goal::Memory(budget), limits);
+    let few = Limits { long: 64, ..Limits::default() };
+    assert!(plan(&few).is_err(), "64 tiles do, and the budget shows nothing");
+    let best = plan(&Limits::default()).unwrap();
+    let (before, tiles) = (peak(&g).unwrap().peak, best.plan.groups[0].grid.len());
+    println!("{before} to {} bytes in {tiles} tiles", best.peak);
+    assert!(best.peak <= budget && tiles > 64);
+    assert_eq!(best.macs, graph_opt_passes::analysis::cost(&g).macs);
+    let (t, _) = optimise(&g, &format!("fuse-tiles{{memory={budget}B}}"));
+    let r = compare(&g, &t);
+    assert!(is_bit_exact(&r), "{r:?}");
+}

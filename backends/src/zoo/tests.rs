@@ -140,7 +140,8 @@ fn wrong_names_say_what_is_right() {
     for size in ["", "224", "224x", "0x1", "-1x4", "1x99999999999999999999", "4x4x4", "65537x1"] {
         assert!(error(&format!("vgg16@{size}")).contains("HEIGHTxWIDTH"), "{size}");
     }
-    assert_eq!(error("vit-b16@32x32"), "vit-b16 has a fixed size");
+    assert_eq!(error("mnist-qdq@32x32"), "mnist-qdq has a fixed size");
+    assert!(error("vit-b16@65536x65536").contains("at most 65537 tokens, found 16777217"));
     assert!(error("yolov2@48x48").starts_with("yolov2 cannot have this size: "));
     assert!(error("alexnet@8x8").starts_with("alexnet cannot have this size: "));
     build("vgg16@1080x1920").unwrap();
