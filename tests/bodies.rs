@@ -219,6 +219,29 @@ fn a_branch_that_cannot_run_has_no_types() {
     assert_eq!(ty(&nested(runs)), "f32[?,?]");
 }
 
+/// Where the branch that is always taken contradicts itself, the If stays: the model fails when it runs, not before.
+#[test]
+fn a_branch_that_cannot_run_is_not_put_in_place() {
+    let nodes = |n: u64| {
+        let mut g = parse(
+            "graph @g(%x: f32[N,3]) -> (%y) opset 16 {
+               %c = const 1 : bool[]
+               %y = If %c {then_branch=graph @t() -> (%a) {
+                 %a = MatMul %x, %x : ?
+               }, else_branch=graph @e() -> (%b) {
+                 %b = Relu %x : ?
+               }} : ?
+             }",
+        )
+        .unwrap();
+        fix_dims(&mut g, &[("N".to_owned(), n)]).unwrap();
+        let (t, _) = optimise(&g, "simplify");
+        t.schedule().map(|n| t.node(n).op.name().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(nodes(3), ["MatMul"]);
+    assert_eq!(nodes(2), ["If"]);
+}
+
 /// What a recurrent operator reads has three axes.
 #[test]
 fn recurrent_operators_say_the_ranks_that_they_expect() {

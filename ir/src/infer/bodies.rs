@@ -92,8 +92,9 @@ fn captured(graph: &Graph, id: NodeId) -> Outer<'_> {
 }
 
 /// Whether a branch of the If can run with operands of the types that they have: no node contradicts its
-/// operator's definition, neither here nor in both branches of an If in the branch.
-pub(super) fn can_run(graph: &Graph, id: NodeId, branch: &Graph, depth: usize) -> bool {
+/// operator's definition, neither here nor in both branches of an If in the branch. `depth` is that of the If: 0 in the
+/// main graph.
+pub fn can_run(graph: &Graph, id: NodeId, branch: &Graph, depth: usize) -> bool {
     depth > DEPTH || attempt(branch, &captured(graph, id), &[], true, depth + 1).is_some()
 }
 

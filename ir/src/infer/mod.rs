@@ -24,6 +24,7 @@ use crate::op_context::{OpCtx, RuleError, fail};
 use crate::{DType, Dim, Graph, Type, definition, op};
 
 pub use adopt::adopt;
+pub use bodies::can_run;
 pub use broadcast::broadcast;
 pub(crate) use misc::einsum_terms;
 pub(crate) use reduce::reduction;

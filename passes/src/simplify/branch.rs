@@ -1,7 +1,7 @@
 //! If with a constant condition.
 
 use graph_opt_ir::op::Op;
-use graph_opt_ir::{Edit, EditError, NodeId};
+use graph_opt_ir::{Edit, EditError, NodeId, infer};
 
 use super::attempt;
 use crate::pass::PassCtx;
@@ -28,5 +28,9 @@ fn taken(cx: &PassCtx<'_, '_>, id: NodeId) -> Option<Result<Edit, String>> {
     let Op::If(i) = &node.op else { return None };
     let condition = cx.constant((*node.inputs.first()?)?)?;
     let branch = i.taken(&condition)?;
+    // In its place, it would contradict the graph; the model fails when it runs.
+    if !infer::can_run(graph, id, branch, 0) {
+        return None;
+    }
     Some(Edit::inline(graph, id, branch, &[], "simplify If"))
 }
