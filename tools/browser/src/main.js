@@ -32,11 +32,14 @@ function say(text, said = '') {
   $('said').hidden = !said.trim();
 }
 
-/** The extents that were given, as options. */
+/** The extents that were given, as options; null, once that is said, if they are none. */
 function extents() {
   const all = $('extents').value.split(/[\s,]+/).filter(Boolean);
   const wrong = all.find((e) => !/^[\x21-\x7e]+=\d+$/.test(e));
-  if (wrong) throw new Error(`expected extents such as batch=1, found ${wrong}`);
+  if (wrong) {
+    say(`expected extents such as batch=1, found ${wrong}`);
+    return null;
+  }
   return all.flatMap((e) => ['--dim', e]);
 }
 
@@ -55,13 +58,8 @@ function show() {
 async function inspect() {
   say('Reading the model…');
   $('result').hidden = true;
-  let options;
-  try {
-    options = extents();
-  } catch (e) {
-    say(e.message);
-    return;
-  }
+  const options = extents();
+  if (!options) return;
   const asked = model;
   const { exit, output, error } = await call(['inspect', asked.argument, '--json', ...options], asked.files);
   if (asked !== model) return;
@@ -108,13 +106,8 @@ function link(anchor, bytes, type) {
 
 async function fit(event) {
   event.preventDefault();
-  let options;
-  try {
-    options = extents();
-  } catch (e) {
-    say(e.message);
-    return;
-  }
+  const options = extents();
+  if (!options) return;
   if (model.peak === null) return;
   $('run').disabled = true;
   $('stop').hidden = false;

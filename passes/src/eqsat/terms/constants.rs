@@ -10,8 +10,8 @@ use crate::tile::slices::element_bytes;
 /// Most elements of such a result.
 const LIMIT: usize = 1 << 22;
 
-/// The result of an operator that only moves the elements of constants, of this type; `None` if it is no such
-/// operator, or the result is large.
+/// The result, of this type, of an operator that only moves the elements of constants; `None` for other operators, and
+/// for results of more than `LIMIT` elements.
 pub(super) fn constant(ctx: &OpCtx<'_>, ty: &Type) -> Option<Tensor> {
     let data = match ctx.op {
         Op::Concat(_) => ctx.inputs.len(),
